@@ -1,0 +1,251 @@
+r"""Entries of the ledger: their states, and the only ways from one state to the next. Pure.
+
+The whole of "none lost, none twice" stands on three orders of durability, and each is one edge here:
+
+1. ``sent`` is committed before the first byte of a create leaves. So whatever dies, each algorithm that may exist
+   has an entry that says so.
+2. A result is committed before it is counted, printed or exported. So nothing that was told is ever untold.
+3. The verdict of a reconcile is committed before a resend. So a resend is only ever made from ``planned``.
+
+A create without a reply is the hard case: nobody knows whether it happened. Its entry stays ``sent`` if the process
+dies, and becomes ``ambiguous`` if it lives to see the loss; both mean "an algorithm may exist", and neither has an
+edge to ``sent``. The ways out go through a sweep of List that started after the settle time: found with our tag
+(``created``), found but foreign (``created`` by adoption, or ``failed``), or absent (``planned``).
+
+::
+
+    planned --intend--> sent --confirm--> created --drift--> drifted --restore--> created
+       ^                 | \--reject--> failed --replan--> planned
+       |---- release ----|  \--park---> parked --replan--> planned
+       |                 \--doubt--> ambiguous --confirm--> created
+       |---------------- absent ---------|        --reject--> failed
+    created, drifted --delete--> deleted --replan--> planned
+    planned --confirm--> created and planned --reject--> failed: an algorithm that was there before us is adopted, or
+    its name is refused. created --replan--> planned: verify saw that it is gone, and the user asked for it again.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from provisioner.errors import IllegalTransitionError
+
+
+class State(StrEnum):
+    """What the ledger holds of an entry."""
+
+    PLANNED = "planned"
+    SENT = "sent"
+    CREATED = "created"
+    FAILED = "failed"
+    PARKED = "parked"
+    AMBIGUOUS = "ambiguous"
+    DRIFTED = "drifted"
+    DELETED = "deleted"
+
+
+class Outcome(StrEnum):
+    """What became of a definition in a run."""
+
+    CREATED = "created"
+    ADOPTED = "adopted"
+    UNCHANGED = "unchanged"
+    DRIFTED = "drifted"
+    FAILED = "failed"
+    PARKED = "parked"
+    AMBIGUOUS = "ambiguous"
+    PENDING = "pending"
+
+
+class Event(StrEnum):
+    """What can happen to an entry."""
+
+    PLAN = "plan"
+    INTEND = "intend"
+    CONFIRM = "confirm"
+    RELEASE = "release"
+    REJECT = "reject"
+    PARK = "park"
+    DOUBT = "doubt"
+    ABSENT = "absent"
+    REPLAN = "replan"
+    DRIFT = "drift"
+    RESTORE = "restore"
+    DELETE = "delete"
+
+
+_TRANSITIONS: dict[tuple[State | None, Event], State] = {
+    (None, Event.PLAN): State.PLANNED,
+    (State.PLANNED, Event.PLAN): State.PLANNED,
+    (None, Event.INTEND): State.SENT,
+    (State.PLANNED, Event.INTEND): State.SENT,
+    (None, Event.CONFIRM): State.CREATED,
+    (State.PLANNED, Event.CONFIRM): State.CREATED,
+    (State.PLANNED, Event.REJECT): State.FAILED,
+    (State.SENT, Event.CONFIRM): State.CREATED,
+    (State.SENT, Event.RELEASE): State.PLANNED,
+    (State.SENT, Event.REJECT): State.FAILED,
+    (State.SENT, Event.PARK): State.PARKED,
+    (State.SENT, Event.DOUBT): State.AMBIGUOUS,
+    (State.SENT, Event.ABSENT): State.PLANNED,
+    (State.AMBIGUOUS, Event.CONFIRM): State.CREATED,
+    (State.AMBIGUOUS, Event.REJECT): State.FAILED,
+    (State.AMBIGUOUS, Event.ABSENT): State.PLANNED,
+    (State.FAILED, Event.REPLAN): State.PLANNED,
+    (State.PARKED, Event.REPLAN): State.PLANNED,
+    (State.DELETED, Event.REPLAN): State.PLANNED,
+    (State.CREATED, Event.REPLAN): State.PLANNED,
+    (State.CREATED, Event.DRIFT): State.DRIFTED,
+    (State.DRIFTED, Event.DRIFT): State.DRIFTED,
+    (State.DRIFTED, Event.RESTORE): State.CREATED,
+    (State.CREATED, Event.DELETE): State.DELETED,
+    (State.DRIFTED, Event.DELETE): State.DELETED,
+}
+
+
+def advance(state: State | None, event: Event) -> State:
+    """The state that follows ``state`` (None: no entry yet) by ``event``.
+
+    Raises:
+        IllegalTransitionError: the event does not follow from the state.
+    """
+    try:
+        return _TRANSITIONS[state, event]
+    except KeyError:
+        raise IllegalTransitionError(str(state), event) from None
+
+
+def sources(event: Event) -> frozenset[State | None]:
+    """The states from which ``event`` may happen; None stands for "no entry yet"."""
+    return frozenset(state for state, known in _TRANSITIONS if known is event)
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """A moment, told by two clocks, so that a jump of the wall clock never shortens a wait.
+
+    Attributes:
+        wall: seconds since the epoch.
+        boot: the boot of the machine that took the stamp ("" when unknown).
+        ticks: seconds since that boot, suspended time included (CLOCK_BOOTTIME).
+    """
+
+    wall: float
+    boot: str = ""
+    ticks: float = 0.0
+
+    def age_s(self, now: Stamp) -> float:
+        """Seconds from this stamp to ``now`` that have passed for sure: 0 across boots or machines."""
+        return max(0.0, now.ticks - self.ticks) if self.boot and self.boot == now.boot else 0.0
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A row of the ledger, keyed by (target, name).
+
+    Attributes:
+        target: the target's name.
+        name: the algorithm's name.
+        state: see the head of this module.
+        digest: of the definition without tags, as last planned or created (hex).
+        tags_digest: of the tags (hex).
+        arn: of the algorithm; "" until created.
+        attempt: id of the last attempt; "" before the first.
+        sent: when the last attempt was committed; None before the first.
+        updated_at: wall-clock time of the last change, seconds since the epoch.
+        run_id: the run that made the last change.
+        code: of the last error, or "adopted" for an algorithm that reconcile or adopt took over.
+        message: of the last error.
+        body: the create's JSON body without the ownership tag, kept while the entry may be sent (again).
+    """
+
+    target: str
+    name: str
+    state: State
+    digest: str
+    tags_digest: str
+    arn: str = ""
+    attempt: str = ""
+    sent: Stamp | None = None
+    updated_at: float = 0.0
+    run_id: str = ""
+    code: str = ""
+    message: str = ""
+    body: bytes = b""
+
+    @property
+    def exists(self) -> bool:
+        """Whether the algorithm is known to exist."""
+        return self.state in (State.CREATED, State.DRIFTED)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether an algorithm may exist that the ledger cannot name."""
+        return self.state in (State.SENT, State.AMBIGUOUS)
+
+
+class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One event of one entry, to be made durable. Fields left out keep the entry's value.
+
+    Attributes:
+        target, name: the entry's key.
+        event: what happened.
+        digest, tags_digest, body: of the definition, with the events that begin an entry (plan, intend, confirm,
+            replan).
+        arn: with confirm.
+        attempt, sent: with intend.
+        code, message: the reason, with reject, park, doubt, release, drift; "adopted" as code with confirm.
+        after: the attempt that the event speaks of; where given, a fact about an older attempt is refused.
+    """
+
+    target: str
+    name: str
+    event: Event
+    digest: str | None = None
+    tags_digest: str | None = None
+    body: bytes | None = None
+    arn: str | None = None
+    attempt: str | None = None
+    sent: Stamp | None = None
+    code: str = ""
+    message: str = ""
+    after: str | None = None
+
+
+def apply(entry: Entry | None, fact: Fact, *, at: float, run_id: str) -> Entry:
+    """The entry after ``fact``; the reference that every ledger store is tested against.
+
+    Args:
+        entry: the entry before, None when there is none.
+        fact: what happened.
+        at: wall-clock time, seconds since the epoch.
+        run_id: the run that says so.
+
+    Raises:
+        IllegalTransitionError: the fact does not follow from the entry's state, or speaks of an older attempt.
+    """
+    state = advance(entry.state if entry else None, fact.event)
+    if entry is None:
+        entry = Entry(fact.target, fact.name, state, digest="", tags_digest="")
+    if fact.after is not None and fact.after != entry.attempt:
+        raise IllegalTransitionError(f"{entry.state} (attempt {entry.attempt})", f"{fact.event} (of {fact.after})")
+    return Entry(
+        target=entry.target,
+        name=entry.name,
+        state=state,
+        digest=entry.digest if fact.digest is None else fact.digest,
+        tags_digest=entry.tags_digest if fact.tags_digest is None else fact.tags_digest,
+        arn=entry.arn if fact.arn is None else fact.arn,
+        attempt=entry.attempt if fact.attempt is None else fact.attempt,
+        sent=entry.sent if fact.sent is None else fact.sent,
+        updated_at=at,
+        run_id=run_id,
+        code=fact.code,
+        message=fact.message,
+        body=_body_after(state, entry.body if fact.body is None else fact.body),
+    )
+
+
+def _body_after(state: State, body: bytes) -> bytes:
+    """Only an entry that may be sent (again) without the manifest at hand keeps its body."""
+    return body if state in (State.PLANNED, State.SENT, State.AMBIGUOUS) else b""

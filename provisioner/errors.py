@@ -1,0 +1,142 @@
+"""Errors that reach a user: each says what went wrong, where, why, and what to do next.
+
+Every error derives from :class:`ProvisionerError` and carries the exit code that a scheduler acts on (the codes are
+a contract). The command line prints ``str(error)`` and nothing else: no traceback reaches a user, except for a bug.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class ExitCode(IntEnum):
+    """What a run tells its scheduler."""
+
+    DONE = 0
+    INTERNAL = 1
+    USAGE = 2
+    FAILED = 3
+    PARKED = 4
+    AMBIGUOUS = 5
+    LOCKED = 6
+    INVALID = 65
+    LEDGER = 74
+    STOPPED = 75
+    DENIED = 77
+    CONFIGURATION = 78
+    INTERRUPTED = 130
+
+
+PRECEDENCE = (
+    ExitCode.INTERNAL,
+    ExitCode.USAGE,
+    ExitCode.CONFIGURATION,
+    ExitCode.LEDGER,
+    ExitCode.LOCKED,
+    ExitCode.DENIED,
+    ExitCode.PARKED,
+    ExitCode.STOPPED,
+    ExitCode.AMBIGUOUS,
+    ExitCode.INVALID,
+    ExitCode.FAILED,
+)
+"""When several codes apply, the first of these wins; the rest is in the summary."""
+
+
+def worst(codes: Iterable[ExitCode]) -> ExitCode:
+    """The one code that stands for all ``codes``, DONE when none applies."""
+    present = set(codes)
+    return next((code for code in PRECEDENCE if code in present), ExitCode.DONE)
+
+
+def printable(text: str, limit: int = 500) -> str:
+    """``text`` from outside, made safe to print: control characters escaped, length bounded."""
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    return escaped if len(escaped) <= limit else f"{escaped[:limit]}…"
+
+
+class ProvisionerError(Exception):
+    """The base of all errors of ours.
+
+    Args:
+        what: what went wrong, one sentence without a full stop.
+        where: the file, line, URL, target or name that it went wrong at.
+        why: the cause, as the layer below told it.
+        hint: the next step for the reader.
+    """
+
+    exit_code = ExitCode.INTERNAL
+
+    def __init__(self, what: str, *, where: str = "", why: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.why = why
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = f"{printable(self.where)}: " if self.where else ""
+        text += printable(self.what, 2000)
+        if self.why:
+            text += f": {printable(self.why, 2000)}"
+        if self.hint:
+            text += f". {printable(self.hint, 2000)}"
+        return text
+
+
+class UsageError(ProvisionerError):
+    """The command line asks for something that cannot be: a missing manifest, options that exclude each other."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigurationError(ProvisionerError):
+    """The configuration is wrong, or points at an endpoint that cannot be the right one."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+class ManifestError(UsageError):
+    """A manifest cannot be opened or its name matches nothing."""
+
+
+class LedgerError(ProvisionerError):
+    """The ledger cannot be opened, read or written. Nothing that was acknowledged is lost."""
+
+    exit_code = ExitCode.LEDGER
+
+
+class LedgerLockedError(ProvisionerError):
+    """Another run holds the ledger."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class CredentialsError(ProvisionerError):
+    """Credentials are missing, expired for good, or not allowed to do what the run needs."""
+
+    exit_code = ExitCode.DENIED
+
+
+class IntegrityError(ProvisionerError):
+    """An answer contradicts what is known: an ARN of another account or Region, or one that another entry holds."""
+
+    exit_code = ExitCode.DENIED
+
+
+class IllegalTransitionError(ProvisionerError):
+    """A fact does not follow from the state of its entry: a bug, or two writers on one ledger.
+
+    Args:
+        state: the state that the entry is in.
+        fact: the fact that was to be applied.
+    """
+
+    def __init__(self, state: str, fact: str) -> None:
+        super().__init__(f"the fact {fact!r} does not follow from the state {state!r}", hint="Please report this")
+        self.state = state
+        self.fact = fact

@@ -1,0 +1,131 @@
+"""The ledger: the durable record of what was asked for, sent, and made. One interface, several stores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+    from provisioner.entry import Entry, Fact, State
+
+
+class Run(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A run as the ledger remembers it.
+
+    Attributes:
+        run_id: sortable by time of start.
+        command: ``apply``, ``reconcile``, ...
+        started_at: seconds since the epoch.
+        ended_at: the same; None while it runs, or when it died.
+        exit_code: None likewise.
+        summary: the summary as JSON (bytes), b"" likewise.
+    """
+
+    run_id: str
+    command: str
+    started_at: float
+    ended_at: float | None = None
+    exit_code: int | None = None
+    summary: bytes = b""
+
+
+class ProblemRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A problem of a manifest or a definition, kept with its run.
+
+    Attributes:
+        source: the manifest's path.
+        line: counted from 1, 0 when unknown.
+        column: the same, in characters.
+        target: "" when every target is concerned.
+        name: the definition's name, "" when it could not be read.
+        code: a stable word for the kind of problem.
+        message: what, why and what to do.
+        severity: ``problem`` or ``notice``.
+    """
+
+    source: str
+    line: int
+    name: str
+    code: str
+    message: str
+    column: int = 0
+    target: str = ""
+    severity: str = "problem"
+
+
+class Ledger(Protocol):
+    """A store of entries.
+
+    Obligations of every store, proven by one contract suite:
+
+    * :meth:`record` returns only when all its facts are durable against power loss. Facts of concurrent callers may
+      share a commit (group commit). It applies all of its facts or none.
+    * A fact that does not follow from its entry's state raises :class:`IllegalTransitionError` to its caller, and
+      changes nothing; facts of other callers in the same commit are not harmed.
+    * An ARN that another entry with an existing algorithm holds raises :class:`IntegrityError`, likewise.
+    * After any error of the storage itself (disk full, I/O error, failed sync, damaged file) every call raises
+      :class:`LedgerError` at once; a failed sync is never tried again.
+    * Cancellation of a caller never cancels a commit: the fact is durable, or was never begun.
+    * Reads see every fact whose ``record`` returned before they began.
+    """
+
+    @property
+    def ledger_id(self) -> str:
+        """16 hex digits that name this ledger in ownership tags."""
+        ...
+
+    async def look_up(self, target: str, names: Sequence[str]) -> dict[str, Entry]:
+        """The entries of ``names`` that are known; bodies included only where an entry is unsettled or planned."""
+        ...
+
+    async def record(self, facts: Sequence[Fact]) -> None:
+        """Make ``facts`` durable, in their order."""
+        ...
+
+    def entries(
+        self,
+        *,
+        target: str | None = None,
+        states: Collection[State] | None = None,
+    ) -> AsyncIterator[Entry]:
+        """Entries in order of (target, name), streamed in pages: constant memory, and no lock held between pages."""
+        ...
+
+    async def counts(self) -> Mapping[str, Mapping[State, int]]:
+        """How many entries each target has in each state."""
+        ...
+
+    async def begin_run(self, run: Run) -> None:
+        """Remember that ``run`` has begun; facts recorded from now on carry its id."""
+        ...
+
+    async def end_run(self, run: Run) -> None:
+        """Remember how ``run`` ended."""
+        ...
+
+    async def runs(self, limit: int = 10) -> list[Run]:
+        """The latest runs, newest first."""
+        ...
+
+    async def add_problems(self, problems: Sequence[ProblemRecord]) -> None:
+        """Keep ``problems`` with the run that is under way. Problems of the last 20 runs are kept."""
+        ...
+
+    def problems(self, run_id: str) -> AsyncIterator[ProblemRecord]:
+        """The problems of a run, in the order in which they were added."""
+        ...
+
+    async def learned(self, target: str, family: str) -> bytes | None:
+        """What the pacer of (target, operation family) learned, as it was given to :meth:`learn`."""
+        ...
+
+    async def learn(self, target: str, family: str, state: bytes) -> None:
+        """Keep what a pacer learned; written with the next commit, without a sync of its own."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what is under way and let go of the file; may be called twice."""
+        ...
