@@ -1,0 +1,312 @@
+"""The configuration: frozen values, loaded from TOML and checked once, before anything else happens.
+
+Flags beat the file; the file beats what is built in. A relative path in the file is relative to the file. Unknown keys
+are errors that name the nearest known key, so that a misspelt safety setting never goes unnoticed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from provisioner.errors import ConfigurationError, UsageError
+
+Names = Literal["unknown", "unique", "duplicates", "same"]
+Adopt = Literal["never", "same", "any"]
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+Key = Annotated[str, Meta(max_length=128)]
+Rate = Annotated[float, Meta(ge=0)]
+
+
+def seconds(duration: str) -> float:
+    """The seconds in a duration such as ``90s``, ``6m`` or ``1h30m``.
+
+    Raises:
+        ValueError: not a duration.
+    """
+    if not _DURATION.fullmatch(duration):
+        msg = f"{duration!r} is not a duration: write 90s, 6m or 1h30m"
+        raise ValueError(msg)
+    return sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION_PART.findall(duration))
+
+
+def check_endpoint(url: str) -> None:
+    """An endpoint is https, or http on this machine: a definition carries role and key names, a request credentials.
+
+    Raises:
+        ValueError: it is neither, or not a bare address.
+    """
+    parts = urlsplit(url)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("an endpoint has no user, password, query or fragment")
+    if not parts.hostname or parts.scheme not in {"http", "https"}:
+        raise ValueError("an endpoint looks like https://host or http://127.0.0.1:8080")
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        raise ValueError(f"plain http is for this machine only, not for {parts.hostname}: use https")
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the configuration file."""
+
+
+class RunSettings(Section, frozen=True, kw_only=True):
+    """``[run]``: the ledger and the bounds of a run.
+
+    Attributes:
+        ledger: path of the ledger.
+        max_in_flight: upper bound of creates in flight, for each target.
+        deadline: when to drain and stop, a duration; "" is never.
+        read_timeout: how long to wait for a reply. At most 23 s, so that a drain ends within 25 s.
+    """
+
+    ledger: str = "ledger.db"
+    max_in_flight: Annotated[int, Meta(ge=1, le=4096)] = 256
+    deadline: str = ""
+    read_timeout: str = "20s"
+
+    def __post_init__(self) -> None:
+        """Check durations and ranges."""
+        if self.deadline:
+            seconds(self.deadline)
+        if not 0 < seconds(self.read_timeout) <= 23:  # noqa: PLR2004  a drain must end within 25 s
+            raise ValueError("read_timeout is more than 0s and at most 23s, so that a drain ends in time")
+
+    @property
+    def deadline_s(self) -> float | None:
+        """Seconds after which a run drains, None for never."""
+        return seconds(self.deadline) if self.deadline else None
+
+    @property
+    def read_timeout_s(self) -> float:
+        """Seconds to wait for a reply."""
+        return seconds(self.read_timeout)
+
+
+class PaceSettings(Section, frozen=True, kw_only=True):
+    """``[pace]``: creates per second, for each target.
+
+    Attributes:
+        initial_rate: until a limit is learned.
+        max_rate: never more than this; 0 is no bound.
+        share: the fraction of the learned limit to use, to leave room for others.
+    """
+
+    initial_rate: Annotated[float, Meta(gt=0)] = 5.0
+    max_rate: Rate = 0.0
+    share: Annotated[float, Meta(gt=0, le=1)] = 1.0
+
+
+class ReconcileSettings(Section, frozen=True, kw_only=True):
+    """``[reconcile]``: what is known of the service, and how ownership is proven.
+
+    Attributes:
+        settle: after this an unanswered create can no longer take effect or be invisible to List.
+        list_lag: how long a new algorithm may be missing from List; two sweeps that prove absence are this far apart.
+        names: whether names are unique in an account and Region.
+        ownership_tag: key of the tag that proves ownership; "" writes none.
+    """
+
+    settle: str = "6m"
+    list_lag: str = "60s"
+    names: Names = "unknown"
+    ownership_tag: Key = "provisioner:origin"
+
+    def __post_init__(self) -> None:
+        """Check durations and the tag's key."""
+        seconds(self.settle)
+        seconds(self.list_lag)
+        if self.ownership_tag.lower().startswith("aws:"):
+            raise ValueError("ownership_tag cannot begin with aws:, AWS keeps that prefix for itself")
+        if not re.fullmatch(r"[\w\s+\-=.:/@]*", self.ownership_tag):
+            raise ValueError("ownership_tag has letters, digits, spaces and + - = . _ : / @ only")
+
+    @property
+    def settle_s(self) -> float:
+        """Seconds after which an unanswered create is settled."""
+        return seconds(self.settle)
+
+    @property
+    def list_lag_s(self) -> float:
+        """Seconds between the two sweeps that prove absence."""
+        return seconds(self.list_lag)
+
+
+class Target(Section, frozen=True, kw_only=True):
+    """``[targets.NAME]``: one account + Region, and how to get credentials there.
+
+    Attributes:
+        name: the table's name.
+        region: "" is the profile's or environment's Region.
+        profile: of the AWS configuration files; "" is the usual environment.
+        assume_role_arn: a role to assume from there.
+        external_id: for the role.
+        account_id: refuse to run against any other account (asks STS).
+        endpoint_url: of Clean Rooms ML; "" is the SDK's own.
+        sts_endpoint_url: of STS; "" is the SDK's own.
+        defaults: merged under every definition, over the general ``[defaults]``.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "default"
+    region: str = ""
+    profile: str = ""
+    assume_role_arn: Annotated[str, Meta(pattern=r"^(arn:aws[-a-z]*:iam::\d{12}:role/.+)?$")] = ""
+    external_id: str = ""
+    account_id: Annotated[str, Meta(pattern=r"^(\d{12})?$")] = ""
+    endpoint_url: str = ""
+    sts_endpoint_url: str = ""
+    defaults: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        """Check the endpoints."""
+        for url in (self.endpoint_url, self.sts_endpoint_url):
+            if url:
+                check_endpoint(url)
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """The whole configuration.
+
+    Attributes:
+        run, pace, reconcile: see the sections.
+        defaults: merged under every definition of every target (wire names).
+        targets: by name; always at least one.
+        local: switches of the embedded endpoint, as ``provisioner emulate`` has them, for ``--local``.
+    """
+
+    run: RunSettings = RunSettings()
+    pace: PaceSettings = PaceSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
+    defaults: dict[str, Any] = {}
+    targets: dict[str, Target] = msgspec.field(default_factory=lambda: {"default": Target()})
+    local: dict[str, Any] = {}
+
+    def defaults_for(self, target: Target) -> dict[str, Any]:
+        """The defaults of ``target``: maps merge, lists and scalars replace."""
+        return merge(self.defaults, target.defaults)
+
+    def select(self, names: tuple[str, ...]) -> tuple[Target, ...]:
+        """The targets called ``names``; all of them when there are none.
+
+        Raises:
+            UsageError: there is no such target.
+        """
+        for name in names:
+            if name not in self.targets:
+                hint = f"The configuration has {', '.join(self.targets)}"
+                raise UsageError(f"there is no target {name!r}", hint=hint)
+        return tuple(self.targets[name] for name in dict.fromkeys(names or self.targets))
+
+    def override(self, section: str, **values: object) -> Settings:
+        """These settings with ``values`` in ``section``; None leaves a value as it is.
+
+        Raises:
+            ConfigurationError: a value is out of bounds.
+        """
+        given = {key: value for key, value in values.items() if value is not None}
+        old = getattr(self, section)
+        try:
+            new = msgspec.convert(msgspec.structs.asdict(old) | given, type(old))
+        except msgspec.ValidationError as error:
+            raise ConfigurationError("an option is out of bounds", why=str(error)) from error
+        return msgspec.structs.replace(self, **{section: new})
+
+    def with_endpoint(self, endpoint_url: str, *, sts_endpoint_url: str = "", region: str = "") -> Settings:
+        """These settings with every target at ``endpoint_url``; ``region`` where a target names none.
+
+        Raises:
+            ConfigurationError: it is neither https nor on this machine.
+        """
+        try:
+            targets = {
+                name: msgspec.structs.replace(
+                    target,
+                    endpoint_url=endpoint_url,
+                    sts_endpoint_url=sts_endpoint_url or target.sts_endpoint_url,
+                    region=target.region or region,
+                )
+                for name, target in self.targets.items()
+            }
+        except ValueError as error:
+            raise ConfigurationError(str(error), where=endpoint_url) from error
+        return msgspec.structs.replace(self, targets=targets)
+
+
+def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``over`` laid on ``under``: maps merge, everything else replaces."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def load(path: str | None) -> Settings:
+    """The settings of the TOML file at ``path``; the built-in ones for None.
+
+    Raises:
+        ConfigurationError: the file cannot be read, is not TOML, or says something unknown or out of bounds.
+    """
+    if path is None:
+        return Settings()
+    try:
+        raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError("the configuration cannot be read", where=path, why=str(error.strerror)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError("the configuration is not TOML", where=path, why=str(error)) from error
+    return _settings(raw, path)
+
+
+def _settings(raw: dict[str, Any], path: str) -> Settings:
+    _refuse_unknown(raw, Settings, "", path)
+    for name, table in raw.get("targets", {}).items():
+        if isinstance(table, dict):
+            _refuse_name(table, name, path)
+            table["name"] = name
+    try:
+        settings = msgspec.convert(raw, Settings)
+    except msgspec.ValidationError as error:
+        why = re.sub(r" - at `\$\.?", " - at `", str(error))
+        raise ConfigurationError("the configuration is wrong", where=path, why=why) from error
+    if not settings.targets:
+        settings = msgspec.structs.replace(settings, targets={"default": Target()})
+    ledger = settings.run.ledger
+    if "://" not in ledger:
+        ledger = str(Path(path).parent / ledger)
+    return settings.override("run", ledger=ledger)
+
+
+def _refuse_name(table: dict[str, Any], name: str, path: str) -> None:
+    """A target is named by its table alone."""
+    if "name" in table:
+        raise ConfigurationError(f"unknown key targets.{name}.name", where=path, hint="The table's name is the name")
+
+
+def _refuse_unknown(table: object, struct: type, prefix: str, path: str) -> None:
+    """Walk tables and structs side by side; the first unknown key is an error that names the nearest known one."""
+    if not isinstance(table, dict):
+        return
+    hints = get_type_hints(struct, include_extras=True)
+    for key, value in table.items():
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1)
+            hint = f"Did you mean {prefix}{near[0]}?" if near else f"Known here: {', '.join(hints)}"
+            raise ConfigurationError(f"unknown key {prefix}{key}", where=path, hint=hint)
+        kind = hints[key]
+        if isinstance(kind, type) and issubclass(kind, Section):
+            _refuse_unknown(value, kind, f"{prefix}{key}.", path)
+        elif get_origin(kind) is dict and get_args(kind)[1] is Target and isinstance(value, dict):
+            for name, inner in value.items():
+                _refuse_unknown(inner, Target, f"{prefix}{key}.{name}.", path)
