@@ -1,0 +1,325 @@
+"""The gate: the waiting that the pacer's arithmetic asks for, and the cap on what is in flight.
+
+One gate stands before one operation family of one target. A caller takes a slot, then a turn, makes its call, and
+tells how it ended:
+
+    async with gate.slot():
+        started_at = await gate.turn()
+        ...
+        gate.accepted(started_at)        # or throttled, dropped, timed_out: exactly one of them
+
+Turns are given in the order of asking, throttled calls that try again before new ones: theirs are the oldest
+definitions and they hold slots, so finishing them first keeps the number of half-done definitions small and never lets
+new work starve the old. One timer exists at a time, for the head of the queue; it gives out every turn that is due
+when it fires, so timers may be coarse while the pace is exact.
+
+Only the loop's own thread may touch a gate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from math import ceil
+from typing import TYPE_CHECKING
+
+from provisioner.errors import ExitCode, ProvisionerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from tenacity import RetryCallState
+
+    from provisioner.pace import Pacer
+
+TICK_S = 0.0005
+"""A turn this close is due: uvloop's timers have a grain of 1 ms and round to the nearest."""
+LATENCY_RISE = 0.5
+LATENCY_FALL = 0.02
+"""Gains of the latency that the cap follows: up within a few calls, so that a slow server is not starved of callers;
+down over some fifty, so that one quick reply does not cut the cap."""
+CAP_MARGIN = 2.0
+CAP_SPARE = 4
+"""The cap is pace x latency x margin + spare: twice Little's law, and never so few that a hiccup idles the pace."""
+CAP_RECOVERY = 0.25
+"""What each accepted call gives back to a cap that time-outs have halved."""
+
+
+class GateClosedError(ProvisionerError):
+    """Raised to whoever waits for a slot or a turn, or asks for one, once the gate is closed: nothing was sent."""
+
+    exit_code = ExitCode.STOPPED
+
+    def __init__(self) -> None:
+        super().__init__("the run is stopping: nothing new is sent", hint="run again: what is left is planned still")
+
+
+class _Queue:
+    """Futures in the order of asking; those whose waiter has gone are skipped."""
+
+    def __init__(self) -> None:
+        self._futures: deque[asyncio.Future[float]] = deque()
+
+    def join(self) -> asyncio.Future[float]:
+        future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._futures.append(future)
+        return future
+
+    def head(self) -> asyncio.Future[float] | None:
+        """The first who still waits."""
+        while self._futures:
+            if not self._futures[0].done():
+                return self._futures[0]
+            self._futures.popleft()
+        return None
+
+    def refuse(self) -> None:
+        """Raise GateClosedError to everybody who waits."""
+        while (future := self.head()) is not None:
+            future.set_exception(GateClosedError())
+
+    def __len__(self) -> int:
+        return sum(not future.done() for future in self._futures)
+
+
+class _Slots:
+    """A counting semaphore, first come first served, whose limit may change while slots are out."""
+
+    def __init__(self, limit: int) -> None:
+        self.used = 0
+        self.closed = False
+        self.waiting = _Queue()
+        self._limit = limit
+
+    @property
+    def limit(self) -> int:
+        return self._limit
+
+    @limit.setter
+    def limit(self, value: int) -> None:
+        self._limit = value
+        self._grant()
+
+    async def __aenter__(self) -> None:
+        if self.closed:
+            raise GateClosedError
+        if self.used < self._limit and self.waiting.head() is None:
+            self.used += 1
+            return
+        future = self.waiting.join()
+        try:
+            await future
+        except asyncio.CancelledError:
+            if _granted(future):
+                self._release()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        self.used -= 1
+        self._grant()
+
+    def _grant(self) -> None:
+        while self.used < self._limit and (future := self.waiting.head()) is not None:
+            self.used += 1
+            future.set_result(0.0)
+
+
+class Gate:
+    """Waits for the pacer's turns and caps what is in flight.
+
+    Every turn that was taken ends in exactly one of :meth:`accepted`, :meth:`throttled`, :meth:`dropped` and
+    :meth:`timed_out`. A caller that is cancelled while it waits gives its slot and its turn back by itself; one that is
+    cancelled after its turn came, and before its call left, calls :meth:`unused`.
+
+    Args:
+        pacer: decides; nobody else may drive it.
+        max_in_flight: upper bound of the cap, calls.
+        clock: monotonic seconds, the clock that the pacer was born with.
+    """
+
+    def __init__(self, pacer: Pacer, *, max_in_flight: int = 256, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pacer = pacer
+        self._clock = clock
+        self._max_in_flight = max_in_flight
+        self._ceiling = float(max_in_flight)
+        self._halved_at = float("-inf")
+        self._latency = pacer.round_trip
+        self._slots = _Slots(max_in_flight)
+        self._retries = _Queue()
+        self._fresh = _Queue()
+        self._held: dict[asyncio.Task[object] | None, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._timed_outs = 0
+        self._fit()
+
+    def slot(self) -> _Slots:
+        """A place in flight, as an async context manager; waits while the cap is reached.
+
+        Raises:
+            GateClosedError: the gate is closed, or was while waiting.
+        """
+        return self._slots
+
+    async def turn(self) -> float:
+        """Wait for the pacer's next turn and take it: the call must start now.
+
+        Returns:
+            The start time, monotonic seconds, which the ending has to name.
+
+        Raises:
+            GateClosedError: the gate is closed, or was while waiting.
+        """
+        held = self._held.pop(asyncio.current_task(), None)
+        if held is None:
+            return await self._wait(self._fresh)
+        if self._slots.closed:
+            self.unused(held)
+            raise GateClosedError
+        return held
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for a turn before all new calls and keep it for this task's next :meth:`turn`: tenacity's ``sleep``.
+
+        Args:
+            seconds: what :meth:`wait` said; the turn comes when the pacer says so, which may have changed since.
+
+        Raises:
+            GateClosedError: the gate is closed, or was while waiting.
+        """
+        del seconds
+        task = asyncio.current_task()
+        if task not in self._held:
+            self._held[task] = await self._wait(self._retries)
+
+    def wait(self, retry_state: RetryCallState | None = None) -> float:
+        """Seconds until a throttled call is likely to have its next turn: tenacity's ``wait``."""
+        del retry_state
+        now = self._clock()
+        return max(0.0, self._pacer.peek(now) - now) + len(self._retries) / self._pacer.rate
+
+    def unused(self, started_at: float) -> None:
+        """Give back a turn whose call never left this machine."""
+        self._pacer.cancelled(started_at)
+        self._give()
+
+    def accepted(self, started_at: float) -> None:
+        """The call that started then took a token: any reply but a 429 or a 5xx."""
+        now = self._clock()
+        self._pacer.accepted(started_at, now)
+        sample = now - started_at
+        self._latency += (LATENCY_RISE if sample > self._latency else LATENCY_FALL) * (sample - self._latency)
+        self._ceiling = min(self._max_in_flight, self._ceiling + CAP_RECOVERY)
+        self._fit()
+        self._schedule()
+
+    def throttled(self, started_at: float, advice_s: float | None = None) -> None:
+        """The call that started then was throttled; ``advice_s`` is how long the server asked to wait."""
+        self._pacer.throttled(started_at, self._clock(), advice_s)
+        self._schedule()
+
+    def dropped(self, started_at: float) -> None:
+        """The call that started then told nothing of the limit: 5xx, reset."""
+        self._pacer.dropped(started_at, self._clock())
+        self._schedule()
+
+    def timed_out(self, started_at: float) -> None:
+        """The call that started then had no reply in time: halves the cap, once for all that were in flight."""
+        now = self._clock()
+        self._pacer.dropped(started_at, now)
+        self._timed_outs += 1
+        if started_at > self._halved_at:
+            self._halved_at = now
+            self._ceiling = max(1.0, min(self._ceiling, self._slots.limit) / 2.0)
+            self._fit()
+        self._schedule()
+
+    def close(self) -> None:
+        """Refuse everybody who waits, and whoever asks from now on; calls in flight go on. May be called twice."""
+        self._slots.closed = True
+        self._slots.waiting.refuse()
+        self._retries.refuse()
+        self._fresh.refuse()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    @property
+    def in_flight(self) -> int:
+        """Slots that are taken."""
+        return self._slots.used
+
+    def statistics(self) -> dict[str, float | int | str]:
+        """The state of the gate and of its pacer, for logs and people."""
+        return {
+            **self._pacer.statistics(),
+            "in_flight": self._slots.used,
+            "cap": self._slots.limit,
+            "latency_s": round(self._latency, 4),
+            "waiting": len(self._fresh),
+            "waiting_again": len(self._retries),
+            "timed_out": self._timed_outs,
+        }
+
+    def __repr__(self) -> str:
+        return f"Gate({', '.join(f'{key}={value}' for key, value in self.statistics().items())})"
+
+    def _fit(self) -> None:
+        """Set the cap to what the pace needs at this latency."""
+        needed = ceil(CAP_MARGIN * self._pacer.rate * self._latency) + CAP_SPARE
+        limit = max(1, min(needed, int(self._ceiling)))
+        if limit != self._slots.limit:
+            self._slots.limit = limit
+
+    async def _wait(self, queue: _Queue) -> float:
+        if self._slots.closed:
+            raise GateClosedError
+        future = queue.join()
+        if self._timer is None:
+            self._give()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if _granted(future):
+                self.unused(future.result())
+            raise
+
+    def _head(self) -> asyncio.Future[float] | None:
+        return self._retries.head() or self._fresh.head()
+
+    def _give(self) -> None:
+        """Give out every turn that is due, then see to it that somebody comes back for the next."""
+        now = self._clock()
+        while (future := self._head()) is not None and self._pacer.peek(now) <= now + TICK_S:
+            self._pacer.start(now)
+            future.set_result(now)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Have the timer fire no later than the head's turn; one that fires too early looks again."""
+        if self._head() is None:
+            return
+        now = self._clock()
+        delay = max(0.0, self._pacer.peek(now) - now)
+        if self._timer is not None:
+            if self._due <= now + delay + TICK_S:
+                return
+            self._timer.cancel()
+        self._due = now + delay
+        self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._give()
+
+
+def _granted(future: asyncio.Future[float]) -> bool:
+    """Whether the future holds a grant that its cancelled waiter never saw."""
+    return future.done() and not future.cancelled() and future.exception() is None
