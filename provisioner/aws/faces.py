@@ -1,0 +1,196 @@
+"""What the rest of the product sees of AWS: two faces and the values that pass through them. No SDK type does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from provisioner.errors import ProvisionerError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from provisioner.verdict import Reply
+
+
+class Target(Protocol):
+    """One account + Region, and how to get credentials there; ``""`` stands for "not set"."""
+
+    @property
+    def name(self) -> str:
+        """What the configuration calls it."""
+
+    @property
+    def region(self) -> str:
+        """``""`` is the profile's or environment's Region."""
+
+    @property
+    def profile(self) -> str:
+        """Of the AWS configuration files; ``""`` is the usual environment."""
+
+    @property
+    def assume_role_arn(self) -> str:
+        """A role to assume from there."""
+
+    @property
+    def external_id(self) -> str:
+        """For the role."""
+
+    @property
+    def endpoint_url(self) -> str:
+        """Of Clean Rooms ML; ``""`` is the SDK's own."""
+
+    @property
+    def sts_endpoint_url(self) -> str:
+        """Of STS; ``""`` is the SDK's own."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of the connections to one target.
+
+    Attributes:
+        max_connections: size of the pool; more creates at once than this only queue.
+        connect_timeout_s: seconds for name, connection and TLS handshake together.
+        read_timeout_s: seconds for the reply. A drain must end within 25 s, so connect + read is to stay below that.
+    """
+
+    max_connections: int = 256
+    connect_timeout_s: float = 5.0
+    read_timeout_s: float = 20.0
+
+    @property
+    def total_s(self) -> float:
+        """Seconds after which a call is given up, however slowly its reply trickles in."""
+        return self.connect_timeout_s + self.read_timeout_s
+
+
+class Creates(Protocol):
+    """Sends creates. Every transport keeps these promises, and one contract suite proves them on each."""
+
+    async def create(self, body: bytes) -> Reply:
+        """Send one create and say what was seen of it.
+
+        - ``body`` is the complete, validated JSON body, ownership tag included. It is not changed.
+        - At most one HTTP request leaves for a call. Nothing below sends it again: no SDK retry, reconnect, redirect.
+        - Nothing that happens to the call is raised. A failure is a Reply with a Loss, or with the server's status. A
+          Loss of the first group (``BEFORE_FIRST_BYTE``) is told only when no byte of the request can have left.
+        - The call ends within ``Limits.total_s``, apart from a wait for fresh credentials, which precedes it.
+        - Any number of calls may run at once; more than ``Limits.max_connections`` queue.
+
+        Raises:
+            asyncio.CancelledError: the caller was cancelled. Whether bytes left is then unknown: Loss.CANCELLED.
+        """
+        ...
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One row of List. Times are seconds since the epoch, by the server's clock."""
+
+    arn: str
+    name: str
+    description: str = ""
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One page of List. Only a page whose ``next_token`` is "" ends a sweep."""
+
+    items: tuple[Listed, ...]
+    next_token: str = ""
+
+
+class Described(msgspec.Struct, frozen=True):
+    """What Get tells of one algorithm.
+
+    Attributes:
+        arn: the algorithm.
+        name: its name.
+        body: the definition as a create takes it (JSON, wire names), without tags.
+        tags: user tags and AWS tags.
+        created_at: seconds since the epoch, by the server's clock.
+        updated_at: the same.
+    """
+
+    arn: str
+    name: str
+    body: bytes
+    tags: dict[str, str]
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+class CallError(ProvisionerError):
+    """A call other than a create failed. Raised by :class:`Control`; the caller decides whether to send it again.
+
+    Args:
+        operation: the API operation.
+        reply: what was seen of it; ``status`` 404 means that the algorithm is not there.
+        where: what the call was about, an ARN as a rule.
+    """
+
+    def __init__(self, operation: str, reply: Reply, where: str = "") -> None:
+        super().__init__(f"{operation} failed", where=where, why=str(reply))
+        self.operation = operation
+        self.reply = reply
+
+
+class Control(Protocol):
+    """Every call that is not a create. One attempt each, no SDK retry."""
+
+    async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
+        """One page of List, at most 100 rows, in no particular order.
+
+        Raises:
+            CallError: no page was read. That never means "nothing there".
+        """
+        ...
+
+    async def get_algorithm(self, arn: str) -> Described:
+        """Everything about one algorithm.
+
+        Raises:
+            CallError: it could not be read; ``reply.status`` is 404 when there is no such algorithm.
+        """
+        ...
+
+    async def delete_algorithm(self, arn: str) -> None:
+        """Delete one algorithm.
+
+        Raises:
+            CallError: ``reply.status`` is 409 while an association depends on it, 404 when it is gone already.
+        """
+        ...
+
+    async def caller_account(self) -> str:
+        """The account of the credentials, twelve digits, by STS GetCallerIdentity.
+
+        Raises:
+            CallError: STS did not tell.
+        """
+        ...
+
+
+class Aws(msgspec.Struct, frozen=True, kw_only=True):
+    """One target, open. See :func:`provisioner.aws.connect`.
+
+    Attributes:
+        creates: the transport for creates.
+        control: every other call.
+        region: the Region that was found.
+        endpoint: where Clean Rooms ML is called.
+        notices: what the user should hear of, one sentence each; none is an error.
+        refresh_credentials: fetches credentials anew when the service refused these as expired, and tells whether they
+            are other ones now; if not, sending again is no use. Raises CredentialsError when there are none any more.
+    """
+
+    creates: Creates
+    control: Control
+    region: str
+    endpoint: str
+    notices: tuple[str, ...]
+    refresh_credentials: Callable[[], Awaitable[bool]]
+
+    def __repr__(self) -> str:
+        return f"Aws(region={self.region!r}, endpoint={self.endpoint!r}, creates={type(self.creates).__name__})"

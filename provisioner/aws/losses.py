@@ -1,0 +1,98 @@
+"""Maps what the SDK and its HTTP library raise to a Loss. The one place where foreign errors of a call are known.
+
+What decides is whether a byte of the request can have left. aiohttp tells: ``ClientConnectorError`` and its kin,
+``ConnectionTimeoutError`` and the proxy errors are raised while it connects, before it writes. All else may come after,
+also on a kept-alive connection that the server closed at the moment of sending, and counts as after. botocore's own
+exceptions blur the line (``EndpointConnectionError`` stands for a refusal and for a reset in mid-reply), so they are
+peeled off first. Only the outermost error of aiohttp decides; what it was raised from merely names the loss.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+import aiohttp
+from botocore import exceptions as sdk
+
+from provisioner.errors import CredentialsError
+from provisioner.verdict import Loss, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_Table = tuple[tuple[type[BaseException], Loss], ...]
+
+_UNSENT: _Table = (
+    (sdk.ParamValidationError, Loss.PARAMETERS),
+    (CredentialsError, Loss.CREDENTIALS),
+    (sdk.NoCredentialsError, Loss.CREDENTIALS),
+    (sdk.PartialCredentialsError, Loss.CREDENTIALS),
+    (sdk.CredentialRetrievalError, Loss.CREDENTIALS),
+    (sdk.SSOError, Loss.CREDENTIALS),
+)
+
+_CONNECTING: _Table = (
+    (aiohttp.ClientConnectorDNSError, Loss.DNS),
+    (aiohttp.ClientProxyConnectionError, Loss.PROXY),
+    (aiohttp.ClientHttpProxyError, Loss.PROXY),
+    (aiohttp.ClientConnectorCertificateError, Loss.HANDSHAKE),
+    (aiohttp.ClientSSLError, Loss.HANDSHAKE),
+    (aiohttp.ConnectionTimeoutError, Loss.CONNECT_TIMEOUT),
+)
+
+_SENDING: _Table = (
+    (TimeoutError, Loss.READ_TIMEOUT),
+    (ssl.SSLError, Loss.TLS),
+    (ConnectionResetError, Loss.RESET),
+    (BrokenPipeError, Loss.RESET),
+    (ConnectionAbortedError, Loss.RESET),
+    (aiohttp.ServerDisconnectedError, Loss.CLOSED),
+    (aiohttp.ClientPayloadError, Loss.CLOSED),
+)
+
+
+def lost(error: BaseException) -> Reply:
+    """The Reply that stands for ``error``: its Loss, and its text as the message."""
+    return Reply(loss=loss_of(error), message=str(error) or type(error).__name__)
+
+
+def loss_of(error: BaseException) -> Loss:
+    """What ``error`` says about the request. UNKNOWN, which counts as "may have arrived", when nothing is known."""
+    inner = _peel(error)
+    before = _find(inner, _UNSENT) or _find(inner, _CONNECTING)
+    if before is not None:
+        return before
+    if isinstance(inner, aiohttp.ClientConnectorError):
+        return _refusal(inner.os_error)
+    return next((loss for e in _causes(inner) if (loss := _find(e, _SENDING))), Loss.UNKNOWN)
+
+
+def _find(error: BaseException, table: _Table) -> Loss | None:
+    return next((loss for kind, loss in table if isinstance(error, kind)), None)
+
+
+def _refusal(cause: OSError) -> Loss:
+    """A connection that ends inside the TLS handshake shows as a connector error with the reset inside."""
+    if isinstance(cause, ConnectionResetError | ConnectionAbortedError):
+        return Loss.HANDSHAKE
+    return Loss.CONNECT_TIMEOUT if isinstance(cause, TimeoutError) else Loss.REFUSED
+
+
+def _peel(error: BaseException) -> BaseException:
+    """The error under botocore's HTTP exceptions, which keep it in ``kwargs["error"]``."""
+    while isinstance(error, sdk.HTTPClientError):
+        inner = error.kwargs.get("error")
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    return error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__

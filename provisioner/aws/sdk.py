@@ -1,0 +1,207 @@
+"""The SDK transport: creates through aioboto3, and every call that is not a create.
+
+The SDK validates, signs and sends; what comes back is read by :mod:`provisioner.aws.wire` from the raw reply, because
+the SDK's parser drops what its service model does not know (retry advice, newer error codes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import aiohttp
+import msgspec
+from aiobotocore.httpsession import AIOHTTPSession
+from botocore import exceptions as sdk
+from botocore import xform_name
+
+from provisioner.aws import wire
+from provisioner.aws.faces import CallError, Described, Listed, Page
+from provisioner.aws.losses import lost
+from provisioner.errors import CredentialsError
+from provisioner.verdict import Loss, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provisioner.aws.faces import Limits
+    from provisioner.aws.session import Identity
+
+_T = TypeVar("_T")
+
+_DEFINITION = ("name", "description", "roleArn", "trainingContainerConfig", "inferenceContainerConfig", "kmsKeyArn")
+
+_raw: ContextVar[list[Reply]] = ContextVar("raw")
+"""Where the running call finds the reply that :func:`_keep` read, before the SDK's parser works on it."""
+
+
+def keep_replies(client: Any) -> None:  # noqa: ANN401  the SDK has no types
+    """Have every reply to ``client`` read by us before the SDK's parser works on it."""
+    client.meta.events.register("before-parse.cleanroomsml", _keep)
+
+
+def _keep(response_dict: dict[str, Any], **_: object) -> None:
+    """Read the reply of the running call (event ``before-parse``)."""
+    kept = _raw.get(None)
+    if kept is not None:
+        body = response_dict["body"] or b""
+        kept.append(wire.read(response_dict["status_code"], response_dict["headers"], body, time.time()))
+
+
+class _RedirectedError(Exception):
+    """The server redirects. Following would be a second request, with the body, to a place that nobody chose."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the server redirects with status {status}")
+        self.status = status
+
+
+async def _refuse_redirect(_session: object, _context: object, params: aiohttp.TraceRequestRedirectParams) -> None:
+    params.response.close()
+    raise _RedirectedError(params.response.status)
+
+
+class OneRequest(AIOHTTPSession):  # type: ignore[misc]  # the SDK has no types
+    """The SDK's HTTP session without redirects, which it follows by default."""
+
+    async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
+        session: aiohttp.ClientSession = await super()._get_session(proxy_url)
+        if not session.trace_configs:
+            config = aiohttp.TraceConfig()
+            config.on_request_redirect.append(_refuse_redirect)
+            config.freeze()
+            session.trace_configs.append(config)
+        return session
+
+
+class SdkCreates:
+    """Creates through the SDK's client. See :class:`provisioner.aws.Creates` for the obligations."""
+
+    def __init__(self, client: Any, identity: Identity, limits: Limits) -> None:  # noqa: ANN401  the SDK has no types
+        self._client = client
+        self._identity = identity
+        self._limits = limits
+
+    async def create(self, body: bytes) -> Reply:
+        """Send one create."""
+        try:
+            params = msgspec.json.decode(body, type=dict[str, Any])
+            await self._identity.get_frozen_credentials()
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return Reply(loss=Loss.PARAMETERS, message=str(error))
+        except CredentialsError as error:
+            return lost(error)
+        call = self._client.create_configured_model_algorithm
+        return (await _call(call, params, self._limits.total_s))[1]
+
+
+class SdkControl:
+    """Calls that are not creates. See :class:`provisioner.aws.Control` for the obligations.
+
+    Args:
+        client: of Clean Rooms ML.
+        sts: makes a client of STS, as an asynchronous context manager, when the account is asked for.
+        limits: of the connections.
+    """
+
+    def __init__(self, client: Any, sts: Callable[[], Any], limits: Limits) -> None:  # noqa: ANN401  no SDK types
+        self._client = client
+        self._sts = sts
+        self._limits = limits
+
+    async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
+        """One page of List."""
+        params = {"maxResults": page_size} | ({"nextToken": next_token} if next_token else {})
+        return await self._ask("ListConfiguredModelAlgorithms", params, _page)
+
+    async def get_algorithm(self, arn: str) -> Described:
+        """Everything about one algorithm."""
+        return await self._ask("GetConfiguredModelAlgorithm", {"configuredModelAlgorithmArn": arn}, _described)
+
+    async def delete_algorithm(self, arn: str) -> None:
+        """Delete one algorithm."""
+        await self._ask("DeleteConfiguredModelAlgorithm", {"configuredModelAlgorithmArn": arn}, lambda _: None)
+
+    async def caller_account(self) -> str:
+        """The account of the credentials."""
+        try:
+            async with self._sts() as sts:
+                answer, reply = await _call(sts.get_caller_identity, {}, self._limits.total_s)
+        except Exception as error:
+            raise CallError("GetCallerIdentity", lost(error)) from error
+        if answer is None or "Account" not in answer:
+            raise CallError("GetCallerIdentity", reply)
+        return str(answer["Account"])
+
+    async def _ask(self, operation: str, params: dict[str, Any], read: Callable[[dict[str, Any]], _T]) -> _T:
+        method = getattr(self._client, xform_name(operation))
+        answer, reply = await _call(method, params, self._limits.total_s)
+        where = params.get("configuredModelAlgorithmArn", "")
+        if answer is None:
+            raise CallError(operation, reply, where)
+        try:
+            return read(answer)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            unreadable = Reply(status=reply.status, message="the reply cannot be read", request_id=reply.request_id)
+            raise CallError(operation, unreadable, where) from error
+
+
+def _page(answer: dict[str, Any]) -> Page:
+    """A reply without the list is not an empty page: absence is never concluded from what cannot be read."""
+    return Page(
+        items=tuple(_listed(row) for row in answer["configuredModelAlgorithms"]),
+        next_token=answer.get("nextToken", ""),
+    )
+
+
+def _listed(row: dict[str, Any]) -> Listed:
+    return Listed(
+        arn=row["configuredModelAlgorithmArn"],
+        name=row["name"],
+        description=row.get("description", ""),
+        created_at=row["createTime"].timestamp(),
+        updated_at=row["updateTime"].timestamp(),
+    )
+
+
+def _described(answer: dict[str, Any]) -> Described:
+    return Described(
+        arn=answer["configuredModelAlgorithmArn"],
+        name=answer["name"],
+        body=msgspec.json.encode({key: answer[key] for key in _DEFINITION if key in answer}),
+        tags=answer.get("tags", {}),
+        created_at=answer["createTime"].timestamp(),
+        updated_at=answer["updateTime"].timestamp(),
+    )
+
+
+async def _call(method: Any, params: dict[str, Any], total_s: float) -> tuple[dict[str, Any] | None, Reply]:  # noqa: ANN401  no SDK types
+    """Call once. The SDK's answer, None when it made none of the reply; and what was seen on the wire."""
+    kept: list[Reply] = []
+    token = _raw.set(kept)
+    try:
+        async with asyncio.timeout(total_s):
+            answer = await method(**params)
+    except Exception as error:  # noqa: BLE001  the contract: nothing that happens to the call is raised
+        return None, kept[0] if kept else _seen(error)
+    finally:
+        _raw.reset(token)
+    return answer, kept[0] if kept else Reply(loss=Loss.UNKNOWN, message="the reply was not seen")
+
+
+def _seen(error: Exception) -> Reply:
+    """What ``error`` tells when no reply was kept: a redirect, an error of another service, a loss."""
+    cause = error.kwargs.get("error") if isinstance(error, sdk.HTTPClientError) else None
+    if isinstance(cause, _RedirectedError):
+        return Reply(status=cause.status, message=str(cause))
+    if isinstance(error, sdk.ClientError):
+        told, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+        return Reply(
+            status=meta.get("HTTPStatusCode", 0),
+            code=str(told.get("Code", "")),
+            message=str(told.get("Message", "")),
+            request_id=meta.get("RequestId", ""),
+        )
+    return lost(error)

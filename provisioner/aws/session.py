@@ -1,0 +1,252 @@
+"""The SDK session of a target: Region, credentials, client configuration.
+
+Credentials come from wherever the SDK finds them: environment, profile, SSO, web identity, containers, instance
+metadata; a role on top of them is assumed by us, so that it is refreshed before it expires. Every client, and the
+signer of the direct transport, takes them from one :class:`Identity`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
+from aiobotocore.session import AioSession
+from botocore import exceptions as sdk
+
+import provisioner
+from provisioner.errors import ConfigurationError, CredentialsError
+
+if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
+
+    from provisioner.aws.faces import Limits, Target
+
+SERVICE = "cleanroomsml"
+
+REGIONS = (
+    "us-east-1",
+    "us-east-2",
+    "us-west-2",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "eu-central-1",
+    "eu-north-1",
+    "eu-west-1",
+    "eu-west-2",
+)
+"""Regions that have the service (AWS General Reference, "AWS Clean Rooms ML endpoints"). The SDK knows none of them."""
+
+ROLE_SESSION = "provisioner"
+
+ROLE_DURATION_S = 3600
+"""A role that is assumed from another role's credentials lasts one hour at most (IAM, role chaining)."""
+
+KEEPALIVE_S = 4
+"""An idle connection is closed after this: below the 5 s at which common servers close theirs, because a create that
+meets a connection closed at that moment is ambiguous."""
+
+_CREDENTIALS_HINT = "Set AWS_PROFILE or the keys in the environment, or `profile` in the target's configuration"
+
+
+def open_session(target: Target) -> AioSession:
+    """A fresh SDK session for ``target``: it reads the environment and the configuration files anew.
+
+    Endpoints that environment or files set (``AWS_ENDPOINT_URL*``) are ignored: they are a way to hijack requests.
+
+    Raises:
+        ConfigurationError: the profile does not exist, or the AWS configuration file is broken.
+    """
+    session = AioSession(profile=target.profile or None)
+    session.set_config_variable("ignore_configured_endpoint_urls", value=True)
+    session.user_agent_extra = f"provisioner/{provisioner.__version__}"
+    try:
+        session.get_scoped_config()
+    except sdk.ProfileNotFound as error:
+        hint = "The profiles are in ~/.aws/config and ~/.aws/credentials"
+        raise ConfigurationError(
+            "there is no such AWS profile", where=target.name, why=str(error), hint=hint
+        ) from error
+    except sdk.BotoCoreError as error:
+        raise ConfigurationError("the AWS configuration cannot be read", where=target.name, why=str(error)) from error
+    return session
+
+
+def region_of(target: Target, session: AioSession) -> str:
+    """The Region of ``target``: its own, the SDK's (AWS_DEFAULT_REGION, profile), or else AWS_REGION.
+
+    Raises:
+        ConfigurationError: none of them tells.
+    """
+    region = target.region or session.get_config_variable("region") or os.environ.get("AWS_REGION", "")
+    if not region:
+        known = ", ".join(REGIONS)
+        hint = f"Set `region` in the target's configuration, or AWS_DEFAULT_REGION; the service is in {known}"
+        raise ConfigurationError("no Region is set", where=target.name, hint=hint)
+    return str(region)
+
+
+def region_notice(region: str) -> tuple[str, ...]:
+    """A warning when ``region`` is not known to have the service. Not an error: the list may grow."""
+    if region in REGIONS:
+        return ()
+    return (f"Region {region} is not known to have Clean Rooms ML; known are {', '.join(REGIONS)}",)
+
+
+def check_endpoint(url: str, where: str) -> None:
+    """Let https pass, and http to a loopback address.
+
+    Raises:
+        ConfigurationError: ``url`` is anything else.
+    """
+    parts = urlsplit(url)
+    local = parts.hostname in {"localhost", "::1"} or (parts.hostname or "").startswith("127.")
+    if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and local)):
+        return
+    hint = "Use https, or http on a loopback address"
+    raise ConfigurationError("the endpoint is not acceptable", where=where, why=url, hint=hint)
+
+
+def client_config(limits: Limits, **more: object) -> AioConfig:
+    """How a client is set up: one attempt, no client-side rate limit, the pool and time-outs of ``limits``."""
+    return AioConfig(
+        connect_timeout=limits.connect_timeout_s,
+        read_timeout=limits.read_timeout_s,
+        max_pool_connections=limits.max_connections,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        ignore_configured_endpoint_urls=True,
+        connector_args={"keepalive_timeout": KEEPALIVE_S},
+        **more,
+    )
+
+
+class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
+    """The credentials of a target, current whenever they are asked for. An SDK credentials object itself.
+
+    Obligations: :meth:`get_frozen_credentials` may be called at any time by any number of tasks; fresh credentials are
+    fetched once, however many ask. A failed fetch leaves the old ones in place.
+    """
+
+    def __init__(self, target: Target, region: str) -> None:
+        super().__init__("unused", "unused", method="provisioner")
+        self._target = target
+        self._region = region
+        self._source: Any = None
+        self._lock = asyncio.Lock()
+
+    async def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        """Key, secret and token that are valid now.
+
+        Raises:
+            CredentialsError: there are none, or they could not be refreshed.
+        """
+        if self._source is None:
+            async with self._lock:
+                if self._source is None:
+                    self._source = await self._load()
+        return await self._freeze(self._source)
+
+    async def refresh(self) -> bool:
+        """Fetch credentials anew from where they come from, because the service refused these as expired.
+
+        Returns:
+            Whether they are other ones now.
+
+        Raises:
+            CredentialsError: there are none any more.
+        """
+        old = self._source
+        async with self._lock:
+            if self._source is not old:
+                return True
+            before = await self._freeze(old) if old is not None else None
+            fresh = await self._load()
+            changed: bool = before != await self._freeze(fresh)
+            self._source = fresh
+            return changed
+
+    async def _load(self) -> Any:  # noqa: ANN401  the SDK has no types
+        session = open_session(self._target)
+        try:
+            source = await session.get_credentials()
+        except Exception as error:
+            raise self._refused(error) from error
+        if source is None:
+            raise CredentialsError("no AWS credentials were found", where=self._target.name, hint=_CREDENTIALS_HINT)
+        return await self._assume(source, session) if self._target.assume_role_arn else source
+
+    async def _freeze(self, source: Any) -> ReadOnlyCredentials:  # noqa: ANN401  the SDK has no types
+        try:
+            return await source.get_frozen_credentials()
+        except CredentialsError:
+            raise
+        except Exception as error:
+            raise self._refused(error) from error
+
+    async def _assume(self, source: Any, session: AioSession) -> AioRefreshableCredentials:  # noqa: ANN401  the SDK has no types
+        async def fetch() -> dict[str, str]:
+            return await self._assume_once(session)
+
+        await self._freeze(source)
+        try:
+            metadata = await fetch()
+        except Exception as error:
+            raise self._refused(error) from error
+        return AioRefreshableCredentials.create_from_metadata(metadata, refresh_using=fetch, method="sts-assume-role")
+
+    async def _assume_once(self, session: AioSession) -> dict[str, str]:
+        params = {
+            "RoleArn": self._target.assume_role_arn,
+            "RoleSessionName": ROLE_SESSION,
+            "DurationSeconds": ROLE_DURATION_S,
+        }
+        if self._target.external_id:
+            params["ExternalId"] = self._target.external_id
+        async with sts_client(session, self._target, self._region) as sts:
+            credentials = (await sts.assume_role(**params))["Credentials"]
+        return {
+            "access_key": credentials["AccessKeyId"],
+            "secret_key": credentials["SecretAccessKey"],
+            "token": credentials["SessionToken"],
+            "expiry_time": credentials["Expiration"].isoformat(),
+        }
+
+    def _refused(self, error: Exception) -> CredentialsError:
+        target = self._target
+        hint = _CREDENTIALS_HINT
+        if isinstance(error, sdk.SSOError | sdk.TokenRetrievalError):
+            hint = f"Run `aws sso login{f' --profile {target.profile}' if target.profile else ''}`"
+        elif target.assume_role_arn:
+            hint = f"The role {target.assume_role_arn} must trust the caller (sts:AssumeRole, external id)"
+        return CredentialsError("no valid AWS credentials", where=target.name, why=str(error), hint=hint)
+
+
+def sts_client(session: AioSession, target: Target, region: str) -> Any:  # noqa: ANN401  the SDK has no types
+    """A client of STS at the target's endpoint. The SDK retries here: nothing that it calls changes anything."""
+    config = AioConfig(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"})
+    return session.create_client("sts", region_name=region, endpoint_url=target.sts_endpoint_url or None, config=config)
+
+
+class IdentityProvider:
+    """Puts an :class:`Identity` at the head of a session's credential chain."""
+
+    METHOD = "provisioner"
+    CANONICAL_NAME = None
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+
+    async def load(self) -> Identity:
+        """The identity: the chain behind it is never asked."""
+        return self._identity
+
+
+def use_identity(session: AioSession, identity: Identity) -> None:
+    """Make every client of ``session`` take its credentials from ``identity``."""
+    chain = session.get_component("credential_provider")
+    chain.insert_before(chain.providers[0].METHOD, IdentityProvider(identity))

@@ -1,0 +1,130 @@
+"""Reads replies of Clean Rooms ML off the wire (rest-json). Pure, and shared by both transports.
+
+The rules for code and message are those of botocore's ``RestJSONParser``, with three differences: a reply without a
+code has the code "" (botocore invents one from the status), JSON that is not an object counts as no body (botocore
+breaks down on it), and nothing that a server can send raises.
+"""
+
+from __future__ import annotations
+
+import math
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from provisioner.verdict import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MESSAGE_LIMIT = 2000
+"""Characters that are kept of an error message."""
+
+
+class _Created(msgspec.Struct):
+    arn: str = msgspec.field(name="configuredModelAlgorithmArn", default="")
+
+
+_created = msgspec.json.Decoder(_Created)
+_anything = msgspec.json.Decoder(strict=False)
+
+
+def read(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Reply:
+    """The Reply in an HTTP reply that was read to its end.
+
+    Args:
+        status: of the reply.
+        headers: looked up in lower case.
+        body: the whole body.
+        now: seconds since the epoch, for a Retry-After date when the reply has no Date.
+    """
+    if 200 <= status < 300:  # noqa: PLR2004  the 2xx class of HTTP
+        return Reply(status=status, arn=_arn(body), request_id=_request_id(headers))
+    members = _members(body)
+    return Reply(
+        status=status,
+        code=_code(headers, members),
+        message=_message(members, body),
+        request_id=_request_id(headers),
+        retry_after_s=_advice(headers, members, now),
+        quota_name=_text(members.get("quotaName")),
+        quota_value=_number(members.get("quotaValue")),
+    )
+
+
+def _arn(body: bytes) -> str:
+    try:
+        arn = _created.decode(body).arn
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    return arn if arn.startswith("arn:") else ""
+
+
+def _members(body: bytes) -> dict[str, Any]:
+    try:
+        members = _anything.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return members if isinstance(members, dict) else {}
+
+
+def _code(headers: Mapping[str, str], members: dict[str, Any]) -> str:
+    """The header wins over ``code``, that over ``__type``; namespace and URL around the code are dropped."""
+    for code in (headers.get("x-amzn-errortype"), members.get("code"), members.get("Code"), members.get("__type")):
+        if isinstance(code, str):
+            return code.split(":", 1)[0].rsplit("#", 1)[-1][:MESSAGE_LIMIT]
+    return ""
+
+
+def _message(members: dict[str, Any], body: bytes) -> str:
+    if not members:
+        return body[: 4 * MESSAGE_LIMIT].decode(errors="replace")[:MESSAGE_LIMIT]
+    return _text(members.get("message", members.get("Message")))[:MESSAGE_LIMIT]
+
+
+def _request_id(headers: Mapping[str, str]) -> str:
+    return headers.get("x-amzn-requestid") or headers.get("x-amz-request-id") or ""
+
+
+def _advice(headers: Mapping[str, str], members: dict[str, Any], now: float) -> float | None:
+    """Seconds to wait: ``x-amz-retry-after`` (milliseconds), Retry-After, or the member ``retryAfterSeconds``."""
+    milliseconds = _number(headers.get("x-amz-retry-after"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    header = headers.get("retry-after")
+    if header is not None:
+        seconds = _number(header)
+        return seconds if seconds is not None else _until(header, headers.get("date"), now)
+    return _number(members.get("retryAfterSeconds"))
+
+
+def _until(date: str, server_date: str | None, now: float) -> float | None:
+    """Seconds from the server's own clock (its Date header), or else ours, to ``date``."""
+    then = http_date(date)
+    if then is None:
+        return None
+    started = http_date(server_date or "")
+    return max(0.0, then - (now if started is None else started))
+
+
+def http_date(text: str) -> float | None:
+    """Seconds since the epoch of an HTTP date, None when it is not one."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
