@@ -1,0 +1,296 @@
+"""Opening SQLite so that a commit is durable, and saying plainly why it cannot be done.
+
+Everything is asserted at open, where a user can still act: WAL, ``synchronous=FULL``, the file's kind, its schema
+version, that it is not damaged, that it can be written. What fails later maps to one :class:`LedgerError` with its
+remedy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+from provisioner.errors import LedgerError
+from provisioner.ledger.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+BUSY_TIMEOUT_S = 5.0
+"""How long a statement waits for another process's commit. A commit takes milliseconds; the run lock keeps other runs
+away, so that only a checkpoint or a backup is ever waited for."""
+
+QUICK_CHECK_BYTES = 32 << 20
+"""Up to this size a ledger is checked for damage at every open (about 0.1 s); a larger one where it is touched."""
+
+_LEDGER_MODE = 0o600
+
+
+class Cursor(Protocol):
+    """What a statement gives back."""
+
+    def fetchone(self) -> Any:  # noqa: ANN401  a row, None at the end
+        """The next row."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """All rows that are left."""
+        ...
+
+
+class Connection(Protocol):
+    """What the store needs of a connection in autocommit mode; ``sqlite3.Connection`` is one."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
+        """Run one statement.
+
+        Raises:
+            sqlite3.Error: with ``sqlite_errorcode``.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """A connection that writes durably, to a ledger that is made if there is none.
+
+    Any one thread at a time may use it; it is in autocommit mode.
+
+    Raises:
+        LedgerError: as :func:`prepare_writer`.
+        sqlite3.Error, OSError: it cannot be opened, read or written.
+    """
+    create_file(path)
+    return _prepared(_connect(path, "rw"), prepare_writer)
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads, beside a writer in this process or another.
+
+    Raises:
+        LedgerError: as :func:`prepare_reader`, and where there is no ledger.
+        sqlite3.Error, OSError: it cannot be opened or read.
+    """
+    if not path.exists():
+        raise LedgerError("there is no ledger here", hint="Name it with --ledger, or make one with `provisioner apply`")
+    return _prepared(_connect(path, "ro"), prepare_reader)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _prepared(connection: sqlite3.Connection, prepare: Callable[[Connection], None]) -> sqlite3.Connection:
+    try:
+        prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def create_file(path: Path) -> None:
+    """Make an empty file at ``path`` that only its owner may read, and its name durable; leave one that exists.
+
+    SQLite gives its ``-wal`` and ``-shm`` files the mode of the database.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, _LEDGER_MODE))
+    except FileExistsError:
+        with contextlib.suppress(PermissionError):
+            path.chmod(_LEDGER_MODE)
+        return
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def prepare_writer(connection: Connection) -> None:
+    """Make ``connection`` durable and its file a ledger of the current schema.
+
+    Raises:
+        LedgerError: the file is not a ledger, or of a newer schema, or damaged, or its file system cannot do WAL.
+        sqlite3.Error: it cannot be read or written.
+    """
+    # A file of someone else's is refused before anything is written to it.
+    version = _schema_version(connection)
+    _set_durable(connection)
+    _refuse_damaged(connection)
+    if version < SCHEMA_VERSION:
+        migrate(connection)
+    # A full disk or a read-only file system shows now, and not at the first create.
+    _commit_something(connection)
+
+
+def prepare_reader(connection: Connection) -> None:
+    """Check that ``connection`` reads a ledger of the current schema.
+
+    Raises:
+        LedgerError: as :func:`prepare_writer`, and for an older schema, which only a writer brings forward.
+        sqlite3.Error: it cannot be read.
+    """
+    connection.execute("PRAGMA query_only = 1")
+    version = _schema_version(connection)
+    if version < SCHEMA_VERSION:
+        raise LedgerError(
+            f"the ledger has schema {version}, and this version of provisioner reads {SCHEMA_VERSION}",
+            hint="Any command that writes to the ledger, such as apply, brings it forward",
+        )
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the schema forward, one step and its record a commit. Another process may do the same at the same time."""
+    while True:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = _pragma(connection, "user_version")
+            if version < SCHEMA_VERSION:
+                _step(connection, version)
+            connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise
+        if version >= SCHEMA_VERSION:
+            return
+
+
+def _step(connection: Connection, version: int) -> None:
+    for statement in MIGRATIONS[version]:
+        connection.execute(statement)
+    if version == 0:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("INSERT INTO meta VALUES ('ledger_id', ?)", (secrets.token_hex(8),))
+    connection.execute(f"PRAGMA user_version = {version + 1}")
+
+
+def _schema_version(connection: Connection) -> int:
+    application = _pragma(connection, "application_id")
+    version = _pragma(connection, "user_version")
+    empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if application != APPLICATION_ID and not (empty and application == 0 and version == 0):
+        raise LedgerError(
+            "this is a SQLite file, but not a ledger", hint="Name another file with --ledger; this one is left as it is"
+        )
+    if version > SCHEMA_VERSION:
+        raise LedgerError(
+            f"the ledger has schema {version}, and this version of provisioner knows up to {SCHEMA_VERSION}",
+            hint="Use the newer provisioner that wrote it",
+        )
+    return version
+
+
+def _set_durable(connection: Connection) -> None:
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    connection.execute("PRAGMA synchronous = FULL")
+    # On macOS a plain fsync leaves the data in the drive's cache; elsewhere these two do nothing.
+    connection.execute("PRAGMA fullfsync = 1")
+    connection.execute("PRAGMA checkpoint_fullfsync = 1")
+    # SQLite ignores a failed automatic checkpoint and tries its sync again; the store does its own.
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    full = 2
+    if mode != "wal" or _pragma(connection, "synchronous") != full:
+        raise LedgerError(
+            f"the file system cannot keep a durable ledger (journal mode {mode!r})",
+            hint="Put the ledger on a local file system, such as ext4 or xfs",
+        )
+
+
+def _refuse_damaged(connection: Connection) -> None:
+    if _pragma(connection, "page_count") * _pragma(connection, "page_size") > QUICK_CHECK_BYTES:
+        return
+    finding = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if finding != "ok":
+        what, hint = _DAMAGED
+        raise LedgerError(what, why=finding, hint=hint)
+
+
+def _commit_something(connection: Connection) -> None:
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('opened_at', strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))")
+
+
+def _pragma(connection: Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+_DAMAGED = ("the ledger is damaged", "Put a backup in its place, or make a new one from AWS with `provisioner rebuild`")
+_REMEDIES: dict[int, tuple[str, str]] = {
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_FULL: ("the disk is full", "Free some space and run again; nothing that was told is lost"),
+    sqlite3.SQLITE_IOERR: (
+        "the disk failed",
+        "Look at the system log, repair or replace the disk, and run again; nothing that was told is lost",
+    ),
+    sqlite3.SQLITE_READONLY: (
+        "the ledger cannot be written",
+        "Check that the file, its directory and its file system are writable, and run again",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        "the ledger cannot be opened",
+        "Check that its directory exists and that you may read and write there",
+    ),
+    sqlite3.SQLITE_PERM: ("the ledger cannot be opened", "Check who owns the file and its directory"),
+    sqlite3.SQLITE_AUTH: ("the ledger cannot be opened", "Check who owns the file and its directory"),
+    sqlite3.SQLITE_BUSY: (
+        "another process keeps the ledger busy",
+        "End what else works on the file (a backup, a database browser) and run again",
+    ),
+    sqlite3.SQLITE_NOTADB: ("this is not a ledger", "Name another file with --ledger; this one is left as it is"),
+}
+_REMEDIES[sqlite3.SQLITE_LOCKED] = _REMEDIES[sqlite3.SQLITE_BUSY]
+
+_DATA_ERRORS = frozenset(
+    {
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_RANGE,
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_MISUSE,
+    }
+)
+
+
+def is_storage_error(error: BaseException) -> bool:
+    """Whether ``error`` tells of the storage, and not of what was to be stored."""
+    return isinstance(error, OSError) or (
+        isinstance(error, sqlite3.Error)
+        and getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF not in _DATA_ERRORS
+    )
+
+
+def storage_error(error: Exception, path: Path) -> LedgerError:
+    """What ``error`` at the ledger ``path`` means to a user, and what to do about it."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    why = f"{error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
+    if isinstance(error, OSError):
+        code, why = sqlite3.SQLITE_CANTOPEN, error.strerror or str(error)
+    what, hint = _REMEDIES.get(code, ("the ledger cannot be used", "Run again, and report it if it stays"))
+    return LedgerError(what, where=str(path), why=why, hint=hint)
+
+
+@contextlib.contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """Errors from within name the ledger at ``path``, and are :class:`LedgerError`."""
+    try:
+        yield
+    except LedgerError as error:
+        error.where = error.where or str(path)
+        raise
+    except (sqlite3.Error, OSError) as error:
+        raise storage_error(error, path) from error

@@ -1,0 +1,67 @@
+"""The schema of a SQLite ledger, as the list of steps that lead to it.
+
+A step commits together with its record (``user_version``), so that a ledger is always at exactly one version. A step
+that has been released is never edited: a change of the schema is a new step at the end.
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x50565352
+"""``PVSR`` in the header of the file, so that nothing else is taken for a ledger (``PRAGMA application_id``)."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        # The clustered key keeps a target's names together: a batch of look-ups in order touches each page once.
+        """CREATE TABLE entries (
+            target TEXT NOT NULL,
+            name TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN
+                ('planned', 'sent', 'created', 'failed', 'parked', 'ambiguous', 'drifted', 'deleted')),
+            digest TEXT NOT NULL,
+            tags_digest TEXT NOT NULL,
+            arn TEXT NOT NULL,
+            attempt TEXT NOT NULL,
+            sent TEXT,
+            updated_at REAL NOT NULL,
+            run_id TEXT NOT NULL,
+            code TEXT NOT NULL,
+            message TEXT NOT NULL,
+            body BLOB,
+            PRIMARY KEY (target, name)
+        ) WITHOUT ROWID""",
+        """CREATE UNIQUE INDEX entries_by_arn ON entries (arn)
+            WHERE state IN ('created', 'drifted') AND arn != ''""",
+        # Start-up and reconcile ask for the few entries that are not finished among the many that are.
+        "CREATE INDEX entries_unfinished ON entries (target, name, state) WHERE state != 'created'",
+        """CREATE TABLE runs (
+            run_id TEXT PRIMARY KEY,
+            command TEXT NOT NULL,
+            started_at REAL NOT NULL,
+            ended_at REAL,
+            exit_code INTEGER,
+            summary BLOB NOT NULL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE problems (
+            run_id TEXT NOT NULL,
+            seq INTEGER NOT NULL,
+            source TEXT NOT NULL,
+            line INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            code TEXT NOT NULL,
+            message TEXT NOT NULL,
+            column_ INTEGER NOT NULL,
+            target TEXT NOT NULL,
+            severity TEXT NOT NULL,
+            PRIMARY KEY (run_id, seq)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE paces (
+            target TEXT NOT NULL,
+            family TEXT NOT NULL,
+            state BLOB NOT NULL,
+            PRIMARY KEY (target, family)
+        ) WITHOUT ROWID""",
+    ),
+)
+
+SCHEMA_VERSION = len(MIGRATIONS)

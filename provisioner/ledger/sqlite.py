@@ -1,0 +1,378 @@
+"""The SQLite store: one writer thread with group commit, reads beside it.
+
+Every write is a request in one queue. The writer takes what has gathered while the last commit was under way, at most
+256 facts, and makes it one commit: a lone fact is committed at once, and under load the commits grow by themselves,
+so that the price of a sync is shared without a timer. (The interface allows a delay of 10 ms; none is needed.)
+
+A request is answered when its commit has been synced, and only then. Whoever waits may be cancelled; the request is
+not. After an error of the storage nobody knows what the file holds until it is opened afresh: the store is poisoned,
+answers everything with that error, and never syncs again. It even leaves its last connection open for reading while
+it closes the writing one, because SQLite would checkpoint, and so sync, when the last connection closes.
+
+Reads go through a second connection in a thread of its own. WAL lets them see every commit that ended before they
+began, and hinders neither side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
+
+import msgspec
+
+from provisioner.errors import LedgerError
+from provisioner.ledger import reading
+from provisioner.ledger.database import open_reader, open_writer, storage_error, told_of
+from provisioner.ledger.writing import AddProblems, Answer, BeginRun, EndRun, Learn, Record, Request, Writing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+
+    from provisioner.entry import Entry, Fact, State
+    from provisioner.ledger import ProblemRecord, Run
+    from provisioner.ledger.database import Connection
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FACTS_PER_COMMIT = 256
+"""The interface's bound for one commit; a single request may be larger."""
+
+PAGE = 1000
+"""Entries read at a time: about 0.5 MB, 4 ms."""
+
+CHECKPOINT_EVERY = 2000
+"""Facts and commits between two checkpoints: each changes about three pages, so that the log stays under 25 MB."""
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """What the store has done since it was opened.
+
+    Attributes:
+        facts: that were committed or refused.
+        commits: that were synced.
+        largest: the most facts in one commit.
+    """
+
+    facts: int = 0
+    commits: int = 0
+    largest: int = 0
+
+
+class _Health:
+    """Whether the storage has failed; shared by both threads and the event loop.
+
+    Attributes:
+        failure: what the first error of the storage means, None as long as all is well.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.failure: LedgerError | None = None
+
+    def poison(self, error: Exception) -> LedgerError:
+        """Remember that the storage failed by ``error``; the first one counts."""
+        if self.failure is None:
+            self.failure = storage_error(error, self._path)
+            self.failure.__cause__ = error
+        return self.failure
+
+    def check(self) -> None:
+        """Raise the failure, if there is one, as an error of its own for each caller."""
+        if (failure := self.failure) is not None:
+            raise LedgerError(
+                failure.what, where=failure.where, why=failure.why, hint=failure.hint
+            ) from failure.__cause__
+
+
+class _Waiting(NamedTuple):
+    request: Request
+    answer: asyncio.Future[Answer]
+
+
+class _Writer(threading.Thread):
+    """The thread that owns the writing connection.
+
+    Args:
+        connection: prepared for writing.
+        now: the wall clock, seconds since the epoch.
+        loop: the event loop that waits for the answers.
+        health: where the first error of the storage is told.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        now: Callable[[], float],
+        loop: asyncio.AbstractEventLoop,
+        health: _Health,
+    ) -> None:
+        super().__init__(name="ledger-writer", daemon=True)
+        self.queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self.learned: dict[tuple[str, str], bytes] = {}
+        self.statistics = Statistics()
+        self._connection = connection
+        self._writing = Writing(connection, now)
+        self._loop = loop
+        self._health = health
+        self._since_checkpoint = 0
+        self._last = False
+
+    def run(self) -> None:
+        """Commit what comes, until None comes."""
+        while not self._last:
+            batch = self._gather()
+            answers = self._commit([waiting.request for waiting in batch])
+            self._answer([(waiting.answer, answer) for waiting, answer in zip(batch, answers, strict=True)])
+            if self._last or self._since_checkpoint >= CHECKPOINT_EVERY:
+                self._checkpoint()
+
+    def _gather(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        facts = 0
+        while facts < FACTS_PER_COMMIT:
+            try:
+                waiting = self.queue.get(block=not batch)
+            except Empty:
+                break
+            if waiting is None:
+                self._last = True
+                break
+            batch.append(waiting)
+            facts += _weight(waiting.request)
+        return batch
+
+    def _commit(self, requests: list[Request]) -> Sequence[Answer]:
+        learned = self._take_learned()
+        together = [*requests, *learned]
+        if together and self._health.failure is None:
+            try:
+                answers = self._writing.commit(together)
+            except Exception as error:  # noqa: BLE001  whatever it is, the commit's fate is unknown
+                self._fail(error)
+            else:
+                self._count(requests)
+                return answers[: len(requests)]
+        return [self._health.failure] * len(requests)
+
+    def _take_learned(self) -> list[Request]:
+        taken: list[Request] = []
+        while self.learned:
+            (target, family), state = self.learned.popitem()
+            taken.append(Learn(target, family, state))
+        return taken
+
+    def _count(self, requests: list[Request]) -> None:
+        facts = sum(_weight(request) for request in requests)
+        done = self.statistics
+        self.statistics = Statistics(done.facts + facts, done.commits + 1, max(done.largest, facts))
+        self._since_checkpoint += facts + 1
+
+    def _checkpoint(self) -> None:
+        if self._health.failure is None:
+            self._since_checkpoint = 0
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except sqlite3.Error as error:
+                self._fail(error)
+
+    def close(self) -> None:
+        """Let go of the file, as the last one, so that SQLite puts it in order; call it when the thread has ended."""
+        if self._health.failure is None:
+            self._connection.close()
+
+    def _fail(self, error: Exception) -> None:
+        self._health.poison(error)
+        # The reading connection is still open, so this close does not checkpoint: a failed sync is never tried again.
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    def _answer(self, answers: list[tuple[asyncio.Future[Answer], Answer]]) -> None:
+        # A loop that has been closed waits for nothing any more.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(_deliver, answers)
+
+
+def _weight(request: Request) -> int:
+    return len(request.facts) if isinstance(request, Record) else 1
+
+
+def _deliver(answers: list[tuple[asyncio.Future[Answer], Answer]]) -> None:
+    for future, answer in answers:
+        if not future.done():
+            future.set_result(answer)
+
+
+class SqliteLedger:
+    """A ledger in a SQLite file. See :class:`provisioner.ledger.Ledger` for what each method promises.
+
+    Made by :meth:`open`.
+    """
+
+    def __init__(self, path: Path, reader: Connection, health: _Health, writer: _Writer | None) -> None:
+        self._path = path
+        self._reader = reader
+        self._reading = ThreadPoolExecutor(1, "ledger-reader")
+        self._writer = writer
+        self._health = health
+        self._learned: dict[tuple[str, str], bytes] = {}
+        self._closing: asyncio.Future[None] | None = None
+        self._ledger_id = reading.ledger_id(reader)
+
+    @classmethod
+    async def open(cls, path: Path, *, readonly: bool = False, now: Callable[[], float] = time.time) -> Self:
+        """Open the ledger at ``path``; make it when it is missing, unless ``readonly``.
+
+        Args:
+            path: of the file.
+            readonly: refuse to write; a run may be using the file.
+            now: the wall clock, seconds since the epoch.
+
+        Raises:
+            LedgerError: the file cannot be opened or written, is no ledger, has a newer schema, or is damaged.
+        """
+        loop = asyncio.get_running_loop()
+        return await asyncio.to_thread(cls._open, path, None if readonly else now, loop)
+
+    @classmethod
+    def _open(cls, path: Path, now: Callable[[], float] | None, loop: asyncio.AbstractEventLoop) -> Self:
+        path = Path(os.path.realpath(path))
+        health = _Health(path)
+        with told_of(path), contextlib.ExitStack() as opened:
+            writer = None
+            if now is not None:
+                connection = opened.enter_context(contextlib.closing(open_writer(path)))
+                writer = _Writer(connection, now, loop, health)
+            reader = opened.enter_context(contextlib.closing(open_reader(path)))
+            ledger = cls(path, reader, health, writer)
+            opened.pop_all()
+        if writer is not None:
+            writer.start()
+        return ledger
+
+    def __repr__(self) -> str:
+        condition = "poisoned" if self._health.failure else "closed" if self._closing else "open"
+        return f"<SqliteLedger {self._path} {condition} {self.statistics()}>"
+
+    def statistics(self) -> Statistics:
+        """What has been committed since the ledger was opened."""
+        return self._writer.statistics if self._writer else Statistics()
+
+    @property
+    def ledger_id(self) -> str:
+        """See :attr:`provisioner.ledger.Ledger.ledger_id`."""
+        return self._ledger_id
+
+    async def look_up(self, target: str, names: Sequence[str]) -> dict[str, Entry]:
+        """See :meth:`provisioner.ledger.Ledger.look_up`."""
+        return await self._read(reading.entries_by_name, target, names)
+
+    async def record(self, facts: Sequence[Fact]) -> None:
+        """See :meth:`provisioner.ledger.Ledger.record`."""
+        if facts:
+            await self._ask(Record(facts))
+
+    async def entries(
+        self, *, target: str | None = None, states: Collection[State] | None = None
+    ) -> AsyncIterator[Entry]:
+        """See :meth:`provisioner.ledger.Ledger.entries`."""
+        for each in await self._read(reading.targets) if target is None else [target]:
+            after = None
+            while page := await self._read(reading.page, each, after, states, PAGE):
+                for entry in page:
+                    yield entry
+                if len(page) < PAGE:
+                    break
+                after = page[-1].name
+
+    async def counts(self) -> Mapping[str, Mapping[State, int]]:
+        """See :meth:`provisioner.ledger.Ledger.counts`."""
+        return await self._read(reading.counts)
+
+    async def begin_run(self, run: Run) -> None:
+        """See :meth:`provisioner.ledger.Ledger.begin_run`."""
+        await self._ask(BeginRun(run))
+
+    async def end_run(self, run: Run) -> None:
+        """See :meth:`provisioner.ledger.Ledger.end_run`."""
+        await self._ask(EndRun(run))
+
+    async def runs(self, limit: int = 10) -> list[Run]:
+        """See :meth:`provisioner.ledger.Ledger.runs`."""
+        return await self._read(reading.runs, limit)
+
+    async def add_problems(self, problems: Sequence[ProblemRecord]) -> None:
+        """See :meth:`provisioner.ledger.Ledger.add_problems`."""
+        if problems:
+            await self._ask(AddProblems(problems))
+
+    async def problems(self, run_id: str) -> AsyncIterator[ProblemRecord]:
+        """See :meth:`provisioner.ledger.Ledger.problems`."""
+        after = 0
+        while page := await self._read(reading.problems, run_id, after, PAGE):
+            for after, problem in page:  # noqa: B007  the last number is where the next page begins
+                yield problem
+
+    async def learned(self, target: str, family: str) -> bytes | None:
+        """See :meth:`provisioner.ledger.Ledger.learned`."""
+        told = self._learned.get((target, family))
+        return told if told is not None else await self._read(reading.learned, target, family)
+
+    async def learn(self, target: str, family: str, state: bytes) -> None:
+        """See :meth:`provisioner.ledger.Ledger.learn`."""
+        self._writable().learned[target, family] = self._learned[target, family] = state
+
+    async def close(self) -> None:
+        """See :meth:`provisioner.ledger.Ledger.close`."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().run_in_executor(self._reading, self._shut)
+            self._reading.shutdown(wait=False)
+        await asyncio.shield(self._closing)
+
+    async def _ask(self, request: Request) -> None:
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._writable().queue.put(_Waiting(request, answer))
+        if (error := await answer) is not None:
+            self._health.check()
+            raise error
+
+    async def _read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self._check()
+        work = partial(function, self._reader, *args, **kwargs)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reading, work)
+        except sqlite3.Error as error:
+            self._health.poison(error)
+        self._health.check()
+        raise AssertionError  # poisoned: check() has raised
+
+    def _writable(self) -> _Writer:
+        self._check()
+        if self._writer is None:
+            raise LedgerError("the ledger was opened for reading only", where=str(self._path))
+        return self._writer
+
+    def _check(self) -> None:
+        self._health.check()
+        if self._closing is not None:
+            raise LedgerError("the ledger is closed", where=str(self._path))
+
+    def _shut(self) -> None:
+        failed_before = self._health.failure is not None
+        if self._writer is not None:
+            self._writer.queue.put(None)
+            self._writer.join()
+        self._reader.close()
+        if self._writer is not None:
+            self._writer.close()
+        if not failed_before:
+            self._health.check()

@@ -1,0 +1,273 @@
+"""What is written to the ledger, synchronously: requests in, one commit out. The store's writer thread calls this.
+
+Rows go in many to a statement, for the reason that :mod:`provisioner.ledger.reading` gives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from provisioner.entry import Entry, Fact, apply
+from provisioner.errors import IntegrityError, ProvisionerError
+from provisioner.ledger import ProblemRecord, Run  # noqa: TC001  msgspec reads these types at run time
+from provisioner.ledger.database import is_storage_error
+from provisioner.ledger.reading import UNREAD_BODY, Key, entries_without_body, holders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from provisioner.ledger.database import Connection
+
+KEPT_RUNS_WITH_PROBLEMS = 20
+"""The interface's promise."""
+
+KEPT_RUNS = 1000
+"""A job that runs every minute would fill the disk with summaries; a thousand are most of a day of those, and years
+of nightly ones."""
+
+_ROWS_PER_STATEMENT = (64, 16, 4, 1)
+"""64 rows of 13 columns stay under the 999 parameters that an older SQLite allows."""
+
+_ENTRY_COLUMNS = (
+    "target",
+    "name",
+    "state",
+    "digest",
+    "tags_digest",
+    "arn",
+    "attempt",
+    "sent",
+    "updated_at",
+    "run_id",
+    "code",
+    "message",
+    "body",
+)
+_STATE = 2
+_SENT = 7
+_BODY = 12
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Make these facts durable: all of them or none."""
+
+    facts: Sequence[Fact]
+
+
+class BeginRun(msgspec.Struct, frozen=True):
+    """Facts and problems from now on belong to this run."""
+
+    run: Run
+
+
+class EndRun(msgspec.Struct, frozen=True):
+    """This is how the run ended."""
+
+    run: Run
+
+
+class AddProblems(msgspec.Struct, frozen=True):
+    """Keep these problems with the run under way."""
+
+    problems: Sequence[ProblemRecord]
+
+
+class Learn(msgspec.Struct, frozen=True):
+    """Keep what a pacer learned."""
+
+    target: str
+    family: str
+    state: bytes
+
+
+Request = Record | BeginRun | EndRun | AddProblems | Learn
+Answer = Exception | None
+"""None: it is durable. An exception: it changed nothing, and why."""
+
+
+class Writing:
+    """Turns requests into commits; decides by :func:`provisioner.entry.apply` alone, so that the store has no rules.
+
+    Args:
+        connection: the one that writes.
+        now: the wall clock, seconds since the epoch.
+    """
+
+    def __init__(self, connection: Connection, now: Callable[[], float]) -> None:
+        self._connection = connection
+        self._now = now
+        self._run_id = ""
+
+    def commit(self, requests: Sequence[Request]) -> list[Answer]:
+        """Make ``requests`` durable in one commit and answer each, in their order.
+
+        A request that cannot be stored (a bug, such as text that is not Unicode) never harms its neighbours: then
+        each gets a commit of its own.
+
+        Raises:
+            sqlite3.Error: of the storage. Nothing of this commit may be taken for durable.
+        """
+        run_id = self._run_id
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            answers = self._apply_all(requests)
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            self._run_id = run_id
+            self._roll_back()
+            if is_storage_error(error) or not isinstance(error, Exception):
+                raise
+            if len(requests) == 1:
+                return [error]
+            return [answer for request in requests for answer in self.commit([request])]
+        return answers
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("ROLLBACK")
+
+    def _apply_all(self, requests: Sequence[Request]) -> list[Answer]:
+        answers: list[Answer] = []
+        for kind, group in groupby(requests, type):
+            if kind is Record:
+                answers += self._record(list(group))  # type: ignore[arg-type]  # groupby by type
+            else:
+                for request in group:
+                    self._apply(request)
+                    answers.append(None)
+        return answers
+
+    def _apply(self, request: Request) -> None:
+        match request:
+            case BeginRun(run):
+                self._run_id = run.run_id
+                self._put_run(run)
+                self._prune()
+            case EndRun(run):
+                self._put_run(run)
+            case AddProblems(problems):
+                self._add_problems(problems)
+            case Learn(target, family, state):
+                self._insert("INSERT OR REPLACE INTO paces VALUES", [(target, family, state)])
+
+    def _record(self, requests: Sequence[Record]) -> list[Answer]:
+        batch = _Batch(self._connection, [fact for request in requests for fact in request.facts])
+        at = round(self._now(), 3)
+        answers = [batch.apply(request.facts, at, self._run_id) for request in requests]
+        # An ARN that one entry gives up and another takes in the same commit must be free when it is taken.
+        for target, name in batch.freed():
+            self._connection.execute("UPDATE entries SET arn = '' WHERE target = ? AND name = ?", (target, name))
+        self._insert(_PUT_ENTRY, [_entry_row(entry) for entry in batch.changed.values()], _ON_KNOWN_ENTRY)
+        return answers
+
+    def _put_run(self, run: Run) -> None:
+        self._insert("INSERT OR REPLACE INTO runs VALUES", [msgspec.structs.astuple(run)])
+
+    def _add_problems(self, problems: Sequence[ProblemRecord]) -> None:
+        last = self._connection.execute("SELECT max(seq) FROM problems WHERE run_id = ?", (self._run_id,)).fetchone()[0]
+        rows = [
+            (self._run_id, seq, *msgspec.structs.astuple(problem))
+            for seq, problem in enumerate(problems, (last or 0) + 1)
+        ]
+        self._insert("INSERT INTO problems VALUES", rows)
+
+    def _prune(self) -> None:
+        for table, kept in (("problems", KEPT_RUNS_WITH_PROBLEMS), ("runs", KEPT_RUNS)):
+            sql = f"DELETE FROM {table} WHERE run_id NOT IN (SELECT run_id FROM runs ORDER BY run_id DESC LIMIT ?)"  # noqa: S608  constants
+            self._connection.execute(sql, (kept,))
+
+    def _insert(self, head: str, rows: Sequence[tuple[Any, ...]], tail: str = "") -> None:
+        start = 0
+        for size in _ROWS_PER_STATEMENT:
+            while len(rows) - start >= size:
+                chunk = rows[start : start + size]
+                start += size
+                places = f"({','.join('?' * len(chunk[0]))})"
+                sql = f"{head} {','.join([places] * size)} {tail}"
+                self._connection.execute(sql, [value for row in chunk for value in row])
+
+
+_PUT_ENTRY = f"INSERT INTO entries ({','.join(_ENTRY_COLUMNS)}) VALUES"
+_ON_KNOWN_ENTRY = (
+    "ON CONFLICT (target, name) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in _ENTRY_COLUMNS[2:-1])
+    + ", body = coalesce(excluded.body, body)"
+)
+
+
+def _entry_row(entry: Entry) -> tuple[Any, ...]:
+    row = list(msgspec.structs.astuple(entry))
+    row[_STATE] = entry.state.value
+    row[_SENT] = None if entry.sent is None else msgspec.json.encode(entry.sent).decode()
+    row[_BODY] = None if entry.body is UNREAD_BODY else entry.body
+    return tuple(row)
+
+
+class _Batch:
+    """The entries that the facts of one commit speak of, and what has become of them so far.
+
+    Args:
+        connection: inside a transaction.
+        facts: all that may be applied.
+
+    Attributes:
+        changed: the entries that facts have changed, by key.
+    """
+
+    def __init__(self, connection: Connection, facts: Sequence[Fact]) -> None:
+        self.changed: dict[Key, Entry] = {}
+        self._stored = _stored(connection, {(fact.target, fact.name) for fact in facts})
+        arns = {fact.arn for fact in facts if fact.arn} | {entry.arn for entry in self._stored.values() if entry.arn}
+        self._holders: dict[str, Key | None] = holders(connection, arns) if arns else {}
+
+    def apply(self, facts: Sequence[Fact], at: float, run_id: str) -> Answer:
+        """Apply all of ``facts``, or none and say why."""
+        changed: dict[Key, Entry] = {}
+        holders: dict[str, Key | None] = {}
+        try:
+            for fact in facts:
+                key = (fact.target, fact.name)
+                before = changed.get(key) or self.changed.get(key) or self._stored.get(key)
+                after = apply(before, fact, at=at, run_id=run_id)
+                if before is not None and before.exists and before.arn:
+                    holders[before.arn] = None
+                if after.exists and after.arn:
+                    self._claim(after, holders)
+                changed[key] = after
+        except ProvisionerError as error:
+            return error
+        self.changed |= changed
+        self._holders |= holders
+        return None
+
+    def _claim(self, entry: Entry, holders: dict[str, Key | None]) -> None:
+        holder = holders[entry.arn] if entry.arn in holders else self._holders.get(entry.arn)
+        if holder not in (None, (entry.target, entry.name)):
+            raise IntegrityError(
+                f"the answer for {entry.name!r} has an ARN that the ledger holds for {holder[1]!r} already",
+                where=f"target {entry.target}",
+                why=entry.arn,
+                hint="Nothing more is sent to this target; compare with AWS by `provisioner verify`",
+            )
+        holders[entry.arn] = (entry.target, entry.name)
+
+    def freed(self) -> list[Key]:
+        """The keys of entries that no longer hold the ARN that they are stored with."""
+        return [
+            key
+            for key, after in self.changed.items()
+            if (before := self._stored.get(key)) and before.exists and not (after.exists and after.arn == before.arn)
+        ]
+
+
+def _stored(connection: Connection, keys: Collection[Key]) -> dict[Key, Entry]:
+    return {
+        (target, entry.name): entry
+        for target, group in groupby(sorted(keys), lambda key: key[0])
+        for entry in entries_without_body(connection, target, [name for _, name in group])
+    }
