@@ -1,0 +1,54 @@
+"""The embedded Clean Rooms ML endpoint: the whole product with no AWS account, and the oracle of its tests.
+
+    async with Emulator(Behaviour(rate=5, burst=5)) as emulator:
+        client = session.client("cleanroomsml", endpoint_url=emulator.url, ...)
+
+Its parts load when they are first asked for, so that importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from provisioner.emulator.behaviour import OUTCOMES, Behaviour
+    from provisioner.emulator.endpoint import Emulator, running, serve
+    from provisioner.emulator.front import Truth
+    from provisioner.emulator.signature import DEFAULT_ACCOUNT, Credentials, credentials, issue
+    from provisioner.emulator.state import Algorithm
+
+__all__ = [
+    "DEFAULT_ACCOUNT",
+    "OUTCOMES",
+    "Algorithm",
+    "Behaviour",
+    "Credentials",
+    "Emulator",
+    "Truth",
+    "credentials",
+    "issue",
+    "running",
+    "serve",
+]
+
+_HOMES = {
+    "DEFAULT_ACCOUNT": "signature",
+    "OUTCOMES": "behaviour",
+    "Algorithm": "state",
+    "Behaviour": "behaviour",
+    "Credentials": "signature",
+    "Emulator": "endpoint",
+    "Truth": "front",
+    "credentials": "signature",
+    "issue": "signature",
+    "running": "endpoint",
+    "serve": "endpoint",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

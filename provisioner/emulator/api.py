@@ -1,0 +1,184 @@
+"""The seven operations of the service: from the wire to the state and back. No signature, limit or fault lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable  # noqa: TC003 - used in an alias
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from provisioner.emulator.model import input_check, output_members
+from provisioner.emulator.state import PAGE, Algorithm, CreateRules, TargetState
+from provisioner.emulator.wire import ApiError, Call, Reply, validation_error
+
+ALGORITHMS = "/configured-model-algorithms"
+TAGS = "/tags"
+
+MODEL_NAMES = {
+    "create": "CreateConfiguredModelAlgorithm",
+    "list": "ListConfiguredModelAlgorithms",
+    "get": "GetConfiguredModelAlgorithm",
+    "delete": "DeleteConfiguredModelAlgorithm",
+    "tag": "TagResource",
+    "untag": "UntagResource",
+    "list_tags": "ListTagsForResource",
+}
+"""The model's name of each operation."""
+
+_ROUTES = {
+    ("POST", ALGORITHMS, False): "create",
+    ("GET", ALGORITHMS, False): "list",
+    ("GET", ALGORITHMS, True): "get",
+    ("DELETE", ALGORITHMS, True): "delete",
+    ("POST", TAGS, True): "tag",
+    ("DELETE", TAGS, True): "untag",
+    ("GET", TAGS, True): "list_tags",
+}
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What the operations need to know of the endpoint's behaviour."""
+
+    create: CreateRules = CreateRules()
+    list_lag: float = 0.0
+
+
+def operation_of(call: Call) -> str:
+    """The operation that a call asks for.
+
+    Raises:
+        ApiError: 404 when there is none.
+    """
+    head, slash, rest = call.path[1:].partition("/")
+    operation = _ROUTES.get((call.method, f"/{head}", bool(slash and rest)))
+    if operation is None:
+        raise ApiError(404, "UnknownOperationException", f"No operation answers {call.method} {call.path}.")
+    return operation
+
+
+def parse(call: Call, operation: str) -> dict[str, Any]:
+    """The checked parameters of a call, without members that the model does not know.
+
+    Raises:
+        ApiError: 400 that tells every violation of the service model.
+    """
+    problems: list[str] = []
+    parameters: dict[str, Any] = input_check(MODEL_NAMES[operation])(_raw(call, operation), "", problems)
+    if problems:
+        raise validation_error(*problems)
+    return parameters
+
+
+def perform(
+    target: TargetState, operation: str, parameters: dict[str, Any], now: float, rules: Rules
+) -> tuple[Reply, Algorithm | None]:
+    """Executes an operation.
+
+    Returns:
+        The reply, and the algorithm that the call made, if it made one.
+
+    Raises:
+        ApiError: what the state refuses.
+    """
+    if operation == "create":
+        algorithm, new = target.create(parameters, rules.create, now)
+        return created(algorithm.arn), algorithm if new else None
+    return _reply(_PERFORM[operation](target, parameters, now, rules)), None
+
+
+def created(arn: str) -> Reply:
+    """The answer to a create."""
+    return _reply({"configuredModelAlgorithmArn": arn})
+
+
+def _raw(call: Call, operation: str) -> dict[str, Any]:
+    if operation == "create":
+        return _body(call)
+    if operation == "list":
+        return {key: _number(value) if key == "maxResults" else value for key, value in _query(call)}
+    arn = unquote(call.path[1:].partition("/")[2])
+    if operation in {"get", "delete"}:
+        return {"configuredModelAlgorithmArn": arn}
+    if operation == "tag":
+        return {"tags": _body(call).get("tags"), "resourceArn": arn}
+    keys = [value for key, value in _query(call) if key == "tagKeys"]
+    return {"resourceArn": arn, "tagKeys": keys} if operation == "untag" else {"resourceArn": arn}
+
+
+def _query(call: Call) -> list[tuple[str, str]]:
+    return parse_qsl(call.query, keep_blank_values=True)
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isascii() and text.lstrip("-").isdigit() and len(text) < PAGE else text
+
+
+def _body(call: Call) -> dict[str, Any]:
+    try:
+        body = msgspec.json.decode(call.body or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError(400, "SerializationException", "The body is not JSON.") from error
+    if not isinstance(body, dict):
+        raise ApiError(400, "SerializationException", "The body is not a JSON object.")
+    return body
+
+
+def _reply(body: dict[str, Any]) -> Reply:
+    return Reply(200, msgspec.json.encode(body))
+
+
+def _perform_list(target: TargetState, parameters: dict[str, Any], now: float, rules: Rules) -> dict[str, Any]:
+    limit = parameters.get("maxResults", PAGE)
+    page = target.page(now, rules.list_lag, parameters.get("nextToken"), limit)
+    body: dict[str, Any] = {"configuredModelAlgorithms": [_summary(algorithm) for algorithm in page.algorithms]}
+    return {**body, "nextToken": page.next_token} if page.next_token else body
+
+
+def _perform_get(target: TargetState, parameters: dict[str, Any], _now: float, _rules: Rules) -> dict[str, Any]:
+    algorithm = target.get(parameters["configuredModelAlgorithmArn"])
+    known = output_members(MODEL_NAMES["get"])
+    definition = {name: value for name, value in algorithm.request.items() if name in known}
+    return {**definition, **_summary(algorithm), "tags": algorithm.tags}
+
+
+def _perform_delete(target: TargetState, parameters: dict[str, Any], now: float, _rules: Rules) -> dict[str, Any]:
+    target.delete(parameters["configuredModelAlgorithmArn"], now)
+    return {}
+
+
+def _perform_tag(target: TargetState, parameters: dict[str, Any], _now: float, _rules: Rules) -> dict[str, Any]:
+    target.tag(parameters["resourceArn"], parameters["tags"])
+    return {}
+
+
+def _perform_untag(target: TargetState, parameters: dict[str, Any], _now: float, _rules: Rules) -> dict[str, Any]:
+    target.untag(parameters["resourceArn"], parameters["tagKeys"])
+    return {}
+
+
+def _perform_list_tags(target: TargetState, parameters: dict[str, Any], _now: float, _rules: Rules) -> dict[str, Any]:
+    return {"tags": target.get(parameters["resourceArn"]).tags}
+
+
+_PERFORM: dict[str, Callable[[TargetState, dict[str, Any], float, Rules], dict[str, Any]]] = {
+    "list": _perform_list,
+    "get": _perform_get,
+    "delete": _perform_delete,
+    "tag": _perform_tag,
+    "untag": _perform_untag,
+    "list_tags": _perform_list_tags,
+}
+
+
+def _summary(algorithm: Algorithm) -> dict[str, Any]:
+    time = datetime.fromtimestamp(algorithm.created_at, UTC).isoformat(timespec="milliseconds")
+    summary = {
+        "configuredModelAlgorithmArn": algorithm.arn,
+        "name": algorithm.name,
+        "createTime": time,
+        "updateTime": time,
+    }
+    description = algorithm.request.get("description")
+    return summary if description is None else {**summary, "description": description}

@@ -1,0 +1,139 @@
+"""The embedded endpoint as its users start it: in a task, in a thread, or as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from contextlib import contextmanager
+from random import Random
+from typing import TYPE_CHECKING, Self
+
+from provisioner.emulator.behaviour import Behaviour
+from provisioner.emulator.front import HOST, Front, Truth, truth_of
+from provisioner.emulator.service import Service
+from provisioner.emulator.signature import DEFAULT_ACCOUNT, credentials
+from provisioner.emulator.state import State
+from provisioner.emulator.store import Store
+from provisioner.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+class Emulator:
+    """Clean Rooms ML, and as much of STS as the product asks for, on a port of the loopback interface.
+
+    Every account of twelve digits and every Region exists; ``credentials(account_id)`` gives the keys of an account.
+    ``async with`` starts and stops it.
+
+    Args:
+        behaviour: its switches; :attr:`behaviour` can be assigned while it runs.
+        state_file: keeps the algorithms beyond the process; None keeps them in memory.
+        port: 0 takes any free port.
+
+    Raises:
+        StateFileBusyError: another endpoint holds the state file.
+        StateFileError: the state file cannot be used.
+        UsageError: the port is taken.
+    """
+
+    def __init__(self, behaviour: Behaviour | None = None, *, state_file: Path | None = None, port: int = 0) -> None:
+        self._first_behaviour = behaviour or Behaviour()
+        self._state_file = state_file
+        self._port = port
+        self._store: Store | None = None
+
+    async def __aenter__(self) -> Self:
+        seed = self._first_behaviour.seed
+        ids = Random(f"ids of {seed}")  # noqa: S311 - ids are replayable by their seed, not secret
+        if self._state_file is None:
+            state = State(ids)
+        else:
+            self._store = Store(self._state_file)
+            state = State(ids, self._store.save, self._store.load())
+        self._service = Service(self._first_behaviour, state)
+        self._front = Front(self._service, self._port)
+        try:
+            await self._front.start()
+        except OSError as error:
+            self._close_store()
+            raise UsageError("the port is taken", where=f"{HOST}:{self._port}", why=str(error)) from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self._front.stop()
+        finally:
+            self._close_store()
+
+    def _close_store(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    @property
+    def url(self) -> str:
+        """The endpoint URL, without a slash at its end."""
+        return f"http://{HOST}:{self._front.port}"
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """What it does now; what is left of the scripts."""
+        return self._service.behaviour
+
+    @behaviour.setter
+    def behaviour(self, behaviour: Behaviour) -> None:
+        self._service.behaviour = behaviour
+
+    @property
+    def truth(self) -> Truth:
+        """What it holds and what it was asked, live."""
+        return truth_of(self._service)
+
+    @property
+    def usage(self) -> str:
+        """How to use it from a shell."""
+        keys = " ".join(f"{name}={value}" for name, value in credentials(DEFAULT_ACCOUNT).environment().items())
+        return f"{keys} AWS_REGION=us-east-1 provisioner apply MANIFEST --endpoint-url {self.url}"
+
+
+@contextmanager
+def running(behaviour: Behaviour | None = None, *, state_file: Path | None = None, port: int = 0) -> Iterator[Emulator]:
+    """Runs an endpoint in a thread of its own, for callers that do not await. Arguments and errors as for Emulator."""
+    emulator = Emulator(behaviour, state_file=state_file, port=port)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="emulator", daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(emulator.__aenter__(), loop).result()
+        try:
+            yield emulator
+        finally:
+            asyncio.run_coroutine_threadsafe(emulator.__aexit__(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def serve(emulator: Emulator, announce: Callable[[Emulator], None]) -> None:
+    """Runs an endpoint until SIGTERM or SIGINT; ``announce`` is called once it accepts connections.
+
+    Raises:
+        ProvisionerError: as for Emulator.
+    """
+    import uvloop
+
+    uvloop.run(_serve(emulator, announce))
+
+
+async def _serve(emulator: Emulator, announce: Callable[[Emulator], None]) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with emulator:
+        announce(emulator)
+        await stopped.wait()

@@ -1,0 +1,345 @@
+"""What the endpoint holds: the algorithms of each account and Region. Pure and synchronous; every method takes ``now``.
+
+Deleted algorithms stay in the record, so that a test can ask what ever existed. List has no order that means
+anything: it goes by the random ids that the service mints.
+"""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping  # noqa: TC003 - aliases and fields are needed at run time
+from typing import TYPE_CHECKING, Any, Literal
+from unicodedata import category
+from uuid import UUID
+
+import msgspec
+
+from provisioner.emulator.wire import ApiError, not_found, validation_error
+
+if TYPE_CHECKING:
+    from random import Random
+
+Names = Literal["unique", "duplicates", "same"]
+
+PAGE = 100
+"""Algorithms on a page of List; the model's upper bound of maxResults."""
+
+MAX_USER_TAGS = 50
+"""Tags per resource, from the service's documentation; the model's 200 is never reached."""
+
+QUOTA_NAME = "Active configured model algorithms per Region"
+"""The name of quota L-CDB92F4A in the service's documentation."""
+
+KIND = "configured-model-algorithm"
+
+
+class Algorithm(msgspec.Struct):
+    """A configured model algorithm, alive or deleted.
+
+    Args:
+        arn: minted by the service.
+        name: not necessarily unique.
+        account_id: twelve digits.
+        region: such as us-east-1.
+        created_at: when it took effect, seconds since the epoch.
+        definition: the JSON of the create call, as far as the service knows its members.
+        tags: as they are now.
+        deleted_at: None while it is alive.
+    """
+
+    arn: str
+    name: str
+    account_id: str
+    region: str
+    created_at: float
+    definition: msgspec.Raw
+    tags: dict[str, str] = {}
+    deleted_at: float | None = None
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The parameters of the create call."""
+        request: dict[str, Any] = msgspec.json.decode(self.definition)
+        return request
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One page of List. ``next_token`` is None on the last."""
+
+    algorithms: list[Algorithm]
+    next_token: str | None
+
+
+class CreateRules(msgspec.Struct, frozen=True):
+    """What a create meets. A quota of 0 is none."""
+
+    names: Names = "unique"
+    quota: int = 0
+
+
+def _forget(_: Algorithm) -> None:
+    """Keeps nothing: the state lives in memory alone."""
+
+
+class TargetState:
+    """The algorithms of one account and Region.
+
+    Args:
+        account_id: twelve digits.
+        region: such as us-east-1.
+        random: mints the ids.
+        save: called with each algorithm that was made or changed, before the call is answered. What it raises undoes
+            the change.
+    """
+
+    def __init__(
+        self, account_id: str, region: str, random: Random, save: Callable[[Algorithm], None] = _forget
+    ) -> None:
+        self.account_id = account_id
+        self.region = region
+        self._random = random
+        self._save = save
+        self._alive: dict[str, Algorithm] = {}
+        self._by_name: dict[str, list[Algorithm]] = {}
+        self._order: list[str] = []
+        self._sorted = True
+        self._used: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"TargetState({self.account_id}, {self.region}, {len(self._alive)} algorithms)"
+
+    def __len__(self) -> int:
+        return len(self._alive)
+
+    def restore(self, algorithm: Algorithm) -> None:
+        """Takes in an algorithm from a file; it is not saved again."""
+        self._used.add(algorithm.arn)
+        if algorithm.deleted_at is None:
+            self._index(algorithm)
+
+    def create(self, request: Mapping[str, Any], rules: CreateRules, now: float) -> tuple[Algorithm, bool]:
+        """Creates an algorithm from a checked request.
+
+        Returns:
+            The algorithm, and whether it is new: with ``names="same"`` it may be the first of its name.
+
+        Raises:
+            ApiError: 400 for tags, 409 for a name that is taken, 402 at the quota.
+        """
+        tags = dict(request.get("tags", {}))
+        check_tags(tags)
+        name = request["name"]
+        namesakes = self._by_name.get(name)
+        if namesakes and rules.names == "unique":
+            raise conflict(name)
+        if namesakes and rules.names == "same":
+            return namesakes[0], False
+        if rules.quota and len(self._alive) >= rules.quota:
+            raise quota_exceeded(rules.quota)
+        definition = msgspec.Raw(msgspec.json.encode(request))
+        algorithm = Algorithm(self._mint(), name, self.account_id, self.region, now, definition, tags)
+        self._save(algorithm)
+        self._used.add(algorithm.arn)
+        self._index(algorithm)
+        return algorithm, True
+
+    def get(self, arn: str) -> Algorithm:
+        """The algorithm of an ARN.
+
+        Raises:
+            ApiError: 404.
+        """
+        algorithm = self._alive.get(arn)
+        if algorithm is None:
+            raise not_found(arn)
+        return algorithm
+
+    def page(self, now: float, lag: float = 0.0, token: str | None = None, limit: int = PAGE) -> Page:
+        """One page of the algorithms that are at least ``lag`` seconds old.
+
+        The token names the last ARN seen, so that creates and deletes between two pages neither repeat an algorithm
+        nor hide one that was there all along.
+
+        Raises:
+            ApiError: 400 for a token that is not of this account and Region.
+        """
+        if not self._sorted:
+            self._order.sort()
+            self._sorted = True
+        found: list[Algorithm] = []
+        start = bisect_right(self._order, self._cursor(token)) if token else 0
+        for index in range(start, len(self._order)):
+            algorithm = self._alive[self._order[index]]
+            if lag and now < algorithm.created_at + lag:
+                continue
+            if len(found) == limit:
+                return Page(found, self._token(found[-1].arn))
+            found.append(algorithm)
+        return Page(found, None)
+
+    def delete(self, arn: str, now: float) -> None:
+        """Deletes an algorithm.
+
+        Raises:
+            ApiError: 404.
+        """
+        algorithm = self.get(arn)
+        self._save(msgspec.structs.replace(algorithm, deleted_at=now))
+        algorithm.deleted_at = now
+        del self._alive[arn]
+        self._order.remove(arn)
+        namesakes = self._by_name[algorithm.name]
+        namesakes.remove(algorithm)
+        if not namesakes:
+            del self._by_name[algorithm.name]
+
+    def tag(self, arn: str, tags: Mapping[str, str]) -> None:
+        """Adds tags; a key that exists gets the new value.
+
+        Raises:
+            ApiError: 404, or 400 for tags that are not allowed.
+        """
+        algorithm = self.get(arn)
+        merged = {**algorithm.tags, **tags}
+        check_tags(tags)
+        check_tags(merged)
+        self._retag(algorithm, merged)
+
+    def untag(self, arn: str, keys: Iterable[str]) -> None:
+        """Removes tags; keys that do not exist are ignored.
+
+        Raises:
+            ApiError: 404.
+        """
+        algorithm = self.get(arn)
+        gone = set(keys)
+        self._retag(algorithm, {key: value for key, value in algorithm.tags.items() if key not in gone})
+
+    def _retag(self, algorithm: Algorithm, tags: dict[str, str]) -> None:
+        self._save(msgspec.structs.replace(algorithm, tags=tags))
+        algorithm.tags = tags
+
+    def _index(self, algorithm: Algorithm) -> None:
+        self._alive[algorithm.arn] = algorithm
+        self._by_name.setdefault(algorithm.name, []).append(algorithm)
+        self._order.append(algorithm.arn)
+        self._sorted = False
+
+    def _mint(self) -> str:
+        prefix = f"arn:{partition(self.region)}:cleanrooms-ml:{self.region}:{self.account_id}:{KIND}/"
+        while True:
+            arn = f"{prefix}{UUID(int=self._random.getrandbits(128), version=4)}"
+            if arn not in self._used:
+                return arn
+
+    def _token(self, arn: str) -> str:
+        return base64.urlsafe_b64encode(arn.encode()).decode()
+
+    def _cursor(self, token: str) -> str:
+        try:
+            arn = base64.b64decode(token, altchars=b"-_", validate=True).decode()
+        except ValueError:
+            arn = ""
+        if f":{self.region}:{self.account_id}:" not in arn:
+            raise validation_error(f"Value '{token}' at 'nextToken' failed to satisfy constraint: invalid token")
+        return arn
+
+
+class State:
+    """All accounts and Regions, and everything that ever existed in them.
+
+    Args:
+        random: mints the ids.
+        save: see :class:`TargetState`.
+        restored: what a file holds, oldest first.
+    """
+
+    def __init__(
+        self, random: Random, save: Callable[[Algorithm], None] = _forget, restored: Iterable[Algorithm] = ()
+    ) -> None:
+        self._random = random
+        self._save = save
+        self._targets: dict[tuple[str, str], TargetState] = {}
+        self._late: list[tuple[float, int, Callable[[float], None]]] = []
+        self._late_count = 0
+        self.algorithms: list[Algorithm] = []
+        for algorithm in restored:
+            self.algorithms.append(algorithm)
+            self.target(algorithm.account_id, algorithm.region).restore(algorithm)
+
+    def target(self, account_id: str, region: str) -> TargetState:
+        """The state of one account and Region; it exists as soon as it is asked for."""
+        key = (account_id, region)
+        if key not in self._targets:
+            self._targets[key] = TargetState(account_id, region, self._random, self._save)
+        return self._targets[key]
+
+    def execute_at(self, time: float, effect: Callable[[float], None]) -> None:
+        """Has ``effect`` take place, with its own time, before the first call that comes at ``time`` or after."""
+        self._late_count += 1
+        heapq.heappush(self._late, (time, self._late_count, effect))
+
+    def advance(self, now: float) -> None:
+        """Executes what was due up to ``now``."""
+        while self._late and self._late[0][0] <= now:
+            time, _, effect = heapq.heappop(self._late)
+            effect(time)
+
+    @property
+    def waiting(self) -> int:
+        """How many effects are still to come."""
+        return len(self._late)
+
+
+def partition(region: str) -> str:
+    """The partition of a Region, as botocore's endpoints name them."""
+    if region.startswith("cn-"):
+        return "aws-cn"
+    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
+
+
+def conflict(name: str) -> ApiError:
+    """409: the name is taken."""
+    return ApiError(409, "ConflictException", f"A configured model algorithm with the name {name} already exists.")
+
+
+def quota_exceeded(quota: int) -> ApiError:
+    """402: there are as many algorithms as the quota allows."""
+    message = f"You have reached the quota of {quota} for {QUOTA_NAME}."
+    members = {"quotaName": QUOTA_NAME, "quotaValue": float(quota)}
+    return ApiError(402, "ServiceQuotaExceededException", message, members=members)
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """The rules that the documentation adds to the model's.
+
+    Raises:
+        ApiError: 400 for too many tags, a reserved key, or a character that tags may not have.
+    """
+    problems = [
+        f"Value '{key}' at 'tags' failed to satisfy constraint: Tag keys must not begin with aws:"
+        for key in tags
+        if key[:4].lower() == "aws:"
+    ]
+    problems += [
+        f"Value '{text}' at 'tags' failed to satisfy constraint: Tags hold letters, digits, spaces and +-=._:/@"
+        for pair in tags.items()
+        for text in pair
+        if not _is_tag_text(text)
+    ]
+    if len(tags) > MAX_USER_TAGS:
+        problems.append(f"Value at 'tags' failed to satisfy constraint: A resource has at most {MAX_USER_TAGS} tags")
+    if problems:
+        raise validation_error(*problems)
+
+
+_PLAIN_TAG_TEXT = re.compile(r"[A-Za-z0-9 +\-=._:/@]*").fullmatch
+
+
+def _is_tag_text(text: str) -> bool:
+    if _PLAIN_TAG_TEXT(text):
+        return True
+    return all(category(c)[0] in "LNZ" or _PLAIN_TAG_TEXT(c) for c in text)
