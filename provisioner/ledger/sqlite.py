@@ -50,8 +50,18 @@ FACTS_PER_COMMIT = 256
 PAGE = 1000
 """Entries read at a time: about 0.5 MB, 4 ms."""
 
-CHECKPOINT_EVERY = 2000
-"""Facts and commits between two checkpoints: each changes about three pages, so that the log stays under 25 MB."""
+IDLE_S = 0.05
+"""A pause in which a checkpoint makes nobody wait."""
+
+WORTH_A_CHECKPOINT = 1000
+"""Pages in the log from which a pause is used; SQLite's own figure."""
+
+CHECKPOINT_AT_LAST = 10_000
+"""Pages in the log (40 MB) at which it cannot wait for a pause. A checkpoint costs 30 ms whether it moves 1,000 pages
+or 5,000, so that under load a rare one is the cheaper."""
+
+_PAGES_PER_COMMIT = 4
+"""That even a commit of one fact writes: a leaf of the table and of each index. Large commits share them."""
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -124,32 +134,31 @@ class _Writer(threading.Thread):
         self._writing = Writing(connection, now)
         self._loop = loop
         self._health = health
-        self._since_checkpoint = 0
-        self._last = False
+        self._pages = 0
 
     def run(self) -> None:
         """Commit what comes, until None comes."""
-        while not self._last:
-            batch = self._gather()
+        last = False
+        while not last:
+            batch, last = self._gather()
             answers = self._commit([waiting.request for waiting in batch])
             self._answer([(waiting.answer, answer) for waiting, answer in zip(batch, answers, strict=True)])
-            if self._last or self._since_checkpoint >= CHECKPOINT_EVERY:
+            if last or not batch or self._pages >= CHECKPOINT_AT_LAST:
                 self._checkpoint()
 
-    def _gather(self) -> list[_Waiting]:
+    def _gather(self) -> tuple[list[_Waiting], bool]:
+        """What waits for a commit, nothing in a pause that a checkpoint may use; and whether it is the last."""
         batch: list[_Waiting] = []
         facts = 0
-        while facts < FACTS_PER_COMMIT:
-            try:
-                waiting = self.queue.get(block=not batch)
-            except Empty:
-                break
-            if waiting is None:
-                self._last = True
-                break
-            batch.append(waiting)
-            facts += _weight(waiting.request)
-        return batch
+        patience_s = IDLE_S if self._pages >= WORTH_A_CHECKPOINT else None
+        with contextlib.suppress(Empty):
+            while facts < FACTS_PER_COMMIT:
+                waiting = self.queue.get(block=not batch, timeout=patience_s)
+                if waiting is None:
+                    return batch, True
+                batch.append(waiting)
+                facts += _weight(waiting.request)
+        return batch, False
 
     def _commit(self, requests: list[Request]) -> Sequence[Answer]:
         learned = self._take_learned()
@@ -175,11 +184,11 @@ class _Writer(threading.Thread):
         facts = sum(_weight(request) for request in requests)
         done = self.statistics
         self.statistics = Statistics(done.facts + facts, done.commits + 1, max(done.largest, facts))
-        self._since_checkpoint += facts + 1
+        self._pages += facts + _PAGES_PER_COMMIT
 
     def _checkpoint(self) -> None:
         if self._health.failure is None:
-            self._since_checkpoint = 0
+            self._pages = 0
             try:
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             except sqlite3.Error as error:
