@@ -172,3 +172,8 @@ def _judge_error(reply: Reply) -> Verdict:
     if reply.code == "ServiceQuotaExceededException":
         return Verdict.QUOTA
     return _BY_STATUS.get(reply.status, Verdict.AMBIGUOUS)
+
+
+def is_denial(code: str) -> bool:
+    """Whether the recorded ``code`` of a failed entry speaks of permissions, which are mended outside the manifest."""
+    return "AccessDenied" in code or code in {"401", "403"}

@@ -1,0 +1,104 @@
+"""The command line. One file per command, loaded when it is called, so that ``--help`` stays quick."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from provisioner import __version__
+from provisioner.errors import ExitCode, ProvisionerError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "apply": "Register everything in the manifest that is not registered yet.",
+    "validate": "Check manifests offline; every problem of every line.",
+    "status": "What the ledger holds: counts, open ambiguities, learned paces.",
+    "export": "Print name and ARN of every registered algorithm.",
+    "emulate": "Run the embedded Clean Rooms ML endpoint.",
+    "schema": "Print the JSON Schema of a definition.",
+}
+"""Commands with their one-line help, which is known without loading them."""
+
+
+class Commands(click.Group):
+    """Loads a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a user meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, from the module of its name."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"provisioner.cli.{cmd_name}")
+        command: click.Command = module.command
+        command.help = f"{COMMANDS[cmd_name]}\n\n{command.help or ''}"
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without loading any."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="provisioner")
+def provisioner() -> None:
+    """Register many AWS Clean Rooms ML algorithms: none lost, none twice, at the account's hidden rate limit.
+
+    Start with `provisioner apply configs/example.jsonl --local`: it needs no AWS account.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its code; no traceback reaches a user, except for a bug."""
+    try:
+        code = provisioner.main(arguments, prog_name="provisioner", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        code = _tell(f"{error.format_message()} (see `provisioner --help`)", ExitCode.USAGE)
+    except click.Abort:
+        code = ExitCode.INTERRUPTED
+    except ProvisionerError as error:
+        code = _tell(str(error), error.exit_code)
+    except BrokenPipeError:
+        code = _close_stdout()
+    except Exception as error:  # noqa: BLE001  the last line of defence: a bug is told in one line
+        code = _bug(error)
+    sys.exit(int(code or 0))
+
+
+def _tell(message: str, code: ExitCode) -> ExitCode:
+    click.echo(f"provisioner: {message}", err=True)
+    return code
+
+
+def _close_stdout() -> ExitCode:
+    """The reader of stdout has gone, as with `| head`: not an error, and not to be met again by the final flush."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.DONE
+
+
+def _bug(error: Exception) -> ExitCode:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}" if trace else "unknown"
+    if os.environ.get("PROVISIONER_DEBUG"):
+        raise error
+    what = f"internal error at {where}: {type(error).__name__}: {printable(str(error))}"
+    return _tell(f"{what}. Please report this; PROVISIONER_DEBUG=1 shows the traceback", ExitCode.INTERNAL)

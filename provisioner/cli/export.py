@@ -1,0 +1,95 @@
+"""``provisioner export``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+
+from provisioner.cli.options import common, settings_of
+from provisioner.entry import State
+from provisioner.ledger.open import open_ledger
+
+if TYPE_CHECKING:
+    from provisioner.entry import Entry
+
+FIELDS = ("target", "name", "arn", "state")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection")."""
+
+
+@click.command("export")
+@common("config", "ledger", "target")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "json", "csv"]),
+    default="jsonl",
+    show_default=True,
+    help="json: one object of name to ARN (with several targets, by target).",
+)
+def command(config: str | None, ledger: str | None, targets: tuple[str, ...], form: str) -> None:
+    """In order of target and name; created and drifted entries alike.
+
+    Only what is durable in the ledger is printed, also while a run is going on. In CSV a value that a spreadsheet would
+    run as a formula is preceded by an apostrophe.
+    """
+    settings = settings_of(config, ledger)
+    anyio.run(_export, settings.run.ledger, targets, form)
+
+
+async def _export(ledger: str, targets: tuple[str, ...], form: str) -> None:
+    write = _WRITERS[form]()
+    async with open_ledger(ledger, readonly=True) as opened:
+        async for entry in opened.entries(states=(State.CREATED, State.DRIFTED)):
+            if not targets or entry.target in targets:
+                write.add(entry)
+    write.end()
+
+
+def _row(entry: Entry) -> dict[str, str]:
+    return {"target": entry.target, "name": entry.name, "arn": entry.arn, "state": entry.state.value}
+
+
+class _Jsonl:
+    def add(self, entry: Entry) -> None:
+        click.echo(json.dumps(_row(entry), ensure_ascii=False))
+
+    def end(self) -> None:
+        pass
+
+
+class _Json:
+    def __init__(self) -> None:
+        self._found: dict[str, dict[str, str]] = {}
+
+    def add(self, entry: Entry) -> None:
+        self._found.setdefault(entry.target, {})[entry.name] = entry.arn
+
+    def end(self) -> None:
+        only = next(iter(self._found.values()), {})
+        shown: dict[str, Any] = self._found if len(self._found) > 1 else only
+        click.echo(json.dumps(shown, ensure_ascii=False, indent=2))
+
+
+class _Csv:
+    def __init__(self) -> None:
+        self._write(FIELDS)
+
+    def _write(self, cells: tuple[str, ...]) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow(cells)
+        click.echo(line.getvalue())
+
+    def add(self, entry: Entry) -> None:
+        self._write(tuple(f"'{cell}" if cell.startswith(FORMULA) else cell for cell in _row(entry).values()))
+
+    def end(self) -> None:
+        pass
+
+
+_WRITERS: dict[str, type[_Jsonl | _Json | _Csv]] = {"jsonl": _Jsonl, "json": _Json, "csv": _Csv}

@@ -1,0 +1,58 @@
+"""``--local``: the embedded endpoint in this process, with its account in a file beside the ledger."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from provisioner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from provisioner.settings import Settings
+
+REGION = "us-east-1"
+RATE = {"rate": 20.0, "burst": 20.0, "latency": 0.05}
+"""What the embedded endpoint does when the configuration does not say: a limit that it does not tell."""
+
+
+@asynccontextmanager
+async def local_endpoint(settings: Settings) -> AsyncIterator[Settings]:
+    """Run the embedded endpoint; yields settings whose targets all lie there.
+
+    Raises:
+        ConfigurationError: ``[local]`` has a wrong switch.
+        ProvisionerError: the state file cannot be used.
+    """
+    from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
+
+    try:
+        behaviour = msgspec.convert({**RATE, **settings.local}, Behaviour)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(
+            "a switch of the embedded endpoint is wrong", where="[local]", why=str(error)
+        ) from error
+    state = Path(f"{settings.run.ledger}.local")
+    async with Emulator(behaviour, state_file=state) as emulator:
+        os.environ.pop("AWS_PROFILE", None)
+        os.environ.pop("AWS_SESSION_TOKEN", None)
+        os.environ.update(credentials(DEFAULT_ACCOUNT).environment())
+        targets = {
+            name: msgspec.structs.replace(
+                target,
+                region=target.region or REGION,
+                profile="",
+                assume_role_arn="",
+                external_id="",
+                account_id="",
+                endpoint_url=emulator.url,
+                sts_endpoint_url=emulator.url,
+            )
+            for name, target in settings.targets.items()
+        }
+        yield msgspec.structs.replace(settings, targets=targets)

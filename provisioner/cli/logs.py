@@ -1,0 +1,95 @@
+"""Logs on stderr: console or JSON, never in the way of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from provisioner.errors import printable
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from rich.console import Console
+
+
+class Stderr(io.TextIOBase):
+    """stderr, as a file that never raises: a reader that went away must not harm a run."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # a property here, an attribute there
+        """That of stderr."""
+        return sys.stderr.encoding
+
+    def isatty(self) -> bool:
+        """Whether a person reads it."""
+        return sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        """That of stderr."""
+        return sys.stderr.fileno()
+
+    def write(self, text: str) -> int:
+        """Write, or forget it."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or forget it."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+def configure(level: str, form: str, console: Console | None = None) -> None:
+    """Send the logs of this process to stderr.
+
+    Args:
+        level: the least level, ``debug`` to ``error``; ``auto`` is ``warning`` on a terminal, else ``info``.
+        form: ``console``, ``json``, or ``auto`` for console on a terminal.
+        console: shares the terminal with a progress bar: logs go above it.
+    """
+    if level == "auto":
+        level = "warning" if sys.stderr.isatty() else "info"
+    file: Any = _Above(console) if console else Stderr()
+    readable = form == "console" or (form == "auto" and sys.stderr.isatty())
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        if readable
+        else structlog.processors.JSONRenderer(sort_keys=True)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _escape,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(file),
+        cache_logger_on_first_use=False,
+    )
+
+
+class _Above:
+    """The part of a terminal above its progress bar, as a file for logs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def write(self, text: str) -> None:
+        """Print what stands already formatted."""
+        self._console.out(text, end="", highlight=False)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def _escape(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What came from outside cannot steer the terminal."""
+    return {key: printable(value, 2000) if isinstance(value, str) else value for key, value in event.items()}

@@ -1,0 +1,15 @@
+"""``provisioner schema``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from provisioner.definition import json_schema
+
+
+@click.command("schema")
+def command() -> None:
+    """Editors and other tools check manifests with it, a line at a time (draft 2020-12)."""
+    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))

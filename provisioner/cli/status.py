@@ -1,0 +1,85 @@
+"""``provisioner status``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+import msgspec
+
+from provisioner.cli.options import common, settings_of
+from provisioner.entry import State
+from provisioner.errors import printable
+from provisioner.ledger.open import open_ledger
+from provisioner.pace import Learned
+from provisioner.report.summary import iso
+
+if TYPE_CHECKING:
+    from provisioner.ledger import Ledger
+
+OPEN_SHOWN = 20
+"""Unanswered creates that the text form names."""
+
+
+@click.command("status")
+@common("config", "ledger", "target", "output")
+def command(config: str | None, ledger: str | None, targets: tuple[str, ...], output: str) -> None:
+    """Reads the ledger only; may be asked while a run is going on."""
+    settings = settings_of(config, ledger)
+    status = anyio.run(_status, settings.run.ledger, targets)
+    click.echo(json.dumps(status, ensure_ascii=False) if output == "json" else "\n".join(_lines(status)))
+
+
+async def _status(path: str, targets: tuple[str, ...]) -> dict[str, Any]:
+    async with open_ledger(path, readonly=True) as ledger:
+        counts = await ledger.counts()
+        chosen = [name for name in counts if not targets or name in targets]
+        open_ = [
+            {"target": entry.target, "name": entry.name, "sent_at": iso(entry.sent.wall) if entry.sent else ""}
+            async for entry in ledger.entries(states=(State.SENT, State.AMBIGUOUS))
+            if entry.target in chosen
+        ]
+        runs = [
+            {
+                "run_id": run.run_id,
+                "command": run.command,
+                "started_at": iso(run.started_at),
+                "exit_code": run.exit_code,
+            }
+            for run in await ledger.runs(limit=5)
+        ]
+        return {
+            "ledger": path,
+            "ledger_id": ledger.ledger_id,
+            "targets": {name: await _target(ledger, name, counts[name]) for name in chosen},
+            "open": open_,
+            "runs": runs,
+        }
+
+
+async def _target(ledger: Ledger, name: str, counts: Any) -> dict[str, Any]:  # noqa: ANN401  a mapping by state
+    kept = await ledger.learned(name, "create")
+    learned = msgspec.json.decode(kept, type=Learned) if kept else None
+    pace = {"limit_per_s": round(learned.rate, 3), "learned_at": iso(learned.learned_at)} if learned else None
+    return {"states": {state.value: counts.get(state, 0) for state in State}, "pace": pace}
+
+
+def _lines(status: dict[str, Any]) -> list[str]:
+    lines = [f"ledger  {status['ledger']} ({status['ledger_id']})"]
+    for name, target in status["targets"].items():
+        states = ", ".join(f"{number} {state}" for state, number in target["states"].items() if number)
+        pace = target["pace"]
+        told = f", limit learned: {pace['limit_per_s']}/s ({pace['learned_at']})" if pace else ""
+        lines.append(f"target  {name}: {states or 'empty'}{told}")
+    lines += [
+        f"open    {entry['target']}: {printable(entry['name'])}, sent {entry['sent_at']}, not answered"
+        for entry in status["open"][:OPEN_SHOWN]
+    ]
+    if len(status["open"]) > OPEN_SHOWN:
+        lines.append(f"        and {len(status['open']) - OPEN_SHOWN} more")
+    for run in status["runs"]:
+        ended = "has not ended" if run["exit_code"] is None else f"exit {run['exit_code']}"
+        lines.append(f"run     {run['run_id']}: {run['command']}, {run['started_at']}, {ended}")
+    return lines

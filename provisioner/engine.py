@@ -1,0 +1,571 @@
+"""The story of one target: read, plan, claim, create, record; and at the end, resolve what nobody knows.
+
+One reader streams the manifest, a batch at a time, and plans each batch against the ledger. What has to be created
+goes through a short queue (so that memory stays the same for any manifest) to workers. A worker takes a slot in flight
+and a turn of the pacer, commits its intent, sends, judges the reply, and commits the result; only then does it count.
+tenacity repeats this while the verdict allows it, with the pacer as its wait.
+
+A create without a reply is never sent again before its absence is proven. It becomes a suspect of the reconciler, and
+the rest of the batch goes on; the tail of the run waits for the settle time, sweeps, and sends again what is proven
+absent.
+
+A run ends early in two ways. A *stop* (signal, deadline) concerns all targets: nothing new is sent, what is in flight
+is awaited. A *halt* concerns one target (a quota, credentials, a wrong endpoint, a broken integrity): the same, but the
+manifest is read to its end, so that the summary tells of every definition. Either way what is left stays planned.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import msgspec
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random_exponential
+
+from provisioner.aws.faces import CallError
+from provisioner.breaker import Breaker, is_about_role
+from provisioner.entry import Entry, Event, Fact, Outcome, Stamp, State
+from provisioner.errors import ExitCode, IntegrityError, ProvisionerError
+from provisioner.gate import GateClosedError
+from provisioner.ledger import ProblemRecord
+from provisioner.ownership import Mark, attempt_ids, check_place, read_arn
+from provisioner.planner import Action, plan
+from provisioner.reconcile import Decision, Reconciler, facts_of, tell
+from provisioner.tally import Halt
+from provisioner.verdict import Reply, Verdict, judge
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+    from provisioner.manifest import Batch, Problem, Row
+    from provisioner.planner import Step
+    from provisioner.reconcile import Found, Ruling, Suspect, Sweep
+    from provisioner.site import Policy, Site
+    from provisioner.stop import Stop
+    from provisioner.tally import Tally
+
+QUEUE = 64
+"""Planned definitions that wait for a worker: enough to hide a batch of look-ups at thousands a second."""
+STALE_S = 5.0
+"""A process that was stopped this long between its intent and its send makes a new intent, so that the settle time,
+which counts from the intent, holds."""
+LEAVE_AT_ONCE = 256
+"""Definitions that are left planned in one commit."""
+BROKEN_SWEEPS = 3
+"""Sweeps that may break off before the tail of the run gives up, and leaves the rest ambiguous."""
+DOUBTS = 3
+"""How often a definition's create may end in doubt, be proven absent and be sent again in one run."""
+RETRY_MAX_S = 30.0
+"""Longest wait after a call that never reached AWS; full jitter (Brooker, "Exponential Backoff And Jitter")."""
+RESEND = frozenset({Verdict.THROTTLED, Verdict.NOT_CREATED})
+
+log = structlog.get_logger()
+
+
+class WithheldError(ProvisionerError):
+    """Raised to a worker whose definition must not be sent in this run: its role or its target is refused."""
+
+    exit_code = ExitCode.DENIED
+
+
+class Job:
+    """One definition on its way.
+
+    Attributes:
+        row: the definition and where it stands in the manifest.
+        verdict: of the last attempt.
+        doubts: how many attempts ended in doubt.
+    """
+
+    __slots__ = ("doubts", "row", "verdict")
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+        self.verdict: Verdict | None = None
+        self.doubts = 0
+
+    @property
+    def name(self) -> str:
+        """The definition's name."""
+        return self.row.definition.name
+
+    @property
+    def role(self) -> str:
+        """The role that it passes."""
+        return self.row.definition.role_arn
+
+
+class Engine:
+    """Registers one manifest in one target.
+
+    Args:
+        site: the target's ledger, calls, gates and clock.
+        policy: the rules of the run.
+        tally: counts what happens.
+        stop: tells when to end early; shared by all targets.
+        workers: creates that may be under way at once, at most.
+    """
+
+    def __init__(self, site: Site, policy: Policy, tally: Tally, stop: Stop, *, workers: int) -> None:
+        self._site = site
+        self._policy = policy
+        self._tally = tally
+        self._stop = stop
+        self._workers = workers
+        self._reconciler = Reconciler(site, policy, tally)
+        self._breaker = Breaker(site.aws.endpoint)
+        self._attempts = attempt_ids()
+        self._doubtful: dict[str, Job] = {}
+        self._left: list[Job] = []
+        self._open = 0
+        self._idle = anyio.Event()
+        self._probes: dict[str, anyio.Lock] = {}
+        self._tail = anyio.CancelScope()
+        self._send, self._receive = anyio.create_memory_object_stream[Job](QUEUE)
+        self._log = log.bind(target=site.target)
+
+    async def run(self, batches: Iterator[Batch], *, report_problems: bool = True) -> None:
+        """Register everything in ``batches``.
+
+        Args:
+            batches: the manifest; ``next`` on it may block, so it is called in a thread.
+            report_problems: whether this target's run keeps the manifest's problems; one of several targets does.
+
+        Raises:
+            LedgerError: the ledger cannot be written.
+            LedgerLockedError: the lease is lost.
+        """
+        await self._reconciler.load()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._close_gates_on_stop)
+            for _ in range(self._workers):
+                group.start_soon(self._work)
+            await self._read(batches, report_problems=report_problems)
+            await self._until_idle()
+            await self._resolve()
+            await self._leave_planned()
+            group.cancel_scope.cancel()
+
+    # Read and plan.
+
+    async def _read(self, batches: Iterator[Batch], *, report_problems: bool) -> None:
+        while not self._stop.requested:
+            batch = await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)
+            if batch is None:
+                break
+            await self._plan(batch, report_problems=report_problems)
+
+    async def _plan(self, batch: Batch, *, report_problems: bool) -> None:
+        tally, target = self._tally, self._site.target
+        known = await self._site.ledger.look_up(target, [row.definition.name for row in batch.rows])
+        steps = [
+            (row, plan(target, row, known.get(row.definition.name), retry_failed=self._policy.retry_failed))
+            for row in batch.rows
+        ]
+        facts = [fact for _, step in steps for fact in step.facts]
+        if facts:
+            await self._site.ledger.record(facts)
+        tally.lines += batch.lines
+        tally.valid += len(batch.rows)
+        if report_problems and batch.problems:
+            await self._report([problem_record(problem) for problem in batch.problems])
+        tally.invalid += sum(problem.severity == "problem" for problem in batch.problems)
+        for row, step in steps:
+            await self._take(row, step, known.get(row.definition.name))
+
+    async def _take(self, row: Row, step: Step, entry: Entry | None) -> None:
+        if step.action is Action.CREATE:
+            await self._enqueue(Job(row))
+        elif step.action is Action.RECONCILE:
+            await self._suspect(Job(row), entry)
+        else:
+            self._tally.outcomes[step.outcome] += 1
+            if step.outcome is not Outcome.UNCHANGED:
+                await self._report([self._problem(row, step.outcome, step.reason)])
+
+    async def _suspect(self, job: Job, entry: Entry | None) -> None:
+        """A definition whose earlier create had no reply: it waits, unless sending again is harmless."""
+        if entry is not None and self._policy.resend_is_safe:
+            await self._release_doubt(entry)
+            await self._enqueue(job)
+        else:
+            self._doubtful[job.name] = job
+            self._tally.outcomes[Outcome.AMBIGUOUS] += 1
+
+    async def _enqueue(self, job: Job) -> None:
+        self._open += 1
+        await self._send.send(job)
+
+    # Claim, create, record.
+
+    async def _work(self) -> None:
+        async for job in self._receive:
+            try:
+                await self._register(job)
+            except (GateClosedError, WithheldError):
+                await self._leave(job)
+            finally:
+                self._open -= 1
+                if not self._open:
+                    self._idle.set()
+
+    async def _register(self, job: Job) -> None:
+        if self._tally.halt or self._breaker.blocks(job.role):
+            raise WithheldError("nothing more is sent in this run")
+        async with self._site.creates.slot():
+            retrying = AsyncRetrying(
+                retry=retry_if_result(RESEND.__contains__),
+                wait=self._wait(job),
+                sleep=self._sleep(job),
+            )
+            await retrying(self._attempt, job)
+
+    async def _attempt(self, job: Job) -> Verdict:
+        """Take a turn and make one attempt.
+
+        Raises:
+            GateClosedError: the run is stopping.
+            WithheldError: the role is refused.
+        """
+        gate = self._site.creates
+        while True:
+            async with self._probation(job.role) as key:
+                started_at = await gate.turn()
+                if self._breaker.blocks(job.role):
+                    gate.unused(started_at)
+                    raise WithheldError("the role is refused", where=job.role)
+                if self._breaker.probation(job.role) != key:
+                    gate.unused(started_at)
+                    continue
+                job.verdict = await self._claim_and_create(job, started_at)
+                return job.verdict
+
+    async def _claim_and_create(self, job: Job, started_at: float) -> Verdict:
+        gate, clock = self._site.creates, self._site.clock
+        attempt, sent = next(self._attempts), clock.stamp()
+        try:
+            await self._site.ledger.record([self._intent(job, attempt, sent)])
+            self._site.lease.check()
+        except BaseException:
+            gate.unused(started_at)
+            raise
+        entry = self._entry(job, attempt, sent)
+        if sent.age_s(clock.stamp()) > STALE_S:
+            gate.unused(started_at)
+            await self._record(
+                entry, Event.RELEASE, Reply(code="stale", message="the process stood still before it was sent")
+            )
+            return Verdict.NOT_CREATED
+        self._tally.calls["create"] += 1
+        reply = await self._site.aws.creates.create(self._body(job, attempt))
+        tell(gate, started_at, reply)
+        verdict = judge(reply)
+        self._breaker.told(job.role, reply, verdict, clock.monotonic())
+        harmless = await self._settle(job, entry, verdict, reply)
+        if self._breaker.halt:
+            self._halt(self._breaker.halt)
+        return Verdict.NOT_CREATED if harmless else verdict
+
+    def _intent(self, job: Job, attempt: str, sent: Stamp) -> Fact:
+        row = job.row
+        body = row.definition.request({})
+        return Fact(
+            self._site.target,
+            job.name,
+            Event.INTEND,
+            digest=row.digest,
+            tags_digest=row.tags_digest,
+            body=body,
+            attempt=attempt,
+            sent=sent,
+        )
+
+    def _entry(self, job: Job, attempt: str, sent: Stamp) -> Entry:
+        """The entry as the committed intent has left it."""
+        row = job.row
+        return Entry(
+            self._site.target,
+            job.name,
+            State.SENT,
+            row.digest,
+            row.tags_digest,
+            attempt=attempt,
+            sent=sent,
+        )
+
+    def _body(self, job: Job, attempt: str) -> bytes:
+        key = self._policy.ownership_tag
+        mark = Mark(self._site.ledger.ledger_id, job.row.digest, attempt)
+        return job.row.definition.request({key: str(mark)} if key else {})
+
+    async def _settle(self, job: Job, entry: Entry, verdict: Verdict, reply: Reply) -> bool:
+        """Make the result of an attempt durable, then count it; whether an ambiguous create may be sent again."""
+        match verdict:
+            case Verdict.CREATED:
+                await self._created(entry, reply)
+            case Verdict.THROTTLED:
+                self._tally.calls["throttled"] += 1
+                await self._record(entry, Event.RELEASE, reply)
+            case Verdict.NOT_CREATED:
+                await self._record(entry, Event.RELEASE, reply)
+                await self._refresh(reply)
+            case Verdict.REJECTED:
+                await self._record(entry, Event.REJECT, reply)
+                await self._count(job, Outcome.FAILED, reply)
+            case Verdict.QUOTA:
+                await self._record(entry, Event.PARK, reply)
+                await self._count(job, Outcome.PARKED, reply)
+                self._halt(Halt(ExitCode.PARKED, quota_text(reply)))
+            case Verdict.DENIED:
+                await self._denied(job, entry, reply)
+            case Verdict.AMBIGUOUS:
+                return await self._doubt(job, entry, reply)
+        return False
+
+    async def _created(self, entry: Entry, reply: Reply) -> None:
+        account_id = self._site.account_id or self._tally.account_id
+        confirm = Fact(entry.target, entry.name, Event.CONFIRM, arn=reply.arn, after=entry.attempt)
+        try:
+            self._tally.account_id = check_place(reply.arn, region=self._site.aws.region, account_id=account_id)
+            await self._site.ledger.record([confirm])
+        except IntegrityError as error:
+            await self._record(entry, Event.DOUBT, Reply(status=reply.status, code="integrity", message=str(error)))
+            self._tally.outcomes[Outcome.AMBIGUOUS] += 1
+            self._halt(Halt(error.exit_code, str(error)))
+            return
+        self._tally.outcomes[Outcome.CREATED] += 1
+
+    async def _denied(self, job: Job, entry: Entry, reply: Reply) -> None:
+        self._tally.denied = True
+        if is_about_role(reply):
+            await self._record(entry, Event.REJECT, reply)
+            await self._count(job, Outcome.FAILED, reply)
+        else:
+            await self._record(entry, Event.RELEASE, reply)
+            self._tally.outcomes[Outcome.PENDING] += 1
+
+    async def _doubt(self, job: Job, entry: Entry, reply: Reply) -> bool:
+        """Nobody knows: never sent again before absence is proven, or where the service itself prevents a second."""
+        conflict = reply.status == 409  # noqa: PLR2004  Conflict
+        await self._record(entry, Event.DOUBT, reply)
+        self._log.warning("create.unanswered", name=job.name, why=str(reply))
+        job.doubts += 1
+        if self._policy.resend_is_safe and not conflict and job.doubts <= DOUBTS:
+            await self._release_doubt(entry)
+            return True
+        self._doubtful[job.name] = job
+        self._tally.outcomes[Outcome.AMBIGUOUS] += 1
+        self._reconciler.add(entry, conflict=conflict)
+        return False
+
+    async def _release_doubt(self, entry: Entry) -> None:
+        """Plan a doubtful create again where the service lets no second algorithm of its name come to be."""
+        message = f"names are {self._policy.names}: sending again is harmless"
+        await self._site.ledger.record([Fact(entry.target, entry.name, Event.ABSENT, message=message)])
+        self._reconciler.forget(entry.name)
+
+    async def _refresh(self, reply: Reply) -> None:
+        if reply.expired and not await self._site.aws.refresh_credentials():
+            self._tally.denied = True
+            self._halt(Halt(ExitCode.DENIED, f"the credentials have expired and there are no newer ones: {reply}"))
+
+    async def _record(self, entry: Entry, event: Event, reply: Reply) -> None:
+        code = reply.code or str(reply.status or reply.loss)
+        fact = Fact(entry.target, entry.name, event, code=code, message=reply.message, after=entry.attempt)
+        await self._site.ledger.record([fact])
+
+    def _wait(self, job: Job) -> Callable[[RetryCallState], float]:
+        """The wait of tenacity: the pacer's next turn after a throttle, full jitter after a call that never arrived."""
+        jitter = wait_random_exponential(multiplier=0.5, max=RETRY_MAX_S)
+
+        def wait(state: RetryCallState) -> float:
+            return self._site.creates.wait(state) if job.verdict is Verdict.THROTTLED else jitter(state)
+
+        return wait
+
+    def _sleep(self, job: Job) -> Callable[[float], Awaitable[None]]:
+        async def sleep(seconds: float) -> None:
+            if job.verdict is Verdict.THROTTLED:
+                await self._site.creates.sleep(seconds)
+            else:
+                await self._stop.pause(seconds)
+
+        return sleep
+
+    @asynccontextmanager
+    async def _probation(self, role: str) -> AsyncIterator[str]:
+        """One create at a time for what is on probation; yields what the breaker says once the wait is over."""
+        key = self._breaker.probation(role)
+        if not key:
+            yield key
+            return
+        async with self._probes.setdefault(key, anyio.Lock()):
+            if key == "*":
+                await self._stop.pause(self._breaker.probe_delay_s())
+            yield self._breaker.probation(role)
+
+    # End early.
+
+    async def _close_gates_on_stop(self) -> None:
+        await self._stop.wait()
+        self._log.warning("run.stopping", reason=self._stop.reason, in_flight=self._site.creates.in_flight)
+        self._tally.stopped = True
+        self._site.creates.close()
+        self._tail.cancel()
+
+    def _halt(self, halt: Halt) -> None:
+        if self._tally.halt is None:
+            self._tally.halt = halt
+            self._log.error("target.halted", why=halt.what, exit_code=int(halt.code))
+            self._site.creates.close()
+
+    async def _leave(self, job: Job) -> None:
+        """What is not sent in this run stays planned."""
+        self._tally.outcomes[Outcome.PENDING] += 1
+        self._left.append(job)
+        if len(self._left) >= LEAVE_AT_ONCE:
+            await self._leave_planned()
+
+    async def _leave_planned(self) -> None:
+        left, self._left = self._left, []
+        await self._site.ledger.record(
+            [
+                Fact(
+                    self._site.target,
+                    job.name,
+                    Event.PLAN,
+                    digest=job.row.digest,
+                    tags_digest=job.row.tags_digest,
+                    body=job.row.definition.request({}),
+                )
+                for job in left
+            ],
+        )
+
+    async def _until_idle(self) -> None:
+        while self._open:
+            self._idle = anyio.Event()
+            await self._idle.wait()
+
+    # Resolve what nobody knows.
+
+    async def _resolve(self) -> None:
+        broken = 0
+        while len(self._reconciler) and broken < BROKEN_SWEEPS and self._may_resolve():
+            sweep = await self._sweep_when_due()
+            if sweep is None:
+                break
+            for suspect, ruling in await self._reconciler.settle(sweep):
+                await self._rule(suspect, ruling)
+            await self._until_idle()
+            if not sweep.complete:
+                broken += 1
+                await self._stop.pause(self._policy.list_lag_s)
+        self._tally.waiting = ""
+
+    def _may_resolve(self) -> bool:
+        parked = self._tally.halt is None or self._tally.halt.code is ExitCode.PARKED
+        ready = self._policy.wait or not self._reconciler.due_in_s()
+        return parked and ready and not self._stop.requested
+
+    async def _sweep_when_due(self) -> Sweep | None:
+        """The next sweep; None when a stop came first, or AWS refuses to list."""
+        delay_s = self._reconciler.due_in_s()
+        self._tally.waiting_until = self._site.clock.monotonic() + delay_s
+        self._tally.waiting = f"{len(self._reconciler)} unanswered creates to settle"
+        self._log.info("reconcile.waiting", suspects=len(self._reconciler), seconds=round(delay_s, 1))
+        sweep = None
+        with anyio.CancelScope() as self._tail:
+            try:
+                await anyio.sleep(delay_s)
+                sweep = await self._reconciler.sweep()
+            except CallError as error:
+                self._tally.denied = True
+                hint = "allow cleanrooms-ml:ListConfiguredModelAlgorithms and cleanrooms-ml:GetConfiguredModelAlgorithm"
+                self._halt(Halt(ExitCode.DENIED, f"unanswered creates cannot be resolved: {error}; {hint}"))
+            except IntegrityError as error:
+                self._halt(Halt(error.exit_code, str(error)))
+        return sweep
+
+    async def _rule(self, suspect: Suspect, ruling: Ruling) -> None:
+        """Count what a sweep resolved, and send again what it proved absent."""
+        job = self._doubtful.pop(suspect.entry.name, None)
+        for duplicate in ruling.duplicates:
+            await self._report([duplicate_record(suspect, ruling, duplicate)])
+        if job is None:
+            return
+        if ruling.decision is Decision.ABSENT:
+            self._tally.outcomes[Outcome.AMBIGUOUS] -= 1
+            await self._again(job)
+        elif ruling.decision is Decision.TAKEN:
+            self._tally.move(Outcome.AMBIGUOUS, Outcome.FAILED)
+            message = facts_of(suspect.entry, ruling)[0].message
+            await self._report([self._problem(job.row, "name_taken", message)])
+        else:
+            await self._adopted(job)
+
+    async def _again(self, job: Job) -> None:
+        if job.doubts <= DOUBTS:
+            await self._enqueue(job)
+        else:
+            await self._leave(job)
+
+    async def _adopted(self, job: Job) -> None:
+        """What was found may be of an older definition than the manifest's: then it has drifted."""
+        entries = await self._site.ledger.look_up(self._site.target, [job.name])
+        entry = entries[job.name]
+        self._tally.account_id = read_arn(entry.arn).account_id
+        step = plan(self._site.target, job.row, entry, retry_failed=False)
+        await self._site.ledger.record(step.facts)
+        if step.outcome is Outcome.DRIFTED:
+            self._tally.move(Outcome.AMBIGUOUS, Outcome.DRIFTED)
+            await self._report([self._problem(job.row, step.outcome, step.reason)])
+        else:
+            self._tally.move(Outcome.AMBIGUOUS, Outcome.ADOPTED)
+
+    # Report.
+
+    async def _count(self, job: Job, outcome: Outcome, reply: Reply) -> None:
+        self._tally.outcomes[outcome] += 1
+        await self._report([self._problem(job.row, reply.code or outcome, str(reply))])
+
+    def _problem(self, row: Row, code: str, message: str) -> ProblemRecord:
+        name = row.definition.name
+        return ProblemRecord(row.source, row.line, name, code, message, target=self._site.target)
+
+    async def _report(self, records: Sequence[ProblemRecord]) -> None:
+        """Keep problems in the ledger, in the log and in the summary."""
+        for record in records:
+            self._tally.problem(record)
+            self._log.info("definition.reported", **msgspec.structs.asdict(record))
+        await self._site.ledger.add_problems(records)
+
+
+def problem_record(problem: Problem) -> ProblemRecord:
+    """A manifest's problem as the ledger keeps it."""
+    return ProblemRecord(
+        problem.source,
+        problem.line,
+        problem.name,
+        problem.code,
+        problem.message,
+        column=problem.column,
+        severity=problem.severity,
+    )
+
+
+def duplicate_record(suspect: Suspect, ruling: Ruling, duplicate: Found) -> ProblemRecord:
+    """A second algorithm of ours with one name: told, never deleted unasked."""
+    kept = ruling.found.arn if ruling.found else ""
+    message = f"{duplicate.arn} is a second algorithm of this name and ours; {kept} is kept"
+    return ProblemRecord("", 0, suspect.entry.name, "duplicate", message, target=suspect.entry.target)
+
+
+def quota_text(reply: Reply) -> str:
+    """What a 402 says, with its quota's name and value where it tells them."""
+    quota = f"{reply.quota_name or 'a service quota'}"
+    value = f" of {reply.quota_value:g}" if reply.quota_value is not None else ""
+    return f"{quota}{value} is reached: {reply.message}. Raise the quota, then run again"

@@ -1,0 +1,87 @@
+"""What to do with a definition, given what the ledger knows of its name. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from provisioner.entry import Entry, Event, Fact, Outcome, State
+from provisioner.verdict import is_denial
+
+if TYPE_CHECKING:
+    from provisioner.manifest import Row
+
+
+class Action(StrEnum):
+    """What a step asks of the engine."""
+
+    CREATE = "create"
+    RECONCILE = "reconcile"
+    NOTHING = "nothing"
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What to do with one definition, and why.
+
+    Attributes:
+        action: what the engine has to do.
+        outcome: of the definition as things stand; PENDING for a create, AMBIGUOUS for a reconcile.
+        reason: for people, one clause.
+        facts: to be made durable before anything else.
+    """
+
+    action: Action
+    outcome: Outcome
+    reason: str
+    facts: tuple[Fact, ...] = ()
+
+
+_CREATE_ANEW = {
+    State.PARKED: "a quota was in the way last time",
+    State.DELETED: "it was deleted by us",
+    State.FAILED: "it failed and may be tried again",
+}
+
+
+def plan(target: str, row: Row, entry: Entry | None, *, retry_failed: bool) -> Step:
+    """The step for ``row`` in ``target``, whose entry is ``entry``.
+
+    A failed definition is tried again when it changed, when it failed for want of permission (which is mended outside
+    the manifest), or when ``retry_failed`` asks for it.
+    """
+    if entry is None:
+        return Step(Action.CREATE, Outcome.PENDING, "it is not registered")
+    if entry.unsettled:
+        return Step(Action.RECONCILE, Outcome.AMBIGUOUS, "an earlier create of it had no reply")
+    if entry.state is State.PLANNED:
+        return Step(Action.CREATE, Outcome.PENDING, "it was planned, not sent")
+    if entry.exists:
+        return _compare(target, row, entry)
+    same = (entry.digest, entry.tags_digest) == (row.digest, row.tags_digest)
+    if entry.state is State.FAILED and same and not retry_failed and not is_denial(entry.code):
+        return Step(Action.NOTHING, Outcome.FAILED, f"it failed before: {entry.code} {entry.message}")
+    return Step(Action.CREATE, Outcome.PENDING, _CREATE_ANEW[entry.state], (_fact(target, row, Event.REPLAN),))
+
+
+def _compare(target: str, row: Row, entry: Entry) -> Step:
+    changed = [
+        part
+        for part, ours, theirs in (
+            ("the definition", row.digest, entry.digest),
+            ("the tags", row.tags_digest, entry.tags_digest),
+        )
+        if ours != theirs
+    ]
+    if changed:
+        reason = f"{' and '.join(changed)} changed since it was created as {entry.arn}"
+        drift = Fact(target, row.definition.name, Event.DRIFT, code="drifted", message=reason)
+        facts = () if entry.state is State.DRIFTED else (drift,)
+        return Step(Action.NOTHING, Outcome.DRIFTED, reason, facts)
+    facts = (Fact(target, row.definition.name, Event.RESTORE),) if entry.state is State.DRIFTED else ()
+    return Step(Action.NOTHING, Outcome.UNCHANGED, "it is registered", facts)
+
+
+def _fact(target: str, row: Row, event: Event) -> Fact:
+    return Fact(target, row.definition.name, event, digest=row.digest, tags_digest=row.tags_digest)

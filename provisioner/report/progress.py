@@ -1,0 +1,131 @@
+"""Progress on stderr: a bar where a person looks on, a line every so often where nobody does."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+import structlog
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from provisioner.entry import Outcome
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from provisioner.fleet.run import Run
+
+REFRESH_S = 0.2
+LINE_EVERY_S = 10.0
+RATE_WINDOW_S = 5.0
+"""The shown rate is that of the last seconds."""
+
+log = structlog.get_logger()
+
+
+class Gauge:
+    """Reads a run: what is done, how fast, what is left."""
+
+    def __init__(self, run: Run, total: int | None) -> None:
+        self.total = total
+        self._run = run
+        self._samples: list[tuple[float, int]] = []
+
+    @property
+    def settled(self) -> int:
+        """Definitions with an outcome, over all targets."""
+        return sum(tally.settled for tally in self._run.tallies.values())
+
+    def rate_per_s(self) -> float:
+        """Creates a second of late."""
+        now = time.monotonic()
+        made = self.calls("create") - self.calls("throttled")
+        self._samples = [(at, count) for at, count in self._samples if now - at <= RATE_WINDOW_S] + [(now, made)]
+        (first, before), (last, after) = self._samples[0], self._samples[-1]
+        return (after - before) / (last - first) if last > first else 0.0
+
+    def calls(self, kind: str) -> int:
+        """Calls of a kind so far."""
+        return sum(tally.calls[kind] for tally in self._run.tallies.values())
+
+    def in_flight(self) -> int:
+        """Creates under way."""
+        return sum(gate.in_flight for gate in self._run.gates.values())
+
+    def outcomes(self) -> dict[str, int]:
+        """Definitions by outcome, those that occur."""
+        sums = {outcome: sum(tally.outcomes[outcome] for tally in self._run.tallies.values()) for outcome in Outcome}
+        return {outcome.value: number for outcome, number in sums.items() if number}
+
+    def eta(self, rate: float) -> str:
+        """Time until the end at this rate, "" when nobody knows."""
+        if self.total is None or rate <= 0 or self.settled >= self.total:
+            return ""
+        return clock((self.total - self.settled) / rate)
+
+    def waiting(self) -> str:
+        """What the tail of the run waits for, and how long."""
+        for tally in self._run.tallies.values():
+            if tally.waiting:
+                left = max(0.0, tally.waiting_until - self._run.clock.monotonic())
+                return f"{tally.waiting}: {clock(left)} left"
+        return ""
+
+
+def clock(seconds: float) -> str:
+    """``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+async def show_bar(run: Run, total: int | None, console: Console) -> None:
+    """A bar, until cancelled."""
+    gauge = Gauge(run, total)
+    columns = (
+        SpinnerColumn(),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, auto_refresh=False) as progress:
+        task = progress.add_task("", total=total, told="")
+        try:
+            while True:
+                progress.update(task, completed=gauge.settled, told=_told(gauge), refresh=True)
+                await anyio.sleep(REFRESH_S)
+        finally:
+            progress.update(task, completed=gauge.settled, told=_told(gauge), refresh=True)
+
+
+def _told(gauge: Gauge) -> str:
+    rate = gauge.rate_per_s()
+    parts = [f"{number} {outcome}" for outcome, number in gauge.outcomes().items()]
+    parts += [f"{rate:.1f}/s", f"{gauge.calls('throttled')} throttled", f"{gauge.in_flight()} in flight"]
+    if waiting := gauge.waiting():
+        parts.append(waiting)
+    elif eta := gauge.eta(rate):
+        parts.append(f"eta {eta}")
+    return "  ".join(parts)
+
+
+async def show_lines(run: Run, total: int | None) -> None:
+    """A log event every so often, until cancelled."""
+    gauge = Gauge(run, total)
+    gauge.rate_per_s()
+    while True:
+        await anyio.sleep(LINE_EVERY_S)
+        rate = gauge.rate_per_s()
+        log.info(
+            "run.progress",
+            settled=gauge.settled,
+            total=total,
+            **gauge.outcomes(),
+            rate_per_s=round(rate, 2),
+            throttled=gauge.calls("throttled"),
+            in_flight=gauge.in_flight(),
+            eta=gauge.eta(rate) or None,
+            waiting=gauge.waiting() or None,
+        )

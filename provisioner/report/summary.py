@@ -1,0 +1,231 @@
+"""The summary of a run: its JSON form is a contract, its text form is for people."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from provisioner.entry import Outcome
+from provisioner.errors import ExitCode, printable, worst
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioner.ledger import ProblemRecord
+    from provisioner.tally import Tally
+
+CALLS = ("create", "throttled", "list", "get", "delete")
+SHOWN_IN_TEXT = 20
+"""Problems that the text form shows; the JSON form has up to 100, the ledger all."""
+
+
+class ManifestCounts(msgspec.Struct, frozen=True):
+    """Lines of the manifest, as far as it was read; blank ones do not count."""
+
+    lines: int = 0
+    valid: int = 0
+    invalid: int = 0
+
+
+class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A problem as the summary shows it."""
+
+    source: str
+    line: int
+    name: str
+    code: str
+    message: str
+    column: int = 0
+    target: str = ""
+
+
+class TargetSummary(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One target's share. ``halted`` says why it sent nothing more, where it did."""
+
+    outcomes: dict[str, int]
+    calls: dict[str, int]
+    pace_per_s: float
+    account_id: str
+    region: str
+    halted: str | None = None
+
+
+class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a run did.
+
+    Attributes:
+        run_id: sortable by start.
+        exit_code: what the scheduler gets.
+        elapsed_s: duration.
+        started_at: ISO 8601, UTC.
+        ledger: where the ledger is.
+        manifest, outcomes, calls: totals over all targets; ``manifest`` counts each line once.
+        targets: by name.
+        problems: the first 100.
+        problems_total: all of them.
+        stopped: why the run ended early, where it did.
+        error: what ended the run, where an error did.
+    """
+
+    run_id: str
+    exit_code: int
+    elapsed_s: float
+    started_at: str
+    ledger: str
+    manifest: ManifestCounts = msgspec.field(name="manifest")
+    outcomes: dict[str, int] = msgspec.field(name="outcomes")
+    calls: dict[str, int] = msgspec.field(name="calls")
+    targets: dict[str, TargetSummary] = msgspec.field(name="targets")
+    problems: list[ProblemView] = msgspec.field(name="problems")
+    problems_total: int = msgspec.field(name="problems_total")
+    stopped: str | None = None
+    error: str | None = None
+
+    def json(self) -> bytes:
+        """One JSON object, one line, without a line break at the end."""
+        return msgspec.json.encode(self)
+
+    def text(self) -> str:
+        """For people: what became of the definitions, what stands in the way, where the ledger is."""
+        return "\n".join(_lines(self))
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended, apart from what was counted.
+
+    Attributes:
+        run_id, ledger: of the run.
+        started_at: epoch seconds.
+        elapsed_s: duration.
+        stopped: why it ended early, "" when it did not.
+        error: the error that ended it, None when none did.
+        exit_code: that of the error, or a code that comes from outside what was counted; DONE otherwise.
+    """
+
+    run_id: str
+    ledger: str
+    started_at: float
+    elapsed_s: float
+    stopped: str = ""
+    error: str | None = None
+    exit_code: ExitCode = ExitCode.DONE
+
+
+def summarize(tallies: Sequence[Tally], ending: Ending) -> Summary:
+    """The summary of a run over ``tallies``."""
+    outcomes: Counter[Outcome] = Counter()
+    calls: Counter[str] = Counter()
+    for tally in tallies:
+        outcomes.update(tally.outcomes)
+        calls.update(tally.calls)
+    fullest = max(tallies, key=lambda tally: tally.lines, default=None)
+    problems = [problem for tally in tallies for problem in tally.problems]
+    codes = {code for tally in tallies for code in tally.exit_codes()}
+    exit_code = ending.exit_code if ending.exit_code is ExitCode.INTERRUPTED else worst({*codes, ending.exit_code})
+    return Summary(
+        run_id=ending.run_id,
+        exit_code=int(exit_code),
+        elapsed_s=round(ending.elapsed_s, 3),
+        started_at=iso(ending.started_at),
+        ledger=ending.ledger,
+        manifest=ManifestCounts(fullest.lines, fullest.valid, fullest.invalid) if fullest else ManifestCounts(),
+        outcomes={outcome.value: outcomes[outcome] for outcome in Outcome},
+        calls={call: calls[call] for call in CALLS},
+        targets={tally.target: _target(tally) for tally in tallies},
+        problems=[_view(problem) for problem in problems[:100]],
+        problems_total=sum(tally.problems_total for tally in tallies),
+        stopped=ending.stopped or None,
+        error=ending.error,
+    )
+
+
+def iso(seconds: float) -> str:
+    """A wall-clock time, epoch seconds, as ISO 8601 in UTC."""
+    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _target(tally: Tally) -> TargetSummary:
+    return TargetSummary(
+        outcomes={outcome.value: tally.outcomes[outcome] for outcome in Outcome},
+        calls={call: tally.calls[call] for call in CALLS},
+        pace_per_s=round(tally.pace_per_s, 2),
+        account_id=tally.account_id,
+        region=tally.region,
+        halted=tally.halt.what if tally.halt else None,
+    )
+
+
+def _view(problem: ProblemRecord) -> ProblemView:
+    return ProblemView(
+        problem.source,
+        problem.line,
+        problem.name,
+        problem.code,
+        problem.message,
+        problem.column,
+        problem.target,
+    )
+
+
+_ADVICE = {
+    ExitCode.DONE: "done",
+    ExitCode.FAILED: "some definitions failed or drifted: look at them",
+    ExitCode.PARKED: "a service quota is reached: raise it, then run again",
+    ExitCode.AMBIGUOUS: "some creates had no reply yet: run again later, or `provisioner reconcile`",
+    ExitCode.INVALID: "the manifest has invalid lines: mend them, then run again",
+    ExitCode.LEDGER: "the ledger cannot be written",
+    ExitCode.LOCKED: "another run holds the ledger",
+    ExitCode.STOPPED: "stopped early with work left: run again",
+    ExitCode.DENIED: "credentials or permissions: mend them, then run again",
+    ExitCode.CONFIGURATION: "the configuration is wrong",
+    ExitCode.USAGE: "the command is wrong",
+    ExitCode.INTERNAL: "an internal error: please report it",
+    ExitCode.INTERRUPTED: "interrupted: run again",
+}
+
+
+def _lines(summary: Summary) -> list[str]:
+    shown = [
+        f"  {problem.source}:{problem.line}: {printable(problem.name)}: {problem.code}: {printable(problem.message)}"
+        for problem in summary.problems[:SHOWN_IN_TEXT]
+    ]
+    more = summary.problems_total - len(shown)
+    told = ", ".join(f"{number} {outcome}" for outcome, number in summary.outcomes.items() if number) or "nothing to do"
+    rate = summary.calls["create"] / summary.elapsed_s if summary.elapsed_s else 0.0
+    lines = [
+        (
+            f"manifest  {_count(summary.manifest.lines, 'line')}, {summary.manifest.valid} valid,"
+            f" {summary.manifest.invalid} invalid"
+        ),
+        f"outcomes  {told}",
+        (
+            f"calls     {summary.calls['create']} create ({summary.calls['throttled']} throttled),"
+            f" {summary.calls['list']} list, {summary.calls['get']} get, in {summary.elapsed_s:.1f} s ({rate:.1f}/s)"
+        ),
+    ]
+    lines += [_target_line(name, target) for name, target in summary.targets.items()]
+    if shown:
+        lines += [f"problems  {summary.problems_total}", *shown]
+    if more > 0 and shown:
+        lines.append(f"  and {more} more, all of them in the ledger and with --output json")
+    lines.append(f"ledger    {summary.ledger}")
+    if summary.stopped:
+        lines.append(f"stopped   {summary.stopped}")
+    if summary.error:
+        lines.append(f"error     {summary.error}")
+    lines.append(f"exit      {summary.exit_code}: {_ADVICE[ExitCode(summary.exit_code)]}")
+    return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _target_line(name: str, target: TargetSummary) -> str:
+    place = f"{target.account_id or 'account unknown'} {target.region or 'Region unknown'}"
+    line = f"target    {name} ({place}), pace {target.pace_per_s:.2f}/s"
+    return f"{line}, halted: {printable(target.halted, 1000)}" if target.halted else line

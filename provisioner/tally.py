@@ -1,0 +1,101 @@
+"""What a run has done so far, counted as it happens: the one source of progress, summary and exit code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from provisioner.entry import Outcome
+from provisioner.errors import ExitCode
+
+if TYPE_CHECKING:
+    from provisioner.ledger import ProblemRecord
+
+PROBLEMS_SHOWN = 100
+"""Problems in a summary; all of them are in the ledger."""
+
+
+class Halt(msgspec.Struct, frozen=True):
+    """Why a target sends nothing more in this run.
+
+    Attributes:
+        code: the exit code that it calls for.
+        what: for the reader: what happened and what to do.
+    """
+
+    code: ExitCode
+    what: str
+
+
+class Tally:
+    """Counts of one target.
+
+    Attributes:
+        target: the target's name.
+        region, account_id: "" until known.
+        lines, valid, invalid: of the manifest, as far as it was read.
+        outcomes: of the valid lines; they always add up to ``valid`` once the run has ended.
+        calls: made to AWS.
+        problems: the first of them; ``problems_total`` counts all.
+        denied: whether any definition was refused for want of permission.
+        halt: why nothing more is sent, None while all is well.
+        stopped: whether the run was asked to end early.
+        waiting: what the tail of the run waits for, "" when it does not.
+        waiting_until: monotonic time at which that wait ends.
+        pace_per_s: creates per second that the pacer held at the end.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.region = ""
+        self.account_id = ""
+        self.lines = 0
+        self.valid = 0
+        self.invalid = 0
+        self.outcomes: Counter[Outcome] = Counter()
+        self.calls: Counter[str] = Counter()
+        self.problems: list[ProblemRecord] = []
+        self.problems_total = 0
+        self.denied = False
+        self.halt: Halt | None = None
+        self.stopped = False
+        self.waiting = ""
+        self.waiting_until = 0.0
+        self.pace_per_s = 0.0
+
+    def move(self, before: Outcome, after: Outcome) -> None:
+        """A definition that counted as ``before`` has become ``after``."""
+        self.outcomes[before] -= 1
+        self.outcomes[after] += 1
+
+    def problem(self, record: ProblemRecord) -> None:
+        """Keep a problem for the summary, unless it is a mere notice."""
+        if record.severity != "problem":
+            return
+        self.problems_total += 1
+        if len(self.problems) < PROBLEMS_SHOWN:
+            self.problems.append(record)
+
+    @property
+    def settled(self) -> int:
+        """Definitions whose outcome is known."""
+        return sum(self.outcomes.values())
+
+    def exit_codes(self) -> set[ExitCode]:
+        """All codes that apply to this target."""
+        codes = {
+            ExitCode.INVALID: self.invalid,
+            ExitCode.FAILED: self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DRIFTED],
+            ExitCode.PARKED: self.outcomes[Outcome.PARKED],
+            ExitCode.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS],
+            ExitCode.DENIED: self.denied,
+            ExitCode.STOPPED: self.stopped and self.outcomes[Outcome.PENDING],
+        }
+        applied = {code for code, applies in codes.items() if applies}
+        return applied | {self.halt.code} if self.halt else applied
+
+    def __repr__(self) -> str:
+        outcomes = " ".join(f"{outcome}={number}" for outcome, number in self.outcomes.items() if number)
+        return f"Tally({self.target}: {outcomes or 'nothing yet'}; halt={self.halt and self.halt.what})"
