@@ -35,6 +35,7 @@ async def connect(
     max_connections: int = 256,
     connect_timeout_s: float = 5.0,
     read_timeout_s: float = 20.0,
+    direct: bool = True,
 ) -> AsyncIterator[Aws]:
     """Open ``target``: find its Region and credentials, assume its role, make its clients.
 
@@ -45,6 +46,8 @@ async def connect(
         max_connections: size of the pool; to be the cap of creates in flight.
         connect_timeout_s: seconds for name, connection and TLS handshake.
         read_timeout_s: seconds for a reply.
+        direct: send creates by the direct transport where it can honour what is configured for the SDK; a notice tells
+            where it cannot. False leaves them to the SDK.
 
     Yields:
         The open target; see :class:`Aws`.
@@ -56,5 +59,5 @@ async def connect(
     from provisioner.aws.connection import open_target
 
     limits = Limits(max_connections=max_connections, connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s)
-    async with open_target(target, limits) as aws:
+    async with open_target(target, limits, direct=direct) as aws:
         yield aws

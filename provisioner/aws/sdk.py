@@ -24,7 +24,7 @@ from provisioner.errors import CredentialsError
 from provisioner.verdict import Loss, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from provisioner.aws.faces import Limits
     from provisioner.aws.session import Identity
@@ -101,12 +101,12 @@ class SdkControl:
     """Calls that are not creates. See :class:`provisioner.aws.Control` for the obligations.
 
     Args:
-        client: of Clean Rooms ML.
+        client: gives the client of Clean Rooms ML.
         sts: makes a client of STS, as an asynchronous context manager, when the account is asked for.
         limits: of the connections.
     """
 
-    def __init__(self, client: Any, sts: Callable[[], Any], limits: Limits) -> None:  # noqa: ANN401  no SDK types
+    def __init__(self, client: Callable[[], Awaitable[Any]], sts: Callable[[], Any], limits: Limits) -> None:
         self._client = client
         self._sts = sts
         self._limits = limits
@@ -136,7 +136,7 @@ class SdkControl:
         return str(answer["Account"])
 
     async def _ask(self, operation: str, params: dict[str, Any], read: Callable[[dict[str, Any]], _T]) -> _T:
-        method = getattr(self._client, xform_name(operation))
+        method = getattr(await self._client(), xform_name(operation))
         answer, reply = await _call(method, params, self._limits.total_s)
         where = params.get("configuredModelAlgorithmArn", "")
         if answer is None:

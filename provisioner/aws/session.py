@@ -8,7 +8,9 @@ signer of the direct transport, takes them from one :class:`Identity`.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -46,6 +48,15 @@ ROLE_SESSION = "provisioner"
 
 ROLE_DURATION_S = 3600
 """A role that is assumed from another role's credentials lasts one hour at most (IAM, role chaining)."""
+
+ADVISORY_S = 15 * 60
+"""Credentials that expire within this are refreshed without haste (botocore, ``_DEFAULT_ADVISORY_REFRESH_TIMEOUT``)."""
+
+MANDATORY_S = 10 * 60
+"""Credentials that expire within this are not used (botocore, ``_DEFAULT_MANDATORY_REFRESH_TIMEOUT``)."""
+
+REFRESH_PAUSE_S = 5.0
+"""All calls in flight meet an expired token at once; within this after a refresh the answer is that refresh's."""
 
 KEEPALIVE_S = 4
 """An idle connection is closed after this: below the 5 s at which common servers close theirs, because a create that
@@ -129,7 +140,11 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
     """The credentials of a target, current whenever they are asked for. An SDK credentials object itself.
 
     Obligations: :meth:`get_frozen_credentials` may be called at any time by any number of tasks; fresh credentials are
-    fetched once, however many ask. A failed fetch leaves the old ones in place.
+    fetched once, however many ask. While those in hand are still good for the SDK's mandatory period (10 minutes), the
+    fetch runs beside the calls and none waits for it. A failed fetch leaves the old ones in place.
+
+    Attributes:
+        generation: changes when :meth:`refresh` replaced the credentials.
     """
 
     def __init__(self, target: Target, region: str) -> None:
@@ -137,7 +152,12 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         self._target = target
         self._region = region
         self._source: Any = None
+        self._current: ReadOnlyCredentials | None = None
         self._lock = asyncio.Lock()
+        self._fetch: asyncio.Task[ReadOnlyCredentials] | None = None
+        self._refreshed_at = -math.inf
+        self._changed = False
+        self.generation = 0
 
     async def get_frozen_credentials(self) -> ReadOnlyCredentials:
         """Key, secret and token that are valid now.
@@ -149,6 +169,11 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
             async with self._lock:
                 if self._source is None:
                     self._source = await self._load()
+        if self._current is not None and self._ages(self._source):
+            if self._fetch is None or self._fetch.done():
+                self._fetch = asyncio.create_task(self._freeze(self._source))
+                self._fetch.add_done_callback(_note_failure)
+            return self._current
         return await self._freeze(self._source)
 
     async def refresh(self) -> bool:
@@ -160,15 +185,28 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         Raises:
             CredentialsError: there are none any more.
         """
-        old = self._source
         async with self._lock:
-            if self._source is not old:
-                return True
-            before = await self._freeze(old) if old is not None else None
-            fresh = await self._load()
-            changed: bool = before != await self._freeze(fresh)
-            self._source = fresh
-            return changed
+            if time.monotonic() >= self._refreshed_at + REFRESH_PAUSE_S:
+                before = self._current
+                fresh = await self._load()
+                self._changed = before != await self._freeze(fresh)
+                self._source = fresh
+                self.generation += 1
+                self._refreshed_at = time.monotonic()
+            return self._changed
+
+    async def close(self) -> None:
+        """End a fetch that is under way."""
+        if self._fetch is not None:
+            self._fetch.cancel()
+            await asyncio.gather(self._fetch, return_exceptions=True)
+
+    @staticmethod
+    def _ages(source: Any) -> bool:  # noqa: ANN401  the SDK has no types
+        """Whether ``source`` is to be refreshed soon, and not at once."""
+        if not isinstance(source, AioRefreshableCredentials):
+            return False
+        return source.refresh_needed(ADVISORY_S) and not source.refresh_needed(MANDATORY_S)
 
     async def _load(self) -> Any:  # noqa: ANN401  the SDK has no types
         session = open_session(self._target)
@@ -182,11 +220,12 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
 
     async def _freeze(self, source: Any) -> ReadOnlyCredentials:  # noqa: ANN401  the SDK has no types
         try:
-            return await source.get_frozen_credentials()
+            self._current = await source.get_frozen_credentials()
         except CredentialsError:
             raise
         except Exception as error:
             raise self._refused(error) from error
+        return self._current
 
     async def _assume(self, source: Any, session: AioSession) -> AioRefreshableCredentials:  # noqa: ANN401  the SDK has no types
         async def fetch() -> dict[str, str]:
@@ -224,6 +263,12 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         elif target.assume_role_arn:
             hint = f"The role {target.assume_role_arn} must trust the caller (sts:AssumeRole, external id)"
         return CredentialsError("no valid AWS credentials", where=target.name, why=str(error), hint=hint)
+
+
+def _note_failure(fetch: asyncio.Task[ReadOnlyCredentials]) -> None:
+    """Take notice of a failed fetch, so that it is not reported as unseen: the next one that must succeed tells."""
+    if not fetch.cancelled():
+        fetch.exception()
 
 
 def sts_client(session: AioSession, target: Target, region: str) -> Any:  # noqa: ANN401  the SDK has no types

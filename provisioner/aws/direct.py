@@ -1,0 +1,211 @@
+"""The hot transport: a create is one write on a pooled connection and one reply off it.
+
+aiohttp opens, secures, pools and closes the connections (``TCPConnector``) and parses the replies; its client session,
+request and response layers, two thirds of the cost of a call, are left out. So there is nothing here that could send a
+request twice, and the line between "not sent" and "may have arrived" is exact: it is the call of ``write``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from provisioner.aws import wire
+from provisioner.aws.losses import loss_of, lost
+from provisioner.aws.route import SIGNING_NAME, tls_context
+from provisioner.aws.session import KEEPALIVE_S
+from provisioner.aws.sigv4 import Signer, host_header
+from provisioner.errors import CredentialsError, ProvisionerError
+from provisioner.verdict import BEFORE_FIRST_BYTE, SKEW_CODES, Loss, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from aiohttp.connector import Connection
+    from aiohttp.streams import StreamReader
+    from botocore.credentials import ReadOnlyCredentials
+
+    from provisioner.aws.faces import Limits
+    from provisioner.aws.route import Route
+    from provisioner.aws.session import Identity
+
+CONTENT_TYPE = "application/json"
+
+REPLY_LIMIT = 1 << 20
+"""Bytes of a reply's body that are read; the service's replies have a few hundred."""
+
+SKEW_S = 60.0
+"""A difference from the server's clock beyond this is corrected. The service accepts 300 s."""
+
+_CREDENTIALS_AGE_S = 1.0
+"""How long credentials are used before they are asked for again."""
+
+
+class DirectCreates:
+    """Creates over raw connections. See :class:`provisioner.aws.Creates` for the obligations."""
+
+    def __init__(self, session: aiohttp.ClientSession, route: Route, identity: Identity, limits: Limits) -> None:
+        self._loop = asyncio.get_running_loop()
+        connector = session.connector
+        assert connector is not None  # noqa: S101  a session that is open has one
+        self._connector = connector
+        self._route = route
+        self._identity = identity
+        self._read_timeout_s = limits.read_timeout_s
+        self._timeout = aiohttp.ClientTimeout(connect=limits.connect_timeout_s, sock_connect=limits.connect_timeout_s)
+        self._request = aiohttp.ClientRequest(
+            "POST",
+            URL(route.url, encoded=True),
+            loop=self._loop,
+            session=session,
+            proxy=URL(route.proxy) if route.proxy else None,
+            proxy_headers=CIMultiDict(route.proxy_headers),
+        )
+        self._head = _head(route)
+        self._credentials: ReadOnlyCredentials | None = None
+        self._signer: Signer
+        self._generation = -1
+        self._check_at = 0.0
+        self._clock_offset_s = 0.0
+
+    async def create(self, body: bytes) -> Reply:
+        """Send one create."""
+        try:
+            if time.monotonic() >= self._check_at or self._identity.generation != self._generation:
+                await self._renew()
+            connection, line = await self._connect()
+        except Exception as error:  # noqa: BLE001  the contract: nothing that happens to the call is raised
+            return _unsent(error)
+        deadline = self._loop.time() + self._read_timeout_s
+        expiry = self._loop.call_at(deadline, line.abort)
+        try:
+            reply = await self._exchange(connection, line, body)
+        except Exception as error:  # noqa: BLE001  the same
+            connection.close()
+            late = self._loop.time() >= deadline
+            return Reply(loss=Loss.READ_TIMEOUT, message="no reply in time") if late else lost(error)
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            expiry.cancel()
+        connection.release()
+        return reply
+
+    async def _connect(self) -> tuple[Connection, asyncio.Transport]:
+        """A connection that is open and has nothing to read: what lies there would pass for the reply to this create.
+
+        Raises:
+            ConnectionError: three in a row were not.
+        """
+        for _ in range(3):
+            connection = await self._connector.connect(self._request, [], self._timeout)
+            protocol, line = connection.protocol, connection.transport
+            usable = protocol is not None and protocol.is_connected() and not protocol.should_close
+            if usable and line is not None:
+                return connection, line
+            connection.close()
+        raise ConnectionResetError("the server closes connections, or talks, before a request is sent")
+
+    async def _renew(self) -> None:
+        """Take the credentials that are valid now, and prepare to sign with them."""
+        generation = self._identity.generation
+        credentials = await self._identity.get_frozen_credentials()
+        if credentials != self._credentials:
+            _check(credentials)
+            route = self._route
+            self._signer = Signer(route.url, route.region, SIGNING_NAME, CONTENT_TYPE, credentials)
+            token = f"X-Amz-Security-Token: {credentials.token}\r\n" if credentials.token else ""
+            self._token = token.encode()
+            self._credentials = credentials
+        self._generation = generation
+        self._check_at = time.monotonic() + _CREDENTIALS_AGE_S
+
+    async def _exchange(self, connection: Connection, line: asyncio.Transport, body: bytes) -> Reply:
+        protocol = connection.protocol
+        assert protocol is not None  # noqa: S101  an open connection has one
+        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+        now = time.time()
+        date, authorization = self._signer.sign(body, int(now + self._clock_offset_s))
+        line.write(
+            b"%bX-Amz-Date: %b\r\nAuthorization: %b\r\n%bContent-Length: %d\r\n\r\n%b"
+            % (self._head, date.encode(), authorization.encode(), self._token, len(body), body)
+        )
+        message, payload = await protocol.read()
+        while 100 <= message.code < 200:  # noqa: PLR2004  informational replies precede the one that counts
+            message, payload = await protocol.read()
+        content = await _content(payload)
+        reply = wire.read(message.code, message.headers, content, now)
+        if reply.code in SKEW_CODES:
+            self._learn_clock(message.headers, now)
+        return reply
+
+    def _learn_clock(self, headers: Mapping[str, str], now: float) -> None:
+        """Follow the server's clock in later signatures, when it refused one of ours and its clock differs."""
+        server = wire.http_date(headers.get("date", ""))
+        if server is not None and abs(server - now - self._clock_offset_s) > SKEW_S:
+            self._clock_offset_s = server - now
+
+
+def _head(route: Route) -> bytes:
+    """The request up to the headers that change from call to call."""
+    path = URL(route.url, encoded=True).raw_path
+    lines = (
+        f"POST {path} HTTP/1.1",
+        f"Host: {host_header(route.url)}",
+        f"User-Agent: {route.user_agent}",
+        "Accept-Encoding: identity",
+        f"Content-Type: {CONTENT_TYPE}",
+    )
+    return "".join(f"{line}\r\n" for line in lines).encode("ascii", "replace")
+
+
+def _check(credentials: ReadOnlyCredentials) -> None:
+    """Keep what would break out of a header line from being sent."""
+    for value in (credentials.access_key, credentials.token or ""):
+        if not (value.isascii() and value.isprintable()):
+            raise CredentialsError("the credentials hold characters that cannot be sent")
+
+
+async def _content(payload: StreamReader) -> bytes:
+    content = await payload.readany()
+    while not payload.at_eof():
+        content += await payload.readany()
+        if len(content) > REPLY_LIMIT:
+            raise _OversizeError
+    return content
+
+
+class _OversizeError(Exception):
+    """A reply is longer than any that the service sends."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the reply has more than {REPLY_LIMIT} bytes")
+
+
+def _unsent(error: Exception) -> Reply:
+    """What kept the request from being sent. Nothing here can be taken for a loss after the first byte."""
+    if isinstance(error, ProvisionerError):
+        return Reply(loss=Loss.CREDENTIALS, message=str(error))
+    loss = loss_of(error)
+    if loss not in BEFORE_FIRST_BYTE:
+        loss = Loss.CONNECT_TIMEOUT if isinstance(error, TimeoutError) else Loss.REFUSED
+    return Reply(loss=loss, message=str(error) or "the connection could not be opened in time")
+
+
+@asynccontextmanager
+async def open_direct(route: Route, identity: Identity, limits: Limits) -> AsyncIterator[DirectCreates]:
+    """The direct transport over ``route``, with its pool of connections."""
+    connector = aiohttp.TCPConnector(
+        limit=limits.max_connections,
+        ssl=tls_context(route.verify) or False,
+        keepalive_timeout=KEEPALIVE_S,
+    )
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        yield DirectCreates(session, route, identity, limits)

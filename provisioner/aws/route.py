@@ -1,0 +1,133 @@
+"""Where the direct transport sends creates, and how: all that a user configures for the SDK, asked of the SDK.
+
+A setting that the direct transport cannot honour is a reason to leave the creates to the SDK transport. Endpoint and
+partition rules are evaluated by botocore's own ``EndpointProvider``, without making a client: a client loads service
+model, endpoint tables and handlers, which takes ten times as long.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+from botocore import exceptions as sdk
+from botocore.endpoint_provider import EndpointProvider
+from botocore.httpsession import ProxyConfiguration, create_urllib3_context, get_cert_path
+from botocore.utils import get_environ_proxies
+
+from provisioner.aws.session import SERVICE
+
+if TYPE_CHECKING:
+    import ssl
+
+    from aiobotocore.session import AioSession
+
+PATH = "/configured-model-algorithms"
+
+SIGNING_NAME = "cleanrooms-ml"
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach the service.
+
+    Attributes:
+        endpoint: of the service.
+        region: of the signature's scope.
+        user_agent: as the SDK would send it.
+        verify: CA bundle; True for the SDK's own, False for no verification.
+        proxy: URL, "" for none.
+        proxy_headers: for CONNECT.
+    """
+
+    endpoint: str
+    region: str
+    user_agent: str
+    verify: str | bool = True
+    proxy: str = ""
+    proxy_headers: dict[str, str] = {}
+
+    @property
+    def url(self) -> str:
+        """Of the create operation."""
+        return self.endpoint.rstrip("/") + PATH
+
+
+class Unsupported(msgspec.Struct, frozen=True):
+    """Why the direct transport cannot be used, one sentence without a full stop."""
+
+    reason: str
+
+
+def find_route(session: AioSession, region: str, endpoint_url: str) -> Route | Unsupported:
+    """The route that the SDK would take, or why it is one for the SDK alone.
+
+    Args:
+        session: tells what the user configured.
+        region: of the target.
+        endpoint_url: of the target, "" for the SDK's own.
+    """
+    if "fips" in region:
+        return Unsupported(f"{region} is a pseudo-Region, which the SDK rewrites")
+    try:
+        endpoint = endpoint_url or _endpoint(session, region)
+    except sdk.BotoCoreError as error:
+        return Unsupported(f"the endpoint rules need the SDK: {error}")
+    if not endpoint:
+        return Unsupported(f"the endpoint rules for {region} ask for more than a plain signature")
+    proxies = ProxyConfiguration(proxies=get_environ_proxies(endpoint))
+    proxy = proxies.proxy_url_for(endpoint) or ""
+    if proxy and urlsplit(endpoint).scheme == "http":
+        return Unsupported("a proxy is set for a plain http endpoint")
+    if os.environ.get("BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER"):
+        return Unsupported("BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER is set")
+    return Route(
+        endpoint=endpoint,
+        region=region,
+        user_agent=_user_agent(session),
+        verify=_verify(session),
+        proxy=proxy,
+        proxy_headers=proxies.proxy_headers_for(proxy) if proxy else {},
+    )
+
+
+def _endpoint(session: AioSession, region: str) -> str:
+    """The URL by the service's endpoint rules, "" when they ask for a special signature."""
+    loader = session.get_component("data_loader")
+    provider = EndpointProvider(
+        ruleset_data=loader.load_service_model(SERVICE, "endpoint-rule-set-1"),
+        partition_data=loader.load_data("partitions"),
+    )
+    found = provider.resolve_endpoint(
+        Region=region,
+        UseFIPS=bool(session.get_config_variable("use_fips_endpoint")),
+        UseDualStack=bool(session.get_config_variable("use_dualstack_endpoint")),
+    )
+    return "" if found.properties or found.headers else str(found.url)
+
+
+def _verify(session: AioSession) -> str | bool:
+    """In the SDK's order: AWS_CA_BUNDLE or ``ca_bundle``, REQUESTS_CA_BUNDLE, the bundle that it ships."""
+    configured = session.get_config_variable("ca_bundle")
+    return configured if configured is not None else os.environ.get("REQUESTS_CA_BUNDLE") or True
+
+
+def _user_agent(session: AioSession) -> str:
+    creator = session.get_component("user_agent_creator")
+    creator.set_session_config(
+        session_user_agent_name=session.user_agent_name,
+        session_user_agent_version=session.user_agent_version,
+        session_user_agent_extra=session.user_agent_extra,
+    )
+    return str(creator.to_string())
+
+
+def tls_context(verify: str | bool) -> ssl.SSLContext | None:  # noqa: FBT001  the SDK's own encoding of the setting
+    """The SDK's TLS settings, plus the check of the host name; None when verification is switched off."""
+    if not verify:
+        return None
+    context: ssl.SSLContext = create_urllib3_context()
+    context.check_hostname = True
+    context.load_verify_locations(get_cert_path(verify))
+    return context

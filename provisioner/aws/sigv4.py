@@ -1,0 +1,90 @@
+"""AWS Signature Version 4 for one kind of request: POST to one URL with a JSON body.
+
+All that repeats is prepared: the signing key lives for a day, the canonical request up to the date for a second, and
+only hashes are computed for a request. Equal to botocore's ``SigV4Auth``, which the tests prove.
+
+Algorithm: AWS General Reference, "Create a signed AWS API request".
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from hashlib import sha256
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from botocore.utils import normalize_url_path
+
+if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
+
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+def host_header(url: str) -> str:
+    """The Host of ``url``: the port only when it is not the scheme's own."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return host if parts.port in {None, _DEFAULT_PORTS.get(parts.scheme)} else f"{host}:{parts.port}"
+
+
+class Signer:
+    """Signs POSTs to ``url`` with one set of credentials.
+
+    Args:
+        url: without a query.
+        region: of the signature's scope.
+        service: the signing name.
+        content_type: of every body.
+        credentials: key, secret and token.
+    """
+
+    def __init__(
+        self, url: str, region: str, service: str, content_type: str, credentials: ReadOnlyCredentials
+    ) -> None:
+        self._access_key = credentials.access_key
+        self._secret = b"AWS4" + credentials.secret_key.encode()
+        self._scope = (region, service, "aws4_request")
+        path = quote(normalize_url_path(urlsplit(url).path), safe="/~")
+        token = credentials.token
+        self._head = f"POST\n{path}\n\ncontent-type:{content_type}\nhost:{host_header(url)}\nx-amz-date:"
+        self._signed = "content-type;host;x-amz-date" + (";x-amz-security-token" if token else "")
+        tail = f"\nx-amz-security-token:{' '.join(token.split())}" if token else ""
+        self._tail = f"{tail}\n\n{self._signed}\n"
+        self._second = -1
+        self._day = ""
+
+    def sign(self, body: bytes, now: int) -> tuple[str, str]:
+        """The values of the headers X-Amz-Date and Authorization.
+
+        Args:
+            body: what is sent.
+            now: whole seconds since the epoch, by the server's clock.
+        """
+        if now != self._second:
+            self._turn(now)
+        canonical = self._canonical + sha256(body).hexdigest()
+        to_sign = self._to_sign + sha256(canonical.encode()).hexdigest()
+        return self._date, self._authorization + hmac.digest(self._key, to_sign.encode(), "sha256").hex()
+
+    def _turn(self, now: int) -> None:
+        """Prepare what holds for the second ``now``."""
+        self._second = now
+        self._date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+        day = self._date[:8]
+        if day != self._day:
+            self._turn_day(day)
+        self._canonical = self._head + self._date + self._tail
+        self._to_sign = f"AWS4-HMAC-SHA256\n{self._date}\n{self._credential_scope}\n"
+
+    def _turn_day(self, day: str) -> None:
+        self._day = day
+        self._credential_scope = "/".join((day, *self._scope))
+        key = self._secret
+        for part in (day, *self._scope):
+            key = hmac.digest(key, part.encode(), "sha256")
+        self._key = key
+        credential = f"Credential={self._access_key}/{self._credential_scope}"
+        self._authorization = f"AWS4-HMAC-SHA256 {credential}, SignedHeaders={self._signed}, Signature="
