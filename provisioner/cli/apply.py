@@ -7,7 +7,7 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import anyio
 import anyio.to_thread
@@ -151,7 +151,7 @@ async def _show(group: anyio.abc.TaskGroup, run: fleet.Run, options: Options) ->
     if options.progress == "always" or sys.stderr.isatty():
         from rich.console import Console
 
-        console = Console(file=logs.Stderr(), force_terminal=True)
+        console = Console(file=cast("TextIO", logs.Stderr()), force_terminal=True)
         logs.configure(options.log_level, options.log_format, console)
         group.start_soon(progress.show_bar, run, total, console)
     else:

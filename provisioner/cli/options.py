@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -11,10 +11,10 @@ from provisioner.settings import Settings, load, seconds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Command = click.decorators.FC
+Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[str]):
     """``90s``, ``6m``, ``1h30m``; its value is the text, once it is proven to be one."""
 
     name = "duration"
@@ -39,7 +39,7 @@ def common(*names: str) -> Callable[[Command], Command]:
     return decorate
 
 
-_COMMON = {
+_COMMON: dict[str, Callable[[Any], Any]] = {
     "config": click.option("-c", "--config", metavar="FILE", help="Configuration (TOML)."),
     "ledger": click.option("-l", "--ledger", metavar="LEDGER", help="Path of the ledger  [default: ledger.db]"),
     "target": click.option(

@@ -32,7 +32,7 @@ from provisioner.stop import Stop
 from provisioner.tally import Halt, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
     from typing import BinaryIO
 
     from provisioner.ledger import Ledger
@@ -235,9 +235,12 @@ async def _target(
 ) -> None:
     """One target from connection to the end; what goes wrong with it alone halts it alone."""
     tally, settings = run.tallies[target.name], run.order.settings
-    limits = {"max_connections": settings.run.max_in_flight, "read_timeout_s": settings.run.read_timeout_s}
     try:
-        async with aws.connect(target, **limits) as calls:
+        async with aws.connect(
+            target,
+            max_connections=settings.run.max_in_flight,
+            read_timeout_s=settings.run.read_timeout_s,
+        ) as calls:
             tally.region = calls.region
             for notice in calls.notices:
                 log.warning("target.notice", target=target.name, notice=notice)
@@ -275,7 +278,9 @@ async def _guard_account(calls: aws.Aws, target: Target) -> str:
     return account_id
 
 
-async def _creates_gate(run: Run, ledger: Ledger, target: Target) -> tuple[Gate, Callable[[], Awaitable[None]]]:
+async def _creates_gate(
+    run: Run, ledger: Ledger, target: Target
+) -> tuple[Gate, Callable[[], Coroutine[None, None, None]]]:
     """The gate before creates, warm from what an earlier run learned, and a task that keeps what this one learns."""
     settings, clock = run.order.settings, run.clock
     policy = PacePolicy(settings.pace.initial_rate, settings.pace.max_rate, settings.pace.share)
