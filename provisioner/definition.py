@@ -278,13 +278,13 @@ def parse(line: bytes, rules: Rules) -> Definition:
     return _accepted(line, rules) or _diagnosed(line, rules)
 
 
-def merge(over: Mapping[str, Any], under: Mapping[str, Any]) -> dict[str, Any]:
-    """``over`` on top of ``under``: maps merge, everything else in ``over`` replaces."""
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` laid on ``under``: maps merge, everything else in ``over`` replaces."""
     merged = {**under, **over}
     for key, below in under.items():
         above = merged[key]
         if above is not below and isinstance(above, dict) and isinstance(below, dict):
-            merged[key] = merge(above, below)
+            merged[key] = merge(below, above)
     return merged
 
 
@@ -306,7 +306,7 @@ def _read(line: bytes, defaults: Mapping[str, Any]) -> tuple[Definition, int]:
     value = _decode_any(line)
     if not isinstance(value, dict):
         raise msgspec.ValidationError
-    definition = msgspec.convert(merge(value, defaults), Definition)
+    definition = msgspec.convert(merge(defaults, value), Definition)
     return definition, _strings(definition) - _strings_added(value, defaults)
 
 
@@ -328,7 +328,7 @@ def _strings(definition: Definition) -> int:
 
 
 def _strings_added(value: Mapping[str, Any], defaults: Mapping[str, Any]) -> int:
-    """The strings that ``merge(value, defaults)`` has and ``value`` has not."""
+    """The strings that ``merge(defaults, value)`` has and ``value`` has not."""
     added = 0
     for key, below in defaults.items():
         if key not in value:

@@ -153,6 +153,8 @@ def _nearest(key: str, known: list[str]) -> str:
 
 
 def _wrong_type(node: Node, expected: types.Type, spot: Spot) -> Fault:
+    if not spot.path:
+        return spot.fault("wrong_type", "a line of a manifest is one JSON object; write one definition a line")
     wanted = {types.StrType: "a string", types.VarTupleType: "a list"}.get(type(expected), "an object")
     got = {"array": "a list", "null": "null", "boolean": "a boolean"}.get(node.kind, f"a {node.kind}")
     got = "an object" if node.kind == "object" else got

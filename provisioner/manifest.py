@@ -1,0 +1,330 @@
+"""Manifests: sources of lines -> definitions and problems, in batches, in memory that does not grow with the manifest.
+
+A line that is not valid is a problem and stops no other. A name stands once in a manifest: which names were there is
+kept in a private temporary database on disk, because ten million of them do not fit in the memory that a run may have.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from copy import copy
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from msgspec import Struct
+
+from provisioner.definition import Definition, InvalidDefinitionError, Rules, parse
+from provisioner.errors import printable
+from provisioner.sources import ScratchError, SpooledSource, blocks, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from provisioner.sources import Block
+
+Severity = Literal["problem", "notice"]
+
+BATCH_BYTES = 4 * 1024 * 1024
+"""Bytes of lines after which a batch is full, however few they are: 512 lines of 256 KiB would be 128 MiB."""
+BATCH_PROBLEMS = 1024
+"""Problems after which a batch is full; one line has 101 at most."""
+_NAMES_CACHE_KIB = 4096
+"""Memory for the names; the rest is on disk."""
+_NAME_SHOWN = 128
+"""Characters of a name in a problem; a valid name has 63 at most."""
+
+
+class Row(Struct, frozen=True):
+    """A valid line.
+
+    Args:
+        source: the file, safe to print.
+        line: from 1.
+        definition: what stands there, the defaults included.
+        digest: of the definition without its tags.
+        tags_digest: of its tags.
+    """
+
+    source: str
+    line: int
+    definition: Definition
+    digest: str
+    tags_digest: str
+
+
+class Problem(Struct, frozen=True):
+    """Something about a line that its author should know; all of it is safe to print.
+
+    Args:
+        source: the file.
+        line: from 1.
+        column: in characters, from 1; also where the line as a whole is meant.
+        name: the definition's, empty when it could not be read.
+        code: what kind of problem it is; stable, for programs.
+        message: where in the definition, what, why and what to do, for people.
+        severity: ``problem`` when the line is not used for it, ``notice`` when nothing is amiss.
+    """
+
+    source: str
+    line: int
+    column: int
+    name: str
+    code: str
+    message: str
+    severity: Severity = "problem"
+
+    def __str__(self) -> str:
+        name = f' name "{self.name}":' if self.name else ""
+        return f"{self.source}:{self.line}:{self.column}:{name} {self.message}"
+
+
+class Batch(Struct):
+    """Some lines of a manifest, in order. Each line that is not blank is a row, invalid or repeated.
+
+    Args:
+        rows: the valid lines.
+        problems: what is wrong with the others; a line may have several.
+        lines: how many there were, blank ones left out.
+        invalid: how many of them have a problem.
+        repeated: how many say again what an earlier line said; each has a notice.
+        read_bytes: of all sources together, so far; compare it with :attr:`Manifest.size_bytes`.
+    """
+
+    rows: list[Row]
+    problems: list[Problem]
+    lines: int = 0
+    invalid: int = 0
+    repeated: int = 0
+    read_bytes: int = 0
+
+
+class Manifest:
+    """A manifest as one target reads it.
+
+    Args:
+        sources: paths, globs or ``-``; ``.gz`` and ``.zst`` are unpacked.
+        rules: the defaults and the ownership tag.
+        stdin: what ``-`` reads; None is the process's own standard input.
+
+    Raises:
+        ManifestError: a source is not there or cannot be read.
+    """
+
+    def __init__(self, sources: Sequence[str], rules: Rules, *, stdin: BinaryIO | None = None) -> None:
+        self.sources = resolve(sources, stdin)
+        self.rules = rules
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether :meth:`batches` may be called more than once: not for standard input and named pipes."""
+        return all(source.repeatable for source in self.sources)
+
+    @property
+    def size_bytes(self) -> int | None:
+        """How much there is to read, as it lies on disk; None when that is not known."""
+        sizes = [source.size_bytes for source in self.sources]
+        return None if None in sizes else sum(size or 0 for size in sizes)
+
+    def under(self, rules: Rules) -> Manifest:
+        """The same sources, read by other rules."""
+        other = copy(self)
+        other.rules = rules
+        return other
+
+    def spooled(self) -> Manifest:
+        """A manifest that may be read again: what could not be is copied to disk first. Blocks until its end.
+
+        Raises:
+            ScratchError: the disk is full.
+            ManifestError: a source cannot be read.
+        """
+        other = copy(self)
+        other.sources = [source if source.repeatable else SpooledSource(source) for source in self.sources]
+        return other
+
+    def batches(self, size: int = 512) -> Iterator[Batch]:
+        """Read from the start. The iterator blocks on I/O; it may be advanced from any thread, one at a time.
+
+        Args:
+            size: the most lines in a batch. A source that is written while it is read (a pipe) gives smaller ones.
+
+        Raises:
+            ManifestError: a source cannot be opened any more, or be read a second time.
+            ScratchError: the names cannot be kept.
+        """
+        names = _Names()
+        try:
+            reader = _Reader(self.rules, names, size)
+            for source in self.sources:
+                for block in blocks(source):
+                    yield from reader.take(source.label, block)
+                    if not source.repeatable and reader.batch.lines:
+                        yield reader.full()
+                reader.read_before += source.size_bytes or 0
+            if reader.batch.lines:
+                yield reader.full()
+        finally:
+            names.close()
+
+
+class _Reader:
+    """Turns blocks of lines into batches.
+
+    Attributes:
+        batch: what has been read and not been handed out.
+        read_before: bytes of the sources that came before this one.
+    """
+
+    def __init__(self, rules: Rules, names: _Names, size: int) -> None:
+        self._rules = rules
+        self._names = names
+        self._size = size
+        self._bytes = 0
+        self._order: dict[str, int] = {}
+        self.read_before = 0
+        self.batch = Batch([], [])
+
+    def full(self) -> Batch:
+        """Hand the batch out, its names checked, and begin a new one."""
+        batch, self.batch, self._bytes = self.batch, Batch([], [], read_bytes=self.batch.read_bytes), 0
+        if batch.rows:
+            self._sift(batch)
+        return batch
+
+    def take(self, source: str, block: Block) -> Iterator[Batch]:
+        """Read a block into the batch, and hand it out whenever it is full."""
+        self.batch.read_bytes = self.read_before + block.read_bytes
+        self._order.setdefault(source, len(self._order))
+        for number, line in enumerate(block.lines, block.first):
+            if not line or line.isspace():
+                continue
+            self._line(source, number, line)
+            batch = self.batch
+            if batch.lines >= self._size or self._bytes > BATCH_BYTES or len(batch.problems) > BATCH_PROBLEMS:
+                yield self.full()
+        if block.trouble:
+            batch = self.batch
+            batch.lines += 1
+            batch.invalid += 1
+            number = block.first + len(block.lines)
+            batch.problems.append(Problem(source, number, 1, "", block.trouble.code, block.trouble.message))
+
+    def _line(self, source: str, number: int, line: bytes) -> None:
+        batch = self.batch
+        batch.lines += 1
+        self._bytes += len(line)
+        try:
+            definition = parse(line, self._rules)
+        except InvalidDefinitionError as error:
+            batch.invalid += 1
+            batch.problems += _problems(source, number, error)
+        else:
+            digests = definition.digests()
+            batch.rows.append(Row(source, number, definition, digests.definition, digests.tags))
+
+    def _sift(self, batch: Batch) -> None:
+        """Take out the rows whose name was there before, and say so."""
+        earlier = self._names.admit(batch.rows)
+        if not earlier:
+            return
+        for row, first in earlier:
+            same = (first.digest, first.tags_digest) == (row.digest, row.tags_digest)
+            batch.problems.append(_repetition(row, first, same=same))
+            batch.repeated += same
+            batch.invalid += not same
+        out = {id(row) for row, _ in earlier}
+        batch.rows = [row for row in batch.rows if id(row) not in out]
+        batch.problems.sort(key=lambda problem: (self._order[problem.source], problem.line, problem.column))
+
+
+class _First(Struct, frozen=True):
+    """Where a name stood first, and with what."""
+
+    source: str
+    line: int
+    digest: str
+    tags_digest: str
+
+
+class _Names:
+    """The names of a manifest so far, on disk: exact, and in the same memory for any number of them.
+
+    The table is clustered by name, so that names which come sorted, as most do, are appended.
+    """
+
+    def __init__(self) -> None:
+        # An empty name is a temporary file of SQLite's, deleted when it is closed; it is never synced or rolled back.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._sources: dict[str, int] = {}
+        for statement in (
+            "PRAGMA journal_mode = OFF",
+            "PRAGMA synchronous = OFF",
+            f"PRAGMA cache_size = -{_NAMES_CACHE_KIB}",
+            "CREATE TABLE names (name TEXT PRIMARY KEY, digests TEXT, source INT, line INT) WITHOUT ROWID",
+            "BEGIN",
+        ):
+            self._database.execute(statement)
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._database.close()
+
+    def admit(self, rows: list[Row]) -> list[tuple[Row, _First]]:
+        """Keep the names of ``rows``; those that were there before, with where.
+
+        Raises:
+            ScratchError: the disk is full.
+        """
+        sources = self._sources
+        values = [
+            (
+                row.definition.name,
+                row.digest + row.tags_digest,
+                sources.setdefault(row.source, len(sources)),
+                row.line,
+            )
+            for row in rows
+        ]
+        try:
+            before = self._database.total_changes
+            self._database.executemany("INSERT OR IGNORE INTO names VALUES (?, ?, ?, ?)", values)
+            if self._database.total_changes - before == len(rows):
+                return []
+            firsts = [self._first(row) for row in rows]
+        except sqlite3.Error as error:
+            raise ScratchError(str(error)) from error
+        return [
+            (row, first)
+            for row, first in zip(rows, firsts, strict=True)
+            if (row.source, row.line) != (first.source, first.line)
+        ]
+
+    def _first(self, row: Row) -> _First:
+        query = "SELECT digests, source, line FROM names WHERE name = ?"
+        digests, source, line = self._database.execute(query, (row.definition.name,)).fetchone()
+        return _First(list(self._sources)[source], line, digests[:32], digests[32:])
+
+
+def _problems(source: str, line: int, error: InvalidDefinitionError) -> list[Problem]:
+    name = printable(error.name, _NAME_SHOWN)
+    return [
+        Problem(
+            source,
+            line,
+            fault.column,
+            name,
+            fault.code,
+            f"{fault.path}: {fault.message}" if fault.path else fault.message,
+        )
+        for fault in error.faults
+    ]
+
+
+def _repetition(row: Row, first: _First, *, same: bool) -> Problem:
+    where = f"{first.source}:{first.line}"
+    name = printable(row.definition.name)
+    if same:
+        message = f"this name and definition stand at {where} already; the line is not needed"
+        return Problem(row.source, row.line, 1, name, "repeated_name", message, "notice")
+    what = "tags are" if first.digest == row.digest else "definition is"
+    message = f"this name stands at {where} already, and the {what} another; the line is not used: rename or remove one"
+    return Problem(row.source, row.line, 1, name, "conflicting_name", message)
