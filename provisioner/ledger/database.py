@@ -8,17 +8,20 @@ remedy.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import sqlite3
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from provisioner.errors import LedgerError
+from provisioner.ledger.filesystem import refuse_network_file_system
 from provisioner.ledger.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 BUSY_TIMEOUT_S = 5.0
@@ -30,6 +33,9 @@ QUICK_CHECK_BYTES = 32 << 20
 
 _CACHE_KIB = 16 << 10
 """For the writing connection; about 3,000 changed pages, a dozen full commits."""
+
+_CACHED_STATEMENTS = 256
+"""Each number of rows is a statement of its own."""
 
 _LEDGER_MODE = 0o600
 
@@ -62,42 +68,57 @@ class Connection(Protocol):
         ...
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
-    """A connection that writes durably, to a ledger that is made if there is none.
+Connect = Callable[["Path", str], Connection]
+"""As :func:`connect`."""
 
-    Any one thread at a time may use it; it is in autocommit mode.
 
-    Raises:
-        LedgerError: as :func:`prepare_writer`.
-        sqlite3.Error, OSError: it cannot be opened, read or written.
+def connect(path: Path, mode: str) -> Connection:
+    """A connection in autocommit mode that any one thread at a time may use.
+
+    Args:
+        path: of a file that exists.
+        mode: ``rw``, or ``ro`` for reading only.
     """
-    create_file(path)
-    return _prepared(_connect(path, "rw"), prepare_writer)
-
-
-def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that only reads, beside a writer in this process or another.
-
-    Raises:
-        LedgerError: as :func:`prepare_reader`, and where there is no ledger.
-        sqlite3.Error, OSError: it cannot be opened or read.
-    """
-    if not path.exists():
-        raise LedgerError("there is no ledger here", hint="Name it with --ledger, or make one with `provisioner apply`")
-    return _prepared(_connect(path, "ro"), prepare_reader)
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
         uri=True,
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
         check_same_thread=False,
+        cached_statements=_CACHED_STATEMENTS,
     )
 
 
-def _prepared(connection: sqlite3.Connection, prepare: Callable[[Connection], None]) -> sqlite3.Connection:
+def open_writer(path: Path, connect: Connect) -> Connection:
+    """A connection that writes durably, to a ledger that is made if there is none.
+
+    Raises:
+        LedgerError: the file is no ledger, is damaged, has a newer schema, or its file system cannot keep it safe.
+        sqlite3.Error, OSError: it cannot be opened, read or written.
+    """
+    refuse_network_file_system(path)
+    _create_file(path)
+    connection = _prepared(connect(path, "rw"), prepare_writer)
+    # Only now is it known to be a ledger. SQLite gives the files beside a new one the mode of the first.
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            path.with_name(path.name + suffix).chmod(_LEDGER_MODE)
+    return connection
+
+
+def open_reader(path: Path, connect: Connect) -> Connection:
+    """A connection that only reads, beside a writer in this process or another.
+
+    Raises:
+        LedgerError: there is no ledger, or one that this version cannot read.
+        sqlite3.Error, OSError: it cannot be opened or read.
+    """
+    if not path.exists():
+        raise LedgerError("there is no ledger here", hint="Name it with --ledger, or make one with `provisioner apply`")
+    return _prepared(connect(path, "ro"), prepare_reader)
+
+
+def _prepared(connection: Connection, prepare: Callable[[Connection], None]) -> Connection:
     try:
         prepare(connection)
     except BaseException:
@@ -106,16 +127,11 @@ def _prepared(connection: sqlite3.Connection, prepare: Callable[[Connection], No
     return connection
 
 
-def create_file(path: Path) -> None:
-    """Make an empty file at ``path`` that only its owner may read, and its name durable; leave one that exists.
-
-    SQLite gives its ``-wal`` and ``-shm`` files the mode of the database.
-    """
+def _create_file(path: Path) -> None:
+    """Make an empty file that only its owner may read, and its name durable; leave one that exists."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, _LEDGER_MODE))
     except FileExistsError:
-        with contextlib.suppress(PermissionError):
-            path.chmod(_LEDGER_MODE)
         return
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -261,6 +277,14 @@ _REMEDIES: dict[int, tuple[str, str]] = {
 }
 _REMEDIES[sqlite3.SQLITE_LOCKED] = _REMEDIES[sqlite3.SQLITE_BUSY]
 
+_CODES = {
+    errno.ENOSPC: sqlite3.SQLITE_FULL,
+    errno.EDQUOT: sqlite3.SQLITE_FULL,
+    errno.EIO: sqlite3.SQLITE_IOERR,
+    errno.EROFS: sqlite3.SQLITE_READONLY,
+}
+"""What SQLite would have said of an error of the operating system."""
+
 _DATA_ERRORS = frozenset(
     {
         sqlite3.SQLITE_CONSTRAINT,
@@ -285,7 +309,7 @@ def storage_error(error: Exception, path: Path) -> LedgerError:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     why = f"{error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
     if isinstance(error, OSError):
-        code, why = sqlite3.SQLITE_CANTOPEN, error.strerror or str(error)
+        code, why = _CODES.get(error.errno or 0, sqlite3.SQLITE_CANTOPEN), error.strerror or str(error)
     what, hint = _REMEDIES.get(code, ("the ledger cannot be used", "Run again, and report it if it stays"))
     return LedgerError(what, where=str(path), why=why, hint=hint)
 

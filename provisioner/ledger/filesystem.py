@@ -69,8 +69,8 @@ def is_network(kind: str) -> bool:
     return kind in NETWORK_FILE_SYSTEMS or (kind.startswith("fuse") and kind not in LOCAL_FUSE)
 
 
-def refuse_network_file_system(directory: Path) -> None:
-    """Make sure that ``directory`` is on a local file system, where the system can tell.
+def refuse_network_file_system(path: Path) -> None:
+    """Make sure that the file ``path``, which need not exist yet, is on a local file system, if the system can tell.
 
     Raises:
         LedgerError: it is not.
@@ -79,11 +79,11 @@ def refuse_network_file_system(directory: Path) -> None:
         mountinfo = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return
-    kind = file_system_of(mountinfo, os.path.realpath(directory))
+    kind = file_system_of(mountinfo, os.path.realpath(path))
     if is_network(kind):
         raise LedgerError(
             f"the file system is of type {kind}, on which a ledger may be damaged or have two writers",
-            where=str(directory),
+            where=str(path),
             hint="Put the ledger on a local disk (--ledger), and copy a backup to the network when the run has ended",
         )
 

@@ -6,7 +6,6 @@ keeps it. The file is never deleted: a lock on a deleted name excludes nobody.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import socket
@@ -65,7 +64,7 @@ class RunLock:
             LedgerLockedError: another process has it, still after ``timeout_s``.
             LedgerError: it cannot be had here: a network file system, or no permission.
         """
-        refuse_network_file_system(self.path.parent)
+        refuse_network_file_system(self.path)
         deadline = anyio.current_time() + self._timeout_s
         while not self._try():
             left_s = deadline - anyio.current_time()
@@ -95,23 +94,22 @@ class RunLock:
             )
 
     def _try(self) -> bool:
-        descriptor = self._open()
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not self._is_current(descriptor):
-                os.close(descriptor)
+        """Take the lock if it is free."""
+        while True:
+            descriptor = self._open()
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is_current(descriptor):
+                    self._write(descriptor)
+                    self._descriptor = descriptor
+                    return True
+            except BlockingIOError:
                 return False
-            self._write(descriptor)
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                return False
-            raise self._unusable(error) from error
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
-        return True
+            except OSError as error:
+                raise self._unusable(error) from error
+            finally:
+                if self._descriptor is None:
+                    os.close(descriptor)
 
     def _open(self) -> int:
         try:

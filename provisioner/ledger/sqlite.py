@@ -31,7 +31,7 @@ import msgspec
 
 from provisioner.errors import LedgerError
 from provisioner.ledger import reading
-from provisioner.ledger.database import open_reader, open_writer, storage_error, told_of
+from provisioner.ledger.database import connect, open_reader, open_writer, storage_error, told_of
 from provisioner.ledger.writing import AddProblems, Answer, BeginRun, EndRun, Learn, Record, Request, Writing
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from provisioner.entry import Entry, Fact, State
     from provisioner.ledger import ProblemRecord, Run
-    from provisioner.ledger.database import Connection
+    from provisioner.ledger.database import Connect, Connection
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -141,8 +141,9 @@ class _Writer(threading.Thread):
         last = False
         while not last:
             batch, last = self._gather()
-            answers = self._commit([waiting.request for waiting in batch])
-            self._answer([(waiting.answer, answer) for waiting, answer in zip(batch, answers, strict=True)])
+            if batch or last:
+                answers = self._commit([waiting.request for waiting in batch])
+                self._answer([(waiting.answer, answer) for waiting, answer in zip(batch, answers, strict=True)])
             if last or not batch or self._pages >= CHECKPOINT_AT_LAST:
                 self._checkpoint()
 
@@ -195,15 +196,14 @@ class _Writer(threading.Thread):
                 self._fail(error)
 
     def close(self) -> None:
-        """Let go of the file, as the last one, so that SQLite puts it in order; call it when the thread has ended."""
-        if self._health.failure is None:
+        """Let go of the file; call it when the thread has ended."""
+        with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
     def _fail(self, error: Exception) -> None:
         self._health.poison(error)
         # The reading connection is still open, so this close does not checkpoint: a failed sync is never tried again.
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.close()
+        self.close()
 
     def _answer(self, answers: list[tuple[asyncio.Future[Answer], Answer]]) -> None:
         # A loop that has been closed waits for nothing any more.
@@ -221,52 +221,75 @@ def _deliver(answers: list[tuple[asyncio.Future[Answer], Answer]]) -> None:
             future.set_result(answer)
 
 
+class _Opened(NamedTuple):
+    """Connections that have passed all checks.
+
+    Attributes:
+        path: of the file, symbolic links resolved.
+        ledger_id: what the file says of itself.
+        reader: reads beside the writer.
+        writer: None when the ledger is only read.
+    """
+
+    path: Path
+    ledger_id: str
+    reader: Connection
+    writer: Connection | None
+
+
+def _open(path: Path, readonly: bool, connect: Connect) -> _Opened:  # noqa: FBT001  called with names one level up
+    path = Path(os.path.realpath(path))
+    with told_of(path), contextlib.ExitStack() as opened:
+        writer = None if readonly else opened.enter_context(contextlib.closing(open_writer(path, connect)))
+        reader = opened.enter_context(contextlib.closing(open_reader(path, connect)))
+        found = _Opened(path, reading.ledger_id(reader), reader, writer)
+        opened.pop_all()
+        return found
+
+
 class SqliteLedger:
     """A ledger in a SQLite file. See :class:`provisioner.ledger.Ledger` for what each method promises.
 
     Made by :meth:`open`.
     """
 
-    def __init__(self, path: Path, reader: Connection, health: _Health, writer: _Writer | None) -> None:
-        self._path = path
-        self._reader = reader
+    def __init__(self, opened: _Opened, health: _Health, writer: _Writer | None) -> None:
+        self._path = opened.path
+        self._ledger_id = opened.ledger_id
+        self._reader = opened.reader
         self._reading = ThreadPoolExecutor(1, "ledger-reader")
         self._writer = writer
         self._health = health
         self._learned: dict[tuple[str, str], bytes] = {}
         self._closing: asyncio.Future[None] | None = None
-        self._ledger_id = reading.ledger_id(reader)
 
     @classmethod
-    async def open(cls, path: Path, *, readonly: bool = False, now: Callable[[], float] = time.time) -> Self:
+    async def open(
+        cls,
+        path: Path,
+        *,
+        readonly: bool = False,
+        now: Callable[[], float] = time.time,
+        connect: Connect = connect,
+    ) -> Self:
         """Open the ledger at ``path``; make it when it is missing, unless ``readonly``.
 
         Args:
             path: of the file.
             readonly: refuse to write; a run may be using the file.
             now: the wall clock, seconds since the epoch.
+            connect: how the file is opened; a test hands in a SQLite whose disk fails on demand.
 
         Raises:
             LedgerError: the file cannot be opened or written, is no ledger, has a newer schema, or is damaged.
         """
-        loop = asyncio.get_running_loop()
-        return await asyncio.to_thread(cls._open, path, None if readonly else now, loop)
-
-    @classmethod
-    def _open(cls, path: Path, now: Callable[[], float] | None, loop: asyncio.AbstractEventLoop) -> Self:
-        path = Path(os.path.realpath(path))
-        health = _Health(path)
-        with told_of(path), contextlib.ExitStack() as opened:
-            writer = None
-            if now is not None:
-                connection = opened.enter_context(contextlib.closing(open_writer(path)))
-                writer = _Writer(connection, now, loop, health)
-            reader = opened.enter_context(contextlib.closing(open_reader(path)))
-            ledger = cls(path, reader, health, writer)
-            opened.pop_all()
-        if writer is not None:
+        opened = await asyncio.to_thread(_open, path, readonly, connect)
+        health = _Health(opened.path)
+        writer = None
+        if opened.writer is not None:
+            writer = _Writer(opened.writer, now, asyncio.get_running_loop(), health)
             writer.start()
-        return ledger
+        return cls(opened, health, writer)
 
     def __repr__(self) -> str:
         condition = "poisoned" if self._health.failure else "closed" if self._closing else "open"
@@ -377,11 +400,13 @@ class SqliteLedger:
 
     def _shut(self) -> None:
         failed_before = self._health.failure is not None
+        closes = [self._reader.close]
         if self._writer is not None:
             self._writer.queue.put(None)
             self._writer.join()
-        self._reader.close()
-        if self._writer is not None:
-            self._writer.close()
+            closes.append(self._writer.close)
+        # The last connection to close puts the file in order, by a sync: never after a failed one.
+        for close in reversed(closes) if self._health.failure else closes:
+            close()
         if not failed_before:
             self._health.check()
