@@ -12,7 +12,7 @@ from botocore import exceptions as sdk
 from provisioner.aws.direct import open_direct
 from provisioner.aws.faces import Aws
 from provisioner.aws.route import Unsupported, find_route
-from provisioner.aws.sdk import OneRequest, SdkControl, SdkCreates, keep_replies
+from provisioner.aws.sdk import SdkControl, SdkCreates, keep_replies
 from provisioner.aws.session import (
     SERVICE,
     Identity,
@@ -68,7 +68,7 @@ class LazyClient:
         import aioboto3
 
         sdk_session = aioboto3.Session(botocore_session=self._session)
-        config = client_config(self._limits, http_session_cls=OneRequest)
+        config = client_config(self._limits)
         try:
             opened = sdk_session.client(SERVICE, self._region, endpoint_url=self._endpoint_url or None, config=config)
             client = await self._stack.enter_async_context(opened)

@@ -13,13 +13,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
-from multidict import CIMultiDict
 from yarl import URL
 
 from provisioner.aws import wire
+from provisioner.aws.http import KEEPALIVE_S, tls_context
 from provisioner.aws.losses import loss_of, lost
-from provisioner.aws.route import SIGNING_NAME, tls_context
-from provisioner.aws.session import KEEPALIVE_S
+from provisioner.aws.route import SIGNING_NAME
 from provisioner.aws.sigv4 import Signer, host_header
 from provisioner.errors import CredentialsError, ProvisionerError
 from provisioner.verdict import BEFORE_FIRST_BYTE, SKEW_CODES, Loss, Reply
@@ -65,7 +64,6 @@ class DirectCreates:
             loop=self._loop,
             session=session,
             proxy=URL(route.proxy) if route.proxy else None,
-            proxy_headers=CIMultiDict(route.proxy_headers),
         )
         self._head = _head(route)
         self._credentials: ReadOnlyCredentials | None = None

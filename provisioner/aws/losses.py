@@ -80,8 +80,8 @@ def _refusal(cause: OSError) -> Loss:
 
 
 def _peel(error: BaseException) -> BaseException:
-    """The error under botocore's HTTP exceptions, which keep it in ``kwargs["error"]``."""
-    while isinstance(error, sdk.HTTPClientError):
+    """The error under botocore's exceptions, which keep it in ``kwargs["error"]``."""
+    while isinstance(error, sdk.BotoCoreError):
         inner = error.kwargs.get("error")
         if not isinstance(inner, BaseException):
             break

@@ -14,14 +14,12 @@ from urllib.parse import urlsplit
 import msgspec
 from botocore import exceptions as sdk
 from botocore.endpoint_provider import EndpointProvider
-from botocore.httpsession import ProxyConfiguration, create_urllib3_context, get_cert_path
+from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
 
 from provisioner.aws.session import SERVICE
 
 if TYPE_CHECKING:
-    import ssl
-
     from aiobotocore.session import AioSession
 
 PATH = "/configured-model-algorithms"
@@ -37,8 +35,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         region: of the signature's scope.
         user_agent: as the SDK would send it.
         verify: CA bundle; True for the SDK's own, False for no verification.
-        proxy: URL, "" for none.
-        proxy_headers: for CONNECT.
+        proxy: URL with its credentials, "" for none.
     """
 
     endpoint: str
@@ -46,7 +43,6 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: str
     verify: str | bool = True
     proxy: str = ""
-    proxy_headers: dict[str, str] = {}
 
     @property
     def url(self) -> str:
@@ -76,8 +72,7 @@ def find_route(session: AioSession, region: str, endpoint_url: str) -> Route | U
         return Unsupported(f"the endpoint rules need the SDK: {error}")
     if not endpoint:
         return Unsupported(f"the endpoint rules for {region} ask for more than a plain signature")
-    proxies = ProxyConfiguration(proxies=get_environ_proxies(endpoint))
-    proxy = proxies.proxy_url_for(endpoint) or ""
+    proxy = ProxyConfiguration(proxies=get_environ_proxies(endpoint)).proxy_url_for(endpoint) or ""
     if proxy and urlsplit(endpoint).scheme == "http":
         return Unsupported("a proxy is set for a plain http endpoint")
     if os.environ.get("BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER"):
@@ -88,7 +83,6 @@ def find_route(session: AioSession, region: str, endpoint_url: str) -> Route | U
         user_agent=_user_agent(session),
         verify=_verify(session),
         proxy=proxy,
-        proxy_headers=proxies.proxy_headers_for(proxy) if proxy else {},
     )
 
 
@@ -121,13 +115,3 @@ def _user_agent(session: AioSession) -> str:
         session_user_agent_extra=session.user_agent_extra,
     )
     return str(creator.to_string())
-
-
-def tls_context(verify: str | bool) -> ssl.SSLContext | None:  # noqa: FBT001  the SDK's own encoding of the setting
-    """The SDK's TLS settings, plus the check of the host name; None when verification is switched off."""
-    if not verify:
-        return None
-    context: ssl.SSLContext = create_urllib3_context()
-    context.check_hostname = True
-    context.load_verify_locations(get_cert_path(verify))
-    return context

@@ -11,14 +11,13 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import aiohttp
 import msgspec
-from aiobotocore.httpsession import AIOHTTPSession
 from botocore import exceptions as sdk
 from botocore import xform_name
 
 from provisioner.aws import wire
 from provisioner.aws.faces import CallError, Described, Listed, Page
+from provisioner.aws.http import RedirectedError
 from provisioner.aws.losses import lost
 from provisioner.errors import CredentialsError
 from provisioner.verdict import Loss, Reply
@@ -48,32 +47,6 @@ def _keep(response_dict: dict[str, Any], **_: object) -> None:
     if kept is not None:
         body = response_dict["body"] or b""
         kept.append(wire.read(response_dict["status_code"], response_dict["headers"], body, time.time()))
-
-
-class _RedirectedError(Exception):
-    """The server redirects. Following would be a second request, with the body, to a place that nobody chose."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"the server redirects with status {status}")
-        self.status = status
-
-
-async def _refuse_redirect(_session: object, _context: object, params: aiohttp.TraceRequestRedirectParams) -> None:
-    params.response.close()
-    raise _RedirectedError(params.response.status)
-
-
-class OneRequest(AIOHTTPSession):  # type: ignore[misc]  # the SDK has no types
-    """The SDK's HTTP session without redirects, which it follows by default."""
-
-    async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
-        session: aiohttp.ClientSession = await super()._get_session(proxy_url)
-        if not session.trace_configs:
-            config = aiohttp.TraceConfig()
-            config.on_request_redirect.append(_refuse_redirect)
-            config.freeze()
-            session.trace_configs.append(config)
-        return session
 
 
 class SdkCreates:
@@ -193,8 +166,8 @@ async def _call(method: Any, params: dict[str, Any], total_s: float) -> tuple[di
 
 def _seen(error: Exception) -> Reply:
     """What ``error`` tells when no reply was kept: a redirect, an error of another service, a loss."""
-    cause = error.kwargs.get("error") if isinstance(error, sdk.HTTPClientError) else None
-    if isinstance(cause, _RedirectedError):
+    cause = error.kwargs.get("error") if isinstance(error, sdk.BotoCoreError) else None
+    if isinstance(cause, RedirectedError):
         return Reply(status=cause.status, message=str(cause))
     if isinstance(error, sdk.ClientError):
         told, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})

@@ -14,12 +14,12 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
 from aiobotocore.session import AioSession
 from botocore import exceptions as sdk
 
 import provisioner
+from provisioner.aws.http import Config
 from provisioner.errors import ConfigurationError, CredentialsError
 
 if TYPE_CHECKING:
@@ -58,10 +58,6 @@ MANDATORY_S = 10 * 60
 REFRESH_PAUSE_S = 5.0
 """All calls in flight meet an expired token at once; within this after a refresh the answer is that refresh's."""
 
-KEEPALIVE_S = 4
-"""An idle connection is closed after this: below the 5 s at which common servers close theirs, because a create that
-meets a connection closed at that moment is ambiguous."""
-
 _CREDENTIALS_HINT = "Set AWS_PROFILE or the keys in the environment, or `profile` in the target's configuration"
 
 
@@ -74,6 +70,7 @@ def open_session(target: Target) -> AioSession:
         ConfigurationError: the profile does not exist, or the AWS configuration file is broken.
     """
     session = AioSession(profile=target.profile or None)
+    session.set_default_client_config(Config())
     session.set_config_variable("ignore_configured_endpoint_urls", value=True)
     session.user_agent_extra = f"provisioner/{provisioner.__version__}"
     try:
@@ -123,16 +120,14 @@ def check_endpoint(url: str, where: str) -> None:
     raise ConfigurationError("the endpoint is not acceptable", where=where, why=url, hint=hint)
 
 
-def client_config(limits: Limits, **more: object) -> AioConfig:
+def client_config(limits: Limits) -> Config:
     """How a client is set up: one attempt, no client-side rate limit, the pool and time-outs of ``limits``."""
-    return AioConfig(
+    return Config(
         connect_timeout=limits.connect_timeout_s,
         read_timeout=limits.read_timeout_s,
         max_pool_connections=limits.max_connections,
         retries={"total_max_attempts": 1, "mode": "standard"},
         ignore_configured_endpoint_urls=True,
-        connector_args={"keepalive_timeout": KEEPALIVE_S},
-        **more,
     )
 
 
@@ -273,7 +268,7 @@ def _note_failure(fetch: asyncio.Task[ReadOnlyCredentials]) -> None:
 
 def sts_client(session: AioSession, target: Target, region: str) -> Any:  # noqa: ANN401  the SDK has no types
     """A client of STS at the target's endpoint. The SDK retries here: nothing that it calls changes anything."""
-    config = AioConfig(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"})
+    config = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"})
     return session.create_client("sts", region_name=region, endpoint_url=target.sts_endpoint_url or None, config=config)
 
 

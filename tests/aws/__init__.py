@@ -1,0 +1,1 @@
+"""Tests of the one package that knows the SDK."""

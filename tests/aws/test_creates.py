@@ -1,0 +1,293 @@
+"""The contract of the create transports, over real HTTP: each test holds for the direct transport and for the SDK's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provisioner.verdict import Loss, Reply, Verdict, judge
+from tests.aws.server import ARN, CREATED, Server, close, created, drip, hang, http, refuse, reset, send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.aws.conftest import Open
+    from tests.aws.server import Action, Line
+
+BODY = b'{"name":"churn \xc3\xa9","roleArn":"arn:aws:iam::123456789012:role/access","tags":{"k":"v"}}'
+
+AFTER = (Loss.READ_TIMEOUT, Loss.CLOSED, Loss.RESET, Loss.UNKNOWN)
+
+
+async def test_a_create_is_one_signed_post_of_the_definition(open_at: Open) -> None:
+    """The body arrives as the definition says, in one signed POST, and the reply's ARN comes back."""
+    async with Server() as server, open_at(server.url) as aws:
+        reply = await aws.creates.create(BODY)
+
+        assert reply == Reply(status=200, arn=ARN, request_id="req-1")
+        (request,) = server.requests
+        assert (request.method, request.path) == ("POST", "/configured-model-algorithms")
+        assert json.loads(request.body) == json.loads(BODY)
+        assert request.headers["content-type"] == "application/json"
+        assert request.headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
+        assert "/us-east-1/cleanrooms-ml/aws4_request" in request.headers["authorization"]
+
+
+REFUSALS: list[tuple[Action, Reply]] = [
+    (
+        refuse(429, "ThrottlingException", {"x-amz-retry-after": "1500"}, message="Rate exceeded"),
+        Reply(429, code="ThrottlingException", message="Rate exceeded", request_id="req-1", retry_after_s=1.5),
+    ),
+    (refuse(429), Reply(429, message="{}", request_id="req-1")),
+    (refuse(429, "", {"Retry-After": "7"}), Reply(429, message="{}", request_id="req-1", retry_after_s=7)),
+    (
+        refuse(503, "SlowDown", retryAfterSeconds=3, message="slower"),
+        Reply(503, code="SlowDown", message="slower", request_id="req-1", retry_after_s=3),
+    ),
+    (
+        refuse(402, "ServiceQuotaExceededException", message="no", quotaName="algorithms", quotaValue=1000.0),
+        Reply(
+            402,
+            code="ServiceQuotaExceededException",
+            message="no",
+            request_id="req-1",
+            quota_name="algorithms",
+            quota_value=1000,
+        ),
+    ),
+    (
+        refuse(400, "ValidationException:http://internal.amazon.com/coral/", message="bad"),
+        Reply(400, code="ValidationException", message="bad", request_id="req-1"),
+    ),
+    (
+        refuse(403, "", __type="com.amazon#ExpiredTokenException", Message="expired"),
+        Reply(403, code="ExpiredTokenException", message="expired", request_id="req-1"),
+    ),
+    (
+        refuse(409, "ConflictException", message="m"),
+        Reply(409, code="ConflictException", message="m", request_id="req-1"),
+    ),
+    (send(http(500, b"<html>oops</html>")), Reply(500, message="<html>oops</html>", request_id="req-1")),
+    (send(http(413, b"")), Reply(413, request_id="req-1")),
+    (send(http(200, b"")), Reply(200, request_id="req-1")),
+    (send(http(200, b'{"configuredModelAlgorithmArn":')), Reply(200, request_id="req-1")),
+    (send(http(200, b'{"configuredModelAlgorithmArn": null}')), Reply(200, request_id="req-1")),
+    (send(http(200, b"\xff\xfe\x00")), Reply(200, request_id="req-1")),
+    (send(http(200, b"[1, 2]")), Reply(200, request_id="req-1")),
+    (send(http(429, b"\xff\xff")), Reply(429, message="\ufffd\ufffd", request_id="req-1")),
+    (send(http(400, b"[]")), Reply(400, message="[]", request_id="req-1")),
+    (
+        send(b"HTTP/1.1 100 Continue\r\n\r\n" + http()),
+        Reply(200, arn=ARN, request_id="req-1"),
+    ),
+    (
+        send(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n"
+            + CREATED[:4]
+            + b"\r\n%x\r\n" % (len(CREATED) - 4)
+            + CREATED[4:]
+            + b"\r\n0\r\n\r\n"
+        ),
+        Reply(200, arn=ARN),
+    ),
+]
+
+
+async def test_every_reply_is_read_alike(open_at: Open) -> None:
+    """Status, code, message, quota, advice and ARN come off the wire the same way through either transport."""
+    async with Server(*[action for action, _ in REFUSALS]) as server, open_at(server.url) as aws:
+        seen = [await aws.creates.create(BODY) for _ in REFUSALS]
+
+        assert seen == [reply for _, reply in REFUSALS]
+        assert len(server.requests) == len(REFUSALS)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(open_at: Open, status: int) -> None:
+    """A redirect is a reply, not a second request to a place that nobody chose."""
+    async with Server() as other, Server(send(http(status, b"", {"location": other.url}))) as server:
+        async with open_at(server.url) as aws:
+            reply = await aws.creates.create(BODY)
+
+        assert (reply.status, judge(reply)) == (status, Verdict.AMBIGUOUS)
+        assert (len(server.requests), len(other.requests)) == (1, 0)
+
+
+LOST: dict[str, tuple[Action, Loss]] = {
+    "hangs": (hang(), Loss.READ_TIMEOUT),
+    "hangs in the head": (hang(http()[:20]), Loss.READ_TIMEOUT),
+    "hangs in the body": (hang(http()[:-10]), Loss.READ_TIMEOUT),
+    "drips": (drip(http(), 0.02), Loss.READ_TIMEOUT),
+    "closes": (close(), Loss.CLOSED),
+    "closes in the body": (close(http()[:-10]), Loss.CLOSED),
+    "resets": (reset(), Loss.RESET),
+    "answers garbage": (close(b"\x16\x03\x01 what?\r\n\r\n"), Loss.UNKNOWN),
+}
+
+
+@pytest.mark.parametrize("fault", LOST)
+async def test_a_lost_reply_is_ambiguous_and_sent_once(open_at: Open, fault: str) -> None:
+    """Whatever happens after the first byte is a loss of the second group, and the request is on the wire once."""
+    action, loss = LOST[fault]
+    async with (
+        Server(action, created()) as server,
+        open_at(server.url, connect_timeout_s=0.25, read_timeout_s=0.25) as aws,
+    ):
+        reply = await aws.creates.create(BODY)
+
+        assert (reply.loss, judge(reply)) == (loss, Verdict.AMBIGUOUS)
+        assert reply.message
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+async def test_the_sdk_never_retries(open_at: Open, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed create is one request on the wire, whatever retry mode the environment asks for."""
+    monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
+    async with Server(refuse(status, message="no"), created()) as server, open_at(server.url) as aws:
+        reply = await aws.creates.create(BODY)
+
+        assert reply.status == status
+        assert len(server.requests) == 1
+
+
+async def test_a_stale_connection_is_not_resent_on(open_at: Open) -> None:
+    """A create that meets a kept-alive connection closed at that moment is ambiguous, and is not sent again."""
+    async with Server(created(), close(), created()) as server, open_at(server.url) as aws:
+        first = await aws.creates.create(BODY)
+        second = await aws.creates.create(BODY)
+
+        assert first.arn
+        assert (second.loss, judge(second)) == (Loss.CLOSED, Verdict.AMBIGUOUS)
+        assert [request.connection for request in server.requests] == [1, 1]
+
+
+async def test_connections_are_kept_alive(open_at: Open) -> None:
+    """Creates one after another use one connection."""
+    async with Server() as server, open_at(server.url) as aws:
+        for _ in range(5):
+            await aws.creates.create(BODY)
+
+        assert server.connections == 1
+
+
+async def test_a_refused_connection_is_not_sent(open_at: Open) -> None:
+    """Where nobody listens, no byte can have left."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        async with open_at(f"http://localhost:{taken.getsockname()[1]}") as aws:
+            reply = await aws.creates.create(BODY)
+
+    assert (reply.loss, judge(reply)) == (Loss.REFUSED, Verdict.NOT_CREATED)
+
+
+async def test_an_unknown_host_is_not_sent(open_at: Open) -> None:
+    """A name that does not resolve, as that of a wrong Region, means that no byte can have left."""
+    async with open_at("https://cleanrooms-ml.nowhere.invalid") as aws:
+        reply = await aws.creates.create(BODY)
+
+    assert (reply.loss, judge(reply)) == (Loss.DNS, Verdict.NOT_CREATED)
+
+
+async def test_a_connection_that_is_not_accepted_in_time_is_not_sent(open_at: Open) -> None:
+    """A connect time-out means that no byte can have left."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.settimeout(0)
+            filler.connect_ex(full.getsockname())
+        async with open_at(f"http://localhost:{full.getsockname()[1]}", connect_timeout_s=0.2) as aws:
+            reply = await aws.creates.create(BODY)
+        for filler in fillers:
+            filler.close()
+
+    assert (reply.loss, judge(reply)) == (Loss.CONNECT_TIMEOUT, Verdict.NOT_CREATED)
+
+
+async def test_cancellation_passes_and_spoils_no_connection(open_at: Open) -> None:
+    """A cancelled create raises CancelledError; its late reply is never taken for another create's."""
+    async with Server(hang(), created()) as server, open_at(server.url) as aws:
+        task = asyncio.create_task(aws.creates.create(BODY))
+        await server.arrived.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        reply = await aws.creates.create(BODY)
+
+        assert reply.arn == ARN
+        assert [request.connection for request in server.requests] == [1, 2]
+
+
+async def test_an_unasked_reply_is_never_taken_for_an_answer(open_at: Open) -> None:
+    """Two replies to one create: the second is not the reply to the next create."""
+    unasked = http(body=CREATED.replace(b"1f2e3d", b"wrong"))
+    async with Server(send(http() + unasked), created()) as server, open_at(server.url) as aws:
+        first = await aws.creates.create(BODY)
+        second = await aws.creates.create(BODY)
+
+    assert "wrong" not in first.arn + second.arn
+
+
+async def test_an_endless_reply_is_given_up(open_at: Open) -> None:
+    """A reply of more than a megabyte is no reply of the service; it does not fill the memory."""
+    flood = http(body=b" " * (3 << 20))
+    async with Server(send(flood)) as server, open_at(server.url) as aws:
+        reply = await aws.creates.create(BODY)
+
+    assert judge(reply) is Verdict.AMBIGUOUS
+
+
+async def test_many_at_once_are_each_answered(open_at: Open) -> None:
+    """Concurrent creates over a smaller pool each get the reply to their own request."""
+
+    async def echo(line: Line) -> None:
+        await created(f"arn:{json.loads(line.request.body)['name']}")(line)
+
+    async with Server(echo) as server, open_at(server.url, max_connections=5) as aws:
+        bodies = [json.dumps({"name": str(n), "roleArn": "r" * 20}).encode() for n in range(50)]
+        replies = await asyncio.gather(*[aws.creates.create(body) for body in bodies])
+
+        assert [reply.arn for reply in replies] == [f"arn:{n}" for n in range(50)]
+        assert server.connections <= 5
+
+
+async def sweep(open_at: Open, offsets: list[int], cut: Callable[[bytes], Action]) -> set[Verdict]:
+    """The verdicts on a good reply that is cut at each of ``offsets``."""
+    verdicts = set()
+    reply = http()
+    async with Server() as server, open_at(server.url, read_timeout_s=2) as aws:
+        for offset in offsets:
+            server.script = [cut(reply[:offset])]
+            seen = await aws.creates.create(BODY)
+            assert judge(seen) in {Verdict.AMBIGUOUS, Verdict.CREATED}, (offset, seen)
+            assert (judge(seen) is Verdict.CREATED) <= (seen.arn == ARN), (offset, seen)
+            verdicts.add(judge(seen))
+        assert len(server.requests) == len(offsets)
+    return verdicts
+
+
+@pytest.mark.parametrize("cut", [close, reset])
+async def test_a_reply_cut_anywhere_is_never_a_no(open_at: Open, cut: Callable[[bytes], Action]) -> None:
+    """A reply that is closed or reset at any byte is AMBIGUOUS, or CREATED when it was whole; never NOT_CREATED."""
+    size = len(http())
+    offsets = sorted({0, 1, size - 1, size, *range(7, size, 19)})
+
+    verdicts = await sweep(open_at, offsets, cut)
+
+    assert verdicts == {Verdict.AMBIGUOUS, Verdict.CREATED}
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("cut", [close, reset])
+async def test_a_reply_cut_at_every_byte_is_never_a_no(open_at: Open, cut: Callable[[bytes], Action]) -> None:
+    """The same at every byte offset of the reply."""
+    verdicts = await sweep(open_at, list(range(len(http()) + 1)), cut)
+
+    assert verdicts == {Verdict.AMBIGUOUS, Verdict.CREATED}
