@@ -38,9 +38,9 @@ from provisioner.tally import Halt
 from provisioner.verdict import Reply, Verdict, judge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from provisioner.manifest import Batch, Problem, Row
+    from provisioner.manifest import Batch, Manifest, Problem, Row
     from provisioner.planner import Step
     from provisioner.reconcile import Found, Ruling, Suspect, Sweep
     from provisioner.site import Policy, Site
@@ -127,11 +127,11 @@ class Engine:
         self._send, self._receive = anyio.create_memory_object_stream[Job](QUEUE)
         self._log = log.bind(target=site.target)
 
-    async def run(self, batches: Iterator[Batch], *, report_problems: bool = True) -> None:
-        """Register everything in ``batches``.
+    async def run(self, manifest: Manifest, *, report_problems: bool = True) -> None:
+        """Register everything in ``manifest``.
 
         Args:
-            batches: the manifest; ``next`` on it may block, so it is called in a thread.
+            manifest: is read in a thread, for reading may block.
             report_problems: whether this target's run keeps the manifest's problems; one of several targets does.
 
         Raises:
@@ -143,7 +143,7 @@ class Engine:
             group.start_soon(self._close_gates_on_stop)
             for _ in range(self._workers):
                 group.start_soon(self._work)
-            await self._read(batches, report_problems=report_problems)
+            await self._read(manifest, report_problems=report_problems)
             await self._until_idle()
             await self._resolve()
             await self._leave_planned()
@@ -151,15 +151,17 @@ class Engine:
 
     # Read and plan.
 
-    async def _read(self, batches: Iterator[Batch], *, report_problems: bool) -> None:
+    async def _read(self, manifest: Manifest, *, report_problems: bool) -> None:
+        batches = manifest.batches()
         while not self._stop.requested:
             batch = await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)
             if batch is None:
                 break
+            self._tally.read(batch, manifest.size_bytes)
             await self._plan(batch, report_problems=report_problems)
 
     async def _plan(self, batch: Batch, *, report_problems: bool) -> None:
-        tally, target = self._tally, self._site.target
+        target = self._site.target
         known = await self._site.ledger.look_up(target, [row.definition.name for row in batch.rows])
         steps = [
             (row, plan(target, row, known.get(row.definition.name), retry_failed=self._policy.retry_failed))
@@ -168,11 +170,8 @@ class Engine:
         facts = [fact for _, step in steps for fact in step.facts]
         if facts:
             await self._site.ledger.record(facts)
-        tally.lines += batch.lines
-        tally.valid += len(batch.rows)
         if report_problems and batch.problems:
             await self._report([problem_record(problem) for problem in batch.problems])
-        tally.invalid += sum(problem.severity == "problem" for problem in batch.problems)
         for row, step in steps:
             await self._take(row, step, known.get(row.definition.name))
 

@@ -12,6 +12,7 @@ from provisioner.errors import ExitCode
 
 if TYPE_CHECKING:
     from provisioner.ledger import ProblemRecord
+    from provisioner.manifest import Batch
 
 PROBLEMS_SHOWN = 100
 """Problems in a summary; all of them are in the ledger."""
@@ -35,7 +36,8 @@ class Tally:
     Attributes:
         target: the target's name.
         region, account_id: "" until known.
-        lines, valid, invalid: of the manifest, as far as it was read.
+        lines, valid, invalid, repeated: of the manifest, as far as it was read.
+        expected: how many definitions the manifest is likely to have, None when nobody knows.
         outcomes: of the valid lines; they always add up to ``valid`` once the run has ended.
         calls: made to AWS.
         problems: the first of them; ``problems_total`` counts all.
@@ -54,6 +56,8 @@ class Tally:
         self.lines = 0
         self.valid = 0
         self.invalid = 0
+        self.repeated = 0
+        self.expected: int | None = None
         self.outcomes: Counter[Outcome] = Counter()
         self.calls: Counter[str] = Counter()
         self.problems: list[ProblemRecord] = []
@@ -64,6 +68,15 @@ class Tally:
         self.waiting = ""
         self.waiting_until = 0.0
         self.pace_per_s = 0.0
+
+    def read(self, batch: Batch, size_bytes: int | None) -> None:
+        """Count a batch of a manifest that has ``size_bytes`` in all, None when that is not known."""
+        self.lines += batch.lines
+        self.valid += len(batch.rows)
+        self.invalid += batch.invalid
+        self.repeated += batch.repeated
+        if size_bytes is not None and batch.read_bytes:
+            self.expected = max(self.valid, round(self.valid * size_bytes / batch.read_bytes))
 
     def move(self, before: Outcome, after: Outcome) -> None:
         """A definition that counted as ``before`` has become ``after``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -41,7 +42,7 @@ class Commands(click.Group):
             return None
         module = importlib.import_module(f"provisioner.cli.{cmd_name}")
         command: click.Command = module.command
-        command.help = f"{COMMANDS[cmd_name]}\n\n{command.help or ''}"
+        command.help = f"{COMMANDS[cmd_name]}\n\n{inspect.cleandoc(command.help or '')}"
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

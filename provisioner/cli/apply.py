@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import anyio
-import anyio.to_thread
 import click
 import msgspec
 
@@ -19,7 +18,6 @@ from provisioner.cli import logs
 from provisioner.cli.local import local_endpoint
 from provisioner.cli.options import Duration, common, settings_of
 from provisioner.errors import ExitCode, ProvisionerError
-from provisioner.manifest import count_lines
 from provisioner.report.summary import Ending, Summary, summarize
 from provisioner.settings import seconds
 from provisioner.site import Policy
@@ -97,7 +95,7 @@ async def _apply(options: Options) -> Summary:
         run = fleet.Run(_order(options, settings))
         group = await stack.enter_async_context(anyio.create_task_group())
         group.start_soon(_watch_signals, run, options)
-        await _show(group, run, options)
+        _show(group, run, options)
         summary = await fleet.apply(run, stdin=sys.stdin.buffer)
         group.cancel_scope.cancel()
     return summary
@@ -140,23 +138,21 @@ async def _watch_signals(run: fleet.Run, options: Options) -> None:
             run.stop.request(f"signal {signal.Signals(number).name}")
 
 
-async def _show(group: anyio.abc.TaskGroup, run: fleet.Run, options: Options) -> None:
+def _show(group: anyio.abc.TaskGroup, run: fleet.Run, options: Options) -> None:
     if options.progress == "never":
         logs.configure(options.log_level, options.log_format)
         return
     from provisioner.report import progress
 
-    total = await anyio.to_thread.run_sync(count_lines, options.manifest)
-    total = total and total * len(run.tallies)
     if options.progress == "always" or sys.stderr.isatty():
         from rich.console import Console
 
         console = Console(file=cast("TextIO", logs.Stderr()), force_terminal=True)
         logs.configure(options.log_level, options.log_format, console)
-        group.start_soon(progress.show_bar, run, total, console)
+        group.start_soon(progress.show_bar, run, console)
     else:
         logs.configure(options.log_level, options.log_format)
-        group.start_soon(progress.show_lines, run, total)
+        group.start_soon(progress.show_lines, run)
 
 
 def _print(options: Options, summary: Summary) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from provisioner.cli.options import common, settings_of
 from provisioner.errors import ExitCode
@@ -33,15 +33,15 @@ def command(manifest: tuple[str, ...], config: str | None, targets: tuple[str, .
     for batch in read.batches():
         lines += batch.lines
         valid += len(batch.rows)
+        invalid += batch.invalid
         for problem in batch.problems:
-            invalid += problem.severity == "problem"
             if output == "json":
                 told.append(problem)
             else:
                 click.echo(str(problem))
     if output == "json":
         found = {"lines": lines, "valid": valid, "invalid": invalid, "problems": told}
-        click.echo(json.dumps(found, default=vars, ensure_ascii=False))
+        click.echo(msgspec.json.encode(found))
     else:
         click.echo(f"{lines} lines, {valid} valid, {invalid} invalid", err=True)
     return ExitCode.INVALID if invalid else ExitCode.DONE

@@ -167,7 +167,7 @@ def _manifests(order: Order, stdin: BinaryIO | None) -> dict[str, Manifest]:
     """The manifest as each target reads it: on its own, so that a slow target holds up no other."""
     rules = {target.name: rules_for(order.settings, target) for target in order.targets}
     first = Manifest(order.sources, next(iter(rules.values())), stdin=stdin)
-    if "-" in order.sources and (order.strict or len(rules) > 1):
+    if not first.repeatable and (order.strict or len(rules) > 1):
         first = first.spooled()
     return {name: first.under(rule) for name, rule in rules.items()}
 
@@ -179,18 +179,15 @@ async def _all_valid(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -
         tally = run.tallies[name]
         batches = manifest.batches()
         while (batch := await anyio.to_thread.run_sync(next, batches, None)) is not None:
-            tally.lines += batch.lines
-            tally.valid += len(batch.rows)
+            tally.read(batch, manifest.size_bytes)
             records = [problem_record(problem) for problem in batch.problems]
-            problems = [record for record in records if record.severity == "problem"]
-            tally.invalid += len(problems)
-            for record in problems:
+            for record in records:
                 tally.problem(record)
             await ledger.add_problems(records)
         valid = valid and not tally.invalid
     for tally in run.tallies.values():
         if valid:
-            tally.lines = tally.valid = tally.invalid = 0
+            tally.lines = tally.valid = tally.invalid = tally.repeated = 0
         else:
             tally.outcomes[Outcome.PENDING] = tally.valid
     return valid
@@ -260,7 +257,7 @@ async def _target(
             engine = Engine(site, run.order.policy, tally, run.stop, workers=settings.run.max_in_flight)
             async with anyio.create_task_group() as group:
                 group.start_soon(save)
-                await engine.run(manifest.batches(), report_problems=reports)
+                await engine.run(manifest, report_problems=reports)
                 group.cancel_scope.cancel()
     except (LedgerError, LedgerLockedError):
         raise

@@ -27,10 +27,15 @@ log = structlog.get_logger()
 class Gauge:
     """Reads a run: what is done, how fast, what is left."""
 
-    def __init__(self, run: Run, total: int | None) -> None:
-        self.total = total
+    def __init__(self, run: Run) -> None:
         self._run = run
         self._samples: list[tuple[float, int]] = []
+
+    @property
+    def total(self) -> int | None:
+        """Definitions that are likely to come, over all targets; None when nobody knows."""
+        expected = [tally.expected for tally in self._run.tallies.values()]
+        return None if None in expected else sum(number or 0 for number in expected)
 
     @property
     def settled(self) -> int:
@@ -60,9 +65,10 @@ class Gauge:
 
     def eta(self, rate: float) -> str:
         """Time until the end at this rate, "" when nobody knows."""
-        if self.total is None or rate <= 0 or self.settled >= self.total:
+        total, settled = self.total, self.settled
+        if total is None or rate <= 0 or settled >= total:
             return ""
-        return clock((self.total - self.settled) / rate)
+        return clock((total - settled) / rate)
 
     def waiting(self) -> str:
         """What the tail of the run waits for, and how long."""
@@ -80,9 +86,9 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-async def show_bar(run: Run, total: int | None, console: Console) -> None:
+async def show_bar(run: Run, console: Console) -> None:
     """A bar, until cancelled."""
-    gauge = Gauge(run, total)
+    gauge = Gauge(run)
     columns = (
         SpinnerColumn(),
         BarColumn(bar_width=24),
@@ -91,13 +97,13 @@ async def show_bar(run: Run, total: int | None, console: Console) -> None:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, auto_refresh=False) as progress:
-        task = progress.add_task("", total=total, told="")
+        task = progress.add_task("", total=None, told="")
         try:
             while True:
-                progress.update(task, completed=gauge.settled, told=_told(gauge), refresh=True)
+                progress.update(task, total=gauge.total, completed=gauge.settled, told=_told(gauge), refresh=True)
                 await anyio.sleep(REFRESH_S)
         finally:
-            progress.update(task, completed=gauge.settled, told=_told(gauge), refresh=True)
+            progress.update(task, total=gauge.total, completed=gauge.settled, told=_told(gauge), refresh=True)
 
 
 def _told(gauge: Gauge) -> str:
@@ -111,9 +117,9 @@ def _told(gauge: Gauge) -> str:
     return "  ".join(parts)
 
 
-async def show_lines(run: Run, total: int | None) -> None:
+async def show_lines(run: Run) -> None:
     """A log event every so often, until cancelled."""
-    gauge = Gauge(run, total)
+    gauge = Gauge(run)
     gauge.rate_per_s()
     while True:
         await anyio.sleep(LINE_EVERY_S)
@@ -121,7 +127,7 @@ async def show_lines(run: Run, total: int | None) -> None:
         log.info(
             "run.progress",
             settled=gauge.settled,
-            total=total,
+            total=gauge.total,
             **gauge.outcomes(),
             rate_per_s=round(rate, 2),
             throttled=gauge.calls("throttled"),

@@ -22,12 +22,13 @@ SHOWN_IN_TEXT = 20
 """Problems that the text form shows; the JSON form has up to 100, the ledger all."""
 
 
-class ManifestCounts(msgspec.Struct, frozen=True):
-    """Lines of the manifest, as far as it was read; blank ones do not count."""
+class ManifestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Lines of the manifest, as far as it was read; blank ones do not count. ``repeated`` ones say nothing new."""
 
-    lines: int = 0
-    valid: int = 0
-    invalid: int = 0
+    lines: int
+    valid: int
+    invalid: int
+    repeated: int = 0
 
 
 class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -121,7 +122,6 @@ def summarize(tallies: Sequence[Tally], ending: Ending) -> Summary:
     for tally in tallies:
         outcomes.update(tally.outcomes)
         calls.update(tally.calls)
-    fullest = max(tallies, key=lambda tally: tally.lines, default=None)
     problems = [problem for tally in tallies for problem in tally.problems]
     codes = {code for tally in tallies for code in tally.exit_codes()}
     exit_code = ending.exit_code if ending.exit_code is ExitCode.INTERRUPTED else worst({*codes, ending.exit_code})
@@ -131,7 +131,7 @@ def summarize(tallies: Sequence[Tally], ending: Ending) -> Summary:
         elapsed_s=round(ending.elapsed_s, 3),
         started_at=iso(ending.started_at),
         ledger=ending.ledger,
-        manifest=ManifestCounts(fullest.lines, fullest.valid, fullest.invalid) if fullest else ManifestCounts(),
+        manifest=_manifest(tallies),
         outcomes={outcome.value: outcomes[outcome] for outcome in Outcome},
         calls={call: calls[call] for call in CALLS},
         targets={tally.target: _target(tally) for tally in tallies},
@@ -140,6 +140,14 @@ def summarize(tallies: Sequence[Tally], ending: Ending) -> Summary:
         stopped=ending.stopped or None,
         error=ending.error,
     )
+
+
+def _manifest(tallies: Sequence[Tally]) -> ManifestCounts:
+    """Every target reads the manifest for itself; who read most of it speaks for all."""
+    fullest = max(tallies, key=lambda tally: tally.lines, default=None)
+    if fullest is None:
+        return ManifestCounts(0, 0, 0)
+    return ManifestCounts(fullest.lines, fullest.valid, fullest.invalid, fullest.repeated)
 
 
 def iso(seconds: float) -> str:
