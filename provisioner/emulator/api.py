@@ -65,8 +65,8 @@ def parse(call: Call, operation: str) -> dict[str, Any]:
         ApiError: 400 that tells every violation of the service model.
     """
     problems: list[str] = []
-    parameters: dict[str, Any] = input_check(MODEL_NAMES[operation])(_raw(call, operation), "", problems)
-    if problems:
+    parameters = input_check(MODEL_NAMES[operation])(_raw(call, operation), "", problems)
+    if problems or not isinstance(parameters, dict):
         raise validation_error(*problems)
     return parameters
 

@@ -53,7 +53,8 @@ def _compile_structure(shapes: dict[str, Any], shape: dict[str, Any]) -> Check:
 
     def check(value: object, path: str, problems: list[str]) -> object:
         if not isinstance(value, dict):
-            return _wrong_type(problems, _problem(value, path, "Member must be a structure"))
+            problems.append(_problem(value, path, "Member must be a structure"))
+            return None
         prefix = f"{path}." if path else ""
         problems += [_missing(prefix + name) for name in required if value.get(name) is None]
         return {
@@ -69,7 +70,8 @@ def _compile_list(shapes: dict[str, Any], shape: dict[str, Any]) -> Check:
 
     def check(value: object, path: str, problems: list[str]) -> object:
         if not isinstance(value, list):
-            return _wrong_type(problems, _problem(value, path, "Member must be a list"))
+            problems.append(_problem(value, path, "Member must be a list"))
+            return None
         if not low <= len(value) <= high:
             problems.append(_length_problem(value, path, low, high))
         return [inner(item, f"{path}.{index}.member", problems) for index, item in enumerate(value, 1)]
@@ -84,7 +86,8 @@ def _compile_map(shapes: dict[str, Any], shape: dict[str, Any]) -> Check:
 
     def check(value: object, path: str, problems: list[str]) -> object:
         if not isinstance(value, dict):
-            return _wrong_type(problems, _problem(value, path, "Member must be a map"))
+            problems.append(_problem(value, path, "Member must be a map"))
+            return None
         if not low <= len(value) <= high:
             problems.append(_length_problem(value, path, low, high))
         return {
@@ -102,7 +105,8 @@ def _compile_string(_: dict[str, Any], shape: dict[str, Any]) -> Check:
 
     def check(value: object, path: str, problems: list[str]) -> object:
         if not isinstance(value, str):
-            return _wrong_type(problems, _problem(value, path, "Member must be a string"))
+            problems.append(_problem(value, path, "Member must be a string"))
+            return None
         if not low <= len(value) <= high:
             problems.append(_length_problem(value, path, low, high))
         if matches is not None and matches(value) is None:
@@ -117,7 +121,8 @@ def _compile_integer(_: dict[str, Any], shape: dict[str, Any]) -> Check:
 
     def check(value: object, path: str, problems: list[str]) -> object:
         if not isinstance(value, int) or isinstance(value, bool):
-            return _wrong_type(problems, _problem(value, path, "Member must be an integer"))
+            problems.append(_problem(value, path, "Member must be an integer"))
+            return None
         if value < low:
             problems.append(_problem(value, path, f"Member must have value greater than or equal to {low}"))
         if value > high:
@@ -140,10 +145,6 @@ def java_pattern(pattern: str) -> re.Pattern[str]:
     r"""A pattern of the model, for Python: astral characters as such, ASCII ``\s``, ``.`` without any line end."""
     pattern = pattern.replace(ASTRAL, "\U00010000-\U0010ffff")
     return re.compile(re.sub(r"(?<!\\)\.(?=[*+])", r"[^\\n\\r\\u0085\\u2028\\u2029]", pattern), re.ASCII)
-
-
-def _wrong_type(problems: list[str], problem: str) -> None:
-    problems.append(problem)
 
 
 def _problem(value: object, path: str, constraint: str) -> str:

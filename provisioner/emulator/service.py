@@ -47,7 +47,7 @@ _BEFORE_PARSING = {"throttle", "bare_throttle", "slow_down", "expired_token"}
 """The refusals that come before the service looks at the body."""
 
 
-class CreateRecord(msgspec.Struct, frozen=True):
+class CreateRecord(msgspec.Struct, frozen=True, gc=False):
     """One create call in the log.
 
     Args:
@@ -69,7 +69,7 @@ class CreateRecord(msgspec.Struct, frozen=True):
     arn: str
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(msgspec.Struct, frozen=True, gc=False):
     """How a call ends: the reply (of which a cut ending sends a half), the ending, seconds until then."""
 
     reply: Reply
@@ -77,7 +77,7 @@ class Result(msgspec.Struct, frozen=True):
     delay_s: float = 0.0
 
 
-class _Progress(msgspec.Struct):
+class _Progress(msgspec.Struct, gc=False):
     """What is known of a call while it is handled."""
 
     operation: str = "unknown"

@@ -140,12 +140,15 @@ class Verifier:
     def _check_signature(self, call: Call, authorization: Authorization) -> None:
         _check_signed_headers(call, authorization)
         secret = _secret(authorization.access_key_id)
-        string = string_to_sign(call, authorization)
-        expected = hmac.digest(self._signing_key(secret, authorization), string.encode(), "sha256").hex()
-        if hmac.compare_digest(expected, authorization.signature):
-            return
-        if hmac.compare_digest(botocore_signature(call, authorization, secret), authorization.signature):
-            return
+        try:
+            string = string_to_sign(call, authorization)
+            expected = hmac.digest(self._signing_key(secret, authorization), string.encode(), "sha256").hex()
+            if hmac.compare_digest(expected, authorization.signature):
+                return
+            if hmac.compare_digest(botocore_signature(call, authorization, secret), authorization.signature):
+                return
+        except UnicodeEncodeError as error:
+            raise _invalid("The request is not UTF-8.") from error
         raise _invalid(
             "The request signature we calculated does not match the signature you provided. "
             "Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
@@ -245,16 +248,24 @@ def _session(call: Call, access_key_id: str) -> Session | None:
 def _check_date(call: Call, authorization: Authorization, now: float) -> None:
     stamp = call.headers.get("x-amz-date", "")
     try:
-        signed_at = calendar.timegm(time.strptime(stamp, _TIMESTAMP))
+        signed_at = _seconds(stamp)
     except ValueError as error:
         raise ApiError(403, "IncompleteSignatureException", "X-Amz-Date is missing or unreadable.") from error
     if stamp[:8] != authorization.date:
         raise _invalid("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP")
-    here = time.strftime(_TIMESTAMP, time.gmtime(now))
     if now - signed_at > TOLERANCE_S:
-        raise _invalid(f"Signature expired: {stamp} is now earlier than {here} - 5 min.")
+        raise _invalid(f"Signature expired: {stamp} is now earlier than {_stamp(now)} - 5 min.")
     if signed_at - now > TOLERANCE_S:
-        raise _invalid(f"Signature not yet current: {stamp} is still later than {here} + 5 min.")
+        raise _invalid(f"Signature not yet current: {stamp} is still later than {_stamp(now)} + 5 min.")
+
+
+@lru_cache(maxsize=1024)
+def _seconds(stamp: str) -> int:
+    return calendar.timegm(time.strptime(stamp, _TIMESTAMP))
+
+
+def _stamp(seconds: float) -> str:
+    return time.strftime(_TIMESTAMP, time.gmtime(seconds))
 
 
 def _check_signed_headers(call: Call, authorization: Authorization) -> None:

@@ -36,7 +36,7 @@ QUOTA_NAME = "Active configured model algorithms per Region"
 KIND = "configured-model-algorithm"
 
 
-class Algorithm(msgspec.Struct):
+class Algorithm(msgspec.Struct, gc=False):
     """A configured model algorithm, alive or deleted.
 
     Args:

@@ -10,7 +10,7 @@ JSON = "application/json"
 XML = "text/xml"
 
 
-class Call(msgspec.Struct):
+class Call(msgspec.Struct, gc=False):
     """One HTTP request, as raw as the signature needs it.
 
     Args:
@@ -36,7 +36,7 @@ class Call(msgspec.Struct):
         return self.target.partition("?")[2]
 
 
-class Reply(msgspec.Struct):
+class Reply(msgspec.Struct, gc=False):
     """One HTTP response.
 
     Args:
