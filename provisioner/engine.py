@@ -33,7 +33,8 @@ from provisioner.gate import GateClosedError
 from provisioner.ledger import ProblemRecord
 from provisioner.ownership import Mark, attempt_ids, check_place, read_arn
 from provisioner.planner import Action, plan
-from provisioner.reconcile import Decision, Reconciler, facts_of, tell
+from provisioner.reconcile import Decision, Reconciler, facts_of
+from provisioner.survey import tell
 from provisioner.tally import Halt
 from provisioner.verdict import Reply, Verdict, judge
 
@@ -42,9 +43,10 @@ if TYPE_CHECKING:
 
     from provisioner.manifest import Batch, Manifest, Problem, Row
     from provisioner.planner import Step
-    from provisioner.reconcile import Found, Ruling, Suspect, Sweep
+    from provisioner.reconcile import Ruling, Suspect, Sweep
     from provisioner.site import Policy, Site
     from provisioner.stop import Stop
+    from provisioner.survey import Found
     from provisioner.tally import Tally
 
 QUEUE = 64

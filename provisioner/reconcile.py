@@ -14,36 +14,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
-from tenacity.wait import wait_base
 
-from provisioner.aws.faces import CallError
-from provisioner.definition import Definition
 from provisioner.entry import Entry, Event, Fact, State
-from provisioner.ownership import Mark, check_place, read_mark
-from provisioner.verdict import Loss, Reply, Verdict, judge
+from provisioner.survey import Found, Survey
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
-    from provisioner.aws.faces import Described
-    from provisioner.gate import Gate
     from provisioner.site import Policy, Site
     from provisioner.tally import Tally
 
 SKEW_S = 300.0
 """How far the server's clock may differ from ours: SigV4 tolerates five minutes."""
-READ_ATTEMPTS = 8
-"""Attempts at one page or one Get before a sweep is given up as incomplete."""
-RETRY_MAX_S = 20.0
-"""Longest wait between them; full jitter (Brooker, "Exponential Backoff And Jitter")."""
-
-T = TypeVar("T")
-
 log = structlog.get_logger()
 
 
@@ -63,23 +49,6 @@ class Suspect(msgspec.Struct, frozen=True):
     conflict: bool = False
     looked: bool = False
     absent_at: float | None = None
-
-
-class Found(msgspec.Struct, frozen=True):
-    """An algorithm that bears a suspect's name.
-
-    Attributes:
-        arn, created_at: of the algorithm.
-        mark: our mark, None when it bears none.
-        digest: of its definition without tags.
-        tags_digest: of its tags without the ownership tag.
-    """
-
-    arn: str
-    created_at: float
-    mark: Mark | None
-    digest: str
-    tags_digest: str
 
 
 class Decision(StrEnum):
@@ -119,7 +88,7 @@ class Sweep(msgspec.Struct, frozen=True):
 
 def rule(suspect: Suspect, sweep: Sweep, policy: Policy, ledger_id: str) -> Ruling:
     """What ``sweep`` says of ``suspect``. Pure: the heart of the promise."""
-    found = sorted(sweep.found.get(suspect.entry.name, ()), key=lambda one: (one.created_at, one.arn))
+    found = sorted(sweep.found.get(suspect.entry.name, ()), key=lambda one: one.age_order)
     ours = [one for one in found if _is_ours(one, suspect.entry, policy, ledger_id)]
     if ours:
         return Ruling(Decision.OURS, ours[0], tuple(ours[1:]))
@@ -182,27 +151,13 @@ def facts_of(entry: Entry, ruling: Ruling) -> tuple[Fact, ...]:
     return (confirm,)
 
 
-def described(algorithm: Described, ownership_tag: str) -> Found:
-    """What Get told, in the terms of a ruling."""
-    tags = {key: value for key, value in algorithm.tags.items() if not key.lower().startswith("aws:")}
-    mark = read_mark(tags.pop(ownership_tag, "")) if ownership_tag else None
-    definition = Definition.from_request(algorithm.body)
-    return Found(
-        arn=algorithm.arn,
-        created_at=algorithm.created_at,
-        mark=mark,
-        digest=definition.digest,
-        tags_digest=Definition.digest_of_tags(tags),
-    )
-
-
 class Reconciler:
     """Keeps the suspects of one target and resolves them by sweeps."""
 
     def __init__(self, site: Site, policy: Policy, tally: Tally) -> None:
         self._site = site
         self._policy = policy
-        self._tally = tally
+        self._survey = Survey(site, tally, policy.ownership_tag)
         self._suspects: dict[str, Suspect] = {}
         self._log = log.bind(target=site.target)
 
@@ -277,114 +232,19 @@ class Reconciler:
         return True
 
     async def sweep(self) -> Sweep:
-        """Page through List and Get every algorithm that bears a suspect's name. May be cancelled at any point.
+        """List, and Get every algorithm that bears a suspect's name. May be cancelled at any point.
 
         Raises:
             CallError: List or Get is refused, which no repetition mends.
             IntegrityError: what was found lies in another account or Region.
         """
         began_at = self._site.clock.monotonic()
-        candidates: dict[str, list[str]] = defaultdict(list)
-        complete = True
-        token, seen = "", set[str]()
-        while True:
-            try:
-                page = await self._read("list", self._site.aws.control.list_algorithms, token)
-            except CallError as error:
-                self._refuse_final(error)
-                self._log.warning("sweep.broke_off", why=str(error))
-                complete = False
-                break
-            for item in page.items:
-                if item.name in self._suspects:
-                    candidates[item.name].append(item.arn)
-            token = page.next_token
-            if not token or token in seen:
-                complete = complete and not token
-                break
-            seen.add(token)
-        found, unread = await self._describe(candidates)
-        return Sweep(began_at, complete, found, unread)
-
-    async def _describe(self, candidates: dict[str, list[str]]) -> tuple[dict[str, list[Found]], frozenset[str]]:
-        found: dict[str, list[Found]] = {}
-        unread = set[str]()
-        for name, arns in candidates.items():
-            for arn in dict.fromkeys(arns):
-                check_place(
-                    arn, region=self._site.aws.region, account_id=self._site.account_id or self._tally.account_id
-                )
-                try:
-                    algorithm = await self._read("get", self._site.aws.control.get_algorithm, arn)
-                except CallError as error:
-                    if error.reply.status == 404:  # noqa: PLR2004  Not Found: deleted since it was listed
-                        continue
-                    self._refuse_final(error)
-                    self._log.warning("get.failed", why=str(error))
-                    unread.add(name)
-                else:
-                    found.setdefault(name, []).append(described(algorithm, self._policy.ownership_tag))
-        return {name: all_ for name, all_ in found.items() if name not in unread}, frozenset(unread)
-
-    def _refuse_final(self, error: CallError) -> None:
-        if judge(error.reply) is Verdict.DENIED:
-            raise error
-
-    async def _read(self, kind: str, call: Callable[[str], Awaitable[T]], argument: str) -> T:
-        """One read call at the pacer's turn, tried again while that may help.
-
-        Raises:
-            CallError: it did not help.
-        """
-        gate = self._site.reads
-
-        async def attempt() -> T:
-            started_at = await gate.turn()
-            self._tally.calls[kind] += 1
-            try:
-                result = await call(argument)
-            except CallError as error:
-                tell(gate, started_at, error.reply)
-                raise
-            gate.accepted(started_at)
-            return result
-
-        async with gate.slot():
-            retrying = AsyncRetrying(
-                retry=retry_if_exception(_may_pass),
-                stop=stop_after_attempt(READ_ATTEMPTS),
-                wait=_Wait(gate),
-                reraise=True,
-            )
-            return await retrying(attempt)
-
-
-def tell(gate: Gate, started_at: float, reply: Reply) -> None:
-    """Tell a gate how a call ended."""
-    if judge(reply) is Verdict.THROTTLED:
-        gate.throttled(started_at, reply.retry_after_s)
-    elif reply.loss in {Loss.READ_TIMEOUT, Loss.CONNECT_TIMEOUT}:
-        gate.timed_out(started_at)
-    elif reply.loss is not None or reply.status >= 500:  # noqa: PLR2004  5xx
-        gate.dropped(started_at)
-    else:
-        gate.accepted(started_at)
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether a failed read may succeed when it is tried again."""
-    again = {Verdict.THROTTLED, Verdict.NOT_CREATED, Verdict.AMBIGUOUS}
-    return isinstance(error, CallError) and judge(error.reply) in again
-
-
-class _Wait(wait_base):
-    """The pacer's next turn after a throttle, full jitter after anything else."""
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-        self._jitter = wait_random_exponential(multiplier=0.5, max=RETRY_MAX_S)
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        throttled = isinstance(error, CallError) and judge(error.reply) is Verdict.THROTTLED
-        return self._gate.wait(retry_state) if throttled else self._jitter(retry_state)
+        listing = await self._survey.listing(lambda item: item.name in self._suspects)
+        names = {item.arn: item.name for item in listing.items}
+        details = await self._survey.details(list(names))
+        unread = frozenset(names[arn] for arn in details.unread)
+        found: dict[str, list[Found]] = defaultdict(list)
+        for one in details.found:
+            if one.name not in unread:
+                found[one.name].append(one)
+        return Sweep(began_at, listing.complete, found, unread)
