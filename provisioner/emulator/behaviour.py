@@ -6,10 +6,10 @@ that is handed in, so a seed replays them; scripts name the outcomes of the next
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, inspect
 
 if TYPE_CHECKING:
     from random import Random
@@ -66,6 +66,8 @@ OUTCOMES: dict[str, Outcome] = {
 UNREADABLE = ("truncated", "no_arn", "html")
 """The kinds of a 2xx that holds no readable ARN; a chance of ``unreadable`` takes one of them."""
 
+_CREATE_ONLY = {"no_arn", "foreign_arn", "repeated_arn", "quota", "denied_role"}
+
 Share = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 Script = tuple[str, ...]
@@ -119,15 +121,18 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     token_lifetime: Annotated[Seconds, _doc("longest life of a token that AssumeRole issues")] = 3600.0
     clock_offset: Annotated[float, _doc("seconds that the endpoint's clock is ahead of the machine's")] = 0.0
     verify: Annotated[bool, _doc("verify signatures")] = True
-    seed: Annotated[int, _doc("seed of ids, order and chances")] = 0
+    seed: Annotated[int, _doc("seed of ids, order and chances; read when the endpoint starts")] = 0
     script: Annotated[Script, _doc("outcomes of the next creates, in order")] = ()
     list_script: Annotated[Script, _doc("outcomes of the next Lists, in order")] = ()
     get_script: Annotated[Script, _doc("outcomes of the next Gets, in order")] = ()
     delete_script: Annotated[Script, _doc("outcomes of the next deletes, in order")] = ()
 
     def __post_init__(self) -> None:
-        for name in (*self.script, *self.list_script, *self.get_script, *self.delete_script):
-            outcome_named(name)
+        for operation, field in SCRIPTS.items():
+            for item in getattr(self, field):
+                if outcome_named(item).reply in _CREATE_ONLY and operation != "create":
+                    message = f"{item!r} is an outcome of creates alone"
+                    raise ValueError(message)
         if sum(share for _, share in self.chances()) > 1:
             message = "the shares of faults add up to more than 1"
             raise ValueError(message)
@@ -205,6 +210,49 @@ def delay(behaviour: Behaviour, random: Random) -> float:
     if not behaviour.latency:
         return 0.0
     return behaviour.latency * (random.lognormvariate(0.0, behaviour.jitter) if behaviour.jitter else 1.0)
+
+
+class Option(NamedTuple):
+    """A switch as a command line offers it.
+
+    Args:
+        field: of :class:`Behaviour`.
+        flag: such as ``--list-lag``.
+        type: of one value: float, int, bool or str.
+        choices: the values that a str may have; empty when it may be anything.
+        repeated: the flag may be given several times, and makes a tuple.
+        default: without the flag.
+        help: one line.
+    """
+
+    field: str
+    flag: str
+    type: type
+    choices: tuple[str, ...]
+    repeated: bool
+    default: Any
+    help: str
+
+
+def options() -> list[Option]:
+    """Every switch, in the order of the fields. ``msgspec.convert(values, Behaviour)`` checks what they were given."""
+    return [_option(field) for field in msgspec.structs.fields(Behaviour)]
+
+
+_PLAIN = {inspect.FloatType: float, inspect.IntType: int, inspect.BoolType: bool, inspect.StrType: str}
+
+
+def _option(field: msgspec.structs.FieldInfo) -> Option:
+    metadata = inspect.type_info(field.type)
+    description = ""
+    while isinstance(metadata, inspect.Metadata):
+        description = (metadata.extra_json_schema or {}).get("description", description)
+        metadata = metadata.type
+    repeated = isinstance(metadata, inspect.VarTupleType)
+    choices = tuple(map(str, metadata.values)) if isinstance(metadata, inspect.LiteralType) else ()
+    plain = _PLAIN.get(type(metadata), str)
+    flag = "--" + field.name.replace("_", "-")
+    return Option(field.name, flag, plain, choices, repeated, field.default, description)
 
 
 class TokenBucket:

@@ -46,21 +46,24 @@ class Emulator:
         self._store: Store | None = None
 
     async def __aenter__(self) -> Self:
-        seed = self._first_behaviour.seed
-        ids = Random(f"ids of {seed}")  # noqa: S311 - ids are replayable by their seed, not secret
-        if self._state_file is None:
-            state = State(ids)
-        else:
-            self._store = Store(self._state_file)
-            state = State(ids, self._store.save, self._store.load())
-        self._service = Service(self._first_behaviour, state)
-        self._front = Front(self._service, self._port)
         try:
+            self._service = Service(self._first_behaviour, self._load())
+            self._front = Front(self._service, self._port)
             await self._front.start()
         except OSError as error:
             self._close_store()
-            raise UsageError("the port is taken", where=f"{HOST}:{self._port}", why=str(error)) from error
+            raise UsageError("the port cannot be used", where=f"{HOST}:{self._port}", why=str(error)) from error
+        except BaseException:
+            self._close_store()
+            raise
         return self
+
+    def _load(self) -> State:
+        ids = Random(f"ids of {self._first_behaviour.seed}")  # noqa: S311 - replayable by their seed, not secret
+        if self._state_file is None:
+            return State(ids)
+        self._store = Store(self._state_file)
+        return State(ids, self._store.save, self._store.load())
 
     async def __aexit__(self, *_: object) -> None:
         try:

@@ -27,7 +27,8 @@ from provisioner.emulator.behaviour import (
     take_scripted,
 )
 from provisioner.emulator.signature import SERVICE_NAME, STS_NAME, Verifier, expired_token
-from provisioner.emulator.state import CreateRules, State, conflict, quota_exceeded
+from provisioner.emulator.state import KIND, CreateRules, State, conflict, partition, quota_exceeded
+from provisioner.emulator.store import StateFileError
 from provisioner.emulator.wire import ApiError, Call, Reply
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class Service:
         is_sts = call.path == "/"
         try:
             outcome, reply = self._sts(call, now, progress) if is_sts else self._call(call, now, progress)
+        except StateFileError:
+            outcome, reply = OUTCOMES["ok"], _server_error(500).reply()
         except ApiError as error:
             outcome, reply = OUTCOMES["ok"], sts.error_reply(error) if is_sts else error.reply()
         status = reply.status if outcome.ending in {"answer", "cut"} else 0
@@ -138,7 +141,7 @@ class Service:
         progress.outcome = scripted or self._admit(caller, operation, now)
         outcome = outcome_named(progress.outcome)
         if outcome.reply in _BEFORE_PARSING:
-            raise self._refusal(outcome, caller, {})
+            raise self._refusal(outcome, caller, operation, {})
         parameters = api.parse(call, operation)
         progress.name = parameters.get("name", "")
         self._authorize(caller, operation, parameters)
@@ -180,7 +183,7 @@ class Service:
         if outcome.effect == "late":
             self._execute_late(caller, progress.operation, parameters, now)
         if outcome.effect != "now":
-            return self._refusal(outcome, caller, parameters).reply()
+            return self._refusal(outcome, caller, progress.operation, parameters).reply()
         try:
             reply, made = self._perform(caller, progress.operation, parameters, now)
         except ApiError as error:
@@ -209,7 +212,10 @@ class Service:
         self.state.execute_at(now + self.behaviour.late_delay, effect)
 
     def _lie(self, kind: str, caller: Caller, reply: Reply) -> Reply:
-        """A 200 that does not tell the truth about a call that was executed."""
+        """A 200 that does not tell the truth about a call that was executed.
+
+        A repeated ARN is that of the first algorithm of the account and Region.
+        """
         if kind == "truncated":
             return Reply(OK, reply.body[: len(reply.body) // 2])
         if kind == "no_arn":
@@ -218,9 +224,10 @@ class Service:
             return Reply(OK, b"<html><body>It works!</body></html>", content_type="text/html")
         if kind == "foreign_arn":
             return Reply(OK, reply.body.replace(f":{caller.account_id}:".encode(), b":999999999999:"))
-        return api.created(self.state.algorithms[0].arn)
+        target = (caller.account_id, caller.region)
+        return api.created(next(a.arn for a in self.state.algorithms if (a.account_id, a.region) == target))
 
-    def _refusal(self, outcome: Outcome, caller: Caller, parameters: dict[str, Any]) -> ApiError:
+    def _refusal(self, outcome: Outcome, caller: Caller, operation: str, parameters: dict[str, Any]) -> ApiError:
         """The error of an outcome that is not executed."""
         behaviour = self.behaviour
         errors: dict[str, Callable[[], ApiError]] = {
@@ -229,7 +236,7 @@ class Service:
             "slow_down": lambda: ApiError(503, "SlowDown", "Please reduce your request rate."),
             "expired_token": expired_token,
             "quota": lambda: quota_exceeded(behaviour.quota or REAL_QUOTA),
-            "denied": lambda: _denied(caller, "create"),
+            "denied": lambda: _denied(caller, operation),
             "denied_role": lambda: _denied_role(caller, parameters.get("roleArn", "")),
             "conflict": lambda: conflict(parameters.get("name", "")),
         }
@@ -258,8 +265,8 @@ def _server_error(status: int) -> ApiError:
 
 def _denied(caller: Caller, operation: str) -> ApiError:
     action = f"{SERVICE_NAME}:{api.MODEL_NAMES[operation]}"
-    resource = f"arn:aws:{SERVICE_NAME}:{caller.region}:{caller.account_id}:configured-model-algorithm/*"
-    return _not_authorized(caller, action, resource)
+    where = f"arn:{partition(caller.region)}:{SERVICE_NAME}:{caller.region}:{caller.account_id}"
+    return _not_authorized(caller, action, f"{where}:{KIND}/*")
 
 
 def _denied_role(caller: Caller, role_arn: str) -> ApiError:

@@ -74,19 +74,16 @@ class Store:
             raise
 
     def load(self) -> Iterator[Algorithm]:
-        """Everything that was ever saved, oldest first."""
-        for row in self._connection.execute(_LOAD):
-            arn, name, account_id, region, created_at, definition, tags, deleted_at = row
-            yield Algorithm(
-                arn,
-                name,
-                account_id,
-                region,
-                created_at,
-                msgspec.Raw(definition),
-                msgspec.json.decode(tags),
-                deleted_at,
-            )
+        """Everything that was ever saved, oldest first.
+
+        Raises:
+            StateFileError: it is damaged.
+        """
+        try:
+            for row in self._connection.execute(_LOAD):
+                yield _algorithm(row)
+        except sqlite3.Error as error:
+            raise StateFileError("the state file cannot be read", where=str(self.path), why=str(error)) from error
 
     def save(self, algorithm: Algorithm) -> None:
         """Saves a new algorithm, or the tags and the end of one that exists.
@@ -133,3 +130,9 @@ class Store:
         return StateFileError(
             "not a state file of the embedded endpoint", where=str(self.path), why=why, hint="Name another file"
         )
+
+
+def _algorithm(row: tuple[str, str, str, str, float, bytes, bytes, float | None]) -> Algorithm:
+    arn, name, account_id, region, created_at, definition, tags, deleted_at = row
+    labels: dict[str, str] = msgspec.json.decode(tags)
+    return Algorithm(arn, name, account_id, region, created_at, msgspec.Raw(definition), labels, deleted_at)
