@@ -129,11 +129,11 @@ class Engine:
         self._send, self._receive = anyio.create_memory_object_stream[Job](QUEUE)
         self._log = log.bind(target=site.target)
 
-    async def run(self, manifest: Manifest, *, report_problems: bool = True) -> None:
-        """Register everything in ``manifest``.
+    async def run(self, manifest: Manifest | None, *, report_problems: bool = True) -> None:
+        """Register everything in ``manifest``, and resolve what nobody knows.
 
         Args:
-            manifest: is read in a thread, for reading may block.
+            manifest: is read in a thread, for reading may block; None only resolves.
             report_problems: whether this target's run keeps the manifest's problems; one of several targets does.
 
         Raises:
@@ -145,7 +145,8 @@ class Engine:
             group.start_soon(self._close_gates_on_stop)
             for _ in range(self._workers):
                 group.start_soon(self._work)
-            await self._read(manifest, report_problems=report_problems)
+            if manifest is not None:
+                await self._read(manifest, report_problems=report_problems)
             await self._until_idle()
             await self._resolve()
             await self._leave_planned()
@@ -466,6 +467,7 @@ class Engine:
                 broken += 1
                 await self._stop.pause(self._policy.list_lag_s)
         self._tally.waiting = ""
+        self._tally.open = len(self._reconciler)
 
     def _may_resolve(self) -> bool:
         parked = self._tally.halt is None or self._tally.halt.code is ExitCode.PARKED
@@ -493,6 +495,7 @@ class Engine:
 
     async def _rule(self, suspect: Suspect, ruling: Ruling) -> None:
         """Count what a sweep resolved, and send again what it proved absent."""
+        self._tally.resolved[ruling.decision.value] += 1
         job = self._doubtful.pop(suspect.entry.name, None)
         for duplicate in ruling.duplicates:
             await self._report([duplicate_record(suspect, ruling, duplicate)])

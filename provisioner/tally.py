@@ -41,6 +41,8 @@ class Tally:
         outcomes: of the valid lines; they always add up to ``valid`` once the run has ended.
         calls: made to AWS.
         problems: the first of them; ``problems_total`` counts all.
+        resolved: what sweeps concluded, for entries of the manifest and others.
+        open: entries that may have an algorithm that the ledger cannot name, at the end.
         denied: whether any definition was refused for want of permission.
         halt: why nothing more is sent, None while all is well.
         stopped: whether the run was asked to end early.
@@ -62,6 +64,8 @@ class Tally:
         self.calls: Counter[str] = Counter()
         self.problems: list[ProblemRecord] = []
         self.problems_total = 0
+        self.resolved: Counter[str] = Counter()
+        self.open = 0
         self.denied = False
         self.halt: Halt | None = None
         self.stopped = False
@@ -102,7 +106,7 @@ class Tally:
             ExitCode.INVALID: self.invalid,
             ExitCode.FAILED: self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DRIFTED],
             ExitCode.PARKED: self.outcomes[Outcome.PARKED],
-            ExitCode.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS],
+            ExitCode.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS] or self.open,
             ExitCode.DENIED: self.denied,
             ExitCode.STOPPED: self.stopped and self.outcomes[Outcome.PENDING],
         }

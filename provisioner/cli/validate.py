@@ -10,7 +10,7 @@ import msgspec
 
 from provisioner.cli.options import common, settings_of
 from provisioner.errors import ExitCode
-from provisioner.fleet.run import rules_for
+from provisioner.fleet.apply import rules_for
 from provisioner.manifest import Manifest
 
 if TYPE_CHECKING:

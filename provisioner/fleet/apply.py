@@ -1,0 +1,124 @@
+"""``apply``: every target registers the manifest, side by side, into one ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from provisioner.definition import Rules
+from provisioner.engine import Engine, problem_record
+from provisioner.entry import Outcome
+from provisioner.errors import ProvisionerError
+from provisioner.fleet.open import contained, open_site
+from provisioner.fleet.session import session
+from provisioner.manifest import Manifest
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from provisioner.fleet.run import Order, Run
+    from provisioner.ledger import Ledger
+    from provisioner.report.summary import Summary
+    from provisioner.settings import Settings, Target
+    from provisioner.site import Lease
+
+
+async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
+    """Carry out ``run.order``, and tell how it went; errors of ours end in the summary, never in the air.
+
+    Args:
+        run: a fresh run.
+        stdin: what ``-`` reads.
+    """
+
+    async def work(ledger: Ledger, lease: Lease) -> None:
+        if not run.order.strict or await _all_valid(run, ledger, manifests):
+            await _targets(run, ledger, lease, manifests)
+
+    try:
+        manifests = await anyio.to_thread.run_sync(_manifests, run.order, stdin)
+    except ProvisionerError as error:
+        return run.summary(error=error)
+    return await session(run, "apply", work)
+
+
+def rules_for(settings: Settings, target: Target) -> Rules:
+    """By which rules the manifest is read for ``target``."""
+    return Rules(defaults=settings.defaults_for(target), ownership_tag=settings.reconcile.ownership_tag)
+
+
+def _manifests(order: Order, stdin: BinaryIO | None) -> dict[str, Manifest]:
+    """The manifest as each target reads it: on its own, so that a slow target holds up no other."""
+    rules = {target.name: rules_for(order.settings, target) for target in order.targets}
+    first = Manifest(order.sources, next(iter(rules.values())), stdin=stdin)
+    if not first.repeatable and (order.strict or len(rules) > 1):
+        first = first.spooled()
+    return {name: first.under(rule) for name, rule in rules.items()}
+
+
+async def _all_valid(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bool:
+    """Read everything before anything is sent; with a problem anywhere, nothing is."""
+    valid = True
+    for name, manifest in _once_per_rules(manifests).items():
+        tally = run.tallies[name]
+        batches = manifest.batches()
+        while (batch := await anyio.to_thread.run_sync(next, batches, None)) is not None:
+            tally.read(batch, manifest.size_bytes)
+            records = [problem_record(problem) for problem in batch.problems]
+            for record in records:
+                tally.problem(record)
+            await ledger.add_problems(records)
+        valid = valid and not tally.invalid
+    for tally in run.tallies.values():
+        if valid:
+            tally.lines = tally.valid = tally.invalid = tally.repeated = 0
+        else:
+            tally.outcomes[Outcome.PENDING] = tally.valid
+    return valid
+
+
+def _once_per_rules(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
+    """One of the targets that read the manifest by the same rules: its problems are those of all."""
+    seen: list[Rules] = []
+    chosen = {}
+    for name, manifest in manifests.items():
+        if manifest.rules not in seen:
+            seen.append(manifest.rules)
+            chosen[name] = manifest
+    return chosen
+
+
+async def _targets(run: Run, ledger: Ledger, lease: Lease, manifests: dict[str, Manifest]) -> None:
+    reporters = _once_per_rules(manifests)
+    async with anyio.create_task_group() as background:
+        background.start_soon(_watch_deadline, run)
+        async with anyio.create_task_group() as targets:
+            for target in run.order.targets:
+                name = target.name
+                targets.start_soon(_target, run, ledger, lease, target, manifests[name], name in reporters)
+        background.cancel_scope.cancel()
+
+
+async def _watch_deadline(run: Run) -> None:
+    deadline_s = run.order.settings.run.deadline_s
+    if deadline_s is not None:
+        await anyio.sleep(deadline_s)
+        run.stop.request(f"the deadline of {run.order.settings.run.deadline} is over")
+
+
+async def _target(
+    run: Run,
+    ledger: Ledger,
+    lease: Lease,
+    target: Target,
+    manifest: Manifest,
+    reports: bool,  # noqa: FBT001  start_soon passes by position
+) -> None:
+    """One target from connection to the end."""
+    tally = run.tallies[target.name]
+    with contained(tally):
+        async with open_site(run, ledger, lease, target) as site:
+            engine = Engine(site, run.order.policy, tally, run.stop, workers=run.order.settings.run.max_in_flight)
+            await engine.run(manifest, report_problems=reports)

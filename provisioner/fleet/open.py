@@ -1,0 +1,129 @@
+"""Opens a target for the engine: connection, account guard, gates, and what the pacer remembers."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+import structlog
+
+from provisioner import aws
+from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError, ProvisionerError
+from provisioner.fleet.run import first_error
+from provisioner.gate import Gate
+from provisioner.pace import Learned, Pacer
+from provisioner.pace import Policy as PacePolicy
+from provisioner.site import Site
+from provisioner.tally import Halt
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from provisioner.fleet.run import Run
+    from provisioner.ledger import Ledger
+    from provisioner.settings import Target
+    from provisioner.site import Lease
+    from provisioner.tally import Tally
+
+LEARN_EVERY_S = 10.0
+"""How often a run keeps what its pacers learned, so that a killed run does not forget it."""
+
+log = structlog.get_logger()
+_learned = msgspec.json.Decoder(Learned)
+
+
+@asynccontextmanager
+async def open_site(run: Run, ledger: Ledger, lease: Lease, target: Target) -> AsyncIterator[Site]:
+    """Connect to ``target``; at the end, what its pacer learned is kept.
+
+    Raises:
+        ConfigurationError: the target cannot be what its configuration says.
+        CredentialsError: there are no usable credentials.
+        IntegrityError: the credentials are of another account than the configured one.
+    """
+    tally, settings = run.tallies[target.name], run.order.settings
+    async with aws.connect(
+        target,
+        max_connections=settings.run.max_in_flight,
+        read_timeout_s=settings.run.read_timeout_s,
+    ) as calls:
+        tally.region = calls.region
+        for notice in calls.notices:
+            log.warning("target.notice", target=target.name, notice=notice)
+        if target.account_id:
+            tally.account_id = await _guard_account(calls, target)
+        pacer = await _pacer(run, ledger, target)
+        gate = run.gates[target.name] = _gate(run, pacer)
+        site = Site(
+            target=target.name,
+            account_id=target.account_id,
+            ledger=ledger,
+            lease=lease,
+            aws=calls,
+            creates=gate,
+            reads=_gate(run, Pacer(PacePolicy(), run.clock.monotonic())),
+            clock=run.clock,
+        )
+        async with _remembering(run, ledger, target, pacer):
+            yield site
+
+
+@contextmanager
+def contained(tally: Tally) -> Iterator[None]:
+    """What goes wrong with one target alone halts it alone; what goes wrong with the ledger ends the run.
+
+    Raises:
+        LedgerError: the ledger is out of order, or its lock lost.
+    """
+    try:
+        yield
+    except (ProvisionerError, BaseExceptionGroup) as error:
+        cause = first_error(error)
+        if isinstance(cause, LedgerError | LedgerLockedError):
+            raise cause from error
+        log.error("target.halted", target=tally.target, why=str(cause))  # noqa: TRY400  users see no traceback
+        tally.halt = tally.halt or Halt(cause.exit_code, str(cause))
+
+
+async def _guard_account(calls: aws.Aws, target: Target) -> str:
+    """Refuse to run against any other account than the configured one."""
+    account_id = await calls.control.caller_account()
+    if account_id != target.account_id:
+        why = f"the credentials are of account {account_id}, the configuration says {target.account_id}"
+        raise IntegrityError("this is the wrong account", where=target.name, why=why)
+    return account_id
+
+
+async def _pacer(run: Run, ledger: Ledger, target: Target) -> Pacer:
+    """The pacer of creates, warm from what an earlier run learned."""
+    pace = run.order.settings.pace
+    kept = await ledger.learned(target.name, "create")
+    learned = _learned.decode(kept) if kept else None
+    policy = PacePolicy(pace.initial_rate, pace.max_rate, pace.share)
+    return Pacer(policy, run.clock.monotonic(), learned, run.clock.wall())
+
+
+def _gate(run: Run, pacer: Pacer) -> Gate:
+    return Gate(pacer, max_in_flight=run.order.settings.run.max_in_flight, clock=run.clock.monotonic)
+
+
+@asynccontextmanager
+async def _remembering(run: Run, ledger: Ledger, target: Target, pacer: Pacer) -> AsyncIterator[None]:
+    """Keep what the pacer learns, now and then and at the end."""
+
+    async def keep() -> None:
+        if (state := pacer.learned(run.clock.wall())) is not None:
+            await ledger.learn(target.name, "create", msgspec.json.encode(state))
+
+    async def keep_on() -> None:
+        while True:
+            await anyio.sleep(LEARN_EVERY_S)
+            await keep()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(keep_on)
+        yield
+        group.cancel_scope.cancel()
+    await keep()

@@ -1,0 +1,56 @@
+"""What every command that writes to a ledger begins and ends with: lock, ledger, record of the run, summary."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provisioner.errors import ProvisionerError
+from provisioner.fleet.run import first_error
+from provisioner.ledger import Run as LedgerRun
+from provisioner.ledger.lock import RunLock
+from provisioner.ledger.open import open_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from provisioner.fleet.run import Run
+    from provisioner.ledger import Ledger
+    from provisioner.report.summary import Summary
+    from provisioner.site import Lease
+
+
+async def session(run: Run, command: str, work: Callable[[Ledger, Lease], Awaitable[None]]) -> Summary:
+    """Do ``work`` with the ledger of ``run`` under its lock, remember the run, and tell how it went.
+
+    An error of ours ends the work and stands in the summary.
+    """
+    path = run.order.settings.run.ledger
+    try:
+        async with AsyncExitStack() as stack:
+            lease = await stack.enter_async_context(RunLock(Path(path), run.order.lock_timeout_s))
+            ledger = await stack.enter_async_context(open_ledger(path))
+            began = LedgerRun(run.run_id, command, run.started_at)
+            await ledger.begin_run(began)
+            summary = await _done(run, work(ledger, lease))
+            ended = LedgerRun(
+                run.run_id,
+                command,
+                run.started_at,
+                run.clock.wall(),
+                summary.exit_code,
+                summary.json(),
+            )
+            await ledger.end_run(ended)
+            return summary
+    except ProvisionerError as error:
+        return run.summary(error=error)
+
+
+async def _done(run: Run, work: Awaitable[None]) -> Summary:
+    try:
+        await work
+    except (ProvisionerError, BaseExceptionGroup) as error:
+        return run.summary(error=first_error(error))
+    return run.summary()
