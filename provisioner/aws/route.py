@@ -17,6 +17,7 @@ from botocore.endpoint_provider import EndpointProvider
 from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
 
+from provisioner.aws.http import Config
 from provisioner.aws.session import SERVICE
 
 if TYPE_CHECKING:
@@ -114,4 +115,5 @@ def _user_agent(session: AioSession) -> str:
         session_user_agent_version=session.user_agent_version,
         session_user_agent_extra=session.user_agent_extra,
     )
-    return str(creator.to_string())
+    config = Config(user_agent_appid=session.get_config_variable("user_agent_appid"))
+    return str(creator.with_client_config(config).to_string())

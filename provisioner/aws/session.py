@@ -8,6 +8,7 @@ signer of the direct transport, takes them from one :class:`Identity`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
 import time
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
 from aiobotocore.session import AioSession
 from botocore import exceptions as sdk
+from botocore.utils import validate_region_name
 
 import provisioner
 from provisioner.aws.http import Config
@@ -89,13 +91,17 @@ def region_of(target: Target, session: AioSession) -> str:
     """The Region of ``target``: its own, the SDK's (AWS_DEFAULT_REGION, profile), or else AWS_REGION.
 
     Raises:
-        ConfigurationError: none of them tells.
+        ConfigurationError: none of them tells, or it cannot be part of a host name.
     """
     region = target.region or session.get_config_variable("region") or os.environ.get("AWS_REGION", "")
     if not region:
         known = ", ".join(REGIONS)
         hint = f"Set `region` in the target's configuration, or AWS_DEFAULT_REGION; the service is in {known}"
         raise ConfigurationError("no Region is set", where=target.name, hint=hint)
+    try:
+        validate_region_name(region)
+    except sdk.InvalidRegionError as error:
+        raise ConfigurationError("this is not a Region", where=target.name, why=str(error)) from error
     return str(region)
 
 
@@ -149,7 +155,7 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         self._source: Any = None
         self._current: ReadOnlyCredentials | None = None
         self._lock = asyncio.Lock()
-        self._fetch: asyncio.Task[ReadOnlyCredentials] | None = None
+        self._fetch: asyncio.Task[None] | None = None
         self._refreshed_at = -math.inf
         self._changed = False
         self.generation = 0
@@ -166,10 +172,10 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
                     self._source = await self._load()
         if self._current is not None and self._ages(self._source):
             if self._fetch is None or self._fetch.done():
-                self._fetch = asyncio.create_task(self._freeze(self._source))
-                self._fetch.add_done_callback(_note_failure)
+                self._fetch = asyncio.create_task(self._renew())
             return self._current
-        return await self._freeze(self._source)
+        self._current = await self._freeze(self._source)
+        return self._current
 
     async def refresh(self) -> bool:
         """Fetch credentials anew from where they come from, because the service refused these as expired.
@@ -184,11 +190,17 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
             if time.monotonic() >= self._refreshed_at + REFRESH_PAUSE_S:
                 before = self._current
                 fresh = await self._load()
-                self._changed = before != await self._freeze(fresh)
+                self._current = await self._freeze(fresh)
                 self._source = fresh
+                self._changed = before != self._current
                 self.generation += 1
                 self._refreshed_at = time.monotonic()
             return self._changed
+
+    async def _renew(self) -> None:
+        """Fetch ahead of time. A failure is told when the credentials in hand are no good any more."""
+        with contextlib.suppress(CredentialsError):
+            self._current = await self._freeze(self._source)
 
     async def close(self) -> None:
         """End a fetch that is under way."""
@@ -215,12 +227,9 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
 
     async def _freeze(self, source: Any) -> ReadOnlyCredentials:  # noqa: ANN401  the SDK has no types
         try:
-            self._current = await source.get_frozen_credentials()
-        except CredentialsError:
-            raise
+            return await source.get_frozen_credentials()
         except Exception as error:
             raise self._refused(error) from error
-        return self._current
 
     async def _assume(self, source: Any, session: AioSession) -> AioRefreshableCredentials:  # noqa: ANN401  the SDK has no types
         async def fetch() -> dict[str, str]:
@@ -258,12 +267,6 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         elif target.assume_role_arn:
             hint = f"The role {target.assume_role_arn} must trust the caller (sts:AssumeRole, external id)"
         return CredentialsError("no valid AWS credentials", where=target.name, why=str(error), hint=hint)
-
-
-def _note_failure(fetch: asyncio.Task[ReadOnlyCredentials]) -> None:
-    """Take notice of a failed fetch, so that it is not reported as unseen: the next one that must succeed tells."""
-    if not fetch.cancelled():
-        fetch.exception()
 
 
 def sts_client(session: AioSession, target: Target, region: str) -> Any:  # noqa: ANN401  the SDK has no types

@@ -1,0 +1,329 @@
+"""Region, endpoint and credentials of a target."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from provisioner.aws import CallError, connect
+from provisioner.aws.session import REGIONS, Identity
+from provisioner.errors import ConfigurationError, CredentialsError, ExitCode
+from provisioner.settings import Target
+from provisioner.verdict import Loss
+from tests.aws.server import Server, created, http, refuse, send
+from tests.aws.sts import Sts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.aws.conftest import Open
+
+BODY = b'{"name":"a","roleArn":"arn:aws:iam::123456789012:role/access"}'
+
+ROLE = "arn:aws:iam::111122223333:role/provisioner"
+
+LOCAL = "http://localhost:1"
+
+
+class Unchecked(msgspec.Struct):
+    """A target that nobody has checked."""
+
+    name: str = "default"
+    region: str = "us-east-1"
+    profile: str = ""
+    assume_role_arn: str = ""
+    external_id: str = ""
+    endpoint_url: str = ""
+    sts_endpoint_url: str = ""
+
+
+async def open_and_close(**fields: str) -> tuple[str, tuple[str, ...]]:
+    """Region and notices of a target."""
+    async with connect(Target(**({"region": "us-east-1"} | fields))) as aws:  # type: ignore[arg-type]
+        return aws.region, aws.notices
+
+
+async def test_a_configured_endpoint_is_ignored_unless_asked_for(
+    open_at: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS_ENDPOINT_URL, its service form and endpoint_url in the files never redirect a call."""
+    async with Server() as hijacker, Server(Sts()) as sts, Server() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", hijacker.url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CLEANROOMSML", hijacker.url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", hijacker.url)
+        (tmp_path / "config").write_text(f"[default]\nendpoint_url = {hijacker.url}\n")
+        target = {"sts_endpoint_url": sts.url, "assume_role_arn": ROLE}
+        async with open_at(server.url, target) as aws:
+            await aws.creates.create(BODY)
+            assert await aws.control.caller_account() == "123456789012"
+        async with open_at("", {"endpoint_url": ""}) as aws:
+            assert aws.endpoint == "https://cleanrooms-ml.us-east-1.amazonaws.com"
+
+        assert hijacker.connections == 0
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("field", ["endpoint_url", "sts_endpoint_url"])
+@pytest.mark.parametrize(
+    "url", ["http://example.com", "http://10.0.0.1:8080", "ftp://localhost", "localhost:80", "https://"]
+)
+async def test_an_endpoint_is_https_or_on_this_machine(field: str, url: str) -> None:
+    """Any other endpoint is a configuration error, whoever built the target."""
+    with pytest.raises(ConfigurationError) as raised:
+        async with connect(Unchecked(**{field: url})):
+            pass
+
+    assert url in str(raised.value)
+
+
+async def test_no_region_names_those_that_exist() -> None:
+    """Without a Region there is one clear line that lists the Regions of the service."""
+    with pytest.raises(ConfigurationError) as raised:
+        await open_and_close(region="")
+
+    assert all(region in str(raised.value) for region in REGIONS)
+    assert raised.value.exit_code is ExitCode.CONFIGURATION
+
+
+async def test_the_region_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS_REGION, which containers set, counts when nothing else tells; AWS_DEFAULT_REGION goes before it."""
+    monkeypatch.setenv("AWS_REGION", "eu-west-2")
+    assert (await open_and_close(region=""))[0] == "eu-west-2"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert (await open_and_close(region=""))[0] == "eu-west-1"
+
+
+async def test_a_region_without_the_service_is_a_warning() -> None:
+    """A Region that is not on the list opens with one notice: the list may have grown."""
+    region, notices = await open_and_close(region="sa-east-1")
+
+    assert region == "sa-east-1"
+    assert [notice for notice in notices if "sa-east-1" in notice] == list(notices)
+    assert len(notices) == 1
+
+
+async def test_what_is_no_region_is_a_configuration_error(*, direct: bool) -> None:
+    """A Region that cannot be part of a host name is refused before anything is sent."""
+    with pytest.raises(ConfigurationError):
+        async with connect(Target(region="us east 1"), direct=direct):
+            pass
+
+
+async def test_an_unknown_profile_is_a_configuration_error() -> None:
+    """A profile that does not exist is named, with the place to look."""
+    with pytest.raises(ConfigurationError) as raised:
+        await open_and_close(profile="nowhere")
+
+    assert "nowhere" in str(raised.value)
+    assert "~/.aws/config" in str(raised.value)
+
+
+async def test_a_broken_configuration_file_is_a_configuration_error(tmp_path: Path) -> None:
+    """An AWS configuration file that cannot be parsed is named."""
+    (tmp_path / "config").write_text("[default\nregion")
+    with pytest.raises(ConfigurationError):
+        await open_and_close()
+
+
+async def test_missing_credentials_end_with_77(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without credentials there is one clear line and a next step, before anything is sent."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(CredentialsError) as raised:
+        await open_and_close()
+
+    assert raised.value.exit_code is ExitCode.DENIED
+    assert "AWS_PROFILE" in str(raised.value)
+
+
+async def test_half_credentials_end_with_77(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key without its secret is missing credentials, not a crash."""
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(CredentialsError):
+        await open_and_close()
+
+
+async def test_a_failing_credential_process_ends_with_77(tmp_path: Path) -> None:
+    """A helper program that fails is credentials that are missing."""
+    (tmp_path / "config").write_text("[profile p]\ncredential_process = false\n")
+    with pytest.raises(CredentialsError):
+        await open_and_close(profile="p")
+
+
+async def test_an_expired_sso_token_says_how_to_log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An SSO profile without a valid login names the command that mends it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "config").write_text(
+        "[profile p]\nsso_session = s\nsso_account_id = 123456789012\nsso_role_name = r\n"
+        "[sso-session s]\nsso_region = us-east-1\nsso_start_url = https://example.awsapps.com/start\n"
+    )
+    with pytest.raises(CredentialsError) as raised:
+        await open_and_close(profile="p")
+
+    assert "aws sso login --profile p" in str(raised.value)
+
+
+async def test_container_credentials_are_used(open_at: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The credentials of an ECS or EKS task reach the signature."""
+    given = {"AccessKeyId": "ASIACONTAINER", "SecretAccessKey": "s", "Token": "t", "Expiration": "2099-01-01T00:00:00Z"}
+
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    async with Server(send(http(body=json.dumps(given).encode()))) as container, Server() as server:
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{container.url}/credentials")
+        async with open_at(server.url) as aws:
+            await aws.creates.create(BODY)
+
+        assert "Credential=ASIACONTAINER/" in server.requests[0].headers["authorization"]
+
+
+async def test_a_role_is_assumed_once_with_its_external_id(open_at: Open) -> None:
+    """Creates are signed with the role's credentials; STS is asked once, with the external id and our session name."""
+    stub = Sts()
+    async with Server(stub) as sts, Server() as server:
+        target = {"assume_role_arn": ROLE, "external_id": "x-1", "sts_endpoint_url": sts.url}
+        async with open_at(server.url, target) as aws:
+            await asyncio.gather(*[aws.creates.create(BODY) for _ in range(5)])
+            await aws.control.caller_account()
+
+        (assume, _) = stub.asked
+        assert assume["RoleArn"] == ROLE
+        assert assume["ExternalId"] == "x-1"
+        assert assume["RoleSessionName"] == "provisioner"
+        assert assume["DurationSeconds"] == "3600"
+        assert all("Credential=ASIA1/" in request.headers["authorization"] for request in server.requests)
+        assert "Credential=AKIDEXAMPLE/" in sts.requests[0].headers["authorization"]
+        assert "Credential=ASIA1/" in sts.requests[1].headers["authorization"]
+
+
+async def test_a_role_that_may_not_be_assumed_ends_with_77(open_at: Open) -> None:
+    """A refused AssumeRole names the role, before anything is sent to the service."""
+    stub = Sts()
+    stub.denied = True
+    async with Server(stub) as sts, Server() as server:
+        with pytest.raises(CredentialsError) as raised:
+            async with open_at(server.url, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}):
+                pass
+
+        assert ROLE in str(raised.value)
+        assert server.requests == []
+
+
+async def test_role_credentials_are_refreshed_before_they_expire(open_at: Open) -> None:
+    """Credentials inside the SDK's mandatory period are not used: the next create waits for fresh ones."""
+    stub = Sts(valid_for=timedelta(minutes=1))
+    async with Server(stub) as sts, Server() as server:
+        async with open_at(server.url, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
+            at_start = stub.assumed
+            stub.valid_for = timedelta(hours=1)
+            await asyncio.gather(*[aws.creates.create(BODY) for _ in range(4)])
+
+        assert stub.assumed == at_start + 1
+        assert all(f"Credential=ASIA{at_start + 1}/" in request.headers["authorization"] for request in server.requests)
+
+
+async def test_role_credentials_are_refreshed_without_a_stall(open_at: Open) -> None:
+    """Inside the advisory period creates go on with the old credentials while one fetch runs beside them."""
+    stub = Sts(valid_for=timedelta(minutes=12))
+    hold = asyncio.Event()
+
+    async def slow(line: Any) -> None:
+        if stub.assumed:
+            await hold.wait()
+        await stub(line)
+
+    async with Server(slow) as sts, Server() as server:
+        async with open_at(server.url, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
+            replies = await asyncio.gather(*[aws.creates.create(BODY) for _ in range(4)])
+            hold.set()
+
+        assert all(reply.arn for reply in replies)
+        assert all("Credential=ASIA1/" in request.headers["authorization"] for request in server.requests)
+
+
+async def test_a_fetch_that_fails_leaves_the_old_credentials() -> None:
+    """While the credentials in hand are good, a refusal of STS is no failure of a create."""
+    stub = Sts(valid_for=timedelta(minutes=12))
+    async with Server(stub) as sts:
+        identity = Identity(Target(assume_role_arn=ROLE, sts_endpoint_url=sts.url), "us-east-1")
+        before = await identity.get_frozen_credentials()
+        stub.denied = True
+        during = await identity.get_frozen_credentials()
+        assert identity._fetch is not None
+        await identity._fetch
+        after = await identity.get_frozen_credentials()
+        await identity.close()
+
+    assert before == during == after
+
+
+async def test_credentials_that_cannot_be_refreshed_send_nothing(open_at: Open) -> None:
+    """When they must be refreshed and cannot, a create is a loss before the first byte, not an exception."""
+    stub = Sts(valid_for=timedelta(minutes=1))
+    async with Server(stub) as sts, Server() as server:
+        async with open_at(server.url, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
+            stub.denied = True
+            reply = await aws.creates.create(BODY)
+
+        assert reply.loss is Loss.CREDENTIALS
+        assert reply.concerns_credentials
+        assert server.requests == []
+
+
+async def test_an_expired_token_is_replaced_when_asked(open_at: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forced refresh reads the environment anew and says that it changed; the next create uses what it found."""
+    async with Server(refuse(403, "ExpiredTokenException", message="old"), created()) as server:
+        async with open_at(server.url) as aws:
+            first = await aws.creates.create(BODY)
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDFRESH")
+            changed = await asyncio.gather(aws.refresh_credentials(), aws.refresh_credentials())
+            second = await aws.creates.create(BODY)
+
+        assert first.expired
+        assert all(changed)
+        assert second.arn
+        assert "Credential=AKIDFRESH/" in server.requests[1].headers["authorization"]
+
+
+async def test_a_role_is_assumed_anew_when_asked_once_for_all(open_at: Open) -> None:
+    """However many creates met the expired token, a forced refresh assumes the role once."""
+    stub = Sts()
+    async with Server(stub) as sts:
+        async with open_at(LOCAL, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
+            changed = await asyncio.gather(*[aws.refresh_credentials() for _ in range(20)])
+
+        assert set(changed) == {True}
+        assert stub.assumed == 2
+
+
+async def test_a_refresh_that_finds_the_same_says_so(open_at: Open) -> None:
+    """Static keys that are refused as expired stay refused: sending again is no use."""
+    async with open_at(LOCAL) as aws:
+        assert await aws.refresh_credentials() is False
+
+
+async def test_a_refresh_that_finds_none_raises(open_at: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials that are gone by then end with 77."""
+    async with open_at(LOCAL) as aws:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        with pytest.raises(CredentialsError):
+            await aws.refresh_credentials()
+
+
+async def test_no_secret_is_told(open_at: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a reply nor an error nor the open target repeats a secret or a token."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "tok\r\nX-Evil: 1")
+    async with Server() as server, open_at(server.url) as aws:
+        reply = await aws.creates.create(BODY)
+        texts = [repr(reply), repr(aws), repr(aws.creates)]
+        try:
+            await aws.control.list_algorithms()
+        except CallError as error:
+            texts += [str(error), repr(error.reply)]
+
+        assert reply.loss is not None
+        assert not any("X-Evil" in text or "wJalr" in text for text in texts)
+        assert not any("x-evil" in request.headers for request in server.requests)

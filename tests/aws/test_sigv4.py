@@ -1,0 +1,57 @@
+"""Signatures, beside botocore's."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from unittest import mock
+
+import botocore.auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials, ReadOnlyCredentials
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provisioner.aws.sigv4 import Signer
+
+TYPE = "application/json"
+
+URLS = st.sampled_from(
+    [
+        "https://cleanrooms-ml.us-east-1.amazonaws.com/configured-model-algorithms",
+        "https://cleanrooms-ml-fips.us-gov-west-1.api.aws:443/configured-model-algorithms",
+        "http://127.0.0.1:8080/configured-model-algorithms",
+        "http://[::1]:8080/configured-model-algorithms",
+        "https://Proxy.Example:8443/a%20b/../base//x/configured-model-algorithms",
+    ]
+)
+
+PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=60)
+
+TIMES = st.lists(st.integers(0, 4_000_000_000), min_size=1, max_size=4)
+
+
+def theirs(url: str, region: str, credentials: ReadOnlyCredentials, body: bytes, now: int) -> tuple[str, str]:
+    """Date and Authorization by botocore's own signer."""
+    request = AWSRequest("POST", url, {"Content-Type": TYPE, "User-Agent": "any"}, body)
+    moment = datetime.fromtimestamp(now, UTC).replace(tzinfo=None)
+    keys = Credentials(credentials.access_key, credentials.secret_key, credentials.token)
+    with mock.patch.object(botocore.auth, "get_current_datetime", return_value=moment):
+        botocore.auth.SigV4Auth(keys, "cleanrooms-ml", region).add_auth(request)
+    return request.headers["X-Amz-Date"], request.headers["Authorization"]
+
+
+@given(
+    url=URLS,
+    region=st.sampled_from(["us-east-1", "cn-north-1", "us-gov-west-1"]) | PRINTABLE,
+    credentials=st.builds(ReadOnlyCredentials, PRINTABLE, PRINTABLE, st.none() | PRINTABLE, st.none()),
+    body=st.binary(max_size=500) | st.text(max_size=200).map(str.encode),
+    times=TIMES,
+)
+def test_signatures_equal_botocores(
+    url: str, region: str, credentials: ReadOnlyCredentials, body: bytes, times: list[int]
+) -> None:
+    """For any body, moment, Region, key and token the headers are those of the SDK, whatever was signed before."""
+    signer = Signer(url, region, "cleanrooms-ml", TYPE, credentials)
+
+    for now in [*times, times[0]]:
+        assert signer.sign(body, now) == theirs(url, region, credentials, body, now)
