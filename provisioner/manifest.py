@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 Severity = Literal["problem", "notice"]
 
-BATCH_BYTES = 4 * 1024 * 1024
+BATCH_BYTES = 512 * 1024
 """Bytes of lines after which a batch is full, however few they are: 512 lines of 256 KiB would be 128 MiB."""
 BATCH_PROBLEMS = 1024
 """Problems after which a batch is full; one line has 101 at most."""
-_NAMES_CACHE_KIB = 4096
+_NAMES_CACHE_KIB = 8192
 """Memory for the names; the rest is on disk."""
 _NAME_SHOWN = 128
 """Characters of a name in a problem; a valid name has 63 at most."""
@@ -155,7 +155,8 @@ class Manifest:
         try:
             reader = _Reader(self.rules, names, size)
             for source in self.sources:
-                for block in blocks(source):
+                reader.useful = 0
+                for block in blocks(source, lambda: reader.useful):
                     yield from reader.take(source.label, block)
                     if not source.repeatable and reader.batch.lines:
                         yield reader.full()
@@ -172,6 +173,7 @@ class _Reader:
     Attributes:
         batch: what has been read and not been handed out.
         read_before: bytes of the sources that came before this one.
+        useful: bytes of this source's lines that became definitions.
     """
 
     def __init__(self, rules: Rules, names: _Names, size: int) -> None:
@@ -181,13 +183,16 @@ class _Reader:
         self._bytes = 0
         self._order: dict[str, int] = {}
         self.read_before = 0
+        self.useful = 0
         self.batch = Batch([], [])
 
     def full(self) -> Batch:
         """Hand the batch out, its names checked, and begin a new one."""
-        batch, self.batch, self._bytes = self.batch, Batch([], [], read_bytes=self.batch.read_bytes), 0
+        batch, self.batch = self.batch, Batch([], [], read_bytes=self.batch.read_bytes)
         if batch.rows:
             self._sift(batch)
+            self.useful += self._bytes * len(batch.rows) // batch.lines
+        self._bytes = 0
         return batch
 
     def take(self, source: str, block: Block) -> Iterator[Batch]:
@@ -197,7 +202,7 @@ class _Reader:
         for number, line in enumerate(block.lines, block.first):
             if not line or line.isspace():
                 continue
-            self._line(source, number, line)
+            self._read(source, number, line)
             batch = self.batch
             if batch.lines >= self._size or self._bytes > BATCH_BYTES or len(batch.problems) > BATCH_PROBLEMS:
                 yield self.full()
@@ -208,7 +213,7 @@ class _Reader:
             number = block.first + len(block.lines)
             batch.problems.append(Problem(source, number, 1, "", block.trouble.code, block.trouble.message))
 
-    def _line(self, source: str, number: int, line: bytes) -> None:
+    def _read(self, source: str, number: int, line: bytes) -> None:
         batch = self.batch
         batch.lines += 1
         self._bytes += len(line)
@@ -227,28 +232,29 @@ class _Reader:
         if not earlier:
             return
         for row, first in earlier:
-            same = (first.digest, first.tags_digest) == (row.digest, row.tags_digest)
-            batch.problems.append(_repetition(row, first, same=same))
-            batch.repeated += same
-            batch.invalid += not same
+            problem = _repetition(row, first)
+            batch.problems.append(problem)
+            batch.repeated += problem.severity == "notice"
+            batch.invalid += problem.severity == "problem"
         out = {id(row) for row, _ in earlier}
         batch.rows = [row for row in batch.rows if id(row) not in out]
         batch.problems.sort(key=lambda problem: (self._order[problem.source], problem.line, problem.column))
 
 
 class _First(Struct, frozen=True):
-    """Where a name stood first, and with what."""
+    """Where a name stood first, and what of it a later line says again."""
 
     source: str
     line: int
-    digest: str
-    tags_digest: str
+    same_definition: bool
+    same_tags: bool
 
 
 class _Names:
     """The names of a manifest so far, on disk: exact, and in the same memory for any number of them.
 
-    The table is clustered by name, so that names which come sorted, as most do, are appended.
+    The table is clustered by name, so that names which come sorted, as most do, are appended. Beside each stand 64
+    bits of each digest, which is plenty to tell two contents of one name apart.
     """
 
     def __init__(self) -> None:
@@ -278,7 +284,7 @@ class _Names:
         values = [
             (
                 row.definition.name,
-                row.digest + row.tags_digest,
+                row.digest[:16] + row.tags_digest[:16],
                 sources.setdefault(row.source, len(sources)),
                 row.line,
             )
@@ -301,7 +307,8 @@ class _Names:
     def _first(self, row: Row) -> _First:
         query = "SELECT digests, source, line FROM names WHERE name = ?"
         digests, source, line = self._database.execute(query, (row.definition.name,)).fetchone()
-        return _First(list(self._sources)[source], line, digests[:32], digests[32:])
+        same_definition, same_tags = row.digest.startswith(digests[:16]), row.tags_digest.startswith(digests[16:])
+        return _First(list(self._sources)[source], line, same_definition, same_tags)
 
 
 def _problems(source: str, line: int, error: InvalidDefinitionError) -> list[Problem]:
@@ -319,12 +326,17 @@ def _problems(source: str, line: int, error: InvalidDefinitionError) -> list[Pro
     ]
 
 
-def _repetition(row: Row, first: _First, *, same: bool) -> Problem:
+def _repetition(row: Row, first: _First) -> Problem:
     where = f"{first.source}:{first.line}"
     name = printable(row.definition.name)
-    if same:
+    changed = [
+        what
+        for what, same in (("another definition", first.same_definition), ("other tags", first.same_tags))
+        if not same
+    ]
+    if not changed:
         message = f"this name and definition stand at {where} already; the line is not needed"
         return Problem(row.source, row.line, 1, name, "repeated_name", message, "notice")
-    what = "tags are" if first.digest == row.digest else "definition is"
-    message = f"this name stands at {where} already, and the {what} another; the line is not used: rename or remove one"
+    message = f"this name stands at {where} already, with {' and '.join(changed)}"
+    message += "; the line is not used: rename or remove one of them"
     return Problem(row.source, row.line, 1, name, "conflicting_name", message)
