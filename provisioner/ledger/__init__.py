@@ -126,6 +126,14 @@ class Ledger(Protocol):
         """Keep what a pacer learned; written with the next commit, without a sync of its own."""
         ...
 
+    async def take_identity(self, ledger_id: str) -> None:
+        """Bear the id of a lost ledger from now on, so that its marks prove ownership; for an empty ledger only.
+
+        Raises:
+            LedgerError: there are entries already.
+        """
+        ...
+
     async def close(self) -> None:
         """Commit what is under way and let go of the file; may be called twice."""
         ...

@@ -98,7 +98,13 @@ def open_writer(path: Path, connect: Connect) -> Connection:
     """
     refuse_network_file_system(path)
     _create_file(path)
-    connection = _prepared(connect(path, "rw"), prepare_writer)
+    connection = connect(path, "rw")
+    try:
+        prepare_writer(connection)
+    except BaseException as error:
+        with _bystander(path, connect) if is_storage_error(error) else contextlib.nullcontext():
+            connection.close()
+        raise
     # Only now is it known to be a ledger. SQLite gives the files beside a new one the mode of the first.
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError, PermissionError):
@@ -115,16 +121,23 @@ def open_reader(path: Path, connect: Connect) -> Connection:
     """
     if not path.exists():
         raise LedgerError("there is no ledger here", hint="Name it with --ledger, or make one with `provisioner apply`")
-    return _prepared(connect(path, "ro"), prepare_reader)
-
-
-def _prepared(connection: Connection, prepare: Callable[[Connection], None]) -> Connection:
+    connection = connect(path, "ro")
     try:
-        prepare(connection)
+        prepare_reader(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+@contextlib.contextmanager
+def _bystander(path: Path, connect: Connect) -> Iterator[None]:
+    """Another connection, so that the one that closes is not the last: the last one syncs, and a sync has failed."""
+    with contextlib.ExitStack() as opened:
+        with contextlib.suppress(sqlite3.Error):
+            reader = opened.enter_context(contextlib.closing(connect(path, "ro")))
+            reader.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        yield
 
 
 def _create_file(path: Path) -> None:
@@ -216,7 +229,7 @@ def _schema_version(connection: Connection) -> int:
 
 
 def _set_durable(connection: Connection) -> None:
-    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.execute("PRAGMA synchronous = FULL")
     # On macOS a plain fsync leaves the data in the drive's cache; elsewhere these two do nothing.
     connection.execute("PRAGMA fullfsync = 1")
@@ -226,7 +239,7 @@ def _set_durable(connection: Connection) -> None:
     # A ledger holds no secrets, and overwriting what is deleted costs writes.
     connection.execute("PRAGMA secure_delete = 0")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    full = 2
+    mode, full = connection.execute("PRAGMA journal_mode").fetchone()[0], 2
     if mode != "wal" or _pragma(connection, "synchronous") != full:
         raise LedgerError(
             f"the file system cannot keep a durable ledger (journal mode {mode!r})",

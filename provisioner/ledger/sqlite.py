@@ -32,7 +32,7 @@ import msgspec
 from provisioner.errors import LedgerError
 from provisioner.ledger import reading
 from provisioner.ledger.database import connect, open_reader, open_writer, storage_error, told_of
-from provisioner.ledger.writing import AddProblems, Answer, BeginRun, EndRun, Learn, Record, Request, Writing
+from provisioner.ledger.writing import AddProblems, Answer, BeginRun, EndRun, Learn, Record, Request, TakeIdentity, Writing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -362,6 +362,13 @@ class SqliteLedger:
     async def learn(self, target: str, family: str, state: bytes) -> None:
         """See :meth:`provisioner.ledger.Ledger.learn`."""
         self._writable().learned[target, family] = self._learned[target, family] = state
+
+    async def take_identity(self, ledger_id: str) -> None:
+        """See :meth:`provisioner.ledger.Ledger.take_identity`."""
+        if await self.counts():
+            raise LedgerError("a ledger with entries keeps its identity", where=str(self._path))
+        await self._ask(TakeIdentity(ledger_id))
+        self._ledger_id = ledger_id
 
     async def close(self) -> None:
         """See :meth:`provisioner.ledger.Ledger.close`."""

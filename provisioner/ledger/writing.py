@@ -85,7 +85,13 @@ class Learn(msgspec.Struct, frozen=True):
     state: bytes
 
 
-Request = Record | BeginRun | EndRun | AddProblems | Learn
+class TakeIdentity(msgspec.Struct, frozen=True):
+    """Bear the id of a lost ledger from now on."""
+
+    ledger_id: str
+
+
+Request = Record | BeginRun | EndRun | AddProblems | Learn | TakeIdentity
 Answer = Exception | None
 """None: it is durable. An exception: it changed nothing, and why."""
 
@@ -154,6 +160,8 @@ class Writing:
                 self._add_problems(problems)
             case Learn(target, family, state):
                 self._insert("INSERT OR REPLACE INTO paces VALUES", [(target, family, state)])
+            case TakeIdentity(ledger_id):
+                self._insert("INSERT OR REPLACE INTO meta VALUES", [("ledger_id", ledger_id)])
 
     def _record(self, requests: Sequence[Record]) -> list[Answer]:
         batch = _Batch(self._connection, [fact for request in requests for fact in request.facts])

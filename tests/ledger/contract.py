@@ -34,6 +34,7 @@ class Clock:
         self.at = AT
 
     def __call__(self) -> float:
+        """The time that was set."""
         return self.at
 
 
