@@ -8,7 +8,7 @@ another kind shows that the trouble is not everywhere:
 * Refused for everything (another 403, a credential or signature code): three in a row halt.
 * No way to the endpoint: three in a row before any reply ever came means a wrong Region, host or network: halt. Once
   replies have come it is an outage: wait with full jitter, and halt after ``OUTAGE_S``.
-* A 4xx without error code and request id does not come from AWS at all: three in a row halt.
+* A 3xx or 4xx without error code and request id does not come from AWS at all: three in a row halt.
 * Creates without a reply, or 5xx: each leaves an ambiguous entry behind, so ten in a row open the circuit: one probe
   at a time, further and further apart, and halt when the probes are used up.
 """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MARK = re.compile(r"v1/([0-9a-f]{16})/([0-9a-f]{32})/([0-9A-Za-z.-]{1,64})")
-_ARN = re.compile(r"arn:aws[-a-z]*:cleanrooms-ml:([-a-z0-9]+):(\d{12}):configured-model-algorithm/[-a-zA-Z0-9_/.]+")
+_ARN = re.compile(r"arn:aws[-a-z]*:cleanrooms-ml:([-a-z0-9]+):([0-9]{12}):configured-model-algorithm/[-a-zA-Z0-9_/.]+")
 
 
 class Mark(NamedTuple):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SKEW_S = 300.0
 """How far the server's clock may differ from ours: SigV4 tolerates five minutes."""
+
 log = structlog.get_logger()
 
 
@@ -77,7 +78,7 @@ class Sweep(msgspec.Struct, frozen=True):
         began_at: monotonic.
         complete: whether every page was read.
         found: by name.
-        unread: names for which a Get failed.
+        unread: names for which a Get failed, or did not know what List had told.
     """
 
     began_at: float
@@ -92,9 +93,12 @@ def rule(suspect: Suspect, sweep: Sweep, policy: Policy, ledger_id: str) -> Ruli
     ours = [one for one in found if _is_ours(one, suspect.entry, policy, ledger_id)]
     if ours:
         return Ruling(Decision.OURS, ours[0], tuple(ours[1:]))
-    if found and not (policy.names == "duplicates" and not suspect.conflict and policy.adopt == "never"):
-        return _foreign(suspect.entry, found, policy)
-    if not sweep.complete or suspect.entry.name in sweep.unread or sweep.began_at < suspect.settled_at:
+    whole = sweep.complete and suspect.entry.name not in sweep.unread
+    settled = whole and sweep.began_at >= suspect.settled_at
+    # Where names are not unique, another's algorithm does not prove that ours is not on its way.
+    if found and (settled or (whole and suspect.conflict)) and (foreign := _foreign(suspect, found, policy)):
+        return foreign
+    if not settled:
         return Ruling(Decision.UNKNOWN)
     if suspect.absent_at is None:
         return Ruling(Decision.ABSENT_ONCE)
@@ -110,10 +114,13 @@ def _is_ours(found: Found, entry: Entry, policy: Policy, ledger_id: str) -> bool
     return found.digest == entry.digest and made_since
 
 
-def _foreign(entry: Entry, found: list[Found], policy: Policy) -> Ruling:
-    same = [one for one in found if one.digest == entry.digest]
+def _foreign(suspect: Suspect, found: list[Found], policy: Policy) -> Ruling | None:
+    """By policy; None where another's algorithm is not in the way."""
+    same = [one for one in found if one.digest == suspect.entry.digest]
     if policy.adopt == "any" or (policy.adopt == "same" and same):
         return Ruling(Decision.ADOPT, (same or found)[0])
+    if policy.names == "duplicates" and not suspect.conflict:
+        return None
     return Ruling(Decision.TAKEN, found[0])
 
 
@@ -138,12 +145,14 @@ def facts_of(entry: Entry, ruling: Ruling) -> tuple[Fact, ...]:
         message = f"the name is taken by {found.arn}, which is not ours and was not to be adopted"
         fact = Fact(entry.target, entry.name, Event.REJECT, code="name_taken", message=message, after=entry.attempt)
         return (fact,)
+    # No property but the tags can change, so our mark tells the digest of what was sent, however Get words it.
+    mark = found.mark if ruling.decision is Decision.OURS else None
     confirm = Fact(
         entry.target,
         entry.name,
         Event.CONFIRM,
         arn=found.arn,
-        digest=found.digest,
+        digest=mark.digest if mark else found.digest,
         tags_digest=found.tags_digest,
         code="adopted",
         after=entry.attempt,
@@ -214,9 +223,6 @@ class Reconciler:
         await ledger.record(facts)
         resolved = [(suspect, ruling) for suspect, ruling in rulings if self._take(suspect, ruling, sweep)]
         self._log.info("sweep.finished", complete=sweep.complete, suspects=len(rulings), resolved=len(resolved))
-        for suspect, ruling in resolved:
-            for duplicate in ruling.duplicates:
-                self._log.error("duplicate.found", name=suspect.entry.name, kept=ruling.found, other=duplicate.arn)
         return resolved
 
     def _take(self, suspect: Suspect, ruling: Ruling, sweep: Sweep) -> bool:
@@ -242,7 +248,7 @@ class Reconciler:
         listing = await self._survey.listing(lambda item: item.name in self._suspects)
         names = {item.arn: item.name for item in listing.items}
         details = await self._survey.details(list(names))
-        unread = frozenset(names[arn] for arn in details.unread)
+        unread = frozenset(names[arn] for arn in names.keys() - {one.arn for one in details.found})
         found: dict[str, list[Found]] = defaultdict(list)
         for one in details.found:
             if one.name not in unread:

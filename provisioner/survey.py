@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from tenacity.wait import wait_base
 
 from provisioner.aws.faces import CallError
-from provisioner.definition import Definition
+from provisioner.definition import Definition, InvalidDefinitionError
 from provisioner.ownership import Mark, check_place, read_mark
 from provisioner.verdict import Loss, Reply, Verdict, judge
 
@@ -44,7 +44,7 @@ class Found(msgspec.Struct, frozen=True):
     Attributes:
         arn, name, created_at: of the algorithm.
         mark: our mark, None when it bears none.
-        digest: of its definition without tags.
+        digest: of its definition without tags; "" when it is none that we could have made.
         tags_digest: of its tags without the ownership tag.
     """
 
@@ -79,13 +79,16 @@ def described(algorithm: Described, ownership_tag: str) -> Found:
     """What Get told, as digests and a mark."""
     tags = {key: value for key, value in algorithm.tags.items() if not key.lower().startswith("aws:")}
     mark = read_mark(tags.pop(ownership_tag, "")) if ownership_tag else None
-    definition = Definition.from_request(algorithm.body)
+    try:
+        digest = Definition.from_request(algorithm.body).digest
+    except InvalidDefinitionError:
+        digest = ""
     return Found(
         arn=algorithm.arn,
         name=algorithm.name,
         created_at=algorithm.created_at,
         mark=mark,
-        digest=definition.digest,
+        digest=digest,
         tags_digest=Definition.digest_of_tags(tags),
     )
 

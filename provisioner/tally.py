@@ -45,6 +45,7 @@ class Tally:
         open: entries that may have an algorithm that the ledger cannot name, at the end.
         denied: whether any definition was refused for want of permission.
         halt: why nothing more is sent, None while all is well.
+        whole: whether the manifest was read to its end.
         stopped: whether the run was asked to end early.
         waiting: what the tail of the run waits for, "" when it does not.
         waiting_until: monotonic time at which that wait ends.
@@ -68,6 +69,7 @@ class Tally:
         self.open = 0
         self.denied = False
         self.halt: Halt | None = None
+        self.whole = False
         self.stopped = False
         self.waiting = ""
         self.waiting_until = 0.0
@@ -108,10 +110,18 @@ class Tally:
             ExitCode.PARKED: self.outcomes[Outcome.PARKED],
             ExitCode.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS] or self.open,
             ExitCode.DENIED: self.denied,
-            ExitCode.STOPPED: self.stopped and self.outcomes[Outcome.PENDING],
+            ExitCode.STOPPED: self.stopped and self._work_left,
         }
         applied = {code for code, applies in codes.items() if applies}
-        return applied | {self.halt.code} if self.halt else applied
+        if self.halt:
+            applied.add(self.halt.code)
+        # What is left without any of these reasons is left for the next run all the same.
+        return applied or ({ExitCode.STOPPED} if self.outcomes[Outcome.PENDING] else applied)
+
+    @property
+    def _work_left(self) -> bool:
+        """Whether a next run has something to do: also what was not read, and what had no reply when the stop came."""
+        return not self.whole or bool(self.open or self.outcomes[Outcome.PENDING] or self.outcomes[Outcome.AMBIGUOUS])
 
     def __repr__(self) -> str:
         outcomes = " ".join(f"{outcome}={number}" for outcome, number in self.outcomes.items() if number)
