@@ -29,8 +29,8 @@ class Operation(NamedTuple):
     """Something that was done to a file.
 
     Attributes:
-        kind: ``write``, ``sync``, ``truncate``, ``delete``, ``fault`` or ``mark``.
-        file: the last part of its path; of a mark, its text; of a fault, the kind of what failed.
+        kind: ``write``, ``sync``, ``truncate``, ``delete``, ``mark``; or one of the first three and ``failed``.
+        file: the last part of its path; of a mark, its text.
         data: what was written.
         offset: where, in bytes; of a truncate, the new size.
     """
@@ -100,7 +100,7 @@ class Disk:
         self.seen[operation.kind] += 1
         fault = self.fault
         if fault and fault.hits(operation.kind, self.seen[operation.kind]):
-            self.log.append(Operation("fault", operation.kind))
+            self.log.append(operation._replace(kind=f"{operation.kind} failed", data=b""))
             if fault.error == "short":
                 work(operation.data[: len(operation.data) // 2])
             raise apsw.exception_for(fault.code)
@@ -254,7 +254,7 @@ def after_power_loss(log: Iterable[Operation], start: Mapping[str, bytes], draw:
     """
     fates = {file: _Fate(bytearray(data), []) for file, data in start.items()}
     for operation in log:
-        if operation.kind in ("mark", "fault"):
+        if operation.kind == "mark" or operation.kind.endswith("failed"):
             continue
         fate = fates.setdefault(operation.file, _Fate(None, []))
         if operation.kind == "sync":
