@@ -21,6 +21,9 @@ COMMANDS = {
     "validate": "Check manifests offline; every problem of every line.",
     "status": "What the ledger holds: counts, open ambiguities, learned paces.",
     "export": "Print name and ARN of every registered algorithm.",
+    "reconcile": "Resolve creates whose reply was lost, now.",
+    "verify": "Compare the ledger with AWS: missing, drifted, duplicates.",
+    "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
     "schema": "Print the JSON Schema of a definition.",
 }

@@ -32,7 +32,17 @@ import msgspec
 from provisioner.errors import LedgerError
 from provisioner.ledger import reading
 from provisioner.ledger.database import connect, open_reader, open_writer, storage_error, told_of
-from provisioner.ledger.writing import AddProblems, Answer, BeginRun, EndRun, Learn, Record, Request, TakeIdentity, Writing
+from provisioner.ledger.writing import (
+    AddProblems,
+    Answer,
+    BeginRun,
+    EndRun,
+    Learn,
+    Record,
+    Request,
+    TakeIdentity,
+    Writing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence

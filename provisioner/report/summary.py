@@ -10,6 +10,7 @@ import msgspec
 
 from provisioner.entry import Outcome
 from provisioner.errors import ExitCode, printable, worst
+from provisioner.tally import PROBLEMS_SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 CALLS = ("create", "throttled", "list", "get", "delete")
 SHOWN_IN_TEXT = 20
 """Problems that the text form shows; the JSON form has up to 100, the ledger all."""
+LINE = 4000
+"""Characters of a line of the text form: room for an error with all its parts."""
 
 
 class ManifestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,7 +47,13 @@ class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TargetSummary(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One target's share. ``halted`` says why it sent nothing more, where it did."""
+    """One target's share.
+
+    Attributes:
+        halted: why it sent nothing more, where it did.
+        resolved: entries that sweeps resolved, by decision, those of the manifest and others.
+        open: entries that are still unanswered.
+    """
 
     outcomes: dict[str, int]
     calls: dict[str, int]
@@ -52,6 +61,8 @@ class TargetSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     account_id: str
     region: str
     halted: str | None = None
+    resolved: dict[str, int] = {}
+    open: int = 0
 
 
 class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -91,7 +102,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     def text(self) -> str:
         """For people: what became of the definitions, what stands in the way, where the ledger is."""
-        return "\n".join(_lines(self))
+        return "\n".join(printable(line, LINE) for line in _lines(self))
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +146,7 @@ def summarize(tallies: Sequence[Tally], ending: Ending) -> Summary:
         outcomes={outcome.value: outcomes[outcome] for outcome in Outcome},
         calls={call: calls[call] for call in CALLS},
         targets={tally.target: _target(tally) for tally in tallies},
-        problems=[_view(problem) for problem in problems[:100]],
+        problems=[_view(problem) for problem in problems[:PROBLEMS_SHOWN]],
         problems_total=sum(tally.problems_total for tally in tallies),
         stopped=ending.stopped or None,
         error=ending.error,
@@ -164,6 +175,8 @@ def _target(tally: Tally) -> TargetSummary:
         account_id=tally.account_id,
         region=tally.region,
         halted=tally.halt.what if tally.halt else None,
+        resolved=dict(tally.resolved),
+        open=tally.open,
     )
 
 
@@ -198,7 +211,7 @@ _ADVICE = {
 
 def _lines(summary: Summary) -> list[str]:
     shown = [
-        f"  {problem.source}:{problem.line}: {printable(problem.name)}: {problem.code}: {printable(problem.message)}"
+        f"  {problem.source}:{problem.line}: {problem.name}: {problem.code}: {printable(problem.message)}"
         for problem in summary.problems[:SHOWN_IN_TEXT]
     ]
     more = summary.problems_total - len(shown)
@@ -219,7 +232,7 @@ def _lines(summary: Summary) -> list[str]:
     if shown:
         lines += [f"problems  {summary.problems_total}", *shown]
     if more > 0 and shown:
-        lines.append(f"  and {more} more, all of them in the ledger and with --output json")
+        lines.append(f"  and {more} more, all of them in the ledger")
     lines.append(f"ledger    {summary.ledger}")
     if summary.stopped:
         lines.append(f"stopped   {summary.stopped}")
@@ -236,4 +249,4 @@ def _count(number: int, noun: str) -> str:
 def _target_line(name: str, target: TargetSummary) -> str:
     place = f"{target.account_id or 'account unknown'} {target.region or 'Region unknown'}"
     line = f"target    {name} ({place}), pace {target.pace_per_s:.2f}/s"
-    return f"{line}, halted: {printable(target.halted, 1000)}" if target.halted else line
+    return f"{line}, halted: {target.halted}" if target.halted else line

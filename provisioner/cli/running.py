@@ -1,0 +1,163 @@
+"""How a command that talks to AWS runs: endpoint, signals, progress, logs, and its result on stdout."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, TextIO, cast
+
+import anyio
+import click
+import msgspec
+
+from provisioner import fleet
+from provisioner.cli import logs
+from provisioner.cli.local import local_endpoint
+from provisioner.cli.options import settings_of
+from provisioner.errors import ExitCode, ProvisionerError
+from provisioner.report.summary import Ending, Summary, summarize
+from provisioner.site import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from provisioner.settings import Settings
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """The options that such commands share, as click read them."""
+
+    config: str | None
+    ledger: str | None
+    targets: tuple[str, ...]
+    endpoint_url: str | None
+    local: bool
+    output: str
+    progress: str
+    log_level: str
+    log_format: str
+
+    def settings(self) -> Settings:
+        """The configuration, with what the command line says of it.
+
+        Raises:
+            ConfigurationError: the file or an option is wrong.
+        """
+        return settings_of(self.config, self.ledger)
+
+    def order(self, settings: Settings) -> fleet.Order:
+        """What the run is asked for."""
+        return fleet.Order(
+            sources=(),
+            settings=settings,
+            targets=settings.select(self.targets),
+            policy=policy_of(settings),
+        )
+
+    def text(self, summary: Summary) -> str:
+        """The result, as it is printed."""
+        return summary.json().decode() if self.output == "json" else summary.text()
+
+
+COMMON = ("config", "ledger", "target", "endpoint-url", "local", "output", "progress", "log-level", "log-format")
+"""The names of those options, for :func:`provisioner.cli.options.common`."""
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The rules that the configuration sets."""
+    reconcile = settings.reconcile
+    return Policy(
+        ownership_tag=reconcile.ownership_tag,
+        settle_s=reconcile.settle_s,
+        list_lag_s=reconcile.list_lag_s,
+        names=reconcile.names,
+    )
+
+
+def execute(options: Options, work: Callable[[fleet.Run], Awaitable[Summary]]) -> ExitCode:
+    """Run ``work`` and print its result; with ``--output json`` exactly one object, also when it fails.
+
+    Raises:
+        ProvisionerError: it could not begin, and the result is for people.
+    """
+    try:
+        summary = anyio.run(partial(_execute, options, work), backend_options={"use_uvloop": True})
+    except ProvisionerError as error:
+        if options.output != "json":
+            raise
+        summary = _never_begun(options, error)
+    emit(options.text(summary))
+    return ExitCode(summary.exit_code)
+
+
+async def _execute(options: Options, work: Callable[[fleet.Run], Awaitable[Summary]]) -> Summary:
+    settings = options.settings()
+    async with AsyncExitStack() as stack:
+        if options.local:
+            settings = await stack.enter_async_context(local_endpoint(settings))
+        elif options.endpoint_url:
+            settings = settings.with_endpoint(options.endpoint_url)
+        run = fleet.Run(options.order(settings))
+        group = await stack.enter_async_context(anyio.create_task_group())
+        group.start_soon(_watch_signals, run, options)
+        _show(group, run, options)
+        summary = await work(run)
+        group.cancel_scope.cancel()
+    return summary
+
+
+async def _watch_signals(run: fleet.Run, options: Options) -> None:
+    """The first signal drains; the second ends the process at once, which is safe: entries say what is known."""
+    with anyio.open_signal_receiver(*SIGNALS) as received:
+        async for number in received:
+            if run.stop.requested:
+                emit(options.text(run.summary(exit_code=ExitCode.INTERRUPTED)))
+                os._exit(ExitCode.INTERRUPTED)
+            run.stop.request(f"signal {signal.Signals(number).name}")
+
+
+def _show(group: anyio.abc.TaskGroup, run: fleet.Run, options: Options) -> None:
+    bar = options.progress == "always" or (options.progress == "auto" and sys.stderr.isatty())
+    if not bar:
+        logs.configure(options.log_level, options.log_format)
+    if options.progress == "never":
+        return
+    from provisioner.report import progress
+
+    if bar:
+        from rich.console import Console
+
+        console = Console(file=cast("TextIO", logs.Stderr()), force_terminal=True)
+        logs.configure(options.log_level, options.log_format, console)
+        group.start_soon(progress.show_bar, run, console)
+    else:
+        group.start_soon(progress.show_lines, run)
+
+
+def emit(text: str) -> None:
+    """Print a result on stdout; a reader that went away changes nothing of the exit code."""
+    try:
+        click.echo(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _never_begun(options: Options, error: ProvisionerError) -> Summary:
+    return summarize(
+        [],
+        Ending(
+            run_id="",
+            ledger=options.ledger or "",
+            started_at=time.time(),
+            elapsed_s=0.0,
+            error=str(error),
+            exit_code=error.exit_code,
+        ),
+    )

@@ -1,0 +1,60 @@
+"""``provisioner verify``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from provisioner import fleet
+from provisioner.cli.options import common
+from provisioner.cli.running import COMMON, Options, execute
+from provisioner.errors import ExitCode, UsageError, printable, worst
+
+if TYPE_CHECKING:
+    from provisioner.report.summary import Summary
+
+
+class VerifyOptions(Options, frozen=True, kw_only=True):
+    """The command line of ``verify``."""
+
+    findings: list[fleet.Finding]
+
+    def text(self, summary: Summary) -> str:
+        """The findings, a line each, in the text form; in JSON they stand beside the summary."""
+        if self.output == "json":
+            return fleet.with_findings(summary, self.findings).decode()
+        lines = [_line(finding) for finding in self.findings]
+        lines += [f"error     {summary.error}"] if summary.error else []
+        lines += [
+            f"halted    {name}: {printable(target.halted, 1000)}"
+            for name, target in summary.targets.items()
+            if target.halted
+        ]
+        return "\n".join([*lines, f"{len(self.findings)} findings, ledger {summary.ledger}"])
+
+
+def _line(finding: fleet.Finding) -> str:
+    name, pruned = printable(finding.name), ", deleted" if finding.pruned else ""
+    return f"{finding.kind:10s}{finding.target}: {name}: {finding.arn}: {printable(finding.message)}{pruned}"
+
+
+@click.command("verify")
+@common(*COMMON)
+@click.option("--prune-duplicates", is_flag=True, help="Delete second algorithms of ours; needs --yes.")
+@click.option("--yes", is_flag=True, help="Really delete.")
+def command(*, prune_duplicates: bool, yes: bool, **given: Any) -> ExitCode:  # noqa: ANN401  typed by VerifyOptions
+    """Finds what is missing, drifted, duplicated or unrecorded. Deletes nothing without being asked.
+
+    Ends with 0 when ledger and AWS agree, 3 when something is missing or drifted, 5 when there are duplicates or
+    algorithms of ours that the ledger does not record.
+    """
+    if prune_duplicates and not yes:
+        raise UsageError(
+            "--prune-duplicates deletes algorithms", hint="Look at `provisioner verify` first, then add --yes"
+        )
+    findings: list[fleet.Finding] = []
+    options = VerifyOptions(**given, findings=findings)
+    code = execute(options, partial(fleet.verify, findings=findings, prune_duplicates=prune_duplicates))
+    return worst({code, *fleet.codes_of(findings)})
