@@ -19,6 +19,8 @@ SERVICE = "cleanroomsml"
 ASTRAL = r"\uD800\uDBFF-\uDC00\uDFFF"
 """How the model's patterns spell "any character beyond U+FFFF"."""
 
+LINE_END = r"[\n\r\u0085\u2028\u2029]"
+
 
 @cache
 def input_check(operation: str) -> Check:
@@ -142,9 +144,12 @@ _COMPILERS = {
 
 
 def java_pattern(pattern: str) -> re.Pattern[str]:
-    r"""A pattern of the model, for Python: astral characters as such, ASCII ``\s``, ``.`` without any line end."""
-    pattern = pattern.replace(ASTRAL, "\U00010000-\U0010ffff")
-    return re.compile(re.sub(r"(?<!\\)\.(?=[*+])", r"[^\\n\\r\\u0085\\u2028\\u2029]", pattern), re.ASCII)
+    r"""A pattern of the model, for Python.
+
+    Astral characters stand as such; ``\s`` is ASCII; ``.`` matches no line end; ``$`` also matches before a last one.
+    """
+    pattern = pattern.replace(ASTRAL, "\U00010000-\U0010ffff").replace("$", rf"{LINE_END}?\Z")
+    return re.compile(re.sub(r"(?<!\\)\.(?=[*+])", LINE_END.replace("[", "[^").replace("\\", r"\\"), pattern), re.ASCII)
 
 
 def _problem(value: object, path: str, constraint: str) -> str:

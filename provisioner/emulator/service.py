@@ -206,7 +206,7 @@ class Service:
 
     def _execute_late(self, caller: Caller, operation: str, parameters: dict[str, Any], now: float) -> None:
         def effect(time: float) -> None:
-            with suppress(ApiError):
+            with suppress(ApiError, StateFileError):
                 self._perform(caller, operation, parameters, time)
 
         self.state.execute_at(now + self.behaviour.late_delay, effect)

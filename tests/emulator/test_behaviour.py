@@ -1,0 +1,164 @@
+"""The switches: scripts, chances, the token bucket, and how a command line offers them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provisioner.emulator.behaviour import (
+    OUTCOMES,
+    UNREADABLE,
+    Behaviour,
+    TokenBucket,
+    delay,
+    draw,
+    options,
+    outcome_named,
+    take_scripted,
+)
+
+from .support import seeded
+
+
+def test_script_is_used_up_in_order() -> None:
+    """Each call takes the next item of its operation's script; what is left is in the behaviour."""
+    behaviour = Behaviour(rate=5.0, script=("throttle", "ok"), list_script=("error:503",))
+
+    first, behaviour = take_scripted(behaviour, "create")
+    listed, behaviour = take_scripted(behaviour, "list")
+    second, behaviour = take_scripted(behaviour, "create")
+    third, behaviour = take_scripted(behaviour, "create")
+    tagged, behaviour = take_scripted(behaviour, "tag")
+
+    assert [first, listed, second, third, tagged] == ["throttle", "error:503", "ok", "", ""]
+    assert behaviour == Behaviour(rate=5.0)
+
+
+@pytest.mark.parametrize("item", ["nonsense", "ok:500", "error:200", "error:", "error:x", "reset:500", "error:600"])
+def test_unknown_outcome_is_refused(item: str) -> None:
+    """A script with a name that no outcome has, or with a status where none belongs, is refused at once."""
+    with pytest.raises(ValueError, match=item.partition(":")[0]):
+        Behaviour(script=(item,))
+
+
+def test_outcome_of_creates_is_refused_elsewhere() -> None:
+    """Lies about an ARN make no sense in a List's script."""
+    with pytest.raises(ValueError, match="no_arn"):
+        Behaviour(list_script=("no_arn",))
+
+
+def test_status_of_a_server_error() -> None:
+    """A server error has the status that its item names, 500 without one."""
+    statuses = [outcome_named(item).status for item in ("error", "error:503", "late_error:504")]
+
+    assert statuses == [500, 503, 504]
+
+
+def test_chances_over_one_are_refused() -> None:
+    """The shares of faults exclude each other, so they cannot add up to more than 1."""
+    with pytest.raises(ValueError, match="more than 1"):
+        Behaviour(hang=0.6, reset=0.6)
+
+
+def test_draws_follow_the_shares() -> None:
+    """Each fault hits its share of the calls, within what 20,000 draws allow (five standard deviations: 2 points)."""
+    behaviour = Behaviour(lost_reply=0.2, late=0.1, error=0.3, unreadable=0.1, error_status=503)
+    random = seeded(7)
+    counts = Counter(draw(behaviour, "create", random) for _ in range(20_000))
+
+    shares = {name: count / 20_000 for name, count in counts.items()}
+    assert shares == pytest.approx(
+        {"lost_reply": 0.2, "late": 0.1, "error:503": 0.3, "ok": 0.3, **dict.fromkeys(UNREADABLE, 0.1 / 3)}, abs=0.02
+    )
+
+
+def test_draws_replay_with_their_seed() -> None:
+    """The same seed draws the same faults."""
+    behaviour = Behaviour(hang=0.5, reset=0.3)
+
+    runs = [[draw(behaviour, "create", random) for _ in range(50)] for random in (seeded(3), seeded(3))]
+
+    assert runs[0] == runs[1]
+
+
+def test_other_calls_only_err() -> None:
+    """The faults of creates hit no other call; read_error does."""
+    behaviour = Behaviour(hang=1.0, read_error=1.0, error_status=502)
+
+    assert draw(behaviour, "list", seeded(0)) == "error_without_effect:502"
+    assert draw(Behaviour(hang=1.0), "get", seeded(0)) == "ok"
+
+
+def test_latency_is_exact_without_jitter() -> None:
+    """Without jitter every reply takes the latency; with jitter the median does."""
+    spread = sorted(delay(Behaviour(latency=0.1, jitter=0.3), random) for random in map(seeded, range(1001)))
+
+    assert delay(Behaviour(latency=0.1), seeded(0)) == 0.1
+    assert spread[500] == pytest.approx(0.1, rel=0.1)
+    assert spread[0] < 0.07
+    assert spread[-1] > 0.14
+
+
+@pytest.mark.parametrize(
+    ("times", "admitted"),
+    [
+        ([0.0, 0.0, 0.0, 0.0], 3),
+        ([0.0, 0.0, 0.0, 0.4, 0.4], 3),
+        ([0.0, 0.0, 0.0, 0.5, 0.5], 4),
+        ([0.0, 0.0, 0.0, 100.0, 100.0, 100.0, 100.0], 6),
+        ([10.0, 10.0, 10.0, 5.0, 5.0], 3),
+    ],
+)
+def test_bucket_table(times: list[float], admitted: int) -> None:
+    """A bucket of 3 that gains 2 a second: full at first, never fuller than 3, whatever the clock does."""
+    bucket = TokenBucket()
+
+    assert sum(bucket.take(2.0, 3.0, now) for now in times) == admitted
+
+
+@given(st.lists(st.floats(0, 1), max_size=200), st.floats(0.5, 50), st.floats(1, 20))
+def test_bucket_never_admits_more_than_burst_and_rate(gaps: list[float], rate: float, burst: float) -> None:
+    """Over any run of calls at most burst + rate x time are admitted."""
+    bucket = TokenBucket()
+    now = 1000.0
+    admitted = 0
+    for gap in gaps:
+        now += gap
+        admitted += bucket.take(rate, burst, now)
+
+    assert admitted <= burst + rate * (now - 1000.0) + 1e-6
+
+
+def test_every_switch_is_offered() -> None:
+    """Each field of the behaviour has a flag, one line of help and its default, and they make the behaviour again."""
+    offered = options()
+
+    assert [option.field for option in offered] == list(Behaviour.__struct_fields__)
+    assert all(option.help and "\n" not in option.help for option in offered)
+    assert msgspec.convert({option.field: option.default for option in offered}, Behaviour) == Behaviour()
+    names = next(option for option in offered if option.field == "names")
+    assert (names.flag, names.type, set(names.choices)) == ("--names", str, {"unique", "duplicates", "same"})
+    assert [option.field for option in offered if option.repeated] == [
+        "denied_roles",
+        "script",
+        "list_script",
+        "get_script",
+        "delete_script",
+    ]
+    assert {option.field: option.type for option in offered}["denied"] is bool
+
+
+@pytest.mark.parametrize("switches", [{"rate": -1}, {"hang": 1.5}, {"names": "odd"}, {"unknown": 1}, {"burst": 0}])
+def test_impossible_switches_are_refused(switches: dict[str, object]) -> None:
+    """A switch from outside is checked: its name, its type, its range."""
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(switches, Behaviour)
+
+
+def test_every_outcome_can_be_scripted() -> None:
+    """Each outcome of the table is a valid item of a script."""
+    assert len(Behaviour(script=tuple(OUTCOMES)).script) == len(OUTCOMES)

@@ -1,0 +1,382 @@
+"""One call in, one ending out: admission, faults, counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from provisioner.emulator.behaviour import Behaviour
+from provisioner.emulator.service import Service
+from provisioner.emulator.signature import credentials, issue
+from provisioner.emulator.state import State
+from provisioner.emulator.store import StateFileError
+
+from .support import ALGORITHMS, ROLE, create_call, now, seeded, signed
+
+if TYPE_CHECKING:
+    from provisioner.emulator.service import Result
+    from provisioner.emulator.state import Algorithm
+    from provisioner.emulator.wire import Reply
+
+
+def _service(**switches: Any) -> Service:
+    return Service(Behaviour(**switches), State(seeded()))
+
+
+def _body(reply: Reply) -> dict[str, Any]:
+    body: dict[str, Any] = msgspec.json.decode(reply.body)
+    return body
+
+
+def _create(service: Service, name: str = "algorithm", at: float | None = None, **more: object) -> Result:
+    return service.handle(create_call(name, **more), now() if at is None else at)
+
+
+def _names(service: Service) -> list[str]:
+    return [algorithm.name for algorithm in service.state.algorithms]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ending", "status", "code", "made"),
+    [
+        ("ok", "answer", 200, None, 1),
+        ("throttle", "answer", 429, "ThrottlingException", 0),
+        ("bare_throttle", "answer", 429, None, 0),
+        ("slow_down", "answer", 503, "SlowDown", 0),
+        ("lost_reply", "close", 0, None, 1),
+        ("lost_request", "close", 0, None, 0),
+        ("late", "close", 0, None, 0),
+        ("late_error:504", "answer", 504, "InternalServerException", 0),
+        ("hang", "hang", 0, None, 1),
+        ("hang_without_effect", "hang", 0, None, 0),
+        ("reset", "reset", 0, None, 1),
+        ("reset_without_effect", "reset", 0, None, 0),
+        ("error", "answer", 500, "InternalServerException", 1),
+        ("error:503", "answer", 503, "ServiceUnavailableException", 1),
+        ("error_without_effect", "answer", 500, "InternalServerException", 0),
+        ("truncated", "answer", 200, None, 1),
+        ("no_arn", "answer", 200, None, 1),
+        ("html", "answer", 200, None, 1),
+        ("cut_reply", "cut", 200, None, 1),
+        ("foreign_arn", "answer", 200, None, 1),
+        ("repeated_arn", "answer", 200, None, 1),
+        ("quota", "answer", 402, "ServiceQuotaExceededException", 0),
+        ("denied", "answer", 403, "AccessDeniedException", 0),
+        ("denied_role", "answer", 403, "AccessDeniedException", 0),
+        ("expired_token", "answer", 403, "ExpiredTokenException", 0),
+        ("conflict", "answer", 409, "ConflictException", 0),
+    ],
+)
+def test_each_outcome(outcome: str, ending: str, status: int, code: str | None, made: int) -> None:
+    """A scripted outcome decides the ending, the status, the error code and whether an algorithm is made."""
+    service = _service(script=(outcome,))
+    result = _create(service)
+
+    assert result.ending == ending
+    assert service.calls == {"create": {status: 1}}
+    assert len(service.state.algorithms) == made
+    if status:
+        assert (result.reply.status, result.reply.headers.get("x-amzn-errortype")) == (status, code)
+    (record,) = service.creates
+    assert (record.status, record.outcome, bool(record.arn)) == (status, outcome, bool(made))
+
+
+def test_script_covers_every_outcome() -> None:
+    """The table above leaves no outcome out."""
+    from provisioner.emulator.behaviour import OUTCOMES
+
+    (mark,) = [mark for mark in test_each_outcome.pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
+    assert {row[0].partition(":")[0] for row in mark.args[1]} == set(OUTCOMES)
+
+
+def test_lies_about_the_arn() -> None:
+    """A truncated reply is no JSON, an empty one has no ARN, HTML is HTML, a foreign ARN is another account's."""
+    service = _service(script=("ok", "truncated", "no_arn", "html", "foreign_arn", "repeated_arn"))
+    first, truncated, no_arn, html, foreign, repeated = (_create(service, f"n{n}").reply for n in range(6))
+
+    with pytest.raises(msgspec.DecodeError):
+        _body(truncated)
+    assert _body(no_arn) == {}
+    assert (html.content_type, html.body[:6]) == ("text/html", b"<html>")
+    assert ":999999999999:" in _body(foreign)["configuredModelAlgorithmArn"]
+    assert _body(repeated) == _body(first)
+    assert len(service.state.algorithms) == 6
+
+
+def test_late_create_takes_effect_after_the_delay() -> None:
+    """A late create is not there until its delay is over, then it is, with the time at which it took effect."""
+    service = _service(script=("late",), late_delay=60.0)
+    start = now()
+    _create(service, "late", at=start)
+
+    service.handle(signed("GET", ALGORITHMS), start + 59)
+    assert _names(service) == []
+    service.handle(signed("GET", ALGORITHMS), start + 60)
+
+    assert [algorithm.created_at for algorithm in service.state.algorithms] == [start + 60]
+
+
+def test_late_create_can_come_too_late() -> None:
+    """A late create of a name that was taken meanwhile has no effect where names are unique."""
+    service = _service(script=("late",), late_delay=1.0)
+    start = now()
+    _create(service, at=start)
+    _create(service, at=start + 0.5)
+    service.handle(signed("GET", ALGORITHMS), start + 2)
+
+    assert len(service.state.algorithms) == 1
+
+
+def test_lost_reply_of_a_conflict_is_lost_too() -> None:
+    """A fault of the ending hides whatever the reply would have been."""
+    service = _service(script=("ok", "lost_reply"))
+    _create(service)
+
+    assert _create(service).ending == "close"
+    assert len(service.state.algorithms) == 1
+
+
+def test_rate_is_per_operation_and_target() -> None:
+    """One bucket's calls do not count against another Region, account or operation."""
+    service = _service(rate=1.0, burst=1.0, read_rate=1.0, read_burst=1.0)
+    start = now()
+    body = msgspec.json.encode({"name": "a", "roleArn": ROLE})
+    calls = [
+        signed("POST", ALGORITHMS, body),
+        signed("POST", ALGORITHMS, body),
+        signed("POST", ALGORITHMS, body, region="eu-west-1"),
+        signed("POST", ALGORITHMS, body, keys=credentials("111122223333")),
+        signed("GET", ALGORITHMS),
+        signed("GET", ALGORITHMS),
+    ]
+
+    assert [service.handle(call, start).reply.status for call in calls] == [200, 429, 200, 200, 200, 429]
+
+
+def test_throttled_call_spends_no_name() -> None:
+    """A throttled create makes nothing, and a second later the bucket has a token again."""
+    service = _service(rate=1.0)
+    start = now()
+
+    statuses = [_create(service, name, start + at).reply.status for name, at in (("a", 0), ("b", 0.5), ("b", 1.0))]
+
+    assert statuses == [200, 429, 200]
+    assert _names(service) == ["a", "b"]
+
+
+def test_throttles_can_be_a_share_of_all() -> None:
+    """A storm of throttles hits creates whatever the rate; nothing else."""
+    service = _service(throttled=1.0)
+
+    assert _create(service).reply.status == 429
+    assert service.handle(signed("GET", ALGORITHMS), now()).reply.status == 200
+
+
+@pytest.mark.parametrize(
+    ("form", "headers", "members"),
+    [
+        ("Retry-After", {"Retry-After": "3"}, {}),
+        ("x-amz-retry-after", {"x-amz-retry-after": "2500"}, {}),
+        ("retryAfterSeconds", {}, {"retryAfterSeconds": 3}),
+    ],
+)
+def test_advice_in_a_throttle(form: str, headers: dict[str, str], members: dict[str, int]) -> None:
+    """Advice comes in the header or member asked for, in its unit: seconds, or milliseconds."""
+    reply = _create(_service(throttled=1.0, bare_throttles=True, retry_after=2.5, retry_after_form=form)).reply
+
+    assert (reply.headers, _body(reply)) == (headers, {"message": "Rate exceeded", **members})
+
+
+def test_bare_throttle_has_no_code() -> None:
+    """A 429 without a code has neither the header nor a code in the body."""
+    reply = _create(_service(throttled=1.0, bare_throttles=True)).reply
+
+    assert reply.headers == {}
+    assert list(_body(reply)) == ["message"]
+
+
+def test_denied_role_names_pass_role() -> None:
+    """A role that may not be passed refuses its creates alone, and the message names iam:PassRole and the role."""
+    service = _service(denied_roles=(ROLE,))
+    denied = _create(service).reply
+    other = _create(service, roleArn=ROLE + "2").reply
+
+    assert (denied.status, denied.headers["x-amzn-errortype"]) == (403, "AccessDeniedException")
+    assert "iam:PassRole" in _body(denied)["message"]
+    assert ROLE in _body(denied)["message"]
+    assert other.status == 200
+
+
+def test_denied_names_the_action() -> None:
+    """Where everything is denied, each operation's own action is named."""
+    service = _service(denied=True)
+    replies = [_create(service).reply, service.handle(signed("GET", ALGORITHMS), now()).reply]
+
+    assert [reply.status for reply in replies] == [403, 403]
+    assert "cleanrooms-ml:CreateConfiguredModelAlgorithm" in _body(replies[0])["message"]
+    assert "cleanrooms-ml:ListConfiguredModelAlgorithms" in _body(replies[1])["message"]
+
+
+def test_order_of_refusals() -> None:
+    """Signature before rate, rate before model, model before permission."""
+    service = _service(rate=0.001, denied=True)
+    unsigned = msgspec.structs.replace(create_call(), headers={})
+
+    statuses = [
+        service.handle(unsigned, now()).reply.status,
+        service.handle(signed("POST", ALGORITHMS, b"{}"), now()).reply.status,
+        service.handle(signed("POST", ALGORITHMS, b"{}"), now()).reply.status,
+        service.handle(signed("POST", ALGORITHMS, b"{}", region="eu-west-1"), now()).reply.status,
+        service.handle(signed("POST", ALGORITHMS, create_call().body, region="eu-west-2"), now()).reply.status,
+    ]
+
+    assert statuses == [403, 400, 429, 400, 403]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", b"7", b"[" * 100_000])
+def test_body_that_is_no_json_object(body: bytes) -> None:
+    """A body that cannot be read answers 400 and never breaks the endpoint."""
+    reply = _service().handle(signed("POST", ALGORITHMS, body), now()).reply
+
+    assert (reply.status, reply.headers["x-amzn-errortype"]) == (400, "SerializationException")
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("PUT", ALGORITHMS),
+        ("GET", "/"),
+        ("GET", "/nothing"),
+        ("POST", ALGORITHMS + "/x"),
+        ("GET", "/tags"),
+        ("GET", "*"),
+    ],
+)
+def test_unknown_operation(method: str, target: str) -> None:
+    """What is no operation of the service is an error of its own, signed or not."""
+    assert _service().handle(signed(method, target), now()).reply.status in {400, 404}
+
+
+def test_service_of_the_signature_must_match() -> None:
+    """A signature for another service is refused, on both sides."""
+    service = _service()
+    wrong = service.handle(signed("GET", ALGORITHMS, service="s3"), now()).reply
+    sts = service.handle(signed("POST", "/", b"Action=GetCallerIdentity"), now()).reply
+
+    assert (wrong.status, wrong.headers["x-amzn-errortype"]) == (403, "InvalidSignatureException")
+    assert (sts.status, b"<Code>SignatureDoesNotMatch</Code>" in sts.body) == (403, True)
+
+
+def test_tokens_expire_by_age() -> None:
+    """A switch ends all tokens issued before a time; keys without a token go on."""
+    service = _service(tokens_since=now() + 1)
+    session = issue("arn:aws:iam::123456789012:role/x", "s", now(), 900)
+
+    assert service.handle(signed("GET", ALGORITHMS, keys=session), now()).reply.status == 403
+    assert service.handle(signed("GET", ALGORITHMS), now()).reply.status == 200
+
+
+def test_clock_of_the_endpoint_can_be_off() -> None:
+    """With the endpoint's clock ten minutes ahead, a signature made now has expired."""
+    reply = _create(_service(clock_offset=600.0)).reply
+
+    assert "Signature expired" in _body(reply)["message"]
+
+
+def test_signatures_can_go_unverified() -> None:
+    """Without verification the caller is taken at its word, and a caller without one is still refused."""
+    service = _service(verify=False)
+    forged = signed("GET", ALGORITHMS, keys=credentials()._replace(secret_access_key="wrong"))
+    unsigned = msgspec.structs.replace(forged, headers={})
+
+    assert [service.handle(call, now()).reply.status for call in (forged, unsigned)] == [200, 403]
+
+
+def test_behaviour_changes_between_calls() -> None:
+    """A new behaviour holds from the next call on."""
+    service = _service()
+    statuses = [_create(service, "a").reply.status]
+    service.behaviour = Behaviour(quota=1)
+    statuses.append(_create(service, "b").reply.status)
+    service.behaviour = Behaviour()
+    statuses.append(_create(service, "b").reply.status)
+
+    assert statuses == [200, 402, 200]
+
+
+def test_chances_hit_valid_calls_only() -> None:
+    """A call that is refused anyway draws no fault."""
+    service = _service(hang=1.0)
+
+    assert service.handle(signed("POST", ALGORITHMS, b"{}"), now()).reply.status == 400
+    assert _create(service).ending == "hang"
+
+
+def test_faults_replay_with_the_seed() -> None:
+    """The same seed and calls give the same endings and the same ARNs."""
+
+    def run(seed: int) -> list[tuple[str, str]]:
+        service = Service(Behaviour(reset=0.3, error=0.3, seed=seed), State(seeded(seed)))
+        for number in range(30):
+            _create(service, f"n{number}")
+        return [(record.outcome, record.arn) for record in service.creates]
+
+    assert run(1) == run(1)
+    assert run(1) != run(2)
+
+
+def test_every_call_is_counted() -> None:
+    """Each call is in the counts, by operation and status, also those that nobody serves."""
+    service = _service()
+    arn = _body(_create(service).reply)["configuredModelAlgorithmArn"].replace("/", "%2F").replace(":", "%3A")
+    for method, target in (
+        ("GET", ALGORITHMS),
+        ("GET", f"{ALGORITHMS}/{arn}"),
+        ("GET", f"/tags/{arn}"),
+        ("DELETE", f"/tags/{arn}?tagKeys=x"),
+        ("DELETE", f"{ALGORITHMS}/{arn}"),
+        ("DELETE", f"{ALGORITHMS}/{arn}"),
+        ("GET", "/nothing"),
+    ):
+        service.handle(signed(method, target), now())
+    service.handle(signed("POST", f"/tags/{arn}", b'{"tags":{}}'), now())
+
+    assert service.calls == {
+        "create": {200: 1},
+        "list": {200: 1},
+        "get": {200: 1},
+        "list_tags": {200: 1},
+        "untag": {200: 1},
+        "delete": {200: 1, 404: 1},
+        "unknown": {404: 1},
+        "tag": {404: 1},
+    }
+
+
+def test_read_script() -> None:
+    """A List's script breaks a sweep off where it says."""
+    service = _service(list_script=("ok", "error:503", "hang"))
+
+    results = [service.handle(signed("GET", ALGORITHMS), now()) for _ in range(4)]
+
+    assert [(result.ending, result.reply.status) for result in results[:2]] == [("answer", 200), ("answer", 503)]
+    assert [result.ending for result in results[2:]] == ["hang", "answer"]
+
+
+def test_state_that_cannot_be_saved_is_a_server_error() -> None:
+    """When the state file is full, creates answer 500 and make nothing."""
+
+    def save(_: Algorithm) -> None:
+        raise StateFileError("full")
+
+    service = Service(Behaviour(), State(seeded(), save))
+
+    assert _create(service).reply.status == 500
+    assert service.state.algorithms == []
+
+
+def test_latency_is_told_to_the_front() -> None:
+    """The service never waits: it says how long the front must."""
+    assert _create(_service(latency=30.0)).delay_s == 30.0
