@@ -107,7 +107,7 @@ async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncI
             endpoint, notices = route.endpoint, region_notice(region)
         yield Aws(
             creates=creates,
-            control=SdkControl(client, partial(sts_client, session, target, region), limits),
+            control=SdkControl(client, partial(sts_client, session, target, region, 1), limits),
             region=region,
             endpoint=endpoint,
             notices=notices,

@@ -51,6 +51,9 @@ ROLE_SESSION = "provisioner"
 ROLE_DURATION_S = 3600
 """A role that is assumed from another role's credentials lasts one hour at most (IAM, role chaining)."""
 
+ROLE_ATTEMPTS = 3
+"""Assuming a role changes nothing, so the SDK may repeat it: a hiccup of STS does not end a run."""
+
 ADVISORY_S = 15 * 60
 """Credentials that expire within this are refreshed without haste (botocore, ``_DEFAULT_ADVISORY_REFRESH_TIMEOUT``)."""
 
@@ -250,7 +253,7 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         }
         if self._target.external_id:
             params["ExternalId"] = self._target.external_id
-        async with sts_client(session, self._target, self._region) as sts:
+        async with sts_client(session, self._target, self._region, ROLE_ATTEMPTS) as sts:
             credentials = (await sts.assume_role(**params))["Credentials"]
         return {
             "access_key": credentials["AccessKeyId"],
@@ -269,9 +272,9 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         return CredentialsError("no valid AWS credentials", where=target.name, why=str(error), hint=hint)
 
 
-def sts_client(session: AioSession, target: Target, region: str) -> Any:  # noqa: ANN401  the SDK has no types
-    """A client of STS at the target's endpoint. The SDK retries here: nothing that it calls changes anything."""
-    config = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"})
+def sts_client(session: AioSession, target: Target, region: str, attempts: int) -> Any:  # noqa: ANN401  no SDK types
+    """A client of STS at the target's endpoint, which sends each call up to ``attempts`` times."""
+    config = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": attempts, "mode": "standard"})
     return session.create_client("sts", region_name=region, endpoint_url=target.sts_endpoint_url or None, config=config)
 
 

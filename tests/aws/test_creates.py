@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
+from datetime import datetime
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 import pytest
@@ -242,6 +245,22 @@ async def test_an_endless_reply_is_given_up(open_at: Open) -> None:
         reply = await aws.creates.create(BODY)
 
     assert judge(reply) is Verdict.AMBIGUOUS
+
+
+async def test_the_servers_clock_is_followed(open_at: Open) -> None:
+    """After a refusal for a skewed clock, later signatures carry the server's time; another refusal changes nothing."""
+    ahead = formatdate(time.time() + 3600, usegmt=True)
+    skewed = refuse(403, "RequestTimeTooSkewed", {"date": ahead})
+    denied = refuse(403, "AccessDeniedException", {"date": formatdate(0, usegmt=True)})
+    async with Server(denied, skewed, created()) as server:
+        async with open_at(server.url, direct=True) as aws:
+            for _ in range(3):
+                await aws.creates.create(BODY)
+
+        stamps = [request.headers["x-amz-date"] for request in server.requests]
+        first, second, third = (datetime.strptime(stamp, "%Y%m%dT%H%M%S%z").timestamp() for stamp in stamps)
+        assert abs(second - first) < 60
+        assert abs(third - first - 3600) < 60
 
 
 async def test_many_at_once_are_each_answered(open_at: Open) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.aws.conftest import Open
+    from tests.aws.server import Line
 
 BODY = b'{"name":"a","roleArn":"arn:aws:iam::123456789012:role/access"}'
 
@@ -228,20 +229,23 @@ async def test_role_credentials_are_refreshed_before_they_expire(open_at: Open) 
 async def test_role_credentials_are_refreshed_without_a_stall(open_at: Open) -> None:
     """Inside the advisory period creates go on with the old credentials while one fetch runs beside them."""
     stub = Sts(valid_for=timedelta(minutes=12))
-    hold = asyncio.Event()
+    go_on = asyncio.Event()
+    go_on.set()
 
-    async def slow(line: Any) -> None:
-        if stub.assumed:
-            await hold.wait()
+    async def slow(line: Line) -> None:
+        await go_on.wait()
         await stub(line)
 
     async with Server(slow) as sts, Server() as server:
         async with open_at(server.url, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
+            at_start = stub.assumed
+            go_on.clear()
             replies = await asyncio.gather(*[aws.creates.create(BODY) for _ in range(4)])
-            hold.set()
+            go_on.set()
 
+        keys = {request.headers["authorization"].split("=")[1].split("/")[0] for request in server.requests}
         assert all(reply.arn for reply in replies)
-        assert all("Credential=ASIA1/" in request.headers["authorization"] for request in server.requests)
+        assert keys == {f"ASIA{at_start}"}
 
 
 async def test_a_fetch_that_fails_leaves_the_old_credentials() -> None:

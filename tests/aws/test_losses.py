@@ -1,0 +1,75 @@
+"""Foreign errors and the losses that they stand for."""
+
+from __future__ import annotations
+
+import ssl
+
+import aiohttp
+import pytest
+from aiohttp.client_reqrep import ConnectionKey
+from botocore import exceptions as sdk
+
+from provisioner.aws.losses import loss_of, lost
+from provisioner.errors import CredentialsError
+from provisioner.verdict import Loss
+
+KEY = ConnectionKey("host", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
+
+URL = "https://host"
+
+
+def chained(error: BaseException, cause: BaseException) -> BaseException:
+    """``error`` as raised from ``cause``."""
+    error.__cause__ = cause
+    return error
+
+
+TABLE: list[tuple[BaseException, Loss]] = [
+    (sdk.ParamValidationError(report="x"), Loss.PARAMETERS),
+    (sdk.NoCredentialsError(), Loss.CREDENTIALS),
+    (sdk.CredentialRetrievalError(provider="p", error_msg="x"), Loss.CREDENTIALS),
+    (sdk.UnauthorizedSSOTokenError(), Loss.CREDENTIALS),
+    (CredentialsError("x"), Loss.CREDENTIALS),
+    (aiohttp.ClientConnectorDNSError(KEY, OSError("x")), Loss.DNS),
+    (aiohttp.ClientProxyConnectionError(KEY, OSError("x")), Loss.PROXY),
+    (aiohttp.ClientConnectorCertificateError(KEY, ssl.SSLCertVerificationError("x")), Loss.HANDSHAKE),
+    (aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError("x")), Loss.HANDSHAKE),
+    (aiohttp.ClientConnectorError(KEY, ConnectionResetError()), Loss.HANDSHAKE),
+    (aiohttp.ClientConnectorError(KEY, ConnectionRefusedError()), Loss.REFUSED),
+    (aiohttp.ClientConnectorError(KEY, TimeoutError()), Loss.CONNECT_TIMEOUT),
+    (aiohttp.ConnectionTimeoutError(), Loss.CONNECT_TIMEOUT),
+    (aiohttp.SocketTimeoutError(), Loss.READ_TIMEOUT),
+    (TimeoutError(), Loss.READ_TIMEOUT),
+    (aiohttp.ServerDisconnectedError(), Loss.CLOSED),
+    (aiohttp.ClientPayloadError(), Loss.CLOSED),
+    (chained(aiohttp.ClientOSError(104, "x"), ConnectionResetError()), Loss.RESET),
+    (chained(aiohttp.ClientOSError(1, "x"), ssl.SSLError("x")), Loss.TLS),
+    (aiohttp.ClientOSError(5, "x"), Loss.UNKNOWN),
+    (RuntimeError("x"), Loss.UNKNOWN),
+]
+
+
+@pytest.mark.parametrize(("error", "loss"), TABLE, ids=[repr(error)[:50] for error, _ in TABLE])
+def test_each_error_stands_for_its_loss(error: BaseException, loss: Loss) -> None:
+    """The table of foreign errors."""
+    assert loss_of(error) is loss
+
+
+@pytest.mark.parametrize(("error", "loss"), TABLE, ids=[repr(error)[:50] for error, _ in TABLE])
+def test_the_sdks_wrapping_changes_nothing(error: BaseException, loss: Loss) -> None:
+    """Botocore wraps a refusal and a reset in mid-reply alike; what is inside decides."""
+    assert loss_of(sdk.EndpointConnectionError(endpoint_url=URL, error=error)) is loss
+    assert loss_of(sdk.HTTPClientError(error=sdk.HTTPClientError(error=error))) is loss
+
+
+def test_an_earlier_failure_to_connect_does_not_excuse_a_later_loss() -> None:
+    """An error after the first byte stays one, though it was raised while an earlier refusal was handled."""
+    refusal = aiohttp.ClientConnectorError(KEY, ConnectionRefusedError())
+
+    assert loss_of(chained(aiohttp.ServerDisconnectedError(), refusal)) is Loss.CLOSED
+    assert loss_of(chained(aiohttp.ClientOSError(5, "x"), refusal)) is Loss.UNKNOWN
+
+
+def test_a_loss_without_words_names_its_error() -> None:
+    """The message is never empty."""
+    assert lost(TimeoutError()).message == "TimeoutError"
