@@ -28,7 +28,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random
 from provisioner.aws.faces import CallError
 from provisioner.breaker import Breaker, is_about_role
 from provisioner.entry import Entry, Event, Fact, Outcome, Stamp, State
-from provisioner.errors import ExitCode, IntegrityError, ProvisionerError
+from provisioner.errors import CredentialsError, ExitCode, IntegrityError, ProvisionerError
 from provisioner.gate import GateClosedError
 from provisioner.ledger import ProblemRecord
 from provisioner.ownership import Mark, attempt_ids, check_place, read_arn
@@ -58,6 +58,8 @@ LEAVE_AT_ONCE = 256
 """Definitions that are left planned in one commit."""
 BROKEN_SWEEPS = 3
 """Sweeps that may break off before the tail of the run gives up, and leaves the rest ambiguous."""
+EXPIRIES = 3
+"""How often in a row one create may be refused for expired credentials, fresh ones in between."""
 DOUBTS = 3
 """How often a definition's create may end in doubt, be proven absent and be sent again in one run."""
 RETRY_MAX_S = 30.0
@@ -80,14 +82,16 @@ class Job:
         row: the definition and where it stands in the manifest.
         verdict: of the last attempt.
         doubts: how many attempts ended in doubt.
+        expiries: how many attempts met expired credentials.
     """
 
-    __slots__ = ("doubts", "row", "verdict")
+    __slots__ = ("doubts", "expiries", "row", "verdict")
 
     def __init__(self, row: Row) -> None:
         self.row = row
         self.verdict: Verdict | None = None
         self.doubts = 0
+        self.expiries = 0
 
     @property
     def name(self) -> str:
@@ -125,7 +129,7 @@ class Engine:
         self._open = 0
         self._idle = anyio.Event()
         self._probes: dict[str, anyio.Lock] = {}
-        self._tail = anyio.CancelScope()
+        self._ending = anyio.Event()
         self._send, self._receive = anyio.create_memory_object_stream[Job](QUEUE)
         self._log = log.bind(target=site.target)
 
@@ -145,7 +149,9 @@ class Engine:
             group.start_soon(self._close_gates_on_stop)
             for _ in range(self._workers):
                 group.start_soon(self._work)
-            if manifest is not None:
+            if manifest is None:
+                self._tally.whole = True
+            else:
                 await self._read(manifest, report_problems=report_problems)
             await self._until_idle()
             await self._resolve()
@@ -157,8 +163,11 @@ class Engine:
     async def _read(self, manifest: Manifest, *, report_problems: bool) -> None:
         batches = manifest.batches()
         while not self._stop.requested:
-            batch = await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)
+            batch = None
+            with self._stop.ends() as reading:
+                batch = await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)
             if batch is None:
+                self._tally.whole = not reading.cancelled_caught
                 break
             self._tally.read(batch, manifest.size_bytes)
             await self._plan(batch, report_problems=report_problems)
@@ -262,11 +271,13 @@ class Engine:
             )
             return Verdict.NOT_CREATED
         self._tally.calls["create"] += 1
+        self._tally.under_way += 1
         reply = await self._site.aws.creates.create(self._body(job, attempt))
         tell(gate, started_at, reply)
         verdict = judge(reply)
         self._breaker.told(job.role, reply, verdict, clock.monotonic())
         harmless = await self._settle(job, entry, verdict, reply)
+        self._tally.under_way -= 1
         if self._breaker.halt:
             self._halt(self._breaker.halt)
         return Verdict.NOT_CREATED if harmless else verdict
@@ -313,7 +324,7 @@ class Engine:
                 await self._record(entry, Event.RELEASE, reply)
             case Verdict.NOT_CREATED:
                 await self._record(entry, Event.RELEASE, reply)
-                await self._refresh(reply)
+                await self._refresh(job, reply)
             case Verdict.REJECTED:
                 await self._record(entry, Event.REJECT, reply)
                 await self._count(job, Outcome.FAILED, reply)
@@ -369,10 +380,19 @@ class Engine:
         await self._site.ledger.record([Fact(entry.target, entry.name, Event.ABSENT, message=message)])
         self._reconciler.forget(entry.name)
 
-    async def _refresh(self, reply: Reply) -> None:
-        if reply.expired and not await self._site.aws.refresh_credentials():
-            self._tally.denied = True
-            self._halt(Halt(ExitCode.DENIED, f"the credentials have expired and there are no newer ones: {reply}"))
+    async def _refresh(self, job: Job, reply: Reply) -> None:
+        """Fetch fresh credentials where that helps; where it does not, the target halts."""
+        if not reply.expired:
+            return
+        job.expiries += 1
+        why = str(reply)
+        try:
+            if job.expiries < EXPIRIES and await self._site.aws.refresh_credentials():
+                return
+        except CredentialsError as error:
+            why = str(error)
+        self._tally.denied = True
+        self._halt(Halt(ExitCode.DENIED, f"the credentials have expired and there are no newer ones: {why}"))
 
     async def _record(self, entry: Entry, event: Event, reply: Reply) -> None:
         code = reply.code or str(reply.status or reply.loss)
@@ -393,9 +413,14 @@ class Engine:
             if job.verdict is Verdict.THROTTLED:
                 await self._site.creates.sleep(seconds)
             else:
-                await self._stop.pause(seconds)
+                await self._pause(seconds)
 
         return sleep
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but no longer than until the run ends early."""
+        with anyio.move_on_after(seconds):
+            await self._ending.wait()
 
     @asynccontextmanager
     async def _probation(self, role: str) -> AsyncIterator[str]:
@@ -406,7 +431,7 @@ class Engine:
             return
         async with self._probes.setdefault(key, anyio.Lock()):
             if key == "*":
-                await self._stop.pause(self._breaker.probe_delay_s())
+                await self._pause(self._breaker.probe_delay_s())
             yield self._breaker.probation(role)
 
     # End early.
@@ -415,14 +440,17 @@ class Engine:
         await self._stop.wait()
         self._log.warning("run.stopping", reason=self._stop.reason, in_flight=self._site.creates.in_flight)
         self._tally.stopped = True
-        self._site.creates.close()
-        self._tail.cancel()
+        self._close()
 
     def _halt(self, halt: Halt) -> None:
         if self._tally.halt is None:
             self._tally.halt = halt
             self._log.error("target.halted", why=halt.what, exit_code=int(halt.code))
-            self._site.creates.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._ending.set()
+        self._site.creates.close()
 
     async def _leave(self, job: Job) -> None:
         """What is not sent in this run stays planned."""
@@ -460,10 +488,15 @@ class Engine:
             sweep = await self._sweep_when_due()
             if sweep is None:
                 break
-            for suspect, ruling in await self._reconciler.settle(sweep):
+            try:
+                resolved = await self._reconciler.settle(sweep)
+            except IntegrityError as error:
+                self._halt(Halt(error.exit_code, str(error)))
+                break
+            for suspect, ruling in resolved:
                 await self._rule(suspect, ruling)
             await self._until_idle()
-            if not sweep.complete:
+            if sweep.unread or not sweep.complete:
                 broken += 1
                 await self._stop.pause(self._policy.list_lag_s)
         self._tally.waiting = ""
@@ -475,15 +508,17 @@ class Engine:
         return parked and ready and not self._stop.requested
 
     async def _sweep_when_due(self) -> Sweep | None:
-        """The next sweep; None when a stop came first, or AWS refuses to list."""
+        """The next sweep; None when a stop came first, or AWS cannot be asked."""
         delay_s = self._reconciler.due_in_s()
         self._tally.waiting_until = self._site.clock.monotonic() + delay_s
         self._tally.waiting = f"{len(self._reconciler)} unanswered creates to settle"
         self._log.info("reconcile.waiting", suspects=len(self._reconciler), seconds=round(delay_s, 1))
         sweep = None
-        with anyio.CancelScope() as self._tail:
+        with self._stop.ends():
             try:
-                await anyio.sleep(delay_s)
+                # A timer may fire a little early, and a sweep before its time proves nothing.
+                while (delay_s := self._reconciler.due_in_s()) > 0:  # noqa: ASYNC110  a timer, not a poll
+                    await anyio.sleep(delay_s)
                 sweep = await self._reconciler.sweep()
             except CallError as error:
                 self._tally.denied = True

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SKEW_S = 300.0
 """How far the server's clock may differ from ours: SigV4 tolerates five minutes."""
+SEND_S = 10.0
+"""How long after its intent a create may leave: 5 s until it is stale, 5 s to connect. The signature is made then."""
 
 log = structlog.get_logger()
 
@@ -192,11 +194,15 @@ class Reconciler:
         )
         now = self._site.clock.stamp()
         for entry in found:
-            self.add(entry, age_s=entry.sent.age_s(now) if entry.sent else 0.0)
+            self.add(entry, age_s=entry.sent.age_s(now) - SEND_S if entry.sent else 0.0)
 
     def add(self, entry: Entry, *, age_s: float = 0.0, conflict: bool = False) -> None:
-        """Suspect ``entry``, whose create is known to be at least ``age_s`` old."""
-        wait = 0.0 if self._policy.resend_is_safe else max(0.0, self._policy.settle_s - age_s)
+        """Suspect ``entry``, whose create is known to have left at least ``age_s`` ago.
+
+        A conflict where names are known to be unique was not executed, so that nothing of it can still come.
+        """
+        harmless = conflict and self._policy.resend_is_safe
+        wait = 0.0 if harmless else self._policy.settle_s - max(0.0, age_s)
         self._suspects[entry.name] = Suspect(entry, self._site.clock.monotonic() + wait, conflict=conflict)
 
     def forget(self, name: str) -> None:

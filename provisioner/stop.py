@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DRAIN_S = 24.0
+"""From the wish to stop to the end of whatever still hangs: a scheduler kills after 30 s as a rule (Kubernetes, ECS),
+and we promise 25, of which the last second is for commit and summary."""
 
 
 class Stop:
@@ -15,6 +25,7 @@ class Stop:
     def __init__(self) -> None:
         self.reason = ""
         self._event = anyio.Event()
+        self._graces: dict[anyio.CancelScope, float] = {}
 
     @property
     def requested(self) -> bool:
@@ -26,10 +37,24 @@ class Stop:
         if not self.requested:
             self.reason = reason
             self._event.set()
+            for scope, grace_s in self._graces.items():
+                scope.deadline = anyio.current_time() + grace_s
 
     async def wait(self) -> None:
         """Wait until a drain is asked for."""
         await self._event.wait()
+
+    @contextmanager
+    def ends(self, grace_s: float = 0.0) -> Iterator[anyio.CancelScope]:
+        """Cancel what waits inside, ``grace_s`` seconds after a drain was asked for."""
+        with anyio.CancelScope() as scope:
+            if self.requested:
+                scope.deadline = anyio.current_time() + grace_s
+            self._graces[scope] = grace_s
+            try:
+                yield scope
+            finally:
+                del self._graces[scope]
 
     async def pause(self, seconds: float) -> None:
         """Sleep, but no longer than until a drain is asked for."""

@@ -47,6 +47,7 @@ class Tally:
         halt: why nothing more is sent, None while all is well.
         whole: whether the manifest was read to its end.
         stopped: whether the run was asked to end early.
+        under_way: creates whose result is not durable yet.
         waiting: what the tail of the run waits for, "" when it does not.
         waiting_until: monotonic time at which that wait ends.
         pace_per_s: creates per second that the pacer held at the end.
@@ -71,6 +72,7 @@ class Tally:
         self.halt: Halt | None = None
         self.whole = False
         self.stopped = False
+        self.under_way = 0
         self.waiting = ""
         self.waiting_until = 0.0
         self.pace_per_s = 0.0
@@ -96,6 +98,14 @@ class Tally:
         self.problems_total += 1
         if len(self.problems) < PROBLEMS_SHOWN:
             self.problems.append(record)
+
+    def close(self) -> None:
+        """Give every valid line an outcome, whatever ended the run: no result is ambiguous, not sent is pending."""
+        left = max(0, self.valid - self.settled)
+        doubtful = min(self.under_way, left)
+        self.under_way = 0
+        self.outcomes[Outcome.AMBIGUOUS] += doubtful
+        self.outcomes[Outcome.PENDING] += left - doubtful
 
     @property
     def settled(self) -> int:

@@ -9,7 +9,6 @@ import anyio.to_thread
 
 from provisioner.definition import Rules
 from provisioner.engine import Engine, problem_record
-from provisioner.entry import Outcome
 from provisioner.errors import ProvisionerError
 from provisioner.fleet.open import contained, open_site
 from provisioner.fleet.session import session
@@ -37,10 +36,14 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
         if not run.order.strict or await _all_valid(run, ledger, manifests):
             await _targets(run, ledger, lease, manifests)
 
+    manifests: dict[str, Manifest] = {}
     try:
-        manifests = await anyio.to_thread.run_sync(_manifests, run.order, stdin)
+        with run.stop.ends():
+            manifests = await anyio.to_thread.run_sync(_manifests, run.order, stdin, abandon_on_cancel=True)
     except ProvisionerError as error:
         return run.summary(error=error)
+    if not manifests:
+        return run.summary()
     return await session(run, "apply", work)
 
 
@@ -60,22 +63,28 @@ def _manifests(order: Order, stdin: BinaryIO | None) -> dict[str, Manifest]:
 
 async def _all_valid(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bool:
     """Read everything before anything is sent; with a problem anywhere, nothing is."""
+    valid = False
+    with run.stop.ends():
+        valid = await _check(run, ledger, manifests)
+    for tally in run.tallies.values():
+        if valid:
+            tally.lines = tally.valid = tally.invalid = tally.repeated = 0
+    return valid
+
+
+async def _check(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bool:
     valid = True
     for name, manifest in _once_per_rules(manifests).items():
         tally = run.tallies[name]
         batches = manifest.batches()
-        while (batch := await anyio.to_thread.run_sync(next, batches, None)) is not None:
+        while (batch := await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)) is not None:
             tally.read(batch, manifest.size_bytes)
             records = [problem_record(problem) for problem in batch.problems]
             for record in records:
                 tally.problem(record)
             await ledger.add_problems(records)
+        tally.whole = True
         valid = valid and not tally.invalid
-    for tally in run.tallies.values():
-        if valid:
-            tally.lines = tally.valid = tally.invalid = tally.repeated = 0
-        else:
-            tally.outcomes[Outcome.PENDING] = tally.valid
     return valid
 
 

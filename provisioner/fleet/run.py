@@ -67,6 +67,9 @@ class Run:
         """What was done so far; ``error`` is what ended the run, if one did."""
         for name, gate in self.gates.items():
             self.tallies[name].pace_per_s = float(gate.statistics()["rate"])
+        for tally in self.tallies.values():
+            tally.stopped = tally.stopped or self.stop.requested
+            tally.close()
         ending = Ending(
             run_id=self.run_id,
             ledger=self.order.settings.run.ledger,

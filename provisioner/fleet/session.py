@@ -11,6 +11,7 @@ from provisioner.fleet.run import first_error
 from provisioner.ledger import Run as LedgerRun
 from provisioner.ledger.lock import RunLock
 from provisioner.ledger.open import open_ledger
+from provisioner.stop import DRAIN_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,7 +30,11 @@ async def session(run: Run, command: str, work: Callable[[Ledger, Lease], Awaita
     path = run.order.settings.run.ledger
     try:
         async with AsyncExitStack() as stack:
-            lease = await stack.enter_async_context(RunLock(Path(path), run.order.lock_timeout_s))
+            lease = RunLock(Path(path), run.order.lock_timeout_s)
+            with run.stop.ends() as waiting:
+                await stack.enter_async_context(lease)
+            if waiting.cancelled_caught:
+                return run.summary()
             ledger = await stack.enter_async_context(open_ledger(path))
             began = LedgerRun(run.run_id, command, run.started_at)
             await ledger.begin_run(began)
@@ -50,7 +55,8 @@ async def session(run: Run, command: str, work: Callable[[Ledger, Lease], Awaita
 
 async def _done(run: Run, work: Awaitable[None]) -> Summary:
     try:
-        await work
+        with run.stop.ends(DRAIN_S):
+            await work
     except (ProvisionerError, BaseExceptionGroup) as error:
         return run.summary(error=first_error(error))
     return run.summary()
