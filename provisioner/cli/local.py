@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.errors import ConfigurationError
+from provisioner.errors import ConfigurationError, LedgerError, LedgerLockedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,9 +27,11 @@ async def local_endpoint(settings: Settings) -> AsyncIterator[Settings]:
 
     Raises:
         ConfigurationError: ``[local]`` has a wrong switch.
-        ProvisionerError: the state file cannot be used.
+        LedgerLockedError: another run uses the embedded endpoint beside this ledger.
+        LedgerError: the state file cannot be used.
     """
     from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
+    from provisioner.emulator.store import StateFileBusyError, StateFileError
 
     try:
         behaviour = msgspec.convert({**RATE, **settings.local}, Behaviour)
@@ -38,7 +40,13 @@ async def local_endpoint(settings: Settings) -> AsyncIterator[Settings]:
             "a switch of the embedded endpoint is wrong", where="[local]", why=str(error)
         ) from error
     state = Path(f"{settings.run.ledger}.local")
-    async with Emulator(behaviour, state_file=state) as emulator:
+    async with AsyncExitStack() as stack:
+        try:
+            emulator = await stack.enter_async_context(Emulator(behaviour, state_file=state))
+        except StateFileBusyError as error:
+            raise LedgerLockedError(str(error)) from error
+        except StateFileError as error:
+            raise LedgerError(str(error)) from error
         os.environ.pop("AWS_PROFILE", None)
         os.environ.pop("AWS_SESSION_TOKEN", None)
         os.environ.update(credentials(DEFAULT_ACCOUNT).environment())

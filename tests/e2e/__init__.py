@@ -1,0 +1,1 @@
+"""Through the real process: stdout, stderr and exit code are the API."""

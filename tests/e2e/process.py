@@ -1,0 +1,96 @@
+"""The real command line as a real process, and the embedded endpoint as another."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
+
+from provisioner.emulator import DEFAULT_ACCOUNT, credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "configs" / "example.jsonl"
+COMMAND = (sys.executable, "-m", "provisioner")
+LIMIT_S = 60
+
+
+def environment(**more: str) -> dict[str, str]:
+    """A clean environment with the embedded endpoint's credentials, which are public."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "COVERAGE_"))}
+    return {
+        **kept,
+        **credentials(DEFAULT_ACCOUNT).environment(),
+        "AWS_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **more,
+    }
+
+
+def provisioner(*arguments: object, cwd: Path, stdin: bytes = b"", **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        timeout=LIMIT_S,
+        env=environment(**more),
+        check=False,
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def start(*arguments: object, cwd: Path, **more: str) -> subprocess.Popen[str]:
+    """Start the command, its output in pipes; the caller ends it."""
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**more),
+    )
+
+
+class Endpoint:
+    """A running ``provisioner emulate``."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def truth(self) -> dict[str, Any]:
+        """Everything that it holds and was asked."""
+        with urlopen(f"{self.url}/_emulator/truth", timeout=LIMIT_S) as reply:  # noqa: S310  our own process
+            answer: dict[str, Any] = json.load(reply)
+            return answer
+
+    def change(self, **switches: object) -> None:
+        """Turn switches while it runs."""
+        request = Request(  # noqa: S310  our own process
+            f"{self.url}/_emulator/behaviour", data=json.dumps(switches).encode(), method="PATCH"
+        )
+        with urlopen(request, timeout=LIMIT_S):  # noqa: S310  our own process
+            pass
+
+
+@contextmanager
+def emulate(cwd: Path, *switches: object) -> Iterator[Endpoint]:
+    """The embedded endpoint as a process of its own."""
+    process = start("emulate", *switches, cwd=cwd)
+    try:
+        assert process.stdout is not None
+        yield Endpoint(process.stdout.readline().strip())
+    finally:
+        process.terminate()
+        process.communicate(timeout=LIMIT_S)

@@ -1,0 +1,232 @@
+"""``provisioner apply`` as its users meet it: the real process, a real endpoint, the three channels it speaks on."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.process import EXAMPLE, ROOT, Endpoint, emulate, provisioner, start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROLE = "arn:aws:iam::123456789012:role/access"
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
+    """An endpoint of its own for each test."""
+    with emulate(tmp_path) as running:
+        yield running
+
+
+def definitions(count: int, **more: object) -> str:
+    """A manifest of ``count`` definitions."""
+    return "".join(json.dumps({"name": f"algorithm {n}", "roleArn": ROLE, **more}) + "\n" for n in range(count))
+
+
+def applied(cwd: Path, endpoint: Endpoint, *arguments: object, stdin: bytes = b"") -> tuple[int, dict[str, Any]]:
+    """Apply with JSON output; the exit code and the one object on stdout."""
+    done = provisioner(
+        "apply",
+        *arguments,
+        "--endpoint-url",
+        endpoint.url,
+        "--ledger",
+        "l.db",
+        "--output",
+        "json",
+        cwd=cwd,
+        stdin=stdin,
+    )
+    assert done.stdout.count("\n") == 1, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def exported(cwd: Path) -> dict[str, str]:
+    """What the ledger exports, name to ARN."""
+    done = provisioner("export", "--ledger", "l.db", "--format", "json", cwd=cwd)
+    assert done.returncode == 0
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def test_a_manifest_is_registered_once_and_then_nothing_is_left_to_do(tmp_path: Path, endpoint: Endpoint) -> None:
+    """Every definition becomes one algorithm, the export equals the truth, and a second run makes no create call."""
+    count = sum(1 for _ in EXAMPLE.open())
+
+    code, summary = applied(tmp_path, endpoint, EXAMPLE)
+    again_code, again = applied(tmp_path, endpoint, EXAMPLE)
+
+    truth = endpoint.truth()
+    names = Counter(algorithm["name"] for algorithm in truth["algorithms"])
+    assert (code, summary["outcomes"]["created"]) == (0, count)
+    assert set(names.values()) == {1}
+    assert len(names) == count
+    assert exported(tmp_path) == {algorithm["name"]: algorithm["arn"] for algorithm in truth["algorithms"]}
+    assert (again_code, again["outcomes"]["unchanged"], again["calls"]["create"]) == (0, count, 0)
+    assert truth["calls"]["create"] == {"200": count}
+
+
+def test_invalid_lines_do_not_stop_valid_ones(tmp_path: Path, endpoint: Endpoint) -> None:
+    """Ten good and ten bad lines: ten created, exit 65, and each bad line told with its line and column."""
+    code, summary = applied(tmp_path, endpoint, ROOT / "configs" / "broken.jsonl")
+
+    lines = {problem["line"] for problem in summary["problems"]}
+    assert (code, summary["outcomes"]["created"]) == (65, 10)
+    assert summary["manifest"] == {"lines": 20, "valid": 10, "invalid": 10}
+    assert len(lines) == 10
+    assert all(problem["column"] >= 1 for problem in summary["problems"])
+
+
+def test_strict_sends_nothing_when_a_line_is_invalid(tmp_path: Path, endpoint: Endpoint) -> None:
+    """With --strict one invalid line keeps the whole manifest from being sent."""
+    code, summary = applied(tmp_path, endpoint, ROOT / "configs" / "broken.jsonl", "--strict")
+
+    assert (code, summary["outcomes"]["pending"], summary["calls"]["create"]) == (65, 10, 0)
+    assert endpoint.truth()["calls"] == {}
+
+
+def test_strict_sends_everything_when_all_lines_are_valid(tmp_path: Path, endpoint: Endpoint) -> None:
+    """With --strict a valid manifest from standard input, which can be read but once, is registered."""
+    code, summary = applied(tmp_path, endpoint, "-", "--strict", stdin=definitions(5).encode())
+
+    assert (code, summary["outcomes"]["created"], summary["manifest"]["lines"]) == (0, 5, 5)
+
+
+def test_a_changed_definition_is_drifted_and_never_created_again(tmp_path: Path, endpoint: Endpoint) -> None:
+    """A created name whose definition changed in the manifest ends as drifted, exit 3, without a call."""
+    applied(tmp_path, endpoint, "-", stdin=definitions(3).encode())
+
+    code, summary = applied(tmp_path, endpoint, "-", stdin=definitions(3, description="new").encode())
+    back_code, back = applied(tmp_path, endpoint, "-", stdin=definitions(3).encode())
+
+    assert (code, summary["outcomes"]["drifted"], summary["calls"]["create"]) == (3, 3, 0)
+    assert (back_code, back["outcomes"]["unchanged"]) == (0, 3)
+
+
+def test_a_quota_parks_the_target_and_keeps_the_rest_pending(tmp_path: Path, endpoint: Endpoint) -> None:
+    """A 402 stops the target with exit 4, tells the quota's value, and a later run carries on where it stopped."""
+    endpoint.change(quota=4)
+
+    code, summary = applied(tmp_path, endpoint, "-", stdin=definitions(30).encode())
+    endpoint.change(quota=0)
+    again_code, again = applied(tmp_path, endpoint, "-", stdin=definitions(30).encode())
+
+    outcomes = summary["outcomes"]
+    assert code == 4
+    assert outcomes["created"] == 4
+    assert outcomes["parked"] >= 1
+    assert sum(outcomes.values()) == 30
+    assert "4" in summary["targets"]["default"]["halted"]
+    assert (again_code, again["outcomes"]["created"], again["outcomes"]["unchanged"]) == (0, 26, 4)
+
+
+def test_one_json_object_is_printed_when_the_run_cannot_begin(tmp_path: Path) -> None:
+    """With --output json a wrong configuration still gives one object on stdout, with the exit code in it."""
+    (tmp_path / "c.toml").write_text("[run]\nledgr = 'x'\n")
+
+    done = provisioner("apply", EXAMPLE, "--config", "c.toml", "--output", "json", cwd=tmp_path)
+
+    assert done.returncode == 78
+    assert json.loads(done.stdout)["exit_code"] == 78
+    assert "did you mean run.ledger" in json.loads(done.stdout)["error"].lower()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["apply"], 2, "Missing argument"),
+        (["apply", "nothing.jsonl", "--local"], 2, "nothing.jsonl"),
+        (["apply", str(EXAMPLE), "--endpoint-url", "http://example.com"], 78, "https"),
+        (["apply", str(EXAMPLE), "--local", "--target", "moon"], 2, "moon"),
+        (["apply", str(EXAMPLE), "--local", "--deadline", "soon"], 2, "duration"),
+        (["apply", str(EXAMPLE), "--local", "--ledger", "no/such/folder/l.db"], 74, "no/such/folder"),
+        (["export", "--ledger", "none.db"], 74, "none.db"),
+        (["status", "--ledger", "none.db"], 74, "none.db"),
+        (["verify", "--prune-duplicates"], 2, "--yes"),
+        (["frobnicate"], 2, "frobnicate"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line_without_a_traceback(
+    tmp_path: Path, arguments: list[str], code: int, told: str
+) -> None:
+    """What a user can get wrong ends with its exit code and a line that names it."""
+    done = provisioner(*arguments, cwd=tmp_path)
+
+    output = done.stdout + done.stderr
+    assert done.returncode == code, output
+    assert told in output
+    assert "Traceback" not in output
+
+
+def test_a_signal_drains_the_run_and_the_next_run_finishes_it(tmp_path: Path, endpoint: Endpoint) -> None:
+    """SIGTERM ends the run with 75 and true counts; run again, everything is registered once."""
+    endpoint.change(rate=20, burst=5)
+    (tmp_path / "m.jsonl").write_text(definitions(100))
+    arguments = ("m.jsonl", "--endpoint-url", endpoint.url, "--ledger", "l.db", "--output", "json")
+    run = start("apply", *arguments, cwd=tmp_path)
+    while endpoint.truth()["calls"].get("create", {}).get("200", 0) < 5:
+        assert run.poll() is None
+
+    run.send_signal(signal.SIGTERM)
+    stdout, _ = run.communicate(timeout=30)
+    endpoint.change(rate=0)
+    code, summary = applied(tmp_path, endpoint, "m.jsonl")
+
+    outcomes = json.loads(stdout)["outcomes"]
+    assert run.returncode == 75
+    assert outcomes["pending"] > 0
+    assert outcomes["created"] + outcomes["pending"] == json.loads(stdout)["manifest"]["valid"]
+    assert code == 0
+    assert summary["outcomes"]["created"] + summary["outcomes"]["unchanged"] == 100
+    assert len(endpoint.truth()["algorithms"]) == 100
+
+
+def test_progress_and_logs_stay_off_stdout(tmp_path: Path) -> None:
+    """Stdout holds the summary alone; on a stderr that is no terminal logs are JSON, one object a line."""
+    (tmp_path / "m.jsonl").write_text(definitions(3) + "{}\n")
+
+    done = provisioner("apply", "m.jsonl", "--local", "--output", "json", cwd=tmp_path)
+
+    assert json.loads(done.stdout)["outcomes"]["created"] == 3
+    events = [json.loads(line)["event"] for line in done.stderr.splitlines()]
+    assert "definition.reported" in events
+
+
+def test_local_keeps_its_account_beside_the_ledger(tmp_path: Path) -> None:
+    """With --local the next command finds the account of the one before: verify agrees with the ledger."""
+    (tmp_path / "m.jsonl").write_text(definitions(3))
+
+    first = provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
+    verified = provisioner("verify", "--local", cwd=tmp_path)
+
+    assert (first.returncode, verified.returncode) == (0, 0)
+    assert "3 created" in first.stdout
+    assert "0 findings" in verified.stdout
+
+
+def test_targets_share_a_ledger_and_keep_their_defaults(tmp_path: Path) -> None:
+    """Each target gets every definition, under its own defaults, and its own counts in the summary."""
+    (tmp_path / "c.toml").write_text(
+        '[targets.east]\nregion = "us-east-1"\n[targets.west]\nregion = "us-west-2"\n[targets.west.defaults]\n'
+        'description = "west"\n'
+    )
+    (tmp_path / "m.jsonl").write_text(definitions(4))
+
+    done = provisioner("apply", "m.jsonl", "--local", "-c", "c.toml", "--output", "json", cwd=tmp_path)
+
+    summary = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert summary["manifest"]["lines"] == 4
+    assert {name: target["outcomes"]["created"] for name, target in summary["targets"].items()} == {
+        "east": 4,
+        "west": 4,
+    }
+    rows = [json.loads(line) for line in provisioner("export", cwd=tmp_path).stdout.splitlines()]
+    assert {(row["target"], row["arn"].split(":")[3]) for row in rows} == {("east", "us-east-1"), ("west", "us-west-2")}
