@@ -1,0 +1,110 @@
+"""What is to be done with a definition, given its entry."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import NamedTuple
+
+import pytest
+
+from provisioner.definition import Definition
+from provisioner.entry import Entry, Event, Fact, Outcome, State
+from provisioner.manifest import Row
+from provisioner.planner import Action, plan
+
+ROLE = "arn:aws:iam::123456789012:role/access"
+ROW = Row("m.jsonl", 1, Definition(name="x", role_arn=ROLE), "d1", "t1")
+ARN = "arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm/1"
+
+# state, definition, tags, retry_failed ("any" where it does not matter) -> action, outcome, event
+TABLE = """
+    nothing   any     any     any   create     pending    -
+    planned   any     any     any   create     pending    -
+    sent      any     any     any   reconcile  ambiguous  -
+    ambiguous any     any     any   reconcile  ambiguous  -
+    parked    any     any     any   create     pending    replan
+    deleted   any     any     any   create     pending    replan
+    failed    same    same    no    nothing    failed     -
+    failed    same    same    yes   create     pending    replan
+    failed    same    changed any   create     pending    replan
+    failed    changed any     any   create     pending    replan
+    created   same    same    any   nothing    unchanged  -
+    created   same    changed any   nothing    drifted    drift
+    created   changed any     any   nothing    drifted    drift
+    drifted   same    same    any   nothing    unchanged  restore
+    drifted   same    changed any   nothing    drifted    -
+    drifted   changed any     any   nothing    drifted    -
+"""
+
+
+class Rule(NamedTuple):
+    """A line of the table."""
+
+    state: str
+    definition: str
+    tags: str
+    retry: str
+    action: str
+    outcome: str
+    event: str
+
+
+RULES = [Rule(*line.split()) for line in TABLE.split("\n") if line.strip()]
+CASES = list(product(["nothing", *State], ["same", "changed"], ["same", "changed"], ["no", "yes"]))
+
+
+def entry(state: str, digest: str = "d1", tags_digest: str = "t1", code: str = "ValidationException") -> Entry | None:
+    """What the ledger has."""
+    if state == "nothing":
+        return None
+    return Entry("here", "x", State(state), digest, tags_digest, arn=ARN, code=code, message="bad image")
+
+
+@pytest.mark.parametrize(("state", "definition", "tags", "retry"), CASES)
+def test_every_entry_and_every_change(state: str, definition: str, tags: str, retry: str) -> None:
+    """For each state, change of definition or tags and wish to retry, exactly one line of the table says the step."""
+    case = (state, definition, tags, retry)
+    [rule] = [rule for rule in RULES if all(here in ("any", there) for here, there in zip(rule, case, strict=False))]
+    known = entry(state, "d1" if definition == "same" else "d0", "t1" if tags == "same" else "t0")
+
+    step = plan("here", ROW, known, retry_failed=retry == "yes")
+
+    assert step.action is Action(rule.action)
+    assert step.outcome is Outcome(rule.outcome)
+    assert [fact.event for fact in step.facts] == ([] if rule.event == "-" else [Event(rule.event)])
+    assert step.reason
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "AccessDenied", "403", "401"])
+def test_a_refusal_is_mended_outside_the_manifest(code: str) -> None:
+    """What failed for want of permission is tried again although nothing of it changed."""
+    step = plan("here", ROW, entry("failed", code=code), retry_failed=False)
+
+    assert step.action is Action.CREATE
+    assert [fact.event for fact in step.facts] == [Event.REPLAN]
+
+
+def test_a_failed_definition_tells_why_it_failed() -> None:
+    """A definition that is left failed carries the error of the ledger as its reason."""
+    step = plan("here", ROW, entry("failed"), retry_failed=False)
+
+    assert "ValidationException bad image" in step.reason
+
+
+@pytest.mark.parametrize(
+    ("digest", "tags", "told"),
+    [("d0", "t1", "the definition"), ("d1", "t0", "the tags"), ("d0", "t0", "the definition and the tags")],
+)
+def test_drift_says_what_changed(digest: str, tags: str, told: str) -> None:
+    """A drifted definition is told with what changed and with the algorithm that stands, and the ledger keeps that."""
+    step = plan("here", ROW, entry("created", digest, tags), retry_failed=False)
+
+    assert step.reason == f"{told} changed since it was created as {ARN}"
+    assert step.facts == (Fact("here", "x", Event.DRIFT, code="drifted", message=step.reason),)
+
+
+def test_what_is_planned_again_takes_the_new_digests() -> None:
+    """A definition that is planned again is so with the digests that the manifest has now."""
+    step = plan("there", ROW, entry("parked", "d0", "t0"), retry_failed=False)
+
+    assert step.facts == (Fact("there", "x", Event.REPLAN, digest="d1", tags_digest="t1"),)
