@@ -28,7 +28,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 Key = Annotated[str, Meta(max_length=128)]
 MAX_RATE = 100_000.0
-"""Creates per second that nobody reaches (raw sockets on one core: 62,000). TOML knows infinity too, which is no rate."""
+"""Creates per second that nobody reaches (raw sockets on one core: 62,000); TOML knows infinity, which is no rate."""
 Rate = Annotated[float, Meta(ge=0, le=MAX_RATE)]
 
 
