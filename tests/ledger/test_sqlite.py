@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import sqlite3
+import stat
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.entry import State
+from provisioner.errors import ConfigurationError, ExitCode, LedgerError
+from provisioner.ledger import Run
 from provisioner.ledger.open import open_ledger
-from tests.ledger.contract import LedgerContract
+from provisioner.ledger.sqlite import SqliteLedger, Statistics
+from provisioner.ledger.writing import KEPT_RUNS
+from tests.ledger.contract import AT, Clock, LedgerContract, all_of, confirm, intend
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,3 +32,290 @@ class TestSqlite(LedgerContract):
     def store(self, tmp_path: Path) -> Store:
         """Opens the ledger of the test."""
         return functools.partial(open_ledger, str(tmp_path / "ledger.db"))
+
+
+class SlowClock(Clock):
+    """A clock that stops whoever asks for the time, and so the commit that asks, until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self) -> float:
+        """The time, when it is allowed to pass."""
+        self.asked.set()
+        assert self.go_on.wait(10)
+
+        return self.at
+
+
+def names_in(directory: Path) -> list[str]:
+    """The names of the files in ``directory``, in order."""
+    return sorted(file.name for file in directory.iterdir())
+
+
+async def begun(ledger: SqliteLedger, clock: SlowClock, name: str) -> asyncio.Task[None]:
+    """A record of ``name`` whose commit is under way, and stays so until the clock goes on."""
+    task = asyncio.create_task(ledger.record([intend(name)]))
+    await asyncio.to_thread(clock.asked.wait, 10)
+    return task
+
+
+async def test_what_waits_shares_a_commit(tmp_path: Path) -> None:
+    """While a commit is under way others gather, and each following commit takes up to 256 facts of them."""
+    clock = SlowClock()
+    ledger = await SqliteLedger.open(tmp_path / "l.db", now=clock)
+    tasks = [await begun(ledger, clock, "first")]
+    tasks += [asyncio.create_task(ledger.record([intend(f"n{number}")])) for number in range(600)]
+    await asyncio.sleep(0)
+    clock.go_on.set()
+    await asyncio.gather(*tasks)
+    await ledger.close()
+
+    assert ledger.statistics() == Statistics(facts=601, commits=4, largest=256)
+
+
+async def test_a_lone_fact_waits_for_nothing(tmp_path: Path) -> None:
+    """A fact that comes when nothing is under way is a commit of its own."""
+    ledger = await SqliteLedger.open(tmp_path / "l.db")
+    for number in range(5):
+        await ledger.record([intend(f"n{number}")])
+    await ledger.close()
+
+    assert ledger.statistics() == Statistics(facts=5, commits=5, largest=1)
+
+
+async def test_what_was_learned_needs_no_commit_of_its_own(tmp_path: Path) -> None:
+    """What a pacer learned goes with the next commit of something else."""
+    ledger = await SqliteLedger.open(tmp_path / "l.db")
+    for number in range(10):
+        await ledger.learn("default", "create", b"%d" % number)
+    await ledger.record([intend("a")])
+    beside = sqlite3.connect(tmp_path / "l.db")
+    [stored] = beside.execute("SELECT state FROM paces").fetchall()
+    beside.close()
+    await ledger.close()
+
+    assert (stored, ledger.statistics().commits) == ((b"9",), 1)
+
+
+async def test_a_fact_whose_caller_was_cancelled_in_mid_commit_is_durable(tmp_path: Path) -> None:
+    """Cancellation while the commit is under way changes nothing about the commit."""
+    clock = SlowClock()
+    ledger = await SqliteLedger.open(tmp_path / "l.db", now=clock)
+    task = await begun(ledger, clock, "a")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    clock.go_on.set()
+    await ledger.record([intend("b")])
+    names = [entry.name for entry in await all_of(ledger)]
+    await ledger.close()
+
+    assert names == ["a", "b"]
+
+
+async def test_a_cancelled_close_still_closes(tmp_path: Path) -> None:
+    """Whoever waits for the close may be cancelled; what is under way is committed and the file is let go."""
+    clock = SlowClock()
+    ledger = await SqliteLedger.open(tmp_path / "l.db", now=clock)
+    record = await begun(ledger, clock, "a")
+    close = asyncio.create_task(ledger.close())
+    await asyncio.sleep(0)
+    close.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await close
+    clock.go_on.set()
+    await ledger.close()
+    await record
+
+    assert names_in(tmp_path) == ["l.db"]
+
+
+async def test_a_thousand_runs_are_kept(tmp_path: Path) -> None:
+    """A job that runs every minute does not fill the disk: the oldest runs are forgotten, their entries are not."""
+    ledger = await SqliteLedger.open(tmp_path / "l.db")
+    runs = [Run(f"run-{number:05}", "apply", AT) for number in range(KEPT_RUNS + 5)]
+    await ledger.begin_run(runs[0])
+    await ledger.record([intend("a")])
+    await asyncio.gather(*(ledger.begin_run(run) for run in runs[1:]))
+    kept = await ledger.runs(2 * KEPT_RUNS)
+    [entry] = await all_of(ledger)
+    await ledger.close()
+
+    assert kept == runs[:4:-1]
+    assert entry.run_id == "run-00000"
+
+
+async def test_the_ledger_tells_its_condition(tmp_path: Path) -> None:
+    """Its representation names the file, whether it is usable, and what was committed."""
+    ledger = await SqliteLedger.open(tmp_path / "l.db")
+    await ledger.record([intend("a"), confirm("a", 1)])
+    before = repr(ledger)
+    await ledger.close()
+
+    assert before == f"<SqliteLedger {tmp_path / 'l.db'} open Statistics(facts=2, commits=1, largest=2)>"
+    assert " closed " in repr(ledger)
+
+
+async def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
+    """The file and those beside it have mode 0600, also where a backup was put back with another."""
+    path = tmp_path / "l.db"
+    ledger = await SqliteLedger.open(path)
+    await ledger.close()
+    path.chmod(0o644)
+    ledger = await SqliteLedger.open(path)
+    await ledger.record([intend("a")])
+    modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in names_in(tmp_path)}
+    await ledger.close()
+
+    assert modes == {"l.db": 0o600, "l.db-wal": 0o600, "l.db-shm": 0o600}
+
+
+async def test_it_is_found_through_a_link(tmp_path: Path) -> None:
+    """A symbolic link leads to the same ledger, with the files beside it at their place."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "there" / "l.db")
+    ledger = await SqliteLedger.open(tmp_path / "link.db")
+    await ledger.record([intend("a")])
+    names = names_in(tmp_path / "there")
+    await ledger.close()
+
+    assert names == ["l.db", "l.db-shm", "l.db-wal"]
+
+
+async def test_names_with_characters_of_addresses(tmp_path: Path) -> None:
+    """Any file name will do."""
+    path = tmp_path / "100% #1 ?mode=ro&x.db"
+    ledger = await SqliteLedger.open(path)
+    await ledger.close()
+
+    assert names_in(tmp_path) == [path.name]
+
+
+async def refusal(path: Path, *, readonly: bool = False) -> LedgerError:
+    """The error with which the ledger at ``path`` is refused."""
+    with pytest.raises(LedgerError) as caught:
+        await SqliteLedger.open(path, readonly=readonly)
+
+    assert caught.value.exit_code == ExitCode.LEDGER
+    assert caught.value.where == str(path)
+    assert caught.value.hint
+    return caught.value
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+async def test_another_file_is_refused_and_left_as_it_is(tmp_path: Path, readonly: bool) -> None:  # noqa: FBT001  a parameter of the test
+    """What is no SQLite file, and a SQLite file of somebody else, are refused untouched."""
+    text, foreign = tmp_path / "text", tmp_path / "foreign.db"
+    text.write_text("[run]\nledger = 'ledger.db'\n" * 50)
+    connection = sqlite3.connect(foreign)
+    connection.execute("CREATE TABLE entries (target, name)")
+    connection.close()
+    before = {path: (path.read_bytes(), path.stat().st_mode) for path in (text, foreign)}
+
+    assert (await refusal(text, readonly=readonly)).what == "this is not a ledger"
+    assert (await refusal(foreign, readonly=readonly)).what == "this is a SQLite file, but not a ledger"
+    assert {path: (path.read_bytes(), path.stat().st_mode) for path in (text, foreign)} == before
+    assert names_in(tmp_path) == ["foreign.db", "text"]
+
+
+def damage(path: Path) -> None:
+    """Put rubbish in place of the pages in the middle of the file."""
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 8192 * 4096
+    data[middle : middle + 20 * 4096] = b"\xa5" * (20 * 4096)
+    path.write_bytes(data)
+
+
+async def filled(path: Path) -> None:
+    """Make a ledger of 2,000 entries at ``path``."""
+    ledger = await SqliteLedger.open(path)
+    await ledger.record([intend(f"n{number}") for number in range(2000)])
+    await ledger.close()
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.5, 0.99])
+async def test_a_truncated_ledger_is_refused(tmp_path: Path, kept: float) -> None:
+    """A ledger that lost its end is refused with its remedy."""
+    path = tmp_path / "l.db"
+    await filled(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * kept)])
+    error = await refusal(path)
+
+    assert (error.what, "provisioner rebuild" in error.hint) == ("the ledger is damaged", True)
+
+
+async def test_a_ledger_with_a_damaged_page_is_refused(tmp_path: Path) -> None:
+    """A page of rubbish in the middle is found at open."""
+    path = tmp_path / "l.db"
+    await filled(path)
+    damage(path)
+
+    assert (await refusal(path)).what == "the ledger is damaged"
+
+
+async def test_damage_that_shows_while_reading_poisons_the_ledger(tmp_path: Path) -> None:
+    """Damage that is met after the open is told with its remedy, and the ledger refuses from then on."""
+    path = tmp_path / "l.db"
+    await filled(path)
+    damage(path)
+    ledger = await SqliteLedger.open(path, readonly=True)
+    with pytest.raises(LedgerError, match="damaged"):
+        await all_of(ledger)
+    with pytest.raises(LedgerError, match="damaged"):
+        await ledger.runs()
+    await ledger.close()
+
+    assert "poisoned" in repr(ledger)
+
+
+async def test_a_ledger_that_is_not_there(tmp_path: Path) -> None:
+    """A reader is told that there is none, and makes none; a writer is told when it cannot make one."""
+    assert (await refusal(tmp_path / "none.db", readonly=True)).what == "there is no ledger here"
+    assert (await refusal(tmp_path / "no" / "such" / "l.db")).what == "the ledger cannot be opened"
+    assert (await refusal(tmp_path)).what == "the ledger cannot be opened"
+    assert names_in(tmp_path) == []
+
+
+async def test_another_process_may_not_keep_it_busy_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that holds the file longer than the busy timeout is told, with what to do."""
+    path = tmp_path / "l.db"
+    await filled(path)
+    monkeypatch.setattr("provisioner.ledger.database.BUSY_TIMEOUT_S", 0.01)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    error = await refusal(path)
+    other.close()
+
+    assert error.what == "another process keeps the ledger busy"
+
+
+async def test_open_ledger_closes_and_tells_what_is_missing(tmp_path: Path) -> None:
+    """The ledger is closed at the end of its context; PostgreSQL is not there yet, and no password is repeated."""
+    async with open_ledger(str(tmp_path / "l.db")) as ledger:
+        await ledger.record([intend("a")])
+    with pytest.raises(LedgerError, match="closed"):
+        await ledger.counts()
+    with pytest.raises(ConfigurationError, match="not available in this version") as caught:
+        async with open_ledger("postgresql://user:secret@host/db"):
+            pass
+
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_backup_is_a_ledger(tmp_path: Path) -> None:
+    """VACUUM INTO, while a run writes, makes a file that opens as the same ledger with the same entries."""
+    ledger = await SqliteLedger.open(tmp_path / "l.db")
+    await ledger.record([intend("a"), confirm("a", 1)])
+    beside = sqlite3.connect(tmp_path / "l.db")
+    beside.execute("VACUUM INTO ?", (str(tmp_path / "backup.db"),))
+    beside.close()
+    await ledger.record([intend("b")])
+    before = await all_of(ledger, states={State.CREATED})
+    await ledger.close()
+    async with open_ledger(str(tmp_path / "backup.db")) as backup:
+        assert backup.ledger_id == ledger.ledger_id
+        assert await all_of(backup) == before

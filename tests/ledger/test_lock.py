@@ -1,0 +1,181 @@
+"""The run lock, with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from provisioner.errors import ExitCode, LedgerError, LedgerLockedError
+from provisioner.ledger import filesystem
+from provisioner.ledger.lock import Holder, RunLock
+from tests.ledger.processes import HOLD, line_of, running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
+    """A second run is refused at once, with exit code 6 and the holder's process, host and time."""
+    path = tmp_path / "l.db"
+    with running(HOLD, path) as holder:
+        assert line_of(holder) == "held"
+        with pytest.raises(LedgerLockedError) as caught:
+            async with RunLock(path):
+                pass
+
+    assert caught.value.exit_code == ExitCode.LOCKED
+    assert f"process {holder.pid} on {socket.gethostname()}, since 20" in str(caught.value)
+
+
+async def test_it_names_its_holder(tmp_path: Path) -> None:
+    """The lock file holds pid, host and start time as JSON, and only its owner may read it."""
+    async with RunLock(tmp_path / "l.db", now=lambda: 1_790_000_000.5) as lock:
+        holder = msgspec.json.decode(lock.path.read_bytes(), type=Holder)
+
+        assert holder == Holder(os.getpid(), socket.gethostname(), 1_790_000_000.5)
+        assert lock.path == tmp_path / "l.db.lock"
+        assert stat.S_IMODE(lock.path.stat().st_mode) == 0o600
+
+
+async def test_one_process_cannot_hold_it_twice(tmp_path: Path) -> None:
+    """Two locks in one process exclude each other too; when the first is released the second gets it."""
+    path = tmp_path / "l.db"
+    async with RunLock(path):
+        with pytest.raises(LedgerLockedError, match=f"process {os.getpid()} on .*, since 20"):
+            async with RunLock(path):
+                pass
+    async with RunLock(path):
+        pass
+
+
+async def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
+    """The kernel frees the lock when its holder is killed; the file stays."""
+    path = tmp_path / "l.db"
+    with running(HOLD, path) as holder:
+        assert line_of(holder) == "held"
+        holder.kill()
+        holder.wait()
+        inode = (tmp_path / "l.db.lock").stat().st_ino
+        async with RunLock(path) as lock:
+            assert lock.path.stat().st_ino == inode
+
+
+async def test_a_stopped_holder_keeps_it(tmp_path: Path) -> None:
+    """A holder that is stopped keeps the lock, and still has it when it goes on."""
+    path = tmp_path / "l.db"
+    with running(HOLD, path) as holder:
+        assert line_of(holder) == "held"
+        holder.send_signal(signal.SIGSTOP)
+        with pytest.raises(LedgerLockedError):
+            async with RunLock(path, 0.3):
+                pass
+        holder.send_signal(signal.SIGCONT)
+        with pytest.raises(LedgerLockedError):
+            async with RunLock(path):
+                pass
+
+
+async def test_waiting_gets_it_when_the_holder_ends(tmp_path: Path) -> None:
+    """With a timeout, a run waits for the holder and goes on when it has ended."""
+    path = tmp_path / "l.db"
+    with running(HOLD, path) as holder:
+        assert line_of(holder) == "held"
+        lock = RunLock(path, 30)
+        waiting = asyncio.create_task(lock.__aenter__())
+        await asyncio.sleep(0.05)
+
+        assert not waiting.done()
+        holder.communicate("end\n")
+        assert await waiting is lock
+        await lock.__aexit__(None, None, None)
+
+
+async def test_waiting_can_be_cancelled(tmp_path: Path) -> None:
+    """Who waits may be cancelled, and then holds nothing."""
+    path = tmp_path / "l.db"
+    async with RunLock(path):
+        waiting = asyncio.create_task(RunLock(path, 3600).__aenter__())
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    async with RunLock(path):
+        pass
+
+
+async def test_a_child_does_not_inherit_it(tmp_path: Path) -> None:
+    """A process that the run started and that outlives it does not keep the lock."""
+    path = tmp_path / "l.db"
+    async with RunLock(path):
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "input()", stdin=subprocess.PIPE, close_fds=False
+        )
+    try:
+        async with RunLock(path):
+            pass
+    finally:
+        child.kill()
+        await child.wait()
+
+
+async def test_a_link_leads_to_the_same_lock(tmp_path: Path) -> None:
+    """Two names of one ledger have one lock."""
+    (tmp_path / "link.db").symlink_to(tmp_path / "l.db")
+    async with RunLock(tmp_path / "link.db"):
+        with pytest.raises(LedgerLockedError):
+            async with RunLock(tmp_path / "l.db"):
+                pass
+
+
+async def test_a_lock_file_that_was_replaced_is_noticed(tmp_path: Path) -> None:
+    """A holder whose lock file was deleted, so that another may have begun, is told when it asks."""
+    path = tmp_path / "l.db"
+    async with RunLock(path) as lock:
+        lock.check()
+        lock.path.unlink()
+        async with RunLock(path) as other:
+            with pytest.raises(LedgerError, match="deleted or replaced"):
+                lock.check()
+            other.check()
+    with pytest.raises(LedgerError):
+        other.check()
+
+
+async def test_a_holder_that_has_not_told_its_name(tmp_path: Path) -> None:
+    """A lock whose file says nothing readable is still a lock."""
+    path = tmp_path / "l.db"
+    async with RunLock(path) as lock:
+        lock.path.write_bytes(b"\xff")
+        with pytest.raises(LedgerLockedError, match="not told its name"):
+            async with RunLock(path):
+                pass
+
+
+async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    """Where no lock can be made, the ledger cannot be used: exit code 74."""
+    with pytest.raises(LedgerError, match=r"cannot be taken: No such file.*Check") as caught:
+        async with RunLock(tmp_path / "no" / "l.db"):
+            pass
+
+    assert caught.value.exit_code == ExitCode.LEDGER
+
+
+async def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system that other machines share there is no lock, and no file is made."""
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"1 0 0:1 / / rw - ext4 /dev/vda rw\n2 1 0:2 / {tmp_path} rw - nfs4 server:/x rw\n")
+    monkeypatch.setattr(filesystem, "_MOUNTS", mounts)
+    with pytest.raises(LedgerError, match=r"type nfs4.*local disk"):
+        async with RunLock(tmp_path / "l.db"):
+            pass
+
+    assert not (tmp_path / "l.db.lock").exists()

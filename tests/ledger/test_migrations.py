@@ -1,0 +1,125 @@
+"""Schemas: from nothing, from an older one, from a newer one; each step with its record or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from provisioner.entry import State
+from provisioner.errors import LedgerError
+from provisioner.ledger import database
+from provisioner.ledger.database import connect, migrate
+from provisioner.ledger.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from provisioner.ledger.open import open_ledger
+from tests.ledger.contract import all_of
+
+FIRST = Path(__file__).with_name("schema-1.sql")
+"""A ledger as the first released schema has it, by ``sqlite3 .dump``."""
+
+
+def version_of(path: Path) -> int:
+    """The schema version in the file."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def contents(path: Path) -> bytes:
+    """The whole file."""
+    return path.read_bytes()
+
+
+def one_more(monkeypatch: pytest.MonkeyPatch, *statements: str) -> None:
+    """Let there be one more step than there is."""
+    monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, statements))
+    monkeypatch.setattr(database, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    """A ledger of the first schema."""
+    path = tmp_path / "l.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FIRST.read_text())
+    return path
+
+
+async def test_an_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
+    """What a kill right after the creation leaves behind, an empty file, is made a ledger of the current schema."""
+    path = tmp_path / "l.db"
+    path.touch()
+    async with open_ledger(str(path)) as ledger:
+        assert await all_of(ledger) == []
+
+    assert version_of(path) == SCHEMA_VERSION
+    assert int.from_bytes(path.read_bytes()[68:72], "big") == APPLICATION_ID
+
+
+async def test_the_first_schema_is_brought_forward(first: Path) -> None:
+    """A ledger of the first schema opens, with its id and its entries."""
+    async with open_ledger(str(first)) as ledger:
+        entries = await all_of(ledger)
+
+        assert ledger.ledger_id == "0123456789abcdef"
+        assert [(entry.name, entry.state) for entry in entries] == [("a", State.CREATED), ("b", State.SENT)]
+        assert entries[1].body == b'{"name":"b"}'
+        assert entries[0].sent is not None
+    assert version_of(first) == SCHEMA_VERSION
+
+
+async def test_a_step_is_made_once(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new step changes an old ledger at its first open and not again."""
+    one_more(monkeypatch, "ALTER TABLE entries ADD COLUMN colour TEXT")
+    for _ in range(2):
+        async with open_ledger(str(first)) as ledger:
+            assert len(await all_of(ledger)) == 2
+
+        assert version_of(first) == SCHEMA_VERSION + 1
+
+
+async def test_a_reader_does_not_migrate(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opened for reading only, an older ledger is left alone, and the user is told what brings it forward."""
+    one_more(monkeypatch, "ALTER TABLE entries ADD COLUMN colour TEXT")
+    with pytest.raises(LedgerError, match=r"has schema 1.*such as apply, brings it forward"):
+        async with open_ledger(str(first), readonly=True):
+            pass
+
+    assert version_of(first) == SCHEMA_VERSION
+
+
+async def test_a_step_that_fails_leaves_no_trace(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the second statement of a step fails, the first is undone and the version stays."""
+    one_more(monkeypatch, "ALTER TABLE entries ADD COLUMN colour TEXT", "this is no SQL")
+    with pytest.raises(LedgerError):
+        async with open_ledger(str(first)):
+            pass
+    with contextlib.closing(sqlite3.connect(first)) as connection:
+        columns = {row[1] for row in connection.execute("PRAGMA table_info (entries)")}
+
+    assert (version_of(first), "colour" in columns) == (SCHEMA_VERSION, False)
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+async def test_a_newer_schema_is_refused(first: Path, readonly: bool) -> None:  # noqa: FBT001  a parameter of the test
+    """A ledger of a schema that this version does not know is refused unchanged, with what to do."""
+    with contextlib.closing(sqlite3.connect(first)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    before = contents(first)
+    with pytest.raises(LedgerError, match=r"has schema 99.*Use the newer provisioner"):
+        async with open_ledger(str(first), readonly=readonly):
+            pass
+
+    assert contents(first) == before
+
+
+def test_two_processes_may_migrate_at_once(tmp_path: Path) -> None:
+    """Who comes second finds the work done."""
+    path = tmp_path / "l.db"
+    path.touch()
+    with contextlib.closing(connect(path, "rw")) as one, contextlib.closing(connect(path, "rw")) as other:
+        migrate(one)
+        migrate(other)
+
+    assert version_of(path) == SCHEMA_VERSION
