@@ -1,0 +1,269 @@
+"""When a target stops sending."""
+
+from __future__ import annotations
+
+import pytest
+
+from provisioner.breaker import OUTAGE_S, Breaker, is_about_role
+from provisioner.errors import ExitCode
+from provisioner.verdict import Loss, Reply, Verdict, judge
+
+A, B, C = (f"arn:aws:iam::123456789012:role/{name}" for name in "abc")
+
+PASS_ROLE = Reply(status=403, code="AccessDeniedException", message="not authorized to perform: iam:PassRole on x")
+REFUSED = Reply(status=403, code="AccessDeniedException", message="not authorized to perform: cleanrooms-ml:Create")
+SIGNATURE = Reply(status=403, code="InvalidSignatureException", message="iam:PassRole is not what this is about")
+EXPIRED = Reply(status=403, code="ExpiredTokenException", message="expired")
+CREATED = Reply(status=200, arn="arn", request_id="r")
+REJECTED = Reply(status=400, code="ValidationException", request_id="r")
+QUOTA = Reply(status=402, code="ServiceQuotaExceededException", request_id="r")
+CONFLICT = Reply(status=409, code="ConflictException", request_id="r")
+THROTTLED = Reply(status=429)
+FAULT = Reply(status=500, code="InternalFailure", request_id="r")
+NO_REPLY = Reply(loss=Loss.READ_TIMEOUT)
+DNS = Reply(loss=Loss.DNS, message="no such host")
+REFUSED_CONNECTION = Reply(loss=Loss.REFUSED)
+NO_CREDENTIALS = Reply(loss=Loss.CREDENTIALS, message="none found")
+
+
+def told(*replies: Reply, role: str = A, breaker: Breaker | None = None) -> Breaker:
+    """A breaker that was told ``replies``, one a second."""
+    breaker = breaker or Breaker("https://endpoint")
+    for second, reply in enumerate(replies):
+        breaker.told(role, reply, judge(reply), float(second))
+    return breaker
+
+
+def halt_code(breaker: Breaker) -> ExitCode | None:
+    """The exit code of the halt, None while the target may go on."""
+    return breaker.halt.code if breaker.halt else None
+
+
+@pytest.mark.parametrize(
+    ("replies", "blocked"),
+    [
+        ([], False),
+        ([PASS_ROLE] * 2, False),
+        ([PASS_ROLE] * 3, True),
+        ([PASS_ROLE] * 2 + [CREATED] + [PASS_ROLE] * 2, False),
+        ([PASS_ROLE] * 2 + [REJECTED] + [PASS_ROLE], False),
+        ([PASS_ROLE] * 2 + [QUOTA] + [PASS_ROLE], False),
+        ([PASS_ROLE, THROTTLED, PASS_ROLE, NO_REPLY, PASS_ROLE], True),
+        ([PASS_ROLE, PASS_ROLE, DNS, PASS_ROLE], True),
+        ([REFUSED] * 2, False),
+        ([SIGNATURE] * 3, False),
+    ],
+)
+def test_three_refusals_in_a_row_block_a_role(replies: list[Reply], blocked: bool) -> None:  # noqa: FBT001  a table
+    """A role is blocked by three PassRole refusals that no sign of permission interrupts; other answers are no sign."""
+    assert told(*replies).blocks(A) is blocked
+
+
+def test_a_blocked_role_blocks_no_other() -> None:
+    """Three refusals of one role say nothing final of another, and halt nothing."""
+    breaker = told(*[PASS_ROLE] * 3)
+
+    assert not breaker.blocks(B)
+    assert breaker.halt is None
+
+
+def test_permission_for_one_role_says_nothing_of_another() -> None:
+    """A create with another role interrupts the refusals over all roles, and not those of this one."""
+    breaker = told(PASS_ROLE, PASS_ROLE)
+    told(CREATED, role=B, breaker=breaker)
+    told(PASS_ROLE, breaker=breaker)
+
+    assert breaker.blocks(A)
+    assert breaker.halt is None
+
+
+def test_probation_begins_with_the_first_refusal_and_ends_with_permission() -> None:
+    """After a refusal every role is probed one at a time; once one is permitted, only those that were refused."""
+    breaker = Breaker()
+    assert (breaker.probation(A), breaker.probation(B)) == ("", "")
+
+    told(PASS_ROLE, breaker=breaker)
+    assert (breaker.probation(A), breaker.probation(B)) == (A, B)
+
+    told(CREATED, role=B, breaker=breaker)
+    assert (breaker.probation(A), breaker.probation(B)) == (A, "")
+
+    told(CREATED, breaker=breaker)
+    assert (breaker.probation(A), breaker.probation(B)) == ("", "")
+
+
+def test_a_refusal_of_everything_puts_every_role_on_probation() -> None:
+    """After one general denial each role is probed one create at a time."""
+    breaker = told(REFUSED)
+
+    assert (breaker.probation(A), breaker.probation(B)) == (A, B)
+
+
+@pytest.mark.parametrize(
+    ("calls", "code"),
+    [
+        ([(A, PASS_ROLE)] * 3 + [(B, PASS_ROLE)], None),
+        ([(A, PASS_ROLE)] * 3 + [(B, PASS_ROLE)] * 2, ExitCode.DENIED),
+        ([(A, PASS_ROLE), (B, PASS_ROLE), (C, PASS_ROLE), (A, PASS_ROLE), (B, PASS_ROLE)], ExitCode.DENIED),
+        ([(A, PASS_ROLE)] * 3 + [(C, CREATED)] + [(B, PASS_ROLE)] * 2, None),
+        ([(A, REFUSED)] * 2, None),
+        ([(A, REFUSED), (B, REFUSED), (C, REFUSED)], ExitCode.DENIED),
+        ([(A, REFUSED), (B, CREATED), (A, REFUSED), (A, REFUSED)], None),
+        ([(A, SIGNATURE)] * 3, ExitCode.DENIED),
+        ([(A, REFUSED), (A, PASS_ROLE), (A, REFUSED), (A, PASS_ROLE)], None),
+        ([(A, REFUSED), (A, PASS_ROLE), (A, REFUSED), (A, PASS_ROLE), (A, PASS_ROLE)], ExitCode.DENIED),
+        ([(A, EXPIRED)] * 9, None),
+        ([(A, REJECTED)] * 50, None),
+    ],
+)
+def test_refusals_of_everything_halt(calls: list[tuple[str, Reply]], code: ExitCode | None) -> None:
+    """Three general denials in a row, or five refusals in a row over any roles, halt with 77; never more than five."""
+    breaker = Breaker()
+    for role, reply in calls:
+        told(reply, role=role, breaker=breaker)
+
+    assert halt_code(breaker) is code
+
+
+def test_a_denial_tells_what_was_refused_and_what_to_do() -> None:
+    """The halt carries the service's words and the permissions to check."""
+    breaker = told(*[REFUSED] * 3)
+
+    assert breaker.halt is not None
+    assert "not authorized to perform" in breaker.halt.what
+    assert "iam:PassRole" in breaker.halt.what
+
+
+@pytest.mark.parametrize(
+    ("replies", "code"),
+    [
+        ([DNS] * 2, None),
+        ([DNS] * 3, ExitCode.CONFIGURATION),
+        ([DNS, REFUSED_CONNECTION, DNS], ExitCode.CONFIGURATION),
+        ([NO_CREDENTIALS] * 3, ExitCode.DENIED),
+        ([CREATED] + [DNS] * 9, None),
+        ([FAULT] + [DNS] * 9, None),
+        ([CREATED] + [NO_CREDENTIALS] * 3, ExitCode.DENIED),
+        ([NO_REPLY] + [DNS] * 3, ExitCode.CONFIGURATION),
+        ([DNS, DNS, NO_REPLY, DNS, DNS], None),
+    ],
+)
+def test_an_endpoint_that_was_never_reached_halts_at_once(replies: list[Reply], code: ExitCode | None) -> None:
+    """Three failures in a row to reach what never answered are a wrong configuration; afterwards they are an outage."""
+    assert halt_code(told(*replies)) is code
+
+
+@pytest.mark.parametrize(
+    ("times", "code"),
+    [
+        ([0.0, OUTAGE_S], None),
+        ([0.0, OUTAGE_S + 1], ExitCode.STOPPED),
+        ([0.0, 1.0, 2.0, OUTAGE_S - 1], None),
+    ],
+)
+def test_a_long_outage_stops_the_target(times: list[float], code: ExitCode | None) -> None:
+    """An endpoint that did answer may be out of reach for so long and no longer; then the target stops with 75."""
+    breaker = told(CREATED)
+    for now in times:
+        breaker.told(A, DNS, Verdict.NOT_CREATED, now)
+
+    assert halt_code(breaker) is code
+
+
+def test_any_reply_ends_an_outage() -> None:
+    """The time of an outage counts anew after each reply, whatever it says."""
+    breaker = told(CREATED)
+    for now, reply in [(0.0, DNS), (100.0, THROTTLED), (150.0, DNS), (260.0, DNS)]:
+        breaker.told(A, reply, judge(reply), now)
+    assert breaker.halt is None
+
+    breaker.told(A, DNS, Verdict.NOT_CREATED, 150.0 + OUTAGE_S + 1)
+
+    assert halt_code(breaker) is ExitCode.STOPPED
+
+
+def test_an_unreachable_endpoint_is_named() -> None:
+    """The halt names the endpoint and what to check."""
+    breaker = told(*[DNS] * 3)
+
+    assert breaker.halt is not None
+    assert "https://endpoint cannot be reached: dns no such host" in breaker.halt.what
+    assert "Region" in breaker.halt.what
+
+
+@pytest.mark.parametrize(
+    ("replies", "code"),
+    [
+        ([Reply(status=404)] * 2, None),
+        ([Reply(status=404)] * 3, ExitCode.CONFIGURATION),
+        ([Reply(status=301), Reply(status=407), Reply(status=403)], ExitCode.CONFIGURATION),
+        ([Reply(status=404), Reply(status=404), CREATED, Reply(status=404)], None),
+        ([Reply(status=429)] * 3, None),
+        ([Reply(status=404, request_id="r")] * 3, None),
+        ([Reply(status=404, code="ResourceNotFoundException")] * 3, None),
+        ([Reply(status=502)] * 3, None),
+    ],
+)
+def test_strangers_halt(replies: list[Reply], code: ExitCode | None) -> None:
+    """Three answers in a row that bear neither an error code nor a request id are of a wrong host: 78."""
+    assert halt_code(told(*replies)) is code
+
+
+def test_ten_doubts_in_a_row_open_the_circuit() -> None:
+    """Each create without a sure answer leaves an open entry: after ten in a row everything is probed one at a time."""
+    assert told(*[NO_REPLY] * 9).probation(A) == ""
+    assert told(*[NO_REPLY] * 10).probation(A) == "*"
+    assert told(*[FAULT, NO_REPLY] * 5).probation(A) == "*"
+
+
+@pytest.mark.parametrize("sure", [CREATED, THROTTLED, REJECTED, CONFLICT, REFUSED, EXPIRED])
+def test_any_sure_answer_closes_the_circuit(sure: Reply) -> None:
+    """Doubts count in a row: one sure answer, also a conflict or a throttle, starts the count again."""
+    breaker = told(*[NO_REPLY] * 12, sure)
+
+    assert breaker.probation(A) != "*"
+    assert breaker.probe_delay_s() == 0.0
+    assert told(*[NO_REPLY] * 9, breaker=breaker).probation(A) != "*"
+
+
+def test_a_failure_to_reach_leaves_the_circuit_open() -> None:
+    """A create that never left proves nothing of the server's health."""
+    assert told(*[FAULT] * 10, DNS).probation(A) == "*"
+
+
+def test_probes_come_further_and_further_apart_and_then_the_target_stops() -> None:
+    """An open circuit probes after 1, 2, 4, 8, 16 and 30 seconds; the sixth probe without an answer halts with 75."""
+    breaker = told(*[NO_REPLY] * 9)
+    delays = [breaker.probe_delay_s()]
+    while breaker.halt is None:
+        told(NO_REPLY, breaker=breaker)
+        delays.append(breaker.probe_delay_s())
+
+    assert delays[:-1] == [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
+    assert halt_code(breaker) is ExitCode.STOPPED
+
+
+def test_conflicts_are_no_doubts() -> None:
+    """A 409 is a sure answer, however many there are."""
+    breaker = told(*[CONFLICT] * 50)
+
+    assert breaker.probation(A) == ""
+    assert breaker.halt is None
+
+
+def test_the_first_halt_stays() -> None:
+    """What halted a target first is what its user is told."""
+    assert halt_code(told(*[DNS] * 3, *[REFUSED] * 3)) is ExitCode.CONFIGURATION
+
+
+@pytest.mark.parametrize(
+    ("reply", "about_role"), [(PASS_ROLE, True), (REFUSED, False), (SIGNATURE, False), (NO_CREDENTIALS, False)]
+)
+def test_what_is_about_one_role(reply: Reply, about_role: bool) -> None:  # noqa: FBT001  a table
+    """A 403 is about one role when it speaks of PassRole and not of the signature or the credentials."""
+    assert is_about_role(reply) is about_role
+
+
+def test_a_breaker_tells_its_state() -> None:
+    """The text of a breaker has its counts and its halt."""
+    assert repr(told(PASS_ROLE, NO_REPLY)) == "Breaker(refusals=1 doubts=1 unreached=0 halt=None)"

@@ -1,0 +1,56 @@
+"""The clocks of a run."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.clock import Clock
+
+
+def test_a_stamp_is_of_this_boot() -> None:
+    """Two stamps of one machine are comparable: the second is younger by what has passed, and not before the first."""
+    first, second = Clock().stamp(), Clock().stamp()
+
+    assert first.boot == second.boot != ""
+    assert 0.0 <= first.age_s(second) < 60.0
+
+
+def test_the_clocks_are_those_of_the_machine() -> None:
+    """Wall time and monotonic time lie between two readings of the machine's own."""
+    clock = Clock()
+
+    for ours, its in [(clock.wall, time.time), (clock.monotonic, time.monotonic)]:
+        before = its()
+        assert before <= ours() <= its()
+
+
+def test_ticks_count_suspended_time() -> None:
+    """A stamp's ticks are CLOCK_BOOTTIME, so that a machine that slept does not wait again."""
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    assert before <= Clock().stamp().ticks <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def test_without_a_boot_id_nothing_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel tells no boot id, a stamp has no boot, and no time is ever taken to have passed since."""
+
+    def unreadable(*_args: Any, **_kwargs: Any) -> str:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "read_text", unreadable)
+    stamp = Clock().stamp()
+
+    assert (stamp.boot, stamp.ticks) == ("", 0.0)
+    assert stamp.wall == pytest.approx(time.time(), abs=60)
+    assert stamp.age_s(stamp) == 0.0
+
+
+def test_without_a_boot_clock_nothing_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same where the system has no clock that counts from the boot."""
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME")
+
+    assert Clock().stamp().boot == ""

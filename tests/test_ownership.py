@@ -1,0 +1,120 @@
+"""Marks, attempt ids and ARNs."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from provisioner.errors import ExitCode, IntegrityError
+from provisioner.ownership import Arn, Mark, attempt_ids, check_place, read_arn, read_mark
+
+LEDGER, DIGEST = "0123456789abcdef", "0123456789abcdef0123456789abcdef"
+ARN = "arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm/9f-A_b/c.1"
+
+hexadecimal = st.sampled_from("0123456789abcdef")
+marks = st.builds(
+    Mark,
+    st.text(hexadecimal, min_size=16, max_size=16),
+    st.text(hexadecimal, min_size=32, max_size=32),
+    st.from_regex(r"[0-9A-Za-z.-]{1,64}", fullmatch=True),
+)
+
+
+@settings(derandomize=True)
+@given(marks)
+def test_a_mark_is_read_as_it_was_written(mark: Mark) -> None:
+    """What every create carries proves ledger, definition and attempt when it comes back."""
+    assert read_mark(str(mark)) == mark
+
+
+@settings(derandomize=True)
+@given(marks)
+def test_a_mark_fits_a_tag(mark: Mark) -> None:
+    """A mark is a valid tag value whatever it says: at most 256 characters of the tags' alphabet."""
+    assert len(str(mark)) <= 256
+    assert re.fullmatch(r"[A-Za-z0-9 +\-=._:/@]*", str(mark))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "team-ads",
+        f"v2/{LEDGER}/{DIGEST}/a-1",
+        f"v1/{LEDGER}/{DIGEST}/",
+        f"v1/{LEDGER}/{DIGEST}/a-1\n",
+        f"v1/{LEDGER}/{DIGEST}/a-1/b",
+        f" v1/{LEDGER}/{DIGEST}/a-1",
+        f"v1/{LEDGER.upper()}/{DIGEST}/a-1",
+        f"v1/{LEDGER[1:]}/{DIGEST}/a-1",
+        f"v1/{LEDGER}/{DIGEST}0/a-1",
+        f"v1/{LEDGER}/{DIGEST}/{'a' * 65}",
+    ],
+)
+def test_what_is_not_a_mark(value: str) -> None:
+    """Whatever is not exactly a mark proves nothing."""
+    assert read_mark(value) is None
+
+
+def test_attempts_are_never_called_the_same() -> None:
+    """Ids differ within a run, and from those of another run."""
+    first, second = attempt_ids(), attempt_ids()
+
+    drawn = [*islice(first, 1000), *islice(second, 1000)]
+
+    assert len(set(drawn)) == 2000
+    assert all(read_mark(str(Mark(LEDGER, DIGEST, attempt))) for attempt in drawn)
+
+
+def test_an_arn_tells_its_place() -> None:
+    """Region and account are read out of an ARN, in every partition."""
+    assert read_arn(ARN) == Arn("us-east-1", "123456789012")
+    assert read_arn(ARN.replace("arn:aws:", "arn:aws-us-gov:")).region == "us-east-1"
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "",
+        ARN + "\n",
+        ARN + " ",
+        ARN.rsplit("/", 2)[0].removesuffix("/9f-A_b"),
+        ARN.replace("cleanrooms-ml", "cleanrooms"),
+        ARN.replace("configured-model-algorithm", "configured-model-algorithm-association"),
+        ARN.replace("123456789012", "12345678901"),
+        ARN.replace("123456789012", "١٢٣٤٥٦٧٨٩٠١٢"),
+        "x" + ARN,
+    ],
+)
+def test_what_is_no_arn_of_an_algorithm(arn: str) -> None:
+    """An answer that is not exactly the ARN of an algorithm breaks the integrity of the target."""
+    with pytest.raises(IntegrityError) as caught:
+        read_arn(arn)
+
+    assert caught.value.exit_code is ExitCode.DENIED
+
+
+@pytest.mark.parametrize("account_id", ["123456789012", ""])
+def test_an_arn_in_its_place_tells_the_account(account_id: str) -> None:
+    """An ARN that lies where the target does is fine, and tells the account where it was not known."""
+    assert check_place(ARN, region="us-east-1", account_id=account_id) == "123456789012"
+
+
+@pytest.mark.parametrize(
+    ("region", "account_id", "why"),
+    [
+        ("us-east-2", "123456789012", "another Region"),
+        ("us-east-2", "", "another Region"),
+        ("us-east-1", "123456789013", "another account"),
+    ],
+)
+def test_an_arn_elsewhere_breaks_the_integrity(region: str, account_id: str, why: str) -> None:
+    """An ARN of another Region or account than the target's is an integrity error that names it."""
+    with pytest.raises(IntegrityError, match=why) as caught:
+        check_place(ARN, region=region, account_id=account_id)
+
+    assert caught.value.where == ARN
