@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -81,7 +83,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _close_stdout()
     except Exception as error:  # noqa: BLE001  the last line of defence: a bug is told in one line
         code = _bug(error)
-    sys.exit(int(code or 0))
+    _leave(int(code or 0))
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit, also while a thread still waits in a read that nothing interrupts: of a pipe that nobody writes to."""
+    waiting = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if any(not thread.daemon for thread in waiting):
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _tell(message: str, code: ExitCode) -> ExitCode:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from contextlib import AsyncExitStack
 from functools import partial
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from provisioner.settings import Settings
 
+TELLING_S = 0.5
+"""How long the summary may take after a second signal, also where stdout is a pipe that nobody reads any more."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -117,7 +120,10 @@ async def _watch_signals(run: fleet.Run, options: Options) -> None:
     with anyio.open_signal_receiver(*SIGNALS) as received:
         async for number in received:
             if run.stop.requested:
-                emit(options.text(run.summary(exit_code=ExitCode.INTERRUPTED)))
+                text = options.text(run.summary(exit_code=ExitCode.INTERRUPTED))
+                telling = threading.Thread(target=emit, args=(text,), daemon=True)
+                telling.start()
+                telling.join(TELLING_S)
                 os._exit(ExitCode.INTERRUPTED)
             run.stop.request(f"signal {signal.Signals(number).name}")
 
