@@ -23,14 +23,16 @@ APPLICATION_ID = 0x434D4145
 """Marks the file as ours, in SQLite's header: "CMAE"."""
 
 VERSION = 1
-_SCHEMA = f"""
-CREATE TABLE algorithm (
-    number INTEGER PRIMARY KEY, arn TEXT NOT NULL UNIQUE, name TEXT NOT NULL, account_id TEXT NOT NULL,
-    region TEXT NOT NULL, created_at REAL NOT NULL, definition BLOB NOT NULL, tags BLOB NOT NULL, deleted_at REAL
-) STRICT;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
-"""
+_SCHEMA = (
+    """
+    CREATE TABLE algorithm (
+        number INTEGER PRIMARY KEY, arn TEXT NOT NULL UNIQUE, name TEXT NOT NULL, account_id TEXT NOT NULL,
+        region TEXT NOT NULL, created_at REAL NOT NULL, definition BLOB NOT NULL, tags BLOB NOT NULL, deleted_at REAL
+    ) STRICT
+    """,
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {VERSION}",
+)
 _LOAD = """
 SELECT arn, name, account_id, region, created_at, definition, tags, deleted_at FROM algorithm ORDER BY number
 """
@@ -105,16 +107,11 @@ class Store:
     def _open(self) -> None:
         try:
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = OFF")
             self._connection.execute("BEGIN EXCLUSIVE")
+            self._check_or_create()
             self._connection.execute("COMMIT")
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            if not tables:
-                self._connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-                return
-            (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+            self._connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
                 raise StateFileBusyError(
@@ -123,8 +120,18 @@ class Store:
             raise StateFileError("the state file cannot be used", where=str(self.path), why=str(error)) from error
         except sqlite3.DatabaseError as error:
             raise self._not_ours(str(error)) from error
+
+    def _check_or_create(self) -> None:
+        """Nothing is written before the file is known to be ours or empty."""
+        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if not tables:
+            for statement in _SCHEMA:
+                self._connection.execute(statement)
+            return
+        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if (application, version) != (APPLICATION_ID, VERSION):
-            raise self._not_ours("it is a database of something else")
+            raise self._not_ours("it is a database of something else, or of another version")
 
     def _not_ours(self, why: str) -> StateFileError:
         return StateFileError(

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 DEFAULT_LIFETIME_S = 3600
-MINIMUM_LIFETIME_S = 900
-"""Both from the reference of AssumeRole."""
+"""From the reference of AssumeRole."""
 
 OPERATIONS = {"GetCallerIdentity": "get_caller_identity", "AssumeRole": "assume_role"}
 
@@ -81,7 +80,7 @@ def _assume_role(parameters: dict[str, str], now: float, longest: float) -> str:
     duration = parameters.get("DurationSeconds", str(DEFAULT_LIFETIME_S))
     if not _ROLE_ARN(role_arn) or not _SESSION_NAME(name) or not duration.isdecimal():
         raise ApiError(400, "ValidationException", "RoleArn, RoleSessionName or DurationSeconds is not valid.")
-    issued = issue(role_arn, name, now, min(max(int(duration), MINIMUM_LIFETIME_S), longest))
+    issued = issue(role_arn, name, now, min(int(duration), longest))
     expiration = datetime.fromtimestamp(issued.expires_at, UTC).isoformat(timespec="milliseconds")
     keys = {
         "AccessKeyId": issued.access_key_id,

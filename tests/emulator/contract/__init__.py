@@ -1,0 +1,1 @@
+"""One contract for all the ways in which the state is offered."""

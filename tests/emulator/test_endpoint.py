@@ -1,0 +1,248 @@
+"""The endpoint as a process, in a thread, with a state file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from provisioner.emulator import Behaviour, Emulator, change_at, running, truth_at
+from provisioner.emulator.store import StateFileBusyError, StateFileError, Store
+from provisioner.errors import UsageError
+
+from .support import client, definition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SERVE = """
+import sys
+from pathlib import Path
+from provisioner.emulator import Emulator, serve
+serve(Emulator(state_file=Path(sys.argv[1])), lambda emulator: print(emulator.url, flush=True))
+"""
+
+
+def _start(state: Path) -> tuple[subprocess.Popen[str], str]:
+    """An endpoint in a process of its own, and its URL."""
+    process = subprocess.Popen([sys.executable, "-c", SERVE, str(state)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def _end(process: subprocess.Popen[str], number: int) -> int:
+    process.send_signal(number)
+    code = process.wait(timeout=10)
+    assert process.stdout is not None
+    process.stdout.close()
+    return code
+
+
+@pytest.fixture
+def sdk() -> Iterator[list[Any]]:
+    """Clients that are closed when the test ends."""
+    clients: list[Any] = []
+    yield clients
+    for each in clients:
+        each.close()
+
+
+def _client(sdk: list[Any], url: str) -> Any:
+    sdk.append(client(url))
+    return sdk[-1]
+
+
+def test_killed_process_loses_no_answered_create(tmp_path: Path, sdk: list[Any]) -> None:
+    """After kill -9 the next process on the same file has every algorithm whose create was answered, tags and all."""
+    state = tmp_path / "state.db"
+    process, url = _start(state)
+    cleanrooms = _client(sdk, url)
+    arns = {
+        name: cleanrooms.create_configured_model_algorithm(**definition(name, tags={"k": "1"}))[
+            "configuredModelAlgorithmArn"
+        ]
+        for name in "abc"
+    }
+    cleanrooms.tag_resource(resourceArn=arns["a"], tags={"k": "2"})
+    cleanrooms.delete_configured_model_algorithm(configuredModelAlgorithmArn=arns["b"])
+    before = truth_at(url).algorithms
+    _end(process, signal.SIGKILL)
+
+    with running(state_file=state) as emulator:
+        after = emulator.truth.algorithms
+        assert after == before
+        assert {algorithm.name: algorithm.arn for algorithm in emulator.truth.alive} == {
+            name: arns[name] for name in "ac"
+        }
+        assert after[0].tags == {"k": "2"}
+        assert emulator.truth.calls == {}
+
+
+def test_restored_endpoint_goes_on(tmp_path: Path, sdk: list[Any]) -> None:
+    """What a file holds is in List, in Get and in the way of its name."""
+    state = tmp_path / "state.db"
+    with running(state_file=state) as emulator:
+        arn = _client(sdk, emulator.url).create_configured_model_algorithm(**definition())[
+            "configuredModelAlgorithmArn"
+        ]
+    with running(state_file=state) as emulator:
+        cleanrooms = _client(sdk, emulator.url)
+        listed = cleanrooms.list_configured_model_algorithms()["configuredModelAlgorithms"]
+
+        assert [summary["configuredModelAlgorithmArn"] for summary in listed] == [arn]
+        assert cleanrooms.get_configured_model_algorithm(configuredModelAlgorithmArn=arn)["name"] == "algorithm"
+        with pytest.raises(cleanrooms.exceptions.ConflictException):
+            cleanrooms.create_configured_model_algorithm(**definition())
+
+
+def test_closed_state_is_one_private_file(tmp_path: Path) -> None:
+    """A stopped endpoint leaves a single file, readable by its owner alone."""
+    state = tmp_path / "state.db"
+    with running(state_file=state):
+        pass
+
+    assert list(tmp_path.iterdir()) == [state]
+    assert state.stat().st_mode & 0o777 == 0o600
+
+
+def test_second_process_is_refused(tmp_path: Path) -> None:
+    """A state file has one owner: a second one is told so at once, and the first is not disturbed."""
+    state = tmp_path / "state.db"
+    process, url = _start(state)
+    try:
+        with (
+            pytest.raises(StateFileBusyError, match=r"another endpoint holds the state file"),
+            running(state_file=state),
+        ):
+            pass
+        assert truth_at(url).algorithms == []
+    finally:
+        _end(process, signal.SIGTERM)
+    with running(state_file=state), pytest.raises(StateFileBusyError), running(state_file=state):
+        pass
+
+
+def _text(path: Path) -> None:
+    path.write_text("not a database, but long enough to look like one " * 20)
+
+
+def _other_database(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE other (x)")
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("make", [_text, _other_database, os.mkdir])
+def test_foreign_file_is_refused_untouched(tmp_path: Path, make: Any) -> None:
+    """A file that is no state file is refused with a clear error and left as it was."""
+    state = tmp_path / "state.db"
+    make(state)
+    before = state.read_bytes() if state.is_file() else b""
+
+    with pytest.raises(StateFileError, match=r"state\.db"), running(state_file=state):
+        pass
+    assert (state.read_bytes() if state.is_file() else b"") == before
+
+
+def test_missing_directory_is_told(tmp_path: Path) -> None:
+    """A state file in a directory that does not exist is an error that names it."""
+    with pytest.raises(StateFileError, match="nowhere"):
+        Store(tmp_path / "nowhere" / "state.db")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_stops_the_process(tmp_path: Path, number: int) -> None:
+    """SIGTERM and SIGINT end the process with 0."""
+    process, _ = _start(tmp_path / "state.db")
+
+    assert _end(process, number) == 0
+
+
+def test_other_process_can_change_and_ask(tmp_path: Path, sdk: list[Any]) -> None:
+    """The control face works across processes."""
+    process, url = _start(tmp_path / "state.db")
+    try:
+        change_at(url, script=["throttle"])
+        cleanrooms = _client(sdk, url)
+        with pytest.raises(cleanrooms.exceptions.ClientError, match="ThrottlingException"):
+            cleanrooms.create_configured_model_algorithm(**definition())
+        assert truth_at(url).count("create", 429) == 1
+    finally:
+        _end(process, signal.SIGTERM)
+
+
+async def test_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    """A taken port is an error of usage, and the state file is free again."""
+    async with Emulator() as emulator:
+        port = int(emulator.url.rpartition(":")[2])
+        with pytest.raises(UsageError, match=str(port)):
+            await Emulator(port=port, state_file=tmp_path / "state.db").__aenter__()
+    async with Emulator(state_file=tmp_path / "state.db"):
+        pass
+
+
+async def test_truth_outlives_the_endpoint() -> None:
+    """What the endpoint knows can be asked after it stopped."""
+    async with Emulator() as emulator:
+        await asyncio.sleep(0)
+
+    assert (emulator.truth.algorithms, emulator.behaviour) == ([], Behaviour())
+
+
+def test_usage_names_all_that_a_shell_needs() -> None:
+    """The line that is printed has the URL, the keys and the Region."""
+    with running() as emulator:
+        usage = emulator.usage
+
+        assert all(part in usage for part in (emulator.url, "AWS_ACCESS_KEY_ID=AKIAEMBD", "AWS_REGION="))
+
+
+def test_import_costs_nothing() -> None:
+    """Importing the package loads neither the SDK nor the HTTP library nor moto; and the endpoint needs no moto."""
+    script = """
+import sys
+import provisioner.emulator
+heavy = {"aiohttp", "botocore", "moto", "msgspec"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+provisioner.emulator.Emulator
+assert "moto" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_public_names_exist() -> None:
+    """Everything that the package offers can be had, and nothing else."""
+    import provisioner.emulator as package
+
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        package.no_such_name  # noqa: B018 - the access is the test
+
+
+def test_store_keeps_every_field(tmp_path: Path) -> None:
+    """What is saved is loaded as it was: every field, in the order of creation."""
+    from provisioner.emulator import Algorithm
+
+    algorithms = [
+        Algorithm(f"arn{n}", "né\U0001f600", "1" * 12, "r", 1.5 + n, msgspec.Raw(b'{"a":1}'), {"k": "v"}, None)
+        for n in range(3)
+    ]
+    store = Store(tmp_path / "state.db")
+    for algorithm in algorithms:
+        store.save(algorithm)
+    algorithms[1] = msgspec.structs.replace(algorithms[1], deleted_at=9.25, tags={})
+    store.save(algorithms[1])
+    store.close()
+
+    store = Store(tmp_path / "state.db")
+    assert list(store.load()) == algorithms
+    store.close()

@@ -1,0 +1,115 @@
+"""STS as far as the product asks for it: who am I, and another role's keys."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from provisioner.emulator import Behaviour, running
+from provisioner.emulator.sts import parameters_of
+from provisioner.emulator.wire import Call
+
+from .support import ONE_ATTEMPT, client, definition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from provisioner.emulator import Emulator
+
+ROLE_ARN = "arn:aws:iam::111122223333:role/path/deployer"
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """An endpoint in a thread."""
+    with running() as endpoint:
+        yield endpoint
+
+
+def _assumed(emulator: Emulator, service: str) -> Any:
+    """A client with the keys of an assumed role in another account."""
+    keys = client(emulator.url, service="sts").assume_role(RoleArn=ROLE_ARN, RoleSessionName="run-1")["Credentials"]
+    return boto3.client(
+        service,
+        endpoint_url=emulator.url,
+        region_name="eu-west-1",
+        aws_access_key_id=keys["AccessKeyId"],
+        aws_secret_access_key=keys["SecretAccessKey"],
+        aws_session_token=keys["SessionToken"],
+        config=ONE_ATTEMPT,
+    )
+
+
+def test_identity_of_long_lived_keys(emulator: Emulator) -> None:
+    """The keys of an account are those of a user in it."""
+    identity = client(emulator.url, "999988887777", service="sts").get_caller_identity()
+
+    assert (identity["Account"], identity["Arn"]) == ("999988887777", "arn:aws:iam::999988887777:user/embedded")
+    assert emulator.truth.count("get_caller_identity", 200) == 1
+
+
+def test_assumed_role_acts_in_its_account(emulator: Emulator) -> None:
+    """The keys of an assumed role create in the role's account, and say who they are."""
+    identity = _assumed(emulator, "sts").get_caller_identity()
+    arn = _assumed(emulator, "cleanroomsml").create_configured_model_algorithm(**definition())[
+        "configuredModelAlgorithmArn"
+    ]
+
+    assert identity["Arn"] == "arn:aws:sts::111122223333:assumed-role/deployer/run-1"
+    assert ":eu-west-1:111122223333:" in arn
+    assert emulator.truth.count("assume_role", 200) == 2
+
+
+@pytest.mark.parametrize(("asked", "longest", "given"), [(None, 7200, 3600), (900, 3600, 900), (3600, 5, 5)])
+def test_tokens_live_as_asked_within_bounds(
+    emulator: Emulator, asked: int | None, longest: float, given: float
+) -> None:
+    """A token lives as long as asked, an hour if not asked, and never longer than the endpoint allows."""
+    emulator.behaviour = Behaviour(token_lifetime=longest)
+    more = {} if asked is None else {"DurationSeconds": asked}
+    sts = client(emulator.url, service="sts")
+    before = datetime.now(UTC)
+    expiration = sts.assume_role(RoleArn=ROLE_ARN, RoleSessionName="run-1", **more)["Credentials"]["Expiration"]
+
+    assert (expiration - before).total_seconds() == pytest.approx(given, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({"RoleArn": "arn:aws:iam::1:role/x" + "x" * 9, "RoleSessionName": "run-1"}, "ValidationError"),
+        ({"RoleArn": ROLE_ARN, "RoleSessionName": "a b"}, "ValidationError"),
+    ],
+)
+def test_impossible_role_is_refused(emulator: Emulator, arguments: dict[str, str], code: str) -> None:
+    """A role or a session name that cannot exist answers 400 in the query protocol's form."""
+    with pytest.raises(ClientError) as caught:
+        client(emulator.url, service="sts").assume_role(**arguments)
+
+    assert caught.value.response["Error"]["Code"] == code
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+def test_other_actions_are_not_served(emulator: Emulator) -> None:
+    """An action beyond the two is told to be invalid."""
+    with pytest.raises(ClientError, match="InvalidAction"):
+        client(emulator.url, service="sts").get_session_token()
+
+
+def test_expired_token_in_the_query_protocol(emulator: Emulator) -> None:
+    """STS names an expired token as the query protocol does."""
+    sts = _assumed(emulator, "sts")
+    emulator.behaviour = Behaviour(tokens_since=4e9)
+
+    with pytest.raises(ClientError) as caught:
+        sts.get_caller_identity()
+    assert caught.value.response["Error"]["Code"] == "ExpiredToken"
+
+
+def test_form_that_is_not_text() -> None:
+    """A form of arbitrary bytes is read as far as it goes."""
+    assert parameters_of(Call("POST", "/", {}, b"Action=\xff&x")) == {"Action": "\ufffd", "x": ""}
