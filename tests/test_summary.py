@@ -1,0 +1,254 @@
+"""The summary of a run: contract for programs, text for people."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import msgspec
+import pytest
+
+from provisioner.entry import Outcome
+from provisioner.errors import PRECEDENCE, ExitCode
+from provisioner.ledger import ProblemRecord
+from provisioner.report.summary import CALLS, Ending, Summary, iso, summarize
+from provisioner.tally import Halt, Tally
+
+OUTCOMES = ["created", "adopted", "unchanged", "drifted", "failed", "parked", "ambiguous", "pending"]
+NONE = dict.fromkeys(OUTCOMES, 0)
+NO_CALLS = {"create": 0, "throttled": 0, "list": 0, "get": 0, "delete": 0}
+ENDING = Ending(run_id="20261123T120000-abc", ledger="ledger.db", started_at=1_795_435_200.25, elapsed_s=41.23456)
+ESCAPE = "\x1b]0;owned\x07\n\u202e"
+
+
+def tally(name: str = "default", *, outcomes: dict[Outcome, int] | None = None, **given: Any) -> Tally:
+    """A tally as a run leaves it."""
+    made = Tally(name)
+    made.whole = True
+    made.outcomes.update(outcomes or {})
+    for key, value in given.items():
+        setattr(made, key, value)
+    return made
+
+
+def summary(*tallies: Tally, **ending: Any) -> Summary:
+    """The summary of ``tallies``."""
+    return summarize(tallies, msgspec.structs.replace(ENDING, **ending))
+
+
+def told(one: Summary) -> dict[str, Any]:
+    """The summary as a program reads it."""
+    read: dict[str, Any] = msgspec.json.decode(one.json())
+    return read
+
+
+def with_problem(**fields: Any) -> Tally:
+    """A tally with one problem."""
+    made = tally(outcomes={Outcome.FAILED: 1}, lines=1, valid=1)
+    plain: dict[str, Any] = {"source": "defs.jsonl", "line": 17, "name": "x", "code": "invalid", "message": "m"}
+    made.problem(ProblemRecord(**(plain | fields)))
+    return made
+
+
+def test_the_json_is_the_contract() -> None:
+    """A run in one target prints exactly the keys of the contract, in its order, and where the ledger is."""
+    made = with_problem()
+    made.outcomes = tally(outcomes={Outcome.CREATED: 360}).outcomes
+    made.lines, made.valid, made.invalid = 362, 360, 2
+    made.calls.update(create=362, throttled=2)
+    made.pace_per_s, made.account_id, made.region = 4.9812, "123456789012", "us-east-1"
+
+    outcomes, calls = NONE | {"created": 360}, NO_CALLS | {"create": 362, "throttled": 2}
+    assert told(summary(made)) == {
+        "run_id": "20261123T120000-abc",
+        "exit_code": 65,
+        "elapsed_s": 41.235,
+        "started_at": "2026-11-23T12:00:00.250Z",
+        "ledger": "ledger.db",
+        "manifest": {"lines": 362, "valid": 360, "invalid": 2},
+        "outcomes": outcomes,
+        "calls": calls,
+        "targets": {
+            "default": {
+                "outcomes": outcomes,
+                "calls": calls,
+                "pace_per_s": 4.98,
+                "account_id": "123456789012",
+                "region": "us-east-1",
+            }
+        },
+        "problems": [{"source": "defs.jsonl", "line": 17, "name": "x", "code": "invalid", "message": "m"}],
+        "problems_total": 1,
+    }
+
+
+def test_the_json_is_one_line() -> None:
+    """A program reads the summary as one line, whatever names and messages are in it."""
+    assert b"\n" not in summary(with_problem(name=ESCAPE, message=ESCAPE)).json()
+
+
+def test_every_outcome_and_call_is_there() -> None:
+    """All outcomes and all calls stand in the summary, also those that did not occur, in the order of the contract."""
+    read = told(summary(tally()))
+
+    assert list(read["outcomes"]) == list(read["targets"]["default"]["outcomes"]) == OUTCOMES
+    assert list(read["calls"]) == list(NO_CALLS) == list(CALLS)
+
+
+def test_what_is_told_only_where_it_applies() -> None:
+    """Stop, error, halt, repeated lines, columns and targets of problems stand there only where there are any."""
+    made = with_problem(column=4, target="default")
+    made.repeated = 2
+    made.halt = Halt(ExitCode.PARKED, "quota")
+
+    read = told(summary(made, stopped="signal SIGTERM", error="disk full"))
+
+    assert (read["stopped"], read["error"]) == ("signal SIGTERM", "disk full")
+    assert read["manifest"]["repeated"] == 2
+    assert read["targets"]["default"]["halted"] == "quota"
+    assert (read["problems"][0]["column"], read["problems"][0]["target"]) == (4, "default")
+
+
+def test_no_definition_vanishes_over_targets() -> None:
+    """Totals are the sums over the targets, whose outcomes each add up to the valid lines."""
+    first = tally("a", outcomes={Outcome.CREATED: 3, Outcome.PENDING: 1}, lines=5, valid=4, invalid=1)
+    second = tally("b", outcomes={Outcome.CREATED: 2, Outcome.UNCHANGED: 2}, lines=5, valid=4, invalid=1)
+    first.calls.update(create=4, list=2)
+    second.calls.update(create=2, get=1)
+
+    read = told(summary(first, second))
+
+    assert read["outcomes"] == NONE | {"created": 5, "pending": 1, "unchanged": 2}
+    assert read["calls"] == NO_CALLS | {"create": 6, "list": 2, "get": 1}
+    assert [sum(target["outcomes"].values()) for target in read["targets"].values()] == [4, 4]
+    assert read["manifest"] == {"lines": 5, "valid": 4, "invalid": 1}
+
+
+def test_the_manifest_is_counted_once() -> None:
+    """Of several targets that read the manifest, the one that read most of it speaks for all."""
+    read = told(summary(tally("a", lines=3, valid=3), tally("b", lines=9, valid=8, invalid=1), tally("c")))
+
+    assert read["manifest"] == {"lines": 9, "valid": 8, "invalid": 1}
+
+
+def test_a_run_that_could_not_begin_has_a_summary() -> None:
+    """Without any target the summary has zeros, the error and its code."""
+    read = told(summary(error="no such file", exit_code=ExitCode.USAGE))
+
+    assert (read["exit_code"], read["error"], read["targets"]) == (2, "no such file", {})
+    assert read["manifest"] == {"lines": 0, "valid": 0, "invalid": 0}
+
+
+def test_a_hundred_problems_over_all_targets() -> None:
+    """The summary shows a hundred problems however many targets there are, and counts them all."""
+    tallies = [tally(name) for name in "ab"]
+    for made in tallies:
+        for line in range(80):
+            made.problem(ProblemRecord("m", line, "x", "c", "m"))
+
+    read = told(summary(*tallies))
+
+    assert (len(read["problems"]), read["problems_total"]) == (100, 160)
+
+
+@pytest.mark.parametrize(("first", "second"), list(combinations(PRECEDENCE, 2)))
+def test_the_weightier_of_two_codes_wins(first: ExitCode, second: ExitCode) -> None:
+    """Between a target's halt and what ended the run, the order of the contract decides, whichever is which."""
+    for halt, end in [(first, second), (second, first)]:
+        assert summary(tally(halt=Halt(halt, "x")), exit_code=end).exit_code == first
+
+
+def test_the_worst_of_all_targets_is_the_exit_code() -> None:
+    """One target's code is the run's."""
+    assert summary(tally("a"), tally("b", outcomes={Outcome.AMBIGUOUS: 1}), tally("c", invalid=1)).exit_code == 5
+
+
+def test_a_second_interrupt_is_told_as_such() -> None:
+    """130 says that the run was cut short, whatever else applies."""
+    assert summary(tally(halt=Halt(ExitCode.CONFIGURATION, "x")), exit_code=ExitCode.INTERRUPTED).exit_code == 130
+
+
+def test_the_text_says_all_that_matters() -> None:
+    """The text has counts, calls, targets, problems, ledger and the exit code with its meaning."""
+    made = with_problem()
+    made.calls.update(create=10, throttled=1, list=2, get=3)
+    made.halt = Halt(ExitCode.PARKED, "the quota of 5 is reached")
+    made.region, made.pace_per_s = "us-east-1", 4.981
+
+    assert summary(made, stopped="the deadline of 55m is over", error="broke", elapsed_s=2.0).text().split("\n") == [
+        "manifest  1 line, 1 valid, 0 invalid",
+        "outcomes  1 failed",
+        "calls     10 create (1 throttled), 2 list, 3 get, in 2.0 s (5.0/s)",
+        "target    default (account unknown us-east-1), pace 4.98/s, halted: the quota of 5 is reached",
+        "problems  1",
+        "  defs.jsonl:17: x: invalid: m",
+        "ledger    ledger.db",
+        "stopped   the deadline of 55m is over",
+        "error     broke",
+        "exit      4: a service quota is reached: raise it, then run again",
+    ]
+
+
+def test_a_run_with_nothing_to_do_says_so() -> None:
+    """A run without any definition ends its outcomes with words, and its rate is not a division by zero."""
+    text = summary(tally(), elapsed_s=0.0).text()
+
+    assert "outcomes  nothing to do\n" in text
+    assert "(0.0/s)" in text
+
+
+def test_the_text_shows_the_first_problems() -> None:
+    """Twenty problems are shown, and how many more there are."""
+    made = tally()
+    for line in range(150):
+        made.problem(ProblemRecord("m.jsonl", line, "x", "c", "m"))
+
+    text = summary(made).text()
+
+    assert text.count("  m.jsonl:") == 20
+    assert "  and 130 more, all of them in the ledger\n" in text
+
+
+@pytest.mark.parametrize("code", ExitCode)
+def test_every_exit_code_is_explained(code: ExitCode) -> None:
+    """Whatever the exit code, the text ends with it and what it means."""
+    last = summary(exit_code=code).text().split("\n")[-1]
+
+    assert last.startswith(f"exit      {int(code)}: ")
+    assert len(last) > 16
+
+
+@pytest.mark.parametrize("field", ["source", "name", "code", "message"])
+def test_no_problem_steers_the_terminal(field: str) -> None:
+    """Whatever came from a manifest or from AWS is escaped in the text, and stays as it is in the JSON."""
+    made = with_problem(**{field: ESCAPE})
+
+    assert all(line.isprintable() for line in summary(made).text().split("\n"))
+    assert told(summary(made))["problems"][0][field] == ESCAPE
+
+
+@pytest.mark.parametrize("field", ["ledger", "stopped", "error"])
+def test_no_ending_steers_the_terminal(field: str) -> None:
+    """The same for what ended the run and for the ledger's path: one line each."""
+    text = summary(tally(), **{field: ESCAPE}).text()
+
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert text.count("\n") == summary(tally(), **{field: "plain"}).text().count("\n")
+
+
+@pytest.mark.parametrize("field", ["account_id", "region", "halt"])
+def test_no_target_steers_the_terminal(field: str) -> None:
+    """The same for what a target tells of itself."""
+    made = tally()
+    setattr(made, field, Halt(ExitCode.DENIED, ESCAPE) if field == "halt" else ESCAPE)
+
+    assert all(line.isprintable() for line in summary(made).text().split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "1970-01-01T00:00:00.000Z"), (1_795_435_200.25, "2026-11-23T12:00:00.250Z")],
+)
+def test_times_are_iso_in_utc(seconds: float, text: str) -> None:
+    """Wall-clock times are told in UTC, to the millisecond."""
+    assert iso(seconds) == text

@@ -1,0 +1,143 @@
+"""What a target has done so far, and which exit codes that calls for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from provisioner.definition import Definition
+from provisioner.entry import Outcome
+from provisioner.errors import ExitCode, worst
+from provisioner.ledger import ProblemRecord
+from provisioner.manifest import Batch, Row
+from provisioner.tally import PROBLEMS_SHOWN, Halt, Tally
+
+ROW = Row("m.jsonl", 1, Definition(name="x", role_arn="arn:aws:iam::123456789012:role/a"), "d", "t")
+
+
+def tally(outcomes: dict[Outcome, int] | None = None, **given: Any) -> Tally:
+    """A tally of a run that read its manifest to the end."""
+    made = Tally("here")
+    made.whole = True
+    made.outcomes.update(outcomes or {})
+    for name, value in given.items():
+        setattr(made, name, value)
+    return made
+
+
+def batch(rows: int, read_bytes: int) -> Batch:
+    """A batch with one invalid and two repeated lines besides."""
+    return Batch([ROW] * rows, [], lines=rows + 3, invalid=1, repeated=2, read_bytes=read_bytes)
+
+
+def problem(number: int, severity: str = "problem") -> ProblemRecord:
+    """A problem of a line."""
+    return ProblemRecord("m.jsonl", number, "x", "invalid", "bad", severity=severity)
+
+
+HALTED = Halt(ExitCode.CONFIGURATION, "wrong Region")
+PENDING, AMBIGUOUS, CREATED = {Outcome.PENDING: 1}, {Outcome.AMBIGUOUS: 1}, {Outcome.CREATED: 1}
+
+
+@pytest.mark.parametrize(
+    ("done", "codes"),
+    [
+        (tally(), set()),
+        (tally({Outcome.CREATED: 5, Outcome.ADOPTED: 1, Outcome.UNCHANGED: 9}), set()),
+        (tally({Outcome.FAILED: 1}), {3}),
+        (tally({Outcome.DRIFTED: 1}), {3}),
+        (tally({Outcome.PARKED: 1}), {4}),
+        (tally(AMBIGUOUS), {5}),
+        (tally(CREATED, open=1), {5}),
+        (tally(invalid=1), {65}),
+        (tally(repeated=1), set()),
+        (tally(denied=True), {77}),
+        (tally(PENDING), {75}),
+        (tally(PENDING, invalid=1), {65}),
+        (tally(PENDING, denied=True), {77}),
+        (tally(PENDING, halt=HALTED), {78}),
+        (tally(CREATED, stopped=True), set()),
+        (tally(CREATED, stopped=True, whole=False), {75}),
+        (tally(PENDING, stopped=True), {75}),
+        (tally(PENDING, stopped=True, invalid=1), {65, 75}),
+        (tally(AMBIGUOUS, stopped=True), {5, 75}),
+        (tally(CREATED, stopped=True, open=1), {5, 75}),
+        (tally(halt=HALTED), {78}),
+        (tally({Outcome.PARKED: 1, Outcome.PENDING: 8}, halt=Halt(ExitCode.PARKED, "quota")), {4}),
+    ],
+)
+def test_which_exit_codes_apply(done: Tally, codes: set[int]) -> None:
+    """Each outcome, halt and stop calls for its code, and no run ends with 0 while work is left."""
+    assert set(map(int, done.exit_codes())) == codes
+
+
+def test_all_codes_are_told() -> None:
+    """Every code that applies is there, so that the weightiest can win."""
+    outcomes = dict.fromkeys(Outcome, 1)
+
+    codes = tally(outcomes, invalid=1, denied=True, stopped=True, halt=HALTED).exit_codes()
+
+    assert set(map(int, codes)) == {3, 4, 5, 65, 75, 77, 78}
+    assert worst(codes) is ExitCode.CONFIGURATION
+
+
+def test_batches_add_up() -> None:
+    """Lines, valid, invalid and repeated ones are summed over the batches."""
+    done = Tally("here")
+    done.read(batch(7, 100), None)
+    done.read(batch(3, 200), None)
+
+    assert (done.lines, done.valid, done.invalid, done.repeated) == (16, 10, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("read_bytes", "size_bytes", "expected"),
+    [(100, 400, 40), (100, 100, 10), (200, 100, 10), (100, None, None), (0, 9, None)],
+)
+def test_how_many_definitions_are_likely(read_bytes: int, size_bytes: int | None, expected: int | None) -> None:
+    """What was read so far stands for the rest, never for less than was read; nobody knows where there is no size."""
+    done = Tally("here")
+    done.read(batch(10, read_bytes), size_bytes)
+
+    assert done.expected == expected
+
+
+def test_an_outcome_moves() -> None:
+    """A definition whose outcome changes is counted once."""
+    done = tally({Outcome.AMBIGUOUS: 2})
+    done.move(Outcome.AMBIGUOUS, Outcome.ADOPTED)
+
+    assert (done.outcomes[Outcome.AMBIGUOUS], done.outcomes[Outcome.ADOPTED], done.settled) == (1, 1, 2)
+
+
+def test_the_first_problems_are_kept_and_all_are_counted() -> None:
+    """A hundred problems are shown, all are counted, and notices are neither."""
+    done = Tally("here")
+    for number in range(150):
+        done.problem(problem(number))
+        done.problem(problem(number, "notice"))
+
+    assert [kept.line for kept in done.problems] == list(range(100))
+    assert PROBLEMS_SHOWN == 100
+    assert done.problems_total == 150
+
+
+@pytest.mark.parametrize(
+    ("under_way", "settled", "ambiguous", "pending"),
+    [(0, 10, 0, 0), (0, 4, 0, 6), (2, 4, 2, 4), (9, 4, 6, 0), (3, 10, 0, 0)],
+)
+def test_no_definition_vanishes(under_way: int, settled: int, ambiguous: int, pending: int) -> None:
+    """However a run ends, each valid line has an outcome: under way means ambiguous, never sent means pending."""
+    done = tally({Outcome.CREATED: settled}, valid=10, under_way=under_way)
+    done.close()
+    done.close()
+
+    assert (done.outcomes[Outcome.AMBIGUOUS], done.outcomes[Outcome.PENDING]) == (ambiguous, pending)
+    assert done.settled == 10
+
+
+def test_a_tally_tells_its_state() -> None:
+    """The text of a tally has the outcomes that occur and the halt."""
+    assert repr(Tally("here")) == "Tally(here: nothing yet; halt=None)"
+    assert repr(tally(CREATED | {Outcome.FAILED: 0}, halt=HALTED)) == "Tally(here: created=1; halt=wrong Region)"
