@@ -227,12 +227,23 @@ class Engine:
         if self._tally.halt or self._breaker.blocks(job.role):
             raise WithheldError("nothing more is sent in this run")
         async with self._site.creates.slot():
-            retrying = AsyncRetrying(
-                retry=retry_if_result(RESEND.__contains__),
-                wait=self._wait(job),
-                sleep=self._sleep(job),
-            )
-            await retrying(self._attempt, job)
+            verdict = await self._attempt(job)
+            if verdict in RESEND:
+                await self._resend(job, verdict)
+
+    async def _resend(self, job: Job, verdict: Verdict) -> None:
+        """Attempts after the first, driven by tenacity; most creates need none, and it takes 40 us to set up."""
+        told = [verdict]
+
+        async def attempt() -> Verdict:
+            return told.pop() if told else await self._attempt(job)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_result(RESEND.__contains__),
+            wait=self._wait(job),
+            sleep=self._sleep(job),
+        )
+        await retrying(attempt)
 
     async def _attempt(self, job: Job) -> Verdict:
         """Take a turn and make one attempt.
@@ -284,14 +295,12 @@ class Engine:
 
     def _intent(self, job: Job, attempt: str, sent: Stamp) -> Fact:
         row = job.row
-        body = row.definition.request({})
         return Fact(
             self._site.target,
             job.name,
             Event.INTEND,
             digest=row.digest,
             tags_digest=row.tags_digest,
-            body=body,
             attempt=attempt,
             sent=sent,
         )
@@ -469,7 +478,6 @@ class Engine:
                     Event.PLAN,
                     digest=job.row.digest,
                     tags_digest=job.row.tags_digest,
-                    body=job.row.definition.request({}),
                 )
                 for job in left
             ],
