@@ -26,8 +26,12 @@ UNREAD_BODY = b"(the body that is stored)"
 """Stands, by identity, for a body that was not read."""
 
 _STATES = {str(state): state for state in State}
+_Row = tuple[str, State, str, str, str, str, Stamp | None, float, str, str, str, str | None]
+_ROWS = msgspec.json.Decoder(list[_Row])
 _COLUMNS = "name, state, digest, tags_digest, arn, attempt, json(sent), updated_at, run_id, code, message"
 _WITH_BODY = f"json_group_array(json_array({_COLUMNS}, CASE WHEN length(body) THEN hex(body) END))"
+_WITHOUT_BODY = f"json_group_array(json_array({_COLUMNS}, NULL))"
+_NAMED = "FROM json_each(?) AS wanted CROSS JOIN entries ON target = ? AND name = wanted.value"
 
 
 def ledger_id(connection: Connection) -> str:
@@ -37,23 +41,14 @@ def ledger_id(connection: Connection) -> str:
 
 def entries_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, Entry]:
     """The entries of ``names`` that are known."""
-    rows = _json(
-        connection,
-        f"SELECT {_WITH_BODY} FROM json_each(?) AS wanted CROSS JOIN entries ON target = ? AND name = wanted.value",  # noqa: S608  constants
-        (_text(names), target),
-    )
+    rows = _rows(connection, f"SELECT {_WITH_BODY} {_NAMED}", (_text(names), target))
     return {row[0]: _entry(target, row) for row in rows}
 
 
 def entries_without_body(connection: Connection, target: str, names: Sequence[str]) -> Iterable[Entry]:
     """As :func:`entries_by_name`, with :data:`UNREAD_BODY` in place of each body."""
-    rows = _json(
-        connection,
-        f"""SELECT json_group_array(json_array({_COLUMNS}))
-        FROM json_each(?) AS wanted CROSS JOIN entries ON target = ? AND name = wanted.value""",  # noqa: S608  constants
-        (_text(names), target),
-    )
-    return (_entry(target, [*row, None], UNREAD_BODY) for row in rows)
+    rows = _rows(connection, f"SELECT {_WITHOUT_BODY} {_NAMED}", (_text(names), target))
+    return (Entry(target, *row[:-1], UNREAD_BODY) for row in rows)
 
 
 def targets(connection: Connection) -> list[str]:
@@ -84,7 +79,7 @@ def page(
         parameters.append(_text(sorted(states)))
         if State.CREATED not in states:
             conditions.append("state != 'created'")
-    rows = _json(
+    rows = _rows(
         connection,
         f"""SELECT {_WITH_BODY} FROM (
             SELECT * FROM entries WHERE {" AND ".join(conditions)} ORDER BY name LIMIT {limit})""",  # noqa: S608  constants
@@ -140,23 +135,13 @@ def learned(connection: Connection, target: str, family: str) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
-def _entry(target: str, row: list[Any], body: bytes = b"") -> Entry:
-    name, state, digest, tags, arn, attempt, sent, updated_at, run_id, code, message, stored = row
-    return Entry(
-        target,
-        name,
-        _STATES[state],
-        digest,
-        tags,
-        arn,
-        attempt,
-        None if sent is None else Stamp(**sent),
-        updated_at,
-        run_id,
-        code,
-        message,
-        bytes.fromhex(stored) if stored else body,
-    )
+def _entry(target: str, row: _Row) -> Entry:
+    body = row[-1]
+    return Entry(target, *row[:-1], bytes.fromhex(body) if body else b"")
+
+
+def _rows(connection: Connection, sql: str, parameters: Sequence[Any]) -> list[_Row]:
+    return _ROWS.decode(connection.execute(sql, parameters).fetchone()[0])
 
 
 def _json(connection: Connection, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
