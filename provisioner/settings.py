@@ -241,7 +241,9 @@ class Settings(Section, frozen=True, kw_only=True):
                 for name, target in self.targets.items()
             }
         except ValueError as error:
-            raise ConfigurationError(str(error), where=endpoint_url) from error
+            # Not what may be a secret: a password before the host, a token behind it.
+            where = endpoint_url.rpartition("@")[2].partition("?")[0]
+            raise ConfigurationError(str(error), where=where) from error
         return msgspec.structs.replace(self, targets=targets)
 
 

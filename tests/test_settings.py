@@ -1,0 +1,393 @@
+"""The configuration: loaded once, checked once, frozen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from provisioner.errors import ConfigurationError, ExitCode, UsageError
+from provisioner.settings import (
+    PaceSettings,
+    ReconcileSettings,
+    RunSettings,
+    Settings,
+    Target,
+    check_endpoint,
+    load,
+    merge,
+    seconds,
+)
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def loaded(folder: Path, toml: str) -> Settings:
+    """The settings in ``toml``."""
+    path = folder / "p.toml"
+    path.write_text(toml, encoding="utf-8")
+    return load(str(path))
+
+
+def refusal(folder: Path, toml: str) -> str:
+    """Why ``toml`` is refused."""
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(folder, toml)
+    assert caught.value.exit_code is ExitCode.CONFIGURATION
+    assert caught.value.where == str(folder / "p.toml")
+    return str(caught.value).removeprefix(f"{folder / 'p.toml'}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90s", 90.0),
+        ("6m", 360.0),
+        ("1h30m", 5400.0),
+        ("2d", 172800.0),
+        ("250ms", 0.25),
+        ("1.5h", 5400.0),
+        ("1m500ms", 60.5),
+        ("0s", 0.0),
+    ],
+)
+def test_durations(text: str, expected: float) -> None:
+    """A duration is numbers with units, added up."""
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "90", "s", "-5s", "1h 30m", "1w", "1e3s", "٣s", "5s\n", "1.s", ".5s", "9" * 400 + "s", "infs"]
+)
+def test_what_is_no_duration(text: str) -> None:
+    """Anything else is refused with how to write one."""
+    with pytest.raises(ValueError, match="write 90s, 6m or 1h30m"):
+        seconds(text)
+
+
+@hypothesis_settings(derandomize=True)
+@given(st.integers(0, 999), st.integers(0, 59), st.integers(0, 59))
+def test_a_duration_is_the_sum_of_its_parts(hours: int, minutes: int, rest: int) -> None:
+    """Hours, minutes and seconds written one after the other mean their sum."""
+    assert seconds(f"{hours}h{minutes}m{rest}s") == hours * 3600 + minutes * 60 + rest
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://cleanrooms-ml.us-east-1.amazonaws.com",
+        "https://proxy.example:8443/path",
+        "http://127.0.0.1:8080",
+        "http://localhost",
+        "http://LOCALHOST:1",
+        "http://[::1]:8080",
+    ],
+)
+def test_endpoints_that_are_allowed(url: str) -> None:
+    """An endpoint is https, or http on this machine."""
+    check_endpoint(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://10.0.0.1", "this machine only"),
+        ("http://localhost.evil.example", "this machine only"),
+        ("http://127.0.0.1.evil.example", "this machine only"),
+        ("http://127.0.0.1@evil.example", "no user"),
+        ("https://user:secret@host", "no user"),
+        ("https://host?x=1", "no user, password, query"),
+        ("https://host#x", "no user, password, query or fragment"),
+        ("ftp://host", "looks like"),
+        ("host:8080", "looks like"),
+        ("https://", "looks like"),
+        ("", "looks like"),
+        ("https://host:0", "looks like"),
+        ("https://host:99999", "[Pp]ort"),
+        ("https://[::1", "IPv6"),
+    ],
+)
+def test_endpoints_that_are_refused(url: str, why: str) -> None:
+    """Plain http to another machine, credentials in the URL and whatever is no bare address are refused, with why."""
+    with pytest.raises(ValueError, match=why):
+        check_endpoint(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://user:hunter2@host", "https://host?token=hunter2", "http://x@h?hunter2@y?hunter2"]
+)
+def test_a_refused_endpoint_tells_no_secret(url: str) -> None:
+    """A password or a token in a refused URL is not repeated, whoever tells of it."""
+    with pytest.raises(ValueError, match="no user") as caught:
+        check_endpoint(url)
+    with pytest.raises(ConfigurationError) as told:
+        Settings().with_endpoint(url)
+
+    assert "hunter2" not in f"{caught.value} {told.value}"
+
+
+def test_without_a_file_all_is_built_in() -> None:
+    """No configuration is a configuration: one target, the usual environment, the contract's defaults."""
+    settings = load(None)
+
+    assert settings == Settings()
+    assert settings.targets == {"default": Target()}
+    assert (settings.run.ledger, settings.run.max_in_flight, settings.run.deadline_s) == ("ledger.db", 256, None)
+    assert (settings.pace.initial_rate, settings.pace.max_rate, settings.pace.share) == (5.0, 0.0, 1.0)
+    assert (settings.reconcile.settle_s, settings.reconcile.list_lag_s) == (360.0, 60.0)
+    assert (settings.reconcile.names, settings.reconcile.ownership_tag) == ("unknown", "provisioner:origin")
+
+
+def test_the_commented_configuration_is_what_is_built_in() -> None:
+    """configs/provisioner.toml shows every setting at its default, and names every key that there is."""
+    path = CONFIGS / "provisioner.toml"
+    text = path.read_text(encoding="utf-8")
+
+    settings = load(str(path))
+
+    assert settings.override("run", ledger="ledger.db") == msgspec.structs.replace(
+        Settings(), defaults={"tags": {}}, local=settings.local
+    )
+    for section in (RunSettings, PaceSettings, ReconcileSettings, Target):
+        for key in set(section.__struct_fields__) - {"name", "defaults"}:
+            assert re.search(rf"^(# )?{key} = ", text, re.MULTILINE), key
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)
+def test_every_shipped_configuration_loads(path: Path) -> None:
+    """Each file in configs/ is a valid configuration."""
+    assert load(str(path)).targets
+
+
+def test_a_whole_configuration(tmp_path: Path) -> None:
+    """Every key of the contract is read into its place."""
+    settings = loaded(
+        tmp_path,
+        """
+        [run]
+        ledger = "/var/lib/p.db"
+        max_in_flight = 8
+        deadline = "55m"
+        read_timeout = "5s"
+        [pace]
+        initial_rate = 2
+        max_rate = 10.5
+        share = 0.5
+        [reconcile]
+        settle = "10m"
+        list_lag = "30s"
+        names = "unique"
+        ownership_tag = ""
+        [defaults]
+        roleArn = "r"
+        [targets.prod-us]
+        region = "us-east-1"
+        profile = "prod"
+        assume_role_arn = "arn:aws:iam::111122223333:role/provisioner"
+        external_id = "e"
+        account_id = "111122223333"
+        endpoint_url = "https://vpce.example"
+        sts_endpoint_url = "http://127.0.0.1:1"
+        [targets.prod-us.defaults]
+        kmsKeyArn = "k"
+        """,
+    )
+
+    assert settings == Settings(
+        run=RunSettings(ledger="/var/lib/p.db", max_in_flight=8, deadline="55m", read_timeout="5s"),
+        pace=PaceSettings(initial_rate=2.0, max_rate=10.5, share=0.5),
+        reconcile=ReconcileSettings(settle="10m", list_lag="30s", names="unique", ownership_tag=""),
+        defaults={"roleArn": "r"},
+        targets={
+            "prod-us": Target(
+                name="prod-us",
+                region="us-east-1",
+                profile="prod",
+                assume_role_arn="arn:aws:iam::111122223333:role/provisioner",
+                external_id="e",
+                account_id="111122223333",
+                endpoint_url="https://vpce.example",
+                sts_endpoint_url="http://127.0.0.1:1",
+                defaults={"kmsKeyArn": "k"},
+            )
+        },
+    )
+    assert (settings.run.deadline_s, settings.run.read_timeout_s) == (3300.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        ("runn = 1", "unknown key runn. Did you mean run?"),
+        ("[run]\nmax_inflight = 3", "unknown key run.max_inflight. Did you mean run.max_in_flight?"),
+        ("[reconcile]\nsetle = '1m'", "unknown key reconcile.setle. Did you mean reconcile.settle?"),
+        ("[pace]\nxyz = 1", "unknown key pace.xyz. Known here: initial_rate, max_rate, share"),
+        ("[targets.a]\nregoin = 'x'", "unknown key targets.a.regoin. Did you mean targets.a.region?"),
+        ("[targets.a]\nname = 'b'", "unknown key targets.a.name. The table's name is the name"),
+        ("[targets]\nregion = 'us-east-1'", "the configuration is wrong: Expected `object`, got `str`"),
+    ],
+)
+def test_unknown_keys_name_the_nearest_known_one(tmp_path: Path, toml: str, told: str) -> None:
+    """A misspelt key never goes unnoticed: it is refused, with where it stands and what was probably meant."""
+    assert refusal(tmp_path, toml).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        ("targets = 3", "`targets`"),
+        ("run = 3", "`run`"),
+        ("[run]\nmax_in_flight = 0", ">= 1"),
+        ("[run]\nmax_in_flight = 4097", "<= 4096"),
+        ("[run]\nmax_in_flight = '9'", "Expected `int`, got `str`"),
+        ("[run]\ndeadline = '5'", "is not a duration"),
+        ("[run]\nread_timeout = '0s'", "more than 0s and at most 23s"),
+        ("[run]\nread_timeout = '24s'", "more than 0s and at most 23s"),
+        ("[pace]\ninitial_rate = 0", "> 0"),
+        ("[pace]\ninitial_rate = inf", "<= 100000"),
+        ("[pace]\ninitial_rate = nan", "> 0"),
+        ("[pace]\nmax_rate = -1", ">= 0"),
+        ("[pace]\nmax_rate = inf", "<= 100000"),
+        ("[pace]\nshare = 0", "> 0"),
+        ("[pace]\nshare = 1.1", "<= 1"),
+        ("[reconcile]\nsettle = 'soon'", "is not a duration"),
+        ("[reconcile]\nlist_lag = ''", "is not a duration"),
+        ("[reconcile]\nnames = 'maybe'", "Invalid enum value 'maybe'"),
+        ("[reconcile]\nownership_tag = 'AWS:x'", "cannot begin with aws:"),
+        ("[reconcile]\nownership_tag = 'a#b'", "letters, digits, spaces"),
+        ('[reconcile]\nownership_tag = "a\\n"', "letters, digits, spaces"),
+        (f"[reconcile]\nownership_tag = '{'x' * 129}'", "<= 128"),
+        ("[targets.a]\naccount_id = '12345'", "account_id"),
+        ('[targets.a]\naccount_id = "123456789012\\n"', "account_id"),
+        ("[targets.a]\naccount_id = '١٢٣٤٥٦٧٨٩٠١٢'", "account_id"),
+        ("[targets.a]\nassume_role_arn = 'role'", "assume_role_arn"),
+        ("[targets.a]\nendpoint_url = 'http://10.0.0.1'", "this machine only"),
+        ("[targets.a]\nsts_endpoint_url = 'http://10.0.0.1'", "this machine only"),
+        ('[targets."../x"]', "name"),
+        ('[targets."a\\n"]', "name"),
+        (f"[targets.{'x' * 65}]", "name"),
+        ("[run", "is not TOML"),
+    ],
+)
+def test_what_is_out_of_bounds(tmp_path: Path, toml: str, told: str) -> None:
+    """A value of the wrong type or out of bounds is refused before anything happens, with where and why."""
+    assert told in refusal(tmp_path, toml)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """A missing file and one that is not text are wrong configurations, in one line each."""
+    (tmp_path / "latin.toml").write_bytes(b"x = '\xff'")
+
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
+        load(str(tmp_path / "none.toml"))
+    with pytest.raises(ConfigurationError, match="is not TOML"):
+        load(str(tmp_path / "latin.toml"))
+
+
+@pytest.mark.parametrize(
+    ("ledger", "expected"),
+    [
+        ("a.db", "{folder}/a.db"),
+        ("sub/a.db", "{folder}/sub/a.db"),
+        ("/abs/a.db", "/abs/a.db"),
+        ("postgresql://host/db", "postgresql://host/db"),
+    ],
+)
+def test_a_relative_ledger_lies_beside_the_file(tmp_path: Path, ledger: str, expected: str) -> None:
+    """A relative path in the file is relative to the file; an absolute one and a URL stay as they are."""
+    settings = loaded(tmp_path, f"[run]\nledger = '{ledger}'")
+
+    assert settings.run.ledger == expected.format(folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("under", "over", "merged"),
+    [
+        ({}, {}, {}),
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ({"a": 1}, {"a": 2}, {"a": 2}),
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"t": {"x": 1, "y": 2}}, {"t": {"y": 3}}, {"t": {"x": 1, "y": 3}}),
+        ({"t": {"x": 1}}, {"t": 5}, {"t": 5}),
+        ({"t": 5}, {"t": {"x": 1}}, {"t": {"x": 1}}),
+    ],
+)
+def test_defaults_merge(under: dict[str, Any], over: dict[str, Any], merged: dict[str, Any]) -> None:
+    """Maps merge, lists and scalars replace, and neither side is changed by it."""
+    before = repr((under, over))
+
+    assert merge(under, over) == merged
+    assert repr((under, over)) == before
+
+
+def test_a_targets_defaults_lie_over_the_general_ones() -> None:
+    """What a target says of a default beats what the file says for all targets."""
+    target = Target(name="a", defaults={"tags": {"team": "ads"}})
+    settings = Settings(defaults={"roleArn": "r", "tags": {"team": "all", "env": "prod"}}, targets={"a": target})
+
+    assert settings.defaults_for(target) == {"roleArn": "r", "tags": {"team": "ads", "env": "prod"}}
+
+
+THREE = Settings(targets={name: Target(name=name) for name in "cab"})
+
+
+@pytest.mark.parametrize(
+    ("names", "selected"), [((), "cab"), (("a",), "a"), (("b", "c"), "bc"), (("a", "a", "b"), "ab")]
+)
+def test_targets_are_selected_by_name(names: tuple[str, ...], selected: str) -> None:
+    """Without names all targets are meant, in the order of the file; a name given twice is one target."""
+    assert [target.name for target in THREE.select(names)] == list(selected)
+
+
+def test_an_unknown_target_is_a_wrong_command() -> None:
+    """A target that the configuration does not have is told with those that it has."""
+    with pytest.raises(UsageError, match=r"there is no target 'd'. The configuration has c, a, b"):
+        THREE.select(("a", "d"))
+
+
+def test_flags_beat_the_file() -> None:
+    """A value from the command line replaces the file's, one that was not given leaves it."""
+    settings = Settings().override("run", ledger="x.db", max_in_flight=None)
+
+    assert (settings.run.ledger, settings.run.max_in_flight) == ("x.db", 256)
+
+
+def test_flags_are_bounded_as_the_file_is() -> None:
+    """A flag out of bounds is refused like the same value in the file."""
+    with pytest.raises(ConfigurationError, match="<= 4096"):
+        Settings().override("run", max_in_flight=5000)
+    with pytest.raises(ConfigurationError, match="is not a duration"):
+        Settings().override("run", deadline="soon")
+
+
+def test_an_endpoint_from_the_command_line_is_every_targets() -> None:
+    """--endpoint-url replaces every target's endpoint, and a Region is set only where none is."""
+    settings = Settings(targets={"a": Target(name="a", region="eu-west-1"), "b": Target(name="b")})
+
+    there = settings.with_endpoint("http://127.0.0.1:1", sts_endpoint_url="http://127.0.0.1:2", region="us-east-1")
+
+    assert [(one.name, one.endpoint_url, one.sts_endpoint_url, one.region) for one in there.targets.values()] == [
+        ("a", "http://127.0.0.1:1", "http://127.0.0.1:2", "eu-west-1"),
+        ("b", "http://127.0.0.1:1", "http://127.0.0.1:2", "us-east-1"),
+    ]
+
+
+def test_an_endpoint_from_the_command_line_is_checked() -> None:
+    """--endpoint-url may not send definitions in the clear to another machine."""
+    with pytest.raises(ConfigurationError, match="this machine only") as caught:
+        Settings().with_endpoint("http://10.0.0.1")
+
+    assert caught.value.where == "http://10.0.0.1"
+
+
+def test_a_configuration_is_frozen() -> None:
+    """Nobody changes a setting once it is checked."""
+    for frozen, field in [(Settings(), "run"), (RunSettings(), "ledger"), (Target(), "region")]:
+        with pytest.raises(AttributeError):
+            setattr(frozen, field, "x")
