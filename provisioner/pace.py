@@ -1,27 +1,35 @@
 """The pacer: finds the hidden limit of a token bucket and holds it. Arithmetic only: no clock, no randomness.
 
-The server holds a bucket of B tokens that refills at R a second and tells neither. A call takes a token or is
-throttled (429). One observation carries everything: **at a 429 the bucket is empty.** Between two of them the tokens
-that were accepted are the tokens that came in, so accepted / elapsed *is* R, to within one token, unless the bucket
-overflowed in between. The error shrinks with the number of accepts, not with its square root: after 100 accepts R is
-known to one percent.
+The server holds a bucket of B tokens that refills at R a second, shared with others, and tells neither. A call takes a
+token or is throttled (429). One observation carries nearly everything: **at a 429 the bucket is empty.** Between two
+of them the tokens that were accepted are the tokens that came in, so accepted / elapsed *is* R, to within a token,
+unless the bucket overflowed in between (then it is a lower bound). The error shrinks with the number of accepts, not
+with its square root: after 100 accepts R is known to a percent, after 1,000 to a thousandth. The pacer lives on that:
 
-So the pacer keeps a model of the bucket and three habits:
+- CLIMB. Begin at the rate it is told and speed up until a 429 opens the first *epoch*. Doubling is quick while little
+  is in flight, slower once an overshoot would cost many calls: their number is (pace - R) x round trip. Where many were
+  in flight, pause until they have ended (MEASURE): the part of them that was accepted tells R at once.
+- HOLD. At each epoch, measure: accepted / elapsed since the oldest epoch that still agrees with the newest. Pause until
+  the bucket has a few tokens to spare, which absorb the jitter of the network. Then start at R and speed up by so
+  little that those tokens are spent when the next measurement is *due*: after 2.5 times as many accepts as the last one
+  rests on, in the end every few hundred. Saved tokens are spent later, so nothing is lost, and a job of 1,000 calls
+  meets five or six 429s in all.
+- Back to CLIMB when more was accepted than the model has tokens for: the limit rose.
 
-- START: begin at the rate that it is told (or remembers) and double until the first 429 empties the bucket.
-- HOLD: measure R at every 429 that opens an *epoch*; pause until the bucket has a few tokens to spare, which absorb the
-  jitter of the network; then run a touch above R, so that those few tokens last until the next measurement is due. What
-  is saved is spent later, so nothing is lost. Measurements are due after 3 times as many accepts as R rests on, and at
-  last every few hundred: the calls wasted on them are a few thousandths.
-- SURGE: no 429 long after one was due means that the limit rose: speed up step by step until one comes.
+A 429 of a call that had started before the pacer reacted belongs to the same epoch: one cut for each epoch, never one
+for each 429. A first call after a pause that is throttled again is *barren*: it tells nothing new, and doubles the
+pause; so a storm of 429s costs a few calls and leaves the measurement alone. An epoch long before it was due means
+that others drink from the bucket: a small extra cut then lets shares even out, since whoever runs faster meets more
+429s. Latency sets no pace: a 429 is quick.
 
-A 429 of a call that was sent before the pacer reacted belongs to the same epoch: one cut per epoch, never one per 429.
+Constants without another source were tuned on the grid of benchmarks/pace, which prints what they achieve.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from enum import StrEnum
 from math import sqrt
 
 import msgspec
@@ -29,17 +37,68 @@ import msgspec
 ADVICE_LIMIT_S = 5.0
 """Longest wait that the server may ask for: a longer one is a mistake or an outage, and both are better probed."""
 CATCH_UP_S = 0.02
-"""How late a turn may be taken without losing its place: about twice the worst timer lateness of an event loop."""
+"""How late a turn may be taken without losing its place: some ten ticks of an event loop's timers."""
 MEMORY_S = 7 * 86400.0
 """A remembered rate that is older is no better than the initial rate."""
+FLOOR = 0.2
+"""Slowest pace, starts a second, and the reciprocal of the longest silence."""
+PAUSE_LIMIT_S = 4.0
+"""Longest pause after a barren call: how late the end of a storm may be noticed."""
 KEPT_STARTS = 4096
 """Starts whose order is remembered at least: more than can be in flight."""
-STEP_ACCEPTS = 4
-"""Accepts that a pace has to show before the next step up."""
-FEW = 40
-"""Accepts below which a measurement is too coarse to spare more than one token."""
-FLOOR = 0.2
-"""Slowest pace, starts a second: the price of noticing within seconds that a storm is over."""
+
+GENTLE_ACCEPTS = 40
+"""Accepts of a cold start up to which the pace only doubles: the common limit of about 5/s is met within them."""
+STEP_S = 0.25
+"""Least time between two doublings while gentle; afterwards a round trip is enough."""
+LEAP = 4.0
+"""Growth a step, once not gentle, while fewer than FLIGHT / LEAP calls are in flight."""
+FLIGHT = 24.0
+"""Calls in flight above which an overshoot gets dear: from here the pace doubles every DOUBLING_S only."""
+DOUBLING_S = 1.2
+PROBE_FLIGHT = 6
+"""Calls in flight at a first 429 that are enough to measure R by what becomes of them."""
+PRIOR_BAND = 1.4
+"""A first guess within this factor of the initial rate is taken to be it: services publish round limits."""
+
+TOKENS_TO_SPARE = 0.7
+JITTER_SPARE = 2.0
+"""Tokens that a pause saves: a constant, and as many deviations of the number of arrivals that jitter displaces."""
+BURST_SHARE = 0.5
+"""Never save more than this share of what the bucket is known to hold: the rest is room for jitter the other way."""
+GROWTH = 2.5
+"""A measurement is due after this many times the accepts that the last one rests on."""
+SHORTEST_DUE = 6.0
+LONGEST_DUE = 500.0
+"""Accepts between measurements in the end, at LONGEST_DUE_AT; grows with the square root of the rate, so that of two
+pacers on one bucket the faster asks for more less often. The wasted share is about 1 / due."""
+LONGEST_DUE_AT = 5.0
+WARM_DUE = 8.0
+"""A warm start spends the tokens that it expects within this many accepts for each of them."""
+
+HORIZON_S = 0.5
+"""Epochs closer than this are never held against older ones: limiters that refill in lumps look empty that long."""
+FEW = 4
+"""Accepts below which a short window may only soften the limit, to SOFT of what it was."""
+SOFT = 0.7
+NEWLY_RISEN = 16
+"""Accepts that a measurement after a rise counts for at most: the bucket may have overflowed before it."""
+EARLY = 0.3
+"""An epoch before this share of its due came early: somebody else drinks too."""
+YIELD = 0.02
+"""The extra cut at an early epoch, once YIELD_ACCEPTS were counted."""
+YIELD_ACCEPTS = 50
+
+SURGE_SLACK = 1.5
+SURGE_JITTER = 2.0
+"""Tokens beyond the model's that have to be accepted before the limit is taken to have risen; jitter as above."""
+SURGE_LEAST = 0.05
+SURGE_MOST = 0.4
+SURGE_GROWTH = 1.3
+"""First step of a surge (by how little the measurement rests on) and how the steps grow."""
+SURGE_CAP = 1.45
+"""A surge from a firm measurement stays under this factor until it has emptied what the bucket may hold."""
+FIRM = 50
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -61,7 +120,7 @@ class Learned(msgspec.Struct, frozen=True):
 
     Attributes:
         rate: tokens a second that the limit was measured to give.
-        learned_at: wall-clock time of the measurement, epoch seconds.
+        learned_at: wall-clock time of this record, epoch seconds.
         accepts: accepted calls that the measurement rests on.
         burst: tokens that a full bucket was seen to hold; 0 where never seen.
         tokens: tokens that were left, by the model, after the last start.
@@ -76,18 +135,82 @@ class Learned(msgspec.Struct, frozen=True):
     last_start: float = 0.0
 
 
+class Phase(StrEnum):
+    """What the pacer is doing."""
+
+    CLIMB = "climb"
+    MEASURE = "measure"
+    HOLD = "hold"
+
+
 class _Mark(msgspec.Struct, frozen=True):
-    """A moment at which the bucket was empty."""
+    """A moment, and how many calls that started before it took a token."""
 
     at: float
     admitted: int
+
+
+class _Calls:
+    """The order in which calls started, and how many of them were throttled."""
+
+    def __init__(self) -> None:
+        self.started_at: list[float] = []
+        self.forgotten = 0
+        self.in_flight = 0
+        self.accepted = 0
+        self.throttled = 0
+
+    @property
+    def started(self) -> int:
+        return self.forgotten + len(self.started_at)
+
+    def start(self, now: float) -> None:
+        self.started_at.append(now)
+        self.in_flight += 1
+        if len(self.started_at) > 2 * KEPT_STARTS:
+            del self.started_at[:KEPT_STARTS]
+            self.forgotten += KEPT_STARTS
+
+    def cancel(self, started_at: float) -> bool:
+        place = bisect_left(self.started_at, started_at)
+        if place == len(self.started_at):
+            return False
+        del self.started_at[place]
+        self.in_flight -= 1
+        return True
+
+    def index(self, started_at: float) -> int:
+        """How many calls started before that one."""
+        return self.forgotten + bisect_left(self.started_at, started_at)
+
+    def mark(self, started_at: float) -> _Mark:
+        """A mark at that call, which was throttled and is counted as such already."""
+        return _Mark(started_at, self.index(started_at) + 1 - self.throttled)
+
+
+class _Trip:
+    """Smoothed round trip of accepted calls and its mean deviation, seconds."""
+
+    GAIN = 0.05
+
+    def __init__(self) -> None:
+        self.mean = 0.0
+        self.deviation = 0.0
+
+    def record(self, sample: float) -> None:
+        if not self.mean:
+            self.mean, self.deviation = sample, 0.25 * sample
+        self.deviation += self.GAIN * (abs(sample - self.mean) - self.deviation)
+        self.mean += self.GAIN * (sample - self.mean)
 
 
 class Pacer:
     """Says when the next call may start, and learns from how calls end.
 
     All times are seconds on one monotonic clock, except ``wall_now``. Every start ends in exactly one of
-    :meth:`accepted`, :meth:`throttled`, :meth:`dropped` and :meth:`cancelled`.
+    :meth:`accepted`, :meth:`throttled`, :meth:`dropped` and :meth:`cancelled`, which name it by its start time.
+
+    Starts are never denser than paced: in any window of w seconds at most rate x (w + CATCH_UP_S) + 1 of them.
 
     Args:
         policy: what the user set.
@@ -98,162 +221,367 @@ class Pacer:
 
     def __init__(self, policy: Policy, now: float, learned: Learned | None = None, wall_now: float = 0.0) -> None:
         self._policy = policy
-        self._first = now
+        self._phase = Phase.CLIMB
         self._rate = policy.initial_rate
-        self._limit = 0.0
-        self._weight = 0
+        self._limit = 0.0  # the measured R; 0 before the first epoch
+        self._evidence = 0  # accepts that it rests on
+        self._best = 0.0  # the highest firm measurement: what `share` is a share of
         self._burst = 0.0
-        self._phase = "start"
-        self._turn = now - 1.0e6
+        self._calls = _Calls()
+        self._trip = _Trip()
+        self._seen = now
+        # Turns.
+        self._turn = now
         self._frozen_until = now
-        self._starts: list[float] = []
-        self._forgotten = 0
-        self._throttled = 0
-        self._accepted = 0
+        self._slip = 0.0  # seconds of turns that nobody took since the last epoch
+        # Epochs.
         self._epochs = 0
-        self._cut = 0
+        self._cut = 0  # calls before this index belong to the last epoch
         self._marks: deque[_Mark] = deque(maxlen=8)
+        self._barren = 0
+        self._empty_at = now
+        # Since the last epoch.
+        self._since = now
         self._run = 0
-        self._step_run = 0
+        self._spare = 0.0
+        self._due = SHORTEST_DUE
+        # Climbing.
+        self._born = now
         self._step_at = now
-        self._step_index = 0
-        self._round_trip = 0.1
-        self._recent: deque[bool] = deque(maxlen=20)
+        self._step_run = 0
+        self._surge = SURGE_LEAST
+        self._steps: list[_Mark] = []  # of the first climb: they tell the burst
+        self._top: _Mark | None = None
+        self._sample: list[float] = []  # starts of the calls that were accepted while measuring
+        self._sample_from = 0
         if learned is not None and max(0.0, wall_now - learned.learned_at) < MEMORY_S:
-            self._remember(learned)
+            self._remember(learned, max(0.0, wall_now - learned.last_start))
 
-    def _remember(self, learned: Learned) -> None:
-        self._rate = learned.rate
-        self._limit = learned.rate
-        self._weight = min(learned.accepts, 500)
+    def _remember(self, learned: Learned, idle_s: float) -> None:
+        """Begin where the last run ended; the bucket has been filling since its last start."""
+        self._phase = Phase.HOLD
+        self._limit = self._best = max(FLOOR, learned.rate)
+        self._evidence = learned.accepts
         self._burst = learned.burst
+        self._spare = min(learned.burst, learned.tokens + idle_s * learned.rate)
+        self._due = max(20.0, WARM_DUE * self._spare)
+        self._drift()
+
+    # ---- Turns
 
     @property
     def rate(self) -> float:
         """Starts a second, now."""
         rate = self._rate
-        if self._policy.share < 1.0 and self._phase != "start" and self._limit:
-            rate = min(rate, self._policy.share * self._limit)
+        if self._policy.share < 1.0 and self._best:
+            rate = min(rate, self._policy.share * self._best)
         if self._policy.max_rate:
             rate = min(rate, self._policy.max_rate)
         return rate
 
     @property
     def round_trip(self) -> float:
-        """Smoothed time from the start of an accepted call to its end, seconds."""
-        return self._round_trip
+        """Smoothed time from the start of an accepted call to its end, seconds; 0 before the first."""
+        return self._trip.mean
 
     def peek(self, now: float) -> float:
         """The earliest time at which the next call may start; not after ``now`` when it is due."""
-        del now
+        if not self._calls.started:
+            return min(now, self._born)
         return max(self._turn + 1.0 / self.rate, self._frozen_until)
 
     def start(self, now: float) -> None:
         """Take the turn: a call starts now."""
-        self._turn = max(self.peek(now), now - CATCH_UP_S)
-        self._starts.append(now)
-        if len(self._starts) > 2 * KEPT_STARTS:
-            del self._starts[:KEPT_STARTS]
-            self._forgotten += KEPT_STARTS
+        if self._calls.started:
+            self._take(now)
+        else:
+            self._turn = self._born = self._since = now
+            self._step(now)
+        self._calls.start(now)
+        self._seen = now
+
+    def _take(self, now: float) -> None:
+        if self._phase is Phase.MEASURE:
+            self._conclude(now)
+        turn = self.peek(now)
+        late = now - CATCH_UP_S - turn
+        self._turn = max(turn, now - CATCH_UP_S)
+        if late * self.rate > 1.0:
+            self._slip += late
+            self._lapse(now)
+
+    def _lapse(self, now: float) -> None:
+        """Turns went by untaken: a pace that is not used proves nothing, and the bucket may have overflowed."""
+        if self._phase is Phase.CLIMB:
+            self._step(now)
+        elif self._slip * self._limit > max(2.0, BURST_SHARE * self._burst):
+            self._marks.clear()
+            self._hold(max(self._to_spare(), BURST_SHARE * self._burst), now)
 
     def cancelled(self, started_at: float) -> None:
         """Give the turn back: the call did not start after all."""
-        index = bisect_left(self._starts, started_at)
-        if index < len(self._starts):
-            del self._starts[index]
+        if self._calls.cancel(started_at):
             self._turn -= 1.0 / self.rate
+            self._ended(self._seen)
+
+    # ---- Endings
 
     def accepted(self, started_at: float, now: float) -> None:
         """The call that started then was accepted: it took a token."""
-        self._accepted += 1
-        self._run += 1
-        self._recent.append(True)
-        self._round_trip += 0.1 * (now - started_at - self._round_trip)
-        if started_at < self._step_at:
-            return
-        self._step_run += 1
-        if self._phase == "hold":
-            self._drift()
-            return
-        growth = 2.0 if self._phase == "start" else 1.1
-        if self._step_run >= STEP_ACCEPTS and now - self._step_at >= max(0.3, self._round_trip):
-            self._rate *= growth
-            self._step(now)
+        self._calls.accepted += 1
+        self._calls.in_flight -= 1
+        self._trip.record(now - started_at)
+        if self._phase is Phase.MEASURE:
+            self._sample.append(started_at)
+        elif started_at >= self._since:
+            self._run += 1
+            self._barren = 0
+            if self._phase is Phase.CLIMB:
+                self._climb(started_at, now)
+            else:
+                self._drift()
+                self._watch(now)
+        self._ended(now)
 
     def throttled(self, started_at: float, now: float, advice_s: float | None = None) -> None:
         """The call that started then was throttled: the bucket was empty. ``advice_s``: seconds to wait, as told."""
-        self._throttled += 1
-        self._recent.append(False)
+        self._calls.throttled += 1
+        self._calls.in_flight -= 1
+        self._empty_at = max(self._empty_at, started_at)
+        if self._marks and started_at < self._marks[-1].at:
+            # The mark counted this call as admitted while nobody knew.
+            self._marks[-1] = _Mark(self._marks[-1].at, self._marks[-1].admitted - 1)
+        if self._calls.index(started_at) >= self._cut:
+            self._epoch(self._calls.mark(started_at), now)
         if advice_s is not None:
             self._frozen_until = max(self._frozen_until, now + min(max(advice_s, 0.0), ADVICE_LIMIT_S))
-        index = self._forgotten + bisect_left(self._starts, started_at)
-        if index >= self._cut:
-            self._epoch(_Mark(started_at, index - (self._throttled - 1)), now)
+        self._ended(now)
 
     def dropped(self, started_at: float, now: float) -> None:
         """The call ended without telling whether it took a token (5xx, time-out, reset)."""
+        del started_at
+        self._calls.in_flight -= 1
+        self._ended(now)
+
+    def _ended(self, now: float) -> None:
+        self._seen = max(self._seen, now)
+        if self._phase is Phase.MEASURE and not self._calls.in_flight:
+            self._conclude(now)
+
+    # ---- Epochs
 
     def _epoch(self, mark: _Mark, now: float) -> None:
+        """The first 429 since the last reaction: measure, pause, go on."""
         self._epochs += 1
-        self._cut = self._forgotten + len(self._starts)
-        if self._phase == "start":
-            measured = 0.0
-            lived = max(mark.at - self._first, 1.0e-3)
-            most = max(1, mark.admitted) / lived
-            guess = self._limit or min(max(self._policy.initial_rate, 0.4 * most), 0.8 * most)
+        self._cut = self._calls.started
+        if self._epochs > 1 and not self._run:
+            self._barren += 1
+        elif self._phase is Phase.CLIMB and self._rate > 1.5 * self._limit:
+            if self._peak(mark, now):
+                return
         else:
-            measured = self._measure(mark)
-            guess = measured or self._rate * 0.7
-        self._limit = guess
-        self._phase = "hold"
-        self._marks.append(mark)
-        spare = 3.0 if self._weight > FEW else 1.0
-        self._frozen_until = max(self._frozen_until, now + min(spare / guess, 2.0))
-        self._run = 0
-        self._drift()
-        self._step(now)
+            self._measure(mark)
+        spare = self._to_spare()
+        pause = min(PAUSE_LIMIT_S, spare / self._limit * 2.0**self._barren)
+        self._frozen_until = max(self._frozen_until, now + pause)
+        self._hold(spare, self._frozen_until)
 
-    def _measure(self, mark: _Mark) -> float:
-        """The rate since the oldest mark that agrees with the newest; 0 where too little was seen."""
-        best = 0.0
+    def _peak(self, mark: _Mark, now: float) -> bool:
+        """The end of a climb: a guess at R, and True if what is in flight will soon tell better."""
+        if self._limit:
+            old = self._marks[-1] if self._marks else _Mark(self._since, mark.admitted - self._run)
+            self._evidence = min(max(mark.admitted - old.admitted, 2), NEWLY_RISEN)
+            measured = (mark.admitted - old.admitted) / max(mark.at - old.at, 1.0e-6)
+            self._limit = min(max(self._limit, measured), self._rate)
+        else:
+            self._top = mark
+            self._limit = self._first_guess(mark)
+            self._evidence = 2
+            self._fit_burst()
+        self._marks.clear()
+        self._marks.append(mark)
+        self._sample_from = self._calls.index(mark.at)
+        if self._cut - self._sample_from <= PROBE_FLIGHT:
+            return False
+        self._phase = Phase.MEASURE
+        self._sample.clear()
+        self._frozen_until = max(self._frozen_until, now + 3.0 * self._trip.mean)
+        return True
+
+    def _first_guess(self, mark: _Mark) -> float:
+        """R, were the bucket to hold one second of it; or the initial rate, which was published, if that is near."""
+        told = self._policy.initial_rate
+        guess = max(mark.admitted / (1.0 + mark.at - self._born), 0.4 * told)
+        return min(told if told / PRIOR_BAND < guess < told * PRIOR_BAND else guess, self._rate)
+
+    def _conclude(self, now: float) -> None:
+        """What was in flight at the peak has ended: the part of it that was accepted tells R."""
+        starts = self._calls.started_at
+        begin = starts[max(0, self._sample_from - self._calls.forgotten)]
+        end = starts[min(len(starts), self._cut - self._calls.forgotten) - 1]
+        # Calls that started just after the first throttled one may have arrived before it: leave them out.
+        begin = min(begin + 2.0 * self._trip.deviation, 0.5 * (begin + end))
+        count = sum(at >= begin for at in self._sample)
+        guessed = self._evidence <= 2  # noqa: PLR2004 - what a guess counts for
+        if end > begin and count >= FEW:
+            measured = min(count / (end - begin), self._rate)
+            if guessed or measured > self._limit * (1.5 + 3.0 / sqrt(count)):
+                self._limit, self._evidence = measured, count
+        elif end > begin and guessed:
+            self._limit = max(FLOOR, min(self._limit, (count + 2.0) / (end - begin)))
+        self._fit_burst()
+        self._frozen_until = min(self._frozen_until, now)
+        saved = self._limit * (now - self._empty_at - 0.5 * self._trip.mean)
+        self._hold(min(saved, max(1.0, BURST_SHARE * self._burst)), now)
+
+    def _measure(self, mark: _Mark) -> None:
+        """R from accepted / elapsed since the oldest mark that agrees with the newest."""
+        count, elapsed, newer = 0, 0.0, mark
+        slack = SURGE_SLACK + 1.5 * SURGE_JITTER * self._noise()
         for old in reversed(self._marks):
-            elapsed = mark.at - old.at
-            count = mark.admitted - old.admitted
-            if elapsed <= 0.0 or count < 1:
+            more, span = newer.admitted - old.admitted, newer.at - old.at
+            if span <= 0.0:
                 continue
-            rate = count / elapsed
-            if best and abs(best * elapsed - count) > 3.0 + 0.5 * sqrt(count):
+            if elapsed > HORIZON_S and abs(count / elapsed - more / span) > slack * (1.0 / elapsed + 1.0 / span):
                 break
-            best = rate
-            self._weight = count
-        return best
+            count, elapsed, newer = count + more, elapsed + span, old
+            if count > self._longest_due():
+                break
+        if self._marks:
+            self._settle(max(0, count), elapsed)
+        self._marks.append(mark)
+
+    def _settle(self, count: int, elapsed: float) -> None:
+        """Take the measurement of ``count`` accepts in ``elapsed`` seconds, as far as it can be trusted."""
+        measured = count / elapsed if elapsed else 0.0
+        if elapsed <= HORIZON_S or count < FEW:
+            measured = max(measured, SOFT * self._limit)
+        risen = measured > self._limit * (1.03 if self._phase is Phase.CLIMB else 1.25)
+        firm = max(NEWLY_RISEN, int(measured * self._trip.mean))
+        self._evidence = max(2, min(count, firm) if risen else count)
+        if self._run < EARLY * self._due and count > YIELD_ACCEPTS:
+            measured *= 1.0 - YIELD
+        # A 429 never raises the pace.
+        self._limit = max(FLOOR, min(measured, self._rate))
+        self._fit_burst()
+
+    def _fit_burst(self) -> None:
+        """Tokens that the first climb took beyond what came in: at least what a full bucket holds."""
+        if self._top is not None:
+            top, limit = self._top, self._limit
+            taken = max(top.admitted - step.admitted - limit * (top.at - step.at) for step in self._steps)
+            self._burst = max(1.0, 0.5 + taken)
+
+    # ---- Holding
+
+    def _hold(self, spare: float, since: float) -> None:
+        """Run at the limit from ``since`` on, with ``spare`` tokens saved by then."""
+        self._phase = Phase.HOLD
+        self._spare = spare
+        self._since = since
+        self._run = 0
+        self._slip = 0.0
+        if self._evidence >= FIRM:
+            self._best = max(self._best, self._limit)
+        flight = self._limit * self._trip.mean
+        due = min(max(GROWTH * self._evidence, SHORTEST_DUE), self._longest_due())
+        self._due = max(due, max(3.0, spare) * flight)
+        self._drift()
 
     def _drift(self) -> None:
-        """Set the pace a touch above the limit, and more than a touch when a 429 is overdue."""
-        due = min(max(3 * self._weight, 6), 500)
-        over = max(1.0, self._run / due)
-        spare = 3.0 if self._weight > FEW else 1.0
-        self._rate = max(FLOOR, self._limit * (1.0 + spare / due * over * over))
+        """Speed up so that what was spared is spent when the next measurement is due."""
+        over = 2.0 * max(1.0, self._spare) * self._run / (self._due * self._due)
+        self._rate = max(FLOOR, self._limit * (1.0 + over))
+
+    def _watch(self, now: float) -> None:
+        """Begin a surge when more was accepted than the model's bucket can have held."""
+        elapsed = now - self._since
+        if elapsed <= 2.0 * self._trip.mean:
+            return
+        tokens = self._spare + self._limit * (elapsed - self._trip.mean) - self._run
+        doubt = min(3.0, self._run / max(1, self._evidence))
+        if tokens < -(SURGE_SLACK + SURGE_JITTER * self._noise() + doubt):
+            self._phase = Phase.CLIMB
+            self._surge = min(SURGE_MOST, max(SURGE_LEAST, 3.0 / max(1, self._evidence)))
+            self._step(now)
+
+    def _longest_due(self) -> float:
+        return LONGEST_DUE * sqrt(max(1.0, self._limit / LONGEST_DUE_AT))
+
+    def _to_spare(self) -> float:
+        spare = TOKENS_TO_SPARE + JITTER_SPARE * self._noise()
+        return min(spare, max(0.3, BURST_SHARE * (self._burst - 1.0))) if self._burst else spare
+
+    def _noise(self) -> float:
+        """Deviation of the number of calls that jitter moves into or out of a window."""
+        return sqrt(self._limit * self._trip.deviation)
+
+    # ---- Climbing
+
+    def _climb(self, started_at: float, now: float) -> None:
+        if started_at < self._step_at:
+            return
+        self._step_run += 1
+        waited = now - self._step_at
+        if self._limit:
+            self._climb_again(now, waited)
+        elif waited >= (max(STEP_S, self._trip.mean) if self._calls.accepted < GENTLE_ACCEPTS else self._trip.mean):
+            flight = self._rate * self._trip.mean
+            if flight >= FLIGHT:
+                self._rate *= 2.0 ** (waited / DOUBLING_S)
+            else:
+                leap = self._calls.accepted >= GENTLE_ACCEPTS and flight < FLIGHT / LEAP
+                self._rate *= LEAP if leap else 2.0
+            self._step(now)
+
+    def _climb_again(self, now: float, waited: float) -> None:
+        """A surge: steps of a round trip, each longer than the last."""
+        if self._step_run < FEW - 1 or waited < self._trip.mean:
+            return
+        if self._rate * self._trip.mean < FLIGHT:
+            rate = self._rate * (1.0 + self._surge)
+            beyond = self._run - self._limit * (now - self._since)
+            if self._evidence > FIRM and beyond < self._burst + 5.0:
+                rate = min(rate, SURGE_CAP * self._limit)
+            self._rate = max(self._rate, rate)
+            self._surge = min(0.5, SURGE_GROWTH * self._surge)
+        else:
+            self._rate *= 1.1
+        self._step(now)
 
     def _step(self, now: float) -> None:
+        if not self._limit:
+            self._steps.append(_Mark(now, self._calls.started))
         self._step_at = now
         self._step_run = 0
+
+    # ---- What it knows
 
     def learned(self, wall_now: float) -> Learned | None:
         """What the next run should know, or None before anything was measured."""
         if not self._limit:
             return None
-        return Learned(self._limit, wall_now, self._weight, self._burst, 0.0, wall_now)
+        last = self._calls.started_at[-1] if self._calls.started_at else self._seen
+        tokens = self._spare + self._limit * (last - self._since) - self._run if self._phase is Phase.HOLD else 0.0
+        return Learned(
+            rate=self._limit,
+            learned_at=wall_now,
+            accepts=self._evidence,
+            burst=self._burst,
+            tokens=max(0.0, min(tokens, self._burst)),
+            last_start=wall_now - (self._seen - last),
+        )
 
     def statistics(self) -> dict[str, float | int | str]:
         """The state, for logs and people."""
         return {
-            "phase": self._phase,
-            "rate": self.rate,
-            "limit": self._limit,
-            "accepts": self._weight,
-            "accepted": self._accepted,
-            "throttled": self._throttled,
+            "phase": self._phase.value,
+            "rate": round(self.rate, 4),
+            "limit": round(self._limit, 4),
+            "evidence": self._evidence,
+            "burst": round(self._burst, 2),
+            "accepted": self._calls.accepted,
+            "throttled": self._calls.throttled,
             "epochs": self._epochs,
         }
 
