@@ -16,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from provisioner.aws import wire
-from provisioner.aws.http import KEEPALIVE_S, tls_context
+from provisioner.aws.http import KEEPALIVE_S, CleanConnector, tls_context
 from provisioner.aws.losses import loss_of, lost
 from provisioner.aws.route import SIGNING_NAME
 from provisioner.aws.sigv4 import Signer, host_header
@@ -77,13 +77,13 @@ class DirectCreates:
         try:
             if time.monotonic() >= self._check_at or self._identity.generation != self._generation:
                 await self._renew()
-            connection, line = await self._connect()
+            connection = await self._connector.connect(self._request, [], self._timeout)
         except Exception as error:  # noqa: BLE001  the contract: nothing that happens to the call is raised
             return _unsent(error)
         deadline = self._loop.time() + self._read_timeout_s
-        expiry = self._loop.call_at(deadline, line.abort)
+        expiry = self._loop.call_at(deadline, _abort, connection)
         try:
-            reply = await self._exchange(connection, line, body)
+            reply = await self._exchange(connection, body)
         except Exception as error:  # noqa: BLE001  the same
             connection.close()
             late = self._loop.time() >= deadline
@@ -95,21 +95,6 @@ class DirectCreates:
             expiry.cancel()
         connection.release()
         return reply
-
-    async def _connect(self) -> tuple[Connection, asyncio.Transport]:
-        """A connection that is open and has nothing to read: what lies there would pass for the reply to this create.
-
-        Raises:
-            ConnectionError: three in a row were not.
-        """
-        for _ in range(3):
-            connection = await self._connector.connect(self._request, [], self._timeout)
-            protocol, line = connection.protocol, connection.transport
-            usable = protocol is not None and protocol.is_connected() and not protocol.should_close
-            if usable and line is not None:
-                return connection, line
-            connection.close()
-        raise ConnectionResetError("the server closes connections, or talks, before a request is sent")
 
     async def _renew(self) -> None:
         """Take the credentials that are valid now, and prepare to sign with them."""
@@ -125,9 +110,10 @@ class DirectCreates:
         self._generation = generation
         self._check_at = time.monotonic() + _CREDENTIALS_AGE_S
 
-    async def _exchange(self, connection: Connection, line: asyncio.Transport, body: bytes) -> Reply:
-        protocol = connection.protocol
-        assert protocol is not None  # noqa: S101  an open connection has one
+    async def _exchange(self, connection: Connection, body: bytes) -> Reply:
+        protocol, line = connection.protocol, connection.transport
+        assert protocol is not None  # noqa: S101  an open connection has both
+        assert line is not None  # noqa: S101  the same
         protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         now = time.time()
         date, authorization = self._signer.sign(body, int(now + self._clock_offset_s))
@@ -149,6 +135,11 @@ class DirectCreates:
         server = wire.http_date(headers.get("date", ""))
         if server is not None and abs(server - now - self._clock_offset_s) > SKEW_S:
             self._clock_offset_s = server - now
+
+
+def _abort(connection: Connection) -> None:
+    if connection.transport is not None:
+        connection.transport.abort()
 
 
 def _head(route: Route) -> bytes:
@@ -200,7 +191,7 @@ def _unsent(error: Exception) -> Reply:
 @asynccontextmanager
 async def open_direct(route: Route, identity: Identity, limits: Limits) -> AsyncIterator[DirectCreates]:
     """The direct transport over ``route``, with its pool of connections."""
-    connector = aiohttp.TCPConnector(
+    connector = CleanConnector(
         limit=limits.max_connections,
         ssl=tls_context(route.verify) or False,
         keepalive_timeout=KEEPALIVE_S,

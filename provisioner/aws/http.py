@@ -12,6 +12,9 @@ from botocore.httpsession import create_urllib3_context, get_cert_path
 if TYPE_CHECKING:
     import ssl
 
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
 KEEPALIVE_S = 4
 """An idle connection is closed after this: below the 5 s at which common servers close theirs, because a create that
 meets a connection closed at that moment is ambiguous."""
@@ -40,17 +43,44 @@ async def _refuse_redirect(_session: object, _context: object, params: aiohttp.T
     raise RedirectedError(params.response.status)
 
 
-class OneRequest(AIOHTTPSession):  # type: ignore[misc]  # the SDK has no types
-    """The SDK's HTTP session, made safe.
+class CleanConnector(aiohttp.TCPConnector):
+    """A pool that hands out no connection on which something lies to be read: it would pass for the reply.
 
-    It follows redirects by default, and it never checks the host name of a certificate: it took over urllib3's TLS
-    context, in which the check is off because urllib3 does it by itself (aiobotocore 2.25, ``httpsession.py``).
+    aiohttp looks only whether a pooled connection is still open. A server that answers one request twice, or says
+    something of its own accord, would have the wrong ARN recorded.
     """
 
-    def _get_ssl_context(self) -> ssl.SSLContext:
-        context: ssl.SSLContext = super()._get_ssl_context()
-        context.check_hostname = True
-        return context
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
+    ) -> Connection:
+        """An open connection with nothing to read.
+
+        Raises:
+            ConnectionResetError: three in a row were not.
+        """
+        for _ in range(3):
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            if protocol is not None and protocol.is_connected() and not protocol.should_close:
+                return connection
+            connection.close()
+        raise ConnectionResetError("the server closes connections, or talks, before a request is sent")
+
+
+class OneRequest(AIOHTTPSession):  # type: ignore[misc]  # the SDK has no types
+    """The SDK's HTTP session, made safe (aiobotocore 2.25, ``httpsession.py``).
+
+    By default it follows redirects, with the body; it never checks the host name of a certificate, because it took over
+    urllib3's TLS context, in which the check is off since urllib3 does it by itself; and through a proxy it does not
+    check the certificate at all.
+    """
+
+    def _create_connector(self, _proxy_url: str | None) -> aiohttp.TCPConnector:
+        context = tls_context(self._verify) or False
+        return CleanConnector(limit=self._max_pool_connections, ssl=context, **self._connector_args)
 
     async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
         session: aiohttp.ClientSession = await super()._get_session(proxy_url)

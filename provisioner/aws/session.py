@@ -136,7 +136,6 @@ def client_config(limits: Limits) -> Config:
         read_timeout=limits.read_timeout_s,
         max_pool_connections=limits.max_connections,
         retries={"total_max_attempts": 1, "mode": "standard"},
-        ignore_configured_endpoint_urls=True,
     )
 
 

@@ -50,7 +50,10 @@ class Proxy:
             return
         host, port = target.rsplit(":", 1)
         there, back = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(_pump(reader, back), _pump(there, writer))
+        try:
+            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+        finally:
+            back.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -228,11 +228,19 @@ async def test_cancellation_passes_and_spoils_no_connection(open_at: Open) -> No
         assert [request.connection for request in server.requests] == [1, 2]
 
 
-async def test_an_unasked_reply_is_never_taken_for_an_answer(open_at: Open) -> None:
-    """Two replies to one create: the second is not the reply to the next create."""
+@pytest.mark.parametrize("pause_s", [0, 0.03])
+async def test_an_unasked_reply_is_never_taken_for_an_answer(open_at: Open, pause_s: float) -> None:
+    """Two replies to one create, at once or one later: the second is not the reply to the next create."""
     unasked = http(body=CREATED.replace(b"1f2e3d", b"wrong"))
-    async with Server(send(http() + unasked), created()) as server, open_at(server.url) as aws:
+
+    async def talk(line: Line) -> None:
+        line.writer.write(http())
+        await asyncio.sleep(pause_s)
+        line.writer.write(unasked)
+
+    async with Server(talk, created()) as server, open_at(server.url) as aws:
         first = await aws.creates.create(BODY)
+        await asyncio.sleep(2 * pause_s)
         second = await aws.creates.create(BODY)
 
     assert "wrong" not in first.arn + second.arn
@@ -240,8 +248,8 @@ async def test_an_unasked_reply_is_never_taken_for_an_answer(open_at: Open) -> N
 
 async def test_an_endless_reply_is_given_up(open_at: Open) -> None:
     """A reply of more than a megabyte is no reply of the service; it does not fill the memory."""
-    flood = http(body=b" " * (3 << 20))
-    async with Server(send(flood)) as server, open_at(server.url) as aws:
+    flood = http(body=CREATED + b" " * (3 << 20))
+    async with Server(send(flood)) as server, open_at(server.url, direct=True) as aws:
         reply = await aws.creates.create(BODY)
 
     assert judge(reply) is Verdict.AMBIGUOUS

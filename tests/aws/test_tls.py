@@ -129,6 +129,22 @@ async def test_the_proxy_is_honoured(open_at: Open, authority: Authority, monkey
         assert proxy.asked == [(f"localhost:{server.port}", f"Basic {b64encode(b'user:word').decode()}")]
 
 
+@pytest.mark.parametrize("host", ["localhost", "elsewhere.example"])
+async def test_a_proxy_excuses_no_certificate(
+    open_at: Open, authority: Authority, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """The certificate behind a tunnel is checked like any other: one that is untrusted, and one for another host."""
+    if host != "localhost":
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.bundle))
+    async with Proxy() as proxy, Server(tls=authority.server(host)) as server:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        async with open_at(server.url) as aws:
+            reply = await aws.creates.create(BODY)
+
+        assert (reply.loss, judge(reply)) == (Loss.HANDSHAKE, Verdict.NOT_CREATED)
+        assert server.requests == []
+
+
 async def test_no_proxy_is_honoured(open_at: Open, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that NO_PROXY names is reached directly."""
     monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.bundle))
