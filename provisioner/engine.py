@@ -39,7 +39,7 @@ from provisioner.tally import Halt
 from provisioner.verdict import Reply, Verdict, judge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from provisioner.manifest import Batch, Manifest, Problem, Row
     from provisioner.planner import Step
@@ -165,12 +165,15 @@ class Engine:
         while not self._stop.requested:
             batch = None
             with self._stop.ends() as reading:
-                batch = await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)
+                batch = await self._next(batches)
             if batch is None:
                 self._tally.whole = not reading.cancelled_caught
                 break
             self._tally.read(batch, manifest.size_bytes)
             await self._plan(batch, report_problems=report_problems)
+
+    async def _next(self, batches: Iterator[Batch]) -> Batch | None:
+        return await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)
 
     async def _plan(self, batch: Batch, *, report_problems: bool) -> None:
         target = self._site.target
