@@ -77,10 +77,11 @@ def connect(path: Path, mode: str) -> Connection:
 
     Args:
         path: of a file that exists.
-        mode: ``rw``, or ``ro`` for reading only.
+        mode: ``rw``, ``ro`` for reading only, or ``still`` for reading what nobody can be writing.
     """
+    query = "mode=ro&immutable=1" if mode == "still" else f"mode={mode}"
     return sqlite3.connect(
-        f"file:{quote(str(path))}?mode={mode}",
+        f"file:{quote(str(path))}?{query}",
         uri=True,
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
@@ -121,7 +122,16 @@ def open_reader(path: Path, connect: Connect) -> Connection:
     """
     if not path.exists():
         raise LedgerError("there is no ledger here", hint="Name it with --ledger, or make one with `provisioner apply`")
-    connection = connect(path, "ro")
+    try:
+        return _prepared_reader(connect(path, "ro"))
+    except sqlite3.OperationalError as error:
+        # On a read-only file system the index of the log cannot be made; without a log none is needed.
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or path.with_name(f"{path.name}-wal").exists():
+            raise
+        return _prepared_reader(connect(path, "still"))
+
+
+def _prepared_reader(connection: Connection) -> Connection:
     try:
         prepare_reader(connection)
     except BaseException:

@@ -299,6 +299,17 @@ class LedgerContract:
             with pytest.raises(LedgerError, match="reading only"):
                 await reader.learn("default", "create", b"1")
 
+    async def test_an_empty_ledger_may_take_an_identity(self, store: Store) -> None:
+        """A ledger without entries bears the id that it is given, for good; one with entries keeps its own."""
+        async with store() as ledger:
+            await ledger.take_identity("0123456789abcdef")
+            told = ledger.ledger_id
+            await ledger.record([intend("a")])
+            with pytest.raises(LedgerError, match="keeps its identity"):
+                await ledger.take_identity("fedcba9876543210")
+        async with store() as ledger:
+            assert (told, ledger.ledger_id) == ("0123456789abcdef", "0123456789abcdef")
+
     async def test_close_may_be_called_twice(self, store: Store) -> None:
         """Closing again does nothing, and what comes after closing is refused."""
         async with store() as ledger:

@@ -14,6 +14,7 @@ import pytest
 from provisioner.entry import State
 from provisioner.errors import ConfigurationError, ExitCode, LedgerError
 from provisioner.ledger import Run
+from provisioner.ledger.database import connect
 from provisioner.ledger.open import open_ledger
 from provisioner.ledger.sqlite import SqliteLedger, Statistics
 from provisioner.ledger.writing import KEPT_RUNS
@@ -22,6 +23,7 @@ from tests.ledger.contract import AT, Clock, LedgerContract, all_of, confirm, in
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from provisioner.ledger.database import Connection
     from tests.ledger.contract import Store
 
 
@@ -278,6 +280,26 @@ async def test_a_ledger_that_is_not_there(tmp_path: Path) -> None:
     assert (await refusal(tmp_path / "no" / "such" / "l.db")).what == "the ledger cannot be opened"
     assert (await refusal(tmp_path)).what == "the ledger cannot be opened"
     assert names_in(tmp_path) == []
+
+
+async def test_it_can_be_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """From a read-only file system, where SQLite cannot make its index, a ledger that was closed can be read."""
+    path = tmp_path / "l.db"
+    await filled(path)
+
+    def connect_there(path: Path, mode: str) -> Connection:
+        if mode == "still":
+            return connect(path, mode)
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    ledger = await SqliteLedger.open(path, readonly=True, connect=connect_there)
+    entries = await all_of(ledger)
+    await ledger.close()
+
+    assert len(entries) == 2000
+    assert names_in(tmp_path) == ["l.db"]
 
 
 async def test_another_process_may_not_keep_it_busy_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
