@@ -1,0 +1,398 @@
+"""In-memory stand-ins for what lies at the edge: clock, ledger, lease, and an endpoint that keeps a truth.
+
+They sleep on the loop's clock, so that under :mod:`tests.virtual_time` hours cost nothing and every run is the same.
+Faults are a list: ``Endpoint(acts=[THROTTLED, THROTTLED, CREATED])`` answers the next three creates so, and every
+later one as it should.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from provisioner.aws.faces import Aws, CallError, Described, Listed, Page
+from provisioner.clock import Clock
+from provisioner.entry import Entry, Fact, Stamp, State, apply
+from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
+from provisioner.gate import Gate
+from provisioner.pace import Pacer
+from provisioner.pace import Policy as PacePolicy
+from provisioner.site import Site
+from provisioner.verdict import Loss, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+    from provisioner.ledger import ProblemRecord, Run
+
+EPOCH_S = 1_795_000_000.0
+"""Wall-clock time at which every virtual clock starts."""
+LEDGER_ID = "00000000000000aa"
+REGION = "us-east-1"
+ACCOUNT_ID = "123456789012"
+ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/access"
+TAG = "provisioner:origin"
+
+
+def now() -> float:
+    """Seconds on the running loop's clock."""
+    return asyncio.get_running_loop().time()
+
+
+class FakeClock(Clock):
+    """The loop's clock, with a wall clock that can jump and a machine that can be another one.
+
+    Args:
+        boot: the boot that stamps tell; "" is a machine that tells none.
+    """
+
+    def __init__(self, boot: str = "boot-1") -> None:
+        self.boot = boot
+        self.jumped_s = 0.0
+
+    def monotonic(self) -> float:
+        """The loop's time."""
+        return now()
+
+    def wall(self) -> float:
+        """Epoch seconds, with every jump so far."""
+        return EPOCH_S + now() + self.jumped_s
+
+    def stamp(self) -> Stamp:
+        """Both, with the boot."""
+        return Stamp(self.wall(), self.boot, now() if self.boot else 0.0)
+
+
+class FakeLease:
+    """The right to a ledger, which a test may take away by setting ``lost``."""
+
+    def __init__(self) -> None:
+        self.lost = False
+
+    def check(self) -> None:
+        """Refuse when it is lost."""
+        if self.lost:
+            raise LedgerLockedError("the ledger's lock is lost", where="memory")
+
+
+class FakeLedger:
+    """Entries in memory, by the reference :func:`provisioner.entry.apply`: it proves every transition.
+
+    Args:
+        entries: what is there from the start.
+        commit_s: how long a commit takes.
+
+    Attributes:
+        table: the entries by (target, name).
+        commits: the facts of each commit, in order, with its time.
+        broken: set it, and every call fails from then on.
+    """
+
+    def __init__(self, entries: Sequence[Entry] = (), *, commit_s: float = 0.0) -> None:
+        self.ledger_id = LEDGER_ID
+        self.table = {(entry.target, entry.name): entry for entry in entries}
+        self.commits: list[tuple[float, tuple[Fact, ...]]] = []
+        self.kept_problems: list[ProblemRecord] = []
+        self.kept_runs: list[Run] = []
+        self.paces: dict[tuple[str, str], bytes] = {}
+        self.broken = False
+        self._commit_s = commit_s
+        self._run_id = ""
+
+    @property
+    def facts(self) -> list[Fact]:
+        """All facts, in order."""
+        return [fact for _, facts in self.commits for fact in facts]
+
+    def state(self, name: str, target: str = "here") -> State | None:
+        """The state of an entry, None when there is none."""
+        entry = self.table.get((target, name))
+        return entry.state if entry else None
+
+    def _check(self) -> None:
+        if self.broken:
+            raise LedgerError("the ledger cannot be written", where="memory", why="disk full")
+
+    async def look_up(self, target: str, names: Sequence[str]) -> dict[str, Entry]:
+        """See the interface."""
+        self._check()
+        return {name: self.table[target, name] for name in names if (target, name) in self.table}
+
+    async def record(self, facts: Sequence[Fact]) -> None:
+        """See the interface: all or none, durable on return."""
+        self._check()
+        await asyncio.sleep(self._commit_s)
+        self._check()
+        table = dict(self.table)
+        for fact in facts:
+            key = (fact.target, fact.name)
+            table[key] = apply(table.get(key), fact, at=EPOCH_S + now(), run_id=self._run_id)
+            self._one_holder(table, table[key])
+        self.table = table
+        if facts:
+            self.commits.append((now(), tuple(facts)))
+
+    def _one_holder(self, table: Mapping[tuple[str, str], Entry], entry: Entry) -> None:
+        holders = [one for one in table.values() if one.exists and one.arn == entry.arn]
+        if entry.exists and len(holders) > 1:
+            raise IntegrityError("the ARN is in the ledger already", where=entry.arn)
+
+    async def entries(
+        self, *, target: str | None = None, states: Collection[State] | None = None
+    ) -> AsyncIterator[Entry]:
+        """See the interface."""
+        self._check()
+        for _, entry in sorted(self.table.items()):
+            if target in (None, entry.target) and (states is None or entry.state in states):
+                yield entry
+
+    async def counts(self) -> dict[str, dict[State, int]]:
+        """See the interface."""
+        found: dict[str, Counter[State]] = {}
+        for entry in self.table.values():
+            found.setdefault(entry.target, Counter())[entry.state] += 1
+        return {target: dict(states) for target, states in found.items()}
+
+    async def take_identity(self, ledger_id: str) -> None:
+        """See the interface."""
+        self._check()
+        self.ledger_id = ledger_id
+
+    async def begin_run(self, run: Run) -> None:
+        """See the interface."""
+        self._check()
+        self._run_id = run.run_id
+        self.kept_runs.append(run)
+
+    async def end_run(self, run: Run) -> None:
+        """See the interface."""
+        self._check()
+        self.kept_runs[-1] = run
+
+    async def runs(self, limit: int = 10) -> list[Run]:
+        """See the interface."""
+        return self.kept_runs[::-1][:limit]
+
+    async def add_problems(self, problems: Sequence[ProblemRecord]) -> None:
+        """See the interface."""
+        self._check()
+        self.kept_problems += problems
+
+    async def problems(self, run_id: str) -> AsyncIterator[ProblemRecord]:
+        """See the interface; it knows of one run."""
+        del run_id
+        for problem in self.kept_problems:
+            yield problem
+
+    async def learned(self, target: str, family: str) -> bytes | None:
+        """See the interface."""
+        return self.paces.get((target, family))
+
+    async def learn(self, target: str, family: str, state: bytes) -> None:
+        """See the interface."""
+        self.paces[target, family] = state
+
+    async def close(self) -> None:
+        """See the interface."""
+
+
+class Act(msgspec.Struct, frozen=True):
+    """What the endpoint does with one create.
+
+    Attributes:
+        reply: what the caller sees; None is the answer that is due.
+        effect_s: when the algorithm comes to be, in seconds from the arrival; None: never.
+        after_s: when the caller sees the reply.
+    """
+
+    reply: Reply | None = None
+    effect_s: float | None = None
+    after_s: float = 0.05
+
+
+NO_REPLY = Reply(loss=Loss.READ_TIMEOUT, message="no reply in time")
+CREATED = Act(effect_s=0.0)
+THROTTLED = Act(Reply(status=429))
+LOST = Act(NO_REPLY, effect_s=0.0, after_s=20.0)
+DROPPED = Act(NO_REPLY, after_s=20.0)
+RESET = Act(Reply(loss=Loss.RESET), effect_s=0.0)
+FAULT = Act(Reply(status=500, code="InternalFailure", request_id="r"))
+FAULT_WITH_EFFECT = Act(FAULT.reply, effect_s=0.0)
+UNREADABLE = Act(Reply(status=200, request_id="r"), effect_s=0.0)
+UNREACHABLE = Act(Reply(loss=Loss.DNS, message="no such host"))
+REJECTED = Act(Reply(status=400, code="ValidationException", message="bad image", request_id="r"))
+CONFLICT = Act(Reply(status=409, code="ConflictException", request_id="r"))
+EXPIRED = Act(Reply(status=403, code="ExpiredTokenException", request_id="r"))
+QUOTA = Act(Reply(status=402, code="ServiceQuotaExceededException", request_id="r", quota_name="L", quota_value=5.0))
+DENIED = Act(Reply(status=403, code="AccessDeniedException", message="not authorized: Create", request_id="r"))
+PASS_ROLE = Act(Reply(status=403, code="AccessDeniedException", message="not authorized: iam:PassRole", request_id="r"))
+
+
+def late(effect_s: float) -> Act:
+    """A create that takes effect so much later, and whose caller sees no reply."""
+    return Act(NO_REPLY, effect_s=effect_s, after_s=20.0)
+
+
+class Algorithm(msgspec.Struct, frozen=True):
+    """A truth: what the endpoint holds. ``since`` is the loop's time of its beginning."""
+
+    arn: str
+    name: str
+    body: bytes
+    tags: dict[str, str]
+    since: float
+
+
+class Endpoint:
+    """Both faces of one target, over one truth.
+
+    Args:
+        acts: what becomes of the next creates, in order.
+        names: what a second create of a name does: 409, a second algorithm, or the first one's ARN.
+        list_lag_s: how long a new algorithm is missing from List.
+        page_size: rows of a page.
+
+    Attributes:
+        algorithms: the truth by ARN; some may not have begun yet.
+        list_failures, get_failures: what the next calls of each kind fail with; None lets one through.
+        calls: kind and time of every call.
+        in_flight, most_in_flight: creates.
+        credentials: how often fresh ones are to be had still.
+    """
+
+    def __init__(
+        self,
+        acts: Sequence[Act] = (),
+        *,
+        names: Literal["unique", "duplicates", "same"] = "duplicates",
+        list_lag_s: float = 0.0,
+        page_size: int = 100,
+    ) -> None:
+        self.acts = list(acts)
+        self.algorithms: dict[str, Algorithm] = {}
+        self.list_failures: list[Reply | None] = []
+        self.get_failures: list[Reply | None] = []
+        self.calls: list[tuple[str, float]] = []
+        self.in_flight = self.most_in_flight = 0
+        self.credentials = 0
+        self._names = names
+        self._list_lag_s = list_lag_s
+        self._page_size = page_size
+
+    def aws(self) -> Aws:
+        """The open target."""
+        return Aws(
+            creates=self,
+            control=self,
+            region=REGION,
+            endpoint="https://endpoint",
+            notices=(),
+            refresh_credentials=self._refresh,
+        )
+
+    def count(self, kind: str) -> int:
+        """How many calls of a kind there were."""
+        return sum(kind == called for called, _ in self.calls)
+
+    def named(self, name: str) -> list[Algorithm]:
+        """The algorithms of that name, the oldest first, also those that have yet to begin."""
+        found = [one for one in self.algorithms.values() if one.name == name]
+        return sorted(found, key=lambda one: one.since)
+
+    def put(self, body: bytes, *, since: float = 0.0) -> Algorithm:
+        """Hold an algorithm as a create with ``body`` makes it."""
+        read: dict[str, Any] = msgspec.json.decode(body)
+        tags = read.pop("tags", {})
+        id_ = f"{len(self.algorithms):04d}"
+        arn = f"arn:aws:cleanrooms-ml:{REGION}:{ACCOUNT_ID}:configured-model-algorithm/{id_}"
+        made = Algorithm(arn, read["name"], msgspec.json.encode(read), tags, since)
+        self.algorithms[arn] = made
+        return made
+
+    async def create(self, body: bytes) -> Reply:
+        """See the interface."""
+        self.calls.append(("create", now()))
+        act = self.acts.pop(0) if self.acts else CREATED
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            due = Reply(status=200, arn="") if act.effect_s is None else self._execute(body, act.effect_s)
+            await asyncio.sleep(act.after_s)
+        finally:
+            self.in_flight -= 1
+        return due if act.reply is None else act.reply
+
+    def _execute(self, body: bytes, effect_s: float) -> Reply:
+        known = self.named(msgspec.json.decode(body)["name"])
+        if known and self._names == "unique":
+            return Reply(status=409, code="ConflictException", request_id="r")
+        if known and self._names == "same":
+            return Reply(status=200, arn=known[0].arn, request_id="r")
+        return Reply(status=200, arn=self.put(body, since=now() + effect_s).arn, request_id="r")
+
+    async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
+        """See the interface. The order is not that of creation."""
+        await self._read("list", self.list_failures, "ListConfiguredModelAlgorithms", next_token)
+        seen = sorted(
+            (one for one in self.algorithms.values() if one.since + self._list_lag_s <= now()),
+            key=lambda one: one.arn,
+            reverse=True,
+        )
+        start, size = int(next_token or 0), min(page_size, self._page_size)
+        items = tuple(Listed(one.arn, one.name, created_at=EPOCH_S + one.since) for one in seen[start : start + size])
+        return Page(items, str(start + size) if start + size < len(seen) else "")
+
+    async def get_algorithm(self, arn: str) -> Described:
+        """See the interface."""
+        await self._read("get", self.get_failures, "GetConfiguredModelAlgorithm", arn)
+        one = self._existing("GetConfiguredModelAlgorithm", arn)
+        return Described(one.arn, one.name, one.body, one.tags, created_at=EPOCH_S + one.since)
+
+    async def delete_algorithm(self, arn: str) -> None:
+        """See the interface."""
+        self.calls.append(("delete", now()))
+        del self.algorithms[self._existing("DeleteConfiguredModelAlgorithm", arn).arn]
+
+    async def caller_account(self) -> str:
+        """See the interface."""
+        return ACCOUNT_ID
+
+    async def _refresh(self) -> bool:
+        self.credentials -= 1
+        return self.credentials >= 0
+
+    async def _read(self, kind: str, failures: list[Reply | None], operation: str, where: str) -> None:
+        self.calls.append((kind, now()))
+        await asyncio.sleep(0.05)
+        if failures and (failure := failures.pop(0)) is not None:
+            raise CallError(operation, failure, where)
+
+    def _existing(self, operation: str, arn: str) -> Algorithm:
+        one = self.algorithms.get(arn)
+        if one is None or one.since > now():
+            raise CallError(operation, Reply(status=404, code="ResourceNotFoundException", request_id="r"), arn)
+        return one
+
+
+def gate(rate: float = 1000.0) -> Gate:
+    """A gate that hardly waits; to be made while the loop runs."""
+    return Gate(Pacer(PacePolicy(initial_rate=rate), now()), clock=now)
+
+
+def site(
+    endpoint: Endpoint, ledger: FakeLedger, *, clock: FakeClock | None = None, lease: FakeLease | None = None
+) -> Site:
+    """The target ``here`` over fakes; to be made while the loop runs."""
+    return Site(
+        target="here",
+        account_id="",
+        ledger=ledger,
+        lease=lease or FakeLease(),
+        aws=endpoint.aws(),
+        creates=gate(),
+        reads=gate(),
+        clock=clock or FakeClock(),
+    )

@@ -1,0 +1,746 @@
+"""From "nobody knows" to a verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from provisioner.aws.faces import CallError
+from provisioner.definition import Definition
+from provisioner.entry import Entry, Event, Fact, Stamp, State
+from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
+from provisioner.ownership import Mark
+from provisioner.reconcile import (
+    SEND_S,
+    SKEW_S,
+    Decision,
+    Reconciler,
+    Ruling,
+    Suspect,
+    Sweep,
+    due,
+    facts_of,
+    rule,
+)
+from provisioner.site import Policy
+from provisioner.survey import READ_ATTEMPTS, Found
+from provisioner.tally import Tally
+from provisioner.verdict import Loss, Reply
+from tests.fakes import EPOCH_S, LEDGER_ID, ROLE, TAG, Algorithm, Endpoint, FakeClock, FakeLease, FakeLedger, now, site
+from tests.virtual_time import virtual_time
+
+OTHER_LEDGER = "00000000000000bb"
+SAME, OTHER = "5a" * 16, "07" * 16
+ENTRY = Entry(
+    "here", "x", State.AMBIGUOUS, digest=SAME, tags_digest="t", attempt="run-1", sent=Stamp(EPOCH_S, "boot-1", 0.0)
+)
+SUSPECT = Suspect(ENTRY, settled_at=360.0)
+CONFLICT = Suspect(ENTRY, settled_at=360.0, conflict=True)
+ABSENT_ONCE = Suspect(ENTRY, settled_at=360.0, absent_at=400.0)
+
+OURS = Found("arn-1", "x", EPOCH_S + 1, Mark(LEDGER_ID, SAME, "run-1"), SAME, "t")
+LATER = Found("arn-0", "x", EPOCH_S + 2, Mark(LEDGER_ID, SAME, "run-2"), SAME, "t")
+FOREIGN_SAME = Found("arn-2", "x", EPOCH_S - 9, Mark(OTHER_LEDGER, SAME, "run-1"), SAME, "t2")
+FOREIGN_OTHER = Found("arn-3", "x", EPOCH_S - 99, None, OTHER, "t3")
+FOREIGN_FIRST = Found("arn-4", "x", EPOCH_S - 999, None, OTHER, "t4")
+
+Adopt = Literal["never", "same", "any"]
+Names = Literal["unknown", "unique", "duplicates", "same"]
+
+
+def sweep(*found: Found, began_at: float = 400.0, complete: bool = True, unread: bool = False) -> Sweep:
+    """A sweep that saw ``found`` under the name x."""
+    return Sweep(began_at, complete, {"x": list(found)} if found else {}, frozenset("x" if unread else ""))
+
+
+def ruled(suspect: Suspect, seen: Sweep, **policy: Any) -> tuple[Decision, str, list[str]]:
+    """The decision, the ARN that it is about, and those of further ones."""
+    ruling = rule(suspect, seen, Policy(**policy), LEDGER_ID)
+    return ruling.decision, ruling.found.arn if ruling.found else "", [one.arn for one in ruling.duplicates]
+
+
+@pytest.mark.parametrize(
+    ("found", "kept", "duplicates"),
+    [
+        ([OURS], "arn-1", []),
+        ([LATER], "arn-0", []),
+        ([LATER, OURS], "arn-1", ["arn-0"]),
+        ([FOREIGN_OTHER, FOREIGN_SAME, LATER, OURS], "arn-1", ["arn-0"]),
+    ],
+)
+@pytest.mark.parametrize("suspect", [SUSPECT, CONFLICT, ABSENT_ONCE])
+@pytest.mark.parametrize("seen", [{}, {"began_at": 0.0}, {"complete": False}, {"unread": True}])
+def test_what_bears_our_tag_is_ours(
+    found: list[Found], kept: str, duplicates: list[str], suspect: Suspect, seen: dict[str, Any]
+) -> None:
+    """An algorithm with our tag is ours whenever it is seen; of two the oldest is kept and the other told."""
+    assert ruled(suspect, sweep(*found, **seen)) == (Decision.OURS, kept, duplicates)
+
+
+def test_of_the_same_age_the_first_arn_is_kept() -> None:
+    """Two of ours that were made in the same moment are told apart by their ARNs, the same way every time."""
+    twin = msgspec.structs.replace(OURS, arn="arn-00")
+
+    assert (
+        ruled(SUSPECT, sweep(OURS, twin)) == ruled(SUSPECT, sweep(twin, OURS)) == (Decision.OURS, "arn-00", ["arn-1"])
+    )
+
+
+FOREIGN = [
+    # adopt, found, decision, ARN
+    ("never", [FOREIGN_SAME], Decision.TAKEN, "arn-2"),
+    ("never", [FOREIGN_OTHER], Decision.TAKEN, "arn-3"),
+    ("same", [FOREIGN_SAME], Decision.ADOPT, "arn-2"),
+    ("same", [FOREIGN_OTHER], Decision.TAKEN, "arn-3"),
+    ("same", [FOREIGN_SAME, FOREIGN_OTHER], Decision.ADOPT, "arn-2"),
+    ("same", [FOREIGN_OTHER, FOREIGN_FIRST], Decision.TAKEN, "arn-4"),
+    ("any", [FOREIGN_OTHER], Decision.ADOPT, "arn-3"),
+    ("any", [FOREIGN_SAME, FOREIGN_OTHER], Decision.ADOPT, "arn-2"),
+    ("any", [FOREIGN_OTHER, FOREIGN_FIRST], Decision.ADOPT, "arn-4"),
+]
+
+
+@pytest.mark.parametrize(("adopt", "found", "decision", "arn"), FOREIGN)
+@pytest.mark.parametrize("names", ["unknown", "unique", "same"])
+def test_a_foreign_algorithm_is_adopted_or_in_the_way(
+    adopt: Adopt, found: list[Found], decision: Decision, arn: str, names: Names
+) -> None:
+    """One of the same name that is not ours is adopted by policy, one of our definition first; else it fails us."""
+    assert ruled(SUSPECT, sweep(*found), adopt=adopt, names=names) == (decision, arn, [])
+
+
+@pytest.mark.parametrize(
+    ("suspect", "seen", "decided"),
+    [
+        (SUSPECT, {"began_at": 359.9}, False),
+        (SUSPECT, {"began_at": 360.0}, True),
+        (SUSPECT, {"complete": False}, False),
+        (SUSPECT, {"unread": True}, False),
+        (CONFLICT, {"began_at": 0.0}, True),
+        (CONFLICT, {"began_at": 0.0, "complete": False}, False),
+        (CONFLICT, {"began_at": 0.0, "unread": True}, False),
+    ],
+)
+@pytest.mark.parametrize("adopt", ["never", "any"])
+def test_a_foreign_algorithm_decides_once_ours_is_settled(
+    suspect: Suspect,
+    seen: dict[str, Any],
+    decided: bool,  # noqa: FBT001  a table
+    adopt: Adopt,
+) -> None:
+    """As names may not be unique, another's decides only in a whole sweep after the settle time; a 409 needs no settling."""
+    decision, _, _ = ruled(suspect, sweep(FOREIGN_SAME, **seen), adopt=adopt)
+
+    assert decision is ({"never": Decision.TAKEN, "any": Decision.ADOPT}[adopt] if decided else Decision.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("adopt", "found", "decision"),
+    [
+        ("never", FOREIGN_SAME, Decision.ABSENT_ONCE),
+        ("same", FOREIGN_OTHER, Decision.ABSENT_ONCE),
+        ("same", FOREIGN_SAME, Decision.ADOPT),
+        ("any", FOREIGN_OTHER, Decision.ADOPT),
+    ],
+)
+def test_where_names_are_not_unique_nobody_is_in_the_way(adopt: Adopt, found: Found, decision: Decision) -> None:
+    """Where several may have a name, a foreign one that is not adopted leaves ours absent, not refused."""
+    assert ruled(SUSPECT, sweep(found), adopt=adopt, names="duplicates")[0] is decision
+    assert ruled(CONFLICT, sweep(FOREIGN_OTHER), adopt="never", names="duplicates")[0] is Decision.TAKEN
+
+
+@pytest.mark.parametrize(
+    ("suspect", "seen", "decision"),
+    [
+        (SUSPECT, sweep(began_at=360.0), Decision.ABSENT_ONCE),
+        (SUSPECT, sweep(began_at=359.9), Decision.UNKNOWN),
+        (SUSPECT, sweep(began_at=9999.0, complete=False), Decision.UNKNOWN),
+        (SUSPECT, sweep(began_at=9999.0, unread=True), Decision.UNKNOWN),
+        (CONFLICT, sweep(began_at=0.0), Decision.UNKNOWN),
+        (CONFLICT, sweep(began_at=360.0), Decision.ABSENT_ONCE),
+        (ABSENT_ONCE, sweep(began_at=400.0), Decision.UNKNOWN),
+        (ABSENT_ONCE, sweep(began_at=459.9), Decision.UNKNOWN),
+        (ABSENT_ONCE, sweep(began_at=460.0), Decision.ABSENT),
+        (ABSENT_ONCE, sweep(began_at=460.0, complete=False), Decision.UNKNOWN),
+        (ABSENT_ONCE, sweep(began_at=460.0, unread=True), Decision.UNKNOWN),
+    ],
+)
+def test_absence_takes_two_whole_sweeps(suspect: Suspect, seen: Sweep, decision: Decision) -> None:
+    """Absent is what two complete sweeps did not see: both begun after the settle time, and the List lag apart."""
+    assert ruled(suspect, seen) == (decision, "", [])
+
+
+@pytest.mark.parametrize(
+    ("found", "ours"),
+    [
+        (Found("a", "x", EPOCH_S + 1, None, SAME, "t"), True),
+        (Found("a", "x", EPOCH_S - SKEW_S, None, SAME, "t"), True),
+        (Found("a", "x", EPOCH_S - SKEW_S - 1, None, SAME, "t"), False),
+        (Found("a", "x", EPOCH_S + 1, None, OTHER, "t"), False),
+    ],
+)
+def test_without_a_tag_name_definition_and_time_prove(found: Found, ours: bool) -> None:  # noqa: FBT001  a table
+    """With tags switched off ours has our definition and was made since it was sent, as far as clocks may differ."""
+    decision, _, _ = ruled(SUSPECT, sweep(found), ownership_tag="", adopt="never")
+
+    assert decision is (Decision.OURS if ours else Decision.TAKEN)
+
+
+def test_without_a_tag_a_send_must_be_known() -> None:
+    """With tags switched off nothing is ours of which no send is known."""
+    never_sent = Suspect(msgspec.structs.replace(ENTRY, sent=None), settled_at=0.0)
+    found = Found("a", "x", EPOCH_S + 1, None, SAME, "t")
+
+    assert ruled(never_sent, sweep(found), ownership_tag="", adopt="never")[0] is Decision.TAKEN
+
+
+def test_with_a_tag_nothing_else_proves() -> None:
+    """Where tags are written, an algorithm without ours is not ours, be it of the same definition and of that time."""
+    found = Found("a", "x", EPOCH_S + 1, None, SAME, "t")
+
+    assert ruled(SUSPECT, sweep(found), adopt="never")[0] is Decision.TAKEN
+
+
+founds = st.lists(st.sampled_from([OURS, LATER, FOREIGN_SAME, FOREIGN_OTHER, FOREIGN_FIRST]), unique=True)
+suspects = st.builds(
+    Suspect,
+    st.just(ENTRY),
+    st.floats(0, 1000),
+    st.booleans(),
+    st.booleans(),
+    st.one_of(st.none(), st.floats(0, 1000)),
+)
+policies = st.builds(
+    Policy,
+    names=st.sampled_from(["unknown", "unique", "duplicates", "same"]),
+    adopt=st.sampled_from(["never", "same", "any"]),
+)
+
+
+@settings(derandomize=True, max_examples=500)
+@given(suspects, founds, st.floats(0, 2000), st.booleans(), st.booleans(), policies)
+def test_no_sweep_says_more_than_it_saw(
+    suspect: Suspect,
+    found: list[Found],
+    began_at: float,
+    complete: bool,  # noqa: FBT001  drawn
+    unread: bool,  # noqa: FBT001  drawn
+    policy: Policy,
+) -> None:
+    """Ours exactly where ours was seen; absent only of a whole sweep that began late enough; foreign only likewise."""
+    ruling = rule(suspect, sweep(*found, began_at=began_at, complete=complete, unread=unread), policy, LEDGER_ID)
+    whole = complete and not unread
+    late = whole and began_at >= suspect.settled_at
+
+    assert (ruling.decision is Decision.OURS) == any(one.mark and one.mark.ledger_id == LEDGER_ID for one in found)
+    if ruling.decision in {Decision.ABSENT, Decision.ABSENT_ONCE}:
+        assert late
+    if ruling.decision is Decision.ABSENT:
+        assert suspect.absent_at is not None
+        assert began_at >= suspect.absent_at + policy.list_lag_s
+    if ruling.decision in {Decision.ADOPT, Decision.TAKEN}:
+        assert late or (whole and suspect.conflict)
+
+
+@pytest.mark.parametrize(
+    ("suspects_", "at"),
+    [
+        ([SUSPECT], 360.0),
+        ([SUSPECT, Suspect(ENTRY, 500.0), Suspect(ENTRY, 200.0)], 500.0),
+        ([ABSENT_ONCE], 460.0),
+        ([ABSENT_ONCE, SUSPECT], 460.0),
+        ([CONFLICT], 0.0),
+        ([CONFLICT, Suspect(ENTRY, 500.0)], 0.0),
+        ([Suspect(ENTRY, 360.0, conflict=True, looked=True)], 360.0),
+        ([Suspect(ENTRY, 360.0, looked=True)], 360.0),
+    ],
+)
+def test_when_the_next_sweep_may_begin(suspects_: list[Suspect], at: float) -> None:
+    """One sweep serves all: when the last suspect is ready, or at once for a conflict that nobody has looked at."""
+    assert due(suspects_, Policy()) == at
+
+
+def facts(decision: Decision, found: Found | None = None) -> tuple[Fact, ...]:
+    """The facts of a ruling on the entry."""
+    return facts_of(ENTRY, Ruling(decision, found))
+
+
+@pytest.mark.parametrize("decision", [Decision.UNKNOWN, Decision.ABSENT_ONCE])
+def test_an_open_ruling_is_no_fact(decision: Decision) -> None:
+    """What is not decided leaves no trace in the ledger."""
+    assert facts(decision) == ()
+
+
+def test_absence_plans_the_same_attempt_again() -> None:
+    """Proven absence is a fact about the attempt that was looked for, and about no later one."""
+    assert facts(Decision.ABSENT) == (Fact("here", "x", Event.ABSENT, after="run-1", message="proven absent twice"),)
+
+
+def test_ours_is_confirmed_as_our_mark_tells() -> None:
+    """Ours is confirmed with the digest in its mark, since Get may word a definition otherwise than it was sent."""
+    reworded = msgspec.structs.replace(OURS, digest=OTHER)
+
+    assert facts(Decision.OURS, reworded) == (
+        Fact("here", "x", Event.CONFIRM, arn="arn-1", digest=SAME, tags_digest="t", code="adopted", after="run-1"),
+    )
+
+
+def test_what_is_adopted_is_confirmed_as_it_is() -> None:
+    """A foreign algorithm is confirmed with its own digests, whatever another ledger's mark says."""
+    [fact] = facts(Decision.ADOPT, msgspec.structs.replace(FOREIGN_SAME, digest=OTHER))
+
+    assert (fact.event, fact.arn, fact.digest, fact.tags_digest) == (Event.CONFIRM, "arn-2", OTHER, "t2")
+
+
+def test_a_taken_name_fails_with_its_holder() -> None:
+    """A name that is taken fails for good, and the ledger says by which ARN."""
+    [fact] = facts(Decision.TAKEN, FOREIGN_OTHER)
+
+    assert (fact.event, fact.code, fact.after) == (Event.REJECT, "name_taken", "run-1")
+    assert "arn-3" in fact.message
+
+
+# The reconciler, over fakes and in virtual time.
+
+
+def definition(name: str) -> Definition:
+    """The definition that was sent under ``name``."""
+    return Definition(name=name, role_arn=ROLE)
+
+
+def entry(name: str, state: State = State.AMBIGUOUS, *, sent: Stamp | None = None) -> Entry:
+    """Its entry."""
+    digests = definition(name).digests()
+    stamp = sent or Stamp(EPOCH_S, "boot-1", 0.0)
+    return Entry("here", name, state, digests.definition, digests.tags, attempt=f"run-{name}", sent=stamp)
+
+
+def made(endpoint: Endpoint, name: str, *, ledger_id: str = LEDGER_ID, since: float = 0.0) -> Algorithm:
+    """What its create made."""
+    one = definition(name)
+    return endpoint.put(one.request({TAG: str(Mark(ledger_id, one.digest, f"run-{name}"))}), since=since)
+
+
+def reconciler(endpoint: Endpoint, ledger: FakeLedger, **given: Any) -> Reconciler:
+    """A reconciler of the target ``here``."""
+    policy = given.pop("policy", Policy())
+    return Reconciler(site(endpoint, ledger, **given), policy, Tally("here"))
+
+
+async def resolve(ours: Reconciler, *, sweeps: int = 9) -> list[tuple[float, str, Decision]]:
+    """Sweep whenever that is due until nothing is open; when each name was resolved, and how."""
+    told = []
+    for _ in range(sweeps):
+        if not len(ours):
+            break
+        await asyncio.sleep(ours.due_in_s())
+        began_at = now()
+        for suspect, ruling in await ours.settle(await ours.sweep()):
+            told.append((began_at, suspect.entry.name, ruling.decision))
+    return told
+
+
+@virtual_time
+async def test_one_sweep_and_one_get_per_suspect() -> None:
+    """Whatever the account holds, a sweep reads each page once and Gets only what bears a suspect's name."""
+    endpoint = Endpoint(page_size=10)
+    for number in range(95):
+        made(endpoint, f"other-{number}")
+    ledger = FakeLedger([entry("x"), entry("y")])
+    for name in "xy":
+        made(endpoint, name)
+    ours = reconciler(endpoint, ledger)
+    await ours.load()
+
+    told = await resolve(ours)
+
+    assert {(name, decision) for _, name, decision in told} == {("x", Decision.OURS), ("y", Decision.OURS)}
+    assert (endpoint.count("list"), endpoint.count("get")) == (10, 2)
+    assert {ledger.state(name) for name in "xy"} == {State.CREATED}
+    assert ledger.table["here", "x"].arn == endpoint.named("x")[0].arn
+
+
+@virtual_time
+async def test_what_an_earlier_run_left_is_ambiguous() -> None:
+    """Entries found as sent are doubted at once, of their last attempt; all that are open are suspects, no other."""
+    states = {"a": State.SENT, "b": State.AMBIGUOUS, "c": State.PLANNED, "d": State.CREATED}
+    ledger = FakeLedger([entry(name, state) for name, state in states.items()])
+    elsewhere = msgspec.structs.replace(entry("e", State.SENT), target="there")
+    ledger.table["there", "e"] = elsewhere
+    ours = reconciler(Endpoint(), ledger)
+    await ours.load()
+
+    assert [name for name in "abcde" if name in ours] == ["a", "b"]
+    assert ledger.state("a") is State.AMBIGUOUS
+    assert [(fact.name, fact.event, fact.code, fact.after) for fact in ledger.facts] == [
+        ("a", Event.DOUBT, "interrupted", "run-a")
+    ]
+    assert ledger.state("e", "there") is State.SENT
+
+
+@pytest.mark.parametrize(
+    ("stamp", "wait_s"),
+    [
+        (Stamp(EPOCH_S, "boot-1", 1000.0), 360.0),
+        (Stamp(EPOCH_S, "boot-1", 900.0), 260.0 + SEND_S),
+        (Stamp(EPOCH_S, "boot-1", 0.0), 0.0),
+        (Stamp(EPOCH_S, "boot-0", 0.0), 360.0),
+        (Stamp(EPOCH_S - 86400, "boot-0", 0.0), 360.0),
+        (Stamp(EPOCH_S - 86400, "", 0.0), 360.0),
+        (Stamp(EPOCH_S - 86400, "boot-1", 1000.0), 360.0),
+        (Stamp(EPOCH_S + 86400, "boot-1", 900.0), 260.0 + SEND_S),
+        (None, 360.0),
+    ],
+)
+def test_the_settle_time_counts_what_has_passed_for_sure(stamp: Stamp | None, wait_s: float) -> None:
+    """The wait is shortened by what the boot's ticks prove, never by the wall clock and never across boots."""
+
+    @virtual_time
+    async def body() -> None:
+        await asyncio.sleep(1000)
+        old = msgspec.structs.replace(entry("x"), sent=stamp)
+        ours = reconciler(Endpoint(), FakeLedger([old]))
+        await ours.load()
+
+        assert ours.due_in_s() == wait_s
+
+    body()
+
+
+@virtual_time
+async def test_a_clock_that_jumps_resends_nothing_early() -> None:
+    """A wall clock that jumps a day either way changes no moment of a sweep."""
+    for jump_s in (86400.0, -86400.0):
+        clock = FakeClock()
+        ledger = FakeLedger()
+        ours = reconciler(Endpoint(), ledger, clock=clock)
+        began = now()
+        ledger.table["here", "x"] = entry("x", sent=clock.stamp())
+        clock.jumped_s = jump_s
+        await ours.load()
+
+        [(at, _, decision)] = await resolve(ours)
+
+        assert decision is Decision.ABSENT
+        assert at - began == pytest.approx(420.0, abs=1.0)
+
+
+@virtual_time
+async def test_absent_twice_is_planned_again() -> None:
+    """An entry whose algorithm never came to be is planned after two sweeps: at the settle time, and the lag later."""
+    ledger, endpoint = FakeLedger([entry("x")]), Endpoint()
+    ours = reconciler(endpoint, ledger)
+    ours.add(entry("x"))
+
+    told = await resolve(ours)
+
+    assert told == [(420.0, "x", Decision.ABSENT)]
+    assert [at for kind, at in endpoint.calls if kind == "list"] == [360.0, 420.0]
+    assert ledger.state("x") is State.PLANNED
+
+
+@virtual_time
+async def test_a_create_that_takes_effect_late_is_found() -> None:
+    """An algorithm that comes to be late, and shows late in List, is ours all the same while that is within settle."""
+    endpoint = Endpoint(list_lag_s=60.0)
+    made(endpoint, "x", since=299.0)
+    ledger = FakeLedger([entry("x")])
+    ours = reconciler(endpoint, ledger)
+    ours.add(entry("x"))
+
+    assert await resolve(ours) == [(360.0, "x", Decision.OURS)]
+    assert ledger.state("x") is State.CREATED
+
+
+@virtual_time
+async def test_a_throttled_list_is_asked_again() -> None:
+    """A throttle or a lost reply is a reason to ask again, and never an answer."""
+    endpoint = Endpoint()
+    made(endpoint, "x")
+    endpoint.list_failures = [Reply(status=429), Reply(status=503), Reply(loss=Loss.READ_TIMEOUT), Reply(loss=Loss.DNS)]
+    endpoint.get_failures = [Reply(status=500), Reply(status=429)]
+    ours = reconciler(endpoint, FakeLedger([entry("x")]))
+    ours.add(entry("x"))
+
+    [(_, _, decision)] = await resolve(ours, sweeps=1)
+
+    assert decision is Decision.OURS
+    assert (endpoint.count("list"), endpoint.count("get")) == (5, 3)
+
+
+@virtual_time
+async def test_a_sweep_that_breaks_off_proves_presence_only() -> None:
+    """Of a List that fails for good after some pages, what was seen counts, and nothing is absent."""
+    endpoint = Endpoint(page_size=1)
+    ledger = FakeLedger([entry("x"), entry("y")])
+    made(endpoint, "y")
+    made(endpoint, "x")
+    endpoint.list_failures = [None] + [Reply(status=429)] * READ_ATTEMPTS
+    ours = reconciler(endpoint, ledger)
+    for name in "xy":
+        ours.add(entry(name))
+
+    await asyncio.sleep(400)
+    seen = await ours.sweep()
+    resolved = await ours.settle(seen)
+
+    assert not seen.complete
+    assert [(suspect.entry.name, ruling.decision) for suspect, ruling in resolved] == [("x", Decision.OURS)]
+    assert ledger.state("y") is State.AMBIGUOUS
+    assert "y" in ours
+
+
+@virtual_time
+async def test_a_broken_sweep_does_not_count_towards_absence() -> None:
+    """Absence is proven by two whole sweeps, however many broke off before and in between."""
+    endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
+    broken = [Reply(status=400, code="ValidationException")]
+    endpoint.list_failures = [*broken, None, *broken, *broken, None]
+    ours = reconciler(endpoint, ledger)
+    ours.add(entry("x"))
+    await asyncio.sleep(360)
+
+    states = []
+    for _ in range(5):
+        await ours.settle(await ours.sweep())
+        states.append(ledger.state("x"))
+        await asyncio.sleep(60)
+
+    assert states == [State.AMBIGUOUS] * 4 + [State.PLANNED]
+
+
+@virtual_time
+async def test_a_list_that_repeats_its_token_is_not_complete() -> None:
+    """A List that never comes to its end is given up, and proves no absence."""
+    endpoint = Endpoint(page_size=1)
+    for name in "ab":
+        made(endpoint, name)
+    pages = endpoint.list_algorithms
+
+    async def circling(next_token: str = "", page_size: int = 100) -> Any:
+        page = await pages(next_token, page_size)
+        return msgspec.structs.replace(page, next_token="1")
+
+    endpoint.list_algorithms = circling  # type: ignore[method-assign]
+    ours = reconciler(endpoint, FakeLedger([entry("x")]))
+    ours.add(entry("x"))
+
+    assert not (await ours.sweep()).complete
+
+
+@pytest.mark.parametrize("failure", [Reply(status=400, code="ValidationException"), Reply(status=404)])
+def test_a_get_that_fails_proves_nothing(failure: Reply) -> None:
+    """A name that List tells and Get does not is neither there nor absent."""
+
+    @virtual_time
+    async def body() -> None:
+        endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
+        made(endpoint, "x")
+        endpoint.get_failures = [failure] * 2
+        ours = reconciler(endpoint, ledger)
+        ours.add(entry("x"))
+        await asyncio.sleep(400)
+
+        for _ in range(2):
+            seen = await ours.sweep()
+            assert seen.complete
+            assert seen.unread == {"x"}
+            assert await ours.settle(seen) == []
+            await asyncio.sleep(60)
+        [(_, ruling)] = await ours.settle(await ours.sweep())
+
+        assert ruling.decision is Decision.OURS
+
+    body()
+
+
+@pytest.mark.parametrize("kind", ["list", "get"])
+def test_a_refused_read_is_raised(kind: str) -> None:
+    """A List or Get that is forbidden is told at once: no repetition mends it, and it proves nothing."""
+
+    @virtual_time
+    async def body() -> None:
+        endpoint = Endpoint()
+        made(endpoint, "x")
+        refused = Reply(status=403, code="AccessDeniedException")
+        (endpoint.list_failures if kind == "list" else endpoint.get_failures).append(refused)
+        ours = reconciler(endpoint, FakeLedger([entry("x")]))
+        ours.add(entry("x"))
+
+        with pytest.raises(CallError) as caught:
+            await ours.sweep()
+
+        assert caught.value.reply == refused
+        assert endpoint.count(kind) == 1
+
+    body()
+
+
+@virtual_time
+async def test_a_conflict_takes_an_early_look() -> None:
+    """A 409 is looked up at once, not after the settle time, and ours is adopted; others go on waiting."""
+    endpoint, ledger = Endpoint(), FakeLedger([entry("x"), entry("y")])
+    made(endpoint, "x")
+    ours = reconciler(endpoint, ledger)
+    ours.add(entry("y"))
+    await asyncio.sleep(5)
+    ours.add(entry("x"), conflict=True)
+
+    told = await resolve(ours)
+
+    assert told == [(5.0, "x", Decision.OURS), (420.0, "y", Decision.ABSENT)]
+
+
+@virtual_time
+async def test_a_foreign_conflict_follows_the_policy() -> None:
+    """A 409 of a foreign algorithm is adopted or refused at once, by policy, and told with its ARN."""
+    expected: dict[Adopt, tuple[Decision, State]] = {
+        "never": (Decision.TAKEN, State.FAILED),
+        "same": (Decision.ADOPT, State.CREATED),
+    }
+    for adopt, (decision, state) in expected.items():
+        endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
+        arn = made(endpoint, "x", ledger_id=OTHER_LEDGER).arn
+        ours = reconciler(endpoint, ledger, policy=Policy(adopt=adopt))
+        ours.add(entry("x"), conflict=True)
+
+        [(_, _, ruled_)] = await resolve(ours)
+
+        assert (ruled_, ledger.state("x")) == (decision, state)
+        assert arn in (ledger.table["here", "x"].arn or ledger.table["here", "x"].message)
+
+
+@virtual_time
+async def test_a_transient_conflict_is_planned_again() -> None:
+    """A 409 behind which there is nothing is looked at once, then settles as any other."""
+    endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
+    ours = reconciler(endpoint, ledger)
+    ours.add(entry("x"), conflict=True)
+
+    told = await resolve(ours)
+
+    assert told == [(420.0, "x", Decision.ABSENT)]
+    assert [at for kind, at in endpoint.calls if kind == "list"] == [0.0, 360.0, 420.0]
+
+
+@virtual_time
+async def test_where_names_are_unique_a_conflict_needs_no_settling() -> None:
+    """Known to be unique, a name that answered 409 has nothing of ours under way: only the List lag is waited for."""
+    ledger = FakeLedger([entry("x")])
+    ours = reconciler(Endpoint(), ledger, policy=Policy(names="unique"))
+    ours.add(entry("x"), conflict=True)
+
+    assert await resolve(ours) == [(60.0, "x", Decision.ABSENT)]
+
+
+@virtual_time
+async def test_two_of_ours_are_told() -> None:
+    """Of two algorithms with our tag the oldest is recorded and the other one is told."""
+    endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
+    second = made(endpoint, "x", since=7.0)
+    first = made(endpoint, "x", since=3.0)
+    ours = reconciler(endpoint, ledger)
+    ours.add(entry("x"))
+    await asyncio.sleep(360)
+
+    [(_, ruling)] = await ours.settle(await ours.sweep())
+
+    assert ledger.table["here", "x"].arn == first.arn
+    assert [one.arn for one in ruling.duplicates] == [second.arn]
+
+
+@virtual_time
+async def test_what_lies_elsewhere_is_never_asked_for() -> None:
+    """An ARN of another account or Region breaks the integrity of the target before any Get."""
+    endpoint = Endpoint()
+    one = made(endpoint, "x")
+    elsewhere = msgspec.structs.replace(one, arn=one.arn.replace("us-east-1", "us-west-2"))
+    endpoint.algorithms = {elsewhere.arn: elsewhere}
+    ours = reconciler(endpoint, FakeLedger([entry("x")]))
+    ours.add(entry("x"))
+
+    with pytest.raises(IntegrityError):
+        await ours.sweep()
+
+    assert endpoint.count("get") == 0
+
+
+@virtual_time
+async def test_nothing_is_resolved_before_it_is_durable() -> None:
+    """If the ledger fails or the lease is lost, every suspect stays one, and the ledger stays as it was."""
+    lease = FakeLease()
+    endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
+    made(endpoint, "x")
+    ours = reconciler(endpoint, ledger, lease=lease)
+    ours.add(entry("x"))
+    seen = await ours.sweep()
+
+    ledger.broken = True
+    with pytest.raises(LedgerError):
+        await ours.settle(seen)
+    ledger.broken = False
+    lease.lost = True
+    with pytest.raises(LedgerLockedError):
+        await ours.settle(seen)
+
+    assert "x" in ours
+    assert ledger.state("x") is State.AMBIGUOUS
+    assert ledger.commits == []
+
+
+@virtual_time
+async def test_an_older_attempts_verdict_is_refused() -> None:
+    """What a sweep says of one attempt never touches the entry of a later one."""
+    ledger = FakeLedger([msgspec.structs.replace(entry("x"), attempt="run-later")])
+    ours = reconciler(Endpoint(), ledger)
+    ours.add(entry("x"))
+
+    with pytest.raises(Exception, match="run-later"):
+        await resolve(ours)
+
+    assert ledger.state("x") is State.AMBIGUOUS
+
+
+@virtual_time
+async def test_what_is_forgotten_is_no_suspect() -> None:
+    """A doubt that is gone is not looked for; to forget a name that is none does nothing."""
+    ours = reconciler(Endpoint(), FakeLedger())
+    ours.add(entry("x"))
+    ours.forget("x")
+    ours.forget("y")
+
+    assert len(ours) == 0
+    assert "x" not in ours
+
+
+@virtual_time
+async def test_a_definition_that_ours_could_never_be_is_still_ours_by_its_tag() -> None:
+    """An algorithm whose definition cannot be read as one is recognized by its mark and adopted as it was sent."""
+    endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
+    one = made(endpoint, "x")
+    endpoint.algorithms[one.arn] = msgspec.structs.replace(one, body=b'{"name": "x", "novelty": 1}')
+    ours = reconciler(endpoint, ledger)
+    ours.add(entry("x"))
+
+    [(_, _, decision)] = await resolve(ours)
+
+    assert decision is Decision.OURS
+    assert ledger.table["here", "x"].digest == entry("x").digest
+
+
+@virtual_time
+async def test_aws_own_tags_are_not_compared() -> None:
+    """Tags that AWS adds, and our mark, are no part of the tags' digest."""
+    endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
+    one = made(endpoint, "x")
+    endpoint.algorithms[one.arn] = msgspec.structs.replace(one, tags=one.tags | {"aws:cloudformation:stack": "s"})
+    ours = reconciler(endpoint, ledger)
+    ours.add(entry("x"))
+    await resolve(ours)
+
+    assert ledger.table["here", "x"].tags_digest == entry("x").tags_digest
