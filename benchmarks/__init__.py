@@ -1,0 +1,1 @@
+"""Measurements: each prints ours beside its peers, and ends by itself."""

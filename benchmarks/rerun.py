@@ -1,0 +1,100 @@
+"""A run over a finished manifest, the daily case: time, CPU and peak memory for 10,000 to 1,000,000 definitions.
+
+python -m benchmarks.rerun [COUNT ...]
+
+Each size gets a manifest of real-looking definitions and a ledger in which all of them are created; then the real
+`provisioner apply` runs over it against the embedded endpoint, which must see no call at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.machine import command, machine
+from provisioner.definition import Rules, parse
+from provisioner.emulator import DEFAULT_ACCOUNT, credentials, running
+from provisioner.entry import Event, Fact
+from provisioner.ledger import Run
+from provisioner.ledger.open import open_ledger
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "configs" / "example.jsonl"
+BATCH = 2048
+ARN = "arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm"
+
+
+def write_manifest(path: Path, count: int) -> None:
+    """``count`` definitions in the manner of the examples."""
+    examples = [json.loads(line) for line in EXAMPLES.read_text().splitlines()]
+    with path.open("w") as file:
+        for number in range(count):
+            definition = {**examples[number % len(examples)], "name": f"algorithm {number:08d}"}
+            file.write(json.dumps(definition, ensure_ascii=False) + "\n")
+
+
+async def fill_ledger(path: Path, manifest: Path) -> None:
+    """A ledger in which all of ``manifest`` is created."""
+    rules = Rules(ownership_tag="provisioner:origin")
+    async with open_ledger(str(path)) as ledger:
+        await ledger.begin_run(Run("fill", "apply", time.time()))
+        facts = []
+        for number, line in enumerate(manifest.open("rb")):
+            definition = parse(line, rules)
+            digests = definition.digests()
+            facts.append(
+                Fact(
+                    "default",
+                    definition.name,
+                    Event.CONFIRM,
+                    digest=digests.definition,
+                    tags_digest=digests.tags,
+                    arn=f"{ARN}/{number}",
+                )
+            )
+            if len(facts) == BATCH:
+                await ledger.record(facts)
+                facts = []
+        await ledger.record(facts)
+
+
+def rerun(folder: Path, endpoint: str) -> tuple[float, float, float]:
+    """Seconds, CPU seconds and peak MiB of one run that has nothing to do."""
+    environment = {**os.environ, **credentials(DEFAULT_ACCOUNT).environment(), "AWS_REGION": "us-east-1"}
+    arguments = ["apply", "m.jsonl", "--ledger", "l.db", "--endpoint-url", endpoint, "--progress", "never"]
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "provisioner", *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    elapsed = time.perf_counter() - began
+    assert os.waitstatus_to_exitcode(status) == 0, "the run did not end with 0"
+    return elapsed, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    """Print a line for each size: best of three, and the spread of the three."""
+    print(machine(), command(), sep="\n")
+    print(f"{'definitions':>12} {'seconds':>9} {'spread':>7} {'CPU us each':>12} {'peak MiB':>9}")
+    for count in [int(argument) for argument in sys.argv[1:]] or [10_000, 100_000, 1_000_000]:
+        with tempfile.TemporaryDirectory() as name, running() as emulator:
+            folder = Path(name)
+            write_manifest(folder / "m.jsonl", count)
+            asyncio.run(fill_ledger(folder / "l.db", folder / "m.jsonl"))
+            runs = [rerun(folder, emulator.url) for _ in range(3)]
+            assert emulator.truth.count("create") == 0, "a finished job sent a create"
+            seconds, cpu, memory = min(runs)
+            spread = (max(runs)[0] - seconds) / seconds
+            print(f"{count:>12,} {seconds:>9.2f} {spread:>7.0%} {cpu / count * 1e6:>12.1f} {memory:>9.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
