@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions as sdk
@@ -32,53 +31,63 @@ if TYPE_CHECKING:
     from aiobotocore.session import AioSession
 
     from provisioner.aws.faces import Creates, Limits, Target
+    from provisioner.aws.route import Route
 
 
-class LazyClient:
-    """The SDK's client of the service, made when it is first needed: it takes 0.1 s of CPU, and many runs never do.
+class Clients:
+    """The SDK's clients, made when they are first needed: that takes 0.1 s of CPU, and many runs never do.
 
     Args:
-        session: of the target, with the target's identity.
+        target: where to.
         region: of the target.
-        endpoint_url: "" is the SDK's own.
+        identity: of the target.
         limits: of the connections.
     """
 
-    def __init__(self, session: AioSession, region: str, endpoint_url: str, limits: Limits) -> None:
-        self._session = session
+    def __init__(self, target: Target, region: str, identity: Identity, limits: Limits) -> None:
+        self._target = target
         self._region = region
-        self._endpoint_url = endpoint_url
+        self._identity = identity
         self._limits = limits
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
-        self._client: Any = None
+        self._service: Any = None
 
-    async def __call__(self) -> Any:  # noqa: ANN401  the SDK has no types
-        """The client.
+    async def service(self) -> Any:  # noqa: ANN401  the SDK has no types
+        """The client of Clean Rooms ML.
 
         Raises:
             ConfigurationError: the SDK cannot make one of this Region and endpoint.
         """
         async with self._lock:
-            if self._client is None:
-                self._client = await self._open()
-        return self._client
+            if self._service is None:
+                self._service = await self._open()
+        return self._service
+
+    def sts(self) -> Any:  # noqa: ANN401  the SDK has no types
+        """A client of STS that sends each call once, as an asynchronous context manager."""
+        return sts_client(self._session(), self._target, self._region, 1)
+
+    def _session(self) -> AioSession:
+        session = open_session(self._target)
+        use_identity(session, self._identity)
+        return session
 
     async def _open(self) -> Any:  # noqa: ANN401  the SDK has no types
         import aioboto3
 
-        sdk_session = aioboto3.Session(botocore_session=self._session)
-        config = client_config(self._limits)
+        session = aioboto3.Session(botocore_session=self._session())
+        endpoint = self._target.endpoint_url or None
         try:
-            opened = sdk_session.client(SERVICE, self._region, endpoint_url=self._endpoint_url or None, config=config)
+            opened = session.client(SERVICE, self._region, endpoint_url=endpoint, config=client_config(self._limits))
             client = await self._stack.enter_async_context(opened)
         except (sdk.BotoCoreError, ValueError) as error:
-            raise ConfigurationError("no client can be made", where=self._region, why=str(error)) from error
+            raise ConfigurationError("no client can be made", where=self._target.name, why=str(error)) from error
         keep_replies(client)
         return client
 
     async def close(self) -> None:
-        """Close the client's connections."""
+        """Close the connections."""
         await self._stack.aclose()
 
 
@@ -89,32 +98,31 @@ async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncI
         check_endpoint(url, target.name)
     session = open_session(target)
     region = region_of(target, session)
-    identity = Identity(target, region)
+    identity = Identity(target, region, session)
     await identity.get_frozen_credentials()
-    use_identity(session, identity)
-    client = LazyClient(session, region, target.endpoint_url, limits)
+    clients = Clients(target, region, identity, limits)
     route = find_route(session, region, target.endpoint_url) if direct else Unsupported("")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(identity.close)
-        stack.push_async_callback(client.close)
+        stack.push_async_callback(clients.close)
         creates: Creates
         if isinstance(route, Unsupported):
-            creates = SdkCreates(await client(), identity, limits)
-            endpoint = (await client()).meta.endpoint_url
-            notices = _notices(region, route)
+            client = await clients.service()
+            creates, endpoint = SdkCreates(client, identity, limits), client.meta.endpoint_url
         else:
-            creates = await stack.enter_async_context(open_direct(route, identity, limits))
-            endpoint, notices = route.endpoint, region_notice(region)
+            creates, endpoint = await stack.enter_async_context(open_direct(route, identity, limits)), route.endpoint
         yield Aws(
             creates=creates,
-            control=SdkControl(client, partial(sts_client, session, target, region, 1), limits),
+            control=SdkControl(clients.service, clients.sts, limits),
             region=region,
             endpoint=endpoint,
-            notices=notices,
+            notices=(*region_notice(region), *_route_notice(route)),
             refresh_credentials=identity.refresh,
         )
 
 
-def _notices(region: str, route: Unsupported) -> tuple[str, ...]:
-    slow = f"Creates go through the SDK, which costs more CPU: {route.reason}"
-    return (*region_notice(region), *([slow] if route.reason else []))
+def _route_notice(route: Route | Unsupported) -> tuple[str, ...]:
+    """Why creates go through the SDK, when nobody asked for that."""
+    if isinstance(route, Unsupported) and route.reason:
+        return (f"Creates go through the SDK, which costs more CPU: {route.reason}",)
+    return ()

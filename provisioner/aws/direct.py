@@ -24,6 +24,7 @@ from provisioner.errors import CredentialsError, ProvisionerError
 from provisioner.verdict import BEFORE_FIRST_BYTE, SKEW_CODES, Loss, Reply
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Mapping
 
     from aiohttp.connector import Connection
@@ -188,12 +189,17 @@ def _unsent(error: Exception) -> Reply:
     return Reply(loss=loss, message=str(error) or "the connection could not be opened in time")
 
 
+def _tls(route: Route) -> ssl.SSLContext | bool:
+    """False where nothing is to be verified: plain http, or verification switched off."""
+    return (tls_context(route.verify) or False) if route.endpoint.startswith("https") else False
+
+
 @asynccontextmanager
 async def open_direct(route: Route, identity: Identity, limits: Limits) -> AsyncIterator[DirectCreates]:
     """The direct transport over ``route``, with its pool of connections."""
     connector = CleanConnector(
         limit=limits.max_connections,
-        ssl=tls_context(route.verify) or False,
+        ssl=_tls(route),
         keepalive_timeout=KEEPALIVE_S,
     )
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:

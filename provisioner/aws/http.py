@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -20,8 +21,12 @@ KEEPALIVE_S = 4
 meets a connection closed at that moment is ambiguous."""
 
 
+@cache
 def tls_context(verify: str | bool) -> ssl.SSLContext | None:  # noqa: FBT001  the SDK's own encoding of the setting
-    """The SDK's TLS settings with the check of the host name; None when verification is switched off."""
+    """The SDK's TLS settings with the check of the host name; None when verification is switched off.
+
+    One for all targets that use a bundle: reading the SDK's takes 20 ms of CPU.
+    """
     if not verify:
         return None
     context: ssl.SSLContext = create_urllib3_context()

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 PATH = "/configured-model-algorithms"
 
+API_VERSION = "2023-09-06"
+"""Of the service model. Asking the SDK for the latest one makes it list the models of all services."""
+
 SIGNING_NAME = "cleanrooms-ml"
 
 
@@ -91,7 +94,7 @@ def _endpoint(session: AioSession, region: str) -> str:
     """The URL by the service's endpoint rules, "" when they ask for a special signature."""
     loader = session.get_component("data_loader")
     provider = EndpointProvider(
-        ruleset_data=loader.load_service_model(SERVICE, "endpoint-rule-set-1"),
+        ruleset_data=loader.load_data(f"{SERVICE}/{API_VERSION}/endpoint-rule-set-1"),
         partition_data=loader.load_data("partitions"),
     )
     found = provider.resolve_endpoint(

@@ -146,14 +146,20 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
     fetched once, however many ask. While those in hand are still good for the SDK's mandatory period (10 minutes), the
     fetch runs beside the calls and none waits for it. A failed fetch leaves the old ones in place.
 
+    Args:
+        target: whose.
+        region: of the STS that is asked to assume the target's role.
+        session: where the first credentials come from; later ones come from a fresh session.
+
     Attributes:
         generation: changes when :meth:`refresh` replaced the credentials.
     """
 
-    def __init__(self, target: Target, region: str) -> None:
+    def __init__(self, target: Target, region: str, session: AioSession) -> None:
         super().__init__("unused", "unused", method="provisioner")
         self._target = target
         self._region = region
+        self._session: AioSession | None = session
         self._source: Any = None
         self._current: ReadOnlyCredentials | None = None
         self._lock = asyncio.Lock()
@@ -218,7 +224,7 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         return source.refresh_needed(ADVISORY_S) and not source.refresh_needed(MANDATORY_S)
 
     async def _load(self) -> Any:  # noqa: ANN401  the SDK has no types
-        session = open_session(self._target)
+        session, self._session = self._session or open_session(self._target), None
         try:
             source = await session.get_credentials()
         except Exception as error:

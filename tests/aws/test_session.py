@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from provisioner.aws import CallError, connect
-from provisioner.aws.session import REGIONS, Identity
+from provisioner.aws.session import REGIONS, Identity, open_session
 from provisioner.errors import ConfigurationError, CredentialsError, ExitCode
 from provisioner.settings import Target
 from provisioner.verdict import Loss
@@ -252,7 +252,8 @@ async def test_a_fetch_that_fails_leaves_the_old_credentials() -> None:
     """While the credentials in hand are good, a refusal of STS is no failure of a create."""
     stub = Sts(valid_for=timedelta(minutes=12))
     async with Server(stub) as sts:
-        identity = Identity(Target(assume_role_arn=ROLE, sts_endpoint_url=sts.url), "us-east-1")
+        target = Target(assume_role_arn=ROLE, sts_endpoint_url=sts.url)
+        identity = Identity(target, "us-east-1", open_session(target))
         before = await identity.get_frozen_credentials()
         stub.denied = True
         during = await identity.get_frozen_credentials()
