@@ -32,7 +32,7 @@ from provisioner.errors import CredentialsError, ExitCode, IntegrityError, Provi
 from provisioner.gate import GateClosedError
 from provisioner.ledger import ProblemRecord
 from provisioner.ownership import Mark, attempt_ids, check_place, read_arn
-from provisioner.planner import Action, plan
+from provisioner.planner import UNCHANGED, Action, plan
 from provisioner.reconcile import Decision, Reconciler, facts_of
 from provisioner.survey import tell
 from provisioner.tally import Halt
@@ -188,7 +188,10 @@ class Engine:
         if report_problems and batch.problems:
             await self._report([problem_record(problem) for problem in batch.problems])
         for row, step in steps:
-            await self._take(row, step, known.get(row.definition.name))
+            if step is UNCHANGED:
+                self._tally.outcomes[Outcome.UNCHANGED] += 1
+            else:
+                await self._take(row, step, known.get(row.definition.name))
 
     async def _take(self, row: Row, step: Step, entry: Entry | None) -> None:
         if step.action is Action.CREATE:
