@@ -133,7 +133,7 @@ def test_a_foreign_algorithm_decides_once_ours_is_settled(
     decided: bool,  # noqa: FBT001  a table
     adopt: Adopt,
 ) -> None:
-    """As names may not be unique, another's decides only in a whole sweep after the settle time; a 409 needs no settling."""
+    """Names may not be unique: another's decides in a whole sweep after the settle time only, or after a 409."""
     decision, _, _ = ruled(suspect, sweep(FOREIGN_SAME, **seen), adopt=adopt)
 
     assert decision is ({"never": Decision.TAKEN, "any": Decision.ADOPT}[adopt] if decided else Decision.UNKNOWN)
