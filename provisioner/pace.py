@@ -30,7 +30,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from enum import StrEnum
-from math import sqrt
+from math import inf, nextafter, sqrt
 
 import msgspec
 
@@ -74,6 +74,7 @@ LONGEST_DUE = 500.0
 pacers on one bucket the faster asks for more less often. The wasted share is about 1 / due."""
 LONGEST_DUE_AT = 5.0
 WARM_DUE = 8.0
+WARM_DUE_LEAST = 20.0
 """A warm start spends the tokens that it expects within this many accepts for each of them."""
 
 HORIZON_S = 0.5
@@ -259,13 +260,13 @@ class Pacer:
 
     def _remember(self, learned: Learned, idle_s: float) -> None:
         """Begin where the last run ended; the bucket has been filling since its last start."""
-        self._phase = Phase.HOLD
         self._limit = self._best = max(FLOOR, learned.rate)
         self._evidence = learned.accepts
         self._burst = learned.burst
-        self._spare = min(learned.burst, learned.tokens + idle_s * learned.rate)
-        self._due = max(20.0, WARM_DUE * self._spare)
-        self._drift()
+        self._hold(min(learned.burst, learned.tokens + idle_s * learned.rate), self._born)
+        if self._spare > 1.0:
+            self._due = max(WARM_DUE_LEAST, WARM_DUE * self._spare)
+            self._drift()
 
     # ---- Turns
 
@@ -313,7 +314,7 @@ class Pacer:
     def _lapse(self, now: float) -> None:
         """Turns went by untaken: a pace that is not used proves nothing, and the bucket may have overflowed."""
         if self._phase is Phase.CLIMB:
-            self._step(now)
+            self._step(nextafter(now, inf))  # the late call itself does not count for the step
         elif self._slip * self._limit > max(2.0, BURST_SHARE * self._burst):
             self._marks.clear()
             self._hold(max(self._to_spare(), BURST_SHARE * self._burst), now)

@@ -1,0 +1,1 @@
+"""The pacer beside its peers: a simulated grid in virtual time, and a live loop over HTTP."""

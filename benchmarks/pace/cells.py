@@ -1,0 +1,135 @@
+"""One cell: a limiter, a network, an event and a number of calls; and what a client makes of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import msgspec
+
+from benchmarks.pace.clients import Aimd, BotocoreAdaptive, Fixed, GoogleSre, Reference
+from benchmarks.pace.limiter import Bucket, Concurrency, Limiter, Lumps, Schedule, Shards, SlidingLog
+from benchmarks.pace.simulator import PATIENCE, Client, Network, Run, Simulator
+from provisioner.pace import Learned, Pacer, Policy
+
+Steps = tuple[tuple[float, float], ...]
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """What a client meets. Times are seconds.
+
+    Attributes:
+        rate: R, calls a second that the server accepts in the long run.
+        burst: B, tokens of a full bucket.
+        calls: how many have to be accepted, by each client.
+        round_trip, jitter: the network.
+        kind: continuous, lumps, window, log, shards or concurrency.
+        steps: (second, factor): what happens to the limit.
+        slow: (from, until, factor): what happens to the latency.
+        errors: share of accepted calls that end as 5xx.
+        copies: clients of the same kind that share the limiter.
+        warm: the client remembers the limit from a run before.
+    """
+
+    rate: float
+    burst: float
+    calls: int
+    round_trip: float = 0.1
+    jitter: float = 0.3
+    kind: str = "continuous"
+    steps: Steps = ()
+    slow: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    errors: float = 0.0
+    copies: int = 1
+    warm: bool = False
+
+    @property
+    def ideal_s(self) -> float:
+        """Seconds that all calls take when no token is lost."""
+        return Schedule(self.rate, self.steps).ideal_s(max(1.0, self.calls * self.copies - self.credit))
+
+    @property
+    def credit(self) -> float:
+        """Calls that the server takes at once at the start, above its rate."""
+        if self.kind in {"continuous", "shards"}:
+            return self.burst
+        return {"lumps": self.burst - self.rate / 2.0, "window": self.rate / 2.0, "log": self.rate}.get(self.kind, 0.0)
+
+
+class Figures(msgspec.Struct):
+    """What came of a cell.
+
+    Attributes:
+        efficiency: ideal time / real time.
+        throttled: share of the calls that reached the server.
+        calls_throttled: the same as a count.
+        spread: largest / smallest number of accepted calls of the copies.
+        run: the first client's run.
+    """
+
+    efficiency: float
+    throttled: float
+    calls_throttled: int
+    spread: float
+    run: Run
+
+
+Maker = Callable[[Cell, random.Random], Client]
+
+
+def ours(cell: Cell, rng: random.Random) -> Client:
+    """The product's pacer, cold, or as a run before it has left it."""
+    del rng
+    return Pacer(Policy(), 0.0, memory(cell), wall_now=1.0e9) if cell.warm else Pacer(Policy(), 0.0)
+
+
+def memory(cell: Cell) -> Learned:
+    """What a run of 1,000 calls an hour ago would have left: measured to a tenth of a percent."""
+    return Learned(
+        rate=cell.rate * 1.001, learned_at=1.0e9 - 3600.0, accepts=500, burst=cell.burst, last_start=1.0e9 - 3600.0
+    )
+
+
+CLIENTS: dict[str, Maker] = {
+    "ours": ours,
+    "reference": lambda cell, _: Reference(5.0, remembered=cell.rate if cell.warm else 0.0),
+    "botocore adaptive": lambda _cell, _rng: BotocoreAdaptive(),
+    "AIMD x0.9": lambda _cell, _rng: Aimd(5.0, 0.9),
+    "AIMD x0.5": lambda _cell, _rng: Aimd(5.0, 0.5),
+    "Google SRE K=2": lambda _, rng: GoogleSre(rng),
+    "fixed 5/s": lambda _cell, _rng: Fixed(5.0),
+    "fixed 0.96 R (told)": lambda cell, _: Fixed(0.96 * cell.rate),
+}
+
+
+def limiter(cell: Cell, rng: random.Random) -> Limiter:
+    """The server of the cell."""
+    schedule = Schedule(cell.rate, cell.steps)
+    if cell.kind == "lumps":
+        return Lumps(schedule, max(cell.burst, cell.rate), rng.random())
+    if cell.kind == "window":
+        return Lumps(schedule, cell.rate, rng.random())
+    if cell.kind == "log":
+        return SlidingLog(schedule)
+    if cell.kind == "shards":
+        return Shards(schedule, cell.burst, rng)
+    if cell.kind == "concurrency":
+        return Concurrency(max(1, round(cell.rate * cell.round_trip / 2.0)))
+    return Bucket(schedule, cell.burst)
+
+
+def measure(cell: Cell, make: Maker, seed: int, *, trace: bool = False) -> Figures:
+    """Run one client (or its copies) through the cell."""
+    rng = random.Random(seed)  # noqa: S311 - a simulation
+    network = Network(cell.round_trip, cell.jitter, cell.slow, cell.errors)
+    many = cell.copies > 1
+    simulator = Simulator(limiter(cell, rng), network, rng, trace=trace, stop_at_first=many)
+    clients = [make(cell, rng) for _ in range(cell.copies)]
+    runs = simulator.run(clients, cell.calls, PATIENCE * cell.ideal_s)
+    done = sum(run.done for run in runs)
+    calls = sum(run.calls for run in runs)
+    thrown = sum(run.throttled for run in runs)
+    real = max(run.finished_at for run in runs) or PATIENCE * cell.ideal_s
+    ideal = Schedule(cell.rate, cell.steps).ideal_s(max(1.0, done - cell.credit))
+    spread = max(run.done for run in runs) / max(1, min(run.done for run in runs))
+    return Figures(ideal / real, thrown / max(1, calls), thrown, spread, runs[0])

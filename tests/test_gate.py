@@ -1,0 +1,375 @@
+"""The gate: whose turn it is, who is let go, and how many are under way; all of it in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tenacity import AsyncRetrying, retry_if_exception_type
+
+from provisioner.gate import Gate, GateClosedError
+from provisioner.pace import Pacer, Policy
+from tests.virtual_time import virtual_time
+
+
+class Throttled(Exception):  # noqa: N818 - a reply, as the engine sees it
+    """A 429."""
+
+
+def now() -> float:
+    """The loop's virtual time."""
+    return asyncio.get_running_loop().time()
+
+
+def make_gate(rate: float = 10.0, max_in_flight: int = 256) -> Gate:
+    """A gate that paces ``rate`` starts a second, whatever it is told."""
+    return Gate(Pacer(Policy(initial_rate=rate, max_rate=rate), now()), max_in_flight=max_in_flight, clock=now)
+
+
+async def settle() -> None:
+    """Let every task that can run do so, without letting time pass."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def take_turns(gate: Gate, count: int) -> list[float]:
+    """The start times of ``count`` turns in a row."""
+    return [await gate.turn() for _ in range(count)]
+
+
+@virtual_time
+async def test_turns_come_at_the_pace() -> None:
+    """Turns are one interval apart, and the first is due at once."""
+    gate = make_gate(rate=10.0)
+
+    turns = await take_turns(gate, 5)
+
+    assert turns == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+
+
+@virtual_time
+async def test_turns_are_first_come_first_served() -> None:
+    """Whoever asks first starts first."""
+    gate = make_gate()
+    order: list[int] = []
+
+    async def ask(name: int) -> None:
+        await gate.turn()
+        order.append(name)
+
+    async with asyncio.TaskGroup() as tasks:
+        for name in range(8):
+            tasks.create_task(ask(name))
+
+    assert order == list(range(8))
+
+
+@virtual_time
+async def test_a_throttled_call_goes_before_new_ones() -> None:
+    """Who waits to try again is served before whoever has not started yet."""
+    gate = make_gate()
+    order: list[str] = []
+
+    async def ask(name: str) -> None:
+        await gate.turn()
+        order.append(name)
+
+    async def again() -> None:
+        await gate.sleep(gate.wait(None))
+        await gate.turn()
+        order.append("again")
+
+    async with asyncio.TaskGroup() as tasks:
+        for name in ("first", "second", "third"):
+            tasks.create_task(ask(name))
+        await settle()
+        tasks.create_task(again())
+
+    assert order == ["first", "again", "second", "third"]
+
+
+@virtual_time
+async def test_a_turn_that_sleep_took_is_used_once() -> None:
+    """The turn that ``sleep`` waited for is the task's next turn; the one after that waits again."""
+    gate = make_gate(rate=10.0)
+    await gate.turn()
+
+    await gate.sleep(0.0)
+    turns = await take_turns(gate, 2)
+
+    assert turns == pytest.approx([0.1, 0.2])
+
+
+@virtual_time
+async def test_a_cancelled_waiter_does_not_hold_up_the_next() -> None:
+    """A waiter that goes away while it waits costs no turn."""
+    gate = make_gate(rate=1.0)
+    await gate.turn()
+    gone, stays = asyncio.create_task(gate.turn()), asyncio.create_task(gate.turn())
+    await settle()
+
+    gone.cancel()
+
+    assert await stays == pytest.approx(1.0)
+    assert gone.cancelled()
+
+
+@virtual_time
+async def test_a_turn_granted_to_a_task_that_is_cancelled_in_the_same_tick_is_given_back() -> None:
+    """A turn that its waiter never saw goes to the next in the queue, and no start is counted for it."""
+    gate = make_gate(rate=1.0)
+    await gate.turn()
+    gone, stays = asyncio.create_task(gate.turn()), asyncio.create_task(gate.turn())
+    await settle()
+    # The same tick of the loop as the gate's timer, and after it.
+    asyncio.get_running_loop().call_at(1.0 + 1e-10, gone.cancel)
+
+    assert await stays == pytest.approx(1.0)
+    assert gone.cancelled()
+
+
+@virtual_time
+async def test_an_unused_turn_goes_to_the_next() -> None:
+    """A turn whose call never left is given to the next waiter at once."""
+    gate = make_gate(rate=1.0)
+    started_at = await gate.turn()
+    waiter = asyncio.create_task(gate.turn())
+    await settle()
+
+    gate.unused(started_at)
+
+    assert await waiter == 0.0
+
+
+@virtual_time
+async def test_advice_freezes_those_who_wait_already() -> None:
+    """When a reply says how long to wait, the head of the queue waits that long, though its timer was set before."""
+    gate = make_gate(rate=10.0)
+    started_at = await gate.turn()
+    waiter = asyncio.create_task(gate.turn())
+    await settle()
+
+    gate.throttled(started_at, 3.0)
+
+    assert await waiter == pytest.approx(3.0)
+
+
+@virtual_time
+async def test_no_drift_at_two_thousand_a_second() -> None:
+    """Timers with a grain of a millisecond, late by up to two, still give 2,000 turns a second, and never more."""
+    loop = asyncio.get_running_loop()
+    exact = loop.call_later
+
+    def coarse(delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        late = 0.001 + (hash(round(loop.time(), 4)) % 3) / 1000.0
+        return exact(delay + late, callback, *args, context=context)
+
+    loop.call_later = coarse  # type: ignore[method-assign,assignment]
+    gate = make_gate(rate=2000.0)
+
+    turns = await take_turns(gate, 20_000)
+
+    assert turns[-1] == pytest.approx(10.0, abs=0.02)
+    for first in range(0, 19_000, 500):
+        assert turns[first + 1000] - turns[first] >= 0.5 - 0.021
+
+
+@virtual_time
+async def test_waiting_is_idle() -> None:
+    """However many wait, and however long, the gate wakes up once for each turn."""
+    loop = asyncio.get_running_loop()
+    gate = make_gate(rate=0.5)
+    exact, timers = loop.call_later, 0
+
+    def counting(*args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+        nonlocal timers
+        timers += 1
+        return exact(*args, **kwargs)
+
+    loop.call_later = counting  # type: ignore[method-assign,assignment]
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(100):
+            tasks.create_task(gate.turn())
+
+    assert loop.time() == pytest.approx(198.0)
+    assert timers <= 110
+
+
+@virtual_time
+async def test_closing_refuses_those_who_wait_and_lets_those_in_flight_end() -> None:
+    """A closed gate raises to every waiter at once and to whoever asks later; endings are still taken."""
+    gate = make_gate(rate=1.0, max_in_flight=1)
+    async with gate.slot():
+        started_at = await gate.turn()
+        waiting = [asyncio.create_task(gate.turn()), asyncio.create_task(gate.sleep(0.0))]
+        await settle()
+
+        gate.close()
+        gate.close()
+
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        gate.accepted(started_at)
+    assert [type(result) for result in results] == [GateClosedError, GateClosedError]
+    assert now() == 0.0
+    with pytest.raises(GateClosedError):
+        await gate.turn()
+    with pytest.raises(GateClosedError):
+        async with gate.slot():
+            pass
+    assert gate.statistics()["accepted"] == 1
+
+
+@virtual_time
+async def test_closing_refuses_a_held_turn() -> None:
+    """A turn that ``sleep`` took before the gate closed cannot be used after."""
+    gate = make_gate()
+    await gate.sleep(0.0)
+
+    gate.close()
+
+    with pytest.raises(GateClosedError):
+        await gate.turn()
+
+
+async def flood(gate: Gate, calls: int, latency: float) -> int:
+    """Send ``calls`` calls that take ``latency`` each; returns the most that were in flight at once."""
+    most = 0
+
+    async def call() -> None:
+        nonlocal most
+        async with gate.slot():
+            started_at = await gate.turn()
+            most = max(most, gate.in_flight)
+            await asyncio.sleep(latency)
+            gate.accepted(started_at)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(calls):
+            tasks.create_task(call())
+    return most
+
+
+@virtual_time
+async def test_the_cap_follows_pace_times_latency() -> None:
+    """What is in flight has room for twice what the pace needs at this latency, and not for more."""
+    gate = make_gate(rate=50.0)
+
+    most = await flood(gate, 2000, latency=0.2)
+
+    assert 24 <= most <= 25
+    assert gate.statistics()["cap"] == most
+    assert now() == pytest.approx(40.2, abs=0.5)
+
+
+@virtual_time
+async def test_the_cap_never_exceeds_what_the_user_allows() -> None:
+    """``max_in_flight`` bounds the cap, whatever the latency asks for."""
+    gate = make_gate(rate=100.0, max_in_flight=7)
+
+    assert await flood(gate, 200, latency=1.0) == 7
+
+
+@virtual_time
+async def test_time_outs_halve_the_cap_once_for_all_that_were_in_flight() -> None:
+    """Many calls that time out together are one event; accepted calls give the cap back little by little."""
+    gate = make_gate(rate=100.0, max_in_flight=64)
+    await flood(gate, 1000, latency=1.0)
+    before = gate.statistics()["cap"]
+    starts = await take_turns(gate, 8)
+
+    for started_at in starts:
+        gate.timed_out(started_at)
+    halved = gate.statistics()["cap"]
+    await flood(gate, 400, latency=1.0)
+
+    assert (before, halved) == (64, 32)
+    assert gate.statistics()["cap"] == 64
+
+
+@virtual_time
+async def test_a_429_never_touches_the_cap() -> None:
+    """Throttling is the pacer's business: the cap stays as it is."""
+    gate = make_gate(rate=100.0)
+    await flood(gate, 200, latency=0.5)
+    before = gate.statistics()["cap"]
+
+    for started_at in await take_turns(gate, 20):
+        gate.throttled(started_at)
+
+    assert gate.statistics()["cap"] == before
+
+
+@virtual_time
+async def test_a_waiter_for_a_slot_may_be_cancelled_at_any_point() -> None:
+    """Slots are neither lost nor doubled when their waiters go away, before or after the grant."""
+    gate = make_gate(rate=1000.0, max_in_flight=2)
+    holding = asyncio.Event()
+
+    async def hold() -> None:
+        async with gate.slot():
+            await holding.wait()
+
+    tasks = [asyncio.create_task(hold()) for _ in range(6)]
+    await settle()
+    tasks[2].cancel()
+    tasks[0].cancel()
+    await asyncio.sleep(0)
+    tasks[3].cancel()
+    await settle()
+
+    assert gate.in_flight == 2
+    holding.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert gate.in_flight == 0
+
+
+@virtual_time
+async def test_tenacity_retries_at_the_pacers_turns() -> None:
+    """With ``wait`` and ``sleep`` of the gate, tenacity tries a throttled call again at its next turn."""
+    gate = make_gate(rate=10.0)
+    replies = iter([Throttled, Throttled, None])
+    starts: list[float] = []
+
+    async for attempt in AsyncRetrying(
+        wait=gate.wait, sleep=gate.sleep, retry=retry_if_exception_type(Throttled), reraise=True
+    ):
+        with attempt:
+            started_at = await gate.turn()
+            starts.append(started_at)
+            await asyncio.sleep(0.01)
+            reply = next(replies)
+            if reply is not None:
+                gate.throttled(started_at)
+                raise reply
+            gate.accepted(started_at)
+
+    assert len(starts) == 3
+    statistics = gate.statistics()
+    assert (statistics["accepted"], statistics["throttled"]) == (1, 2)
+
+
+@virtual_time
+async def test_the_expected_wait_counts_those_ahead() -> None:
+    """``wait`` says when a call that tries again now will have its turn: after the pacer's next, behind its like."""
+    gate = make_gate(rate=10.0)
+    await gate.turn()
+    waiting = [asyncio.create_task(gate.sleep(0.0)) for _ in range(2)]
+    await settle()
+
+    assert gate.wait(None) == pytest.approx(0.3)
+    await asyncio.gather(*waiting)
+
+
+@virtual_time
+async def test_the_gate_prints_its_state() -> None:
+    """``repr`` shows the pacer's phase, the pace, and who waits."""
+    gate = make_gate(rate=10.0)
+    await gate.turn()
+    waiter = asyncio.create_task(gate.turn())
+    await settle()
+
+    assert "phase=climb" in repr(gate)
+    assert "rate=10.0" in repr(gate)
+    assert "waiting=1" in repr(gate)
+    await waiter

@@ -1,0 +1,418 @@
+"""The pacer's arithmetic: tables worked out by hand, invariants for any schedule, and the small job's goal."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.pace.cells import CLIENTS, Cell, measure
+from provisioner.pace import (
+    ADVICE_LIMIT_S,
+    CATCH_UP_S,
+    FLOOR,
+    MEMORY_S,
+    PAUSE_LIMIT_S,
+    Learned,
+    Pacer,
+    Policy,
+)
+
+WALL = 1_800_000_000.0
+
+
+def call(pacer: Pacer, *, throttled: bool = False, latency: float = 0.1) -> float:
+    """Make the next call as early as it may start, alone in flight; returns its start time."""
+    started_at = max(pacer.peek(0.0), 0.0)
+    pacer.start(started_at)
+    if throttled:
+        pacer.throttled(started_at, started_at + latency)
+    else:
+        pacer.accepted(started_at, started_at + latency)
+    return started_at
+
+
+def known(rate: float = 10.0, **changes: float) -> Learned:
+    """A firm memory of ``rate``, learned and last used an hour ago, of an empty bucket whose size is not known."""
+    return msgspec.structs.replace(Learned(rate, WALL - 3600.0, 500, last_start=WALL - 3600.0), **changes)
+
+
+def warm(learned: Learned, policy: Policy | None = None) -> Pacer:
+    """A pacer born at second 0 with that memory."""
+    return Pacer(policy or Policy(), 0.0, learned, WALL)
+
+
+# ---- Turns
+
+
+def test_the_first_turn_is_due_at_once_and_the_second_an_interval_later() -> None:
+    """A cold pacer starts at the initial rate, to the letter."""
+    pacer = Pacer(Policy(initial_rate=4.0), 100.0)
+
+    assert pacer.peek(100.0) == 100.0
+    pacer.start(100.0)
+    assert pacer.peek(100.0) == 100.25
+
+
+def test_a_turn_taken_a_little_late_keeps_its_place() -> None:
+    """Lateness of a timer is caught up, so that the pace does not drift."""
+    pacer = Pacer(Policy(initial_rate=10.0), 0.0)
+    pacer.start(0.0)
+
+    pacer.start(0.1 + 0.9 * CATCH_UP_S)
+
+    assert pacer.peek(0.2) == pytest.approx(0.2)
+
+
+def test_turns_that_nobody_took_are_not_made_up_for() -> None:
+    """After a long silence at most the catch-up is due, not what could have been sent."""
+    pacer = Pacer(Policy(initial_rate=10.0), 0.0)
+    pacer.start(0.0)
+
+    pacer.start(60.0)
+
+    assert pacer.peek(60.0) == pytest.approx(60.1 - CATCH_UP_S)
+
+
+def test_a_cancelled_turn_is_given_back() -> None:
+    """A call that did not start leaves its turn to the next."""
+    pacer = Pacer(Policy(initial_rate=10.0), 0.0)
+    pacer.start(0.0)
+    pacer.start(0.1)
+
+    pacer.cancelled(0.1)
+
+    assert pacer.peek(0.1) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (Policy(initial_rate=5.0), 5.0),
+        (Policy(initial_rate=5.0, max_rate=2.0), 2.0),
+        (Policy(initial_rate=5.0, max_rate=8.0), 5.0),
+    ],
+)
+def test_a_cold_pacer_begins_as_told(policy: Policy, expected: float) -> None:
+    """The initial rate, or the user's bound if that is lower."""
+    assert Pacer(policy, 0.0).rate == expected
+
+
+# ---- Epochs
+
+
+def test_the_limit_is_accepted_over_elapsed_between_two_429s() -> None:
+    """Twenty accepts between two 429s, over the time between them, are the limit, whatever the pace was."""
+    pacer = warm(known(rate=10.0))
+    first = [call(pacer), call(pacer, throttled=True)][1]
+    for _ in range(20):
+        call(pacer)
+
+    last = call(pacer, throttled=True)
+
+    assert pacer.statistics()["limit"] == pytest.approx(20.0 / (last - first), rel=1e-4)
+    assert pacer.statistics()["evidence"] == 20
+
+
+def test_an_epoch_is_cut_once() -> None:
+    """Further 429s of calls that had started before the pacer reacted change nothing."""
+    pacer = warm(known(rate=100.0))
+    starts = []
+    for _ in range(10):
+        starts.append(max(0.0, pacer.peek(0.0)))
+        pacer.start(starts[-1])
+    pacer.accepted(starts[0], starts[0] + 0.2)
+    pacer.throttled(starts[1], 0.3)
+    after_the_first = pacer.rate, pacer.peek(0.3)
+
+    for started_at in starts[2:]:
+        pacer.throttled(started_at, 0.31)
+
+    assert (pacer.rate, pacer.peek(0.3)) == after_the_first
+    assert pacer.statistics()["epochs"] == 1
+
+
+def test_barren_calls_double_the_pause_and_keep_the_measurement() -> None:
+    """In a storm of 429s the calls come ever more rarely, at last every few seconds, and the limit is remembered."""
+    pacer = warm(known(rate=50.0))
+    call(pacer)
+
+    starts = [call(pacer, throttled=True) for _ in range(16)]
+
+    gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
+    assert all(later >= earlier - 1e-9 for earlier, later in itertools.pairwise(gaps))
+    assert gaps[-1] == pytest.approx(PAUSE_LIMIT_S, abs=0.3)
+    assert pacer.statistics()["limit"] == pytest.approx(50.0, rel=0.4)
+
+
+@pytest.mark.parametrize(
+    ("advice_s", "earliest"),
+    [(2.0, 2.1), (3600.0, 0.1 + ADVICE_LIMIT_S), (0.0, 0.1), (-7.0, 0.1), (None, 0.1)],
+)
+def test_advice_freezes_the_pacer_within_bounds(advice_s: float | None, earliest: float) -> None:
+    """The server's advice is followed up to five seconds, and never shortens what the pacer wants itself."""
+    pacer = Pacer(Policy(), 0.0)
+    pacer.start(0.0)
+
+    pacer.throttled(0.0, 0.1, advice_s)
+
+    assert pacer.peek(0.1) >= earliest
+    if advice_s and advice_s > 0:
+        assert pacer.peek(0.1) == pytest.approx(earliest)
+
+
+def test_a_dropped_call_says_nothing() -> None:
+    """A 5xx or a time-out changes neither pace nor turn."""
+    pacer = warm(known())
+    call(pacer)
+    before = pacer.rate, pacer.peek(0.5)
+    started_at = pacer.peek(0.5)
+    pacer.start(started_at)
+
+    pacer.dropped(started_at, started_at + 5.0)
+
+    assert pacer.rate == before[0]
+    assert pacer.peek(1.0) == pytest.approx(before[1] + 1.0 / before[0])
+
+
+def test_a_pace_that_is_not_used_does_not_grow() -> None:
+    """A caller that sends once a second, whatever it is allowed, proves nothing about the limit."""
+    pacer = Pacer(Policy(initial_rate=5.0), 0.0)
+
+    for second in range(200):
+        pacer.start(float(second))
+        pacer.accepted(float(second), second + 0.1)
+
+    assert pacer.rate == 5.0
+
+
+def test_a_limit_that_rose_is_followed() -> None:
+    """Without a 429 for far longer than the model allows, the pace climbs."""
+    pacer = warm(known(rate=10.0))
+
+    for _ in range(1500):
+        call(pacer)
+
+    assert pacer.rate > 30.0
+
+
+# ---- What the user bounds
+
+
+def test_share_leaves_the_rest_to_others() -> None:
+    """With share 0.5 the pace is half of the learned limit, however well it goes."""
+    pacer = warm(known(rate=40.0), Policy(share=0.5))
+
+    for _ in range(500):
+        call(pacer)
+
+    assert pacer.rate == pytest.approx(20.0)
+
+
+def test_share_follows_the_limit_that_the_run_itself_learned() -> None:
+    """A cold run finds the limit first, and then keeps to its share of it."""
+    cell = Cell(rate=20.0, burst=20.0, calls=2000)
+
+    figures = measure(cell, lambda _cell, _rng: Pacer(Policy(share=0.5), 0.0), seed=1, trace=True)
+
+    late = [rate for second, rate in figures.run.paces if second > figures.run.finished_at / 2]
+    assert max(late) <= 10.5
+    assert min(late) >= 8.5
+
+
+# ---- Memory
+
+
+def test_a_warm_start_begins_at_the_remembered_rate() -> None:
+    """What the ledger remembers replaces the initial rate."""
+    assert warm(known(rate=37.0)).rate == pytest.approx(37.0)
+
+
+@pytest.mark.parametrize("age_s", [MEMORY_S + 1.0, 10 * MEMORY_S])
+def test_an_old_memory_is_forgotten(age_s: float) -> None:
+    """After a week the remembered rate is worth no more than the initial one."""
+    assert warm(known(rate=37.0, learned_at=WALL - age_s)).rate == 5.0
+
+
+@pytest.mark.parametrize("ahead_s", [1.0, 86_400.0])
+def test_a_wall_clock_that_went_back_does_not_lose_the_memory(ahead_s: float) -> None:
+    """A memory from the future is as good as a fresh one."""
+    assert warm(known(rate=37.0, learned_at=WALL + ahead_s, last_start=WALL + ahead_s)).rate == pytest.approx(37.0)
+
+
+def first_seconds(learned: Learned, seconds: float) -> int:
+    """Calls that a warm pacer starts within ``seconds`` when all of them are accepted."""
+    pacer, count = warm(learned), 0
+    while call(pacer) <= seconds:
+        count += 1
+    return count
+
+
+def test_a_run_right_after_another_does_not_assume_a_full_bucket() -> None:
+    """Tokens that the last run has just spent are not spent again; an hour later they are there."""
+    full, empty = known(burst=50.0), known(burst=50.0, tokens=0.0, last_start=WALL)
+
+    assert first_seconds(empty, 40.0) <= 404
+    assert first_seconds(full, 40.0) >= 440
+
+
+def test_what_was_learned_survives_the_ledger() -> None:
+    """The record goes through JSON unchanged, and a pacer that knows nothing leaves none."""
+    pacer = Pacer(Policy(), 0.0)
+    for _ in range(12):
+        call(pacer)
+
+    nothing = pacer.learned(WALL)
+    call(pacer, throttled=True)
+    record = pacer.learned(WALL)
+
+    assert nothing is None
+    assert record is not None
+    assert record.learned_at == WALL
+    assert record.last_start == pytest.approx(WALL - 0.1)
+    assert msgspec.json.decode(msgspec.json.encode(record), type=Learned) == record
+
+
+def test_the_pacer_prints_its_state() -> None:
+    """``repr`` tells phase, rate, limit and counts."""
+    pacer = warm(known(rate=10.0))
+    call(pacer)
+
+    assert repr(pacer).startswith("Pacer(phase=hold, rate=10.")
+    assert "accepted=1, throttled=0, epochs=0" in repr(pacer)
+
+
+# ---- Invariants: any limiter, any latency, any order of replies
+
+POLICIES = st.builds(
+    Policy,
+    initial_rate=st.floats(0.5, 50.0),
+    max_rate=st.one_of(st.just(0.0), st.floats(0.5, 200.0)),
+    share=st.sampled_from([1.0, 0.5]),
+)
+
+
+class Trial:
+    """Drives a pacer with random replies and keeps what it did."""
+
+    def __init__(self, policy: Policy, seed: int, refuse: float) -> None:
+        self.rng = random.Random(seed)  # noqa: S311 - a test's schedule
+        self.pacer = Pacer(policy, 0.0)
+        self.refuse = refuse
+        self.now = 0.0
+        self.starts: list[float] = []
+        self.due: list[tuple[float, float]] = []
+
+    def step(self) -> None:
+        """The next thing that happens: a reply, or a start."""
+        turn = max(self.now, self.pacer.peek(self.now))
+        if self.due and (len(self.due) >= 64 or min(self.due)[0] <= turn):
+            self.reply()
+            return
+        self.now = turn + (self.rng.random() * 0.05 if self.rng.random() < 0.1 else 0.0)
+        self.pacer.start(self.now)
+        self.starts.append(self.now)
+        self.due.append((self.now + self.rng.lognormvariate(-2.3, 0.7), self.now))
+
+    def reply(self) -> None:
+        """The earliest reply arrives."""
+        done, started_at = min(self.due)
+        self.due.remove((done, started_at))
+        self.now = max(self.now, done)
+        kind = self.rng.random()
+        if kind < self.refuse:
+            self.pacer.throttled(started_at, self.now, self.rng.choice([None, None, 0.5, 60.0]))
+        elif kind < self.refuse + 0.05:
+            self.pacer.dropped(started_at, self.now)
+        else:
+            self.pacer.accepted(started_at, self.now)
+
+
+@settings(max_examples=60, deadline=None)
+@given(policy=POLICIES, seed=st.integers(0, 2**32), refuse=st.sampled_from([0.0, 0.01, 0.3, 1.0]))
+def test_never_more_starts_in_a_window_than_the_bound_allows(policy: Policy, seed: int, refuse: float) -> None:
+    """With a bound of M a second, no window of w seconds has more than M (w + catch-up) + 1 starts."""
+    trial = Trial(policy, seed, refuse)
+    for _ in range(400):
+        trial.step()
+
+    bound = policy.max_rate
+    if bound:
+        for first, begin in enumerate(trial.starts):
+            for last in range(first + 1, min(first + 40, len(trial.starts))):
+                assert last - first <= bound * (trial.starts[last] - begin + CATCH_UP_S) + 1e-6
+
+
+@settings(max_examples=60, deadline=None)
+@given(policy=POLICIES, seed=st.integers(0, 2**32), refuse=st.sampled_from([0.0, 0.01, 0.3, 1.0]))
+def test_the_rate_stays_within_its_bounds(policy: Policy, seed: int, refuse: float) -> None:
+    """The pace is positive and at most what the user allows; a turn is never further away than floor and freeze."""
+    trial = Trial(policy, seed, refuse)
+
+    for _ in range(400):
+        trial.step()
+        rate = trial.pacer.rate
+        assert min(FLOOR, policy.initial_rate, policy.max_rate or FLOOR) * policy.share <= rate
+        assert not policy.max_rate or rate <= policy.max_rate
+        assert trial.pacer.peek(trial.now) - trial.now <= max(1.0 / rate, ADVICE_LIMIT_S) + 1e-6
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), refuse=st.sampled_from([0.01, 0.3, 1.0]))
+def test_the_pacer_is_monotone_in_what_it_is_told(seed: int, refuse: float) -> None:
+    """A 429 never raises the pace, a drop never changes it, and an accept never lowers it while holding or climbing."""
+    trial = Trial(Policy(), seed, refuse)
+    pacer = trial.pacer
+
+    for _ in range(400):
+        before, statistics = pacer.rate, pacer.statistics()
+        trial.step()
+        after, now = pacer.rate, pacer.statistics()
+        if statistics["phase"] == "measure" or now["phase"] == "measure":
+            continue
+        if now["throttled"] != statistics["throttled"]:
+            assert after <= before + 1e-9
+        elif now["accepted"] != statistics["accepted"]:
+            assert after >= before - 1e-9
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), refuse=st.sampled_from([0.0, 0.3]))
+def test_a_clock_that_stands_still_changes_nothing(seed: int, refuse: float) -> None:
+    """Asking does not move the turn, and without time no second turn comes."""
+    trial = Trial(Policy(), seed, refuse)
+    for _ in range(100):
+        trial.step()
+
+    pacer, now = trial.pacer, max(trial.now, trial.pacer.peek(trial.now)) + 10.0
+    pacer.start(now)
+    turns = {pacer.peek(now) for _ in range(5)}
+
+    assert len(turns) == 1
+    assert turns.pop() >= now + min(1.0 / pacer.rate, 10.0) - CATCH_UP_S - 1e-9
+
+
+# ---- Goals that the grid of benchmarks/pace shows in full
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("cell", "efficiency", "throttled"),
+    [
+        (Cell(rate=5.0, burst=5.0, calls=1000), 0.99, 0.008),
+        (Cell(rate=5.0, burst=5.0, calls=1000, warm=True), 0.995, 0.003),
+        (Cell(rate=5.0, burst=5.0, calls=200), 0.975, 0.035),
+        (Cell(rate=50.0, burst=50.0, calls=20_000), 0.985, 0.005),
+    ],
+    ids=["cold", "warm", "small", "faster"],
+)
+def test_the_goals_of_the_common_jobs_are_met(cell: Cell, efficiency: float, throttled: float, seed: int) -> None:
+    """A simulated bucket is used up, with almost no throttled call."""
+    figures = measure(cell, CLIENTS["ours"], seed)
+
+    assert figures.efficiency >= efficiency
+    assert figures.throttled <= throttled
