@@ -417,13 +417,14 @@ class SqliteLedger:
 
     def _shut(self) -> None:
         failed_before = self._health.failure is not None
-        closes = [self._reader.close]
+        # The last connection to close puts the file in order, by writes and a sync: never after a failure.
         if self._writer is not None:
             self._writer.queue.put(None)
             self._writer.join()
-            closes.append(self._writer.close)
-        # The last connection to close puts the file in order, by a sync: never after a failed one.
-        for close in reversed(closes) if self._health.failure else closes:
-            close()
+            if self._health.failure is not None:
+                self._writer.close()
+        self._reader.close()
+        if self._writer is not None:
+            self._writer.close()
         if not failed_before:
             self._health.check()

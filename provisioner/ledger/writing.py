@@ -118,13 +118,11 @@ class Writing:
         Raises:
             sqlite3.Error: of the storage. Nothing of this commit may be taken for durable.
         """
-        run_id = self._run_id
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             answers = self._apply_all(requests)
             self._connection.execute("COMMIT")
         except BaseException as error:
-            self._run_id = run_id
             self._roll_back()
             if is_storage_error(error) or not isinstance(error, Exception):
                 raise

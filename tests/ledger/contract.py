@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from provisioner.entry import Entry, Event, Fact, Stamp, State, apply
+from provisioner.entry import Entry, Event, Fact, Stamp, State, apply, sources
 from provisioner.errors import IllegalTransitionError, IntegrityError, LedgerError, ProvisionerError
 from provisioner.ledger import ProblemRecord, Run
 
@@ -339,14 +339,14 @@ class LedgerContract:
             ledger = runner.run(opened.__aenter__())
 
             @settings(
-                max_examples=150,
+                max_examples=80,
                 deadline=None,
                 derandomize=True,
                 suppress_health_check=[HealthCheck.too_slow],
             )
-            @given(batches=_BATCHES)
-            def check(batches: list[list[list[Fact]]]) -> None:
-                runner.run(_equal_to_reference(ledger, clock, f"target{next(numbers)}", batches))
+            @given(rounds=_ROUNDS)
+            def check(rounds: list[list[list[Wish]]]) -> None:
+                runner.run(_equal_to_reference(ledger, clock, f"target{next(numbers)}", rounds))
 
             try:
                 check()
@@ -354,41 +354,44 @@ class LedgerContract:
                 runner.run(opened.__aexit__(None, None, None))
 
 
+class Wish(NamedTuple):
+    """A fact to be, whose event is chosen when the state of its entry is known.
+
+    Attributes:
+        fact: all but the event.
+        choice: picks one of the events.
+        legal: pick among those that follow from the state; of all events only few do.
+    """
+
+    fact: Fact
+    choice: int
+    legal: bool
+
+    def granted(self, state: State | None) -> Fact:
+        """The fact for an entry in ``state``."""
+        legal = [event for event in Event if state in sources(event)]
+        events = legal if self.legal and legal else list(Event)
+        return msgspec.structs.replace(self.fact, event=events[self.choice % len(events)])
+
+
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 _FACTS = st.builds(
     Fact,
-    target=st.sampled_from(["one", "two"]),
+    target=st.sampled_from(["one", "one", "two"]),
     name=st.sampled_from(["a", "b", "c"]),
-    event=st.sampled_from(Event),
+    event=st.just(Event.PLAN),
     digest=st.none() | _TEXT,
     tags_digest=st.none() | _TEXT,
     body=st.none() | st.binary(max_size=5),
     arn=st.none() | st.sampled_from(["", "arn:1", "arn:2", "arn:3"]),
     attempt=st.none() | st.sampled_from(["x", "y"]),
-    sent=st.none()
-    | st.builds(
-        Stamp,
-        wall=st.floats(0, 4e9),
-        boot=_TEXT,
-        ticks=st.floats(0, 1e7),
-    ),
+    sent=st.none() | st.builds(Stamp, wall=st.floats(0, 4e9), boot=_TEXT, ticks=st.floats(0, 1e7)),
     code=_TEXT,
     message=_TEXT,
-    after=st.none() | st.sampled_from(["", "x", "y"]),
+    after=st.none() | st.none() | st.sampled_from(["", "x", "y"]),
 )
-_LIKELY = st.builds(
-    Fact,
-    target=st.just("one"),
-    name=st.sampled_from(["a", "b"]),
-    event=st.sampled_from([Event.INTEND, Event.CONFIRM, Event.REPLAN, Event.DELETE, Event.DOUBT]),
-    digest=st.just("d"),
-    tags_digest=st.just("t"),
-    arn=st.none() | st.sampled_from(["arn:1", "arn:2"]),
-    body=st.none() | st.just(b"{}"),
-)
-_BATCHES = st.lists(
-    st.lists(st.lists(_FACTS | _LIKELY, min_size=1, max_size=4), min_size=1, max_size=6), min_size=1, max_size=5
-)
+_WISHES = st.builds(Wish, _FACTS, st.integers(0, 11), st.sampled_from([True, True, True, False]))
+_ROUNDS = st.lists(st.lists(st.lists(_WISHES, min_size=1, max_size=3), min_size=1, max_size=5), min_size=1, max_size=8)
 """Rounds of records that are begun at once; each record is a list of facts."""
 
 
@@ -397,6 +400,12 @@ class Reference:
 
     def __init__(self) -> None:
         self.entries: dict[tuple[str, str], Entry] = {}
+
+    def copy(self) -> Reference:
+        """One that goes its own way from here on."""
+        other = Reference()
+        other.entries = self.entries
+        return other
 
     def record(self, facts: Sequence[Fact], at: float, run_id: str = "") -> ProvisionerError | None:
         """Apply all of ``facts`` or none; what refuses them."""
@@ -419,13 +428,15 @@ class Reference:
         return next(iter(found), None)
 
 
-async def _equal_to_reference(ledger: Ledger, clock: Clock, prefix: str, rounds: list[list[list[Fact]]]) -> None:
+async def _equal_to_reference(ledger: Ledger, clock: Clock, prefix: str, rounds: list[list[list[Wish]]]) -> None:
     reference = Reference()
-    for number, records in enumerate(rounds):
+    for number, wishes in enumerate(rounds):
         clock.at = AT + number
-        own = [[_moved(fact, prefix) for fact in facts] for facts in records]
-        answers = await asyncio.gather(*(ledger.record(facts) for facts in own), return_exceptions=True)
-        expected = [reference.record(facts, clock.at) for facts in own]
+        records, expected = [], []
+        for wished in wishes:
+            records.append(_granted(wished, reference, prefix))
+            expected.append(reference.record(records[-1], clock.at))
+        answers = await asyncio.gather(*(ledger.record(facts) for facts in records), return_exceptions=True)
 
         assert [type(answer) for answer in answers] == [type(error) for error in expected]
     for target in (f"{prefix}one", f"{prefix}two"):
@@ -435,7 +446,14 @@ async def _equal_to_reference(ledger: Ledger, clock: Clock, prefix: str, rounds:
         assert await all_of(ledger, target=target) == [entries[name] for name in sorted(entries)]
 
 
-def _moved(fact: Fact, prefix: str) -> Fact:
-    """``fact`` in a target and with ARNs that no earlier example used."""
-    moved = f"{prefix}{fact.arn}" if fact.arn else fact.arn
-    return msgspec.structs.replace(fact, target=f"{prefix}{fact.target}", arn=moved)
+def _granted(wishes: list[Wish], reference: Reference, prefix: str) -> list[Fact]:
+    """The facts of one record, in targets and with ARNs that no earlier example used."""
+    facts: list[Fact] = []
+    for wish in wishes:
+        tried = reference.copy()
+        tried.record(facts, AT)
+        key = (f"{prefix}{wish.fact.target}", wish.fact.name)
+        entry = tried.entries.get(key)
+        arn = f"{prefix}{wish.fact.arn}" if wish.fact.arn else wish.fact.arn
+        facts.append(msgspec.structs.replace(wish.granted(entry.state if entry else None), target=key[0], arn=arn))
+    return facts

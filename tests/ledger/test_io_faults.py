@@ -85,8 +85,10 @@ async def test_every_error_stops_the_ledger_and_loses_nothing(memory: Path) -> N
 
     assert error is None
     assert min(disk.seen.values()) > 0
+    for number in range(1, disk.seen["sync"] + 1):
+        await check(memory, Fault("sync", number, "EIO", lasting=False))
     # A prime, so that all kinds of errors come by.
-    for fault in list(faults(disk.seen))[::29]:
+    for fault in list(faults(disk.seen))[::41]:
         await check(memory, fault)
 
 

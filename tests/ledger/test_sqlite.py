@@ -6,6 +6,8 @@ import asyncio
 import functools
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -102,20 +104,23 @@ async def test_what_was_learned_needs_no_commit_of_its_own(tmp_path: Path) -> No
     assert (stored, ledger.statistics().commits) == ((b"9",), 1)
 
 
-async def test_a_fact_whose_caller_was_cancelled_in_mid_commit_is_durable(tmp_path: Path) -> None:
-    """Cancellation while the commit is under way changes nothing about the commit."""
+async def test_cancelled_callers_cancel_nothing(tmp_path: Path) -> None:
+    """A fact whose caller was cancelled is durable, in mid-commit or waiting, and its neighbours are answered."""
     clock = SlowClock()
     ledger = await SqliteLedger.open(tmp_path / "l.db", now=clock)
-    task = await begun(ledger, clock, "a")
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    tasks = [await begun(ledger, clock, "under way")]
+    tasks += [asyncio.create_task(ledger.record([intend(name)])) for name in ("waiting", "neighbour")]
+    await asyncio.sleep(0)
+    for task in tasks[:2]:
+        task.cancel()
+    await asyncio.wait(tasks[:2])
     clock.go_on.set()
-    await ledger.record([intend("b")])
+    await asyncio.wait_for(tasks[2], 10)
     names = [entry.name for entry in await all_of(ledger)]
     await ledger.close()
 
-    assert names == ["a", "b"]
+    assert [task.cancelled() for task in tasks] == [True, True, False]
+    assert names == ["neighbour", "under way", "waiting"]
 
 
 async def test_a_cancelled_close_still_closes(tmp_path: Path) -> None:
@@ -272,6 +277,26 @@ async def test_damage_that_shows_while_reading_poisons_the_ledger(tmp_path: Path
     await ledger.close()
 
     assert "poisoned" in repr(ledger)
+
+
+async def test_a_damaged_ledger_is_written_no_more(tmp_path: Path) -> None:
+    """When damage shows during a run, closing leaves the log beside the file: what is in it may be of use."""
+    path = tmp_path / "l.db"
+    await filled(path)
+    ledger = await SqliteLedger.open(path)
+    await ledger.record([intend("a")])
+    code = f"import pathlib; from tests.ledger.test_sqlite import damage; damage(pathlib.Path({str(path)!r}))"
+    # In another process: closing a file of SQLite's in this one would free its locks.
+    assert await asyncio.to_thread(subprocess.call, [sys.executable, "-c", code]) == 0
+    with pytest.raises(LedgerError, match="damaged"):
+        await all_of(ledger)
+    with pytest.raises(LedgerError, match="damaged"):
+        await ledger.record([intend("b")])
+    before = path.read_bytes()
+    await ledger.close()
+
+    assert path.read_bytes() == before
+    assert names_in(tmp_path) == ["l.db", "l.db-shm", "l.db-wal"]
 
 
 async def test_a_ledger_that_is_not_there(tmp_path: Path) -> None:
