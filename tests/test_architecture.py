@@ -255,7 +255,7 @@ def test_every_command_has_its_module(command: str) -> None:
     assert (PACKAGE / "cli" / f"{command.replace('-', '_')}.py").is_file()
 
 
-HEAVY = [
+HEAVY = {
     "aiohttp",
     "aiobotocore",
     "anyio",
@@ -267,7 +267,7 @@ HEAVY = [
     "structlog",
     "tenacity",
     "uvloop",
-]
+}
 LOADED = """
 import sys
 from provisioner.cli import main
