@@ -145,7 +145,7 @@ class Engine:
             LedgerLockedError: the lease is lost.
         """
         await self._reconciler.load()
-        async with anyio.create_task_group() as group:
+        async with self._send, self._receive, anyio.create_task_group() as group:
             group.start_soon(self._close_gates_on_stop)
             for _ in range(self._workers):
                 group.start_soon(self._work)

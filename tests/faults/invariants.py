@@ -1,0 +1,85 @@
+"""What must hold after every fault, checked against what the endpoint holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from provisioner.entry import Outcome, State
+from provisioner.ownership import read_mark
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from provisioner.emulator import Algorithm, Truth
+    from provisioner.entry import Entry
+    from provisioner.ownership import Mark
+    from provisioner.tally import Tally
+
+TAG = "provisioner:origin"
+
+
+def mark_of(algorithm: Algorithm, ledger_id: str) -> Mark | None:
+    """Our mark on ``algorithm``, None when it is another's."""
+    mark = read_mark(algorithm.tags.get(TAG, ""))
+    return mark if mark is not None and mark.ledger_id == ledger_id else None
+
+
+def check_invariants(
+    truth: Truth,
+    entries: Mapping[str, Entry],
+    ledger_id: str,
+    *,
+    tallies: Iterable[Tally] = (),
+    before: Collection[str] = (),
+    intents: Collection[str] | None = None,
+) -> None:
+    """Check I1 to I4 of the fault model; I5 is checked where creates are sent, I6 and I7 by the tests themselves.
+
+    Args:
+        truth: what the endpoint holds, of one account and Region.
+        entries: what the ledger holds for it, by name.
+        ledger_id: whose marks are ours.
+        tallies: of runs that have ended.
+        before: ARNs that existed before.
+        intents: attempts that were committed, where a test has watched them.
+    """
+    ours = [(one, mark) for one in truth.alive if (mark := mark_of(one, ledger_id))]
+    for one, mark in ours:
+        entry = entries.get(one.name)
+        assert entry is not None, f"I1: {one.name} exists, and no intent of it was ever committed"
+        assert entry.attempt, f"I1: {one.name} exists without an attempt"
+        assert intents is None or mark.attempt in intents, f"I1: {mark.attempt} was sent before it was committed"
+    attempts = Counter(mark.attempt for _, mark in ours)
+    assert not [attempt for attempt, count in attempts.items() if count > 1], "I2: one attempt made two algorithms"
+    names = Counter(one.name for one, _ in ours)
+    assert not [name for name, count in names.items() if count > 1], f"I2: made twice: {names.most_common(3)}"
+    _check_existence(truth, entries, ledger_id, before)
+    for tally in tallies:
+        assert sum(tally.outcomes.values()) == tally.valid, f"I4: {tally.outcomes} are not {tally.valid}"
+        assert min(tally.outcomes.values(), default=0) >= 0, f"I4: {tally.outcomes}"
+
+
+def _check_existence(truth: Truth, entries: Mapping[str, Entry], ledger_id: str, before: Collection[str]) -> None:
+    alive = {one.arn: one for one in truth.alive}
+    for entry in entries.values():
+        if entry.exists:
+            one = alive.get(entry.arn)
+            assert one is not None, f"I3: {entry.name} is {entry.state} as {entry.arn}, which does not exist"
+            assert one.name == entry.name
+            assert entry.arn in before or mark_of(one, ledger_id), f"I3: {entry.arn} is not ours"
+    for one in truth.alive:
+        if mark_of(one, ledger_id) and not (entry := entries[one.name]).unsettled:
+            assert entry.arn == one.arn, f"I3: {one.arn} is ours, and its entry is {entry.state} {entry.arn}"
+
+
+def check_finished(truth: Truth, entries: Mapping[str, Entry], names: Collection[str]) -> None:
+    """Every one of ``names`` is registered, once, and the ledger tells its ARN: the export equals the truth."""
+    assert {name: entries[name].arn for name in names} == {one.name: one.arn for one in truth.alive}
+    assert len(truth.alive) == len(names)
+    assert {entries[name].state for name in names} == {State.CREATED}
+
+
+def told(tally: Tally) -> dict[str, int]:
+    """The outcomes that are not zero."""
+    return {str(outcome): tally.outcomes[outcome] for outcome in Outcome if tally.outcomes[outcome]}

@@ -1,0 +1,574 @@
+"""The fault matrix in virtual time: a test for each row of the fault model, named after its row.
+
+Rows about processes and signals are in ``test_processes``; what a torn write leaves of the ledger's file is proven
+beside the ledger. Every test checks the invariants against what the endpoint holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from provisioner.emulator.behaviour import Behaviour
+from provisioner.entry import Event, Outcome, State
+from provisioner.errors import ExitCode, LedgerError
+from provisioner.site import Policy
+from provisioner.verdict import Loss
+from tests.faults.invariants import check_finished, check_invariants, told
+from tests.faults.world import (
+    ACCOUNT,
+    EPOCH,
+    POLICY,
+    REGION,
+    ROLE,
+    Fate,
+    Order,
+    World,
+    entries_of,
+    handing,
+    ledger_id_of,
+    register,
+    register_together,
+    write_manifest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from provisioner.entry import Fact
+    from provisioner.stop import Stop
+    from tests.faults.world import DirectLedger, Ended, VirtualClock
+
+NAMES = ("unique", "duplicates", "same")
+DAY_S = 86_400.0
+
+
+class Job:
+    """A manifest, a ledger and a world.
+
+    Args:
+        path: a fresh directory.
+        names: of the definitions.
+        behaviour: of the endpoint.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str], behaviour: Behaviour | None = None) -> None:
+        self.names = names
+        self.path = path
+        self.ledger = path / "ledger.db"
+        self.manifest = write_manifest(path / "m.jsonl", names)
+        self.world = World(behaviour or Behaviour(names="duplicates"), path / "journal")
+        self.before: list[str] = []
+        self.at = EPOCH
+
+    def run(self, **changes: Any) -> Ended:
+        """The next run, right after the last one, and the invariants after it."""
+        order = Order(manifest=self.manifest, ledger=self.ledger, base=self.at)
+        for field, value in changes.items():
+            setattr(order, field, value)
+        ended = register(self.world, order)
+        self.at = max(self.at, ended.at) + 0.1
+        self.check(ended)
+        return ended
+
+    def check(self, *ended: Ended) -> None:
+        """I1 to I4."""
+        # What is still on its way happens in a copy, so that the next run meets it in its own time.
+        world = self.world if self.world.quiet else World(self.world.behaviour, self.path / "journal")
+        truth, entries = world.truth, entries_of(self.ledger)
+        tallies = [one.tally for one in ended]
+        check_invariants(truth, entries, ledger_id_of(self.ledger), tallies=tallies, before=self.before)
+
+    def check_finished(self) -> None:
+        """Everything is registered once, the ledger equals the truth, and a further run sends nothing (I6)."""
+        check_finished(self.world.truth, entries_of(self.ledger), self.names)
+        again = self.run()
+        assert told(again.tally) == {"unchanged": len(self.names)}
+        assert not again.tally.calls["create"]
+
+    def sends(self, name: str) -> list[float]:
+        """When creates of ``name`` arrived, seconds since the first run began."""
+        return [record.time - EPOCH for record in self.world.truth.creates if record.name == name]
+
+    def foreign(self, name: str, **more: object) -> str:
+        """Let another make an algorithm, before any run; its ARN."""
+        body = {"name": name, "roleArn": ROLE, **more}
+        self.world.send(EPOCH - 3600, msgspec.json.encode(body), Fate(there_s=0.0))
+        self.world.advance(EPOCH - 1)
+        self.before.append(self.world.service.state.algorithms[-1].arn)
+        return self.before[-1]
+
+
+def numbered(count: int) -> list[str]:
+    """Names."""
+    return [f"algorithm {number}" for number in range(count)]
+
+
+def die(path: Path, at: str, nth: int = 1) -> Job:
+    """A job of one definition whose first run was killed with SIGKILL at a point; a second later."""
+    job = Job(path, ["algorithm 0"])
+    command = [sys.executable, "-m", "tests.faults.crash", "--at", at, "--nth", str(nth), "--directory", str(path)]
+    died = subprocess.run(command, check=False, capture_output=True, timeout=60)
+    assert died.returncode == -9, died.stderr
+    job.world = World(Behaviour(names="duplicates", list_lag=55.0), path / "journal")
+    job.at = EPOCH + 10.0
+    return job
+
+
+def events(ended: Ended) -> list[Event]:
+    """What happened to entries, in order."""
+    return [fact.event for fact in ended.facts]
+
+
+def test_kill_9_before_the_intent_is_committed(tmp_path: Path) -> None:
+    """No call was made and the ledger knows of none: the next run creates it, once."""
+    job = die(tmp_path, "before commit")
+    assert not job.world.truth.creates
+    assert entries_of(job.ledger) == {}
+
+    ended = job.run()
+
+    assert told(ended.tally) == {"created": 1}
+    job.check_finished()
+
+
+@pytest.mark.parametrize("point", ["after commit", "before send"])
+def test_kill_9_after_intent_before_bytes(tmp_path: Path, point: str) -> None:
+    """The entry is ambiguous, its absence is proven twice after the settle time, and it is created once."""
+    job = die(tmp_path, point)
+    assert not job.world.truth.creates
+    assert entries_of(job.ledger)["algorithm 0"].state is State.SENT
+
+    ended = job.run()
+
+    assert events(ended) == [Event.DOUBT, Event.ABSENT, Event.INTEND, Event.CONFIRM]
+    assert told(ended.tally) == {"created": 1}
+    assert job.sends("algorithm 0")[0] > POLICY.settle_s + POLICY.list_lag_s
+    job.check_finished()
+
+
+@pytest.mark.parametrize(("point", "nth"), [("after send", 1), ("receive", 1), ("before commit", 2)])
+def test_kill_9_after_bytes_or_before_the_result_is_committed(tmp_path: Path, point: str, nth: int) -> None:
+    """The entry is ambiguous and what was made is adopted, with its ARN; there is no second create."""
+    job = die(tmp_path, point, nth)
+    assert entries_of(job.ledger)["algorithm 0"].state is State.SENT
+
+    ended = job.run()
+
+    assert told(ended.tally) == {"adopted": 1}
+    assert job.world.truth.count("create") == 1
+    job.check_finished()
+
+
+LOSSES = (
+    "hang",
+    "lost_reply",
+    "reset",
+    "cut_reply",
+    "error:500",
+    "error:502",
+    "error:503",
+    "error:504",
+    "truncated",
+    "no_arn",
+    "html",
+    "lost_request",
+    "reset_without_effect",
+    "error_without_effect:500",
+)
+
+
+def test_read_timeout_reset_at_any_byte_5xx_unreadable_2xx(tmp_path: Path) -> None:
+    """One List sweep finds all of them, a second proves absence, and none is sent again before it is settled."""
+    made = LOSSES[:11]
+    job = Job(tmp_path, numbered(len(LOSSES)))
+
+    ended = job.run(hand=handing(*LOSSES), workers=1)
+
+    assert told(ended.tally) == {"adopted": len(made), "created": len(LOSSES) - len(made)}
+    assert ended.tally.calls["list"] == 2
+    assert ended.tally.calls["get"] == len(made)
+    for name in job.names[len(made) :]:
+        first, second = job.sends(name)
+        assert second - first > POLICY.settle_s
+    job.check_finished()
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("names", NAMES)
+def test_a_create_that_takes_effect_late_a_list_that_lags(tmp_path: Path, names: Any, known: bool) -> None:  # noqa: FBT001
+    """Within the settle time neither makes a duplicate, whether or not the world of names is told."""
+    job = Job(tmp_path, numbered(4), Behaviour(names=names, list_lag=59.0))
+    late = Fate("late", late_s=299.0), Fate("late_error", late_s=120.0)
+    policy = Policy(names=names if known else "unknown")
+
+    ended = job.run(hand=handing(*late), policy=policy)
+
+    assert sum(ended.tally.outcomes[one] for one in (Outcome.CREATED, Outcome.ADOPTED)) == 4
+    job.check_finished()
+
+
+def test_a_storm_of_429s_for_60_s(tmp_path: Path) -> None:
+    """A minute of nothing but throttles costs a few calls and no definition."""
+    job = Job(tmp_path, numbered(30))
+
+    def hand() -> Fate:
+        return Fate("throttle" if asyncio.get_running_loop().time() < 60 else "ok")
+
+    ended = job.run(hand=hand)
+
+    assert told(ended.tally) == {"created": 30}
+    assert ended.tally.calls["throttled"] < 100
+    job.check_finished()
+
+
+@pytest.mark.parametrize("factor", [0.5, 10.0])
+def test_the_limit_halves_or_grows_tenfold(tmp_path: Path, factor: float) -> None:
+    """A limit that changes under way loses no definition and wastes few calls."""
+    job = Job(tmp_path, numbered(200), Behaviour(names="duplicates", rate=10.0, burst=10.0))
+
+    async def change(_: Stop, __: VirtualClock) -> None:
+        await asyncio.sleep(5.0)
+        service = job.world.service
+        service.behaviour = msgspec.structs.replace(service.behaviour, rate=10.0 * factor)
+
+    ended = job.run(hand=lambda: Fate(""), act=change)
+
+    assert told(ended.tally) == {"created": 200}
+    assert ended.tally.calls["throttled"] <= 20
+    job.check_finished()
+
+
+def test_402_in_mid_run(tmp_path: Path) -> None:
+    """A quota parks the target after at most a window of calls, tells itself, and other targets go on; exit 4."""
+    parked = Job(tmp_path, numbered(40), Behaviour(names="duplicates", quota=10))
+    other = World(Behaviour(names="duplicates", seed=1))
+    orders = [Order(manifest=parked.manifest, ledger=parked.ledger, target=target) for target in ("default", "other")]
+
+    first, second = register_together((parked.world, orders[0]), (other, orders[1]))
+
+    assert first.tally.outcomes[Outcome.CREATED] == 10
+    assert 1 <= first.tally.outcomes[Outcome.PARKED] <= orders[0].workers
+    assert first.tally.halt is not None
+    assert "quota of 10 " in first.tally.halt.what
+    assert first.tally.exit_codes() == {ExitCode.PARKED}
+    assert told(second.tally) == {"created": 40}
+    parked.check(first)
+    parked.world.service.behaviour = msgspec.structs.replace(parked.world.service.behaviour, quota=100)
+    parked.at = max(first.at, second.at)
+    assert told(parked.run().tally) == {"unchanged": 10, "created": 30}
+
+
+def test_409_that_is_ours(tmp_path: Path) -> None:
+    """A name that our own lost create took is found and adopted at once."""
+    job = Job(tmp_path, numbered(2), Behaviour(names="unique"))
+
+    ended = job.run(hand=handing("lost_reply"), policy=Policy(names="unique"))
+
+    assert told(ended.tally) == {"adopted": 1, "created": 1}
+    assert ended.at - EPOCH < 10
+    job.check_finished()
+
+
+@pytest.mark.parametrize(
+    ("adopt", "same", "outcome"),
+    [("never", True, "failed"), ("same", True, "adopted"), ("same", False, "failed"), ("any", False, "drifted")],
+)
+def test_409_that_is_foreign(tmp_path: Path, adopt: Any, same: bool, outcome: str) -> None:  # noqa: FBT001
+    """A name that another holds is adopted or reported with its ARN, as the policy says."""
+    job = Job(tmp_path, numbered(2), Behaviour(names="unique"))
+    image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/algorithm:1"
+    definition = {"inferenceContainerConfig": {"imageUri": image}} if same else {}
+    arn = job.foreign("algorithm 0", **definition)
+
+    ended = job.run(policy=Policy(names="unknown", adopt=adopt))
+
+    assert told(ended.tally) == {outcome: 1, "created": 1}
+    told_of = [problem.message for problem in ended.tally.problems]
+    assert outcome == "adopted" or arn in told_of[0]
+    assert (entries_of(job.ledger)["algorithm 0"].arn == arn) == (outcome in {"adopted", "drifted"})
+
+
+def test_409_that_is_transient(tmp_path: Path) -> None:
+    """A conflict behind which nothing is found is tried again once its absence is proven."""
+    job = Job(tmp_path, numbered(2))
+
+    ended = job.run(hand=handing("conflict"))
+
+    assert told(ended.tally) == {"created": 2}
+    job.check_finished()
+
+
+def test_403_in_mid_run(tmp_path: Path) -> None:
+    """Permissions that vanish waste at most five calls; everything that is left stays planned; exit 77."""
+    job = Job(tmp_path, numbered(60))
+
+    ended = job.run(hand=handing(*["ok"] * 20, then="denied"))
+
+    assert ended.tally.outcomes[Outcome.CREATED] == 20
+    assert ended.tally.outcomes[Outcome.PENDING] == 40
+    assert job.world.truth.count("create", 403) <= 5
+    assert ExitCode.DENIED in ended.tally.exit_codes()
+    states = {entry.state for entry in entries_of(job.ledger).values()}
+    assert states == {State.CREATED, State.PLANNED}
+    assert told(job.run().tally) == {"unchanged": 20, "created": 40}
+
+
+def test_a_token_that_expires_every_15_minutes(tmp_path: Path) -> None:
+    """An expired token is refreshed, and nothing fails for it."""
+    job = Job(tmp_path, numbered(50))
+    refreshed = []
+
+    async def refresh() -> bool:
+        refreshed.append(True)
+        return True
+
+    ended = job.run(hand=handing(*(["ok"] * 9 + ["expired_token"]) * 5), refresh=refresh)
+
+    assert told(ended.tally) == {"created": 50}
+    assert len(refreshed) == 5
+    job.check_finished()
+
+
+def test_a_token_that_stays_expired(tmp_path: Path) -> None:
+    """Credentials that are refused again and again, although they are fresh each time, end the run."""
+    job = Job(tmp_path, numbered(50))
+
+    ended = job.run(hand=handing(then="expired_token"))
+
+    assert ended.tally.halt is not None
+    assert ended.tally.halt.code is ExitCode.DENIED
+    assert ended.tally.calls["create"] <= 3 * 4
+    assert told(ended.tally) == {"pending": 50}
+
+
+@pytest.mark.parametrize("loss", [Loss.DNS, Loss.REFUSED, Loss.CONNECT_TIMEOUT, Loss.HANDSHAKE])
+def test_wrong_region_wrong_host(tmp_path: Path, loss: Loss) -> None:
+    """An endpoint that was never reached stops the target within the first calls, in one clear line; exit 78."""
+    job = Job(tmp_path, numbered(50))
+
+    ended = job.run(hand=handing(then=loss))
+
+    assert ended.tally.calls["create"] <= 3 + 4
+    assert ended.tally.halt is not None
+    assert ended.tally.halt.code is ExitCode.CONFIGURATION
+    assert "cannot be reached" in ended.tally.halt.what
+    assert ended.at - EPOCH < 30
+    assert told(ended.tally) == {"pending": 50}
+
+
+class Failing:
+    """A ledger whose storage fails for good at its nth commit.
+
+    Args:
+        ledger: the real one.
+        nth: the commit that fails.
+        after: whether it fails after the facts have reached the file, as a failed sync may.
+    """
+
+    def __init__(self, ledger: DirectLedger, nth: int, *, after: bool) -> None:
+        self._ledger = ledger
+        self._left = nth
+        self._after = after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def record(self, facts: Sequence[Fact]) -> None:
+        """Fail when it is time, and ever after."""
+        if not facts:
+            return
+        self._left -= 1
+        if self._left > 0:
+            await self._ledger.record(facts)
+            return
+        if self._left == 0 and self._after:
+            await self._ledger.record(facts)
+        raise LedgerError("the disk is full")
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("nth", [1, 2, 3, 8, 17])
+def test_disk_full_io_error_failed_fsync(tmp_path: Path, nth: int, after: bool) -> None:  # noqa: FBT001
+    """A ledger that fails stops the run at once; nothing that was told is lost, and the next run reconciles."""
+    job = Job(tmp_path, numbered(12))
+    order = Order(
+        manifest=job.manifest, ledger=job.ledger, wrap=lambda ledger: Failing(ledger, nth, after=after), base=job.at
+    )
+
+    with pytest.raises(ExceptionGroup) as raised:
+        register(job.world, order)
+
+    assert raised.group_contains(LedgerError)
+    job.at += 10
+    told_of = [entry for entry in entries_of(job.ledger).values() if entry.state is State.CREATED]
+    ended = job.run()
+    assert {one.arn for one in told_of} <= {one.arn for one in job.world.truth.alive}
+    assert ended.tally.outcomes[Outcome.UNCHANGED] == len(told_of)
+    job.check_finished()
+
+
+@pytest.mark.parametrize("jump_s", [DAY_S, -DAY_S])
+@pytest.mark.parametrize("between", [True, False])
+def test_the_wall_clock_jumps_a_day_either_way(tmp_path: Path, jump_s: float, between: bool) -> None:  # noqa: FBT001
+    """A wall clock that jumps, between two runs or within one, makes nothing settle early."""
+    job = Job(tmp_path, numbered(2), Behaviour(names="duplicates", list_lag=59.0))
+    late = Fate("late", late_s=290.0)
+
+    async def jump(_: Stop, clock: VirtualClock) -> None:
+        clock.jump = jump_s if between else 0.0
+        await asyncio.sleep(5.0)
+        clock.jump = jump_s
+
+    if between:
+        job.run(hand=handing(late, "lost_request"), policy=Policy(wait=False))
+        job.run(act=jump)
+    else:
+        job.run(hand=handing(late, "lost_request"), act=jump)
+
+    job.check_finished()
+    first, second = job.sends("algorithm 1")
+    assert second - first > POLICY.settle_s
+
+
+def test_another_boot_proves_no_age(tmp_path: Path) -> None:
+    """What was sent before a restart of the machine is settled only after the whole settle time."""
+    job = Job(tmp_path, numbered(1), Behaviour(names="duplicates"))
+    job.run(hand=handing("lost_request"), policy=Policy(wait=False))
+    job.at += 10_000.0
+
+    ended = job.run(boot="another")
+
+    assert told(ended.tally) == {"created": 1}
+    assert job.sends("algorithm 0")[1] > 10_000.0 + POLICY.settle_s
+
+
+def test_the_manifest_changed_between_runs(tmp_path: Path) -> None:
+    """A changed definition of a created name has drifted; it is never created again."""
+    job = Job(tmp_path, numbered(3))
+    job.run()
+    write_manifest(job.manifest, job.names, description="another")
+
+    ended = job.run()
+
+    assert told(ended.tally) == {"drifted": 3}
+    assert job.world.truth.count("create") == 3
+    assert ExitCode.FAILED in ended.tally.exit_codes()
+
+
+def test_the_manifest_changed_while_its_create_was_in_doubt(tmp_path: Path) -> None:
+    """What was made by the older definition is adopted as such, and has drifted."""
+    job = Job(tmp_path, numbered(1))
+    job.run(hand=handing("lost_reply"), policy=Policy(wait=False))
+    write_manifest(job.manifest, job.names, description="another")
+
+    ended = job.run()
+
+    assert told(ended.tally) == {"drifted": 1}
+    assert job.world.truth.count("create") == 1
+
+
+@pytest.mark.parametrize("lie", ["foreign_arn", "repeated_arn"])
+def test_a_reply_whose_arn_is_of_another_account_or_another_entry(tmp_path: Path, lie: str) -> None:
+    """Such an answer halts the target, and what it made stays open until a sweep finds it."""
+    job = Job(tmp_path, numbered(30))
+
+    ended = job.run(hand=handing("ok", lie), workers=1)
+
+    assert told(ended.tally) == {"created": 1, "ambiguous": 1, "pending": 28}
+    assert ended.tally.halt is not None
+    assert ended.tally.halt.code is ExitCode.DENIED
+    assert job.world.truth.count("create") == 2
+    assert told(job.run().tally) == {"unchanged": 1, "adopted": 1, "created": 28}
+    job.check_finished()
+
+
+@pytest.mark.parametrize("fault", ["quota", "denied", "hang", "refused"])
+def test_one_target_parked_halted_or_black_holed(tmp_path: Path, fault: str) -> None:
+    """The other target is not a hundredth slower than alone."""
+    job = Job(tmp_path, numbered(200))
+    limited = Behaviour(names="duplicates", rate=20.0, burst=20.0, seed=1)
+    good = Order(manifest=job.manifest, ledger=job.ledger, target="good", hand=lambda: Fate(""), workers=16)
+    alone = register(World(limited), good)
+    (tmp_path / "ledger.db").unlink()
+    bad = Order(manifest=job.manifest, ledger=job.ledger, hand=handing(then=fault), policy=Policy(wait=False))
+
+    beside, _ = register_together((World(limited), good), (job.world, bad))
+
+    assert told(beside.tally) == {"created": 200}
+    assert beside.at - EPOCH <= (alone.at - EPOCH) * 1.01
+
+
+def test_a_stop_ends_the_tail_at_once(tmp_path: Path) -> None:
+    """A drain while the tail waits for the settle time ends there and then; the entry stays open; exit 75."""
+    job = Job(tmp_path, numbered(2))
+
+    async def act(stop: Stop, clock: VirtualClock) -> None:
+        await asyncio.sleep(100.0)
+        stop.request("enough")
+        stopped_at.append(clock.true())
+
+    stopped_at: list[float] = []
+    ended = job.run(hand=handing("lost_reply"), act=act)
+
+    assert ended.at - stopped_at[0] < 0.1
+    assert told(ended.tally) == {"created": 1, "ambiguous": 1}
+    assert ExitCode.STOPPED in ended.tally.exit_codes()
+    assert told(job.run().tally) == {"adopted": 1, "unchanged": 1}
+
+
+def test_a_stop_awaits_what_is_in_flight(tmp_path: Path) -> None:
+    """A drain sends nothing more, records what was under way, and leaves the rest planned."""
+    job = Job(tmp_path, numbered(40))
+
+    async def act(stop: Stop, _: VirtualClock) -> None:
+        await asyncio.sleep(0.5)
+        stop.request("enough")
+
+    ended = job.run(hand=lambda: Fate(there_s=0.2, back_s=0.2), act=act)
+
+    made = len(job.world.truth.alive)
+    assert 0 < made < 40
+    assert told(ended.tally) == {"created": made, "pending": 40 - made}
+    assert ended.tally.exit_codes() == {ExitCode.STOPPED}
+    job.run()
+    job.check_finished()
+
+
+def test_a_get_that_never_succeeds_ends_the_run(tmp_path: Path) -> None:
+    """A suspect that List shows and Get does not tell of stays open; the run ends all the same; exit 5."""
+    job = Job(tmp_path, numbered(2), Behaviour(names="duplicates", get_script=("error_without_effect:400",) * 99))
+
+    ended = job.run(hand=handing("lost_reply"))
+
+    assert told(ended.tally) == {"created": 1, "ambiguous": 1}
+    assert ExitCode.AMBIGUOUS in ended.tally.exit_codes()
+
+
+def test_a_sweep_that_breaks_off_proves_no_absence(tmp_path: Path) -> None:
+    """A List that fails never means that nothing is there."""
+    job = Job(tmp_path, numbered(1), Behaviour(names="duplicates", list_script=("error_without_effect:500",) * 8 * 3))
+
+    ended = job.run(hand=handing("lost_request"))
+
+    assert told(ended.tally) == {"ambiguous": 1}
+    assert len(job.sends("algorithm 0")) == 1
+
+
+def test_an_entry_that_is_in_no_manifest_is_resolved_too(tmp_path: Path) -> None:
+    """What an earlier manifest left in doubt is found, whatever is registered now."""
+    job = Job(tmp_path, numbered(2))
+    job.run(hand=handing("lost_reply", "lost_request"), policy=Policy(wait=False))
+    write_manifest(job.manifest, ["another"])
+
+    ended = job.run()
+
+    assert told(ended.tally) == {"created": 1}
+    states = {name: entry.state for name, entry in entries_of(job.ledger).items()}
+    assert states == {"algorithm 0": State.CREATED, "algorithm 1": State.PLANNED, "another": State.CREATED}

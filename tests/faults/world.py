@@ -1,0 +1,579 @@
+"""The endpoint without sockets and the engine without threads: whole runs in virtual time, replayable by a seed.
+
+A :class:`World` is the embedded endpoint's own service and state. A request travels, arrives and takes effect whether
+or not its sender is still alive; with a journal it outlives the process that sent it, so that a test can kill that
+process. :func:`register` runs the real engine, with the real SQLite statements, against it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import msgspec
+
+from provisioner.aws import wire
+from provisioner.aws.faces import Aws, CallError, Described, Listed, Page
+from provisioner.clock import Clock
+from provisioner.definition import Rules
+from provisioner.emulator.front import truth_of
+from provisioner.emulator.service import Service
+from provisioner.emulator.state import State as ServerState
+from provisioner.emulator.wire import Call
+from provisioner.engine import Engine
+from provisioner.entry import Entry, Fact, Stamp, State
+from provisioner.gate import Gate
+from provisioner.ledger import reading
+from provisioner.ledger.database import connect, open_writer
+from provisioner.ledger.writing import AddProblems, BeginRun, EndRun, Learn, Record, Writing
+from provisioner.manifest import Manifest
+from provisioner.ownership import read_mark
+from provisioner.pace import Pacer
+from provisioner.pace import Policy as PacePolicy
+from provisioner.site import Policy, Site
+from provisioner.stop import Stop
+from provisioner.tally import Tally
+from provisioner.verdict import BEFORE_FIRST_BYTE, Loss, Reply
+from tests.virtual_time import run as run_virtually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from provisioner.emulator.behaviour import Behaviour
+    from provisioner.emulator.front import Truth
+    from provisioner.ledger import ProblemRecord, Run
+    from provisioner.ledger.database import Connection
+    from provisioner.ledger.writing import Request
+    from provisioner.manifest import Batch
+
+TARGET = "default"
+REGION = "us-east-1"
+ACCOUNT = "123456789012"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/access"
+EPOCH = 1_790_000_000.0
+"""Virtual time 0, seconds since the epoch."""
+READ_TIMEOUT_S = 20.0
+POLICY = Policy(names="unknown", settle_s=360.0, list_lag_s=60.0)
+"""What is built in."""
+HEADERS = {
+    "authorization": f"AWS4-HMAC-SHA256 Credential=AKIAEMBD{ACCOUNT}/20260923/{REGION}/cleanrooms-ml/aws4_request, "
+    f"SignedHeaders=host;x-amz-date, Signature={'0' * 64}",
+}
+
+
+class Fate(NamedTuple):
+    """What becomes of one create.
+
+    Attributes:
+        outcome: one of the endpoint's outcomes, a :class:`Loss` when nothing leaves, "" for what its rate decides.
+        there_s: seconds until it arrives.
+        back_s: seconds until its reply, or its loss, is seen.
+        late_s: seconds until it takes effect, where the outcome is late.
+    """
+
+    outcome: str = "ok"
+    there_s: float = 0.05
+    back_s: float = 0.05
+    late_s: float = 0.0
+
+
+class Sent(msgspec.Struct, array_like=True):
+    """A line of the journal: a create on its way."""
+
+    at: float
+    outcome: str
+    late_s: float
+    body: str
+
+
+class World:
+    """The endpoint, in virtual time (seconds since the epoch).
+
+    Args:
+        behaviour: its switches; chances stay unused, for fates are handed in.
+        journal: where creates are kept that have left, so that they take effect although their sender dies.
+    """
+
+    def __init__(self, behaviour: Behaviour, journal: Path | None = None) -> None:
+        self.behaviour = msgspec.structs.replace(behaviour, verify=False)
+        self.service = Service(self.behaviour, ServerState(Random(f"ids {behaviour.seed}")))  # noqa: S311  replayable
+        self.ended_at = EPOCH
+        self._journal = journal
+        self._arrivals: list[tuple[float, int, Sent]] = []
+        self._count = 0
+        self._results: dict[int, Any] = {}
+        if journal is not None and journal.exists():
+            for line in journal.read_bytes().splitlines():
+                self._restore(line)
+
+    def _restore(self, line: bytes) -> None:
+        if line.startswith(b"["):
+            self._arrive(msgspec.json.decode(line, type=Sent))
+        else:
+            self.ended_at = float(line)
+
+    def note(self, line: bytes) -> None:
+        """Add to the journal, in one write."""
+        if self._journal is not None:
+            with self._journal.open("ab", buffering=0) as file:
+                file.write(line + b"\n")
+
+    def send(self, now: float, body: bytes, fate: Fate) -> int:
+        """Let a create leave; its number."""
+        sent = Sent(now + fate.there_s, fate.outcome, fate.late_s, body.decode())
+        self.note(msgspec.json.encode(sent))
+        return self._arrive(sent)
+
+    def _arrive(self, sent: Sent) -> int:
+        self._count += 1
+        heapq.heappush(self._arrivals, (sent.at, self._count, sent))
+        return self._count
+
+    def advance(self, now: float) -> None:
+        """Let everything happen that is due."""
+        while self._arrivals and self._arrivals[0][0] <= now + 1e-5:
+            at, number, sent = heapq.heappop(self._arrivals)
+            script = (sent.outcome,) if sent.outcome else ()
+            switches = {"script": script, "late_delay": sent.late_s}
+            self.service.behaviour = msgspec.structs.replace(self.service.behaviour, **switches)
+            call = Call("POST", "/configured-model-algorithms", HEADERS, sent.body.encode())
+            self._results[number] = self.service.handle(call, at)
+        self.service.state.advance(now)
+
+    def result(self, number: int, now: float) -> Any:
+        """How the service ended a create that has arrived."""
+        self.advance(now)
+        return self._results.pop(number)
+
+    def read(self, target: str, now: float) -> Any:
+        """One List or Get."""
+        self.advance(now)
+        return self.service.handle(Call("GET", target, HEADERS), now)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is on its way any more."""
+        return not self._arrivals and not self.service.state.waiting
+
+    @property
+    def truth(self) -> Truth:
+        """What it holds when everything that can still happen has happened."""
+        self.advance(float("inf"))
+        return truth_of(self.service)
+
+
+class VirtualClock(Clock):
+    """The clock of a run in virtual time.
+
+    Args:
+        base: the true time at which the loop began.
+        boot: of the machine.
+
+    Attributes:
+        jump: seconds that the wall clock is ahead of the truth.
+    """
+
+    def __init__(self, base: float, boot: str = "boot") -> None:
+        self._base = base
+        self._boot = boot
+        self._loop = asyncio.get_running_loop()
+        self.jump = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds since the loop began."""
+        return self._loop.time()
+
+    def true(self) -> float:
+        """The time by the endpoint's clock."""
+        return self._base + self._loop.time()
+
+    def wall(self) -> float:
+        """What this machine takes for the time."""
+        return self.true() + self.jump
+
+    def stamp(self) -> Stamp:
+        """Now."""
+        return Stamp(self.wall(), self._boot, self.true())
+
+
+class Point(Protocol):
+    """Called at each numbered point of a run: around every commit, every send and every receive."""
+
+    def __call__(self, name: str) -> None:
+        """Pass, or never return."""
+        ...
+
+
+def passing(name: str) -> None:
+    """A point at which nothing happens."""
+    del name
+
+
+class WorldCreates:
+    """Creates in virtual time; checks of each that its intent is durable, and how many are under way.
+
+    Args:
+        world: where they go.
+        clock: of the run.
+        hand: the fate of the next create.
+        intent: the committed entry of a name.
+        point: see :class:`Point`.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        clock: VirtualClock,
+        hand: Callable[[], Fate],
+        intent: Callable[[str], Entry],
+        point: Point = passing,
+    ) -> None:
+        self._world = world
+        self._clock = clock
+        self._hand = hand
+        self._intent = intent
+        self._point = point
+        self.under_way = 0
+        self.most = 0
+
+    async def create(self, body: bytes) -> Reply:
+        """Send one create."""
+        fate = self._hand()
+        self._check_intent(body)
+        if fate.outcome in list(BEFORE_FIRST_BYTE):
+            await asyncio.sleep(fate.back_s)
+            return Reply(loss=Loss(fate.outcome))
+        self._point("before send")
+        number = self._world.send(self._clock.true(), body, fate)
+        self._point("after send")
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await asyncio.sleep(fate.there_s)
+            reply = await self._reply(self._world.result(number, self._clock.true()), fate)
+        finally:
+            self.under_way -= 1
+        self._point("receive")
+        return reply
+
+    def _check_intent(self, body: bytes) -> None:
+        request = msgspec.json.decode(body)
+        entry = self._intent(request["name"])
+        mark = read_mark(request.get("tags", {}).get("provisioner:origin", ""))
+        assert entry.state is State.SENT, f"{entry} was not durable before its create left"
+        assert mark is None or mark.attempt == entry.attempt
+
+    async def _reply(self, result: Any, fate: Fate) -> Reply:
+        if result.ending == "hang":
+            await asyncio.sleep(READ_TIMEOUT_S)
+            return Reply(loss=Loss.READ_TIMEOUT)
+        await asyncio.sleep(fate.back_s)
+        if result.ending in {"close", "cut"}:
+            return Reply(loss=Loss.CLOSED)
+        return Reply(loss=Loss.RESET) if result.ending == "reset" else seen(result)
+
+
+def seen(result: Any) -> Reply:
+    """A reply off the wire."""
+    headers = {"x-amzn-requestid": "1", **{name.lower(): value for name, value in result.reply.headers.items()}}
+    return wire.read(result.reply.status, headers, result.reply.body, EPOCH)
+
+
+class WorldControl:
+    """List and Get in virtual time."""
+
+    def __init__(self, world: World, clock: VirtualClock) -> None:
+        self._world = world
+        self._clock = clock
+
+    async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
+        """One page."""
+        query = f"?maxResults={page_size}" + (f"&nextToken={next_token}" if next_token else "")
+        answer = await self._ask("List", f"/configured-model-algorithms{query}")
+        rows = answer["configuredModelAlgorithms"]
+        items = (Listed(row["configuredModelAlgorithmArn"], row["name"], "", _time(row)) for row in rows)
+        return Page(tuple(items), answer.get("nextToken", ""))
+
+    async def get_algorithm(self, arn: str) -> Described:
+        """One algorithm."""
+        answer = await self._ask("Get", f"/configured-model-algorithms/{arn.replace('/', '%2F')}")
+        told = {"configuredModelAlgorithmArn", "createTime", "updateTime", "tags"}
+        body = msgspec.json.encode({key: value for key, value in answer.items() if key not in told})
+        return Described(arn, answer["name"], body, answer["tags"], _time(answer), _time(answer))
+
+    async def delete_algorithm(self, arn: str) -> None:
+        """Nobody asks for it here."""
+        raise NotImplementedError(arn)
+
+    async def caller_account(self) -> str:
+        """The account."""
+        return ACCOUNT
+
+    async def _ask(self, operation: str, target: str) -> dict[str, Any]:
+        await asyncio.sleep(0.05)
+        result = self._world.read(target, self._clock.true())
+        reply = seen(result)
+        if result.ending != "answer":
+            raise CallError(operation, Reply(loss=Loss.CLOSED))
+        if reply.status != 200:
+            raise CallError(operation, reply)
+        answer: dict[str, Any] = msgspec.json.decode(result.reply.body)
+        return answer
+
+
+def _time(row: dict[str, Any]) -> float:
+    return datetime.fromisoformat(row["createTime"]).timestamp()
+
+
+class DirectLedger:
+    """The SQLite store's own statements, without its threads, so that virtual time holds and every commit is a point.
+
+    Args:
+        path: of the file.
+        now: the wall clock.
+        point: see :class:`Point`.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float], point: Point = passing) -> None:
+        self._writer = open_writer(path, connect)
+        self._reader: Connection = connect(path, "ro")
+        self._writing = Writing(self._writer, now)
+        self._point = point
+        self._learned: dict[str, bytes] = {}
+        self.facts: list[Fact] = []
+
+    @property
+    def ledger_id(self) -> str:
+        """Names this ledger."""
+        return reading.ledger_id(self._reader)
+
+    async def look_up(self, target: str, names: Sequence[str]) -> dict[str, Entry]:
+        """See the interface."""
+        return reading.entries_by_name(self._reader, target, names)
+
+    def known(self, target: str, name: str) -> Entry:
+        """An entry as everybody would see it now."""
+        return reading.entries_by_name(self._reader, target, [name])[name]
+
+    async def record(self, facts: Sequence[Fact]) -> None:
+        """See the interface."""
+        if facts:
+            self._commit(Record(facts))
+            self.facts += facts
+            await asyncio.sleep(0.0005)
+
+    async def entries(
+        self, *, target: str | None = None, states: Collection[State] | None = None
+    ) -> AsyncIterator[Entry]:
+        """See the interface."""
+        for each in reading.targets(self._reader) if target is None else [target]:
+            for entry in reading.page(self._reader, each, None, states, 1_000_000):
+                yield entry
+
+    async def counts(self) -> Mapping[str, Mapping[State, int]]:
+        """See the interface."""
+        return reading.counts(self._reader)
+
+    async def begin_run(self, run: Run) -> None:
+        """See the interface."""
+        self._commit(BeginRun(run))
+
+    async def end_run(self, run: Run) -> None:
+        """See the interface."""
+        self._commit(EndRun(run))
+
+    async def runs(self, limit: int = 10) -> list[Run]:
+        """See the interface."""
+        return reading.runs(self._reader, limit)
+
+    async def add_problems(self, problems: Sequence[ProblemRecord]) -> None:
+        """See the interface."""
+        if problems:
+            self._commit(AddProblems(problems))
+
+    async def problems(self, run_id: str) -> AsyncIterator[ProblemRecord]:
+        """See the interface."""
+        for _, problem in reading.problems(self._reader, run_id, 0, 1_000_000):
+            yield problem
+
+    async def learned(self, target: str, family: str) -> bytes | None:
+        """See the interface."""
+        return reading.learned(self._reader, target, family)
+
+    async def learn(self, target: str, family: str, state: bytes) -> None:
+        """See the interface."""
+        self._commit(Learn(target, family, state))
+
+    async def take_identity(self, ledger_id: str) -> None:
+        """Nobody rebuilds here."""
+        raise NotImplementedError(ledger_id)
+
+    async def close(self) -> None:
+        """See the interface."""
+        self._reader.close()
+        self._writer.close()
+
+    def _commit(self, request: Request) -> None:
+        self._point("before commit")
+        answer = self._writing.commit([request])[0]
+        self._point("after commit")
+        if answer is not None:
+            raise answer
+
+
+class Held:
+    """A lease that is never lost."""
+
+    def check(self) -> None:
+        """All is well."""
+
+
+class UnthreadedEngine(Engine):
+    """Reads the manifest where it stands."""
+
+    async def _next(self, batches: Iterator[Batch]) -> Batch | None:
+        return next(batches, None)
+
+
+@dataclass(kw_only=True)
+class Order:
+    """A run to be made.
+
+    Attributes:
+        manifest, ledger: paths.
+        policy: its rules.
+        hand: the fate of the next create.
+        base: when it begins, true time.
+        boot: of the machine.
+        point: see :class:`Point`.
+        workers: creates under way at most.
+        target: its name.
+        lease: the right to the ledger.
+        refresh: what asking for fresh credentials answers.
+        wrap: puts something between the engine and the ledger.
+        act: what happens beside the run, with its stop and its clock.
+    """
+
+    manifest: Path
+    ledger: Path
+    policy: Policy = POLICY
+    hand: Any = Fate
+    base: float = EPOCH
+    boot: str = "boot"
+    point: Any = passing
+    workers: int = 4
+    target: str = TARGET
+    lease: Any = None
+    refresh: Any = None
+    wrap: Any = None
+    act: Any = None
+
+
+class Ended(NamedTuple):
+    """How a run ended: its counts, its facts, the most creates under way, and when (true time)."""
+
+    tally: Tally
+    facts: list[Fact]
+    most: int
+    at: float
+
+
+def register(world: World, order: Order) -> Ended:
+    """One run of the engine over ``order.manifest``, in virtual time."""
+    return run_virtually(_register(world, order))
+
+
+def register_together(*runs: tuple[World, Order]) -> list[Ended]:
+    """Runs side by side on one loop, each in a world of its own."""
+
+    async def together() -> list[Ended]:
+        return await asyncio.gather(*(_register(world, order) for world, order in runs))
+
+    return run_virtually(together())
+
+
+async def _register(world: World, order: Order) -> Ended:
+    clock = VirtualClock(order.base, order.boot)
+    ledger = DirectLedger(order.ledger, clock.wall, order.point)
+    creates = WorldCreates(world, clock, order.hand, partial(ledger.known, order.target), order.point)
+    site = Site(
+        target=order.target,
+        account_id="",
+        ledger=order.wrap(ledger) if order.wrap else ledger,
+        lease=order.lease or Held(),
+        aws=Aws(
+            creates=creates,
+            control=WorldControl(world, clock),
+            region=REGION,
+            endpoint="world",
+            notices=(),
+            refresh_credentials=order.refresh or _refreshed,
+        ),
+        creates=_gate(clock, order.workers),
+        reads=_gate(clock, order.workers),
+        clock=clock,
+    )
+    tally, stop = Tally(order.target), Stop()
+    engine = UnthreadedEngine(site, order.policy, tally, stop, workers=order.workers)
+    beside = asyncio.ensure_future(order.act(stop, clock)) if order.act else None
+    try:
+        await engine.run(Manifest([str(order.manifest)], Rules(ownership_tag=order.policy.ownership_tag)))
+    finally:
+        if beside is not None:
+            beside.cancel()
+        await ledger.close()
+    tally.close()
+    assert creates.most <= order.workers
+    return Ended(tally, ledger.facts, creates.most, clock.true())
+
+
+async def _refreshed() -> bool:
+    return True
+
+
+def _gate(clock: Clock, workers: int) -> Gate:
+    return Gate(Pacer(PacePolicy(50.0), clock.monotonic()), max_in_flight=workers, clock=clock.monotonic)
+
+
+def entries_of(path: Path, target: str = TARGET) -> dict[str, Entry]:
+    """Everything that the ledger at ``path`` holds for ``target``, by name."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return {entry.name: entry for entry in reading.page(connection, target, None, None, 1_000_000)}
+    finally:
+        connection.close()
+
+
+def ledger_id_of(path: Path) -> str:
+    """The id of the ledger at ``path``."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return reading.ledger_id(connection)
+    finally:
+        connection.close()
+
+
+def write_manifest(path: Path, names: Sequence[str], **more: object) -> Path:
+    """A manifest with a definition for each of ``names``."""
+    image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/algorithm:1"
+    lines = [{"name": name, "roleArn": ROLE, "inferenceContainerConfig": {"imageUri": image}, **more} for name in names]
+    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    return path
+
+
+def handing(*outcomes: str | Fate, then: str = "ok") -> Callable[[], Fate]:
+    """These fates in this order, then ``then`` for ever."""
+    left = list(outcomes)
+
+    def hand() -> Fate:
+        one = left.pop(0) if left else then
+        return one if isinstance(one, Fate) else Fate(one)
+
+    return hand
