@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from provisioner.emulator.behaviour import OUTCOMES, Behaviour, Option, options
+    from provisioner.emulator.behaviour import OUTCOMES, Behaviour
     from provisioner.emulator.endpoint import Emulator, running, serve
     from provisioner.emulator.front import Truth
     from provisioner.emulator.remote import behaviour_at, change_at, truth_at
@@ -26,13 +26,11 @@ __all__ = [
     "Behaviour",
     "Credentials",
     "Emulator",
-    "Option",
     "Truth",
     "behaviour_at",
     "change_at",
     "credentials",
     "issue",
-    "options",
     "running",
     "serve",
     "truth_at",
@@ -45,13 +43,11 @@ _HOMES = {
     "Behaviour": "behaviour",
     "Credentials": "signature",
     "Emulator": "endpoint",
-    "Option": "behaviour",
     "Truth": "front",
     "behaviour_at": "remote",
     "change_at": "remote",
     "credentials": "signature",
     "issue": "signature",
-    "options": "behaviour",
     "running": "endpoint",
     "serve": "endpoint",
     "truth_at": "remote",

@@ -6,10 +6,10 @@ that is handed in, so a seed replays them; scripts name the outcomes of the next
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
-from msgspec import Meta, inspect
+from msgspec import Meta
 
 if TYPE_CHECKING:
     from random import Random
@@ -210,49 +210,6 @@ def delay(behaviour: Behaviour, random: Random) -> float:
     if not behaviour.latency:
         return 0.0
     return behaviour.latency * (random.lognormvariate(0.0, behaviour.jitter) if behaviour.jitter else 1.0)
-
-
-class Option(NamedTuple):
-    """A switch as a command line offers it.
-
-    Args:
-        field: of :class:`Behaviour`.
-        flag: such as ``--list-lag``.
-        type: of one value: float, int, bool or str.
-        choices: the values that a str may have; empty when it may be anything.
-        repeated: the flag may be given several times, and makes a tuple.
-        default: without the flag.
-        help: one line.
-    """
-
-    field: str
-    flag: str
-    type: type
-    choices: tuple[str, ...]
-    repeated: bool
-    default: Any
-    help: str
-
-
-def options() -> list[Option]:
-    """Every switch, in the order of the fields. ``msgspec.convert(values, Behaviour)`` checks what they were given."""
-    return [_option(field) for field in msgspec.structs.fields(Behaviour)]
-
-
-_PLAIN = {inspect.FloatType: float, inspect.IntType: int, inspect.BoolType: bool, inspect.StrType: str}
-
-
-def _option(field: msgspec.structs.FieldInfo) -> Option:
-    metadata = inspect.type_info(field.type)
-    description = ""
-    while isinstance(metadata, inspect.Metadata):
-        description = (metadata.extra_json_schema or {}).get("description", description)
-        metadata = metadata.type
-    repeated = isinstance(metadata, inspect.VarTupleType)
-    choices = tuple(map(str, metadata.values)) if isinstance(metadata, inspect.LiteralType) else ()
-    plain = _PLAIN.get(type(metadata), str)
-    flag = "--" + field.name.replace("_", "-")
-    return Option(field.name, flag, plain, choices, repeated, field.default, description)
 
 
 class TokenBucket:

@@ -75,7 +75,6 @@ class Front:
         self.service = service
         self.port = port
         self._request_ids = count(1)
-        self._stopping = asyncio.Event()
 
     async def start(self) -> None:
         """Begins to accept connections.
@@ -90,7 +89,6 @@ class Front:
 
     async def stop(self) -> None:
         """Closes every connection, also those that hang, within a fraction of a second."""
-        self._stopping.set()
         self._listener.close()
         self._server.pre_shutdown()
         await self._server.shutdown(SHUTDOWN_S)
@@ -115,7 +113,7 @@ class Front:
     async def _finish(self, request: web.BaseRequest, result: Result) -> web.StreamResponse:
         transport = request.transport
         if result.ending == "hang":
-            await self._stopping.wait()
+            await asyncio.Event().wait()  # until the client goes or the endpoint stops: both cancel
         if transport is not None and result.ending != "answer":
             if result.ending == "reset":
                 _reset_on_close(transport)

@@ -191,10 +191,7 @@ class TargetState:
         algorithm.deleted_at = now
         del self._alive[arn]
         self._order.remove(arn)
-        namesakes = self._by_name[algorithm.name]
-        namesakes.remove(algorithm)
-        if not namesakes:
-            del self._by_name[algorithm.name]
+        self._by_name[algorithm.name].remove(algorithm)
 
     def tag(self, arn: str, tags: Mapping[str, str]) -> None:
         """Adds tags; a key that exists gets the new value.

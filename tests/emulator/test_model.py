@@ -33,6 +33,7 @@ VALID = [
     definition(),
     definition("x" * 63, description="", tags={}),
     definition("\U0001f600 é\t~"),
+    definition("\u2003\u00a0"),
     definition(description="two\r\nlines", kmsKeyArn="arn:aws:kms:us-east-1:123456789012:key/1"),
     definition(description=None),
     definition(inferenceContainerConfig={"imageUri": IMAGE}),

@@ -105,6 +105,16 @@ def test_lies_about_the_arn() -> None:
     assert len(service.state.algorithms) == 6
 
 
+def test_same_arn_is_no_second_algorithm() -> None:
+    """Where a second create answers the first ARN, the truth has one algorithm and one create that made it."""
+    service = _service(names="same")
+    replies = [_create(service).reply for _ in range(2)]
+
+    assert _body(replies[0]) == _body(replies[1])
+    assert len(service.state.algorithms) == 1
+    assert [bool(record.arn) for record in service.creates] == [True, False]
+
+
 def test_late_create_takes_effect_after_the_delay() -> None:
     """A late create is not there until its delay is over, then it is, with the time at which it took effect."""
     service = _service(script=("late",), late_delay=60.0)
