@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from collections.abc import Callable
 
 import msgspec
@@ -10,9 +11,11 @@ import msgspec
 from benchmarks.pace.clients import Aimd, BotocoreAdaptive, Fixed, GoogleSre, Reference
 from benchmarks.pace.limiter import Bucket, Concurrency, Limiter, Lumps, Schedule, Shards, SlidingLog
 from benchmarks.pace.simulator import PATIENCE, Client, Network, Run, Simulator
-from provisioner.pace import Learned, Pacer, Policy
+from provisioner.pace import Pacer, Policy
 
 Steps = tuple[tuple[float, float], ...]
+WALL = 1.8e9
+"""Some wall-clock time."""
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -78,16 +81,12 @@ Maker = Callable[[Cell, random.Random], Client]
 
 
 def ours(cell: Cell, rng: random.Random) -> Client:
-    """The product's pacer, cold, or as a run before it has left it."""
-    del rng
-    return Pacer(Policy(), 0.0, memory(cell), wall_now=1.0e9) if cell.warm else Pacer(Policy(), 0.0)
-
-
-def memory(cell: Cell) -> Learned:
-    """What a run of 1,000 calls an hour ago would have left: measured to a tenth of a percent."""
-    return Learned(
-        rate=cell.rate * 1.001, learned_at=1.0e9 - 3600.0, accepts=500, burst=cell.burst, last_start=1.0e9 - 3600.0
-    )
+    """The product's pacer, cold, or with what a cold run of the same cell an hour before has left it."""
+    if not cell.warm:
+        return Pacer(Policy(), 0.0)
+    first = Pacer(Policy(), 0.0)
+    measure(msgspec.structs.replace(cell, warm=False), lambda _cell, _rng: first, rng.getrandbits(32))
+    return Pacer(Policy(), 0.0, first.learned(WALL - 3600.0), WALL)
 
 
 CLIENTS: dict[str, Maker] = {
@@ -133,3 +132,21 @@ def measure(cell: Cell, make: Maker, seed: int, *, trace: bool = False) -> Figur
     ideal = Schedule(cell.rate, cell.steps).ideal_s(max(1.0, done - cell.credit))
     spread = max(run.done for run in runs) / max(1, min(run.done for run in runs))
     return Figures(ideal / real, thrown / max(1, calls), thrown, spread, runs[0])
+
+
+def settle_s(cell: Cell, run: Run, step_at: float) -> float:
+    """Seconds from a step of the limit until a window begins that uses nine tenths of it and few are throttled."""
+    rate = Schedule(cell.rate, cell.steps).at(step_at)
+    window = max(2.0, 20.0 / rate)
+    begin = step_at
+    while begin + window < run.finished_at:
+        accepted = _within(run.accepted_at, begin, window)
+        throttled = _within(run.throttled_at, begin, window)
+        if accepted >= 0.9 * rate * window and throttled <= 0.1 * (accepted + throttled):
+            return begin - step_at
+        begin += window / 8.0
+    return float("inf")
+
+
+def _within(times: list[float], begin: float, window: float) -> int:
+    return bisect_left(times, begin + window) - bisect_left(times, begin)

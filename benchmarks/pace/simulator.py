@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from benchmarks.pace.limiter import Limiter
 
 ARRIVAL, REPLY = 0, 1
+PACE_EVERY_S = 0.25
 PATIENCE = 20.0
 """A run that takes this many times its ideal time is over: a client that does not get there is as good as none."""
 
@@ -73,7 +74,7 @@ class Run(msgspec.Struct):
         done: how many of them were accepted.
         finished_at: second of the last accepted reply.
         accepted_at, throttled_at: arrival times, when a trace was asked for.
-        paces: (second, rate) once a quarter second, when a trace was asked for.
+        paces: (second, rate) every PACE_EVERY_S, when a trace was asked for.
     """
 
     todo: int
@@ -169,6 +170,8 @@ class Simulator:
     def _reply(self, client: Client, run: Run, times: tuple[float, float], *, accepted: bool) -> None:
         started_at, now = times
         run.in_flight -= 1
+        if self._trace and (not run.paces or now - run.paces[-1][0] >= PACE_EVERY_S):
+            run.paces.append((now, client.rate))
         if not accepted:
             run.todo += 1
             client.throttled(started_at, now)
@@ -180,5 +183,3 @@ class Simulator:
             client.dropped(started_at, now)
         else:
             client.accepted(started_at, now)
-        if self._trace and (not run.paces or now - run.paces[-1][0] >= 0.25):
-            run.paces.append((now, client.rate))
