@@ -1,0 +1,66 @@
+"""docs/emulator.md tells all there is, and what it shows works."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+from provisioner.cli.emulate import command
+from provisioner.emulator import OUTCOMES, Behaviour, running
+
+TEXT = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text()
+SHELL = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
+PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.mark.parametrize("name", [*Behaviour.__struct_fields__, *OUTCOMES])
+def test_every_switch_and_outcome_is_documented(name: str) -> None:
+    """No switch and no outcome of a script is missing from the page's tables."""
+    cells = [cell for line in TEXT.splitlines() if line.startswith("| `") for cell in line.split("|")[1:2]]
+
+    assert any(f"`{name}`" in cell for cell in cells)
+
+
+def test_documented_names_exist() -> None:
+    """The tables name nothing that is not there."""
+    cells = [line.split("|")[1] for line in TEXT.splitlines() if line.startswith("| `")]
+    names = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+    assert names == {*Behaviour.__struct_fields__, *OUTCOMES}
+
+
+@pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("provisioner")])
+def test_command_lines_are_accepted(line: str) -> None:
+    """The command line takes every flag and value that the page shows."""
+    _, name, *arguments = shlex.split(line)
+
+    assert name == command.name
+    assert command.make_context(name, arguments).params
+
+
+def test_requests_are_answered() -> None:
+    """Each request that the page shows for curl is answered 200 by a running endpoint."""
+    lines = [shlex.split(line) for line in SHELL if line.startswith("curl")]
+    assert len(lines) == 3
+    with running() as emulator:
+        for line in lines:
+            method = line[line.index("-X") + 1] if "-X" in line else "GET"
+            body = line[line.index("-d") + 1].encode() if "-d" in line else None
+            request = Request(line[-1].replace("$URL", emulator.url), data=body, method=method)  # noqa: S310 - loopback
+            with urlopen(request) as reply:  # noqa: S310 - the same
+                assert reply.status == 200
+        assert emulator.behaviour == Behaviour(rate=50.0, lost_reply=0.05)
+
+
+def test_python_runs() -> None:
+    """The page's programs run as they stand."""
+    names: dict[str, Any] = {}
+    for program in PYTHON:
+        exec(program, names)  # noqa: S102 - our own page
+    asyncio.run(names["story"]())
