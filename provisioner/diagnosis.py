@@ -27,8 +27,7 @@ class TextRule:
     """What a string may hold, beyond its length.
 
     Args:
-        pattern: the whole text must match it; syntax that Python's ``re`` and ECMA 262 read alike (a JSON Schema
-            carries it too).
+        pattern: the whole text must match it. It runs on hostile text: no two ways to match the same characters.
         says: the rule in words: "must be …, such as …".
         forbidden: matches one character that is never allowed, to point at the culprit.
     """

@@ -1,0 +1,575 @@
+"""Definitions: what is accepted, what is told of the rest, digests and wire form."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from provisioner import definition as module
+from provisioner.definition import (
+    MAX_TAGS,
+    ContainerConfig,
+    Definition,
+    Digests,
+    Fault,
+    InvalidDefinitionError,
+    Rules,
+    json_schema,
+    merge,
+    parse,
+)
+from provisioner.errors import ExitCode
+from tests.definition_lines import (
+    FULL,
+    IMAGE,
+    KEY,
+    LEAST,
+    ROLE,
+    changed,
+    definitions,
+    line_of,
+    mutants,
+    mutate,
+    spell,
+    spellings,
+)
+
+PLAIN = Rules()
+OWNED = Rules(ownership_tag="provisioner:origin")
+DEFAULTS = Rules(
+    defaults={
+        "roleArn": ROLE,
+        "tags": {"team": "ads", "stage": "prod"},
+        "trainingContainerConfig": {"imageUri": IMAGE, "arguments": ["--lr", "1"]},
+    },
+    ownership_tag="provisioner:origin",
+)
+
+
+def faults_of(line: bytes, rules: Rules = PLAIN) -> tuple[Fault, ...]:
+    """What is told of a line that must be refused."""
+    with pytest.raises(InvalidDefinitionError) as caught:
+        parse(line, rules)
+    return caught.value.faults
+
+
+def codes_of(value: object, rules: Rules = PLAIN) -> list[tuple[str, str]]:
+    """Path and code of each fault of a value."""
+    return [(fault.path, fault.code) for fault in faults_of(line_of(value), rules)]
+
+
+def test_every_parameter_is_read() -> None:
+    """A definition that has everything is read whole, by snake_case names."""
+    read = parse(line_of(FULL), OWNED)
+
+    assert read.name == FULL["name"]
+    assert read.role_arn == ROLE
+    assert read.kms_key_arn == KEY
+    assert read.description == "two\nlines"
+    assert isinstance(read.training_container_config, ContainerConfig)
+    assert read.training_container_config.arguments == ("--epochs", "10")
+    assert read.training_container_config.metric_definitions[0].regex == 'loss: "([0-9\\.]+)"'
+    assert read.tags == FULL["tags"]
+    assert msgspec.json.decode(read.request({})) == FULL
+
+
+def test_the_least_definition() -> None:
+    """Name and role are all that a definition needs; the rest is left out of the request."""
+    assert json.loads(parse(line_of(LEAST), PLAIN).request({})) == LEAST
+
+
+VALID = [
+    ("name", "\t"[:0] + "a\tb"),
+    ("name", "../../etc/passwd"),
+    ("name", "--delete-all"),
+    ("name", "=HYPERLINK(1)"),
+    ("name", "%s %n {0}"),
+    ("name", "'; DROP TABLE entries; --"),
+    ("name", "\u00a0"),
+    ("name", "\u0085\u0085"),
+    ("name", "a\u2028"),
+    ("name", "😀" * 63),
+    ("name", "\x7f\u009b31m"),
+    ("description", ""),
+    ("description", "\t\r\n\u2028"),
+    ("roleArn", "arn:aws-cn:iam::123456789012:role/path/to/role name"),
+    ("kmsKeyArn", "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/a"),
+    ("trainingContainerConfig.imageUri", "localhost/a"),
+    ("trainingContainerConfig.imageUri", "registry:5000/a/b__c--d.e:Tag_1.0"),
+    ("trainingContainerConfig.imageUri", f"public.ecr.aws/a@sha256:{'0' * 64}"),
+    ("trainingContainerConfig.metricDefinitions", []),
+    ("trainingContainerConfig.arguments", ["\t", " ", '"', "\\", "/"]),
+    ("tags", {}),
+    ("tags", {"Team Æ٣": "aws:x", "AWS": "AWS:", "a+-=._:/@ \u3000": ""}),
+    ("tags", {f"k{number}": "" for number in range(MAX_TAGS)}),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), VALID)
+def test_accepted(path: str, value: object) -> None:
+    """What the service takes is taken, however odd: what looks like a path, flag, formula or escape is only data."""
+    assert json.loads(parse(line_of(changed(path, value)), PLAIN).request({}))["name"]
+
+
+REFUSED = [
+    ("name", "", "too_short"),
+    ("name", " \t", "pattern"),
+    ("name", "\u0085", "pattern"),
+    ("name", "  \u2028", "pattern"),
+    ("name", "x" * 64, "too_long"),
+    ("name", "a\nb", "control_character"),
+    ("name", "\x00", "control_character"),
+    ("name", "\x1b[31m", "control_character"),
+    ("name", "a\uffff", "pattern"),
+    ("name", "\ufeffa", "byte_order_mark"),
+    ("name", None, "wrong_type"),
+    ("name", 1, "wrong_type"),
+    ("name", ["a"], "wrong_type"),
+    ("description", "x" * 256, "too_long"),
+    ("description", "\x0b", "control_character"),
+    ("description", {"a": "b"}, "wrong_type"),
+    ("roleArn", "", "too_short"),
+    ("roleArn", "arn:aws:iam::12345678901:role/x", "pattern"),
+    ("roleArn", "arn:aws:iam::123456789012:role/", "pattern"),
+    ("roleArn", "arn:aws:iam::123456789012:role/a\u2028", "pattern"),
+    ("roleArn", ROLE + "x" * 2048, "too_long"),
+    ("kmsKeyArn", "alias/key", "pattern"),
+    ("kmsKeyArn", True, "wrong_type"),
+    ("trainingContainerConfig", "x", "wrong_type"),
+    ("trainingContainerConfig.imageUri", "train", "pattern"),
+    ("trainingContainerConfig.imageUri", "library/ubuntu:22.04", "pattern"),
+    ("trainingContainerConfig.imageUri", "a.b/Upper:1", "pattern"),
+    ("trainingContainerConfig.imageUri", f"a.b/c:1@sha256:{'0' * 64}", "pattern"),
+    ("trainingContainerConfig.imageUri", f"a.b/c@sha256:{'0' * 63}", "pattern"),
+    ("trainingContainerConfig.imageUri", "https://a.b/c", "pattern"),
+    ("trainingContainerConfig.imageUri", "a.b/c\n", "control_character"),
+    ("trainingContainerConfig.imageUri", f"a.b/{'c' * 252}", "too_long"),
+    ("trainingContainerConfig.entrypoint", [], "too_few"),
+    ("trainingContainerConfig.entrypoint", ["x"] * 101, "too_many"),
+    ("trainingContainerConfig.arguments", [], "too_few"),
+    ("trainingContainerConfig.arguments", {"0": "x"}, "wrong_type"),
+    ("trainingContainerConfig.arguments.0", "", "too_short"),
+    ("trainingContainerConfig.arguments.0", "x" * 257, "too_long"),
+    ("trainingContainerConfig.arguments.0", "a\nb", "control_character"),
+    ("trainingContainerConfig.arguments.0", "a\u2029b", "pattern"),
+    ("trainingContainerConfig.metricDefinitions", [{"name": "a", "regex": "b"}] * 41, "too_many"),
+    ("trainingContainerConfig.metricDefinitions.0.name", "x" * 256, "too_long"),
+    ("trainingContainerConfig.metricDefinitions.0.regex", "x" * 501, "too_long"),
+    ("inferenceContainerConfig.imageUri", "", "too_short"),
+    ("tags", {f"k{number}": "" for number in range(MAX_TAGS + 1)}, "too_many"),
+    ("tags", ["a"], "wrong_type"),
+    ("tags.team", "x" * 257, "too_long"),
+    ("tags.team", "a,b", "pattern"),
+    ("tags.team", "a\tb", "control_character"),
+    ("tags.team", 5, "wrong_type"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "code"), REFUSED)
+def test_refused(path: str, value: object, code: str) -> None:
+    """Each limit that is broken is one fault, with the path and the code that belong to it."""
+    shown = re.sub(r"\.(\d+)", r"[\1]", path)
+
+    assert codes_of(changed(path, value)) == [(shown, code)]
+
+
+REFUSED_TAGS = [
+    ("", "", "too_short"),
+    ("x" * 129, 'x" * 129', "too_long"),
+    ("a!", 'tags["a!"]', "pattern"),
+    ("\x00", 'tags["\\x00"]', "control_character"),
+    ("aws:x", 'tags["aws:x"]', "reserved_tag"),
+    ("AwS:", 'tags["AwS:"]', "reserved_tag"),
+    ("provisioner:origin", 'tags["provisioner:origin"]', "reserved_tag"),
+]
+
+
+@pytest.mark.parametrize(("key", "path", "code"), REFUSED_TAGS)
+def test_refused_tag_keys(key: str, path: str, code: str) -> None:
+    """A tag key that the service, or the ownership tag, forbids is one fault."""
+    ((told_path, told),) = codes_of(changed("tags", {key: "v"}), OWNED)
+
+    assert told == code
+    assert told_path == path or code.startswith("too_")
+
+
+def test_the_ownership_tag_takes_one_of_the_fifty() -> None:
+    """With an ownership tag, 49 tags are the most that a definition may have."""
+    tags = {f"k{number}": "" for number in range(MAX_TAGS - 1)}
+
+    assert len(parse(line_of(LEAST | {"tags": tags}), OWNED).tags) == 49
+    assert codes_of(LEAST | {"tags": tags | {"one": "more"}}, OWNED) == [("tags", "too_many")]
+
+
+TEXTS = [
+    (b"", "invalid_json", 1),
+    (b"{", "invalid_json", 2),
+    (b"nonsense", "invalid_json", 1),
+    (b"[]", "wrong_type", 1),
+    (b'"x"', "wrong_type", 1),
+    (b'\xef\xbb\xbf{"name":"x","roleArn":"%s"}' % ROLE.encode(), "byte_order_mark", 1),
+    (b'{"name":"x","roleArn":"%s"}\xef\xbb\xbf' % ROLE.encode(), "byte_order_mark", 63),
+    (b'{"name":"x","roleArn":"%s"}{}' % ROLE.encode(), "invalid_json", 63),
+    (b'{"name":"x","roleArn":"%s",}' % ROLE.encode(), "invalid_json", 62),
+    (b'{"name":"x","roleArn":"%s","tags":{"a":NaN}}' % ROLE.encode(), "invalid_json", 75),
+    (b'{"name":"x","roleArn":"%s","tags":{"a":-Infinity}}' % ROLE.encode(), "invalid_json", 75),
+    (b'{"name":"\xc3\xa9\xff","roleArn":"%s"}' % ROLE.encode(), "not_utf8", 11),
+    (b'{"name":"\xed\xa0\x80","roleArn":"%s"}' % ROLE.encode(), "not_utf8", 10),
+    (b'{"name":"a\\ud800","roleArn":"%s"}' % ROLE.encode(), "lone_surrogate", 11),
+    (b'{"name":"a\\udc00\\ud800b","roleArn":"%s"}' % ROLE.encode(), "lone_surrogate", 11),
+    (b'{"name":"a\x00b","roleArn":"%s"}' % ROLE.encode(), "control_character", 11),
+    (b'{"name":"a\tb","roleArn":"%s"}' % ROLE.encode(), "control_character", 11),
+    (b'{"name":"a\\x","roleArn":"%s"}' % ROLE.encode(), "invalid_json", 11),
+    (b'{"name":"x","name":"x","roleArn":"%s"}' % ROLE.encode(), "repeated_key", 13),
+    (b'{"name":"x","n\\u0061me":"x","roleArn":"%s"}' % ROLE.encode(), "repeated_key", 13),
+    (b'{"name":"x","roleArn":"%s","tags":{"a":"","a":""}}' % ROLE.encode(), "repeated_key", 78),
+    (b'{"name":"x","roleArn":"%s","rolearn":1}' % ROLE.encode(), "unknown_field", 63),
+    (b'{"name":"x","roleArn":"%s","x":%s}' % (ROLE.encode(), b"[" * 20 + b"]" * 20), "too_deep", 82),
+    (b"{'name': 'x'}", "invalid_json", 2),
+    (b'{"name":"x"', "invalid_json", 12),
+    (b'{"name":"x', "invalid_json", 9),
+]
+
+
+@pytest.mark.parametrize(("line", "code", "column"), TEXTS)
+def test_hostile_text(line: bytes, code: str, column: int) -> None:
+    """What is wrong with a line as text is told at the character where it stands."""
+    first = faults_of(line)[0]
+
+    assert (first.code, first.column) == (code, column)
+
+
+@pytest.mark.parametrize(("line", "code"), [(line, code) for line, code, _ in TEXTS if ROLE.encode() in line])
+def test_hostile_text_is_one_problem(line: bytes, code: str) -> None:
+    """One hostile thing in a definition that is fine otherwise is one fault; both halves of a swapped pair are two."""
+    swapped = b"\\udc00\\ud800" in line
+
+    assert [fault.code for fault in faults_of(line)] == [code] * (1 + swapped)
+
+
+def test_every_problem_is_told() -> None:
+    """A line with many faults tells them all, by column, and the name."""
+    line = (
+        b'{"name":"n","roleArn":"b","roleArn":"b","Tags":{},"trainingContainerConfig":{"entry_point":["x"],'
+        b'"arguments":["",null]},"tags":{"AWS:x":"1","a!":"\\u0000"}}'
+    )
+    with pytest.raises(InvalidDefinitionError) as caught:
+        parse(line, PLAIN)
+
+    assert caught.value.name == "n"
+    assert caught.value.exit_code is ExitCode.INVALID
+    assert [(fault.path, fault.code, fault.column) for fault in caught.value.faults] == [
+        ("roleArn", "repeated_key", 27),
+        ("roleArn", "pattern", 37),
+        ("Tags", "unknown_field", 41),
+        ("trainingContainerConfig.imageUri", "missing", 77),
+        ("trainingContainerConfig.entry_point", "unknown_field", 78),
+        ("trainingContainerConfig.arguments[0]", "too_short", 111),
+        ("trainingContainerConfig.arguments[1]", "wrong_type", 114),
+        ('tags["AWS:x"]', "reserved_tag", 129),
+        ('tags["a!"]', "pattern", 141),
+        ('tags["a!"]', "control_character", 146),
+    ]
+
+
+def test_unknown_fields_name_the_nearest() -> None:
+    """A field that does not exist names the one that was meant, or all that there are."""
+    near, far = faults_of(line_of(LEAST | {"kms_key_arn": KEY, "zzz": 1}))
+
+    assert "did you mean kmsKeyArn?" in near.message
+    assert "the fields here are name, roleArn" in far.message
+
+
+def test_messages_are_safe_to_print() -> None:
+    """What came from the line reaches no message unescaped."""
+    hostile = "\x1b]0;pwned\x07\u202e"
+    for fault in faults_of(line_of({hostile: hostile, "name": hostile, "tags": {hostile: hostile}})):
+        assert (fault.path + fault.message).isprintable()
+
+
+def test_the_faults_of_a_line_are_bounded() -> None:
+    """A hostile line tells a hundred faults and that there are more, whatever it holds."""
+    fields = ",".join(f'"k{number}":1' for number in range(20_000))
+    told = faults_of(f"{{{fields}}}".encode())
+    controls = faults_of(b'{"name":"' + b"\x01" * 200_000)
+
+    assert [len(told), len(controls)] == [101, 101]
+    assert told[-1].code == controls[-1].code == "more_faults"
+
+
+def test_the_error_stands_for_the_first_fault() -> None:
+    """Printed alone, the error tells the first fault, where it is, and how many others there are."""
+    with pytest.raises(InvalidDefinitionError) as caught:
+        parse(b'{"name":"\x1b"}', PLAIN)
+
+    assert str(caught.value) == (
+        "column 1, name \\x1b: roleArn: this field is required; add it. Faults in this line besides this one: 1"
+    )
+
+
+# Defaults.
+
+
+def test_defaults_merge_under_a_definition() -> None:
+    """Maps merge, lists and texts of the definition replace, and what is absent is taken from the defaults."""
+    line = line_of({"name": "x", "tags": {"team": "own"}, "trainingContainerConfig": {"arguments": ["-v"]}})
+    read = parse(line, DEFAULTS)
+
+    assert read.role_arn == ROLE
+    assert read.tags == {"team": "own", "stage": "prod"}
+    assert read.training_container_config == ContainerConfig(IMAGE, arguments=("-v",))
+
+
+def test_merge_leaves_its_arguments_alone() -> None:
+    """Merging makes new maps: one definition's tags never become another's."""
+    under: dict[str, Any] = {"tags": {"a": "1"}, "list": [1]}
+    over: dict[str, Any] = {"tags": {"b": "2"}, "list": [2]}
+
+    assert merge(under, over) == {"tags": {"a": "1", "b": "2"}, "list": [2]}
+    assert under == {"tags": {"a": "1"}, "list": [1]}
+
+
+def test_a_fault_of_the_defaults_says_so() -> None:
+    """A wrong value that the line does not have is blamed on the configuration, at the first column."""
+    rules = Rules(defaults={"kmsKeyArn": "x", "tags": {"aws:a": "b"}, "stray": 1})
+    told = faults_of(line_of(LEAST), rules)
+
+    assert {fault.path for fault in told} == {"kmsKeyArn", 'tags["aws:a"]', "stray"}
+    assert {fault.column for fault in told} == {1}
+    assert all("comes from the defaults" in fault.message for fault in told)
+
+
+def test_tags_of_defaults_count() -> None:
+    """Tags from the defaults take their share of the fifty, and the fault tells how many they are."""
+    rules = Rules(defaults={"tags": {f"d{number}": "" for number in range(30)}})
+    (fault,) = faults_of(line_of(LEAST | {"tags": {f"k{number}": "" for number in range(30)}}), rules)
+
+    assert (fault.path, fault.code) == ("tags", "too_many")
+    assert "60 elements (30 of them from the defaults" in fault.message
+
+
+def test_a_line_may_be_wrong_where_defaults_are_right() -> None:
+    """A value of the wrong type in a line is not hidden by a default of the right one."""
+    assert codes_of({"name": "x", "tags": None}, DEFAULTS) == [("tags", "wrong_type")]
+    assert codes_of(["x"], DEFAULTS) == [("", "wrong_type")]
+
+
+# The fast path against the diagnosis.
+
+
+def slow(line: bytes, rules: Rules) -> Definition | None:
+    """What the diagnosis alone makes of a line."""
+    try:
+        return module._diagnosed(line, rules)
+    except InvalidDefinitionError:
+        return None
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@given(mutants, st.sampled_from([PLAIN, OWNED, DEFAULTS]))
+@example(line_of(FULL), PLAIN)
+@example(b'{"name":"x","roleArn":"%s","description":""}' % ROLE.encode(), PLAIN)
+@example(b'{"name":"\\u0022\\u0022","name":"\\u0022\\u0022","roleArn":"%s"}' % ROLE.encode(), PLAIN)
+@example(b'{"name":"\\\\","description":"","roleArn":"%s","tags":{"a":"","a":""}}' % ROLE.encode(), PLAIN)
+@example(b'{"name":"x","tags":{"team":"","team":""}}', DEFAULTS)
+@example(b'{"name":"x","trainingContainerConfig":{}}', DEFAULTS)
+@example(b'{"name":"x","roleArn":"%s","x":%s}' % (ROLE.encode(), b"[" * 5000 + b"]" * 5000), DEFAULTS)
+def test_the_fast_path_is_the_diagnosis(line: bytes, rules: Rules) -> None:
+    """The fast path accepts exactly the lines in which the diagnosis finds no fault, and reads the same."""
+    assert module._accepted(line, rules) == slow(line, rules)
+
+
+@pytest.mark.parametrize("count", [5_000, pytest.param(1_000_000, marks=pytest.mark.torture)])
+def test_the_fast_path_is_the_diagnosis_in_bulk(count: int) -> None:
+    """As above, over seeded mutants of full and least definitions; about one in four is valid."""
+    valid = 0
+    for seed in range(count):
+        chance = random.Random(seed)  # noqa: S311 - seeded, to be repeated
+        rules = chance.choice([PLAIN, OWNED, DEFAULTS])
+        line = mutate(spell(chance.choice([FULL, LEAST, {"name": "x"}]), chance), chance)
+        read = module._accepted(line, rules)
+        valid += read is not None
+        assert read == slow(line, rules), f"seed {seed}: {line!r}"
+
+    assert count / 10 < valid < count / 2
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.binary(max_size=64))
+def test_any_bytes_are_read_or_refused(line: bytes) -> None:
+    """Whatever the bytes are, the answer is a definition or a list of faults whose columns lie in the line."""
+    for fault in faults_of(line):
+        assert 1 <= fault.column <= len(line) + 1
+        assert fault.message.isprintable()
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(spellings)
+def test_every_spelling_of_a_definition_is_one(case: tuple[dict[str, Any], bytes]) -> None:
+    """Order of keys, blanks and escapes change neither the definition nor its digests."""
+    value, line = case
+    straight, other = parse(line_of(value), PLAIN), parse(line, PLAIN)
+
+    assert straight == other
+    assert straight.digests() == other.digests()
+    assert straight.request({}) == other.request({})
+
+
+# Digests and requests.
+
+
+def test_digests_are_golden() -> None:
+    """The digests never change: a ledger written by an earlier version still knows its definitions."""
+    assert parse(line_of(FULL), PLAIN).digests() == Digests(
+        "151fcca15c17b891a67f460e291f150b", "0442c810f91de047db9824d78599d587"
+    )
+    assert parse(line_of(LEAST), PLAIN).digests() == Digests(
+        "23d2be4837740678e5fff3fe379d0be9", "44136fa355b3678a1146ad16f7e8649e"
+    )
+
+
+def test_digests_are_of_the_canonical_form() -> None:
+    """The digest is half the SHA-256 of compact JSON: fields in fixed order, tags sorted, nothing escaped."""
+    tags = {"z": "é", "a/\u00a0": ""}
+    digests = parse(line_of({"tags": tags, "roleArn": ROLE, "name": '"\\ é\t'}), PLAIN).digests()
+    untagged = f'{{"name":"\\"\\\\ é\\t","roleArn":"{ROLE}"}}'
+
+    assert digests.definition == sha256(untagged.encode()).hexdigest()[:32]
+    assert digests.tags == sha256('{"a/\u00a0":"","z":"é"}'.encode()).hexdigest()[:32]
+
+
+def test_digest_and_digest_of_tags_agree_with_digests() -> None:
+    """The single digests are those of the pair."""
+    read = parse(line_of(FULL), PLAIN)
+
+    assert Digests(read.digest, Definition.digest_of_tags(read.tags)) == read.digests()
+    assert Definition.digest_of_tags({}) == parse(line_of(LEAST), PLAIN).digests().tags
+
+
+def test_empty_and_absent_have_one_digest() -> None:
+    """An optional field that is present but empty is the same as one that is left out."""
+    empty = LEAST | {"description": "", "tags": {}}
+
+    assert parse(line_of(empty), PLAIN).digests() == parse(line_of(LEAST), PLAIN).digests()
+
+
+@pytest.mark.parametrize("path", ["name", "description", "roleArn", "kmsKeyArn", "trainingContainerConfig.arguments.0"])
+def test_the_digest_covers_every_field(path: str) -> None:
+    """A change outside the tags changes the first digest and not the second."""
+    before = parse(line_of(FULL), PLAIN).digests()
+    value = {"roleArn": ROLE + "2", "kmsKeyArn": KEY + "2"}.get(path, "other")
+    after = parse(line_of(changed(path, value)), PLAIN).digests()
+
+    assert after.definition != before.definition
+    assert after.tags == before.tags
+
+
+def test_tags_have_their_own_digest() -> None:
+    """A change of the tags changes the second digest and not the first, even where tags look like fields."""
+    before = parse(line_of(FULL), PLAIN).digests()
+    after = parse(line_of(FULL | {"tags": {"tags": ":/="}}), PLAIN).digests()
+
+    assert after.definition == before.definition
+    assert after.tags != before.tags
+
+
+@given(definitions, st.dictionaries(st.sampled_from(["provisioner:origin", "zz"]), st.sampled_from(["", "v1/é"])))
+def test_a_request_reads_back(value: dict[str, Any], tags: dict[str, str]) -> None:
+    """A request holds the definition and the added tags, and reads back as such."""
+    read = parse(line_of(value), PLAIN)
+    body = read.request(tags)
+    back = Definition.from_request(body)
+
+    assert back == msgspec.structs.replace(read, tags=read.tags | tags)
+    assert back.digests().definition == read.digests().definition
+    assert back.request({}) == body
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"name":"x"}', b'{"name":"\xff","roleArn":"%s"}' % ROLE.encode()])
+def test_a_body_that_is_none_is_refused(body: bytes) -> None:
+    """What is no definition is told as such."""
+    with pytest.raises(InvalidDefinitionError):
+        Definition.from_request(body)
+
+
+# The JSON Schema.
+
+
+def test_the_schema_says_every_limit() -> None:
+    """The schema is of the stated draft, closed, and has a description and the limits of every string."""
+    schema = json_schema()
+    parts = schema["$defs"]
+
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["$ref"] == "#/$defs/Definition"
+    assert all(part["additionalProperties"] is False for part in parts.values())
+    assert parts["Definition"]["required"] == ["name", "roleArn"]
+    assert parts["Definition"]["properties"]["tags"]["maxProperties"] == MAX_TAGS
+    strings = [
+        value for part in parts.values() for value in part["properties"].values() if value.get("type") == "string"
+    ]
+    assert len(strings) == 8
+    assert all({"maxLength", "pattern", "description"} <= set(value) for value in strings)
+    assert "default" not in json.dumps(schema)
+
+
+@pytest.mark.parametrize(("path", "value"), VALID)
+def test_the_schema_refuses_nothing_that_is_valid(path: str, value: object) -> None:
+    """The patterns of the schema, as a validator in Python reads them, accept what is accepted."""
+    assert schema_accepts(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [(path, value) for path, value, _ in REFUSED],
+)
+def test_the_schema_refuses_what_is_not(path: str, value: object) -> None:
+    """What a limit of the service refuses, the schema refuses too."""
+    assert not schema_accepts(changed(path, value))
+
+
+def schema_accepts(value: object, part: dict[str, Any] | None = None, schema: dict[str, Any] | None = None) -> bool:
+    """The few keywords that the schema uses, as draft 2020-12 has them."""
+    schema = schema or json_schema()
+    part = part or schema
+    if "$ref" in part:
+        return schema_accepts(value, schema["$defs"][part["$ref"].rpartition("/")[2]], schema)
+    match part.get("type"):
+        case "string":
+            # In ECMA 262, $ is the end of the text alone.
+            fits = isinstance(value, str) and re.fullmatch(part["pattern"].strip("^$"), value) is not None
+            return fits and part.get("minLength", 0) <= len(str(value)) <= part["maxLength"]
+        case "array":
+            fits = isinstance(value, list) and part.get("minItems", 0) <= len(value) <= part["maxItems"]
+            return fits and all(schema_accepts(item, part["items"], schema) for item in value)  # type: ignore[attr-defined]
+    if not isinstance(value, dict):
+        return False
+    if "maxProperties" in part:
+        names = {"type": "string"} | part["propertyNames"]
+        within = len(value) <= part["maxProperties"]
+        return within and all(
+            schema_accepts(key, names, schema) and schema_accepts(inner, part["additionalProperties"], schema)
+            for key, inner in value.items()
+        )
+    known = part["properties"]
+    return set(part["required"]) <= set(value) <= set(known) and all(
+        schema_accepts(inner, known[key], schema) for key, inner in value.items()
+    )
+
+
+@pytest.mark.parametrize("rule", ["_NAME", "_DESCRIPTION", "_ONE_LINE", "_ROLE", "_KMS_KEY", "_IMAGE", "_TAG"])
+def test_no_text_makes_a_pattern_backtrack(rule: str) -> None:
+    """Each pattern soon refuses a long text of its own characters with a wrong one at the end."""
+    fits = getattr(module, rule).fits
+    starts = ["", "arn:aws:iam::123456789012:role/", "arn:aws", f"arn:aws:kms:{'a-' * 99}", "a.b/", IMAGE]
+    for start in starts:
+        for unit in ("a", "a.", "a-", "a/", "a:", "a_", "1", "é", "é ", " ", "\t", "\u2028", "-", "a.-_/"):
+            assert not fits(start + unit * 5_000 + "\x00")
