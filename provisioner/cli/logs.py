@@ -19,31 +19,37 @@ if TYPE_CHECKING:
 
 
 class Stderr(io.TextIOBase):
-    """stderr, as a file that never raises: a reader that went away must not harm a run."""
+    """stderr, as a file that never raises: a reader that went away must not harm a run.
+
+    It is the stderr of when it was made: what rich puts in its place writes here.
+    """
+
+    def __init__(self) -> None:
+        self._stderr = sys.stderr
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # a property here, an attribute there
         """That of stderr."""
-        return sys.stderr.encoding
+        return self._stderr.encoding
 
     def isatty(self) -> bool:
         """Whether a person reads it."""
-        return sys.stderr.isatty()
+        return self._stderr.isatty()
 
     def fileno(self) -> int:
         """That of stderr."""
-        return sys.stderr.fileno()
+        return self._stderr.fileno()
 
     def write(self, text: str) -> int:
         """Write, or forget it."""
         with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(text)
+            self._stderr.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush, or forget it."""
         with contextlib.suppress(OSError, ValueError):
-            sys.stderr.flush()
+            self._stderr.flush()
 
 
 def configure(level: str, form: str, console: Console | None = None) -> None:
