@@ -274,13 +274,16 @@ def _pragma(connection: Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-_DAMAGED = ("the ledger is damaged", "Put a backup in its place, or make a new one from AWS with `provisioner rebuild`")
+_DAMAGED = (
+    "the ledger is damaged",
+    "Move it away, and put a backup in its place or make a new one from AWS with `provisioner rebuild`",
+)
 _REMEDIES: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_FULL: ("the disk is full", "Free some space and run again; nothing that was told is lost"),
     sqlite3.SQLITE_IOERR: (
         "the disk failed",
-        "Look at the system log, repair or replace the disk, and run again; nothing that was told is lost",
+        "Look at the system log and the disk quota, and run again on a sound disk; nothing that was told is lost",
     ),
     sqlite3.SQLITE_READONLY: (
         "the ledger cannot be written",
