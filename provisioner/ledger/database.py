@@ -98,6 +98,7 @@ def open_writer(path: Path, connect: Connect) -> Connection:
         sqlite3.Error, OSError: it cannot be opened, read or written.
     """
     refuse_network_file_system(path)
+    _refuse_orphaned_log(path)
     _create_file(path)
     connection = connect(path, "rw")
     try:
@@ -148,6 +149,18 @@ def _bystander(path: Path, connect: Connect) -> Iterator[None]:
             reader = opened.enter_context(contextlib.closing(connect(path, "ro")))
             reader.execute("SELECT count(*) FROM sqlite_master").fetchall()
         yield
+
+
+def _refuse_orphaned_log(path: Path) -> None:
+    """SQLite would delete the log beside an empty file, and with it the last facts of a ledger that was moved away."""
+    log = path.with_name(f"{path.name}-wal")
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size and not (path.exists() and path.stat().st_size):
+            raise LedgerError(
+                "the ledger is gone, but its log is still here",
+                where=str(log),
+                hint="Put the ledger back, or move its log away too before a new one is made",
+            )
 
 
 def _create_file(path: Path) -> None:

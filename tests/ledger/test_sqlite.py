@@ -299,6 +299,19 @@ async def test_a_damaged_ledger_is_written_no_more(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["l.db", "l.db-shm", "l.db-wal"]
 
 
+async def test_the_log_of_a_ledger_that_was_moved_away_is_kept(tmp_path: Path) -> None:
+    """No new ledger is made beside the log of another: SQLite would delete it, and the last facts are in it."""
+    log = tmp_path / "l.db-wal"
+    log.write_bytes(b"facts")
+    with pytest.raises(LedgerError, match="its log is still here"):
+        await SqliteLedger.open(tmp_path / "l.db")
+    (tmp_path / "l.db").touch()
+    with pytest.raises(LedgerError, match="its log is still here"):
+        await SqliteLedger.open(tmp_path / "l.db")
+
+    assert log.read_bytes() == b"facts"
+
+
 async def test_a_ledger_that_is_not_there(tmp_path: Path) -> None:
     """A reader is told that there is none, and makes none; a writer is told when it cannot make one."""
     assert (await refusal(tmp_path / "none.db", readonly=True)).what == "there is no ledger here"
