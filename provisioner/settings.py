@@ -7,6 +7,7 @@ are errors that name the nearest known key, so that a misspelt safety setting ne
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -289,7 +290,7 @@ def _settings(raw: dict[str, Any], path: str) -> Settings:
         settings = msgspec.structs.replace(settings, targets={"default": Target()})
     ledger = settings.run.ledger
     if "://" not in ledger:
-        ledger = str(Path(path).parent / ledger)
+        ledger = os.path.normpath(Path(path).parent / ledger)
     return settings.override("run", ledger=ledger)
 
 

@@ -46,7 +46,8 @@ class Gauge:
         """Creates a second of late."""
         now = time.monotonic()
         made = self.calls("create") - self.calls("throttled")
-        self._samples = [(at, count) for at, count in self._samples if now - at <= RATE_WINDOW_S] + [(now, made)]
+        recent = [(at, count) for at, count in self._samples if now - at <= RATE_WINDOW_S] or self._samples[-1:]
+        self._samples = [*recent, (now, made)]
         (first, before), (last, after) = self._samples[0], self._samples[-1]
         return (after - before) / (last - first) if last > first else 0.0
 
