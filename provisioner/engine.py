@@ -28,7 +28,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random
 from provisioner.aws.faces import CallError
 from provisioner.breaker import Breaker, is_about_role
 from provisioner.entry import Entry, Event, Fact, Outcome, Stamp, State
-from provisioner.errors import CredentialsError, ExitCode, IntegrityError, ProvisionerError
+from provisioner.errors import CredentialsError, ExitCode, IllegalTransitionError, IntegrityError, ProvisionerError
 from provisioner.gate import GateClosedError
 from provisioner.ledger import ProblemRecord
 from provisioner.ownership import Mark, attempt_ids, check_place, read_arn
@@ -224,6 +224,10 @@ class Engine:
                 await self._register(job)
             except (GateClosedError, WithheldError):
                 await self._leave(job)
+            except IllegalTransitionError:
+                # Two writers, if it is no bug: then the reason is that the ledger is not ours any more.
+                self._site.lease.check()
+                raise
             finally:
                 self._open -= 1
                 if not self._open:

@@ -1,0 +1,388 @@
+"""The rows of the fault matrix that are about processes, signals and files, through the real process.
+
+Times in the configuration are short, so that a settle time passes in a second or two; no test asserts how long a thing
+takes but for the ends that are promised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from provisioner.emulator import Behaviour, running
+from tests.e2e.process import COMMAND, environment, provisioner
+from tests.faults.invariants import check_finished, check_invariants
+from tests.faults.world import entries_of, ledger_id_of, write_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from provisioner.emulator import Emulator, Truth
+
+LIMIT_S = 60.0
+CONFIGURATION = """
+[run]
+read_timeout = "{read_timeout}"
+[pace]
+initial_rate = {rate}
+max_rate = {rate}
+[reconcile]
+settle = "{settle}"
+list_lag = "{list_lag}"
+"""
+
+
+class Job:
+    """A manifest, a configuration and a ledger at an endpoint.
+
+    Args:
+        path: a fresh directory.
+        endpoint: a running one.
+        size: definitions.
+        settings: what differs in the configuration.
+    """
+
+    def __init__(self, path: Path, endpoint: Emulator, size: int, **settings: object) -> None:
+        self.path = path
+        self.endpoint = endpoint
+        self.names = [f"algorithm {number}" for number in range(size)]
+        self.manifest = write_manifest(path / "m.jsonl", self.names)
+        self.ledger = path / "ledger.db"
+        self.more: list[subprocess.Popen[str]] = []
+        kept = {"read_timeout": "1s", "rate": 200.0, "settle": "1s", "list_lag": "300ms"}
+        (path / "c.toml").write_text(CONFIGURATION.format(**kept | settings))
+
+    def change(self, **switches: object) -> None:
+        """Turn switches of the endpoint."""
+        self.endpoint.behaviour = msgspec.structs.replace(self.endpoint.behaviour, **switches)
+
+    def arguments(self, command: str = "apply", *more: object, manifest: object = None) -> list[str]:
+        """A command line."""
+        sources = [manifest or self.manifest] if command == "apply" else []
+        common = ["-c", "c.toml", "-l", self.ledger, "--endpoint-url", self.endpoint.url, "--output", "json"]
+        return [*map(str, [command, *sources, *common, "--progress", "never", "--log-level", "error", *more])]
+
+    def start(self, *more: object, **streams: Any) -> subprocess.Popen[str]:
+        """Start ``apply``; it is killed at the end of the test, if it is still there."""
+        manifest = "-" if "stdin" in streams else None
+        process = subprocess.Popen(
+            [*COMMAND, *self.arguments("apply", *more, manifest=manifest)],
+            cwd=self.path,
+            env=environment(),
+            text=True,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams,
+        )
+        self.more.append(process)
+        return process
+
+    def run(self, command: str = "apply", *more: object) -> tuple[int, dict[str, Any]]:
+        """Run a command to its end: its exit code, and what it printed."""
+        done = provisioner(*self.arguments(command, *more), cwd=self.path)
+        assert done.stdout, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    @property
+    def truth(self) -> Truth:
+        """What the endpoint holds."""
+        return self.endpoint.truth
+
+    def check(self) -> None:
+        """I1 to I3."""
+        check_invariants(self.truth, entries_of(self.ledger), ledger_id_of(self.ledger))
+
+    def check_finished(self) -> None:
+        """Everything is registered once, and the ledger equals the truth."""
+        self.check()
+        check_finished(self.truth, entries_of(self.ledger), self.names)
+
+
+def until(condition: Callable[[], Any]) -> None:
+    """Wait until ``condition`` holds."""
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.02)
+
+
+def end(process: subprocess.Popen[str], limit_s: float = LIMIT_S) -> tuple[int, dict[str, Any]]:
+    """Wait for the end of a run: its exit code, and what it printed."""
+    out, err = process.communicate(timeout=limit_s)
+    assert out, err
+    return process.returncode, json.loads(out)
+
+
+@contextmanager
+def job_at(path: Path, *, size: int = 40, settings: dict[str, object] | None = None, **switches: Any) -> Iterator[Job]:
+    """A job with an endpoint of its own."""
+    with running(Behaviour(**{"names": "duplicates"} | switches)) as endpoint:
+        job = Job(path, endpoint, size, **settings or {})
+        try:
+            yield job
+        finally:
+            for process in job.more:
+                process.kill()
+                process.wait()
+                for stream in (process.stdin, process.stdout, process.stderr):
+                    if stream is not None:
+                        stream.close()
+
+
+def test_sigterm_with_a_server_that_hangs(tmp_path: Path) -> None:
+    """A drain awaits what is in flight up to the read timeout, and every one of those stays open; exit 75."""
+    with job_at(tmp_path, hang=1.0) as job:
+        run = job.start()
+        until(lambda: job.truth.count("create") >= 2)
+        run.send_signal(signal.SIGTERM)
+        asked = time.monotonic()
+
+        code, summary = end(run)
+
+        assert time.monotonic() - asked < 25
+        assert code == 75
+        assert summary["outcomes"]["ambiguous"] == job.truth.count("create") == len(job.truth.alive)
+        assert sum(summary["outcomes"].values()) == summary["manifest"]["valid"]
+        assert summary["stopped"] == "signal SIGTERM"
+        job.change(hang=0.0)
+        assert job.run()[0] == 0
+        job.check_finished()
+        sent = job.truth.count("create")
+        assert job.run()[1]["outcomes"]["unchanged"] == len(job.names)
+        assert job.truth.count("create") == sent
+
+
+def test_a_second_signal(tmp_path: Path) -> None:
+    """A second signal ends the process within a second; its entries say what is known, and its summary adds up."""
+    with job_at(tmp_path, hang=1.0, settings={"read_timeout": "20s"}) as job:
+        run = job.start()
+        until(lambda: job.truth.count("create") >= 2)
+        run.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        run.send_signal(signal.SIGINT)
+
+        code, summary = end(run, 5.0)
+
+        assert code == 130
+        assert summary["outcomes"]["ambiguous"] >= 2
+        assert sum(summary["outcomes"].values()) == summary["manifest"]["valid"]
+        job.check()
+        job.change(hang=0.0)
+        assert job.run()[0] == 0
+        job.check_finished()
+
+
+def test_a_second_signal_while_nobody_reads_stdout(tmp_path: Path) -> None:
+    """A pipe that is full and read by nobody delays the end by half a second, no more."""
+    with job_at(tmp_path, hang=1.0, settings={"read_timeout": "20s"}) as job:
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, bytes(4096))
+        os.set_blocking(writer, True)
+        run = job.start(stdout=writer)
+        until(lambda: job.truth.count("create") >= 2)
+        run.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        run.send_signal(signal.SIGINT)
+
+        assert run.wait(timeout=5.0) == 130
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize("delay_s", [0.5, 0.9])
+def test_sigterm_at_any_moment(tmp_path: Path, delay_s: float) -> None:
+    """Whenever the signal comes, the ledger is true and the next run finishes the job."""
+    with job_at(tmp_path, size=60, latency=0.05) as job:
+        run = job.start()
+        time.sleep(delay_s)
+        run.send_signal(signal.SIGTERM)
+        run.communicate(timeout=LIMIT_S)
+
+        assert run.returncode in {75, 0, -signal.SIGTERM}
+        assert job.run()[0] == 0
+        job.check_finished()
+
+
+def test_a_stop_while_standard_input_is_silent(tmp_path: Path) -> None:
+    """A run that waits for lines which never come ends at once when it is told to; exit 75."""
+    with job_at(tmp_path, size=5) as job:
+        run = job.start(stdin=subprocess.PIPE)
+        assert run.stdin is not None
+        run.stdin.write(job.manifest.read_text())
+        run.stdin.flush()
+        until(lambda: len(job.truth.alive) == len(job.names))
+        run.send_signal(signal.SIGTERM)
+
+        assert run.wait(timeout=10) == 75
+        assert run.stdout is not None
+        assert json.loads(run.stdout.read())["outcomes"]["created"] == len(job.names)
+
+
+def test_a_deadline(tmp_path: Path) -> None:
+    """A run drains when its time is over, and the next one goes on; exit 75."""
+    with job_at(tmp_path, size=300, settings={"rate": 30.0}) as job:
+        code, summary = job.run("apply", "--deadline", "1500ms")
+
+        assert code == 75
+        assert summary["outcomes"]["created"] < 300
+        assert sum(summary["outcomes"].values()) == summary["manifest"]["valid"]
+        assert job.run("apply", "--max-rate", "500")[0] == 0
+        job.check_finished()
+
+
+def test_two_runs_at_once(tmp_path: Path) -> None:
+    """The second exits 6 at once and names the first; one that may wait has its turn when the first has ended."""
+    with job_at(tmp_path, size=60, settings={"rate": 1.0}) as job:
+        first = job.start()
+        until(lambda: job.truth.alive)
+
+        code, summary = job.run()
+        assert code == 6
+        assert f"process {first.pid} " in summary["error"]
+        second = job.start("--lock-timeout", "60s", "--max-rate", "500")
+        first.send_signal(signal.SIGTERM)
+
+        assert end(first)[0] == 75
+        assert end(second)[0] == 0
+        job.check_finished()
+
+
+def test_a_run_that_waits_for_the_lock_is_told_to_stop(tmp_path: Path) -> None:
+    """A signal ends the wait for the lock at once; exit 75."""
+    with job_at(tmp_path, size=60, settings={"rate": 1.0}) as job:
+        job.start()
+        until(lambda: job.truth.alive)
+        second = job.start("--lock-timeout", "1h", "--log-level", "info")
+        time.sleep(1.5)
+        second.send_signal(signal.SIGTERM)
+
+        assert second.wait(timeout=10) in {75, -signal.SIGTERM}
+
+
+def test_the_lock_holder_is_stopped_and_wakes_up(tmp_path: Path) -> None:
+    """A stopped holder keeps the ledger; when somebody takes the lock file away it sends nothing more; exit 74."""
+    with job_at(tmp_path, size=30, latency=0.7, settings={"read_timeout": "20s"}) as job:
+        holder = job.start("--max-in-flight", "4")
+        until(lambda: job.truth.count("create") >= 4)
+        time.sleep(0.1)
+        holder.send_signal(signal.SIGSTOP)
+        assert job.run()[0] == 6
+        Path(f"{job.ledger}.lock").unlink()
+        job.change(latency=0.0)
+
+        assert job.run()[0] == 0
+        finished = job.truth.count("create")
+        holder.send_signal(signal.SIGCONT)
+
+        assert end(holder)[0] == 74
+        assert job.truth.count("create") == finished
+        job.check_finished()
+
+
+def test_a_process_that_stands_still_between_intent_and_send(tmp_path: Path) -> None:
+    """However often a run is stopped and woken, nothing is made twice."""
+    with job_at(tmp_path, size=60, latency=0.02, settings={"rate": 100.0}) as job:
+        run = job.start()
+        until(lambda: job.truth.alive)
+        while run.poll() is None:
+            run.send_signal(signal.SIGSTOP)
+            time.sleep(0.05)
+            run.send_signal(signal.SIGCONT)
+            time.sleep(0.05)
+
+        assert end(run)[0] == 0
+        job.check_finished()
+
+
+def test_a_broken_pipe(tmp_path: Path) -> None:
+    """Readers of stdout and stderr that go away change nothing of a run."""
+    with job_at(tmp_path, lost_reply=0.2) as job:
+        run = job.start("--progress", "always", "--log-level", "debug")
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.close()
+        run.stderr.close()
+
+        assert run.wait(timeout=LIMIT_S) == 0
+        job.check_finished()
+
+
+def test_late_or_lagging_beyond_the_settle_time(tmp_path: Path) -> None:
+    """A duplicate that AWS made by breaking the condition is found by verify, exit 5; it is deleted only when asked."""
+    with job_at(tmp_path, size=3, late_delay=3600.0, settings={"settle": "500ms", "list_lag": "100ms"}) as job:
+        job.change(script=("late", "ok", "ok"))
+        assert job.run()[0] == 0
+        job.endpoint._service.state.advance(time.time() + 7200.0)
+        assert len(job.truth.alive) == 4
+
+        code, told = job.run("verify")
+
+        assert code == 5
+        assert [finding["kind"] for finding in told["findings"]] == ["duplicate"]
+        assert len(job.truth.alive) == 4
+        assert job.run("verify", "--prune-duplicates", "--yes")[0] == 0
+        job.check_finished()
+
+
+def test_the_ledger_is_deleted(tmp_path: Path) -> None:
+    """A ledger that is rebuilt from tags equals the lost one for every created entry."""
+    with job_at(tmp_path) as job:
+        assert job.run()[0] == 0
+        lost = {name: (entry.arn, entry.digest, entry.attempt) for name, entry in entries_of(job.ledger).items()}
+        identity = ledger_id_of(job.ledger)
+        for path in tmp_path.glob("ledger.db*"):
+            path.unlink()
+
+        assert job.run("rebuild")[0] == 0
+
+        found = {name: (entry.arn, entry.digest, entry.attempt) for name, entry in entries_of(job.ledger).items()}
+        assert found == lost
+        assert ledger_id_of(job.ledger) == identity
+        job.check_finished()
+
+
+def test_the_ledger_is_damaged_or_newer_or_cannot_be_written(tmp_path: Path) -> None:
+    """Such a ledger is refused with its remedy before anything is sent; exit 74."""
+    with job_at(tmp_path, size=2) as job:
+        assert job.run()[0] == 0
+        good = job.ledger.read_bytes()
+        damaged, newer, unwritable = (tmp_path / name for name in ("damaged.db", "newer.db", "directory.db"))
+        damaged.write_bytes(good[:4096] + os.urandom(8192) + good[12288:])
+        newer.write_bytes(good)
+        with contextlib.closing(sqlite3.connect(newer)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        unwritable.mkdir()
+        sent = job.truth.count("create")
+
+        for job.ledger, remedy in ((damaged, "provisioner rebuild"), (newer, "newer provisioner"), (unwritable, "")):
+            code, summary = job.run()
+
+            assert code == 74
+            assert remedy in summary["error"]
+            assert job.truth.count("create") == sent
+
+
+def test_wrong_account(tmp_path: Path) -> None:
+    """Credentials of another account than the configured one are refused before the first call; exit 77."""
+    with job_at(tmp_path, size=2) as job:
+        with (tmp_path / "c.toml").open("a") as file:
+            file.write('[targets.prod]\nregion = "us-east-1"\naccount_id = "999999999999"\n')
+            file.write(f'sts_endpoint_url = "{job.endpoint.url}"\n')
+
+        code, summary = job.run()
+
+        assert code == 77
+        assert "wrong account" in summary["targets"]["prod"]["halted"]
+        assert job.truth.count("create") == 0
