@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import struct
 import time
 from datetime import datetime
 from email.utils import formatdate
@@ -318,3 +319,22 @@ async def test_a_reply_cut_at_every_byte_is_never_a_no(open_at: Open, cut: Calla
     verdicts = await sweep(open_at, list(range(len(http()) + 1)), cut)
 
     assert verdicts == {Verdict.AMBIGUOUS, Verdict.CREATED}
+
+
+@pytest.mark.parametrize("read", [0, 1, 40, 400])
+async def test_a_request_cut_anywhere_is_a_no_only_when_nothing_of_it_arrived(open_at: Open, read: int) -> None:
+    """A server that resets before it has read the whole request may have passed it on: ambiguous."""
+    received = []
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.readexactly(read))
+        raw = writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    listener = await asyncio.start_server(cut, "127.0.0.1", 0)
+    async with listener, open_at(f"http://localhost:{listener.sockets[0].getsockname()[1]}") as aws:
+        reply = await aws.creates.create(BODY)
+
+    expected = {Verdict.AMBIGUOUS} if any(received) else {Verdict.AMBIGUOUS, Verdict.NOT_CREATED}
+    assert judge(reply) in expected

@@ -1,0 +1,1 @@
+"""Creates per second beside other clients: ``python -m benchmarks.throughput``."""

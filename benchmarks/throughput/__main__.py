@@ -1,0 +1,223 @@
+"""Creates per second beside other clients, against a server that answers at once.
+
+python -m benchmarks.throughput [--rounds N] [--full]
+
+Every client runs in a process of its own, on the same machine, against the same kind of server, plain and over TLS. A
+client's start-up is measured by a short run and taken off. `provisioner apply` does more than its peers: it reads and
+validates a manifest, and each create's intent and result are durable in the ledger, in that order around the call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from benchmarks.machine import command as this_command
+from benchmarks.machine import machine
+from benchmarks.throughput.definitions import write_manifest
+from benchmarks.throughput.processes import ROOT, Rate, Summary, cost_of, rate, stub, summarise
+from tests.aws.certificates import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+JS_PACKAGES = ("@aws-sdk/client-cleanrooms@3", "@smithy/node-http-handler@4")
+
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "example", "NODE_NO_WARNINGS": "1"}
+
+OURS = "provisioner apply"
+
+BASELINE = "aioboto3, 64 tasks"
+
+
+class Bench(msgspec.Struct, frozen=True):
+    """Where one measurement runs: a folder of its own, an endpoint, an environment."""
+
+    folder: Path
+    url: str
+    env: dict[str, str]
+
+
+class Client(msgspec.Struct, frozen=True):
+    """A client that can be measured.
+
+    Attributes:
+        name: in the table.
+        creates: how many to measure over.
+        command: the command line that sends so many.
+        missing: why it cannot run here, "" when it can.
+        warm: creates of the short run that is taken off.
+    """
+
+    name: str
+    creates: int
+    command: Callable[[Bench, int], list[str]]
+    missing: str = ""
+    warm: int = 64
+
+
+def peer(name: str) -> Callable[[Bench, int], list[str]]:
+    """The command line of one of :mod:`benchmarks.throughput.peers`."""
+    return lambda bench, count: [sys.executable, "-m", "benchmarks.throughput.peers", name, bench.url, str(count)]
+
+
+def javascript(modules: Path | None) -> Client:
+    """The AWS SDK for JavaScript."""
+
+    def command(bench: Bench, count: int) -> list[str]:
+        assert modules is not None
+        return ["node", str(modules / "peer.mjs"), bench.url, str(count)]
+
+    missing = "" if modules else "node, npm or the package registry is missing"
+    return Client("AWS SDK for JavaScript v3, 64 in flight", 6000, command, missing)
+
+
+def aws_cli() -> Client:
+    """One process a call, as a shell script has it."""
+    create = (
+        "aws cleanroomsml create-configured-model-algorithm --region us-east-1 --endpoint-url {url} --name a{{}}"
+        " --role-arn arn:aws:iam::123456789012:role/access"
+    )
+
+    def command(bench: Bench, count: int) -> list[str]:
+        return ["sh", "-c", f"seq {count} | xargs -P 2 -I{{}} {create.format(url=bench.url).replace('{{}}', '{}')}"]
+
+    missing = "" if shutil.which("aws") else "it is not installed"
+    return Client("aws CLI, xargs -P 2", 8, command, missing, warm=2)
+
+
+def wrk_rate(bench: Bench) -> Rate | None:
+    """The ceiling: wrk, which neither signs nor reads what it gets."""
+    if not shutil.which("wrk"):
+        return None
+    script = bench.folder / "post.lua"
+    script.write_text('wrk.method = "POST"\nwrk.body = string.rep("x", 700)\n')
+    command = ["wrk", "-t1", "-c64", "-d3s", "-s", str(script), bench.url]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    per_s = float(next(line for line in told.splitlines() if "Requests/sec" in line).split()[1])
+    return Rate(per_s, 0.0, 0.0)
+
+
+def apply_command(bench: Bench, lines: int, targets: int = 1, in_flight: int = 256) -> list[str]:
+    """``provisioner apply`` over a fresh ledger: ``lines`` definitions in each of ``targets``."""
+    folder = Path(tempfile.mkdtemp(dir=bench.folder))
+    write_manifest(folder / "m.jsonl", lines)
+    tables = "".join(f'[targets.t{n}]\nregion = "us-east-1"\nendpoint_url = "{bench.url}"\n' for n in range(targets))
+    (folder / "c.toml").write_text(f"[pace]\ninitial_rate = 100000.0\n{tables}")
+    files = [str(folder / name) for name in ("m.jsonl", "c.toml", "l.db")]
+    options = ["--config", files[1], "--ledger", files[2], "--max-in-flight", str(in_flight), "--progress", "never"]
+    return [sys.executable, "-m", "provisioner", "apply", files[0], *options]
+
+
+def measure(client: Client, bench: Bench) -> Rate:
+    """One round of ``client``."""
+    small = cost_of(client.command(bench, client.warm), bench.env)
+    large = cost_of(client.command(bench, client.creates), bench.env)
+    return rate(small, large, client.creates - client.warm)
+
+
+def install_javascript(folder: Path) -> Path | None:
+    """Fetch the SDK for JavaScript; None where that is not possible."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        return None
+    (folder / "package.json").write_text('{"private": true}')
+    shutil.copy(ROOT / "benchmarks" / "throughput" / "peer.mjs", folder)
+    npm = ["npm", "install", "--no-audit", "--no-fund", "--silent", *JS_PACKAGES]
+    done = subprocess.run(npm, cwd=folder, check=False, capture_output=True)
+    return None if done.returncode else folder
+
+
+def peers_table(bench: Bench, clients: list[Client], rounds: int) -> None:
+    """Ours beside the others, a row each."""
+    rates: dict[str, list[Rate]] = {client.name: [] for client in clients}
+    for _ in range(rounds):
+        for client in clients:
+            if not client.missing:
+                rates[client.name].append(measure(client, bench))
+    summaries = {name: summarise(found) for name, found in rates.items() if found}
+    base = summaries[BASELINE]
+    print(
+        "| client | creates/s | spread | ratio | CPU per create | ratio | peak memory |\n|---|---|---|---|---|---|---|"
+    )
+    for client in clients:
+        if client.missing:
+            print(f"| {client.name} | SKIPPED: {client.missing} | | | | | |")
+        else:
+            print(row(client.name, summaries[client.name], base))
+    ceiling = wrk_rate(bench)
+    print(
+        f"| wrk, 64 connections | {f'{ceiling.per_s:,.0f}' if ceiling else 'SKIPPED: it is not installed'} | | | | |\n"
+    )
+
+
+def row(name: str, summary: Summary, base: Summary) -> str:
+    """One line of the table."""
+    speed = f"{summary.per_s:,.0f}" if summary.per_s >= 10 else f"{summary.per_s:.1f}"
+    spread = f"{summary.lowest:,.0f} - {summary.highest:,.0f}"
+    return (
+        f"| {name} | {speed} | {spread} | {summary.per_s / base.per_s:.2g}x | "
+        f"{summary.cpu_ms:.3f} ms | {base.cpu_ms / summary.cpu_ms:.2g}x | {summary.peak_mib:.0f} MiB |"
+    )
+
+
+def growth(bench: Bench, *, full: bool) -> None:
+    """How the cost of ours grows with lines, creates in flight and targets."""
+    print("| lines | in flight | targets | creates/s | CPU per create | peak memory |\n|---|---|---|---|---|---|")
+    sizes = [1_000, 10_000, 100_000, *([1_000_000, 10_000_000] if full else [])]
+    cases = [(lines, 256, 1) for lines in sizes]
+    cases += [(lines, in_flight, 1) for lines, in_flight in ((500, 1), (2_000, 4), (5_000, 16), (10_000, 64))]
+    cases += [(10_000 // targets, 256, targets) for targets in (4, 16, 64)]
+    for lines, in_flight, targets in cases:
+        small = cost_of(apply_command(bench, 8, targets, in_flight), bench.env)
+        large = cost_of(apply_command(bench, lines, targets, in_flight), bench.env)
+        found = rate(small, large, (lines - 8) * targets)
+        print(
+            f"| {lines:,} | {in_flight} | {targets} | {found.per_s:,.0f} | {found.cpu_ms:.3f} ms | "
+            f"{found.peak_mib:.0f} MiB |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--full", action="store_true", help="up to 10,000,000 lines")
+    options = parser.parse_args()
+    print(f"{machine()}\n`{this_command()}`\n")
+    with tempfile.TemporaryDirectory(prefix="provisioner-bench-") as name:
+        folder = Path(name)
+        authority = Authority(folder)
+        authority.server("localhost")
+        trust = {"AWS_CA_BUNDLE": str(authority.bundle), "NODE_EXTRA_CA_CERTS": str(authority.bundle)}
+        clients = [
+            Client(OURS, 20_000, apply_command),
+            Client("provisioner, transport alone", 30_000, peer("direct")),
+            Client("aiohttp and a cached key, 64 tasks", 20_000, peer("aiohttp")),
+            javascript(install_javascript(folder)),
+            Client(BASELINE, 4_000, peer("aioboto3")),
+            Client("boto3, 16 threads", 3_000, peer("boto3")),
+            aws_cli(),
+        ]
+        for scheme, certificate in (("plain", None), ("TLS", folder / "localhost.pem")):
+            with stub(certificate) as url:
+                print(
+                    f"{scheme}, {options.rounds} rounds, medians, start-up taken off; above 1x is better than aioboto3\n"
+                )
+                env = {**os.environ, **KEYS, **(trust if certificate else {})}
+                peers_table(Bench(folder, url, env), clients, options.rounds)
+        with stub(None) as url:
+            print(f"{OURS}, plain, one round each\n")
+            growth(Bench(folder, url, {**os.environ, **KEYS}), full=options.full)
+
+
+if __name__ == "__main__":
+    main()
