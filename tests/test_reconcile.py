@@ -17,7 +17,6 @@ from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
 from provisioner.ownership import Mark
 from provisioner.reconcile import (
     SEND_S,
-    SKEW_S,
     Decision,
     Reconciler,
     Ruling,
@@ -179,8 +178,8 @@ def test_absence_takes_two_whole_sweeps(suspect: Suspect, seen: Sweep, decision:
     ("found", "ours"),
     [
         (Found("a", "x", EPOCH_S + 1, None, SAME, "t"), True),
-        (Found("a", "x", EPOCH_S - SKEW_S, None, SAME, "t"), True),
-        (Found("a", "x", EPOCH_S - SKEW_S - 1, None, SAME, "t"), False),
+        (Found("a", "x", EPOCH_S - 300, None, SAME, "t"), True),
+        (Found("a", "x", EPOCH_S - 301, None, SAME, "t"), False),
         (Found("a", "x", EPOCH_S + 1, None, OTHER, "t"), False),
     ],
 )

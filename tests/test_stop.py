@@ -58,3 +58,48 @@ async def test_a_request_ends_a_pause() -> None:
     await stop.pause(30)
 
     assert asyncio.get_running_loop().time() == 5
+
+
+@virtual_time
+async def test_what_hangs_ends_with_the_stop() -> None:
+    """What waits inside ``ends`` is cancelled when its grace is over after the request, and without one at once."""
+    stop, ended = Stop(), dict[float, float]()
+
+    async def hang(grace_s: float) -> None:
+        with stop.ends(grace_s) as scope:
+            await asyncio.sleep(3600)
+        assert scope.cancelled_caught
+        ended[grace_s] = asyncio.get_running_loop().time()
+
+    hanging = [asyncio.create_task(hang(grace_s)) for grace_s in (0.0, 24.0)]
+    asyncio.get_running_loop().call_later(5, stop.request, "enough")
+    await asyncio.gather(*hanging)
+
+    assert ended == {0.0: 5.0, 24.0: 29.0}
+
+
+@virtual_time
+async def test_what_begins_after_the_stop_has_its_grace_still() -> None:
+    """What begins to wait when the stop was requested already has the same grace, from then on."""
+    stop = Stop()
+    stop.request("enough")
+    await asyncio.sleep(10)
+    for grace_s in (24.0, 0.0):
+        with stop.ends(grace_s):
+            await asyncio.sleep(3600)
+
+    assert asyncio.get_running_loop().time() == 34
+
+
+@virtual_time
+async def test_what_ends_by_itself_is_left_alone() -> None:
+    """Without a request nothing is cancelled, and a request after the end finds nobody to cancel."""
+    stop = Stop()
+    with stop.ends() as scope:
+        await asyncio.sleep(10)
+    stop.request("enough")
+    await asyncio.sleep(10)
+
+    assert not scope.cancelled_caught
+    assert not stop._graces
+    assert asyncio.get_running_loop().time() == 20
