@@ -24,7 +24,9 @@ def killed(path: Path, lines: int) -> dict[str, State]:
     with running(RECORD, path) as process:
         printed = [line_of(process) for _ in range(lines)]
         process.kill()
-        rest, _ = process.communicate()
+        assert process.stdout is not None
+        # communicate() would pass over what the lines before were buffered with.
+        rest = process.stdout.read()
     # The last line may have been cut.
     whole = printed + rest.split("\n")[:-1]
     return {name: State(state) for name, state in (line.split(" ") for line in whole)}
