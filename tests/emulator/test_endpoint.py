@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -165,6 +166,46 @@ def test_signal_stops_the_process(tmp_path: Path, number: int) -> None:
     process, _ = _start(tmp_path / "state.db")
 
     assert _end(process, number) == 0
+
+
+def test_endings_of_the_served_process(tmp_path: Path) -> None:
+    """A process of its own resets, closes, cuts and hangs as one in a task does, and stops while calls hang."""
+    process, url = _start(tmp_path / "state.db")
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    try:
+        change_at(url, script=["reset", "lost_reply", "cut_reply", "hang"], verify=False)
+        endings = [_ending(address, f"n{number}") for number in range(3)]
+        hanging = socket.create_connection(address)
+        hanging.sendall(_raw_create("n3"))
+        while truth_at(url).count("create") < 4:
+            pass
+    finally:
+        code = _end(process, signal.SIGTERM)
+    hanging.close()
+
+    assert endings[:2] == ["reset", b""]
+    assert endings[2][-1:] not in (b"}", b"")
+    assert code == 0
+
+
+def _raw_create(name: str) -> bytes:
+    body = msgspec.json.encode(definition(name))
+    head = f"POST /configured-model-algorithms HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n"
+    key = f"AWS4-HMAC-SHA256 Credential=AKIAEMBD{'1' * 12}/20260101/us-east-1/cleanrooms-ml/aws4_request"
+    return f"{head}Authorization: {key}, SignedHeaders=host, Signature={'0' * 64}\r\n\r\n".encode() + body
+
+
+def _ending(address: tuple[str, int], name: str) -> Any:
+    """What a client reads until the end of its connection: bytes, or "reset"."""
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(_raw_create(name))
+        read = b""
+        try:
+            while chunk := connection.recv(65536):
+                read += chunk
+        except ConnectionResetError:
+            return "reset"
+        return read
 
 
 def test_other_process_can_change_and_ask(tmp_path: Path, sdk: list[Any]) -> None:
