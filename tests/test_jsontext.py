@@ -1,0 +1,118 @@
+"""JSON text with columns: the same language as a strict decoder's, and the right column for each fault."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from provisioner.diagnosis import located, overlay, plain
+from provisioner.jsontext import MAX_DEPTH, Fault, member_path, scan
+from tests.definition_lines import mutants
+
+_WORDS = '"a" "b": \\n \\u0041 \\ud83d\\ude00 \\ud83d 0 -1.5e+3 01 1. true null nul NaN é \x00 \ufeff \'x\' \\/'
+_PIECES = st.sampled_from([*_WORDS.split(" "), *'{}[],:"\\/ \t\n\r\x0b'])
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.one_of(
+        st.lists(_PIECES, max_size=9).map(lambda pieces: "".join(pieces).encode()), st.binary(max_size=12), mutants
+    )
+)
+def test_the_language_is_that_of_a_strict_decoder(line: bytes) -> None:
+    """The scanner finds no fault exactly where msgspec decodes, but for what it alone looks for."""
+    try:
+        msgspec.json.decode(line)
+        decodes = True
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        decodes = "Number out of range" in str(error)  # JSON, but no float
+    codes = {fault.code for fault in scan(line).faults}
+
+    assert bool(codes - {"repeated_key", "too_deep"}) is not decodes or "more_faults" in codes
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (b'{"a":1 "b":2}', (8, "", "',' or '}' is expected here, not '\"'")),
+        (b'{"a" 1}', (6, "a", "':' is expected here, not '1'")),
+        (b'{"a":}', (6, "a", "a value is expected here, not '}'")),
+        (b'["x",]', (5, "", "a comma before the end of the list; remove it")),
+        (b'{"a":[True]}', (7, "a[0]", "True is no JSON value; a text stands in double quotes")),
+        (b'{"\xc3\xa9\xf0\x9f\x98\x80": "\\q"}', (9, '["é😀"]', "no JSON escape; a backslash is written \\\\")),
+        (b"{a:1}", (2, "", "a key in double quotes is expected here, not 'a'")),
+    ],
+)
+def test_faults_stand_where_the_text_goes_wrong(line: bytes, fault: tuple[int, str, str]) -> None:
+    """A fault has the column of its character, counted in characters, and says what was expected."""
+    column, path, message = fault
+
+    assert scan(line).faults == [Fault(column, path, "invalid_json", message)]
+
+
+def test_the_scan_goes_on_after_a_fault() -> None:
+    """Faults that leave the rest readable do not hide each other, and the values are kept."""
+    found = scan(b'{"a":NaN,"b":"x\x01y","a":"z\\ud800",}')
+
+    assert [(fault.column, fault.code) for fault in found.faults] == [
+        (6, "invalid_json"),
+        (16, "control_character"),
+        (20, "repeated_key"),
+        (26, "lone_surrogate"),
+        (33, "invalid_json"),
+    ]
+    assert found.complete
+    assert found.root.members["b"].text == "x\x01y"
+
+
+def test_nesting_is_bounded() -> None:
+    """Sixteen objects and lists within each other are read, one more stops the scan."""
+    assert not scan(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH).faults
+    (fault,) = scan(b"[" * (MAX_DEPTH + 1)).faults
+
+    assert (fault.code, fault.column) == ("too_deep", MAX_DEPTH + 1)
+    assert not scan(b"[" * 100_000).complete
+
+
+def test_a_stop_keeps_what_was_read() -> None:
+    """The members before the place where the text ends are kept, so that a problem can tell the name."""
+    found = scan(b'{"name":"x","tags":{"a"')
+
+    assert found.root.members["name"].text == "x"
+    assert not found.complete
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "whole"),
+    [
+        ("", "name", "name"),
+        ("tags", "team", "tags.team"),
+        ("tags", "aws:x", 'tags["aws:x"]'),
+        ("tags", 'a"b', 'tags["a\\"b"]'),
+        ("", "", '[""]'),
+        ("", "x" * 200, f'["{"x" * 128}…"]'),
+        ("tags", "\x1b[31m", 'tags["\\x1b[31m"]'),
+    ],
+)
+def test_paths(path: str, key: str, whole: str) -> None:
+    """A path reads as one would write it, quotes what is no identifier, and is short and printable."""
+    assert member_path(path, key) == whole
+
+
+def test_nodes_of_values() -> None:
+    """A value that does not stand in the text becomes nodes without a column, and nodes become the value again."""
+    value = {"a": ["x", {"b": "y"}], "c": None}
+    node = located(value)
+
+    assert plain(node) == value
+    assert {node.column, node.members["a"].column, node.members["a"].items[0].column} == {0}
+
+
+def test_overlay_is_merge() -> None:
+    """Defaults are laid under a node as merge lays them under a value."""
+    node = scan(b'{"a":{"x":"1"},"b":["1"],"c":"text"}').root
+    overlay(node, {"a": {"x": "0", "y": "0"}, "b": ["0", "0"], "c": {"z": "0"}, "d": {"e": "0"}})
+
+    assert plain(node) == {"a": {"x": "1", "y": "0"}, "b": ["1"], "c": "text", "d": {"e": "0"}}
