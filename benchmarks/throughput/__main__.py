@@ -209,9 +209,7 @@ def main() -> None:
         ]
         for scheme, certificate in (("plain", None), ("TLS", folder / "localhost.pem")):
             with stub(certificate) as url:
-                print(
-                    f"{scheme}, {options.rounds} rounds, medians, start-up taken off; above 1x is better than aioboto3\n"
-                )
+                print(f"{scheme}, {options.rounds} rounds, medians, start-up taken off; above 1x beats aioboto3\n")
                 env = {**os.environ, **KEYS, **(trust if certificate else {})}
                 peers_table(Bench(folder, url, env), clients, options.rounds)
         with stub(None) as url:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.loaders import create_loader
 
 from provisioner.aws import connect
 from provisioner.settings import Target
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+
+    from botocore.loaders import Loader
 
     from provisioner.aws import Aws
 
@@ -32,6 +35,18 @@ def _aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+
+
+@pytest.fixture(scope="session")
+def service_models() -> Loader:
+    """The SDK's service models, read once for all tests: each session reads its own otherwise."""
+    return create_loader()
+
+
+@pytest.fixture(autouse=True)
+def _shared_models(monkeypatch: pytest.MonkeyPatch, service_models: Loader) -> None:
+    """Every SDK session uses the same models."""
+    monkeypatch.setattr("botocore.session.create_loader", lambda _path: service_models)
 
 
 @pytest.fixture(params=[True, False], ids=["direct", "sdk"])
