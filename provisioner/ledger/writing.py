@@ -19,7 +19,7 @@ from provisioner.ledger.database import is_storage_error
 from provisioner.ledger.reading import UNREAD_BODY, Key, entries_without_body, holders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from provisioner.ledger.database import Connection
 
@@ -29,6 +29,9 @@ KEPT_RUNS_WITH_PROBLEMS = 20
 KEPT_RUNS = 1000
 """A job that runs every minute would fill the disk with summaries; a thousand are most of a day of those, and years
 of nightly ones."""
+
+_OPEN_ENTRIES = 10_000
+"""More creates than that are never in flight; each entry takes about 2 KB."""
 
 _ROWS_PER_STATEMENT = (64, 16, 4, 1)
 """64 rows of 13 columns stay under the 999 parameters that an older SQLite allows."""
@@ -108,6 +111,7 @@ class Writing:
         self._connection = connection
         self._now = now
         self._run_id = ""
+        self._open_entries = _OpenEntries(connection)
 
     def commit(self, requests: Sequence[Request]) -> list[Answer]:
         """Make ``requests`` durable in one commit and answer each, in their order.
@@ -124,6 +128,7 @@ class Writing:
             self._connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
+            self._open_entries.forget()
             if is_storage_error(error) or not isinstance(error, Exception):
                 raise
             if len(requests) == 1:
@@ -162,13 +167,15 @@ class Writing:
                 self._insert("INSERT OR REPLACE INTO meta VALUES", [("ledger_id", ledger_id)])
 
     def _record(self, requests: Sequence[Record]) -> list[Answer]:
-        batch = _Batch(self._connection, [fact for request in requests for fact in request.facts])
+        facts = [fact for request in requests for fact in request.facts]
+        batch = _Batch(self._connection, facts, self._open_entries.known())
         at = round(self._now(), 3)
         answers = [batch.apply(request.facts, at, self._run_id) for request in requests]
         # An ARN that one entry gives up and another takes in the same commit must be free when it is taken.
         for target, name in batch.freed():
             self._connection.execute("UPDATE entries SET arn = '' WHERE target = ? AND name = ?", (target, name))
         self._insert(_PUT_ENTRY, [_entry_row(entry) for entry in batch.changed.values()], _ON_KNOWN_ENTRY)
+        self._open_entries.learn(batch.changed)
         return answers
 
     def _put_run(self, run: Run) -> None:
@@ -214,20 +221,59 @@ def _entry_row(entry: Entry) -> tuple[Any, ...]:
     return tuple(row)
 
 
+class _OpenEntries:
+    """Entries that this connection wrote last and that wait for a result, so that they need not be read for it.
+
+    Args:
+        connection: the one that writes.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._entries: dict[Key, Entry] = {}
+        self._version: int | None = None
+
+    def known(self) -> Mapping[Key, Entry]:
+        """The entries as they are stored; to be asked inside the transaction that relies on it."""
+        # The version changes when, and only when, another connection has committed.
+        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version:
+            self.forget()
+            self._version = version
+        return self._entries
+
+    def learn(self, changed: Mapping[Key, Entry]) -> None:
+        """Take over what was ``changed``; to be forgotten when its transaction is rolled back."""
+        for key, entry in changed.items():
+            if entry.unsettled:
+                self._entries[key] = entry
+            else:
+                self._entries.pop(key, None)
+        if len(self._entries) > _OPEN_ENTRIES:
+            self.forget()
+
+    def forget(self) -> None:
+        """Know nothing."""
+        self._entries.clear()
+
+
 class _Batch:
     """The entries that the facts of one commit speak of, and what has become of them so far.
 
     Args:
         connection: inside a transaction.
         facts: all that may be applied.
+        known: entries that need not be read.
 
     Attributes:
         changed: the entries that facts have changed, by key.
     """
 
-    def __init__(self, connection: Connection, facts: Sequence[Fact]) -> None:
+    def __init__(self, connection: Connection, facts: Sequence[Fact], known: Mapping[Key, Entry]) -> None:
         self.changed: dict[Key, Entry] = {}
-        self._stored = _stored(connection, {(fact.target, fact.name) for fact in facts})
+        keys = {(fact.target, fact.name) for fact in facts}
+        self._stored = {key: known[key] for key in keys if key in known}
+        self._stored |= _stored(connection, keys - self._stored.keys())
         arns = {fact.arn for fact in facts if fact.arn} | {entry.arn for entry in self._stored.values() if entry.arn}
         self._holders: dict[str, Key | None] = holders(connection, arns) if arns else {}
 

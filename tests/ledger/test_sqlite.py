@@ -11,11 +11,12 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
-from provisioner.entry import State
-from provisioner.errors import ConfigurationError, ExitCode, LedgerError
-from provisioner.ledger import Run
+from provisioner.entry import Event, Fact, State
+from provisioner.errors import ConfigurationError, ExitCode, IllegalTransitionError, LedgerError
+from provisioner.ledger import ProblemRecord, Run
 from provisioner.ledger.database import connect
 from provisioner.ledger.open import open_ledger
 from provisioner.ledger.sqlite import SqliteLedger, Statistics
@@ -297,6 +298,42 @@ async def test_a_damaged_ledger_is_written_no_more(tmp_path: Path) -> None:
 
     assert path.read_bytes() == before
     assert names_in(tmp_path) == ["l.db", "l.db-shm", "l.db-wal"]
+
+
+async def test_two_writers_see_each_other(tmp_path: Path) -> None:
+    """What another connection has committed counts, also for an entry that this one wrote last."""
+    one = await SqliteLedger.open(tmp_path / "l.db")
+    other = await SqliteLedger.open(tmp_path / "l.db")
+    await one.record([intend("a", "a1"), intend("b", "b1")])
+    await other.record([Fact("default", "a", Event.RELEASE), intend("a", "a2")])
+    with pytest.raises(IllegalTransitionError, match="attempt a2"):
+        await one.record([msgspec.structs.replace(confirm("a", 1), after="a1")])
+    await one.record([msgspec.structs.replace(confirm("a", 1), after="a2")])
+    with pytest.raises(IllegalTransitionError):
+        await other.record([intend("a", "a3")])
+    await one.close()
+    await other.close()
+
+
+async def test_a_refused_commit_is_not_remembered(tmp_path: Path) -> None:
+    """What was undone because a neighbour could not be stored is not taken for stored."""
+    clock = SlowClock()
+    ledger = await SqliteLedger.open(tmp_path / "l.db", now=clock)
+    first = await begun(ledger, clock, "first")
+    tasks = [
+        asyncio.create_task(ledger.record([intend("a")])),
+        asyncio.create_task(ledger.add_problems([ProblemRecord("m.jsonl", 1, "\udc80", "invalid", "no text")])),
+        asyncio.create_task(ledger.record([intend("b"), msgspec.structs.replace(intend("c"), message="\udc80")])),
+    ]
+    await asyncio.sleep(0)
+    clock.go_on.set()
+    await asyncio.wait([first, *tasks])
+    await ledger.record([confirm("a", 1), intend("b")])
+    states = {entry.name: entry.state for entry in await all_of(ledger)}
+    await ledger.close()
+
+    assert [type(task.exception()) for task in tasks] == [type(None), UnicodeEncodeError, UnicodeEncodeError]
+    assert states == {"first": State.SENT, "a": State.CREATED, "b": State.SENT}
 
 
 async def test_the_log_of_a_ledger_that_was_moved_away_is_kept(tmp_path: Path) -> None:
