@@ -174,7 +174,7 @@ def _seen(error: Exception) -> Reply:
         return Reply(
             status=meta.get("HTTPStatusCode", 0),
             code=str(told.get("Code", "")),
-            message=str(told.get("Message", "")),
+            message=wire.clean(str(told.get("Message", ""))),
             request_id=meta.get("RequestId", ""),
         )
     return lost(error)

@@ -8,6 +8,7 @@ breaks down on it), and nothing that a server can send raises.
 from __future__ import annotations
 
 import math
+import re
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 MESSAGE_LIMIT = 2000
 """Characters that are kept of an error message."""
+
+
+_TOKEN = re.compile(r"(?i)(x-amz-security-token[:=])[^\s&'\"\\]+")
 
 
 class _Created(msgspec.Struct):
@@ -79,8 +83,13 @@ def _code(headers: Mapping[str, str], members: dict[str, Any]) -> str:
 
 def _message(members: dict[str, Any], body: bytes) -> str:
     if not members:
-        return body[: 4 * MESSAGE_LIMIT].decode(errors="replace")[:MESSAGE_LIMIT]
-    return _text(members.get("message", members.get("Message")))[:MESSAGE_LIMIT]
+        return clean(body[: 16 * MESSAGE_LIMIT].decode(errors="replace"))
+    return clean(_text(members.get("message", members.get("Message"))))
+
+
+def clean(message: str) -> str:
+    """``message``, bounded and without the session token: a refused signature comes back with all that was signed."""
+    return _TOKEN.sub(r"\1…", message)[:MESSAGE_LIMIT]
 
 
 def _request_id(headers: Mapping[str, str]) -> str:

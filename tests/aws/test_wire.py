@@ -98,3 +98,16 @@ def test_what_is_not_an_arn_is_not_readable(value: object) -> None:
 def test_a_message_is_bounded() -> None:
     """A page of HTML in place of an error does not fill the ledger."""
     assert len(wire.read(502, {}, b"x" * 100_000, NOW).message) == wire.MESSAGE_LIMIT
+
+
+@pytest.mark.parametrize("separator", ["\n", "\\n", "'"])
+def test_a_refused_signature_does_not_tell_the_token(separator: str) -> None:
+    """AWS repeats the canonical request when it refuses a signature; the session token in it goes no further."""
+    told = (
+        f"The Canonical String should have been{separator}X-Amz-Security-Token:IQoJ/secret+=={separator}{separator}host"
+    )
+    bodies = [json.dumps({"message": told}).encode(), told.encode()]
+
+    messages = [wire.read(403, {"x-amzn-errortype": "SignatureDoesNotMatch"}, body, NOW).message for body in bodies]
+
+    assert all("secret" not in message and "Canonical" in message and "host" in message for message in messages)
