@@ -121,6 +121,7 @@ def test_accepted(path: str, value: object) -> None:
 
 REFUSED = [
     ("name", "", "too_short"),
+    ("name", "   ", "pattern"),
     ("name", " \t", "pattern"),
     ("name", "\u0085", "pattern"),
     ("name", "  \u2028", "pattern"),
@@ -491,6 +492,13 @@ def test_a_request_reads_back(value: dict[str, Any], tags: dict[str, str]) -> No
     assert back == msgspec.structs.replace(read, tags=read.tags | tags)
     assert back.digests().definition == read.digests().definition
     assert back.request({}) == body
+
+
+def test_an_added_tag_wins() -> None:
+    """A tag that a run adds stands in the request even where the definition has the key too."""
+    body = parse(line_of(FULL), PLAIN).request({"team": "run"})
+
+    assert json.loads(body)["tags"] == FULL["tags"] | {"team": "run"}
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"name":"x"}', b'{"name":"\xff","roleArn":"%s"}' % ROLE.encode()])
