@@ -19,6 +19,7 @@ edge to ``sent``. The ways out go through a sweep of List that started after the
        |---- release ----|  \--park---> parked --replan--> planned
        |                 \--doubt--> ambiguous --confirm--> created
        |---------------- absent ---------|        --reject--> failed
+                                         |        --miss--> ambiguous: a sweep that should have found it did not
     created, drifted --delete--> deleted --replan--> planned
     planned --confirm--> created and planned --reject--> failed: an algorithm that was there before us is adopted, or
     its name is refused. created --replan--> planned: verify saw that it is gone, and the user asked for it again.
@@ -69,6 +70,7 @@ class Event(StrEnum):
     REJECT = "reject"
     PARK = "park"
     DOUBT = "doubt"
+    MISS = "miss"
     ABSENT = "absent"
     REPLAN = "replan"
     DRIFT = "drift"
@@ -90,6 +92,7 @@ _TRANSITIONS: dict[tuple[State | None, Event], State] = {
     (State.SENT, Event.PARK): State.PARKED,
     (State.SENT, Event.DOUBT): State.AMBIGUOUS,
     (State.SENT, Event.ABSENT): State.PLANNED,
+    (State.AMBIGUOUS, Event.MISS): State.AMBIGUOUS,
     (State.AMBIGUOUS, Event.CONFIRM): State.CREATED,
     (State.AMBIGUOUS, Event.REJECT): State.FAILED,
     (State.AMBIGUOUS, Event.ABSENT): State.PLANNED,
@@ -122,18 +125,21 @@ def sources(event: Event) -> frozenset[State | None]:
     return frozenset(state for state, known in _TRANSITIONS if known is event)
 
 
-class Stamp(msgspec.Struct, frozen=True):
+class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
     """A moment, told by two clocks, so that a jump of the wall clock never shortens a wait.
 
     Attributes:
         wall: seconds since the epoch.
         boot: the boot of the machine that took the stamp ("" when unknown).
         ticks: seconds since that boot, suspended time included (CLOCK_BOOTTIME).
+        missed: of the moment at which a create was sent, when the first sweep began that should have found it and did
+            not; None before. The next attempt has a stamp of its own.
     """
 
     wall: float
     boot: str = ""
     ticks: float = 0.0
+    missed: Stamp | None = None
 
     def age_s(self, now: Stamp) -> float:
         """Seconds from this stamp to ``now`` that have passed for sure: 0 across boots or machines."""
@@ -193,7 +199,7 @@ class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
         digest, tags_digest, body: of the definition, with the events that begin an entry (plan, intend, confirm,
             replan).
         arn: with confirm.
-        attempt, sent: with intend.
+        attempt, sent: with intend; sent with miss too.
         code, message: the reason, with reject, park, doubt, release, drift; "adopted" as code with confirm.
         after: the attempt that the event speaks of; where given, a fact about an older attempt is refused.
     """

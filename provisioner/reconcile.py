@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from provisioner.entry import Entry, Event, Fact, State
+from provisioner.entry import Entry, Event, Fact, Stamp, State
 from provisioner.survey import Found, Survey
 
 if TYPE_CHECKING:
@@ -81,12 +81,14 @@ class Sweep(msgspec.Struct, frozen=True):
         complete: whether every page was read.
         found: by name.
         unread: names for which a Get failed, or did not know what List had told.
+        stamp: when it began, in a form that outlives the process.
     """
 
     began_at: float
     complete: bool
     found: dict[str, list[Found]]
     unread: frozenset[str] = frozenset()
+    stamp: Stamp | None = None
 
 
 def rule(suspect: Suspect, sweep: Sweep, policy: Policy, ledger_id: str) -> Ruling:
@@ -162,6 +164,13 @@ def facts_of(entry: Entry, ruling: Ruling) -> tuple[Fact, ...]:
     return (confirm,)
 
 
+def missed(entry: Entry, began: Stamp | None) -> Fact:
+    """The fact that a sweep which ``began`` then, when ``entry`` was settled, did not find it: half of a proof."""
+    sent = msgspec.structs.replace(entry.sent or Stamp(0.0), missed=began)
+    message = "a sweep did not find it; a second one, the List lag later, decides"
+    return Fact(entry.target, entry.name, Event.MISS, sent=sent, code="missed", message=message, after=entry.attempt)
+
+
 class Reconciler:
     """Keeps the suspects of one target and resolves them by sweeps."""
 
@@ -194,7 +203,18 @@ class Reconciler:
         )
         now = self._site.clock.stamp()
         for entry in found:
-            self.add(entry, age_s=entry.sent.age_s(now) - SEND_S if entry.sent else 0.0)
+            self.recall(entry, now)
+
+    def recall(self, entry: Entry, now: Stamp) -> None:
+        """Suspect ``entry``, which an earlier run left at a time that only stamps tell."""
+        sent = entry.sent or Stamp(0.0)
+        self.add(entry, age_s=sent.age_s(now) - SEND_S)
+        if sent.missed is not None:
+            # It was settled then; how long ago that was is what counts for the second sweep.
+            here = self._site.clock.monotonic()
+            suspect = self._suspects[entry.name]
+            absent_at = here - sent.missed.age_s(now)
+            self._suspects[entry.name] = msgspec.structs.replace(suspect, settled_at=absent_at, absent_at=absent_at)
 
     def add(self, entry: Entry, *, age_s: float = 0.0, conflict: bool = False) -> None:
         """Suspect ``entry``, whose create is known to have left at least ``age_s`` ago.
@@ -225,6 +245,9 @@ class Reconciler:
             (suspect, rule(suspect, sweep, self._policy, ledger.ledger_id)) for suspect in self._suspects.values()
         ]
         facts = [fact for suspect, ruling in rulings for fact in facts_of(suspect.entry, ruling)]
+        facts += [
+            missed(suspect.entry, sweep.stamp) for suspect, ruling in rulings if ruling.decision is Decision.ABSENT_ONCE
+        ]
         self._site.lease.check()
         await ledger.record(facts)
         resolved = [(suspect, ruling) for suspect, ruling in rulings if self._take(suspect, ruling, sweep)]
@@ -250,7 +273,7 @@ class Reconciler:
             CallError: List or Get is refused, which no repetition mends.
             IntegrityError: what was found lies in another account or Region.
         """
-        began_at = self._site.clock.monotonic()
+        began_at, stamp = self._site.clock.monotonic(), self._site.clock.stamp()
         listing = await self._survey.listing(lambda item: item.name in self._suspects)
         names = {item.arn: item.name for item in listing.items}
         details = await self._survey.details(list(names))
@@ -259,4 +282,4 @@ class Reconciler:
         for one in details.found:
             if one.name not in unread:
                 found[one.name].append(one)
-        return Sweep(began_at, listing.complete, found, unread)
+        return Sweep(began_at, listing.complete, found, unread, stamp)

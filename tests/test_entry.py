@@ -29,6 +29,8 @@ LEGAL = """
     ambiguous confirm  created
     ambiguous reject   failed
     ambiguous absent   planned
+    ambiguous miss     ambiguous
+    ambiguous miss     ambiguous
     failed    replan   planned
     parked    replan   planned
     deleted   replan   planned

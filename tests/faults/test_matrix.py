@@ -147,7 +147,7 @@ def test_kill_9_after_intent_before_bytes(tmp_path: Path, point: str) -> None:
 
     ended = job.run()
 
-    assert events(ended) == [Event.DOUBT, Event.ABSENT, Event.INTEND, Event.CONFIRM]
+    assert events(ended) == [Event.DOUBT, Event.MISS, Event.ABSENT, Event.INTEND, Event.CONFIRM]
     assert told(ended.tally) == {"created": 1}
     assert job.sends("algorithm 0")[0] > POLICY.settle_s + POLICY.list_lag_s
     job.check_finished()
@@ -572,3 +572,20 @@ def test_an_entry_that_is_in_no_manifest_is_resolved_too(tmp_path: Path) -> None
     assert told(ended.tally) == {"created": 1}
     states = {name: entry.state for name, entry in entries_of(job.ledger).items()}
     assert states == {"algorithm 0": State.CREATED, "algorithm 1": State.PLANNED, "another": State.CREATED}
+
+
+@pytest.mark.parametrize("boot", ["boot", "another"])
+def test_runs_that_never_wait_prove_absence_together(tmp_path: Path, boot: str) -> None:
+    """The first of two sweeps that prove absence is durable: runs with --no-wait share the proof."""
+    job = Job(tmp_path, numbered(1))
+    patient = Policy(wait=False)
+    assert told(job.run(hand=handing("lost_request"), policy=patient).tally) == {"ambiguous": 1}
+    job.at += POLICY.settle_s + 20.0
+
+    seen = job.run(policy=patient)
+    job.at += POLICY.list_lag_s
+    ended = job.run(policy=patient, boot=boot)
+
+    assert (told(seen.tally), events(seen)) == ({"ambiguous": 1}, [Event.MISS])
+    assert told(ended.tally) == ({"created": 1} if boot == "boot" else {"ambiguous": 1})
+    assert boot == "boot" or not job.sends("algorithm 0")[1:]

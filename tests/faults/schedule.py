@@ -1,0 +1,454 @@
+"""Schedules: every order in which intents, sends, replies, crashes, sweeps and time can follow one another. Pure.
+
+    python -m tests.faults.schedule --count 50000 --seed 1
+
+A :class:`Schedule` holds a service (:class:`Service`), a ledger (entries, by the reference ``entry.apply``) and a
+process that may die. Its decisions are the product's own: ``plan``, ``judge``, ``rule``, ``facts_of`` and the
+reconciler's book of suspects. There is no event loop in it, so that some thousand schedules a second can be tried.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter, defaultdict
+from functools import cache
+from random import Random
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
+import structlog
+
+from provisioner.definition import Definition
+from provisioner.engine import DOUBTS, STALE_S
+from provisioner.entry import Entry, Event, Fact, Stamp, State, apply
+from provisioner.manifest import Row
+from provisioner.ownership import Mark
+from provisioner.planner import Action, plan
+from provisioner.reconcile import Decision, Reconciler, Sweep, facts_of, missed, rule
+from provisioner.site import Policy
+from provisioner.survey import Found
+from provisioner.tally import Tally
+from provisioner.verdict import Loss, Reply, Verdict, judge
+from tests.faults.world import ROLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Names = Literal["unique", "duplicates", "same"]
+Flaw = Literal["", "settle 0", "settle 60", "blind resend", "immediate List"]
+
+TARGET = "default"
+LEDGER_ID = "0123456789abcdef"
+EXECUTION_S = 295.0
+"""A create takes effect within this of its signature, or never: the first half of the condition."""
+LAG_S = 55.0
+"""List shows an algorithm within this: the second half."""
+CONNECT_S = 5.0
+"""Between the last look at the clock and the signature."""
+LOST = (
+    Reply(loss=Loss.READ_TIMEOUT),
+    Reply(loss=Loss.RESET),
+    Reply(loss=Loss.CLOSED),
+    Reply(status=500, code="InternalServerException"),
+    Reply(status=200),
+)
+HARMLESS = (
+    Reply(status=429),
+    Reply(status=503, code="SlowDown"),
+    Reply(loss=Loss.DNS),
+    Reply(loss=Loss.REFUSED),
+    Reply(status=403, code="ExpiredTokenException"),
+)
+
+
+class Made(NamedTuple):
+    """An algorithm: its ARN, who made it, and since when it exists."""
+
+    arn: str
+    name: str
+    attempt: str
+    since: float
+
+
+class Call(msgspec.Struct):
+    """A create that has left.
+
+    Attributes:
+        name, attempt: of the definition.
+        at: when it takes effect, None for never.
+        reply: what the process will see, None for the service's own answer.
+        answer: what the service has answered.
+    """
+
+    name: str
+    attempt: str
+    at: float | None
+    reply: Reply | None
+    answer: Reply | None = None
+
+
+class Service:
+    """What exists, and what is on its way.
+
+    Args:
+        names: its world of names.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self.made: list[Made] = []
+        self._names = names
+        self._coming: list[Call] = []
+
+    def accept(self, call: Call) -> None:
+        """Take a create in; it takes effect in its time."""
+        if call.at is not None:
+            self._coming.append(call)
+
+    def advance(self, now: float) -> None:
+        """Let everything take effect that is due."""
+        due = [(call.at, number) for number, call in enumerate(self._coming) if call.at is not None and call.at <= now]
+        coming, gone = self._coming, {number for _, number in due}
+        self._coming = [call for number, call in enumerate(coming) if number not in gone]
+        for _, number in sorted(due):
+            coming[number].answer = self._create(coming[number])
+
+    def _create(self, call: Call) -> Reply:
+        same = [one for one in self.made if one.name == call.name]
+        if same and self._names == "unique":
+            return Reply(status=409, code="ConflictException")
+        if not same or self._names == "duplicates":
+            arn = f"arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm/{len(self.made)}"
+            same = [Made(arn, call.name, call.attempt, call.at or 0.0)]
+            self.made += same
+        return Reply(status=200, arn=same[0].arn)
+
+    def listed(self, now: float, lag_s: float) -> list[Made]:
+        """What List shows."""
+        return [one for one in self.made if one.since + lag_s <= now]
+
+
+class Process(msgspec.Struct):
+    """What dies with the process.
+
+    Attributes:
+        queue: names to be created.
+        intended: names whose intent is committed, with its time.
+        calls: creates whose reply has not come.
+        doubts: how often each name's create ended in doubt.
+        reconciler: the book of suspects.
+        started_at: for its monotonic clock.
+    """
+
+    reconciler: Reconciler
+    started_at: float
+    queue: list[str] = []
+    intended: dict[str, Stamp] = {}
+    calls: dict[str, Call] = {}
+    doubts: Counter[str] = msgspec.field(default_factory=Counter)
+
+
+@cache
+def row_of(name: str) -> Row:
+    """The manifest's line for ``name``."""
+    definition = Definition(name=name, role_arn=ROLE)
+    digests = definition.digests()
+    return Row("m.jsonl", 1, definition, digests.definition, digests.tags)
+
+
+class Schedule:
+    """One history, step by step.
+
+    Args:
+        names: the world of names.
+        policy: what the process believes and how long it waits.
+        size: definitions.
+        flaw: what is wrong with the process, "" for nothing.
+    """
+
+    def __init__(self, names: Names, policy: Policy, size: int = 2, flaw: Flaw = "") -> None:
+        self.now = 1000.0
+        self.boot = "boot 0"
+        self.names = [f"algorithm {number}" for number in range(size)]
+        self.service = Service(names)
+        self.ledger: dict[str, Entry] = {}
+        self.intents: set[str] = set()
+        self.process: Process | None = None
+        self.flaw = flaw
+        self.policy = policy
+        if flaw.startswith("settle"):
+            self.policy = msgspec.structs.replace(policy, settle_s=float(flaw.split()[1]))
+        elif flaw == "immediate List":
+            self.policy = msgspec.structs.replace(policy, settle_s=0.0, list_lag_s=0.0)
+        self._attempts = 0
+
+    # What happens outside.
+
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.now += seconds
+        self.service.advance(self.now)
+
+    def crash(self) -> None:
+        """The process dies."""
+        self.process = None
+
+    def restart_machine(self) -> None:
+        """The process dies, and its clock with it."""
+        self.crash()
+        self.boot = f"boot {self.now}"
+
+    # What the process does.
+
+    def start(self) -> None:
+        """A process begins: what an earlier one left is suspect, the rest is planned."""
+        site: Any = SimpleNamespace(clock=self, target=TARGET)
+        self.process = Process(Reconciler(site, self.policy, Tally(TARGET)), self.now)
+        for entry in list(self.ledger.values()):
+            if entry.state is State.SENT:
+                self._record(Fact(TARGET, entry.name, Event.DOUBT, after=entry.attempt))
+            if entry.unsettled:
+                self.process.reconciler.recall(self.ledger[entry.name], self.stamp())
+        for name in self.names:
+            self._plan(name)
+
+    def _plan(self, name: str) -> None:
+        assert self.process is not None
+        entry = self.ledger.get(name)
+        step = plan(TARGET, row_of(name), entry, retry_failed=False)
+        for fact in step.facts:
+            self._record(fact)
+        if step.action is Action.CREATE:
+            self.process.queue.append(name)
+        elif step.action is Action.RECONCILE and self.policy.resend_is_safe:
+            self._release_doubt(name)
+
+    def intend(self) -> None:
+        """The first in the queue has its intent committed."""
+        assert self.process is not None
+        name = self.process.queue.pop(0)
+        row = row_of(name)
+        self._attempts += 1
+        attempt, sent = f"a-{self._attempts}", self.stamp()
+        fact = Fact(TARGET, name, Event.INTEND, row.digest, row.tags_digest, attempt=attempt, sent=sent)
+        self._record(fact)
+        self.intents.add(attempt)
+        self.process.intended[name] = sent
+
+    def send(self, name: str, delay_s: float, effect_s: float | None, reply: Reply | None) -> None:
+        """A create leaves, unless it is stale.
+
+        Args:
+            name: one whose intent is committed.
+            delay_s: from the last look at the clock to the signature.
+            effect_s: from there until it takes effect, None for never.
+            reply: what will be seen, None for the service's answer.
+        """
+        assert self.process is not None
+        sent = self.process.intended.pop(name)
+        entry = self.ledger[name]
+        if sent.age_s(self.stamp()) > STALE_S:
+            self._record(Fact(TARGET, name, Event.RELEASE, after=entry.attempt))
+            self.process.queue.append(name)
+            return
+        assert entry.state is State.SENT
+        assert entry.attempt in self.intents
+        call = Call(name, entry.attempt, None if effect_s is None else self.now + delay_s + effect_s, reply)
+        self.service.accept(call)
+        self.service.advance(self.now)
+        self.process.calls[name] = call
+
+    def receive(self, name: str) -> None:
+        """The reply of a create is seen, or that there is none."""
+        assert self.process is not None
+        call = self.process.calls.pop(name)
+        reply = call.reply or call.answer or Reply(loss=Loss.READ_TIMEOUT)
+        verdict = judge(reply)
+        if verdict is Verdict.AMBIGUOUS and self.flaw == "blind resend":
+            verdict = Verdict.THROTTLED
+        if verdict is Verdict.CREATED:
+            self._record(Fact(TARGET, name, Event.CONFIRM, arn=reply.arn, after=call.attempt))
+        elif verdict in {Verdict.THROTTLED, Verdict.NOT_CREATED}:
+            self._record(Fact(TARGET, name, Event.RELEASE, after=call.attempt))
+            self.process.queue.append(name)
+        else:
+            assert verdict is Verdict.AMBIGUOUS
+            self._doubt(name, conflict=reply.status == 409)
+
+    def _doubt(self, name: str, *, conflict: bool) -> None:
+        assert self.process is not None
+        self._record(Fact(TARGET, name, Event.DOUBT, after=self.ledger[name].attempt))
+        self.process.doubts[name] += 1
+        if self.policy.resend_is_safe and not conflict and self.process.doubts[name] <= DOUBTS:
+            self._release_doubt(name)
+        else:
+            self.process.reconciler.add(self.ledger[name], conflict=conflict)
+
+    def _release_doubt(self, name: str) -> None:
+        assert self.process is not None
+        self._record(Fact(TARGET, name, Event.ABSENT))
+        self.process.reconciler.forget(name)
+        self.process.queue.append(name)
+
+    def sweep(self, *, lag_s: float, complete: bool) -> None:
+        """List and Get, what they say committed, and what is absent planned again.
+
+        Args:
+            lag_s: how far List is behind.
+            complete: whether it does not break off (then what was last in it is not seen).
+        """
+        assert self.process is not None
+        listed = self.service.listed(self.now, lag_s)
+        found: dict[str, list[Found]] = defaultdict(list)
+        for made in listed if complete else listed[:-1]:
+            digest = row_of(made.name).digest
+            mark = Mark(LEDGER_ID, digest, made.attempt)
+            tags_digest = row_of(made.name).tags_digest
+            found[made.name].append(Found(made.arn, made.name, made.since, mark, digest, tags_digest))
+        seen = Sweep(self.now, complete, found, stamp=self.stamp())
+        book = self.process.reconciler
+        for suspect in list(book._suspects.values()):
+            ruling = rule(suspect, seen, self.policy, LEDGER_ID)
+            if self.flaw == "immediate List" and ruling.decision is Decision.ABSENT_ONCE:
+                ruling = msgspec.structs.replace(ruling, decision=Decision.ABSENT)
+            if ruling.decision is Decision.ABSENT_ONCE:
+                self._record(missed(suspect.entry, seen.stamp))
+            for fact in facts_of(suspect.entry, ruling):
+                self._record(fact)
+            if book._take(suspect, ruling, seen) and ruling.decision is Decision.ABSENT:
+                self.process.queue.append(suspect.entry.name)
+
+    @property
+    def may_sweep(self) -> bool:
+        """Whether the process would sweep now: nothing is under way, and the suspects are due."""
+        process = self.process
+        idle = process is not None and not (process.queue or process.intended or process.calls)
+        return idle and process is not None and bool(len(process.reconciler)) and not process.reconciler.due_in_s()
+
+    # Clocks, for the reconciler.
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps."""
+        return self.now
+
+    def stamp(self) -> Stamp:
+        """Now; the wall clock is of no use."""
+        return Stamp(0.0, self.boot, self.now)
+
+    def _record(self, fact: Fact) -> None:
+        self.ledger[fact.name] = apply(self.ledger.get(fact.name), fact, at=self.now, run_id="run")
+
+    # The end.
+
+    def finish(self) -> None:
+        """Let the world be kind, and the job end."""
+        for _ in range(60):
+            if self.process is None:
+                self.start()
+            process = self.process
+            assert process is not None
+            for name in list(process.calls):
+                self.wait(EXECUTION_S)
+                self.receive(name)
+            for name in list(process.intended):
+                self.send(name, 0.0, 0.0, None)
+            if process.queue:
+                self.intend()
+            elif not (process.intended or process.calls):
+                if not len(process.reconciler):
+                    break
+                self.wait(process.reconciler.due_in_s())
+                self.sweep(lag_s=LAG_S, complete=True)
+        self.wait(2 * EXECUTION_S)
+
+    def verdict(self) -> str:
+        """What is wrong, nothing when each definition exists once and the ledger says so."""
+        counts = Counter(one.name for one in self.service.made)
+        arns = {one.name: one.arn for one in self.service.made}
+        for name in self.names:
+            entry = self.ledger.get(name)
+            if counts[name] > 1:
+                return "twice"
+            if not counts[name]:
+                return "lost"
+            if entry is None or entry.state is not State.CREATED or entry.arn != arns[name]:
+                return "unfinished"
+        return ""
+
+
+def step(schedule: Schedule, random: Random) -> None:
+    """One step, by chance, of those that are possible now."""
+    process = schedule.process
+    if process is None:
+        random.choice((schedule.start, schedule.start, lambda: schedule.wait(random.choice((1.0, 100.0, 400.0)))))()
+        return
+    actions: list[Callable[[], object]] = [lambda: schedule.wait(random.choice((0.1, 3.0, 20.0, 60.0, 300.0)))]
+    if random.random() < 0.06:
+        actions = [random.choice((schedule.crash, schedule.crash, schedule.restart_machine))]
+    elif process.queue:
+        actions += [schedule.intend] * 4
+    if process.intended:
+        actions += [lambda: send(schedule, random.choice(list(process.intended)), random)] * 4
+    if process.calls:
+        actions += [lambda: schedule.receive(random.choice(list(process.calls)))] * 3
+    if schedule.may_sweep:
+        lag_s, complete = random.uniform(0.0, LAG_S), random.random() < 0.8
+        actions += [lambda: schedule.sweep(lag_s=lag_s, complete=complete)] * 3
+    random.choice(actions)()
+
+
+def send(schedule: Schedule, name: str, random: Random) -> None:
+    """A create leaves to a fate by chance."""
+    delay_s = random.uniform(0.0, CONNECT_S)
+    effect_s = random.choice((0.0, random.uniform(0.0, EXECUTION_S), EXECUTION_S))
+    fate = random.random()
+    if fate < 0.25:
+        schedule.send(name, delay_s, 0.0, None)
+    elif fate < 0.35:
+        schedule.send(name, delay_s, None, random.choice(HARMLESS))
+    elif fate < 0.4:
+        schedule.send(name, delay_s, None, Reply(status=409, code="ConflictException"))
+    else:
+        schedule.send(name, delay_s, random.choice((effect_s, effect_s, None)), random.choice(LOST))
+
+
+def run(seed: int, steps: int = 40, flaw: Flaw = "") -> str:
+    """The schedule of ``seed``, to its end: what is wrong then, "" for nothing."""
+    random = Random(seed)  # noqa: S311  replayable
+    names: Names = random.choice(("unique", "duplicates", "same"))
+    told: Any = random.choice(("unknown", names))
+    if flaw:
+        names, told = "duplicates", "unknown"
+    schedule = Schedule(names, Policy(names=told), random.randint(1, 3), flaw)
+    for _ in range(steps):
+        step(schedule, random)
+        schedule.service.advance(schedule.now)
+    schedule.finish()
+    return schedule.verdict()
+
+
+def explore(count: int, seed: int, flaw: Flaw = "") -> Counter[str]:
+    """What is wrong at the end of each of ``count`` schedules from ``seed`` on."""
+    return Counter(run(number, flaw=flaw) or "right" for number in range(seed, seed + count))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=50_000)
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    parser.add_argument("--controls", type=int, default=3_000)
+    given = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    began = time.perf_counter()
+    found = explore(given.count, given.seed)
+    took = time.perf_counter() - began
+    print(f"schedules, seed {given.seed}: {dict(found)}; {given.count / took:.0f} a second")  # noqa: T201
+    flaws: tuple[Flaw, ...] = ("blind resend", "immediate List", "settle 0", "settle 60")
+    for flaw in flaws:
+        print(f"control, {flaw}: {dict(explore(given.controls, given.seed, flaw))}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

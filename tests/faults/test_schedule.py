@@ -1,0 +1,137 @@
+"""Schedules by the seed, and by hypothesis; and the flaws that must break them."""
+
+from __future__ import annotations
+
+import os
+import time
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from provisioner.site import Policy
+from tests.faults.schedule import CONNECT_S, EXECUTION_S, HARMLESS, LAG_S, LOST, Schedule, explore
+
+if TYPE_CHECKING:
+    from tests.faults.schedule import Flaw, Process
+
+COUNT = int(os.environ.get("PROVISIONER_SCHEDULES", "50000"))
+"""Schedules in a torture run; 1,000,000 take an hour on two cores."""
+
+
+def test_schedules() -> None:
+    """However intents, sends, replies, crashes, sweeps and time interleave: nothing is lost, nothing is made twice."""
+    seed = Random().randrange(10**9)  # noqa: S311  printed
+
+    found = explore(400, seed)
+
+    assert found == {"right": 400}, f"replay: python -m tests.faults.schedule --seed {seed} --count 400"
+
+
+@pytest.mark.torture
+def test_schedules_in_full() -> None:
+    """The same, 50,000 times; PROVISIONER_SCHEDULES says how often."""
+    seed = Random().randrange(10**9)  # noqa: S311  printed
+    began = time.perf_counter()
+
+    found = explore(COUNT, seed)
+
+    rate = COUNT / (time.perf_counter() - began)
+    print(f"schedules, seed {seed}: {dict(found)}; {rate:.0f} a second")  # noqa: T201  the campaign's figures
+    assert found == {"right": COUNT}, f"replay: python -m tests.faults.schedule --seed {seed} --count {COUNT}"
+
+
+@pytest.mark.parametrize("flaw", ["blind resend", "immediate List", "settle 0", "settle 60"])
+def test_controls(flaw: Flaw) -> None:
+    """A process that sends again blindly, asks List at once, or waits too short makes duplicates: the test can fail."""
+    assert explore(150, 7, flaw)["twice"] > 3
+
+
+class EveryOrder(RuleBasedStateMachine):
+    """The same process and service, with hypothesis in place of the dice."""
+
+    @initialize(names=st.sampled_from(["unique", "duplicates", "same"]), told=st.booleans(), size=st.integers(1, 3))
+    def begin(self, names: Any, told: bool, size: int) -> None:  # noqa: FBT001  hypothesis draws it
+        """A world of names, which the configuration may know."""
+        self.schedule = Schedule(names, Policy(names=names if told else "unknown"), size)
+
+    @property
+    def process(self) -> Process:
+        """The process that is alive."""
+        assert self.schedule.process is not None
+        return self.schedule.process
+
+    def _alive(self) -> bool:
+        return self.schedule.process is not None
+
+    @precondition(lambda self: not self._alive())
+    @rule()
+    def start(self) -> None:
+        """A run begins."""
+        self.schedule.start()
+
+    @rule(seconds=st.sampled_from([0.1, 4.0, 6.0, 59.0, 61.0, 300.0, 361.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.schedule.wait(seconds)
+
+    @precondition(lambda self: self._alive())
+    @rule(machine=st.booleans())
+    def crash(self, machine: bool) -> None:  # noqa: FBT001  hypothesis draws it
+        """The process dies, or the whole machine."""
+        (self.schedule.restart_machine if machine else self.schedule.crash)()
+
+    @precondition(lambda self: self._alive() and self.process.queue)
+    @rule()
+    def intend(self) -> None:
+        """An intent is committed."""
+        self.schedule.intend()
+
+    @precondition(lambda self: self._alive() and self.process.intended)
+    @rule(
+        data=st.data(),
+        delay_s=st.floats(0.0, CONNECT_S),
+        effect_s=st.none() | st.floats(0.0, EXECUTION_S),
+        lost=st.none() | st.sampled_from(LOST),
+    )
+    def send(self, data: st.DataObject, delay_s: float, effect_s: float | None, lost: Any) -> None:
+        """A create leaves; its reply comes, or is lost."""
+        name = data.draw(st.sampled_from(sorted(self.process.intended)))
+        reply = lost or (data.draw(st.sampled_from(HARMLESS)) if effect_s is None else None)
+        self.schedule.send(name, delay_s, effect_s, reply)
+
+    @precondition(lambda self: self._alive() and self.process.calls)
+    @rule(data=st.data())
+    def receive(self, data: st.DataObject) -> None:
+        """A reply is seen, or its absence."""
+        self.schedule.receive(data.draw(st.sampled_from(sorted(self.process.calls))))
+
+    @precondition(lambda self: self.schedule.may_sweep)
+    @rule(lag_s=st.floats(0.0, LAG_S), complete=st.booleans())
+    def sweep(self, lag_s: float, complete: bool) -> None:  # noqa: FBT001  hypothesis draws it
+        """A sweep, which may break off."""
+        self.schedule.sweep(lag_s=lag_s, complete=complete)
+
+    @invariant()
+    def nothing_is_there_twice(self) -> None:
+        """At most one algorithm of each name, each made by a committed attempt, at every moment."""
+        if not hasattr(self, "schedule"):
+            return
+        made = self.schedule.service.made
+        assert len({one.name for one in made}) == len(made)
+        assert {one.attempt for one in made} <= self.schedule.intents
+
+    def teardown(self) -> None:
+        """Then the world is kind, and the job ends with everything registered once."""
+        if hasattr(self, "schedule"):
+            self.schedule.finish()
+            assert self.schedule.verdict() == ""
+
+
+TestEveryOrder = EveryOrder.TestCase
+TestEveryOrder.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
