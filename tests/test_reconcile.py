@@ -444,6 +444,57 @@ async def test_absent_twice_is_planned_again() -> None:
 
 
 @virtual_time
+async def test_the_first_half_of_a_proof_outlives_the_run() -> None:
+    """A run that ends between the two sweeps leaves the first one in the ledger: the next run makes only the second."""
+    ledger = FakeLedger([entry("x")])
+    first = reconciler(Endpoint(), ledger)
+    await first.load()
+    await asyncio.sleep(first.due_in_s())
+    assert await first.settle(await first.sweep()) == []
+    await asyncio.sleep(20)
+
+    second = reconciler(Endpoint(), ledger)
+    await second.load()
+
+    assert second.due_in_s() == pytest.approx(40.0, abs=0.1)
+    assert [decision for _, _, decision in await resolve(second, sweeps=1)] == [Decision.ABSENT]
+    assert ledger.state("x") is State.PLANNED
+
+
+@virtual_time
+async def test_half_a_proof_of_another_boot_starts_its_wait_anew() -> None:
+    """Across boots nobody knows how long ago the first sweep was: the second comes the whole List lag later."""
+    ledger = FakeLedger([entry("x")])
+    first = reconciler(Endpoint(), ledger)
+    await first.load()
+    await asyncio.sleep(first.due_in_s())
+    await first.settle(await first.sweep())
+    await asyncio.sleep(1000)
+
+    second = reconciler(Endpoint(), ledger, clock=FakeClock("boot-2"))
+    await second.load()
+
+    assert second.due_in_s() == pytest.approx(60.0)
+    assert [decision for _, _, decision in await resolve(second, sweeps=1)] == [Decision.ABSENT]
+
+
+@virtual_time
+async def test_half_a_proof_is_of_one_attempt() -> None:
+    """What was missed of one attempt says nothing of the next: its stamp is a new one, and it settles in full."""
+    ledger = FakeLedger([entry("x")])
+    ours = reconciler(Endpoint(), ledger)
+    await ours.load()
+    await resolve(ours)
+    again = Stamp(EPOCH_S, "boot-1", now())
+    await ledger.record([Fact("here", "x", Event.INTEND, attempt="run-again", sent=again)])
+
+    second = reconciler(Endpoint(), ledger)
+    await second.load()
+
+    assert second.due_in_s() == pytest.approx(360.0)
+
+
+@virtual_time
 async def test_a_create_that_takes_effect_late_is_found() -> None:
     """An algorithm that comes to be late, and shows late in List, is ours all the same while that is within settle."""
     endpoint = Endpoint(list_lag_s=60.0)
