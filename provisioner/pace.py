@@ -54,8 +54,10 @@ STEP_S = 0.25
 LEAP = 4.0
 """Growth a step, once not gentle, while fewer than FLIGHT / LEAP calls are in flight."""
 FLIGHT = 24.0
-"""Calls in flight above which an overshoot gets dear: from here the pace doubles every DOUBLING_S only."""
-DOUBLING_S = 1.2
+"""Calls in flight above which an overshoot gets dear: from here the pace doubles every DOUBLING_S only, and that time
+grows with the calls in flight to the power of CAUTION."""
+DOUBLING_S = 0.8
+CAUTION = 1.5
 PROBE_FLIGHT = 6
 """Calls in flight at a first 429 that are enough to measure R by what becomes of them."""
 PRIOR_BAND = 1.4
@@ -73,6 +75,11 @@ LONGEST_DUE = 500.0
 """Accepts between measurements in the end, at LONGEST_DUE_AT; grows with the square root of the rate, so that of two
 pacers on one bucket the faster asks for more less often. The wasted share is about 1 / due."""
 LONGEST_DUE_AT = 5.0
+CHANGE = 0.2
+UNREST = 4.0
+CALM = 0.8
+"""A firm limit that is off by more than CHANGE at an epoch makes the longest due 1 + UNREST times shorter: what changed
+may change again. Each epoch without a change multiplies that by CALM."""
 WARM_DUE = 8.0
 WARM_DUE_LEAST = 20.0
 """A warm start spends the tokens that it expects within this many accepts for each of them."""
@@ -99,6 +106,12 @@ SURGE_GROWTH = 1.3
 """First step of a surge (by how little the measurement rests on) and how the steps grow."""
 SURGE_CAP = 1.45
 """A surge from a firm measurement stays under this factor until it has emptied what the bucket may hold."""
+CROWDED_LEAST = 0.01
+CROWDED_CAP = 1.1
+"""The same while others drink from the bucket: what they leave for a moment is not ours to grab."""
+OVERDRAWN = 2.0
+OVERDRAWN_BURSTS = 1.5
+"""A surge that took more than this beyond the model, tokens and bursts, was no full bucket that ran dry."""
 FIRM = 50
 
 
@@ -246,6 +259,8 @@ class Pacer:
         self._run = 0
         self._spare = 0.0
         self._due = SHORTEST_DUE
+        self._unrest = 0.0
+        self._crowded = False
         # Climbing.
         self._born = now
         self._step_at = now
@@ -375,6 +390,7 @@ class Pacer:
         """The first 429 since the last reaction: measure, pause, go on."""
         self._epochs += 1
         self._cut = self._calls.started
+        limit, evidence = self._limit, self._evidence
         if self._epochs > 1 and not self._run:
             self._barren += 1
         elif self._phase is Phase.CLIMB and self._rate > 1.5 * self._limit:
@@ -382,6 +398,9 @@ class Pacer:
                 return
         else:
             self._measure(mark)
+        if evidence > FIRM:
+            changed = abs(self._limit / limit - 1.0) > CHANGE
+            self._unrest = 1.0 if changed else CALM * self._unrest
         spare = self._to_spare()
         pause = min(PAUSE_LIMIT_S, spare / self._limit * 2.0**self._barren)
         self._frozen_until = max(self._frozen_until, now + pause)
@@ -393,7 +412,7 @@ class Pacer:
             old = self._marks[-1] if self._marks else _Mark(self._since, mark.admitted - self._run)
             self._evidence = min(max(mark.admitted - old.admitted, 2), NEWLY_RISEN)
             measured = (mark.admitted - old.admitted) / max(mark.at - old.at, 1.0e-6)
-            self._limit = min(max(self._limit, measured), self._rate)
+            self._limit = min(max(self._limit, measured, self._overdrawn(measured, mark)), self._rate)
         else:
             self._top = mark
             self._limit = self._first_guess(mark)
@@ -449,10 +468,10 @@ class Pacer:
             if count > self._longest_due():
                 break
         if self._marks:
-            self._settle(max(0, count), elapsed)
+            self._settle(max(0, count), elapsed, mark)
         self._marks.append(mark)
 
-    def _settle(self, count: int, elapsed: float) -> None:
+    def _settle(self, count: int, elapsed: float, mark: _Mark) -> None:
         """Take the measurement of ``count`` accepts in ``elapsed`` seconds, as far as it can be trusted."""
         measured = count / elapsed if elapsed else 0.0
         if elapsed <= HORIZON_S or count < FEW:
@@ -460,11 +479,22 @@ class Pacer:
         risen = measured > self._limit * (1.03 if self._phase is Phase.CLIMB else 1.25)
         firm = max(NEWLY_RISEN, int(measured * self._trip.mean))
         self._evidence = max(2, min(count, firm) if risen else count)
-        if self._run < EARLY * self._due and count > YIELD_ACCEPTS:
+        self._crowded = self._run < EARLY * self._due
+        if self._crowded and count > YIELD_ACCEPTS:
             measured *= 1.0 - YIELD
+        measured = max(measured, self._overdrawn(measured, mark))
         # A 429 never raises the pace.
         self._limit = max(FLOOR, min(measured, self._rate))
         self._fit_burst()
+
+    def _overdrawn(self, measured: float, mark: _Mark) -> float:
+        """A bolder guess than ``measured`` where a surge took more than the bucket holds: it had overflowed before."""
+        if self._phase is not Phase.CLIMB or not self._burst:
+            return 0.0
+        beyond = self._run - self._spare - self._limit * (mark.at - self._since)
+        if beyond <= OVERDRAWN + OVERDRAWN_BURSTS * self._burst:
+            return 0.0
+        return sqrt(max(measured, self._limit) * self._rate)
 
     def _fit_burst(self) -> None:
         """Tokens that the first climb took beyond what came in: at least what a full bucket holds."""
@@ -503,11 +533,13 @@ class Pacer:
         doubt = min(3.0, self._run / max(1, self._evidence))
         if tokens < -(SURGE_SLACK + SURGE_JITTER * self._noise() + doubt):
             self._phase = Phase.CLIMB
-            self._surge = min(SURGE_MOST, max(SURGE_LEAST, 3.0 / max(1, self._evidence)))
+            least = CROWDED_LEAST if self._crowded else SURGE_LEAST
+            self._surge = min(SURGE_MOST, max(least, 3.0 / max(1, self._evidence)))
             self._step(now)
 
     def _longest_due(self) -> float:
-        return LONGEST_DUE * sqrt(max(1.0, self._limit / LONGEST_DUE_AT))
+        longest = LONGEST_DUE * sqrt(max(1.0, self._limit / LONGEST_DUE_AT))
+        return longest / (1.0 + UNREST * self._unrest)
 
     def _to_spare(self) -> float:
         spare = TOKENS_TO_SPARE + JITTER_SPARE * self._noise()
@@ -529,7 +561,7 @@ class Pacer:
         elif waited >= (max(STEP_S, self._trip.mean) if self._calls.accepted < GENTLE_ACCEPTS else self._trip.mean):
             flight = self._rate * self._trip.mean
             if flight >= FLIGHT:
-                self._rate *= 2.0 ** (waited / DOUBLING_S)
+                self._rate *= 2.0 ** (waited / (DOUBLING_S * (flight / FLIGHT) ** CAUTION))
             else:
                 leap = self._calls.accepted >= GENTLE_ACCEPTS and flight < FLIGHT / LEAP
                 self._rate *= LEAP if leap else 2.0
@@ -543,7 +575,7 @@ class Pacer:
             rate = self._rate * (1.0 + self._surge)
             beyond = self._run - self._limit * (now - self._since)
             if self._evidence > FIRM and beyond < self._burst + 5.0:
-                rate = min(rate, SURGE_CAP * self._limit)
+                rate = min(rate, (CROWDED_CAP if self._crowded else SURGE_CAP) * self._limit)
             self._rate = max(self._rate, rate)
             self._surge = min(0.5, SURGE_GROWTH * self._surge)
         else:
