@@ -1,0 +1,130 @@
+"""The promise in the open: real processes, an endpoint that does everything wrong, and a run killed again and again.
+
+In full: ``python -m pytest -m torture -s tests/faults/test_shows.py``
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from random import Random
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from provisioner.emulator import Truth
+from tests.e2e.process import COMMAND, emulate, environment, provisioner
+from tests.faults.invariants import check_finished, check_invariants
+from tests.faults.world import entries_of, ledger_id_of, write_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.process import Endpoint
+
+SIZE = int(os.environ.get("PROVISIONER_SHOW", "2000"))
+KILLS = 20
+FAULTS = (
+    *("--lost-reply", 0.05, "--reset", 0.03, "--reset-without-effect", 0.02, "--error", 0.02, "--late", 0.02),
+    *("--latency", 0.02, "--jitter", 0.3),
+)
+CONFIGURATION = """
+[run]
+read_timeout = "2s"
+[pace]
+initial_rate = 150
+[reconcile]
+settle = "{settle_s}s"
+list_lag = "{lag_s}s"
+names = "{told}"
+"""
+
+
+class Show:
+    """A job that is killed.
+
+    Args:
+        path: a fresh directory.
+        endpoint: a process of its own.
+        size: definitions.
+        seed: of the moments at which it is killed.
+    """
+
+    def __init__(self, path: Path, endpoint: Endpoint, size: int, seed: int) -> None:
+        self.path = path
+        self.endpoint = endpoint
+        self.names = [f"algorithm {number}" for number in range(size)]
+        self.ledger = path / "ledger.db"
+        manifest = write_manifest(path / "m.jsonl", self.names)
+        self.arguments = ["apply", manifest, "-c", "c.toml", "-l", self.ledger, "--endpoint-url", endpoint.url]
+        self.arguments += ["--output", "json", "--progress", "never", "--log-level", "error"]
+        self.random = Random(seed)  # noqa: S311  replayable, as far as processes are
+        self.kills = 0
+
+    def killed(self, longest_s: float) -> None:
+        """One run that is killed with SIGKILL, unless it ends before."""
+        run = subprocess.Popen(
+            [*COMMAND, *map(str, self.arguments)],
+            cwd=self.path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(self.random.uniform(0.6, longest_s))
+        run.send_signal(signal.SIGKILL)
+        self.kills += run.wait() == -signal.SIGKILL
+
+    def finish(self) -> int:
+        """Run until there is nothing left to do; how many runs it took."""
+        for runs in range(1, 20):
+            code = provisioner(*self.arguments, cwd=self.path).returncode
+            if code == 0:
+                return runs
+            assert code in {5, 75}, code
+        message = "the job was never finished"
+        raise AssertionError(message)
+
+    def check(self) -> Truth:
+        """Everything exists once, and the ledger equals the truth."""
+        truth = msgspec.json.decode(msgspec.json.encode(self.endpoint.truth()), type=Truth, strict=False)
+        entries = entries_of(self.ledger)
+        check_invariants(truth, entries, ledger_id_of(self.ledger))
+        check_finished(truth, entries, self.names)
+        return truth
+
+
+def show(path: Path, names: str, told: str, size: int, kills: int, lag_s: float) -> str:
+    """The whole of it; its figures. List lags by ``lag_s``, and a late create takes as long to take effect."""
+    seed = Random().randrange(10**6)  # noqa: S311  printed
+    (path / "c.toml").write_text(CONFIGURATION.format(told=told, settle_s=3.5 * lag_s, lag_s=1.2 * lag_s))
+    began = time.monotonic()
+    switches = ["--names", names, "--seed", seed, "--list-lag", lag_s, "--late-delay", lag_s, *FAULTS]
+    with emulate(path, *switches) as endpoint:
+        job = Show(path, endpoint, size, seed)
+        for _ in range(3 * kills):
+            if job.kills < kills:
+                job.killed(1.2 + size / (150.0 * kills))
+        runs = job.finish()
+        calls = job.check().calls.get("create", {})
+    took = time.monotonic() - began
+    return (
+        f"{size} definitions, names {names} (told: {told}), seed {seed}: killed {job.kills} times, then {runs} runs; "
+        f"{size} created, each once, ledger equal to the truth; creates by status {calls}; {took:.0f} s"
+    )
+
+
+@pytest.mark.parametrize("names", ["duplicates", "unique", "same"])
+def test_a_job_that_is_killed_and_lied_to(tmp_path: Path, names: str) -> None:
+    """A small job, killed once, ends with everything once, in each world of names."""
+    print(show(tmp_path, names, "unknown", 40, 1, 0.4))  # noqa: T201  its seed
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("told", ["unknown", "told"])
+@pytest.mark.parametrize("names", ["duplicates", "unique", "same"])
+def test_a_job_of_2000_that_is_killed_twenty_times(tmp_path: Path, names: str, told: str) -> None:
+    """The same with 2,000 definitions and twenty kills, whether or not the world of names is told."""
+    print(show(tmp_path, names, names if told == "told" else "unknown", SIZE, KILLS, 1.2))  # noqa: T201  its figures
