@@ -38,10 +38,11 @@ format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 torture: $(READY)  ## the long fault campaigns, in full
-	$(BIN)/python -m pytest -m torture -o addopts="--strict-markers --strict-config -p no:anyio" -s
+	$(BIN)/python -m pytest -m torture -s
 
 bench: $(READY)  ## throughput beside its peers
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.rerun
 
 bench-pace: $(READY)  ## the pacer beside its peers, in virtual time
 	$(BIN)/python -m benchmarks.pace
