@@ -99,7 +99,9 @@ class Show:
 def show(path: Path, names: str, told: str, size: int, kills: int, lag_s: float) -> str:
     """The whole of it; its figures. List lags by ``lag_s``, and a late create takes as long to take effect."""
     seed = Random().randrange(10**6)  # noqa: S311  printed
-    (path / "c.toml").write_text(CONFIGURATION.format(told=told, settle_s=3.5 * lag_s, lag_s=1.2 * lag_s))
+    (path / "c.toml").write_text(
+        CONFIGURATION.format(told=told, settle_s=round(3.5 * lag_s, 3), lag_s=round(1.2 * lag_s, 3))
+    )
     began = time.monotonic()
     switches = ["--names", names, "--seed", seed, "--list-lag", lag_s, "--late-delay", lag_s, *FAULTS]
     with emulate(path, *switches) as endpoint:
