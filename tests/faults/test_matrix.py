@@ -422,13 +422,12 @@ def test_the_wall_clock_jumps_a_day_either_way(tmp_path: Path, jump_s: float, be
     late = Fate("late", late_s=290.0)
 
     async def jump(_: Stop, clock: VirtualClock) -> None:
-        clock.jump = jump_s if between else 0.0
         await asyncio.sleep(5.0)
         clock.jump = jump_s
 
     if between:
         job.run(hand=handing(late, "lost_request"), policy=Policy(wait=False))
-        job.run(act=jump)
+        job.run(jump_s=jump_s)
     else:
         job.run(hand=handing(late, "lost_request"), act=jump)
 
@@ -589,3 +588,53 @@ def test_runs_that_never_wait_prove_absence_together(tmp_path: Path, boot: str) 
     assert (told(seen.tally), events(seen)) == ({"ambiguous": 1}, [Event.MISS])
     assert told(ended.tally) == ({"created": 1} if boot == "boot" else {"ambiguous": 1})
     assert boot == "boot" or not job.sends("algorithm 0")[1:]
+
+
+class Losing:
+    """A lease that is lost after some checks."""
+
+    def __init__(self, checks: int) -> None:
+        self._left = checks
+
+    def check(self) -> None:
+        """Refuse when it is lost."""
+        self._left -= 1
+        if self._left < 0:
+            raise LedgerError("the lock file was deleted or replaced during the run")
+
+
+def test_a_holder_that_lost_its_lease_sends_nothing_more(tmp_path: Path) -> None:
+    """The lease is asked after each intent and before each send: no create leaves once it is lost."""
+    job = Job(tmp_path, numbered(20))
+    order = Order(manifest=job.manifest, ledger=job.ledger, lease=Losing(5), base=job.at)
+
+    with pytest.raises(ExceptionGroup):
+        register(job.world, order)
+
+    assert len(job.world.truth.creates) == 5
+    job.at += 10
+    job.run()
+    job.check_finished()
+
+
+def test_a_process_that_stood_still_before_it_sent(tmp_path: Path) -> None:
+    """An intent that has grown old before its create could leave is made anew, so that the settle time holds."""
+    job = Job(tmp_path, numbered(1))
+
+    class Slow:
+        def __init__(self, ledger: DirectLedger) -> None:
+            self._ledger = ledger
+            self._waits = [60.0]
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._ledger, name)
+
+        async def record(self, facts: Sequence[Fact]) -> None:
+            await self._ledger.record(facts)
+            if facts and self._waits:
+                await asyncio.sleep(self._waits.pop())
+
+    ended = job.run(wrap=Slow)
+
+    assert events(ended) == [Event.INTEND, Event.RELEASE, Event.INTEND, Event.CONFIRM]
+    job.check_finished()

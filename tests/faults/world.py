@@ -452,6 +452,7 @@ class Order:
         hand: the fate of the next create.
         base: when it begins, true time.
         boot: of the machine.
+        jump_s: by which its wall clock is wrong from the start.
         point: see :class:`Point`.
         workers: creates under way at most.
         target: its name.
@@ -467,6 +468,7 @@ class Order:
     hand: Any = Fate
     base: float = EPOCH
     boot: str = "boot"
+    jump_s: float = 0.0
     point: Any = passing
     workers: int = 4
     target: str = TARGET
@@ -501,6 +503,7 @@ def register_together(*runs: tuple[World, Order]) -> list[Ended]:
 
 async def _register(world: World, order: Order) -> Ended:
     clock = VirtualClock(order.base, order.boot)
+    clock.jump = order.jump_s
     ledger = DirectLedger(order.ledger, clock.wall, order.point)
     creates = WorldCreates(world, clock, order.hand, partial(ledger.known, order.target), order.point)
     site = Site(

@@ -1,0 +1,184 @@
+"""Mutants that must turn the suite red: each is applied to a copy of the tree, and the quick tests are run on it.
+
+    python -m tests.faults.mutants            all of them
+    python -m tests.faults.mutants settle     those whose name has the word
+
+Ends with 1 when one of them survives, or no longer applies.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("provisioner", "tests", "configs", "pyproject.toml")
+MATRIX = "tests/faults/test_matrix.py"
+SCHEDULES = "tests/faults/test_schedule.py"
+LIMIT_S = 300
+
+
+class Mutant(NamedTuple):
+    """A flaw.
+
+    Attributes:
+        name: in plain words.
+        path: of the module that has it.
+        edits: texts that stand in it once, and what stands there instead.
+        tests: where it must show.
+    """
+
+    name: str
+    path: str
+    edits: tuple[tuple[str, str], ...]
+    tests: tuple[str, ...]
+
+
+INTENT = "            await self._site.ledger.record([self._intent(job, attempt, sent)])\n"
+LEASE = "            self._site.lease.check()\n        except BaseException:"
+SEND = "reply = await self._site.aws.creates.create(self._body(job, attempt))"
+MUTANTS = (
+    Mutant(
+        "synchronous=NORMAL",
+        "provisioner/ledger/database.py",
+        (
+            ('"PRAGMA synchronous = FULL"', '"PRAGMA synchronous = NORMAL"'),
+            (".fetchone()[0], 2\n", ".fetchone()[0], 1\n"),
+        ),
+        ("tests/ledger",),
+    ),
+    Mutant(
+        "send before commit",
+        "provisioner/engine.py",
+        (
+            (INTENT, f"            early = await self._site.aws.creates.create(self._body(job, attempt))\n{INTENT}"),
+            (SEND, "reply = early"),
+        ),
+        (MATRIX,),
+    ),
+    Mutant(
+        "SDK retries on",
+        "provisioner/aws/session.py",
+        (('"total_max_attempts": 1', '"total_max_attempts": 3'),),
+        ("tests/aws/test_creates.py",),
+    ),
+    Mutant(
+        "settle 0",
+        "provisioner/reconcile.py",
+        (("self._policy.settle_s - max(0.0, age_s)", "0.0"),),
+        (SCHEDULES, MATRIX),
+    ),
+    Mutant("no lease check", "provisioner/engine.py", ((LEASE, "        except BaseException:"),), (MATRIX,)),
+    Mutant(
+        "409 = failed",
+        "provisioner/verdict.py",
+        (("    404: Verdict.REJECTED,\n", "    404: Verdict.REJECTED,\n    409: Verdict.REJECTED,\n"),),
+        (MATRIX, "tests/test_verdict.py"),
+    ),
+    Mutant(
+        "a lost result",
+        "provisioner/engine.py",
+        (("            await self._site.ledger.record([confirm])\n", ""),),
+        (MATRIX,),
+    ),
+    Mutant(
+        "blind resend",
+        "provisioner/engine.py",
+        (("RESEND = frozenset({Verdict", "RESEND = frozenset({Verdict.AMBIGUOUS, Verdict"),),
+        (MATRIX,),
+    ),
+    Mutant(
+        "500 = not created",
+        "provisioner/verdict.py",
+        (
+            (
+                "        return Verdict.AMBIGUOUS\n    if reply.status == 429",
+                "        return Verdict.NOT_CREATED\n    if reply.status == 429",
+            ),
+        ),
+        (MATRIX, "tests/test_verdict.py"),
+    ),
+    Mutant(
+        "one absence is proof",
+        "provisioner/reconcile.py",
+        (("        return Ruling(Decision.ABSENT_ONCE)\n", "        return Ruling(Decision.ABSENT)\n"),),
+        (MATRIX,),
+    ),
+    Mutant(
+        "a sweep that broke off proves absence",
+        "provisioner/reconcile.py",
+        (("whole = sweep.complete and ", "whole = "),),
+        (MATRIX, SCHEDULES),
+    ),
+    Mutant(
+        "another boot's clock is believed",
+        "provisioner/entry.py",
+        ((" if self.boot and self.boot == now.boot else 0.0", ""),),
+        (MATRIX,),
+    ),
+    Mutant(
+        "an old intent is sent",
+        "provisioner/engine.py",
+        (("STALE_S = 5.0", "STALE_S = 5e9"),),
+        (MATRIX,),
+    ),
+    Mutant(
+        "the wall clock settles",
+        "provisioner/entry.py",
+        (("now.ticks - self.ticks", "now.wall - self.wall"),),
+        (MATRIX,),
+    ),
+)
+
+
+def survives(mutant: Mutant, directory: Path) -> str:
+    """Why ``mutant`` is not caught, "" when it is."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, directory / name)
+    path = directory / mutant.path
+    text = path.read_text()
+    for old, new in mutant.edits:
+        if text.count(old) != 1:
+            return f"it no longer applies: {old!r} stands {text.count(old)} times in {mutant.path}"
+        text = text.replace(old, new)
+    path.write_text(text)
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests]
+    environment = {**os.environ, "PYTHONPATH": str(directory), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    if done.returncode == 1:
+        return ""
+    return "the suite stays green" if done.returncode == 0 else f"the tests do not run: {done.stdout[-500:]}"
+
+
+def main() -> None:
+    """The command line."""
+    wanted = sys.argv[1:]
+    chosen = [one for one in MUTANTS if not wanted or any(word in one.name for word in wanted)]
+    survivors = 0
+    with tempfile.TemporaryDirectory(prefix="mutants-") as directory:
+        for mutant in chosen:
+            began = time.perf_counter()
+            why = survives(mutant, Path(directory) / "tree")
+            survivors += bool(why)
+            took = time.perf_counter() - began
+            print(f"{'SURVIVES' if why else 'red':9} {mutant.name:40} {took:5.1f} s  {why}", flush=True)  # noqa: T201
+    print(f"{len(chosen) - survivors} of {len(chosen)} mutants turn the suite red")  # noqa: T201
+    sys.exit(bool(survivors))
+
+
+if __name__ == "__main__":
+    main()
