@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
-import msgspec
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random_exponential
 
@@ -30,23 +29,22 @@ from provisioner.breaker import Breaker, is_about_role
 from provisioner.entry import Entry, Event, Fact, Outcome, Stamp, State
 from provisioner.errors import CredentialsError, ExitCode, IllegalTransitionError, IntegrityError, ProvisionerError
 from provisioner.gate import GateClosedError
-from provisioner.ledger import ProblemRecord
 from provisioner.ownership import Mark, attempt_ids, check_place, read_arn
 from provisioner.planner import UNCHANGED, Action, plan
+from provisioner.problems import Reporter, quota_text
 from provisioner.reconcile import Decision, Reconciler, facts_of
 from provisioner.survey import tell
 from provisioner.tally import Halt
-from provisioner.verdict import Reply, Verdict, judge
+from provisioner.verdict import SKEW_CODES, Reply, Verdict, judge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from provisioner.manifest import Batch, Manifest, Problem, Row
+    from provisioner.manifest import Batch, Manifest, Row
     from provisioner.planner import Step
     from provisioner.reconcile import Ruling, Suspect, Sweep
     from provisioner.site import Policy, Site
     from provisioner.stop import Stop
-    from provisioner.survey import Found
     from provisioner.tally import Tally
 
 QUEUE = 64
@@ -83,15 +81,17 @@ class Job:
         verdict: of the last attempt.
         doubts: how many attempts ended in doubt.
         expiries: how many attempts met expired credentials.
+        skewed: whether one was refused for the clock.
     """
 
-    __slots__ = ("doubts", "expiries", "row", "verdict")
+    __slots__ = ("doubts", "expiries", "row", "skewed", "verdict")
 
     def __init__(self, row: Row) -> None:
         self.row = row
         self.verdict: Verdict | None = None
         self.doubts = 0
         self.expiries = 0
+        self.skewed = False
 
     @property
     def name(self) -> str:
@@ -129,6 +129,7 @@ class Engine:
         self._open = 0
         self._idle = anyio.Event()
         self._probes: dict[str, anyio.Lock] = {}
+        self._reporter = Reporter(site.target, site.ledger, tally)
         self._ending = anyio.Event()
         self._send, self._receive = anyio.create_memory_object_stream[Job](QUEUE)
         self._log = log.bind(target=site.target)
@@ -186,7 +187,7 @@ class Engine:
         if facts:
             await self._site.ledger.record(facts)
         if report_problems and batch.problems:
-            await self._report([problem_record(problem) for problem in batch.problems])
+            await self._reporter.lines(batch.problems)
         for row, step in steps:
             if step is UNCHANGED:
                 self._tally.outcomes[Outcome.UNCHANGED] += 1
@@ -201,7 +202,7 @@ class Engine:
         else:
             self._tally.outcomes[step.outcome] += 1
             if step.outcome is not Outcome.UNCHANGED:
-                await self._report([self._problem(row, step.outcome, step.reason)])
+                await self._reporter.row(row, step.outcome, step.reason)
 
     async def _suspect(self, job: Job, entry: Entry | None) -> None:
         """A definition whose earlier create had no reply: it waits, unless sending again is harmless."""
@@ -295,13 +296,20 @@ class Engine:
         self._tally.under_way += 1
         reply = await self._site.aws.creates.create(self._body(job, attempt))
         tell(gate, started_at, reply)
-        verdict = judge(reply)
+        verdict = self._judge(job, reply)
         self._breaker.told(job.role, reply, verdict, clock.monotonic())
         harmless = await self._settle(job, entry, verdict, reply)
         self._tally.under_way -= 1
         if self._breaker.halt:
             self._halt(self._breaker.halt)
         return Verdict.NOT_CREATED if harmless else verdict
+
+    def _judge(self, job: Job, reply: Reply) -> Verdict:
+        """The verdict; a signature refused for the clock is made again once, by the corrected clock."""
+        if reply.code in SKEW_CODES and not job.skewed:
+            job.skewed = True
+            return Verdict.NOT_CREATED
+        return judge(reply)
 
     def _intent(self, job: Job, attempt: str, sent: Stamp) -> Fact:
         row = job.row
@@ -392,6 +400,10 @@ class Engine:
         self._tally.outcomes[Outcome.AMBIGUOUS] += 1
         self._reconciler.add(entry, conflict=conflict)
         return False
+
+    async def _count(self, job: Job, outcome: Outcome, reply: Reply) -> None:
+        self._tally.outcomes[outcome] += 1
+        await self._reporter.row(job.row, reply.code or outcome, str(reply))
 
     async def _release_doubt(self, entry: Entry) -> None:
         """Plan a doubtful create again where the service lets no second algorithm of its name come to be."""
@@ -550,8 +562,9 @@ class Engine:
         """Count what a sweep resolved, and send again what it proved absent."""
         self._tally.resolved[ruling.decision.value] += 1
         job = self._doubtful.pop(suspect.entry.name, None)
-        for duplicate in ruling.duplicates:
-            await self._report([duplicate_record(suspect, ruling, duplicate)])
+        if ruling.found:
+            for duplicate in ruling.duplicates:
+                await self._reporter.duplicate(ruling.found, duplicate)
         if job is None:
             return
         if ruling.decision is Decision.ABSENT:
@@ -560,7 +573,7 @@ class Engine:
         elif ruling.decision is Decision.TAKEN:
             self._tally.move(Outcome.AMBIGUOUS, Outcome.FAILED)
             message = facts_of(suspect.entry, ruling)[0].message
-            await self._report([self._problem(job.row, "name_taken", message)])
+            await self._reporter.row(job.row, "name_taken", message)
         else:
             await self._adopted(job)
 
@@ -568,6 +581,8 @@ class Engine:
         if job.doubts <= DOUBTS:
             await self._enqueue(job)
         else:
+            reason = f"its create ended in doubt {job.doubts} times and was proven absent each time; run again later"
+            await self._reporter.row(job.row, "unresolved", reason)
             await self._leave(job)
 
     async def _adopted(self, job: Job) -> None:
@@ -579,50 +594,6 @@ class Engine:
         await self._site.ledger.record(step.facts)
         if step.outcome is Outcome.DRIFTED:
             self._tally.move(Outcome.AMBIGUOUS, Outcome.DRIFTED)
-            await self._report([self._problem(job.row, step.outcome, step.reason)])
+            await self._reporter.row(job.row, step.outcome, step.reason)
         else:
             self._tally.move(Outcome.AMBIGUOUS, Outcome.ADOPTED)
-
-    # Report.
-
-    async def _count(self, job: Job, outcome: Outcome, reply: Reply) -> None:
-        self._tally.outcomes[outcome] += 1
-        await self._report([self._problem(job.row, reply.code or outcome, str(reply))])
-
-    def _problem(self, row: Row, code: str, message: str) -> ProblemRecord:
-        name = row.definition.name
-        return ProblemRecord(row.source, row.line, name, code, message, target=self._site.target)
-
-    async def _report(self, records: Sequence[ProblemRecord]) -> None:
-        """Keep problems in the ledger, in the log and in the summary."""
-        for record in records:
-            self._tally.problem(record)
-            self._log.info("definition.reported", **msgspec.structs.asdict(record))
-        await self._site.ledger.add_problems(records)
-
-
-def problem_record(problem: Problem) -> ProblemRecord:
-    """A manifest's problem as the ledger keeps it."""
-    return ProblemRecord(
-        problem.source,
-        problem.line,
-        problem.name,
-        problem.code,
-        problem.message,
-        column=problem.column,
-        severity=problem.severity,
-    )
-
-
-def duplicate_record(suspect: Suspect, ruling: Ruling, duplicate: Found) -> ProblemRecord:
-    """A second algorithm of ours with one name: told, never deleted unasked."""
-    kept = ruling.found.arn if ruling.found else ""
-    message = f"{duplicate.arn} is a second algorithm of this name and ours; {kept} is kept"
-    return ProblemRecord("", 0, suspect.entry.name, "duplicate", message, target=suspect.entry.target)
-
-
-def quota_text(reply: Reply) -> str:
-    """What a 402 says, with its quota's name and value where it tells them."""
-    quota = f"{reply.quota_name or 'a service quota'}"
-    value = f" of {reply.quota_value:g}" if reply.quota_value is not None else ""
-    return f"{quota}{value} is reached: {reply.message}. Raise the quota, then run again"

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from provisioner.definition import merge
 from provisioner.errors import ConfigurationError, UsageError
 
 Names = Literal["unknown", "unique", "duplicates", "same"]
@@ -248,15 +249,6 @@ class Settings(Section, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, targets=targets)
 
 
-def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """``over`` laid on ``under``: maps merge, everything else replaces."""
-    merged = dict(under)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
-
-
 def load(path: str | None) -> Settings:
     """The settings of the TOML file at ``path``; the built-in ones for None.
 
@@ -289,7 +281,7 @@ def _settings(raw: dict[str, Any], path: str) -> Settings:
     if not settings.targets:
         settings = msgspec.structs.replace(settings, targets={"default": Target()})
     ledger = settings.run.ledger
-    if "://" not in ledger:
+    if "ledger" in raw.get("run", {}) and "://" not in ledger:
         ledger = os.path.normpath(Path(path).parent / ledger)
     return settings.override("run", ledger=ledger)
 

@@ -175,5 +175,5 @@ def _judge_error(reply: Reply) -> Verdict:
 
 
 def is_denial(code: str) -> bool:
-    """Whether the recorded ``code`` of a failed entry speaks of permissions, which are mended outside the manifest."""
-    return "AccessDenied" in code or code in {"401", "403"}
+    """Whether the ``code`` of a failed entry speaks of permissions or of a wrong host, not of the definition."""
+    return "AccessDenied" in code or code in {"401", "403", "404", "405"}

@@ -28,6 +28,7 @@ LAYERS = (
         "ledger",
         "manifest",
         "planner",
+        "problems",
         "reconcile",
         "regexes",
         "site",

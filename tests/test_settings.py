@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from provisioner.definition import merge
 from provisioner.errors import ConfigurationError, ExitCode, UsageError
 from provisioner.settings import (
     PaceSettings,
@@ -21,7 +22,6 @@ from provisioner.settings import (
     Target,
     check_endpoint,
     load,
-    merge,
     seconds,
 )
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from provisioner.errors import ProvisionerError
+from provisioner.errors import ExitCode, ProvisionerError
+from provisioner.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -134,6 +135,7 @@ class CallError(ProvisionerError):
         super().__init__(f"{operation} failed", where=where, why=str(reply))
         self.operation = operation
         self.reply = reply
+        self.exit_code = ExitCode.DENIED if judge(reply) is Verdict.DENIED else ExitCode.STOPPED
 
 
 class Control(Protocol):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from provisioner.cli.options import common, settings_of
+from provisioner.cli.options import common, known_targets, settings_of
 from provisioner.entry import State
 from provisioner.ledger.open import open_ledger
 
@@ -45,6 +45,7 @@ def command(config: str | None, ledger: str | None, targets: tuple[str, ...], fo
 async def _export(ledger: str, targets: tuple[str, ...], form: str) -> None:
     write = _WRITERS[form]()
     async with open_ledger(ledger, readonly=True) as opened:
+        known_targets(targets, await opened.counts())
         async for entry in opened.entries(states=(State.CREATED, State.DRIFTED)):
             if not targets or entry.target in targets:
                 write.add(entry)

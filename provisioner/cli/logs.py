@@ -69,6 +69,10 @@ def configure(level: str, form: str, console: Console | None = None) -> None:
         if readable
         else structlog.processors.JSONRenderer(sort_keys=True)
     )
+    for library in ("aiobotocore", "botocore", "aiohttp"):
+        # What they have to say reaches us as errors; their tracebacks are not for users.
+        logging.getLogger(library).addHandler(logging.NullHandler())
+        logging.getLogger(library).propagate = False
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from provisioner.errors import UsageError
 from provisioner.settings import Settings, load, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
 
@@ -94,3 +95,15 @@ def settings_of(config: str | None, ledger: str | None) -> Settings:
         ConfigurationError: the file is wrong.
     """
     return load(config).override("run", ledger=ledger)
+
+
+def known_targets(chosen: Collection[str], known: Collection[str]) -> None:
+    """Make sure that the ledger has entries of every chosen target.
+
+    Raises:
+        UsageError: there are none.
+    """
+    for name in chosen:
+        if name not in known:
+            hint = f"It has {', '.join(sorted(known)) or 'no entries at all'}"
+            raise UsageError(f"the ledger has no entries of a target {name!r}", hint=hint)

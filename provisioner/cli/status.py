@@ -9,7 +9,7 @@ import anyio
 import click
 import msgspec
 
-from provisioner.cli.options import common, settings_of
+from provisioner.cli.options import common, known_targets, settings_of
 from provisioner.entry import State
 from provisioner.errors import printable
 from provisioner.ledger.open import open_ledger
@@ -35,6 +35,7 @@ def command(config: str | None, ledger: str | None, targets: tuple[str, ...], ou
 async def _status(path: str, targets: tuple[str, ...]) -> dict[str, Any]:
     async with open_ledger(path, readonly=True) as ledger:
         counts = await ledger.counts()
+        known_targets(targets, counts)
         chosen = [name for name in counts if not targets or name in targets]
         open_ = [
             {"target": entry.target, "name": entry.name, "sent_at": iso(entry.sent.wall) if entry.sent else ""}

@@ -8,11 +8,12 @@ import anyio
 import anyio.to_thread
 
 from provisioner.definition import Rules
-from provisioner.engine import Engine, problem_record
+from provisioner.engine import Engine
 from provisioner.errors import ProvisionerError
 from provisioner.fleet.open import contained, open_site
 from provisioner.fleet.session import session
 from provisioner.manifest import Manifest
+from provisioner.problems import problem_record
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -69,6 +70,7 @@ async def _all_valid(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -
     for tally in run.tallies.values():
         if valid:
             tally.lines = tally.valid = tally.invalid = tally.repeated = 0
+            tally.whole = False
     return valid
 
 
@@ -101,20 +103,10 @@ def _once_per_rules(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
 
 async def _targets(run: Run, ledger: Ledger, lease: Lease, manifests: dict[str, Manifest]) -> None:
     reporters = _once_per_rules(manifests)
-    async with anyio.create_task_group() as background:
-        background.start_soon(_watch_deadline, run)
-        async with anyio.create_task_group() as targets:
-            for target in run.order.targets:
-                name = target.name
-                targets.start_soon(_target, run, ledger, lease, target, manifests[name], name in reporters)
-        background.cancel_scope.cancel()
-
-
-async def _watch_deadline(run: Run) -> None:
-    deadline_s = run.order.settings.run.deadline_s
-    if deadline_s is not None:
-        await anyio.sleep(deadline_s)
-        run.stop.request(f"the deadline of {run.order.settings.run.deadline} is over")
+    async with anyio.create_task_group() as targets:
+        for target in run.order.targets:
+            name = target.name
+            targets.start_soon(_target, run, ledger, lease, target, manifests[name], name in reporters)
 
 
 async def _target(

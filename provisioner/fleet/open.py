@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from provisioner.site import Lease
     from provisioner.tally import Tally
 
+CONNECT_TIMEOUT_S = 3.0
+"""With a reply that may take 20 s it stays below the 24 s that a drain allows."""
 LEARN_EVERY_S = 10.0
 """How often a run keeps what its pacers learned, so that a killed run does not forget it."""
 
@@ -47,6 +49,7 @@ async def open_site(run: Run, ledger: Ledger, lease: Lease, target: Target) -> A
     async with aws.connect(
         target,
         max_connections=settings.run.max_in_flight,
+        connect_timeout_s=CONNECT_TIMEOUT_S,
         read_timeout_s=settings.run.read_timeout_s,
     ) as calls:
         tally.region = calls.region

@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
+
 from provisioner.errors import ProvisionerError
 from provisioner.fleet.run import first_error
 from provisioner.ledger import Run as LedgerRun
@@ -27,6 +29,21 @@ async def session(run: Run, command: str, work: Callable[[Ledger, Lease], Awaita
 
     An error of ours ends the work and stands in the summary.
     """
+    async with anyio.create_task_group() as group:
+        group.start_soon(_watch_deadline, run)
+        summary = await _locked(run, command, work)
+        group.cancel_scope.cancel()
+    return summary
+
+
+async def _watch_deadline(run: Run) -> None:
+    deadline_s = run.order.settings.run.deadline_s
+    if deadline_s is not None:
+        await anyio.sleep(deadline_s)
+        run.stop.request(f"the deadline of {run.order.settings.run.deadline} is over")
+
+
+async def _locked(run: Run, command: str, work: Callable[[Ledger, Lease], Awaitable[None]]) -> Summary:
     path = run.order.settings.run.ledger
     try:
         async with AsyncExitStack() as stack:

@@ -279,7 +279,7 @@ def _confirmed(target: str, found: Found) -> Fact:
         target,
         found.name,
         Event.CONFIRM,
-        digest=found.digest,
+        digest=found.mark.digest if found.mark else found.digest,
         tags_digest=found.tags_digest,
         arn=found.arn,
         attempt=found.mark.attempt if found.mark else "",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+CHECK_EVERY_S = 0.02
+"""Between two looks at the file: two system calls for each create would cost as much as its signature."""
 POLL_S = 0.1
 """Between two tries. A blocking flock could not be cancelled."""
 
@@ -56,6 +58,7 @@ class RunLock:
         self._timeout_s = timeout_s
         self._now = now
         self._descriptor: int | None = None
+        self._checked_at = float("-inf")
 
     async def __aenter__(self) -> Self:
         """Take the lock.
@@ -86,12 +89,16 @@ class RunLock:
         Raises:
             LedgerError: somebody deleted or replaced the lock file, so that another run may have begun.
         """
+        now = time.monotonic()
+        if now - self._checked_at < CHECK_EVERY_S and self._descriptor is not None:
+            return
         if self._descriptor is None or not self._is_current(self._descriptor):
             raise LedgerError(
                 "the lock file was deleted or replaced during the run",
                 where=str(self.path),
                 hint="Leave it where it is: it is freed by itself. Run again",
             )
+        self._checked_at = now
 
     def _try(self) -> bool:
         """Take the lock if it is free."""

@@ -1,0 +1,70 @@
+"""Problems on their way to people: into the ledger, the log and the summary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from provisioner.ledger import ProblemRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioner.ledger import Ledger
+    from provisioner.manifest import Problem, Row
+    from provisioner.survey import Found
+    from provisioner.tally import Tally
+    from provisioner.verdict import Reply
+
+log = structlog.get_logger()
+
+
+class Reporter:
+    """Tells the problems of one target."""
+
+    def __init__(self, target: str, ledger: Ledger, tally: Tally) -> None:
+        self._target = target
+        self._ledger = ledger
+        self._tally = tally
+
+    async def lines(self, problems: Sequence[Problem]) -> None:
+        """Tell what is wrong with lines of the manifest."""
+        await self._tell([problem_record(problem) for problem in problems])
+
+    async def row(self, row: Row, code: str, message: str) -> None:
+        """Tell what became of a definition."""
+        name = row.definition.name
+        await self._tell([ProblemRecord(row.source, row.line, name, code, message, target=self._target)])
+
+    async def duplicate(self, kept: Found, other: Found) -> None:
+        """Tell of a second algorithm of ours with one name; it is never deleted unasked."""
+        message = f"{other.arn} is a second algorithm of this name and ours; {kept.arn} is kept"
+        await self._tell([ProblemRecord("", 0, other.name, "duplicate", message, target=self._target)])
+
+    async def _tell(self, records: Sequence[ProblemRecord]) -> None:
+        for record in records:
+            self._tally.problem(record)
+            log.info("definition.reported", **msgspec.structs.asdict(record))
+        await self._ledger.add_problems(records)
+
+
+def problem_record(problem: Problem) -> ProblemRecord:
+    """A manifest's problem as the ledger keeps it."""
+    return ProblemRecord(
+        problem.source,
+        problem.line,
+        problem.name,
+        problem.code,
+        problem.message,
+        column=problem.column,
+        severity=problem.severity,
+    )
+
+
+def quota_text(reply: Reply) -> str:
+    """What a 402 says, with its quota's name and value where it tells them."""
+    quota = f"{reply.quota_name or 'a service quota'}"
+    value = f" of {reply.quota_value:g}" if reply.quota_value is not None else ""
+    return f"{quota}{value} is reached: {reply.message}. Raise the quota, then run again"
