@@ -283,9 +283,10 @@ def test_every_problem_is_told() -> None:
 
 def test_unknown_fields_name_the_nearest() -> None:
     """A field that does not exist names the one that was meant, or all that there are."""
-    near, far = faults_of(line_of(LEAST | {"kms_key_arn": KEY, "zzz": 1}))
+    same, near, far = faults_of(line_of(LEAST | {"kms_key_arn": KEY, "descrption": "", "zzz": 1}))
 
-    assert "did you mean kmsKeyArn?" in near.message
+    assert "did you mean kmsKeyArn?" in same.message
+    assert "did you mean description?" in near.message
     assert "the fields here are name, roleArn" in far.message
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from provisioner.diagnosis import located, overlay, plain
-from provisioner.jsontext import MAX_DEPTH, Fault, member_path, scan
+from provisioner.jsontext import MAX_DEPTH, MAX_FAULTS, Fault, member_path, scan
 from tests.definition_lines import mutants
 
 _WORDS = '"a" "b": \\n \\u0041 \\ud83d\\ude00 \\ud83d 0 -1.5e+3 01 1. true null nul NaN é \x00 \ufeff \'x\' \\/'
@@ -27,7 +27,8 @@ def test_the_language_is_that_of_a_strict_decoder(line: bytes) -> None:
         msgspec.json.decode(line)
         decodes = True
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        decodes = "Number out of range" in str(error)  # JSON, but no float
+        assume("Number out of range" not in str(error))  # which is JSON so far; the rest has not been read
+        decodes = False
     codes = {fault.code for fault in scan(line).faults}
 
     assert bool(codes - {"repeated_key"}) is not decodes or "too_deep" in codes
@@ -42,6 +43,7 @@ def test_the_language_is_that_of_a_strict_decoder(line: bytes) -> None:
         (b'["x",]', (5, "", "a comma before the end of the list; remove it")),
         (b'{"a":[True]}', (7, "a[0]", "True is no JSON value; a text stands in double quotes")),
         (b'{"\xc3\xa9\xf0\x9f\x98\x80": "\\q"}', (9, '["é😀"]', "no JSON escape; a backslash is written \\\\")),
+        (b"[01]", (2, "[0]", "01 is no JSON value; a text stands in double quotes")),
         (b"{a:1}", (2, "", "a key in double quotes is expected here, not 'a'")),
     ],
 )
@@ -65,6 +67,35 @@ def test_the_scan_goes_on_after_a_fault() -> None:
     ]
     assert found.complete
     assert found.root.members["b"].text == "x\x01y"
+
+
+def test_a_wrong_byte_is_one_fault() -> None:
+    """What does not read as JSON after a byte that is not UTF-8 is not told again."""
+    assert [fault.code for fault in scan("{}".encode("utf-16")).faults] == ["not_utf8"]
+
+
+def test_two_first_halves_before_a_second() -> None:
+    """Of two high surrogates in a row the first is alone, and the second finds its other half."""
+    found = scan(b'["\\ud83d\\ud83d\\ude00"]')
+
+    assert [(fault.code, fault.column) for fault in found.faults] == [("lone_surrogate", 3)]
+    assert found.root.items[0].text == "\ud83d😀"
+
+
+def test_a_key_that_is_wrong_is_told_once() -> None:
+    """A key with a fault of its own is no member: nobody asks whether there is such a field."""
+    found = scan(b'{"na\x01me":"x","b":"y"}')
+
+    assert [fault.code for fault in found.faults] == ["control_character"]
+    assert list(found.root.members) == ["b"]
+
+
+def test_faults_are_bounded() -> None:
+    """The scan stops after a hundred faults and one."""
+    found = scan(b'"' + b"\x01" * 100_000)
+
+    assert len(found.faults) == MAX_FAULTS + 1
+    assert not found.complete
 
 
 def test_nesting_is_bounded() -> None:

@@ -96,6 +96,13 @@ def test_lines_do_not_depend_on_how_bytes_arrive(lines: list[bytes], step: int) 
     assert lines_of(StreamSource(cast("BinaryIO", Dribble(data, step)))) == lines_of(stream(data))
 
 
+def test_a_mark_later_on_is_kept() -> None:
+    """A byte-order mark that begins a later line is kept also where it begins what was read at once."""
+    data = b"ab\n\xef\xbb\xbfc\n"
+
+    assert lines_of(StreamSource(cast("BinaryIO", Dribble(data, 3)))) == [(1, b"ab"), (2, b"\xef\xbb\xbfc")]
+
+
 def test_a_slow_writer_is_not_waited_for() -> None:
     """The lines of a pipe are handed out when they arrive, not when a buffer is full."""
     inlet, outlet = os.pipe()
