@@ -16,7 +16,7 @@ import pytest
 
 from provisioner.errors import ExitCode, LedgerError, LedgerLockedError
 from provisioner.ledger import filesystem
-from provisioner.ledger.lock import Holder, RunLock
+from provisioner.ledger.lock import CHECK_EVERY_S, Holder, RunLock
 from tests.ledger.processes import HOLD, line_of, running
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ async def test_a_lock_file_that_was_replaced_is_noticed(tmp_path: Path) -> None:
     async with RunLock(path) as lock:
         lock.check()
         lock.path.unlink()
+        await asyncio.sleep(CHECK_EVERY_S)
         async with RunLock(path) as other:
             with pytest.raises(LedgerError, match="deleted or replaced"):
                 lock.check()
