@@ -127,7 +127,7 @@ def open_reader(path: Path, connect: Connect) -> Connection:
         return _prepared_reader(connect(path, "ro"))
     except sqlite3.OperationalError as error:
         # On a read-only file system the index of the log cannot be made; without a log none is needed.
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or path.with_name(f"{path.name}-wal").exists():
+        if _primary_code(error) != sqlite3.SQLITE_CANTOPEN or path.with_name(f"{path.name}-wal").exists():
             raise
         return _prepared_reader(connect(path, "still"))
 
@@ -335,17 +335,19 @@ _DATA_ERRORS = frozenset(
 )
 
 
+def _primary_code(error: BaseException) -> int:
+    """SQLite's code without its extension; MISUSE where it was the module that complained, and not SQLite."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)) & 0xFF
+
+
 def is_storage_error(error: BaseException) -> bool:
     """Whether ``error`` tells of the storage, and not of what was to be stored."""
-    return isinstance(error, OSError) or (
-        isinstance(error, sqlite3.Error)
-        and getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF not in _DATA_ERRORS
-    )
+    return isinstance(error, OSError) or (isinstance(error, sqlite3.Error) and _primary_code(error) not in _DATA_ERRORS)
 
 
 def storage_error(error: Exception, path: Path) -> LedgerError:
     """What ``error`` at the ledger ``path`` means to a user, and what to do about it."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    code = _primary_code(error)
     why = f"{error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
     if isinstance(error, OSError):
         code, why = _CODES.get(error.errno or 0, sqlite3.SQLITE_CANTOPEN), error.strerror or str(error)
