@@ -17,10 +17,10 @@ with its square root: after 100 accepts R is known to a percent, after 1,000 to 
 - Back to CLIMB when more was accepted than the model has tokens for: the limit rose.
 
 A 429 of a call that had started before the pacer reacted belongs to the same epoch: one cut for each epoch, never one
-for each 429. A first call after a pause that is throttled again is *barren*: it tells nothing new, and doubles the
-pause; so a storm of 429s costs a few calls and leaves the measurement alone. An epoch long before it was due means
-that others drink from the bucket: a small extra cut then lets shares even out, since whoever runs faster meets more
-429s. Latency sets no pace: a 429 is quick.
+for each 429. A first call after a pause that is throttled again is *barren*: it tells nothing new, doubles the pause,
+and lets one call at a time feel its way; so a storm of 429s costs a few calls and leaves the measurement alone. An
+epoch long before it was due means that others drink from the bucket: a small extra cut then lets shares even out, since
+whoever runs faster meets more 429s. Latency sets no pace: a 429 is quick.
 
 Constants without another source were tuned on the grid of benchmarks/pace, which prints what they achieve.
 """
@@ -44,6 +44,8 @@ FLOOR = 0.2
 """Slowest pace, starts a second, and the reciprocal of the longest silence."""
 PAUSE_LIMIT_S = 4.0
 """Longest pause after a barren call: how late the end of a storm may be noticed."""
+PROBE_TRIPS = 3.0
+"""After a barren call one call goes alone, for this many round trips or until its reply."""
 KEPT_STARTS = 4096
 """Starts whose order is remembered at least: more than can be in flight."""
 
@@ -108,7 +110,9 @@ SURGE_CAP = 1.45
 """A surge from a firm measurement stays under this factor until it has emptied what the bucket may hold."""
 CROWDED_LEAST = 0.01
 CROWDED_CAP = 1.1
-"""The same while others drink from the bucket: what they leave for a moment is not ours to grab."""
+CROWDED_SPARE = 0.5
+"""The same while others drink from the bucket: what they leave for a moment is not ours to grab. What we save they may
+drink, too: so save less."""
 OVERDRAWN = 2.0
 OVERDRAWN_BURSTS = 1.5
 """A surge that took more than this beyond the model, tokens and bursts, was no full bucket that ran dry."""
@@ -253,6 +257,7 @@ class Pacer:
         self._cut = 0  # calls before this index belong to the last epoch
         self._marks: deque[_Mark] = deque(maxlen=8)
         self._barren = 0
+        self._probed_until = now
         self._empty_at = now
         # Since the last epoch.
         self._since = now
@@ -304,7 +309,7 @@ class Pacer:
         """The earliest time at which the next call may start; not after ``now`` when it is due."""
         if not self._calls.started:
             return min(now, self._born)
-        return max(self._turn + 1.0 / self.rate, self._frozen_until)
+        return max(self._turn + 1.0 / self.rate, self._frozen_until, self._probed_until)
 
     def start(self, now: float) -> None:
         """Take the turn: a call starts now."""
@@ -322,6 +327,8 @@ class Pacer:
         turn = self.peek(now)
         late = now - CATCH_UP_S - turn
         self._turn = max(turn, now - CATCH_UP_S)
+        if self._barren:
+            self._probed_until = now + PROBE_TRIPS * self._trip.mean
         if late * self.rate > 1.0:
             self._slip += late
             self._lapse(now)
@@ -351,7 +358,9 @@ class Pacer:
             self._sample.append(started_at)
         elif started_at >= self._since:
             self._run += 1
-            self._barren = 0
+            if self._barren:
+                self._barren = 0
+                self._probed_until = now
             if self._phase is Phase.CLIMB:
                 self._climb(started_at, now)
             else:
@@ -401,6 +410,7 @@ class Pacer:
         if evidence > FIRM:
             changed = abs(self._limit / limit - 1.0) > CHANGE
             self._unrest = 1.0 if changed else CALM * self._unrest
+        self._probed_until = now
         spare = self._to_spare()
         pause = min(PAUSE_LIMIT_S, spare / self._limit * 2.0**self._barren)
         self._frozen_until = max(self._frozen_until, now + pause)
@@ -543,6 +553,8 @@ class Pacer:
 
     def _to_spare(self) -> float:
         spare = TOKENS_TO_SPARE + JITTER_SPARE * self._noise()
+        if self._crowded:
+            spare *= CROWDED_SPARE
         return min(spare, max(0.3, BURST_SHARE * (self._burst - 1.0))) if self._burst else spare
 
     def _noise(self) -> float:

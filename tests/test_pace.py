@@ -149,6 +149,22 @@ def test_barren_calls_double_the_pause_and_keep_the_measurement() -> None:
     assert pacer.statistics()["limit"] == pytest.approx(50.0, rel=0.4)
 
 
+def test_after_a_barren_call_one_goes_alone() -> None:
+    """Until the first call after a barren one has its reply, no second one starts; an accept frees the pace at once."""
+    pacer = warm(known(rate=50.0))
+    call(pacer)
+    for _ in range(3):
+        call(pacer, throttled=True)
+    alone = pacer.peek(0.0)
+    pacer.start(alone)
+
+    held_until = pacer.peek(alone)
+    pacer.accepted(alone, alone + 0.1)
+
+    assert held_until >= alone + 0.2
+    assert pacer.peek(alone + 0.1) <= alone + 0.1
+
+
 @pytest.mark.parametrize(
     ("advice_s", "earliest"),
     [(2.0, 2.1), (3600.0, 0.1 + ADVICE_LIMIT_S), (0.0, 0.1), (-7.0, 0.1), (None, 0.1)],

@@ -23,7 +23,7 @@ CELLS = (
     Cell(300, 300, 9000),
 )
 ROLE = "arn:aws:iam::123456789012:role/access"
-CREATE = "CreateConfiguredModelAlgorithm"
+CREATE = "create"
 
 
 class Result(msgspec.Struct, frozen=True):
