@@ -427,7 +427,8 @@ class Engine:
 
     async def _record(self, entry: Entry, event: Event, reply: Reply) -> None:
         code = reply.code or str(reply.status or reply.loss)
-        fact = Fact(entry.target, entry.name, event, code=code, message=reply.message, after=entry.attempt)
+        sent = entry.sent.until(self._site.clock.stamp()) if entry.sent and event is Event.DOUBT else None
+        fact = Fact(entry.target, entry.name, event, sent=sent, code=code, message=reply.message, after=entry.attempt)
         await self._site.ledger.record([fact])
 
     def _wait(self, job: Job) -> Callable[[RetryCallState], float]:

@@ -128,6 +128,10 @@ def sources(event: Event) -> frozenset[State | None]:
 class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
     """A moment, told by two clocks, so that a jump of the wall clock never shortens a wait.
 
+    In an entry's ``sent`` the wall clock tells when the create was intended. Boot and ticks tell when it can have left
+    at the latest: at its intent, as long as nothing else is known; once it is in doubt, when that was noted, for a
+    process may have stood still between intent and send.
+
     Attributes:
         wall: seconds since the epoch.
         boot: the boot of the machine that took the stamp ("" when unknown).
@@ -144,6 +148,10 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
     def age_s(self, now: Stamp) -> float:
         """Seconds from this stamp to ``now`` that have passed for sure: 0 across boots or machines."""
         return max(0.0, now.ticks - self.ticks) if self.boot and self.boot == now.boot else 0.0
+
+    def until(self, now: Stamp) -> Stamp:
+        """This moment, which may have lasted until ``now``."""
+        return Stamp(self.wall, now.boot, now.ticks)
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -199,7 +207,7 @@ class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
         digest, tags_digest, body: of the definition, with the events that begin an entry (plan, intend, confirm,
             replan).
         arn: with confirm.
-        attempt, sent: with intend; sent with miss too.
+        attempt, sent: with intend; sent also with doubt and miss.
         code, message: the reason, with reject, park, doubt, release, drift; "adopted" as code with confirm.
         after: the attempt that the event speaks of; where given, a fact about an older attempt is refused.
     """

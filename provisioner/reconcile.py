@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 SKEW_S = 300.0
 """How far the server's clock may differ from ours: SigV4 tolerates five minutes."""
-SEND_S = 10.0
-"""How long after its intent a create may leave: 5 s until it is stale, 5 s to connect. The signature is made then."""
 
 log = structlog.get_logger()
 
@@ -164,6 +162,20 @@ def facts_of(entry: Entry, ruling: Ruling) -> tuple[Fact, ...]:
     return (confirm,)
 
 
+def interrupted(entry: Entry, now: Stamp) -> Fact:
+    """The fact that ``entry`` was found as sent, and that its create may have left until ``now``."""
+    message = "the run that sent it ended before its reply came"
+    return Fact(
+        entry.target,
+        entry.name,
+        Event.DOUBT,
+        sent=entry.sent and entry.sent.until(now),
+        code="interrupted",
+        message=message,
+        after=entry.attempt,
+    )
+
+
 def missed(entry: Entry, began: Stamp | None) -> Fact:
     """The fact that a sweep which ``began`` then, when ``entry`` was settled, did not find it: half of a proof."""
     sent = msgspec.structs.replace(entry.sent or Stamp(0.0), missed=began)
@@ -193,22 +205,19 @@ class Reconciler:
             entry
             async for entry in self._site.ledger.entries(target=self._site.target, states=(State.SENT, State.AMBIGUOUS))
         ]
-        interrupted = [entry for entry in found if entry.state is State.SENT]
-        message = "the run that sent it ended before its reply came"
-        await self._site.ledger.record(
-            [
-                Fact(entry.target, entry.name, Event.DOUBT, code="interrupted", message=message, after=entry.attempt)
-                for entry in interrupted
-            ],
-        )
         now = self._site.clock.stamp()
+        await self._site.ledger.record([interrupted(entry, now) for entry in found if entry.state is State.SENT])
         for entry in found:
             self.recall(entry, now)
 
     def recall(self, entry: Entry, now: Stamp) -> None:
-        """Suspect ``entry``, which an earlier run left at a time that only stamps tell."""
+        """Suspect ``entry``, which an earlier run left at a time that only stamps tell.
+
+        What a run left as sent may have left this machine at any moment until that run died, however long it had stood
+        still before: nothing has passed for sure since then.
+        """
         sent = entry.sent or Stamp(0.0)
-        self.add(entry, age_s=sent.age_s(now) - SEND_S)
+        self.add(entry, age_s=0.0 if entry.state is State.SENT else sent.age_s(now))
         if sent.missed is not None:
             # It was settled then; how long ago that was is what counts for the second sweep.
             here = self._site.clock.monotonic()
@@ -222,7 +231,7 @@ class Reconciler:
         A conflict where names are known to be unique was not executed, so that nothing of it can still come.
         """
         harmless = conflict and self._policy.resend_is_safe
-        wait = 0.0 if harmless else self._policy.settle_s - max(0.0, age_s)
+        wait = 0.0 if harmless else max(0.0, self._policy.settle_s - age_s)
         self._suspects[entry.name] = Suspect(entry, self._site.clock.monotonic() + wait, conflict=conflict)
 
     def forget(self, name: str) -> None:

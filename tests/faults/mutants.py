@@ -71,7 +71,7 @@ MUTANTS = (
     Mutant(
         "settle 0",
         "provisioner/reconcile.py",
-        (("self._policy.settle_s - max(0.0, age_s)", "0.0"),),
+        (("max(0.0, self._policy.settle_s - age_s)", "0.0"),),
         (SCHEDULES, MATRIX),
     ),
     Mutant("no lease check", "provisioner/engine.py", ((LEASE, "        except BaseException:"),), (MATRIX,)),
@@ -120,6 +120,18 @@ MUTANTS = (
         "another boot's clock is believed",
         "provisioner/entry.py",
         ((" if self.boot and self.boot == now.boot else 0.0", ""),),
+        (MATRIX,),
+    ),
+    Mutant(
+        "what a dead run left is as old as its intent",
+        "provisioner/reconcile.py",
+        (("age_s=0.0 if entry.state is State.SENT else sent.age_s(now)", "age_s=sent.age_s(now)"),),
+        (SCHEDULES,),
+    ),
+    Mutant(
+        "a doubt is as old as its intent",
+        "provisioner/engine.py",
+        (("sent = entry.sent.until(self._site.clock.stamp()) if", "sent = entry.sent if"),),
         (MATRIX,),
     ),
     Mutant(

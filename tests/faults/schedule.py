@@ -26,7 +26,7 @@ from provisioner.entry import Entry, Event, Fact, Stamp, State, apply
 from provisioner.manifest import Row
 from provisioner.ownership import Mark
 from provisioner.planner import Action, plan
-from provisioner.reconcile import Decision, Reconciler, Sweep, facts_of, missed, rule
+from provisioner.reconcile import Decision, Reconciler, Sweep, facts_of, interrupted, missed, rule
 from provisioner.site import Policy
 from provisioner.survey import Found
 from provisioner.tally import Tally
@@ -45,8 +45,6 @@ EXECUTION_S = 295.0
 """A create takes effect within this of its signature, or never: the first half of the condition."""
 LAG_S = 55.0
 """List shows an algorithm within this: the second half."""
-CONNECT_S = 5.0
-"""Between the last look at the clock and the signature."""
 LOST = (
     Reply(loss=Loss.READ_TIMEOUT),
     Reply(loss=Loss.RESET),
@@ -135,6 +133,7 @@ class Process(msgspec.Struct):
     Attributes:
         queue: names to be created.
         intended: names whose intent is committed, with its time.
+        ready: names whose create is about to leave; the process may stand still before it does, however long.
         calls: creates whose reply has not come.
         doubts: how often each name's create ended in doubt.
         reconciler: the book of suspects.
@@ -145,6 +144,7 @@ class Process(msgspec.Struct):
     started_at: float
     queue: list[str] = []
     intended: dict[str, Stamp] = {}
+    ready: list[str] = []
     calls: dict[str, Call] = {}
     doubts: Counter[str] = msgspec.field(default_factory=Counter)
 
@@ -207,9 +207,9 @@ class Schedule:
         self.process = Process(Reconciler(site, self.policy, Tally(TARGET)), self.now)
         for entry in list(self.ledger.values()):
             if entry.state is State.SENT:
-                self._record(Fact(TARGET, entry.name, Event.DOUBT, after=entry.attempt))
+                self._record(interrupted(entry, self.stamp()))
             if entry.unsettled:
-                self.process.reconciler.recall(self.ledger[entry.name], self.stamp())
+                self.process.reconciler.recall(entry, self.stamp())
         for name in self.names:
             self._plan(name)
 
@@ -236,25 +236,31 @@ class Schedule:
         self.intents.add(attempt)
         self.process.intended[name] = sent
 
-    def send(self, name: str, delay_s: float, effect_s: float | None, reply: Reply | None) -> None:
-        """A create leaves, unless it is stale.
-
-        Args:
-            name: one whose intent is committed.
-            delay_s: from the last look at the clock to the signature.
-            effect_s: from there until it takes effect, None for never.
-            reply: what will be seen, None for the service's answer.
-        """
+    def look(self, name: str) -> None:
+        """The last look at the clock before a create leaves: a stale intent is taken back."""
         assert self.process is not None
         sent = self.process.intended.pop(name)
         entry = self.ledger[name]
         if sent.age_s(self.stamp()) > STALE_S:
             self._record(Fact(TARGET, name, Event.RELEASE, after=entry.attempt))
             self.process.queue.append(name)
-            return
+        else:
+            self.process.ready.append(name)
+
+    def send(self, name: str, effect_s: float | None, reply: Reply | None) -> None:
+        """A create leaves.
+
+        Args:
+            name: one that is ready.
+            effect_s: seconds until it takes effect, None for never.
+            reply: what will be seen, None for the service's answer.
+        """
+        assert self.process is not None
+        self.process.ready.remove(name)
+        entry = self.ledger[name]
         assert entry.state is State.SENT
         assert entry.attempt in self.intents
-        call = Call(name, entry.attempt, None if effect_s is None else self.now + delay_s + effect_s, reply)
+        call = Call(name, entry.attempt, None if effect_s is None else self.now + effect_s, reply)
         self.service.accept(call)
         self.service.advance(self.now)
         self.process.calls[name] = call
@@ -278,7 +284,9 @@ class Schedule:
 
     def _doubt(self, name: str, *, conflict: bool) -> None:
         assert self.process is not None
-        self._record(Fact(TARGET, name, Event.DOUBT, after=self.ledger[name].attempt))
+        entry = self.ledger[name]
+        sent = entry.sent and entry.sent.until(self.stamp())
+        self._record(Fact(TARGET, name, Event.DOUBT, sent=sent, after=entry.attempt))
         self.process.doubts[name] += 1
         if self.policy.resend_is_safe and not conflict and self.process.doubts[name] <= DOUBTS:
             self._release_doubt(name)
@@ -323,7 +331,7 @@ class Schedule:
     def may_sweep(self) -> bool:
         """Whether the process would sweep now: nothing is under way, and the suspects are due."""
         process = self.process
-        idle = process is not None and not (process.queue or process.intended or process.calls)
+        idle = process is not None and not (process.queue or process.intended or process.ready or process.calls)
         return idle and process is not None and bool(len(process.reconciler)) and not process.reconciler.due_in_s()
 
     # Clocks, for the reconciler.
@@ -352,7 +360,9 @@ class Schedule:
                 self.wait(EXECUTION_S)
                 self.receive(name)
             for name in list(process.intended):
-                self.send(name, 0.0, 0.0, None)
+                self.look(name)
+            for name in list(process.ready):
+                self.send(name, 0.0, None)
             if process.queue:
                 self.intend()
             elif not (process.intended or process.calls):
@@ -389,7 +399,9 @@ def step(schedule: Schedule, random: Random) -> None:
     elif process.queue:
         actions += [schedule.intend] * 4
     if process.intended:
-        actions += [lambda: send(schedule, random.choice(list(process.intended)), random)] * 4
+        actions += [lambda: schedule.look(random.choice(list(process.intended)))] * 4
+    if process.ready:
+        actions += [lambda: send(schedule, random.choice(process.ready), random)] * 4
     if process.calls:
         actions += [lambda: schedule.receive(random.choice(list(process.calls)))] * 3
     if schedule.may_sweep:
@@ -400,17 +412,16 @@ def step(schedule: Schedule, random: Random) -> None:
 
 def send(schedule: Schedule, name: str, random: Random) -> None:
     """A create leaves to a fate by chance."""
-    delay_s = random.uniform(0.0, CONNECT_S)
     effect_s = random.choice((0.0, random.uniform(0.0, EXECUTION_S), EXECUTION_S))
     fate = random.random()
     if fate < 0.25:
-        schedule.send(name, delay_s, 0.0, None)
+        schedule.send(name, 0.0, None)
     elif fate < 0.35:
-        schedule.send(name, delay_s, None, random.choice(HARMLESS))
+        schedule.send(name, None, random.choice(HARMLESS))
     elif fate < 0.4:
-        schedule.send(name, delay_s, None, Reply(status=409, code="ConflictException"))
+        schedule.send(name, None, Reply(status=409, code="ConflictException"))
     else:
-        schedule.send(name, delay_s, random.choice((effect_s, effect_s, None)), random.choice(LOST))
+        schedule.send(name, random.choice((effect_s, effect_s, None)), random.choice(LOST))
 
 
 def run(seed: int, steps: int = 40, flaw: Flaw = "") -> str:

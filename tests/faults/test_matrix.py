@@ -617,6 +617,21 @@ def test_a_holder_that_lost_its_lease_sends_nothing_more(tmp_path: Path) -> None
     job.check_finished()
 
 
+def test_a_process_that_stood_still_after_its_last_look_at_the_clock(tmp_path: Path) -> None:
+    """The settle time counts from when a create can have left at the latest, not from its intent."""
+    job = Job(tmp_path, numbered(1))
+
+    async def stop_soon(stop: Stop, _: VirtualClock) -> None:
+        await asyncio.sleep(405.0)
+        stop.request("enough")
+
+    job.run(hand=handing(Fate("late", late_s=290.0, held_s=400.0)), act=stop_soon)
+    ended = job.run()
+
+    assert told(ended.tally) == {"adopted": 1}
+    job.check_finished()
+
+
 def test_a_process_that_stood_still_before_it_sent(tmp_path: Path) -> None:
     """An intent that has grown old before its create could leave is made anew, so that the settle time holds."""
     job = Job(tmp_path, numbered(1))

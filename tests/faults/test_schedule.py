@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from provisioner.site import Policy
-from tests.faults.schedule import CONNECT_S, EXECUTION_S, HARMLESS, LAG_S, LOST, Schedule, explore
+from tests.faults.schedule import EXECUTION_S, HARMLESS, LAG_S, LOST, Schedule, explore
 
 if TYPE_CHECKING:
     from tests.faults.schedule import Flaw, Process
@@ -48,6 +48,21 @@ def test_schedules_in_full() -> None:
 def test_controls(flaw: Flaw) -> None:
     """A process that sends again blindly, asks List at once, or waits too short makes duplicates: the test can fail."""
     assert explore(150, 7, flaw)["twice"] > 3
+
+
+def test_what_a_dead_run_left_may_have_left_at_its_death() -> None:
+    """A process that stood still before it sent, and died right after, leaves nothing that is settled already."""
+    schedule = Schedule("duplicates", Policy(), 1)
+    schedule.start()
+    schedule.intend()
+    schedule.look(schedule.names[0])
+    schedule.wait(1000.0)
+    schedule.send(schedule.names[0], EXECUTION_S, LOST[0])
+    schedule.crash()
+
+    schedule.finish()
+
+    assert schedule.verdict() == ""
 
 
 class EveryOrder(RuleBasedStateMachine):
@@ -91,17 +106,22 @@ class EveryOrder(RuleBasedStateMachine):
         self.schedule.intend()
 
     @precondition(lambda self: self._alive() and self.process.intended)
+    @rule(data=st.data())
+    def look(self, data: st.DataObject) -> None:
+        """The last look at the clock before a create leaves; then the process may stand still."""
+        self.schedule.look(data.draw(st.sampled_from(sorted(self.process.intended))))
+
+    @precondition(lambda self: self._alive() and self.process.ready)
     @rule(
         data=st.data(),
-        delay_s=st.floats(0.0, CONNECT_S),
         effect_s=st.none() | st.floats(0.0, EXECUTION_S),
         lost=st.none() | st.sampled_from(LOST),
     )
-    def send(self, data: st.DataObject, delay_s: float, effect_s: float | None, lost: Any) -> None:
+    def send(self, data: st.DataObject, effect_s: float | None, lost: Any) -> None:
         """A create leaves; its reply comes, or is lost."""
-        name = data.draw(st.sampled_from(sorted(self.process.intended)))
+        name = data.draw(st.sampled_from(sorted(self.process.ready)))
         reply = lost or (data.draw(st.sampled_from(HARMLESS)) if effect_s is None else None)
-        self.schedule.send(name, delay_s, effect_s, reply)
+        self.schedule.send(name, effect_s, reply)
 
     @precondition(lambda self: self._alive() and self.process.calls)
     @rule(data=st.data())

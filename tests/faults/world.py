@@ -76,12 +76,14 @@ class Fate(NamedTuple):
         there_s: seconds until it arrives.
         back_s: seconds until its reply, or its loss, is seen.
         late_s: seconds until it takes effect, where the outcome is late.
+        held_s: seconds for which the process stands still before it leaves.
     """
 
     outcome: str = "ok"
     there_s: float = 0.05
     back_s: float = 0.05
     late_s: float = 0.0
+    held_s: float = 0.0
 
 
 class Sent(msgspec.Struct, array_like=True):
@@ -250,6 +252,7 @@ class WorldCreates:
         if fate.outcome in list(BEFORE_FIRST_BYTE):
             await asyncio.sleep(fate.back_s)
             return Reply(loss=Loss(fate.outcome))
+        await asyncio.sleep(fate.held_s)
         self._point("before send")
         number = self._world.send(self._clock.true(), body, fate)
         self._point("after send")
@@ -410,6 +413,10 @@ class DirectLedger:
     async def learn(self, target: str, family: str, state: bytes) -> None:
         """See the interface."""
         self._commit(Learn(target, family, state))
+
+    async def changes(self, target: str) -> int:
+        """What the ledger counts."""
+        return reading.changes(self._reader, target)
 
     async def take_identity(self, ledger_id: str) -> None:
         """Nobody rebuilds here."""
