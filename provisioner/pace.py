@@ -238,7 +238,9 @@ class Pacer:
     """
 
     def __init__(self, policy: Policy, now: float, learned: Learned | None = None, wall_now: float = 0.0) -> None:
-        self._policy = policy
+        self._initial_rate = policy.initial_rate
+        self._max_rate = policy.max_rate or inf
+        self._share = policy.share
         self._phase = Phase.CLIMB
         self._rate = policy.initial_rate
         self._limit = 0.0  # the measured R; 0 before the first epoch
@@ -293,11 +295,9 @@ class Pacer:
     @property
     def rate(self) -> float:
         """Starts a second, now."""
-        rate = self._rate
-        if self._policy.share < 1.0 and self._best:
-            rate = min(rate, self._policy.share * self._best)
-        if self._policy.max_rate:
-            rate = min(rate, self._policy.max_rate)
+        rate = min(self._rate, self._max_rate)
+        if self._share < 1.0 and self._best:
+            return min(rate, self._share * self._best)
         return rate
 
     @property
@@ -440,7 +440,7 @@ class Pacer:
 
     def _first_guess(self, mark: _Mark) -> float:
         """R, were the bucket to hold one second of it; or the initial rate, which was published, if that is near."""
-        told = self._policy.initial_rate
+        told = self._initial_rate
         guess = max(mark.admitted / (1.0 + mark.at - self._born), 0.4 * told)
         return min(told if told / PRIOR_BAND < guess < told * PRIOR_BAND else guess, self._rate)
 
@@ -540,6 +540,8 @@ class Pacer:
         if elapsed <= 2.0 * self._trip.mean:
             return
         tokens = self._spare + self._limit * (elapsed - self._trip.mean) - self._run
+        if tokens >= -SURGE_SLACK:
+            return
         doubt = min(3.0, self._run / max(1, self._evidence))
         if tokens < -(SURGE_SLACK + SURGE_JITTER * self._noise() + doubt):
             self._phase = Phase.CLIMB

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 WIDTH, HEIGHT = 860, 190
-LEFT, TOP, RIGHT, BOTTOM = 56, 34, 12, 30
+LEFT, TOP, RIGHT, BOTTOM = 56, 34, 24, 30
 
 
 class Picture(msgspec.Struct, frozen=True):
