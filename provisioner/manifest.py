@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from provisioner.definition import Definition, InvalidDefinitionError, Rules, parse
 from provisioner.errors import printable
-from provisioner.sources import ScratchError, SpooledSource, blocks, resolve
+from provisioner.fingerprint import Fingerprint
+from provisioner.sources import ScratchError, SpooledSource, blocks, raw_chunks, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -141,22 +142,39 @@ class Manifest:
         other.sources = [source if source.repeatable else SpooledSource(source) for source in self.sources]
         return other
 
-    def batches(self, size: int = 512) -> Iterator[Batch]:
+    def fingerprint(self) -> str:
+        """What the manifest says now, at the speed of reading it; see :class:`Fingerprint`.
+
+        Raises:
+            ManifestError: a source cannot be opened any more.
+        """
+        fingerprint = Fingerprint(self.rules)
+        for source in self.sources:
+            fingerprint.begin(source.label)
+            for chunk in raw_chunks(source):
+                fingerprint.update(chunk)
+        return fingerprint.hexdigest()
+
+    def batches(self, size: int = 512, fingerprint: Fingerprint | None = None) -> Iterator[Batch]:
         """Read from the start. The iterator blocks on I/O; it may be advanced from any thread, one at a time.
 
         Args:
             size: the most lines in a batch. A source that is written while it is read (a pipe) gives smaller ones.
+            fingerprint: takes in everything that is read.
 
         Raises:
             ManifestError: a source cannot be opened any more, or be read a second time.
             ScratchError: the names cannot be kept.
         """
         names = _Names()
+        seen = fingerprint.update if fingerprint is not None else None
         try:
             reader = _Reader(self.rules, names, size)
             for source in self.sources:
                 reader.useful = 0
-                for block in blocks(source, lambda: reader.useful):
+                if fingerprint is not None:
+                    fingerprint.begin(source.label)
+                for block in blocks(source, lambda: reader.useful, seen):
                     yield from reader.take(source.label, block)
                     if not source.repeatable and reader.batch.lines:
                         yield reader.full()

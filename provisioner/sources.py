@@ -205,12 +205,13 @@ def resolve(names: Sequence[str], stdin: BinaryIO | None) -> list[Source]:
     return list(found.values())
 
 
-def blocks(source: Source, useful: Callable[[], int]) -> Iterator[Block]:
+def blocks(source: Source, useful: Callable[[], int], seen: Callable[[bytes], object] | None = None) -> Iterator[Block]:
     """The lines of ``source``, in blocks; trouble that ends the source comes last.
 
     Args:
         source: what to read.
         useful: tells how many bytes of its lines became definitions so far.
+        seen: is given every byte that was read, as it lies on disk.
 
     Raises:
         ManifestError: it cannot be opened (any more), or has been read and cannot be read twice.
@@ -220,8 +221,22 @@ def blocks(source: Source, useful: Callable[[], int]) -> Iterator[Block]:
     except OSError as error:
         raise _unreadable(source.label, error) from error
     with raw:
-        counted = _Counted(raw)
+        counted = _Counted(raw, seen)
         yield from _Splitter(counted, _READERS.get(source.suffix, _plain)(counted), useful).blocks()
+
+
+def raw_chunks(source: Source) -> Iterator[bytes]:
+    """The bytes of ``source`` as they lie on disk.
+
+    Raises:
+        ManifestError: it cannot be opened or read (any more).
+    """
+    try:
+        with source.open() as raw:
+            while chunk := raw.read(_CHUNK):
+                yield chunk
+    except OSError as error:
+        raise _unreadable(source.label, error) from error
 
 
 class _Splitter:
@@ -310,14 +325,17 @@ class _BrokenError(Exception):
 class _Counted:
     """A reader that counts."""
 
-    def __init__(self, raw: BinaryIO) -> None:
+    def __init__(self, raw: BinaryIO, seen: Callable[[bytes], object] | None) -> None:
         self._raw = raw
+        self._seen = seen
         self.read_bytes = 0
 
     def read(self, size: int = _CHUNK) -> bytes:
         """At most ``size`` bytes, as soon as there are some."""
         chunk = _read_some(self._raw, size)
         self.read_bytes += len(chunk)
+        if self._seen is not None:
+            self._seen(chunk)
         return chunk
 
 

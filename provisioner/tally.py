@@ -46,6 +46,7 @@ class Tally:
         denied: whether any definition was refused for want of permission.
         halt: why nothing more is sent, None while all is well.
         whole: whether the manifest was read to its end.
+        fingerprint: of the manifest, once it was.
         stopped: whether the run was asked to end early.
         under_way: creates whose result is not durable yet.
         waiting: what the tail of the run waits for, "" when it does not.
@@ -71,6 +72,7 @@ class Tally:
         self.denied = False
         self.halt: Halt | None = None
         self.whole = False
+        self.fingerprint = ""
         self.stopped = False
         self.under_way = 0
         self.waiting = ""
@@ -85,6 +87,12 @@ class Tally:
         self.repeated += batch.repeated
         if size_bytes is not None and batch.read_bytes:
             self.expected = max(self.valid, round(self.valid * size_bytes / batch.read_bytes))
+
+    @property
+    def finished(self) -> bool:
+        """Whether every line of the manifest is valid, told once, and registered."""
+        registered = sum(self.outcomes[one] for one in (Outcome.CREATED, Outcome.ADOPTED, Outcome.UNCHANGED))
+        return self.whole and not self.open and self.halt is None and registered == self.lines
 
     def move(self, before: Outcome, after: Outcome) -> None:
         """A definition that counted as ``before`` has become ``after``."""

@@ -161,6 +161,10 @@ class FakeLedger:
         self._check()
         self.ledger_id = ledger_id
 
+    async def changes(self, target: str) -> int:
+        """See the interface."""
+        return sum(any(fact.target == target for fact in facts) for _, facts in self.commits)
+
     async def begin_run(self, run: Run) -> None:
         """See the interface."""
         self._check()

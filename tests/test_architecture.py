@@ -42,6 +42,7 @@ LAYERS = (
         "diagnosis",
         "entry",
         "errors",
+        "fingerprint",
         "jsontext",
         "ownership",
         "pace",

@@ -10,6 +10,7 @@ import anyio.to_thread
 from provisioner.definition import Rules
 from provisioner.engine import Engine
 from provisioner.errors import ProvisionerError
+from provisioner.fleet.finished import finished_before, keep_finished
 from provisioner.fleet.open import contained, open_site
 from provisioner.fleet.session import session
 from provisioner.manifest import Manifest
@@ -121,5 +122,8 @@ async def _target(
     tally = run.tallies[target.name]
     with contained(tally):
         async with open_site(run, ledger, lease, target) as site:
+            if await finished_before(ledger, manifest, tally):
+                return
             engine = Engine(site, run.order.policy, tally, run.stop, workers=run.order.settings.run.max_in_flight)
             await engine.run(manifest, report_problems=reports)
+            await keep_finished(ledger, tally)

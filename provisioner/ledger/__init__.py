@@ -126,6 +126,10 @@ class Ledger(Protocol):
         """Keep what a pacer learned; written with the next commit, without a sync of its own."""
         ...
 
+    async def changes(self, target: str) -> int:
+        """A number that grows with every commit of facts about ``target``: the same number, the same entries."""
+        ...
+
     async def take_identity(self, ledger_id: str) -> None:
         """Bear the id of a lost ledger from now on, so that its marks prove ownership; for an empty ledger only.
 

@@ -39,6 +39,16 @@ def ledger_id(connection: Connection) -> str:
     return str(connection.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()[0])
 
 
+CHANGES = "changes of "
+"""What precedes a target's name in the key of its count of changes."""
+
+
+def changes(connection: Connection, target: str) -> int:
+    """How many commits have had facts about ``target``."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (CHANGES + target,)).fetchone()
+    return int(row[0]) if row else 0
+
+
 def entries_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, Entry]:
     """The entries of ``names`` that are known."""
     rows = _rows(connection, f"SELECT {_WITH_BODY} {_NAMED}", (_text(names), target))

@@ -373,6 +373,10 @@ class SqliteLedger:
         """See :meth:`provisioner.ledger.Ledger.learn`."""
         self._writable().learned[target, family] = self._learned[target, family] = state
 
+    async def changes(self, target: str) -> int:
+        """See :meth:`provisioner.ledger.Ledger.changes`."""
+        return await self._read(reading.changes, target)
+
     async def take_identity(self, ledger_id: str) -> None:
         """See :meth:`provisioner.ledger.Ledger.take_identity`."""
         if await self.counts():

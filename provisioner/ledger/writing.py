@@ -16,7 +16,7 @@ from provisioner.entry import Entry, Fact, apply
 from provisioner.errors import IntegrityError, ProvisionerError
 from provisioner.ledger import ProblemRecord, Run  # noqa: TC001  msgspec reads these types at run time
 from provisioner.ledger.database import is_storage_error
-from provisioner.ledger.reading import UNREAD_BODY, Key, entries_without_body, holders
+from provisioner.ledger.reading import CHANGES, UNREAD_BODY, Key, entries_without_body, holders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -174,6 +174,8 @@ class Writing:
         # An ARN that one entry gives up and another takes in the same commit must be free when it is taken.
         for target, name in batch.freed():
             self._connection.execute("UPDATE entries SET arn = '' WHERE target = ? AND name = ?", (target, name))
+        for target in {target for target, _ in batch.changed}:
+            self._connection.execute(_COUNT_CHANGE, (CHANGES + target,))
         self._insert(_PUT_ENTRY, [_entry_row(entry) for entry in batch.changed.values()], _ON_KNOWN_ENTRY)
         self._open_entries.learn(batch.changed)
         return answers
@@ -205,6 +207,7 @@ class Writing:
                 self._connection.execute(sql, [value for row in chunk for value in row])
 
 
+_COUNT_CHANGE = "INSERT INTO meta VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
 _PUT_ENTRY = f"INSERT INTO entries ({','.join(_ENTRY_COLUMNS)}) VALUES"
 _ON_KNOWN_ENTRY = (
     "ON CONFLICT (target, name) DO UPDATE SET "
