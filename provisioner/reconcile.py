@@ -21,6 +21,7 @@ import structlog
 
 from provisioner.entry import Entry, Event, Fact, Stamp, State
 from provisioner.survey import Found, Survey
+from provisioner.verdict import is_conflict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -217,7 +218,8 @@ class Reconciler:
         still before: nothing has passed for sure since then.
         """
         sent = entry.sent or Stamp(0.0)
-        self.add(entry, age_s=0.0 if entry.state is State.SENT else sent.age_s(now))
+        age_s = 0.0 if entry.state is State.SENT else sent.age_s(now)
+        self.add(entry, age_s=age_s, conflict=is_conflict(entry.code))
         if sent.missed is not None:
             # It was settled then; how long ago that was is what counts for the second sweep.
             here = self._site.clock.monotonic()

@@ -174,6 +174,11 @@ def _judge_error(reply: Reply) -> Verdict:
     return _BY_STATUS.get(reply.status, Verdict.AMBIGUOUS)
 
 
+def is_conflict(code: str) -> bool:
+    """Whether the recorded ``code`` of an ambiguous entry says that its create was refused for its name."""
+    return code in {"ConflictException", "409"}
+
+
 def is_denial(code: str) -> bool:
     """Whether the ``code`` of a failed entry speaks of permissions or of a wrong host, not of the definition."""
     return "AccessDenied" in code or code in {"401", "403", "404", "405"}

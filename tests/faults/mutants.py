@@ -125,7 +125,7 @@ MUTANTS = (
     Mutant(
         "what a dead run left is as old as its intent",
         "provisioner/reconcile.py",
-        (("age_s=0.0 if entry.state is State.SENT else sent.age_s(now)", "age_s=sent.age_s(now)"),),
+        (("age_s = 0.0 if entry.state is State.SENT else sent.age_s(now)", "age_s = sent.age_s(now)"),),
         (SCHEDULES,),
     ),
     Mutant(

@@ -30,7 +30,7 @@ from provisioner.reconcile import Decision, Reconciler, Sweep, facts_of, interru
 from provisioner.site import Policy
 from provisioner.survey import Found
 from provisioner.tally import Tally
-from provisioner.verdict import Loss, Reply, Verdict, judge
+from provisioner.verdict import Loss, Reply, Verdict, is_conflict, judge
 from tests.faults.world import ROLE
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class Schedule:
             self._record(fact)
         if step.action is Action.CREATE:
             self.process.queue.append(name)
-        elif step.action is Action.RECONCILE and self.policy.resend_is_safe:
+        elif step.action is Action.RECONCILE and self.policy.resend_is_safe and not is_conflict(self.ledger[name].code):
             self._release_doubt(name)
 
     def intend(self) -> None:
@@ -286,7 +286,8 @@ class Schedule:
         assert self.process is not None
         entry = self.ledger[name]
         sent = entry.sent and entry.sent.until(self.stamp())
-        self._record(Fact(TARGET, name, Event.DOUBT, sent=sent, after=entry.attempt))
+        code = "409" if conflict else ""
+        self._record(Fact(TARGET, name, Event.DOUBT, sent=sent, code=code, after=entry.attempt))
         self.process.doubts[name] += 1
         if self.policy.resend_is_safe and not conflict and self.process.doubts[name] <= DOUBTS:
             self._release_doubt(name)

@@ -276,6 +276,20 @@ def test_409_that_is_ours(tmp_path: Path) -> None:
     job.check_finished()
 
 
+def test_409_that_could_not_be_looked_up(tmp_path: Path) -> None:
+    """A conflict that a run left open is looked up by the next, not sent again."""
+    unreadable = ("error_without_effect:500",) * 8 * 3
+    job = Job(tmp_path, numbered(1), Behaviour(names="unique", list_script=unreadable))
+    unique = Policy(names="unique")
+    assert told(job.run(hand=handing("lost_reply"), policy=unique).tally) == {"ambiguous": 1}
+
+    ended = job.run(policy=unique)
+
+    assert told(ended.tally) == {"adopted": 1}
+    assert job.world.truth.count("create") == 2
+    job.check_finished()
+
+
 @pytest.mark.parametrize(
     ("adopt", "same", "outcome"),
     [("never", True, "failed"), ("same", True, "adopted"), ("same", False, "failed"), ("any", False, "drifted")],
