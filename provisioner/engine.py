@@ -28,6 +28,7 @@ from provisioner.aws.faces import CallError
 from provisioner.breaker import Breaker, is_about_role
 from provisioner.entry import Entry, Event, Fact, Outcome, Stamp, State
 from provisioner.errors import CredentialsError, ExitCode, IllegalTransitionError, IntegrityError, ProvisionerError
+from provisioner.fingerprint import Fingerprint
 from provisioner.gate import GateClosedError
 from provisioner.ownership import Mark, attempt_ids, check_place, read_arn
 from provisioner.planner import UNCHANGED, Action, plan
@@ -162,13 +163,15 @@ class Engine:
     # Read and plan.
 
     async def _read(self, manifest: Manifest, *, report_problems: bool) -> None:
-        batches = manifest.batches()
+        fingerprint = Fingerprint(manifest.rules)
+        batches = manifest.batches(fingerprint=fingerprint)
         while not self._stop.requested:
             batch = None
             with self._stop.ends() as reading:
                 batch = await self._next(batches)
             if batch is None:
                 self._tally.whole = not reading.cancelled_caught
+                self._tally.fingerprint = fingerprint.hexdigest() if self._tally.whole else ""
                 break
             self._tally.read(batch, manifest.size_bytes)
             await self._plan(batch, report_problems=report_problems)
@@ -325,16 +328,8 @@ class Engine:
 
     def _entry(self, job: Job, attempt: str, sent: Stamp) -> Entry:
         """The entry as the committed intent has left it."""
-        row = job.row
-        return Entry(
-            self._site.target,
-            job.name,
-            State.SENT,
-            row.digest,
-            row.tags_digest,
-            attempt=attempt,
-            sent=sent,
-        )
+        row, target = job.row, self._site.target
+        return Entry(target, job.name, State.SENT, row.digest, row.tags_digest, attempt=attempt, sent=sent)
 
     def _body(self, job: Job, attempt: str) -> bytes:
         key = self._policy.ownership_tag
