@@ -43,4 +43,5 @@ def test_a_regex_that_takes_too_long() -> None:
         (wrong,) = check.notices([row("[", "fine")])
 
     assert "takes more than 0.01 s" in slow.message
+    assert "metricDefinitions[0]" in wrong.message
     assert wrong.message.endswith("unterminated character set at position 0")
