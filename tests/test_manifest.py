@@ -265,7 +265,7 @@ def test_batches_may_be_taken_from_any_thread() -> None:
     """Each batch may be taken by another thread, as a pool of workers does, one at a time."""
     batches = manifest(lines_of(*(named(f"n{n}") for n in range(9)))).batches(2)
     counts: list[int] = []
-    while len(counts) < 5:
+    for _ in range(5):
         worker = threading.Thread(target=lambda: counts.append(len(next(batches).rows)))
         worker.start()
         worker.join()
