@@ -105,11 +105,13 @@ class PaceSettings(Section, frozen=True, kw_only=True):
         initial_rate: until a limit is learned.
         max_rate: never more than this; 0 is no bound.
         share: the fraction of the learned limit to use, to leave room for others.
+        service_quotas: ask Service Quotas for the rate to begin with, where nothing is learned yet.
     """
 
     initial_rate: Annotated[float, Meta(gt=0, le=MAX_RATE)] = 5.0
     max_rate: Rate = 0.0
     share: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    service_quotas: bool = False
 
 
 class ReconcileSettings(Section, frozen=True, kw_only=True):

@@ -360,6 +360,10 @@ class Endpoint:
         self.calls.append(("delete", now()))
         del self.algorithms[self._existing("DeleteConfiguredModelAlgorithm", arn).arn]
 
+    async def published_rate(self) -> float | None:
+        """See the interface: nothing is published."""
+        return None
+
     async def caller_account(self) -> str:
         """See the interface."""
         return ACCOUNT_ID

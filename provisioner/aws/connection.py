@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions as sdk
+from botocore.config import Config
 
 from provisioner.aws.direct import open_direct
 from provisioner.aws.faces import Aws
@@ -68,6 +69,11 @@ class Clients:
         """A client of STS that sends each call once, as an asynchronous context manager."""
         return sts_client(self._session(), self._target, self._region, 1)
 
+    def quotas(self) -> Any:  # noqa: ANN401  the SDK has no types
+        """A client of Service Quotas, as an asynchronous context manager."""
+        config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
+        return self._session().create_client("service-quotas", region_name=self._region, config=config)
+
     def _session(self) -> AioSession:
         session = open_session(self._target)
         use_identity(session, self._identity)
@@ -113,7 +119,7 @@ async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncI
             creates, endpoint = await stack.enter_async_context(open_direct(route, identity, limits)), route.endpoint
         yield Aws(
             creates=creates,
-            control=SdkControl(clients.service, clients.sts, limits),
+            control=SdkControl(clients.service, clients.sts, limits, clients.quotas),
             region=region,
             endpoint=endpoint,
             notices=(*region_notice(region), *_route_notice(route)),

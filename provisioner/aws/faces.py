@@ -165,6 +165,10 @@ class Control(Protocol):
         """
         ...
 
+    async def published_rate(self) -> float | None:
+        """Creates per second that Service Quotas tells for this account and Region; None when it tells none."""
+        ...
+
     async def caller_account(self) -> str:
         """The account of the credentials, twelve digits, by STS GetCallerIdentity.
 

@@ -15,6 +15,7 @@ import msgspec
 from botocore import exceptions as sdk
 from botocore import xform_name
 
+from provisioner.aws import quotas as service_quotas
 from provisioner.aws import wire
 from provisioner.aws.faces import CallError, Described, Listed, Page
 from provisioner.aws.http import RedirectedError
@@ -77,12 +78,20 @@ class SdkControl:
         client: gives the client of Clean Rooms ML.
         sts: makes a client of STS, as an asynchronous context manager, when the account is asked for.
         limits: of the connections.
+        quotas: makes a client of Service Quotas, likewise.
     """
 
-    def __init__(self, client: Callable[[], Awaitable[Any]], sts: Callable[[], Any], limits: Limits) -> None:
+    def __init__(
+        self,
+        client: Callable[[], Awaitable[Any]],
+        sts: Callable[[], Any],
+        limits: Limits,
+        quotas: Callable[[], Any],
+    ) -> None:
         self._client = client
         self._sts = sts
         self._limits = limits
+        self._quotas = quotas
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
         """One page of List."""
@@ -107,6 +116,10 @@ class SdkControl:
         if answer is None or "Account" not in answer:
             raise CallError("GetCallerIdentity", reply)
         return str(answer["Account"])
+
+    async def published_rate(self) -> float | None:
+        """Creates per second, as Service Quotas has it."""
+        return await service_quotas.ask(self._quotas)
 
     async def _ask(self, operation: str, params: dict[str, Any], read: Callable[[dict[str, Any]], _T]) -> _T:
         method = getattr(await self._client(), xform_name(operation))

@@ -63,7 +63,13 @@ async def _status(path: str, targets: tuple[str, ...]) -> dict[str, Any]:
 async def _target(ledger: Ledger, name: str, counts: Any) -> dict[str, Any]:  # noqa: ANN401  a mapping by state
     kept = await ledger.learned(name, "create")
     learned = msgspec.json.decode(kept, type=Learned) if kept else None
-    pace = {"limit_per_s": round(learned.rate, 3), "learned_at": iso(learned.learned_at)} if learned else None
+    pace = None
+    if learned:
+        pace = {
+            "limit_per_s": round(learned.rate, 3),
+            "accepts": learned.accepts,
+            "learned_at": iso(learned.learned_at),
+        }
     return {"states": {state.value: counts.get(state, 0) for state in State}, "pace": pace}
 
 
@@ -72,7 +78,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
     for name, target in status["targets"].items():
         states = ", ".join(f"{number} {state}" for state, number in target["states"].items() if number)
         pace = target["pace"]
-        told = f", limit learned: {pace['limit_per_s']}/s ({pace['learned_at']})" if pace else ""
+        told = f", limit {pace['limit_per_s']}/s, learned from {pace['accepts']} accepts" if pace else ""
         lines.append(f"target  {name}: {states or 'empty'}{told}")
     lines += [
         f"open    {entry['target']}: {printable(entry['name'])}, sent {entry['sent_at']}, not answered"

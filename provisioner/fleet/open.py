@@ -57,7 +57,7 @@ async def open_site(run: Run, ledger: Ledger, lease: Lease, target: Target) -> A
             log.warning("target.notice", target=target.name, notice=notice)
         if target.account_id:
             tally.account_id = await _guard_account(calls, target)
-        pacer = await _pacer(run, ledger, target)
+        pacer = await _pacer(run, ledger, target, calls)
         gate = run.gates[target.name] = _gate(run, pacer)
         site = Site(
             target=target.name,
@@ -99,12 +99,16 @@ async def _guard_account(calls: aws.Aws, target: Target) -> str:
     return account_id
 
 
-async def _pacer(run: Run, ledger: Ledger, target: Target) -> Pacer:
+async def _pacer(run: Run, ledger: Ledger, target: Target, calls: aws.Aws) -> Pacer:
     """The pacer of creates, warm from what an earlier run learned."""
     pace = run.order.settings.pace
     kept = await ledger.learned(target.name, "create")
     learned = _learned.decode(kept) if kept else None
-    policy = PacePolicy(pace.initial_rate, pace.max_rate, pace.share)
+    published = None
+    if pace.service_quotas and learned is None and not target.endpoint_url:
+        published = await calls.control.published_rate()
+        log.info("pace.published", target=target.name, rate_per_s=published)
+    policy = PacePolicy(published or pace.initial_rate, pace.max_rate, pace.share)
     return Pacer(policy, run.clock.monotonic(), learned, run.clock.wall())
 
 

@@ -315,6 +315,10 @@ class WorldControl:
         """Nobody asks for it here."""
         raise NotImplementedError(arn)
 
+    async def published_rate(self) -> float | None:
+        """See the interface: nothing is published."""
+        return None
+
     async def caller_account(self) -> str:
         """The account."""
         return ACCOUNT
