@@ -9,7 +9,7 @@ DEMO := demo
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format torture bench bench-pace lock clean
+.PHONY: help demo test check format torture mutants bench bench-pace lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,9 +40,13 @@ format: $(READY)  ## let ruff mend what it can
 torture: $(READY)  ## the long fault campaigns, in full
 	$(BIN)/python -m pytest -m torture -s
 
+mutants: $(READY)  ## break the promise on purpose: each mutant must turn the suite red
+	$(BIN)/python -m tests.faults.mutants
+
 bench: $(READY)  ## throughput beside its peers
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.rerun
+	$(BIN)/python -m benchmarks.ledger
 
 bench-pace: $(READY)  ## the pacer beside its peers, in virtual time
 	$(BIN)/python -m benchmarks.pace
