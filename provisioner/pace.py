@@ -49,7 +49,7 @@ PROBE_TRIPS = 3.0
 KEPT_STARTS = 4096
 """Starts whose order is remembered at least: more than can be in flight."""
 
-GENTLE_ACCEPTS = 40
+GENTLE_ACCEPTS = 30
 """Accepts of a cold start up to which the pace only doubles: the common limit of about 5/s is met within them."""
 STEP_S = 0.25
 """Least time between two doublings while gentle; afterwards a round trip is enough."""
@@ -57,8 +57,9 @@ LEAP = 4.0
 """Growth a step, once not gentle, while fewer than FLIGHT / LEAP calls are in flight."""
 FLIGHT = 24.0
 """Calls in flight above which an overshoot gets dear: from here the pace doubles every DOUBLING_S only, and that time
-grows with the calls in flight to the power of CAUTION."""
+grows with the calls in flight to the power of CAUTION, up to DOUBLING_MOST_S."""
 DOUBLING_S = 0.8
+DOUBLING_MOST_S = 4.5
 CAUTION = 1.5
 PROBE_FLIGHT = 6
 """Calls in flight at a first 429 that are enough to measure R by what becomes of them."""
@@ -76,7 +77,7 @@ SHORTEST_DUE = 6.0
 LONGEST_DUE = 500.0
 """Accepts between measurements in the end, at LONGEST_DUE_AT; grows with the square root of the rate, so that of two
 pacers on one bucket the faster asks for more less often. The wasted share is about 1 / due."""
-LONGEST_DUE_AT = 5.0
+LONGEST_DUE_AT = 20.0
 CHANGE = 0.2
 UNREST = 4.0
 CALM = 0.8
@@ -575,7 +576,8 @@ class Pacer:
         elif waited >= (max(STEP_S, self._trip.mean) if self._calls.accepted < GENTLE_ACCEPTS else self._trip.mean):
             flight = self._rate * self._trip.mean
             if flight >= FLIGHT:
-                self._rate *= 2.0 ** (waited / (DOUBLING_S * (flight / FLIGHT) ** CAUTION))
+                doubling = min(DOUBLING_MOST_S, DOUBLING_S * (flight / FLIGHT) ** CAUTION)
+                self._rate *= 2.0 ** (waited / doubling)
             else:
                 leap = self._calls.accepted >= GENTLE_ACCEPTS and flight < FLIGHT / LEAP
                 self._rate *= LEAP if leap else 2.0

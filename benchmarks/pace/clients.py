@@ -78,7 +78,7 @@ class GoogleSre(Fixed):
     """
 
     WINDOW_S = 120
-    TICK_S = 0.001
+    TICK_S = 0.00025
 
     def __init__(self, rng: random.Random, k: float = 2.0) -> None:
         super().__init__(1.0 / self.TICK_S)
