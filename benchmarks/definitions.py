@@ -37,13 +37,16 @@ DEFAULTS = Rules(
     ownership_tag="provisioner:origin",
 )
 WHOLE = """
-import resource, sys, time
+import sys, time
 from provisioner.definition import Rules
 from provisioner.manifest import Manifest
 rules = Rules(ownership_tag="provisioner:origin")
 began = time.process_time()
 rows = sum(len(batch.rows) for batch in Manifest(sys.argv[1:], rules).batches())
-print(rows, time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+seconds = time.process_time() - began
+# The kernel's own mark: that of getrusage begins with the memory of the process that started this one.
+with open("/proc/self/status") as status:
+    print(rows, seconds, next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024)
 """
 
 

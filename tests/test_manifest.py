@@ -7,8 +7,6 @@ import io
 import json
 import random
 import sqlite3
-import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +19,7 @@ from provisioner.errors import ExitCode, ManifestError
 from provisioner.manifest import BATCH_BYTES, Batch, Manifest, Problem, Row
 from provisioner.sources import MAX_LINE, ScratchError
 from tests.definition_lines import FULL, IMAGE, LEAST, ROLE, line_of, mutate, spell
+from tests.memory import peak_mib
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -381,12 +380,11 @@ def test_no_line_is_lost_among_hostile_ones(count: int) -> None:
     assert len({row.definition.name for row in rows}) == len(rows)
 
 
-PEAK = """
-import resource, sys
+READ = """
+import sys
 from provisioner.definition import Rules
 from provisioner.manifest import Manifest
-rows = sum(len(batch.rows) for batch in Manifest([sys.argv[1]], Rules()).batches())
-print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(sum(len(batch.rows) for batch in Manifest([sys.argv[1]], Rules()).batches()))
 """
 
 
@@ -398,9 +396,7 @@ def test_memory_is_flat(tmp_path: Path) -> None:
         path = tmp_path / f"{count}.jsonl"
         with path.open("w") as out:
             out.writelines(line.replace("00000000", f"{number:08d}") + "\n" for number in range(count))
-        told = subprocess.run([sys.executable, "-c", PEAK, str(path)], check=True, capture_output=True, text=True)
-        rows, peak_kib = map(int, told.stdout.split())
-        assert rows == count
-        peaks[count] = peak_kib / 1024
+        rows, peaks[count] = peak_mib(READ, str(path))
+        assert int(rows) == count
 
     assert peaks[60_000] - peaks[5_000] < 12
