@@ -73,9 +73,14 @@ class Problem(Struct, frozen=True):
     message: str
     severity: Severity = "problem"
 
-    def __str__(self) -> str:
+    @property
+    def where(self) -> str:
+        """``file:line:column:``, and the name where it is known."""
         name = f' name "{self.name}":' if self.name else ""
-        return f"{self.source}:{self.line}:{self.column}:{name} {self.message}"
+        return f"{self.source}:{self.line}:{self.column}:{name}"
+
+    def __str__(self) -> str:
+        return f"{self.where} {self.message}"
 
 
 class Batch(Struct):

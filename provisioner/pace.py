@@ -20,7 +20,8 @@ A 429 of a call that had started before the pacer reacted belongs to the same ep
 for each 429. A first call after a pause that is throttled again is *barren*: it tells nothing new, doubles the pause,
 and lets one call at a time feel its way; so a storm of 429s costs a few calls and leaves the measurement alone. An
 epoch long before it was due means that others drink from the bucket: a small extra cut then lets shares even out, since
-whoever runs faster meets more 429s. Latency sets no pace: a 429 is quick.
+whoever runs faster meets more 429s. Latency sets no pace: a 429 is quick. A limiter that counts by the second is known
+by its phase: after a 429 the pacer waits for the next second, and counts what the last one accepted.
 
 Constants without another source were tuned on the grid of benchmarks/pace, which prints what they achieve.
 """
@@ -83,7 +84,7 @@ UNREST = 4.0
 CALM = 0.8
 """A firm limit that is off by more than CHANGE at an epoch makes the longest due 1 + UNREST times shorter: what changed
 may change again. Each epoch without a change multiplies that by CALM."""
-WARM_DUE = 8.0
+WARM_DUE = 4.0
 WARM_DUE_LEAST = 20.0
 """A warm start spends the tokens that it expects within this many accepts for each of them."""
 
@@ -118,6 +119,16 @@ OVERDRAWN = 2.0
 OVERDRAWN_BURSTS = 1.5
 """A surge that took more than this beyond the model, tokens and bursts, was no full bucket that ran dry."""
 FIRM = 50
+
+
+WINDOW_MEMORY = 8
+WINDOW_GAP_S = 0.4
+WINDOW_JITTER_S = 0.02
+WINDOW_CHANCE = 1.0e-3
+WINDOW_EVIDENCE = 400
+"""A limiter that counts by the second is believed when the last gaps between a refused and an accepted call, none
+longer than WINDOW_GAP_S, have a phase in common, and would by chance with WINDOW_CHANCE only. A count of one second is
+worth as much as WINDOW_EVIDENCE accepts."""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -223,6 +234,45 @@ class _Trip:
         self.mean += self.GAIN * (sample - self.mean)
 
 
+class _Seconds:
+    """Notices a limiter that counts by the second: wherever it refuses, it accepts again at the same phase.
+
+    Times are starts of calls; the way to the server shifts all of them alike.
+    """
+
+    def __init__(self) -> None:
+        self._ends: deque[tuple[float, float]] = deque(maxlen=WINDOW_MEMORY)
+        self.boundary: float | None = None
+        self.doubt = 0.0
+
+    def saw(self, refused_at: float, accepted_at: float, jitter: float) -> None:
+        """Between these two starts the server began to accept again."""
+        gap = accepted_at - refused_at
+        if 0.0 < gap < WINDOW_GAP_S:
+            self._ends.append((refused_at, gap))
+            self._fit(WINDOW_JITTER_S + jitter)
+
+    def _fit(self, jitter: float) -> None:
+        """A boundary that every gap contains, if it is unlikely that they have one in common by chance."""
+        base, width = min(self._ends, key=lambda end: end[1])
+        low, high, chance = -jitter, width + jitter, 1.0 / min(1.0, width + 2.0 * jitter)
+        for begin, gap in self._ends:
+            shift = (begin - base + 0.5) % 1.0 - 0.5
+            low, high = max(low, shift - jitter), min(high, shift + gap + jitter)
+            chance *= min(1.0, gap + 2.0 * jitter)
+        self.boundary = base + 0.5 * (low + high) if low < high and chance < WINDOW_CHANCE else None
+        self.doubt = max(0.0, 0.5 * (high - low))
+
+    def forget(self) -> None:
+        """The boundary was no boundary."""
+        self._ends.clear()
+        self.boundary = None
+
+    def after(self, now: float) -> float:
+        """The next boundary after ``now``; ``now`` itself where none is known."""
+        return now if self.boundary is None else now + (self.boundary - now) % 1.0
+
+
 class Pacer:
     """Says when the next call may start, and learns from how calls end.
 
@@ -260,6 +310,7 @@ class Pacer:
         self._cut = 0  # calls before this index belong to the last epoch
         self._marks: deque[_Mark] = deque(maxlen=8)
         self._barren = 0
+        self._seconds = _Seconds()
         self._probed_until = now
         self._empty_at = now
         # Since the last epoch.
@@ -359,6 +410,8 @@ class Pacer:
             self._sample.append(started_at)
         elif started_at >= self._since:
             self._run += 1
+            if self._run == 1 and self._epochs:
+                self._seconds.saw(self._empty_at, started_at, self._trip.deviation)
             if self._barren:
                 self._barren = 0
                 self._probed_until = now
@@ -403,6 +456,10 @@ class Pacer:
         limit, evidence = self._limit, self._evidence
         if self._epochs > 1 and not self._run:
             self._barren += 1
+            if self._barren > 1 and self._seconds.boundary is not None:
+                self._seconds.forget()
+        elif self._seconds.boundary is not None:
+            self._window(mark)
         elif self._phase is Phase.CLIMB and self._rate > 1.5 * self._limit:
             if self._peak(mark, now):
                 return
@@ -411,11 +468,16 @@ class Pacer:
         if evidence > FIRM:
             changed = abs(self._limit / limit - 1.0) > CHANGE
             self._unrest = 1.0 if changed else CALM * self._unrest
-        self._probed_until = now
         spare = self._to_spare()
-        pause = min(PAUSE_LIMIT_S, spare / self._limit * 2.0**self._barren)
-        self._frozen_until = max(self._frozen_until, now + pause)
+        self._probed_until = now
+        self._frozen_until = max(self._frozen_until, now + self._pause(spare, mark, now))
         self._hold(spare, self._frozen_until)
+
+    def _pause(self, spare: float, mark: _Mark, now: float) -> float:
+        """Seconds until ``spare`` tokens are saved; or until the next second, for a limiter that counts by it."""
+        if self._seconds.boundary is not None and not self._barren:
+            return max(0.0, self._seconds.after(mark.at) + self._seconds.doubt + self._trip.deviation - now)
+        return min(PAUSE_LIMIT_S, spare / self._limit * 2.0**self._barren)
 
     def _peak(self, mark: _Mark, now: float) -> bool:
         """The end of a climb: a guess at R, and True if what is in flight will soon tell better."""
@@ -481,6 +543,15 @@ class Pacer:
         if self._marks:
             self._settle(max(0, count), elapsed, mark)
         self._marks.append(mark)
+
+    def _window(self, mark: _Mark) -> None:
+        """A second was used up: R is what was accepted since it began, less what jitter moves across its boundary."""
+        accepted = self._calls.index(mark.at) - self._calls.index(self._seconds.after(mark.at) - 1.0)
+        counted = min(accepted - 0.5 - self._noise(), self._rate)
+        self._measure(mark)
+        self._crowded = True
+        if counted > self._limit:
+            self._limit, self._evidence = counted, WINDOW_EVIDENCE
 
     def _settle(self, count: int, elapsed: float, mark: _Mark) -> None:
         """Take the measurement of ``count`` accepts in ``elapsed`` seconds, as far as it can be trusted."""

@@ -10,8 +10,9 @@ import msgspec
 
 from provisioner.cli.options import common, settings_of
 from provisioner.errors import ExitCode
-from provisioner.fleet.apply import rules_for
+from provisioner.fleet.apply import once_per_rules, rules_for
 from provisioner.manifest import Manifest
+from provisioner.regexes import RegexCheck
 
 if TYPE_CHECKING:
     from provisioner.manifest import Problem
@@ -23,25 +24,74 @@ if TYPE_CHECKING:
 def command(manifest: tuple[str, ...], config: str | None, targets: tuple[str, ...], output: str) -> ExitCode:
     """Nothing is sent, and no credentials are needed. Ends with 65 when there are problems.
 
-    Each problem is one line: file:line:column, the name, and what to do. Notices do not count as problems.
+    Each problem is one line: file:line:column, the name, and what to do. Notices do not count as problems. Targets
+    whose defaults differ are checked one after the other.
     """
     settings = settings_of(config, None)
-    chosen = settings.select(targets)
-    read = Manifest(manifest, rules_for(settings, chosen[0]), stdin=sys.stdin.buffer)
-    lines = valid = invalid = 0
-    told: list[Problem] = []
-    for batch in read.batches():
-        lines += batch.lines
-        valid += len(batch.rows)
-        invalid += batch.invalid
-        for problem in batch.problems:
-            if output == "json":
-                told.append(problem)
-            else:
-                click.echo(str(problem))
-    if output == "json":
-        found = {"lines": lines, "valid": valid, "invalid": invalid, "problems": told}
-        click.echo(msgspec.json.encode(found))
-    else:
-        click.echo(f"{lines} lines, {valid} valid, {invalid} invalid", err=True)
-    return ExitCode.INVALID if invalid else ExitCode.DONE
+    rules = {target.name: rules_for(settings, target) for target in settings.select(targets)}
+    first = Manifest(manifest, next(iter(rules.values())), stdin=sys.stdin.buffer)
+    if len(rules) > 1:
+        first = first.spooled()
+    manifests = once_per_rules({name: first.under(rule) for name, rule in rules.items()})
+    printer = _Json() if output == "json" else _Text()
+    counts = [_check(one, printer, name if len(manifests) > 1 else "") for name, one in manifests.items()]
+    printer.end(counts)
+    return ExitCode.INVALID if any(count.invalid for count in counts) else ExitCode.DONE
+
+
+class Counts(msgspec.Struct, omit_defaults=True):
+    """Lines of a manifest; ``target`` is whose defaults lay under them, where targets differ."""
+
+    lines: int = 0
+    valid: int = 0
+    invalid: int = 0
+    repeated: int = 0
+    target: str = ""
+
+
+def _check(manifest: Manifest, printer: _Text | _Json, target: str) -> Counts:
+    counts = Counts(target=target)
+    with RegexCheck() as check:
+        for batch in manifest.batches():
+            counts.lines += batch.lines
+            counts.valid += len(batch.rows)
+            counts.invalid += batch.invalid
+            counts.repeated += batch.repeated
+            for problem in sorted([*batch.problems, *check.notices(batch.rows)], key=lambda one: one.line):
+                printer.tell(problem, target)
+    return counts
+
+
+class _Text:
+    """A line for each problem on stdout, the counts on stderr."""
+
+    def tell(self, problem: Problem, target: str) -> None:
+        of = f" (target {target})" if target else ""
+        notice = " notice:" if problem.severity == "notice" else ""
+        click.echo(f"{problem.where}{notice} {problem.message}{of}")
+
+    def end(self, counts: list[Counts]) -> None:
+        for count in counts:
+            of = f"target {count.target}: " if count.target else ""
+            repeated = f", {count.repeated} repeated" if count.repeated else ""
+            click.echo(f"{of}{count.lines} lines, {count.valid} valid, {count.invalid} invalid{repeated}", err=True)
+
+
+class _Json:
+    """One object, written as it comes, so that a million problems need no memory."""
+
+    def __init__(self) -> None:
+        self._told = False
+        click.echo('{"problems": [', nl=False)
+
+    def tell(self, problem: Problem, target: str) -> None:
+        of = {"target": target} if target else {}
+        click.echo(",\n" if self._told else "\n", nl=False)
+        click.echo(msgspec.json.encode({**msgspec.structs.asdict(problem), **of}), nl=False)
+        self._told = True
+
+    def end(self, counts: list[Counts]) -> None:
+        worst = max(counts, key=lambda count: count.invalid)
+        summed = {"lines": worst.lines, "valid": worst.valid, "invalid": worst.invalid}
+        rest = {**summed, "targets": counts} if len(counts) > 1 else summed
+        click.echo(b"],\n" + msgspec.json.encode(rest)[1:])

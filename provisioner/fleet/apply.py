@@ -77,7 +77,7 @@ async def _all_valid(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -
 
 async def _check(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bool:
     valid = True
-    for name, manifest in _once_per_rules(manifests).items():
+    for name, manifest in once_per_rules(manifests).items():
         tally = run.tallies[name]
         batches = manifest.batches()
         while (batch := await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)) is not None:
@@ -91,7 +91,7 @@ async def _check(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bo
     return valid
 
 
-def _once_per_rules(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
+def once_per_rules(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
     """One of the targets that read the manifest by the same rules: its problems are those of all."""
     seen: list[Rules] = []
     chosen = {}
@@ -103,7 +103,7 @@ def _once_per_rules(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
 
 
 async def _targets(run: Run, ledger: Ledger, lease: Lease, manifests: dict[str, Manifest]) -> None:
-    reporters = _once_per_rules(manifests)
+    reporters = once_per_rules(manifests)
     async with anyio.create_task_group() as targets:
         for target in run.order.targets:
             name = target.name

@@ -1,0 +1,105 @@
+"""The commands that need no AWS: validate, status, export, schema."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING
+
+from tests.e2e.process import ROOT, provisioner
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROLE = "arn:aws:iam::123456789012:role/access"
+BROKEN = ROOT / "configs" / "broken.jsonl"
+
+
+def write(path: Path, *names: str) -> None:
+    """A manifest with a definition for each name."""
+    path.write_text("".join(json.dumps({"name": name, "roleArn": ROLE}) + "\n" for name in names))
+
+
+def test_validate_tells_every_problem_with_its_place(tmp_path: Path) -> None:
+    """Each problem is a line on stdout that begins with file:line:column; the counts go to stderr; exit 65."""
+    done = provisioner("validate", BROKEN, cwd=tmp_path)
+
+    places = [line.removeprefix(f"{BROKEN}:").split(": ")[0] for line in done.stdout.splitlines()]
+    assert done.returncode == 65
+    assert sorted({int(place.split(":")[0]) for place in places}) == list(range(2, 21, 2))
+    assert done.stderr == "20 lines, 10 valid, 10 invalid\n"
+
+
+def test_validate_gives_one_json_object(tmp_path: Path) -> None:
+    """With --output json the problems and counts are one object, also where nothing is wrong."""
+    write(tmp_path / "m.jsonl", "a")
+
+    broken = provisioner("validate", BROKEN, "--output", "json", cwd=tmp_path)
+    good = provisioner("validate", "m.jsonl", "--output", "json", cwd=tmp_path)
+
+    told = json.loads(broken.stdout)
+    assert (broken.returncode, told["lines"], told["valid"], told["invalid"]) == (65, 20, 10, 10)
+    assert {problem["line"] for problem in told["problems"]} == set(range(2, 21, 2))
+    assert (good.returncode, json.loads(good.stdout)) == (0, {"problems": [], "lines": 1, "valid": 1, "invalid": 0})
+
+
+def test_validate_notices_regexes_without_failing(tmp_path: Path) -> None:
+    """A metric's regex that does not compile is a notice: exit 0."""
+    container = {
+        "imageUri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:1",
+        "metricDefinitions": [{"name": "loss", "regex": "(loss"}],
+    }
+    line = json.dumps({"name": "a", "roleArn": ROLE, "trainingContainerConfig": container})
+
+    done = provisioner("validate", "-", cwd=tmp_path, stdin=line.encode())
+
+    assert done.returncode == 0
+    assert "notice:" in done.stdout
+    assert "metricDefinitions[0].regex" in done.stdout
+
+
+def test_validate_looks_through_the_defaults_of_every_target(tmp_path: Path) -> None:
+    """A default that is wrong for one target is a problem of that target, and is named so."""
+    write(tmp_path / "m.jsonl", "a", "b")
+    (tmp_path / "c.toml").write_text("[targets.east]\n[targets.west]\n[targets.west.defaults]\nkmsKeyArn = 'x'\n")
+
+    done = provisioner("validate", "m.jsonl", "-c", "c.toml", cwd=tmp_path)
+
+    assert done.returncode == 65
+    assert done.stdout.count("(target west)") == 2
+    assert "target east: 2 lines, 2 valid, 0 invalid" in done.stderr
+
+
+def test_export_quotes_what_a_spreadsheet_would_run(tmp_path: Path) -> None:
+    """In CSV a name that begins like a formula is preceded by an apostrophe; in JSON it is left as it is."""
+    write(tmp_path / "m.jsonl", "=cmd|'/C calc'!A0", "plain")
+    assert provisioner("apply", "m.jsonl", "--local", cwd=tmp_path).returncode == 0
+
+    cells = list(csv.DictReader(provisioner("export", "--format", "csv", cwd=tmp_path).stdout.splitlines()))
+    names = json.loads(provisioner("export", "--format", "json", cwd=tmp_path).stdout)
+
+    assert [cell["name"] for cell in cells] == ["'=cmd|'/C calc'!A0", "plain"]
+    assert list(names) == ["=cmd|'/C calc'!A0", "plain"]
+
+
+def test_status_tells_what_the_ledger_holds(tmp_path: Path) -> None:
+    """Counts by target and state, and the runs with their exit codes; a target without entries is an error."""
+    write(tmp_path / "m.jsonl", "a", "b")
+    provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
+
+    status = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)
+    missing = provisioner("status", "--target", "moon", cwd=tmp_path)
+
+    assert status["targets"]["default"]["states"]["created"] == 2
+    assert [run["exit_code"] for run in status["runs"]] == [0]
+    assert status["open"] == []
+    assert (missing.returncode, "moon" in missing.stderr) == (2, True)
+
+
+def test_schema_describes_a_definition(tmp_path: Path) -> None:
+    """The JSON Schema is of draft 2020-12 and names the required fields."""
+    done = provisioner("schema", cwd=tmp_path)
+
+    schema = json.loads(done.stdout)
+    assert "2020-12" in schema["$schema"]
+    assert {"name", "roleArn"} <= set(json.dumps(schema).replace('"', " ").split())
