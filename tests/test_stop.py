@@ -103,3 +103,33 @@ async def test_what_ends_by_itself_is_left_alone() -> None:
     assert not scope.cancelled_caught
     assert not stop._graces
     assert asyncio.get_running_loop().time() == 20
+
+
+@virtual_time
+async def test_what_only_waits_ends_with_the_wish() -> None:
+    """A wait that ends with a drain is cancelled when one is asked for, or at once when it was before."""
+    stop, loop = Stop(), asyncio.get_running_loop()
+    loop.call_later(10.0, stop.request, "enough")
+
+    with stop.ends() as early:
+        await asyncio.sleep(3600)
+    with stop.ends() as late:
+        await asyncio.sleep(3600)
+
+    assert (early.cancelled_caught, late.cancelled_caught) == (True, True)
+    assert loop.time() == 10.0
+
+
+@virtual_time
+async def test_what_hangs_ends_after_its_grace() -> None:
+    """Work has its grace from the wish on, and is cut then; work that ends before is not touched."""
+    stop, loop = Stop(), asyncio.get_running_loop()
+    loop.call_later(10.0, stop.request, "enough")
+
+    with stop.ends(24.0) as quick:
+        await asyncio.sleep(20.0)
+    with stop.ends(24.0) as hanging:
+        await asyncio.sleep(3600)
+
+    assert (quick.cancelled_caught, hanging.cancelled_caught) == (False, True)
+    assert loop.time() == 44.0

@@ -29,7 +29,7 @@ import structlog
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.entry import Outcome
 from provisioner.site import Policy
-from tests.faults.invariants import check_finished, check_invariants
+from tests.faults.invariants import TAG, check_finished, check_invariants
 from tests.faults.world import (
     EPOCH,
     Fate,
@@ -84,6 +84,7 @@ class Scenario(msgspec.Struct, frozen=True):
         told: what the configuration says of it.
         size: definitions.
         faulty: share of creates that meet a fault.
+        tag: the ownership tag, "" for none.
     """
 
     seed: int
@@ -91,15 +92,16 @@ class Scenario(msgspec.Struct, frozen=True):
     told: Told
     size: int
     faulty: float
+    tag: str = TAG
 
 
 def scenario_of(seed: int) -> Scenario:
     """The scenario of ``seed``: each world of names in turn, told or not."""
     random = Random(seed)  # noqa: S311  replayable
     names = NAMES[seed % len(NAMES)]
-    return Scenario(
-        seed, names, random.choice(["unknown", names]), random.randint(1, 8), random.choice([0.0, 0.3, 0.6])
-    )
+    told: Told = random.choice(["unknown", names])
+    size, faulty = random.randint(1, 8), random.choice([0.0, 0.3, 0.6])
+    return Scenario(seed, names, told, size, faulty, tag=random.choice([TAG, TAG, TAG, ""]))
 
 
 class Killer:
@@ -140,7 +142,7 @@ class Campaign:
         self.manifest = write_manifest(directory / "m.jsonl", self.names)
         self.ledger = directory / "ledger.db"
         self.journal = directory / "journal"
-        self.policy = Policy(names=scenario.told)
+        self.policy = Policy(names=scenario.told, ownership_tag=scenario.tag)
 
     def world(self) -> World:
         """The endpoint as the journal has it."""
@@ -204,7 +206,8 @@ class Campaign:
             if ended.tally.outcomes[Outcome.AMBIGUOUS] + ended.tally.outcomes[Outcome.PENDING] == 0:
                 break
         truth, entries = self.world().truth, entries_of(self.ledger)
-        check_invariants(truth, entries, ledger_id_of(self.ledger), tallies=tallies)
+        untagged = () if self.scenario.tag else [one.arn for one in truth.alive]
+        check_invariants(truth, entries, ledger_id_of(self.ledger), tallies=tallies, before=untagged)
         check_finished(truth, entries, self.names)
         before = truth.count("create")
         ended, _ = self.run(RUNS, base)

@@ -201,7 +201,9 @@ def test_a_second_signal_while_nobody_reads_stdout(tmp_path: Path) -> None:
         os.close(writer)
 
 
-@pytest.mark.parametrize("delay_s", [0.5, 0.9])
+@pytest.mark.parametrize(
+    "delay_s", [0.7, *(pytest.param(0.1 * tenths, marks=pytest.mark.torture) for tenths in range(1, 25))]
+)
 def test_sigterm_at_any_moment(tmp_path: Path, delay_s: float) -> None:
     """Whenever the signal comes, the ledger is true and the next run finishes the job."""
     with job_at(tmp_path, size=60, latency=0.05) as job:
@@ -386,3 +388,19 @@ def test_wrong_account(tmp_path: Path) -> None:
         assert code == 77
         assert "wrong account" in summary["targets"]["prod"]["halted"]
         assert job.truth.count("create") == 0
+
+
+@pytest.mark.torture
+def test_sigterm_with_a_server_that_hangs_for_good(tmp_path: Path) -> None:
+    """With the longest read timeout that may be set, a drain ends within 25 s all the same; exit 75."""
+    with job_at(tmp_path, hang=1.0, settings={"read_timeout": "23s"}) as job:
+        run = job.start()
+        until(lambda: job.truth.count("create") >= 2)
+        time.sleep(2.0)
+        run.send_signal(signal.SIGTERM)
+
+        code, summary = end(run, 25.0)
+
+        assert code == 75
+        assert sum(summary["outcomes"].values()) == summary["manifest"]["valid"]
+        job.check()
