@@ -477,7 +477,7 @@ class Pacer:
         """Seconds until ``spare`` tokens are saved; or until the next second, for a limiter that counts by it."""
         if self._seconds.boundary is not None and not self._barren:
             return max(0.0, self._seconds.after(mark.at) + self._seconds.doubt + self._trip.deviation - now)
-        return min(PAUSE_LIMIT_S, spare / self._limit * 2.0**self._barren)
+        return min(PAUSE_LIMIT_S, spare / self._limit * 2.0 ** min(self._barren, 32))
 
     def _peak(self, mark: _Mark, now: float) -> bool:
         """The end of a climb: a guess at R, and True if what is in flight will soon tell better."""

@@ -432,3 +432,15 @@ def test_the_goals_of_the_common_jobs_are_met(cell: Cell, efficiency: float, thr
 
     assert figures.efficiency >= efficiency
     assert figures.throttled <= throttled
+
+
+def test_a_storm_that_does_not_end_is_survived() -> None:
+    """Hours of nothing but 429s leave the pacer as it is after minutes: no doubling goes on for ever."""
+    pacer, now = Pacer(Policy(initial_rate=5.0), 0.0), 0.0
+    for _ in range(3000):
+        now = max(now, pacer.peek(now))
+        pacer.start(now)
+        pacer.throttled(now, now + 0.1)
+        now += 0.1
+
+    assert pacer.peek(now) - now <= 1.0 / FLOOR
