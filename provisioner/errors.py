@@ -84,7 +84,7 @@ class ProvisionerError(Exception):
         if self.why:
             text += f": {printable(self.why, 2000)}"
         if self.hint:
-            text += f". {printable(self.hint, 2000)}"
+            text = f"{text.rstrip('. ')}. {printable(self.hint, 2000)}"
         return text
 
 

@@ -43,7 +43,7 @@ UNCHANGED = Step(Action.NOTHING, Outcome.UNCHANGED, "it is registered")
 
 _CREATE_ANEW = {
     State.PARKED: "a quota was in the way last time",
-    State.DELETED: "it was deleted by us",
+    State.DELETED: "it was deleted",
     State.FAILED: "it failed and may be tried again",
 }
 

@@ -46,7 +46,8 @@ class Reporter:
     async def _tell(self, records: Sequence[ProblemRecord]) -> None:
         for record in records:
             self._tally.problem(record)
-            log.info("definition.reported", **msgspec.structs.asdict(record))
+            tell = log.info if record.severity == "problem" else log.debug
+            tell("definition.reported", **msgspec.structs.asdict(record))
         await self._ledger.add_problems(records)
 
 
@@ -67,4 +68,4 @@ def quota_text(reply: Reply) -> str:
     """What a 402 says, with its quota's name and value where it tells them."""
     quota = f"{reply.quota_name or 'a service quota'}"
     value = f" of {reply.quota_value:g}" if reply.quota_value is not None else ""
-    return f"{quota}{value} is reached: {reply.message}. Raise the quota, then run again"
+    return f"{quota}{value} is reached: {reply.message.rstrip('. ')}. Raise the quota, then run again"

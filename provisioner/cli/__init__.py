@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import itertools
 import os
 import sys
 import threading
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from provisioner import __version__
-from provisioner.errors import ExitCode, ProvisionerError, printable
+from provisioner.cli.output import UnwritableError, open_standard_streams, say
+from provisioner.errors import ExitCode, ProvisionerError, UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,19 +70,25 @@ def provisioner() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code; no traceback reaches a user, except for a bug."""
+    open_standard_streams()
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = provisioner.main(arguments, prog_name="provisioner", standalone_mode=False)
+        code = provisioner.main(given, prog_name="provisioner", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as error:
         code = error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = ExitCode.USAGE
     except click.ClickException as error:
-        code = _tell(f"{error.format_message()} (see `provisioner --help`)", ExitCode.USAGE)
-    except click.Abort:
+        code = _tell(UsageError(error.format_message(), hint="See `provisioner --help`"), given)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("provisioner: interrupted before the run began", err=True)
         code = ExitCode.INTERRUPTED
     except ProvisionerError as error:
-        code = _tell(str(error), error.exit_code)
-    except BrokenPipeError:
-        code = _close_stdout()
+        code = _tell(error, given)
+    except OSError as error:
+        code = _tell(UnwritableError("stdout cannot be written", why=str(error)), given)
     except Exception as error:  # noqa: BLE001  the last line of defence: a bug is told in one line
         code = _bug(error)
     _leave(int(code or 0))
@@ -97,15 +105,15 @@ def _leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _tell(message: str, code: ExitCode) -> ExitCode:
-    click.echo(f"provisioner: {message}", err=True)
-    return code
+def _tell(error: ProvisionerError, given: Sequence[str]) -> ExitCode:
+    """An error on stderr; with ``--output json`` also as the one object on stdout."""
+    click.echo(f"provisioner: {error}", err=True)
+    if "--output=json" in given or ("--output", "json") in itertools.pairwise(given):
+        from provisioner.cli.running import never_begun
 
-
-def _close_stdout() -> ExitCode:
-    """The reader of stdout has gone, as with `| head`: not an error, and not to be met again by the final flush."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ExitCode.DONE
+        with contextlib.suppress(UnwritableError):
+            say(never_begun(error).json())
+    return error.exit_code
 
 
 def _bug(error: Exception) -> ExitCode:
@@ -118,4 +126,5 @@ def _bug(error: Exception) -> ExitCode:
     if os.environ.get("PROVISIONER_DEBUG"):
         raise error
     what = f"internal error at {where}: {type(error).__name__}: {printable(str(error))}"
-    return _tell(f"{what}. Please report this; PROVISIONER_DEBUG=1 shows the traceback", ExitCode.INTERNAL)
+    click.echo(f"provisioner: {what}. Please report this; PROVISIONER_DEBUG=1 shows the traceback", err=True)
+    return ExitCode.INTERNAL

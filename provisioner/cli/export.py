@@ -11,6 +11,7 @@ import anyio
 import click
 
 from provisioner.cli.options import common, known_targets, settings_of
+from provisioner.cli.output import say
 from provisioner.entry import State
 from provisioner.ledger.open import open_ledger
 
@@ -58,7 +59,7 @@ def _row(entry: Entry) -> dict[str, str]:
 
 class _Jsonl:
     def add(self, entry: Entry) -> None:
-        click.echo(json.dumps(_row(entry), ensure_ascii=False))
+        say(json.dumps(_row(entry), ensure_ascii=False))
 
     def end(self) -> None:
         pass
@@ -74,7 +75,7 @@ class _Json:
     def end(self) -> None:
         only = next(iter(self._found.values()), {})
         shown: dict[str, Any] = self._found if len(self._found) > 1 else only
-        click.echo(json.dumps(shown, ensure_ascii=False, indent=2))
+        say(json.dumps(shown, ensure_ascii=False, indent=2))
 
 
 class _Csv:
@@ -84,7 +85,7 @@ class _Csv:
     def _write(self, cells: tuple[str, ...]) -> None:
         line = io.StringIO()
         csv.writer(line, lineterminator="").writerow(cells)
-        click.echo(line.getvalue())
+        say(line.getvalue())
 
     def add(self, entry: Entry) -> None:
         self._write(tuple(f"'{cell}" if cell.startswith(FORMULA) else cell for cell in _row(entry).values()))

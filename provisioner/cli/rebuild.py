@@ -21,7 +21,7 @@ class RebuildOptions(Options, frozen=True, kw_only=True):
 
     def text(self, summary: Summary) -> str:
         """How many entries were restored, in the text form."""
-        if self.output == "json":
+        if self.output == "json" or summary.error:
             return super().text(summary)
         lines = [
             f"target    {name}: {target.resolved.get('rebuilt', 0)} entries rebuilt"

@@ -28,7 +28,7 @@ class ReconcileOptions(Options, frozen=True, kw_only=True):
 
     def text(self, summary: Summary) -> str:
         """What was resolved, in the text form."""
-        if self.output == "json":
+        if self.output == "json" or summary.error:
             return super().text(summary)
         lines = []
         for name, target in summary.targets.items():

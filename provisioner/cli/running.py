@@ -12,14 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING, TextIO, cast
 
 import anyio
-import click
 import msgspec
 
 from provisioner import fleet
 from provisioner.cli import logs
 from provisioner.cli.local import local_endpoint
 from provisioner.cli.options import settings_of
-from provisioner.errors import ExitCode, ProvisionerError
+from provisioner.cli.output import say
+from provisioner.errors import ExitCode, ProvisionerError, UsageError
 from provisioner.report.summary import Ending, Summary, summarize
 from provisioner.site import Policy
 
@@ -94,13 +94,15 @@ def execute(options: Options, work: Callable[[fleet.Run], Awaitable[Summary]]) -
     except ProvisionerError as error:
         if options.output != "json":
             raise
-        summary = _never_begun(options, error)
-    emit(options.text(summary))
+        summary = never_begun(error, options.ledger or "")
+    say(options.text(summary))
     return ExitCode(summary.exit_code)
 
 
 async def _execute(options: Options, work: Callable[[fleet.Run], Awaitable[Summary]]) -> Summary:
     settings = options.settings()
+    if options.local and options.endpoint_url:
+        raise UsageError("--local and --endpoint-url exclude each other", hint="--local brings its own endpoint")
     async with AsyncExitStack() as stack:
         if options.local:
             settings = await stack.enter_async_context(local_endpoint(settings))
@@ -121,7 +123,7 @@ async def _watch_signals(run: fleet.Run, options: Options) -> None:
         async for number in received:
             if run.stop.requested:
                 text = options.text(run.summary(exit_code=ExitCode.INTERRUPTED))
-                telling = threading.Thread(target=emit, args=(text,), daemon=True)
+                telling = threading.Thread(target=say, args=(text,), daemon=True)
                 telling.start()
                 telling.join(TELLING_S)
                 os._exit(ExitCode.INTERRUPTED)
@@ -146,21 +148,13 @@ def _show(group: anyio.abc.TaskGroup, run: fleet.Run, options: Options) -> None:
         group.start_soon(progress.show_lines, run)
 
 
-def emit(text: str) -> None:
-    """Print a result on stdout; a reader that went away changes nothing of the exit code."""
-    try:
-        click.echo(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _never_begun(options: Options, error: ProvisionerError) -> Summary:
+def never_begun(error: ProvisionerError, ledger: str = "") -> Summary:
+    """The summary of a run that ``error`` kept from beginning."""
     return summarize(
         [],
         Ending(
             run_id="",
-            ledger=options.ledger or "",
+            ledger=ledger,
             started_at=time.time(),
             elapsed_s=0.0,
             error=str(error),

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from provisioner.cli.options import common, known_targets, settings_of
+from provisioner.cli.output import say
 from provisioner.entry import State
 from provisioner.errors import printable
 from provisioner.ledger.open import open_ledger
@@ -29,7 +30,7 @@ def command(config: str | None, ledger: str | None, targets: tuple[str, ...], ou
     """Reads the ledger only; may be asked while a run is going on."""
     settings = settings_of(config, ledger)
     status = anyio.run(_status, settings.run.ledger, targets)
-    click.echo(json.dumps(status, ensure_ascii=False) if output == "json" else "\n".join(_lines(status)))
+    say(json.dumps(status, ensure_ascii=False) if output == "json" else "\n".join(_lines(status)))
 
 
 async def _status(path: str, targets: tuple[str, ...]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from provisioner.cli.options import common, settings_of
+from provisioner.cli.output import say
 from provisioner.errors import ExitCode
 from provisioner.fleet.apply import once_per_rules, rules_for
 from provisioner.manifest import Manifest
@@ -68,7 +69,7 @@ class _Text:
     def tell(self, problem: Problem, target: str) -> None:
         of = f" (target {target})" if target else ""
         notice = " notice:" if problem.severity == "notice" else ""
-        click.echo(f"{problem.where}{notice} {problem.message}{of}")
+        say(f"{problem.where}{notice} {problem.message}{of}")
 
     def end(self, counts: list[Counts]) -> None:
         for count in counts:
@@ -82,16 +83,16 @@ class _Json:
 
     def __init__(self) -> None:
         self._told = False
-        click.echo('{"problems": [', nl=False)
+        say('{"problems": [', end="")
 
     def tell(self, problem: Problem, target: str) -> None:
         of = {"target": target} if target else {}
-        click.echo(",\n" if self._told else "\n", nl=False)
-        click.echo(msgspec.json.encode({**msgspec.structs.asdict(problem), **of}), nl=False)
+        say(",\n" if self._told else "\n", end="")
+        say(msgspec.json.encode({**msgspec.structs.asdict(problem), **of}), end="")
         self._told = True
 
     def end(self, counts: list[Counts]) -> None:
         worst = max(counts, key=lambda count: count.invalid)
         summed = {"lines": worst.lines, "valid": worst.valid, "invalid": worst.invalid}
         rest = {**summed, "targets": counts} if len(counts) > 1 else summed
-        click.echo(b"],\n" + msgspec.json.encode(rest)[1:])
+        say(b"],\n" + msgspec.json.encode(rest)[1:])

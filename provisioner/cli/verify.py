@@ -32,7 +32,9 @@ class VerifyOptions(Options, frozen=True, kw_only=True):
             for name, target in summary.targets.items()
             if target.halted
         ]
-        return "\n".join([*lines, f"{len(self.findings)} findings, ledger {summary.ledger}"])
+        broken = summary.error or any(target.halted for target in summary.targets.values())
+        told = "not compared" if broken and not self.findings else f"{len(self.findings)} findings"
+        return "\n".join([*lines, f"{told}, ledger {summary.ledger}"])
 
 
 def _line(finding: fleet.Finding) -> str:
@@ -43,8 +45,9 @@ def _line(finding: fleet.Finding) -> str:
 @click.command("verify")
 @common(*COMMON)
 @click.option("--prune-duplicates", is_flag=True, help="Delete second algorithms of ours; needs --yes.")
+@click.option("--mark-missing", is_flag=True, help="Record what is missing as deleted; apply then creates it again.")
 @click.option("--yes", is_flag=True, help="Really delete.")
-def command(*, prune_duplicates: bool, yes: bool, **given: Any) -> ExitCode:  # noqa: ANN401  typed by VerifyOptions
+def command(*, prune_duplicates: bool, mark_missing: bool, yes: bool, **given: Any) -> ExitCode:  # noqa: ANN401  typed by VerifyOptions
     """Finds what is missing, drifted, duplicated or unrecorded. Deletes nothing without being asked.
 
     Ends with 0 when ledger and AWS agree, 3 when something is missing or drifted, 5 when there are duplicates or
@@ -56,5 +59,6 @@ def command(*, prune_duplicates: bool, yes: bool, **given: Any) -> ExitCode:  # 
         )
     findings: list[fleet.Finding] = []
     options = VerifyOptions(**given, findings=findings)
-    code = execute(options, partial(fleet.verify, findings=findings, prune_duplicates=prune_duplicates))
+    asked = {"prune_duplicates": prune_duplicates, "mark_missing": mark_missing}
+    code = execute(options, partial(fleet.verify, findings=findings, **asked))
     return worst({code, *fleet.codes_of(findings)})

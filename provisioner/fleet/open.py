@@ -10,9 +10,11 @@ import msgspec
 import structlog
 
 from provisioner import aws
-from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError, ProvisionerError
+from provisioner.entry import State
+from provisioner.errors import ConfigurationError, IntegrityError, LedgerError, LedgerLockedError, ProvisionerError
 from provisioner.fleet.run import first_error
 from provisioner.gate import Gate
+from provisioner.ownership import read_arn
 from provisioner.pace import Learned, Pacer
 from provisioner.pace import Policy as PacePolicy
 from provisioner.site import Site
@@ -57,6 +59,7 @@ async def open_site(run: Run, ledger: Ledger, lease: Lease, target: Target) -> A
             log.warning("target.notice", target=target.name, notice=notice)
         if target.account_id:
             tally.account_id = await _guard_account(calls, target)
+        await _guard_place(ledger, target, calls.region, tally)
         pacer = await _pacer(run, ledger, target, calls)
         gate = run.gates[target.name] = _gate(run, pacer)
         site = Site(
@@ -97,6 +100,23 @@ async def _guard_account(calls: aws.Aws, target: Target) -> str:
         why = f"the credentials are of account {account_id}, the configuration says {target.account_id}"
         raise IntegrityError("this is the wrong account", where=target.name, why=why)
     return account_id
+
+
+async def _guard_place(ledger: Ledger, target: Target, region: str, tally: Tally) -> None:
+    """What the ledger calls by this target's name must lie where the target is now.
+
+    Raises:
+        ConfigurationError: the target was moved to another Region or account under its old name.
+    """
+    async for entry in ledger.entries(target=target.name, states=(State.CREATED, State.DRIFTED)):
+        place = read_arn(entry.arn)
+        account_id = tally.account_id or place.account_id
+        if (place.region, place.account_id) != (region, account_id):
+            why = f"the ledger has it in {place.region} ({place.account_id}), and now it is in {region} ({account_id})"
+            hint = "Name another ledger, or give the new place a target of its own"
+            raise ConfigurationError("the target has moved", where=target.name, why=why, hint=hint)
+        tally.account_id = account_id
+        return
 
 
 async def _pacer(run: Run, ledger: Ledger, target: Target, calls: aws.Aws) -> Pacer:

@@ -61,7 +61,7 @@ class Run:
         self.started_at = self.clock.wall()
         self._began = self.clock.monotonic()
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self.started_at))
-        self.run_id = f"{stamp}-{secrets.token_hex(3)}"
+        self.run_id = f"{stamp}{int(self.started_at % 1 * 1000):03d}-{secrets.token_hex(3)}"
 
     def summary(self, *, error: ProvisionerError | None = None, exit_code: ExitCode = ExitCode.DONE) -> Summary:
         """What was done so far; ``error`` is what ended the run, if one did."""

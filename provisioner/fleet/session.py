@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from provisioner.errors import ProvisionerError
+from provisioner.errors import LedgerError, ProvisionerError
 from provisioner.fleet.run import first_error
 from provisioner.ledger import Run as LedgerRun
 from provisioner.ledger.lock import RunLock
@@ -24,11 +24,17 @@ if TYPE_CHECKING:
     from provisioner.site import Lease
 
 
-async def session(run: Run, command: str, work: Callable[[Ledger, Lease], Awaitable[None]]) -> Summary:
+async def session(
+    run: Run, command: str, work: Callable[[Ledger, Lease], Awaitable[None]], *, makes: bool = True
+) -> Summary:
     """Do ``work`` with the ledger of ``run`` under its lock, remember the run, and tell how it went.
 
-    An error of ours ends the work and stands in the summary.
+    An error of ours ends the work and stands in the summary. Only a command that ``makes`` ledgers begins without one.
     """
+    path = run.order.settings.run.ledger
+    if not makes and not await anyio.Path(path).exists():
+        hint = "Name it with --ledger, or make one with `provisioner apply`"
+        return run.summary(error=LedgerError("there is no ledger here", where=path, hint=hint))
     async with anyio.create_task_group() as group:
         group.start_soon(_watch_deadline, run)
         summary = await _locked(run, command, work)

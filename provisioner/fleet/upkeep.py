@@ -91,21 +91,31 @@ async def reconcile(run: Run) -> Summary:
     async def work(ledger: Ledger, lease: Lease) -> None:
         await _each(run, ledger, lease, one)
 
-    return await session(run, "reconcile", work)
+    return await session(run, "reconcile", work, makes=False)
 
 
-async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool) -> Summary:
-    """Compare the ledger with AWS; what disagrees is added to ``findings``. Nothing is deleted without being asked."""
+async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, mark_missing: bool) -> Summary:
+    """Compare the ledger with AWS. Nothing is deleted or changed without being asked.
+
+    Args:
+        run: whose ledger and targets.
+        findings: takes what disagrees.
+        prune_duplicates: delete second algorithms of ours.
+        mark_missing: record that what is missing is deleted, so that ``apply`` creates it again.
+    """
 
     async def one(ledger: Ledger, lease: Lease, target: Target) -> None:
         async with open_site(run, ledger, lease, target) as site:
             found = await _compare(run, site)
             findings.extend([await _pruned(run, site, one) for one in found] if prune_duplicates else found)
+            if mark_missing:
+                gone = [one for one in found if one.kind == "missing"]
+                await ledger.record([Fact(one.target, one.name, Event.DELETE, message=one.message) for one in gone])
 
     async def work(ledger: Ledger, lease: Lease) -> None:
         await _each(run, ledger, lease, one)
 
-    return await session(run, "verify", work)
+    return await session(run, "verify", work, makes=False)
 
 
 async def rebuild(run: Run, ledger_id: str) -> Summary:

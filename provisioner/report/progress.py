@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import structlog
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from provisioner.entry import Outcome
 
@@ -76,7 +77,7 @@ class Gauge:
         for tally in self._run.tallies.values():
             if tally.waiting:
                 left = max(0.0, tally.waiting_until - self._run.clock.monotonic())
-                return f"{tally.waiting}: {clock(left)} left"
+                return f"{clock(left)} left: {tally.waiting}"
         return ""
 
 
@@ -92,10 +93,10 @@ async def show_bar(run: Run, console: Console) -> None:
     gauge = Gauge(run)
     columns = (
         SpinnerColumn(),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[told]}", markup=False),
-        TimeElapsedColumn(),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TextColumn("{task.fields[told]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
     )
     with Progress(*columns, console=console, auto_refresh=False) as progress:
         task = progress.add_task("", total=None, told="")
@@ -108,14 +109,14 @@ async def show_bar(run: Run, console: Console) -> None:
 
 
 def _told(gauge: Gauge) -> str:
+    """The most telling first: a narrow terminal cuts off the rest."""
     rate = gauge.rate_per_s()
-    parts = [f"{number} {outcome}" for outcome, number in gauge.outcomes().items()]
-    parts += [f"{rate:.1f}/s", f"{gauge.calls('throttled')} throttled", f"{gauge.in_flight()} in flight"]
+    outcomes = [f"{number} {outcome}" for outcome, number in gauge.outcomes().items()]
     if waiting := gauge.waiting():
-        parts.append(waiting)
-    elif eta := gauge.eta(rate):
-        parts.append(f"eta {eta}")
-    return "  ".join(parts)
+        return "  ".join([waiting, *outcomes])
+    eta = gauge.eta(rate)
+    parts = [f"{rate:.1f}/s", *([f"eta {eta}"] if eta else []), *outcomes]
+    return "  ".join([*parts, f"{gauge.calls('throttled')} throttled", f"{gauge.in_flight()} in flight"])
 
 
 async def show_lines(run: Run) -> None:

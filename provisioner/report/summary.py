@@ -210,29 +210,7 @@ _ADVICE = {
 
 
 def _lines(summary: Summary) -> list[str]:
-    shown = [
-        f"  {problem.source}:{problem.line}: {problem.name}: {problem.code}: {printable(problem.message)}"
-        for problem in summary.problems[:SHOWN_IN_TEXT]
-    ]
-    more = summary.problems_total - len(shown)
-    told = ", ".join(f"{number} {outcome}" for outcome, number in summary.outcomes.items() if number) or "nothing to do"
-    rate = summary.calls["create"] / summary.elapsed_s if summary.elapsed_s else 0.0
-    lines = [
-        (
-            f"manifest  {_count(summary.manifest.lines, 'line')}, {summary.manifest.valid} valid,"
-            f" {summary.manifest.invalid} invalid"
-        ),
-        f"outcomes  {told}",
-        (
-            f"calls     {summary.calls['create']} create ({summary.calls['throttled']} throttled),"
-            f" {summary.calls['list']} list, {summary.calls['get']} get, in {summary.elapsed_s:.1f} s ({rate:.1f}/s)"
-        ),
-    ]
-    lines += [_target_line(name, target) for name, target in summary.targets.items()]
-    if shown:
-        lines += [f"problems  {summary.problems_total}", *shown]
-    if more > 0 and shown:
-        lines.append(f"  and {more} more, all of them in the ledger")
+    lines = [] if summary.error and not summary.manifest.lines else _told(summary)
     lines.append(f"ledger    {summary.ledger}")
     if summary.stopped:
         lines.append(f"stopped   {summary.stopped}")
@@ -240,6 +218,33 @@ def _lines(summary: Summary) -> list[str]:
         lines.append(f"error     {summary.error}")
     lines.append(f"exit      {summary.exit_code}: {_ADVICE[ExitCode(summary.exit_code)]}")
     return lines
+
+
+def _told(summary: Summary) -> list[str]:
+    """What was read, done and called, and what is wrong."""
+    manifest, calls = summary.manifest, summary.calls
+    repeated = f", {manifest.repeated} repeated" if manifest.repeated else ""
+    told = ", ".join(f"{number} {outcome}" for outcome, number in summary.outcomes.items() if number) or "nothing to do"
+    rate = calls["create"] / summary.elapsed_s if summary.elapsed_s else 0.0
+    sent = f"{calls['create']} create ({calls['throttled']} throttled), {calls['list']} list, {calls['get']} get"
+    lines = [
+        f"manifest  {_count(manifest.lines, 'line')}, {manifest.valid} valid, {manifest.invalid} invalid{repeated}",
+        f"outcomes  {told}",
+        f"calls     {sent}, in {summary.elapsed_s:.1f} s ({rate:.1f}/s)",
+        *(_target_line(name, target) for name, target in summary.targets.items()),
+    ]
+    shown = [_problem_line(problem) for problem in summary.problems[:SHOWN_IN_TEXT]]
+    if shown:
+        lines += [f"problems  {summary.problems_total}", *shown]
+        more = summary.problems_total - len(shown)
+        lines += [f"  and {more} more, all of them in the ledger"] if more > 0 else []
+    return lines
+
+
+def _problem_line(problem: ProblemView) -> str:
+    place = f"{problem.source}:{problem.line}: " if problem.source else ""
+    name = f"{problem.name}: " if problem.name else ""
+    return f"  {place}{name}{problem.code}: {printable(problem.message)}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.process import EXAMPLE, ROOT, Endpoint, emulate, provisioner, start
+from tests.e2e.process import EXAMPLE, ROOT, Endpoint, emulate, environment, provisioner, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -230,3 +232,65 @@ def test_targets_share_a_ledger_and_keep_their_defaults(tmp_path: Path) -> None:
     }
     rows = [json.loads(line) for line in provisioner("export", cwd=tmp_path).stdout.splitlines()]
     assert {(row["target"], row["arn"].split(":")[3]) for row in rows} == {("east", "us-east-1"), ("west", "us-west-2")}
+
+
+def test_a_target_that_moved_is_refused(tmp_path: Path, endpoint: Endpoint) -> None:
+    """A ledger's target is one account and Region: under another Region the same name ends with 78, and nothing is sent."""
+    applied(tmp_path, endpoint, "-", stdin=definitions(2).encode())
+    (tmp_path / "c.toml").write_text('[targets.default]\nregion = "eu-west-1"\n')
+
+    code, summary = applied(tmp_path, endpoint, "-", "-c", "c.toml", stdin=definitions(3).encode())
+
+    assert (code, summary["calls"]["create"]) == (78, 0)
+    assert "us-east-1" in summary["targets"]["default"]["halted"]
+
+
+def test_what_is_missing_is_created_again_when_asked_for(tmp_path: Path) -> None:
+    """Verify tells what is gone, exit 3; with --mark-missing the next apply creates it again."""
+    (tmp_path / "m.jsonl").write_text(definitions(3))
+    provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
+    for state in tmp_path.glob("ledger.db.local*"):
+        state.unlink()
+
+    unchanged = provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
+    marked = provisioner("verify", "--local", "--mark-missing", cwd=tmp_path)
+    again = provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
+    verified = provisioner("verify", "--local", cwd=tmp_path)
+
+    assert "3 unchanged" in unchanged.stdout
+    assert (marked.returncode, marked.stdout.count("missing")) == (3, 3)
+    assert (again.returncode, "3 created" in again.stdout) == (0, True)
+    assert verified.returncode == 0
+
+
+@pytest.mark.parametrize("command", ["verify", "reconcile", "status", "export"])
+def test_a_ledger_that_is_not_there_is_not_made(tmp_path: Path, command: str) -> None:
+    """Only what registers makes a ledger: a misspelt path is an error for everybody else."""
+    local = ["--local"] if command in {"verify", "reconcile"} else []
+
+    done = provisioner(command, *local, "--ledger", "none.db", cwd=tmp_path)
+
+    assert done.returncode == 74
+    assert "there is no ledger here" in done.stdout + done.stderr
+    assert not (tmp_path / "none.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code"), [(">&-", 0), ("2>&-", 0), (">&- 2>&- <&-", 0), (">/dev/full", 74), ("| head -c 1", 0)]
+)
+def test_no_state_of_the_standard_streams_harms_a_run(tmp_path: Path, redirection: str, code: int) -> None:
+    """Closed streams and readers that go away change nothing; a full disk under stdout ends with 74; all is registered."""
+    (tmp_path / "m.jsonl").write_text(definitions(2))
+    line = f"set -o pipefail; {sys.executable} -m provisioner apply m.jsonl --local {redirection}"
+
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, check=False)
+
+    assert done.returncode == code, done.stderr
+    assert len(json.loads(provisioner("export", "--format", "json", cwd=tmp_path).stdout)) == 2
+
+
+def test_wrong_use_is_one_json_object_too(tmp_path: Path) -> None:
+    """With --output json a wrong option gives the one object as well, exit 2."""
+    done = provisioner("apply", "m.jsonl", "--output", "json", "--frobnicate", cwd=tmp_path)
+
+    assert (done.returncode, json.loads(done.stdout)["exit_code"]) == (2, 2)
