@@ -68,4 +68,5 @@ def quota_text(reply: Reply) -> str:
     """What a 402 says, with its quota's name and value where it tells them."""
     quota = f"{reply.quota_name or 'a service quota'}"
     value = f" of {reply.quota_value:g}" if reply.quota_value is not None else ""
-    return f"{quota}{value} is reached: {reply.message.rstrip('. ')}. Raise the quota, then run again"
+    message = reply.message.rstrip(". ")
+    return f"{quota}{value} is reached: {message}. Raise the quota, then run again"

@@ -59,6 +59,6 @@ def command(*, prune_duplicates: bool, mark_missing: bool, yes: bool, **given: A
         )
     findings: list[fleet.Finding] = []
     options = VerifyOptions(**given, findings=findings)
-    asked = {"prune_duplicates": prune_duplicates, "mark_missing": mark_missing}
-    code = execute(options, partial(fleet.verify, findings=findings, **asked))
+    work = partial(fleet.verify, findings=findings, prune_duplicates=prune_duplicates, mark_missing=mark_missing)
+    code = execute(options, work)
     return worst({code, *fleet.codes_of(findings)})

@@ -235,7 +235,7 @@ def test_targets_share_a_ledger_and_keep_their_defaults(tmp_path: Path) -> None:
 
 
 def test_a_target_that_moved_is_refused(tmp_path: Path, endpoint: Endpoint) -> None:
-    """A ledger's target is one account and Region: under another Region the same name ends with 78, and nothing is sent."""
+    """A target is one account and Region: the same name in another Region ends with 78, and nothing is sent."""
     applied(tmp_path, endpoint, "-", stdin=definitions(2).encode())
     (tmp_path / "c.toml").write_text('[targets.default]\nregion = "eu-west-1"\n')
 
@@ -279,11 +279,11 @@ def test_a_ledger_that_is_not_there_is_not_made(tmp_path: Path, command: str) ->
     ("redirection", "code"), [(">&-", 0), ("2>&-", 0), (">&- 2>&- <&-", 0), (">/dev/full", 74), ("| head -c 1", 0)]
 )
 def test_no_state_of_the_standard_streams_harms_a_run(tmp_path: Path, redirection: str, code: int) -> None:
-    """Closed streams and readers that go away change nothing; a full disk under stdout ends with 74; all is registered."""
+    """Closed streams and readers that go away change nothing; a full disk under stdout ends with 74."""
     (tmp_path / "m.jsonl").write_text(definitions(2))
     line = f"set -o pipefail; {sys.executable} -m provisioner apply m.jsonl --local {redirection}"
 
-    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, check=False)
+    done = subprocess.run(["/bin/bash", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, check=False)
 
     assert done.returncode == code, done.stderr
     assert len(json.loads(provisioner("export", "--format", "json", cwd=tmp_path).stdout)) == 2
