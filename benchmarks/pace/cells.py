@@ -32,6 +32,7 @@ class Cell(msgspec.Struct, frozen=True):
         errors: share of accepted calls that end as 5xx.
         copies: clients of the same kind that share the limiter.
         warm: the client remembers the limit from a run before.
+        idle_s: how long before that run ended; the bucket has been filling since.
     """
 
     rate: float
@@ -45,6 +46,7 @@ class Cell(msgspec.Struct, frozen=True):
     errors: float = 0.0
     copies: int = 1
     warm: bool = False
+    idle_s: float = 3600.0
 
     @property
     def ideal_s(self) -> float:
@@ -55,7 +57,7 @@ class Cell(msgspec.Struct, frozen=True):
     def credit(self) -> float:
         """Calls that the server takes at once at the start, above its rate."""
         if self.kind in {"continuous", "shards"}:
-            return self.burst
+            return min(self.burst, self.idle_s * self.rate) if self.warm else self.burst
         return {"lumps": self.burst - self.rate / 2.0, "window": self.rate / 2.0, "log": self.rate}.get(self.kind, 0.0)
 
 
@@ -81,12 +83,12 @@ Maker = Callable[[Cell, random.Random], Client]
 
 
 def ours(cell: Cell, rng: random.Random) -> Client:
-    """The product's pacer, cold, or with what a cold run of the same cell an hour before has left it."""
+    """The product's pacer, cold, or with what a cold run of the same cell has left it."""
     if not cell.warm:
         return Pacer(Policy(), 0.0)
     first = Pacer(Policy(), 0.0)
     measure(msgspec.structs.replace(cell, warm=False), lambda _cell, _rng: first, rng.getrandbits(32))
-    return Pacer(Policy(), 0.0, first.learned(WALL - 3600.0), WALL)
+    return Pacer(Policy(), 0.0, first.learned(WALL - cell.idle_s), WALL)
 
 
 CLIENTS: dict[str, Maker] = {
@@ -114,7 +116,7 @@ def limiter(cell: Cell, rng: random.Random) -> Limiter:
         return Shards(schedule, cell.burst, rng)
     if cell.kind == "concurrency":
         return Concurrency(max(1, round(cell.rate * cell.round_trip / 2.0)))
-    return Bucket(schedule, cell.burst)
+    return Bucket(schedule, cell.burst, cell.credit)
 
 
 def measure(cell: Cell, make: Maker, seed: int, *, trace: bool = False) -> Figures:

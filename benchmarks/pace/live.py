@@ -47,8 +47,7 @@ def live() -> None:
         )
         with running(behaviour) as emulator, tempfile.TemporaryDirectory() as folder:
             for warm in (False, True):
-                case = msgspec.structs.replace(cell, warm=warm)
-                found = apply(case, emulator, Path(folder))
+                case, found = apply(msgspec.structs.replace(cell, warm=warm), emulator, Path(folder))
                 told = simulated(case)
                 apart = 100 * max(abs(found.efficiency - told.efficiency), abs(found.throttled - told.throttled))
                 start = "warm" if warm else "cold"
@@ -56,8 +55,12 @@ def live() -> None:
                 print(f"{label:34}{found.text():>18}{told.text():>18}{apart:>14.2f}", flush=True)
 
 
-def apply(cell: Cell, emulator: Emulator, folder: Path) -> Result:
-    """One run of the command, with new definitions; the endpoint's own record is the measure."""
+def apply(cell: Cell, emulator: Emulator, folder: Path) -> tuple[Cell, Result]:
+    """One run of the command, with new definitions; the endpoint's own record is the measure.
+
+    Returns:
+        The cell, with the time that the bucket had been filling before a warm run, and what came of it.
+    """
     kind = "warm" if cell.warm else "cold"
     manifest = folder / f"{kind}.jsonl"
     manifest.write_text("".join(json.dumps({"name": f"{kind} {n}", "roleArn": ROLE}) + "\n" for n in range(cell.calls)))
@@ -78,9 +81,12 @@ def apply(cell: Cell, emulator: Emulator, folder: Path) -> Result:
     times = [algorithm.created_at for algorithm in truth.algorithms[known:]]
     assert len(times) == cell.calls
     thrown = truth.count(CREATE, 429) - throttled
+    if cell.warm:
+        idle_s = min(times) - truth.algorithms[known - 1].created_at
+        cell = msgspec.structs.replace(cell, idle_s=idle_s)
     # From the first call's start to the last one's reply: half a round trip on either side of what the endpoint saw.
     real = max(times) - min(times) + cell.round_trip
-    return Result(cell.ideal_s / real, thrown / (cell.calls + thrown))
+    return cell, Result(cell.ideal_s / real, thrown / (cell.calls + thrown))
 
 
 def simulated(cell: Cell) -> Result:
