@@ -514,14 +514,11 @@ class Engine:
             sweep = await self._sweep_when_due()
             if sweep is None:
                 break
-            try:
-                resolved = await self._reconciler.settle(sweep)
-            except IntegrityError as error:
-                self._halt(Halt(error.exit_code, str(error)))
-                break
-            for suspect, ruling in resolved:
+            for suspect, ruling in await self._reconciler.settle(sweep):
                 await self._rule(suspect, ruling)
             await self._until_idle()
+            if (refusal := self._reconciler.refusal) is not None:
+                self._halt(Halt(refusal.exit_code, str(refusal)))
             if sweep.unread or not sweep.complete:
                 broken += 1
                 await self._stop.pause(self._policy.list_lag_s)

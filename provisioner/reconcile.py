@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from provisioner.entry import Entry, Event, Fact, Stamp, State
+from provisioner.errors import IntegrityError
 from provisioner.survey import Found, Survey
 from provisioner.verdict import is_conflict
 
@@ -185,9 +186,14 @@ def missed(entry: Entry, began: Stamp | None) -> Fact:
 
 
 class Reconciler:
-    """Keeps the suspects of one target and resolves them by sweeps."""
+    """Keeps the suspects of one target and resolves them by sweeps.
+
+    Attributes:
+        refusal: why a sweep's finding could not be recorded: another entry holds the ARN. None while all is well.
+    """
 
     def __init__(self, site: Site, policy: Policy, tally: Tally) -> None:
+        self.refusal: IntegrityError | None = None
         self._site = site
         self._policy = policy
         self._survey = Survey(site, tally, policy.ownership_tag)
@@ -247,6 +253,8 @@ class Reconciler:
     async def settle(self, sweep: Sweep) -> list[tuple[Suspect, Ruling]]:
         """Make durable what ``sweep`` says, and tell which suspects it resolved.
 
+        A suspect whose algorithm another entry holds stays open, and stops no other; :attr:`refusal` tells of it.
+
         Raises:
             LedgerError: it could not be made durable.
             LedgerLockedError: the lease is lost.
@@ -255,15 +263,29 @@ class Reconciler:
         rulings = [
             (suspect, rule(suspect, sweep, self._policy, ledger.ledger_id)) for suspect in self._suspects.values()
         ]
-        facts = [fact for suspect, ruling in rulings for fact in facts_of(suspect.entry, ruling)]
-        facts += [
-            missed(suspect.entry, sweep.stamp) for suspect, ruling in rulings if ruling.decision is Decision.ABSENT_ONCE
-        ]
+        facts = [self._facts(suspect, ruling, sweep) for suspect, ruling in rulings]
         self._site.lease.check()
-        await ledger.record(facts)
+        try:
+            await ledger.record([fact for one in facts for fact in one])
+        except IntegrityError:
+            rulings = [one for one, told in zip(rulings, facts, strict=True) if await self._accepted(told)]
         resolved = [(suspect, ruling) for suspect, ruling in rulings if self._take(suspect, ruling, sweep)]
         self._log.info("sweep.finished", complete=sweep.complete, suspects=len(rulings), resolved=len(resolved))
         return resolved
+
+    def _facts(self, suspect: Suspect, ruling: Ruling, sweep: Sweep) -> tuple[Fact, ...]:
+        if ruling.decision is Decision.ABSENT_ONCE:
+            return (missed(suspect.entry, sweep.stamp),)
+        return facts_of(suspect.entry, ruling)
+
+    async def _accepted(self, facts: Sequence[Fact]) -> bool:
+        """Whether ``facts`` of one suspect are durable; not when another entry holds its ARN."""
+        try:
+            await self._site.ledger.record(facts)
+        except IntegrityError as error:
+            self.refusal = self.refusal or error
+            return False
+        return True
 
     def _take(self, suspect: Suspect, ruling: Ruling, sweep: Sweep) -> bool:
         """Note a ruling; whether it resolves the suspect."""

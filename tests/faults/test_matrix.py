@@ -502,6 +502,24 @@ def test_a_reply_whose_arn_is_of_another_account_or_another_entry(tmp_path: Path
     job.check_finished()
 
 
+def test_a_sweep_finds_what_another_entry_holds(tmp_path: Path) -> None:
+    """An ARN that another entry holds halts the target; the other suspects of the sweep are resolved all the same."""
+    job = Job(tmp_path, numbered(3))
+    order = Order(
+        manifest=job.manifest,
+        ledger=job.ledger,
+        hand=handing("lost_reply", "repeated_arn", "lost_reply"),
+        workers=1,
+    )
+
+    ended = register(job.world, order)
+
+    assert told(ended.tally) == {"created": 1, "adopted": 1, "ambiguous": 1}
+    assert ended.tally.halt is not None
+    assert "already" in ended.tally.halt.what
+    assert ExitCode.DENIED in ended.tally.exit_codes()
+
+
 @pytest.mark.parametrize("fault", ["quota", "denied", "hang", "refused"])
 def test_one_target_parked_halted_or_black_holed(tmp_path: Path, fault: str) -> None:
     """The other target is not a hundredth slower than alone."""
