@@ -24,11 +24,7 @@ COUNT = int(os.environ.get("PROVISIONER_SCHEDULES", "50000"))
 
 def test_schedules() -> None:
     """However intents, sends, replies, crashes, sweeps and time interleave: nothing is lost, nothing is made twice."""
-    seed = Random().randrange(10**9)  # noqa: S311  printed
-
-    found = explore(400, seed)
-
-    assert found == {"right": 400}, f"replay: python -m tests.faults.schedule --seed {seed} --count 400"
+    assert explore(400, 1) == {"right": 400}, "replay: python -m tests.faults.schedule --seed 1 --count 400"
 
 
 @pytest.mark.torture
