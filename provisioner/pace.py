@@ -28,12 +28,13 @@ Constants without another source were tuned on the grid of benchmarks/pace, whic
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from enum import StrEnum
 from math import inf, nextafter, sqrt
 
 import msgspec
+
+from provisioner.observed import WINDOW_EVIDENCE, Calls, Mark, Seconds, Trip
 
 ADVICE_LIMIT_S = 5.0
 """Longest wait that the server may ask for: a longer one is a mistake or an outage, and both are better probed."""
@@ -47,8 +48,6 @@ PAUSE_LIMIT_S = 4.0
 """Longest pause after a barren call: how late the end of a storm may be noticed."""
 PROBE_TRIPS = 3.0
 """After a barren call one call goes alone, for this many round trips or until its reply."""
-KEPT_STARTS = 4096
-"""Starts whose order is remembered at least: more than can be in flight."""
 
 GENTLE_ACCEPTS = 30
 """Accepts of a cold start up to which the pace only doubles: the common limit of about 5/s is met within them."""
@@ -121,16 +120,6 @@ OVERDRAWN_BURSTS = 1.5
 FIRM = 50
 
 
-WINDOW_MEMORY = 8
-WINDOW_GAP_S = 0.4
-WINDOW_JITTER_S = 0.02
-WINDOW_CHANCE = 1.0e-3
-WINDOW_EVIDENCE = 400
-"""A limiter that counts by the second is believed when the last gaps between a refused and an accepted call, none
-longer than WINDOW_GAP_S, have a phase in common, and would by chance with WINDOW_CHANCE only. A count of one second is
-worth as much as WINDOW_EVIDENCE accepts."""
-
-
 class Policy(msgspec.Struct, frozen=True):
     """What the user sets. Rates are starts a second.
 
@@ -173,106 +162,6 @@ class Phase(StrEnum):
     HOLD = "hold"
 
 
-class _Mark(msgspec.Struct, frozen=True):
-    """A moment, and how many calls that started before it took a token."""
-
-    at: float
-    admitted: int
-
-
-class _Calls:
-    """The order in which calls started, and how many of them were throttled."""
-
-    def __init__(self) -> None:
-        self.started_at: list[float] = []
-        self.forgotten = 0
-        self.in_flight = 0
-        self.accepted = 0
-        self.throttled = 0
-
-    @property
-    def started(self) -> int:
-        return self.forgotten + len(self.started_at)
-
-    def start(self, now: float) -> None:
-        self.started_at.append(now)
-        self.in_flight += 1
-        if len(self.started_at) > 2 * KEPT_STARTS:
-            del self.started_at[:KEPT_STARTS]
-            self.forgotten += KEPT_STARTS
-
-    def cancel(self, started_at: float) -> bool:
-        place = bisect_left(self.started_at, started_at)
-        if place == len(self.started_at):
-            return False
-        del self.started_at[place]
-        self.in_flight -= 1
-        return True
-
-    def index(self, started_at: float) -> int:
-        """How many calls started before that one."""
-        return self.forgotten + bisect_left(self.started_at, started_at)
-
-    def mark(self, started_at: float) -> _Mark:
-        """A mark at that call, which was throttled and is counted as such already."""
-        return _Mark(started_at, self.index(started_at) + 1 - self.throttled)
-
-
-class _Trip:
-    """Smoothed round trip of accepted calls and its mean deviation, seconds."""
-
-    GAIN = 0.05
-
-    def __init__(self) -> None:
-        self.mean = 0.0
-        self.deviation = 0.0
-
-    def record(self, sample: float) -> None:
-        if not self.mean:
-            self.mean, self.deviation = sample, 0.25 * sample
-        self.deviation += self.GAIN * (abs(sample - self.mean) - self.deviation)
-        self.mean += self.GAIN * (sample - self.mean)
-
-
-class _Seconds:
-    """Notices a limiter that counts by the second: wherever it refuses, it accepts again at the same phase.
-
-    Times are starts of calls; the way to the server shifts all of them alike.
-    """
-
-    def __init__(self) -> None:
-        self._ends: deque[tuple[float, float]] = deque(maxlen=WINDOW_MEMORY)
-        self.boundary: float | None = None
-        self.doubt = 0.0
-
-    def saw(self, refused_at: float, accepted_at: float, jitter: float) -> None:
-        """Between these two starts the server began to accept again."""
-        gap = accepted_at - refused_at
-        if 0.0 < gap < WINDOW_GAP_S:
-            self._ends.append((refused_at, gap))
-            self._fit(WINDOW_JITTER_S + jitter)
-
-    def _fit(self, jitter: float) -> None:
-        """A boundary that every gap contains, if it is unlikely that they have one in common by chance."""
-        base, width = min(self._ends, key=lambda end: end[1])
-        low, high, chance = -jitter, width + jitter, 1.0 / min(1.0, width + 2.0 * jitter)
-        for begin, gap in self._ends:
-            shift = (begin - base + 0.5) % 1.0 - 0.5
-            low, high = max(low, shift - jitter), min(high, shift + gap + jitter)
-            chance *= min(1.0, gap + 2.0 * jitter)
-        self.boundary = base + 0.5 * (low + high) if low < high and chance < WINDOW_CHANCE else None
-        self.doubt = max(0.0, 0.5 * (high - low))
-
-    def forget(self) -> None:
-        """The boundary was no boundary."""
-        self._ends.clear()
-        self.boundary = None
-
-    def after(self, now: float) -> float:
-        """The next boundary after ``now``; ``now`` itself where none is known."""
-        return now if self.boundary is None else now + (self.boundary - now) % 1.0
-
-
 class Pacer:
     """Says when the next call may start, and learns from how calls end.
 
@@ -298,8 +187,8 @@ class Pacer:
         self._evidence = 0  # accepts that it rests on
         self._best = 0.0  # the highest firm measurement: what `share` is a share of
         self._burst = 0.0
-        self._calls = _Calls()
-        self._trip = _Trip()
+        self._calls = Calls()
+        self._trip = Trip()
         self._seen = now
         # Turns.
         self._turn = now
@@ -308,9 +197,9 @@ class Pacer:
         # Epochs.
         self._epochs = 0
         self._cut = 0  # calls before this index belong to the last epoch
-        self._marks: deque[_Mark] = deque(maxlen=8)
+        self._marks: deque[Mark] = deque(maxlen=8)
         self._barren = 0
-        self._seconds = _Seconds()
+        self._seconds = Seconds()
         self._probed_until = now
         self._empty_at = now
         # Since the last epoch.
@@ -325,8 +214,8 @@ class Pacer:
         self._step_at = now
         self._step_run = 0
         self._surge = SURGE_LEAST
-        self._steps: list[_Mark] = []  # of the first climb: they tell the burst
-        self._top: _Mark | None = None
+        self._steps: list[Mark] = []  # of the first climb: they tell the burst
+        self._top: Mark | None = None
         self._sample: list[float] = []  # starts of the calls that were accepted while measuring
         self._sample_from = 0
         if learned is not None and max(0.0, wall_now - learned.learned_at) < MEMORY_S:
@@ -429,7 +318,7 @@ class Pacer:
         self._empty_at = max(self._empty_at, started_at)
         if self._marks and started_at < self._marks[-1].at:
             # The mark counted this call as admitted while nobody knew.
-            self._marks[-1] = _Mark(self._marks[-1].at, self._marks[-1].admitted - 1)
+            self._marks[-1] = Mark(self._marks[-1].at, self._marks[-1].admitted - 1)
         if self._calls.index(started_at) >= self._cut:
             self._epoch(self._calls.mark(started_at), now)
         if advice_s is not None:
@@ -449,7 +338,7 @@ class Pacer:
 
     # ---- Epochs
 
-    def _epoch(self, mark: _Mark, now: float) -> None:
+    def _epoch(self, mark: Mark, now: float) -> None:
         """The first 429 since the last reaction: measure, pause, go on."""
         self._epochs += 1
         self._cut = self._calls.started
@@ -473,16 +362,16 @@ class Pacer:
         self._frozen_until = max(self._frozen_until, now + self._pause(spare, mark, now))
         self._hold(spare, self._frozen_until)
 
-    def _pause(self, spare: float, mark: _Mark, now: float) -> float:
+    def _pause(self, spare: float, mark: Mark, now: float) -> float:
         """Seconds until ``spare`` tokens are saved; or until the next second, for a limiter that counts by it."""
         if self._seconds.boundary is not None and not self._barren:
             return max(0.0, self._seconds.after(mark.at) + self._seconds.doubt + self._trip.deviation - now)
         return min(PAUSE_LIMIT_S, spare / self._limit * 2.0 ** min(self._barren, 32))
 
-    def _peak(self, mark: _Mark, now: float) -> bool:
+    def _peak(self, mark: Mark, now: float) -> bool:
         """The end of a climb: a guess at R, and True if what is in flight will soon tell better."""
         if self._limit:
-            old = self._marks[-1] if self._marks else _Mark(self._since, mark.admitted - self._run)
+            old = self._marks[-1] if self._marks else Mark(self._since, mark.admitted - self._run)
             self._evidence = min(max(mark.admitted - old.admitted, 2), NEWLY_RISEN)
             measured = (mark.admitted - old.admitted) / max(mark.at - old.at, 1.0e-6)
             self._limit = min(max(self._limit, measured, self._overdrawn(measured, mark)), self._rate)
@@ -501,7 +390,7 @@ class Pacer:
         self._frozen_until = max(self._frozen_until, now + 3.0 * self._trip.mean)
         return True
 
-    def _first_guess(self, mark: _Mark) -> float:
+    def _first_guess(self, mark: Mark) -> float:
         """R, were the bucket to hold one second of it; or the initial rate, which was published, if that is near."""
         told = self._initial_rate
         guess = max(mark.admitted / (1.0 + mark.at - self._born), 0.4 * told)
@@ -527,7 +416,7 @@ class Pacer:
         saved = self._limit * (now - self._empty_at - 0.5 * self._trip.mean)
         self._hold(min(saved, max(1.0, BURST_SHARE * self._burst)), now)
 
-    def _measure(self, mark: _Mark) -> None:
+    def _measure(self, mark: Mark) -> None:
         """R from accepted / elapsed since the oldest mark that agrees with the newest."""
         count, elapsed, newer = 0, 0.0, mark
         slack = SURGE_SLACK + 1.5 * SURGE_JITTER * self._noise()
@@ -544,7 +433,7 @@ class Pacer:
             self._settle(max(0, count), elapsed, mark)
         self._marks.append(mark)
 
-    def _window(self, mark: _Mark) -> None:
+    def _window(self, mark: Mark) -> None:
         """A second was used up: R is what was accepted since it began, less what jitter moves across its boundary."""
         accepted = self._calls.index(mark.at) - self._calls.index(self._seconds.after(mark.at) - 1.0)
         counted = min(accepted - 0.5 - self._noise(), self._rate)
@@ -553,7 +442,7 @@ class Pacer:
         if counted > self._limit:
             self._limit, self._evidence = counted, WINDOW_EVIDENCE
 
-    def _settle(self, count: int, elapsed: float, mark: _Mark) -> None:
+    def _settle(self, count: int, elapsed: float, mark: Mark) -> None:
         """Take the measurement of ``count`` accepts in ``elapsed`` seconds, as far as it can be trusted."""
         measured = count / elapsed if elapsed else 0.0
         if elapsed <= HORIZON_S or count < FEW:
@@ -569,7 +458,7 @@ class Pacer:
         self._limit = max(FLOOR, min(measured, self._rate))
         self._fit_burst()
 
-    def _overdrawn(self, measured: float, mark: _Mark) -> float:
+    def _overdrawn(self, measured: float, mark: Mark) -> float:
         """A bolder guess than ``measured`` where a surge took more than the bucket holds: it had overflowed before."""
         if self._phase is not Phase.CLIMB or not self._burst:
             return 0.0
@@ -671,7 +560,7 @@ class Pacer:
 
     def _step(self, now: float) -> None:
         if not self._limit:
-            self._steps.append(_Mark(now, self._calls.started))
+            self._steps.append(Mark(now, self._calls.started))
         self._step_at = now
         self._step_run = 0
 

@@ -44,6 +44,7 @@ LAYERS = (
         "errors",
         "fingerprint",
         "jsontext",
+        "observed",
         "ownership",
         "pace",
         "settings",
@@ -60,6 +61,7 @@ PURE = {
     "entry",
     "errors",
     "jsontext",
+    "observed",
     "ownership",
     "pace",
     "planner",
@@ -196,10 +198,13 @@ def test_no_part_needs_itself() -> None:
     assert needs == {}
 
 
-@pytest.mark.parametrize("part", ["entry", "ownership", "pace", "verdict"])
-def test_the_foundations_know_only_errors(part: str) -> None:
-    """What everything stands on imports nothing of ours but the errors."""
-    assert {one.parts[1] for one in imports() if one.parts[0] == part} - {"", "errors", part} == set()
+@pytest.mark.parametrize(
+    ("part", "known"),
+    [("entry", "errors"), ("observed", ""), ("ownership", "errors"), ("pace", "observed"), ("verdict", "errors")],
+)
+def test_the_foundations_know_only_errors(part: str, known: str) -> None:
+    """What everything stands on imports nothing of ours but the errors; the pacer, what it has seen."""
+    assert {one.parts[1] for one in imports() if one.parts[0] == part} - {"", known, part} == set()
 
 
 def test_pure_parts_touch_nothing() -> None:
