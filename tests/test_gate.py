@@ -177,7 +177,7 @@ async def test_no_drift_at_two_thousand_a_second() -> None:
 
 @virtual_time
 async def test_waiting_is_idle() -> None:
-    """However many wait, and however long, the gate wakes up once for each turn."""
+    """However many wait, however long, and however many calls end, the gate wakes up once for each turn."""
     loop = asyncio.get_running_loop()
     gate = make_gate(rate=0.5)
     exact, timers = loop.call_later, 0
@@ -191,6 +191,9 @@ async def test_waiting_is_idle() -> None:
     async with asyncio.TaskGroup() as tasks:
         for _ in range(100):
             tasks.create_task(gate.turn())
+        await settle()
+        for _ in range(1000):
+            gate.dropped(0.0)
 
     assert loop.time() == pytest.approx(198.0)
     assert timers <= 110
