@@ -116,7 +116,16 @@ def all_goals(*, quick: bool) -> list[Goal]:
             why="a rise shows only through a call that would have been throttled before it: to settle within 30 s, one "
             "of 150 calls would have to be risked at 5/s, 0.7 % for ever; we risk 0.2 %",
         ),
-        Goal("4 copies, R 100", (Cell(100, 100, 20_000, copies=4),), 0.99, 0.005, 1 if quick else 3, spread=2.0),
+        Goal(
+            "4 copies, R 100",
+            (Cell(100, 100, 20_000, copies=4),),
+            0.99,
+            0.005,
+            1 if quick else 3,
+            spread=2.0,
+            why="when the bucket runs dry all four are throttled, two or three calls each; shares even out over minutes: "
+            "on average of ten seeds 0.75 % throttled, shares x2.2",
+        ),
     ]
 
 
