@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.faults.crash import Names, Told
     from tests.faults.world import Ended, VirtualClock
 
-COUNT = int(os.environ.get("PROVISIONER_HISTORIES", "2000"))
+COUNT = int(os.environ.get("PROVISIONER_HISTORIES", "1000"))
 LIES = {"foreign_arn", "repeated_arn"}
 """What no client can see through: an ARN that is wrong and that nobody holds yet."""
 KINDS = [*sorted(OUTCOMES.keys() - LIES - {"ok"}), *sorted(map(str, BEFORE_FIRST_BYTE)), "error:502", "error:503"]
@@ -149,7 +149,7 @@ def test_hostile_histories(tmp_path: Path) -> None:
 
 @pytest.mark.torture
 def test_hostile_histories_in_full(tmp_path: Path) -> None:
-    """The same, 2,000 times; PROVISIONER_HISTORIES says how often."""
+    """The same, 1,000 times; PROVISIONER_HISTORIES says how often."""
     first = Random().randrange(10**6)  # noqa: S311  printed
     for seed in range(first, first + COUNT):
         check(seed, tmp_path / str(seed))
