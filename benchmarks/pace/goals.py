@@ -123,7 +123,7 @@ def all_goals(*, quick: bool) -> list[Goal]:
             0.005,
             1 if quick else 3,
             spread=2.0,
-            why="when the bucket runs dry all four are throttled, two or three calls each; shares even out over minutes: "
+            why="when the bucket runs dry all four are throttled, two or three calls each; shares even out in minutes: "
             "on average of ten seeds 0.75 % throttled, shares x2.2",
         ),
     ]
