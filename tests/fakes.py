@@ -121,6 +121,13 @@ class FakeLedger:
         self._check()
         return {name: self.table[target, name] for name in names if (target, name) in self.table}
 
+    async def registered(self, target: str, names: Sequence[str]) -> dict[str, str]:
+        """See the interface."""
+        found = await self.look_up(target, names)
+        return {
+            name: entry.digest + entry.tags_digest for name, entry in found.items() if entry.state is State.CREATED
+        }
+
     async def record(self, facts: Sequence[Fact]) -> None:
         """See the interface: all or none, durable on return."""
         self._check()

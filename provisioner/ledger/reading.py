@@ -28,6 +28,7 @@ UNREAD_BODY = b"(the body that is stored)"
 _STATES = {str(state): state for state in State}
 _Row = tuple[str, State, str, str, str, str, Stamp | None, float, str, str, str, str | None]
 _ROWS = msgspec.json.Decoder(list[_Row])
+_DIGESTS = msgspec.json.Decoder(dict[str, str])
 _COLUMNS = "name, state, digest, tags_digest, arn, attempt, json(sent), updated_at, run_id, code, message"
 _WITH_BODY = f"json_group_array(json_array({_COLUMNS}, CASE WHEN length(body) THEN hex(body) END))"
 _WITHOUT_BODY = f"json_group_array(json_array({_COLUMNS}, NULL))"
@@ -53,6 +54,15 @@ def entries_by_name(connection: Connection, target: str, names: Sequence[str]) -
     """The entries of ``names`` that are known."""
     rows = _rows(connection, f"SELECT {_WITH_BODY} {_NAMED}", (_text(names), target))
     return {row[0]: _entry(target, row) for row in rows}
+
+
+def digests_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, str]:
+    """The two digests, joined, of the entries of ``names`` that are created."""
+    found = connection.execute(
+        f"SELECT json_group_object(name, digest || tags_digest) {_NAMED} AND state = 'created'",  # noqa: S608  constants
+        (_text(names), target),
+    )
+    return _DIGESTS.decode(found.fetchone()[0])
 
 
 def entries_without_body(connection: Connection, target: str, names: Sequence[str]) -> Iterable[Entry]:

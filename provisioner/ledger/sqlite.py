@@ -318,6 +318,10 @@ class SqliteLedger:
         """See :meth:`provisioner.ledger.Ledger.look_up`."""
         return await self._read(reading.entries_by_name, target, names)
 
+    async def registered(self, target: str, names: Sequence[str]) -> dict[str, str]:
+        """See :meth:`provisioner.ledger.Ledger.registered`."""
+        return await self._read(reading.digests_by_name, target, names)
+
     async def record(self, facts: Sequence[Fact]) -> None:
         """See :meth:`provisioner.ledger.Ledger.record`."""
         if facts:

@@ -365,6 +365,10 @@ class DirectLedger:
         """See the interface."""
         return reading.entries_by_name(self._reader, target, names)
 
+    async def registered(self, target: str, names: Sequence[str]) -> dict[str, str]:
+        """See the interface."""
+        return reading.digests_by_name(self._reader, target, names)
+
     def known(self, target: str, name: str) -> Entry:
         """An entry as everybody would see it now."""
         return reading.entries_by_name(self._reader, target, [name])[name]

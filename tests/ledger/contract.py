@@ -107,6 +107,20 @@ class LedgerContract:
 
                 assert f"n{number}" in await ledger.look_up("default", [f"n{number}"])
 
+    async def test_registered_are_the_created_ones_with_their_digests(self, store: Store) -> None:
+        """Of many names only those whose entry is created are registered, under the digests that were intended."""
+        async with store() as ledger:
+            await ledger.record([intend("sent"), intend('cre"ated ☂'), intend("drifted")])
+            await ledger.record([confirm('cre"ated ☂', 1), confirm("drifted", 2)])
+            await ledger.record([Fact("default", "drifted", Event.DRIFT)])
+
+            names = ["sent", 'cre"ated ☂', "drifted", "unknown"]
+            entry = (await ledger.look_up("default", names))['cre"ated ☂']
+            assert entry.digest and entry.tags_digest
+            assert await ledger.registered("default", names) == {entry.name: entry.digest + entry.tags_digest}
+            assert await ledger.registered("other", names) == {}
+            assert await ledger.registered("default", []) == {}
+
     async def test_all_facts_of_a_record_or_none(self, store: Store) -> None:
         """When one fact of a record is refused, none of its facts takes effect."""
         async with store() as ledger:
