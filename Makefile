@@ -38,7 +38,7 @@ format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 torture: $(READY)  ## the long fault campaigns, in full
-	$(BIN)/python -m pytest -m torture -s
+	$(BIN)/python -m pytest -m torture -s -o faulthandler_timeout=0
 
 mutants: $(READY)  ## break the promise on purpose: each mutant must turn the suite red
 	$(BIN)/python -m tests.faults.mutants
@@ -47,6 +47,7 @@ bench: $(READY)  ## throughput beside its peers
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.rerun
 	$(BIN)/python -m benchmarks.ledger
+	$(BIN)/python -m benchmarks.startup
 
 bench-pace: $(READY)  ## the pacer beside its peers, in virtual time
 	$(BIN)/python -m benchmarks.pace

@@ -124,9 +124,7 @@ class FakeLedger:
     async def registered(self, target: str, names: Sequence[str]) -> dict[str, str]:
         """See the interface."""
         found = await self.look_up(target, names)
-        return {
-            name: entry.digest + entry.tags_digest for name, entry in found.items() if entry.state is State.CREATED
-        }
+        return {name: entry.digest + entry.tags_digest for name, entry in found.items() if entry.state is State.CREATED}
 
     async def record(self, facts: Sequence[Fact]) -> None:
         """See the interface: all or none, durable on return."""

@@ -279,10 +279,32 @@ LOADED = """
 import sys
 from provisioner.cli import main
 try:
-    main([sys.argv[1]])
+    main(sys.argv[1].split())
 except SystemExit as end:
     print(end.code, *sorted(set(sys.argv[2:]) & set(sys.modules)), file=sys.stderr)
 """
+
+
+HELP_LOADS = {"anyio", "asyncio", "msgspec", "sqlite3"}
+"""What options are made of, and what the commands that only read the ledger load."""
+
+
+@pytest.mark.parametrize(
+    "command", ["apply", "validate", "status", "export", "reconcile", "verify", "rebuild", "schema"]
+)
+def test_the_help_of_a_command_is_quick(command: str) -> None:
+    """A command's help loads neither SDK nor engine nor what paints a terminal."""
+    heavy = sorted(HEAVY - HELP_LOADS)
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, f"{command} --help", *heavy],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+
+    assert f"provisioner {command}" in done.stdout
+    assert done.stderr.split() == ["0"]
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,18 +81,19 @@ def javascript(modules: Path | None) -> Client:
     return Client("AWS SDK for JavaScript v3, 64 in flight", 6000, command, missing)
 
 
-def aws_cli() -> Client:
+def aws_cli(modules: Path | None) -> Client:
     """One process a call, as a shell script has it."""
-    create = (
-        "aws cleanroomsml create-configured-model-algorithm --region us-east-1 --endpoint-url {url} --name a{{}}"
-        " --role-arn arn:aws:iam::123456789012:role/access"
-    )
 
     def command(bench: Bench, count: int) -> list[str]:
-        return ["sh", "-c", f"seq {count} | xargs -P 2 -I{{}} {create.format(url=bench.url).replace('{{}}', '{}')}"]
+        create = (
+            f"env PYTHONPATH={modules} {sys.executable} -W ignore -m awscli cleanroomsml"
+            f" create-configured-model-algorithm --region us-east-1 --endpoint-url {bench.url} --name a{{}}"
+            " --role-arn arn:aws:iam::123456789012:role/access"
+        )
+        return ["sh", "-c", f"seq {count} | xargs -P 2 -I{{}} {create}"]
 
-    missing = "" if shutil.which("aws") else "it is not installed"
-    return Client("aws CLI, xargs -P 2", 8, command, missing, warm=2)
+    missing = "" if modules else "pip or the package registry is missing"
+    return Client("aws CLI, xargs -P 2", 16, command, missing, warm=2)
 
 
 def wrk_rate(bench: Bench) -> Rate | None:
@@ -133,6 +135,14 @@ def install_javascript(folder: Path) -> Path | None:
     npm = ["npm", "install", "--no-audit", "--no-fund", "--silent", *JS_PACKAGES]
     done = subprocess.run(npm, cwd=folder, check=False, capture_output=True)
     return None if done.returncode else folder
+
+
+def install_cli(folder: Path) -> Path | None:
+    """Fetch the aws CLI of the SDK's generation; None where that is not possible."""
+    modules = folder / "cli"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(modules)]
+    done = subprocess.run([*pip, "awscli", f"botocore=={version('botocore')}"], check=False, capture_output=True)
+    return None if done.returncode else modules
 
 
 def peers_table(bench: Bench, clients: list[Client], rounds: int) -> None:
@@ -205,7 +215,7 @@ def main() -> None:
             javascript(install_javascript(folder)),
             Client(BASELINE, 4_000, peer("aioboto3")),
             Client("boto3, 16 threads", 3_000, peer("boto3")),
-            aws_cli(),
+            aws_cli(install_cli(folder)),
         ]
         for scheme, certificate in (("plain", None), ("TLS", folder / "localhost.pem")):
             with stub(certificate) as url:

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 
 
+LOOK_S = 0.005
+"""Seconds between two looks at a process's memory."""
+
+
 class Cost(msgspec.Struct, frozen=True):
-    """Of one process, with the children that it waited for: seconds, CPU seconds, peak MiB."""
+    """Of one process, with the children that it waited for: seconds, CPU seconds; peak MiB of the largest of them."""
 
     wall_s: float
     cpu_s: float
@@ -35,12 +39,35 @@ def cost_of(command: Sequence[str], env: dict[str, str], cwd: Path = ROOT) -> Co
     """
     began = time.perf_counter()
     process = subprocess.Popen(command, env=env, cwd=cwd, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    peak_mib = 0.0
+    # Not ru_maxrss, which begins with what this process had when it forked.
+    while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+        peak_mib = max(peak_mib, *map(_peak_mib, _family(process.pid)))
+        time.sleep(LOOK_S)
     wall_s = time.perf_counter() - began
+    _, status, usage = ended
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Cost(wall_s, usage.ru_utime + usage.ru_stime, peak_mib)
+
+
+def _family(pid: int) -> Iterator[int]:
+    """A process and its descendants."""
+    yield pid
+    with contextlib.suppress(OSError):
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                yield from _family(int(child))
+
+
+def _peak_mib(pid: int) -> float:
+    """VmHWM; 0 once the process has ended."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 class Rate(msgspec.Struct, frozen=True):

@@ -9,18 +9,10 @@ import click
 from provisioner import fleet
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
-from provisioner.reconcile import Decision
 
 if TYPE_CHECKING:
     from provisioner.errors import ExitCode
     from provisioner.report.summary import Summary
-
-_TOLD = {
-    Decision.OURS: "found, ours: created",
-    Decision.ADOPT: "found, not ours: adopted",
-    Decision.TAKEN: "found, not ours: failed",
-    Decision.ABSENT: "proven absent: planned again",
-}
 
 
 class ReconcileOptions(Options, frozen=True, kw_only=True):
@@ -30,9 +22,17 @@ class ReconcileOptions(Options, frozen=True, kw_only=True):
         """What was resolved, in the text form."""
         if self.output == "json" or summary.error:
             return super().text(summary)
+        from provisioner.reconcile import Decision
+
+        meaning = {
+            Decision.OURS: "found, ours: created",
+            Decision.ADOPT: "found, not ours: adopted",
+            Decision.TAKEN: "found, not ours: failed",
+            Decision.ABSENT: "proven absent: planned again",
+        }
         lines = []
         for name, target in summary.targets.items():
-            told = [f"{target.resolved.get(decision.value, 0)} {text}" for decision, text in _TOLD.items()]
+            told = [f"{target.resolved.get(decision.value, 0)} {text}" for decision, text in meaning.items()]
             lines.append(f"target    {name}: {', '.join(told)}; {target.open} still open")
         return "\n".join([*lines, summary.text().splitlines()[-1]])
 

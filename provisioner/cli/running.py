@@ -15,18 +15,17 @@ import anyio
 import msgspec
 
 from provisioner import fleet
-from provisioner.cli import logs
 from provisioner.cli.local import local_endpoint
 from provisioner.cli.options import settings_of
 from provisioner.cli.output import say
 from provisioner.errors import ExitCode, ProvisionerError, UsageError
-from provisioner.report.summary import Ending, Summary, summarize
-from provisioner.site import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from provisioner.report.summary import Summary
     from provisioner.settings import Settings
+    from provisioner.site import Policy
 
 TELLING_S = 0.5
 """How long the summary may take after a second signal, also where stdout is a pipe that nobody reads any more."""
@@ -74,6 +73,8 @@ COMMON = ("config", "ledger", "target", "endpoint-url", "local", "output", "prog
 
 def policy_of(settings: Settings) -> Policy:
     """The rules that the configuration sets."""
+    from provisioner.site import Policy
+
     reconcile = settings.reconcile
     return Policy(
         ownership_tag=reconcile.ownership_tag,
@@ -131,6 +132,8 @@ async def _watch_signals(run: fleet.Run, options: Options) -> None:
 
 
 def _show(group: anyio.abc.TaskGroup, run: fleet.Run, options: Options) -> None:
+    from provisioner.cli import logs
+
     bar = options.progress == "always" or (options.progress == "auto" and sys.stderr.isatty())
     if not bar:
         logs.configure(options.log_level, options.log_format)
@@ -150,6 +153,8 @@ def _show(group: anyio.abc.TaskGroup, run: fleet.Run, options: Options) -> None:
 
 def never_begun(error: ProvisionerError, ledger: str = "") -> Summary:
     """The summary of a run that ``error`` kept from beginning."""
+    from provisioner.report.summary import Ending, summarize
+
     return summarize(
         [],
         Ending(

@@ -11,12 +11,9 @@ import msgspec
 from provisioner.cli.options import common, settings_of
 from provisioner.cli.output import say
 from provisioner.errors import ExitCode
-from provisioner.fleet.apply import once_per_rules, rules_for
-from provisioner.manifest import Manifest
-from provisioner.regexes import RegexCheck
 
 if TYPE_CHECKING:
-    from provisioner.manifest import Problem
+    from provisioner.manifest import Manifest, Problem
 
 
 @click.command("validate")
@@ -28,6 +25,9 @@ def command(manifest: tuple[str, ...], config: str | None, targets: tuple[str, .
     Each problem is one line: file:line:column, the name, and what to do. Notices do not count as problems. Targets
     whose defaults differ are checked one after the other.
     """
+    from provisioner.fleet.applying import once_per_rules, rules_for
+    from provisioner.manifest import Manifest
+
     settings = settings_of(config, None)
     rules = {target.name: rules_for(settings, target) for target in settings.select(targets)}
     first = Manifest(manifest, next(iter(rules.values())), stdin=sys.stdin.buffer)
@@ -51,6 +51,8 @@ class Counts(msgspec.Struct, omit_defaults=True):
 
 
 def _check(manifest: Manifest, printer: _Text | _Json, target: str) -> Counts:
+    from provisioner.regexes import RegexCheck
+
     counts = Counts(target=target)
     with RegexCheck() as check:
         for batch in manifest.batches():

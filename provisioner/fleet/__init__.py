@@ -1,7 +1,22 @@
 """Targets side by side: one engine each, one ledger, one stop."""
 
-from provisioner.fleet.apply import apply
-from provisioner.fleet.run import Order, Run
-from provisioner.fleet.upkeep import Finding, codes_of, rebuild, reconcile, verify, with_findings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from provisioner.fleet.applying import apply
+    from provisioner.fleet.run import Order, Run
+    from provisioner.fleet.upkeep import Finding, codes_of, rebuild, reconcile, verify, with_findings
 
 __all__ = ["Finding", "Order", "Run", "apply", "codes_of", "rebuild", "reconcile", "verify", "with_findings"]
+
+_HOME = {"apply": "applying", "Order": "run", "Run": "run"}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  a module's attributes
+    """Load what is asked for when it is asked for: the help of a command needs none of it."""
+    if name not in __all__:
+        raise AttributeError(name)
+    value = getattr(import_module(f"provisioner.fleet.{_HOME.get(name, 'upkeep')}"), name)
+    globals()[name] = value
+    return value

@@ -59,7 +59,7 @@ def entries_by_name(connection: Connection, target: str, names: Sequence[str]) -
 def digests_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, str]:
     """The two digests, joined, of the entries of ``names`` that are created."""
     found = connection.execute(
-        f"SELECT json_group_object(name, digest || tags_digest) {_NAMED} AND state = 'created'",  # noqa: S608  constants
+        f"SELECT json_group_object(name, digest || tags_digest) {_NAMED} AND state = 'created'",
         (_text(names), target),
     )
     return _DIGESTS.decode(found.fetchone()[0])

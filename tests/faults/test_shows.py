@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import pytest
@@ -36,11 +36,14 @@ CONFIGURATION = """
 read_timeout = "2s"
 [pace]
 initial_rate = 150
+max_rate = 150
 [reconcile]
 settle = "{settle_s}s"
 list_lag = "{lag_s}s"
 names = "{told}"
 """
+TRANSPORTS = {"direct": {}, "sdk": {"BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER": "1"}}
+"""What makes a run take each: the direct one leaves creates to the SDK for a setting that it cannot honour."""
 
 
 class Show:
@@ -51,11 +54,13 @@ class Show:
         endpoint: a process of its own.
         size: definitions.
         seed: of the moments at which it is killed.
+        transport: of its creates.
     """
 
-    def __init__(self, path: Path, endpoint: Endpoint, size: int, seed: int) -> None:
+    def __init__(self, path: Path, endpoint: Endpoint, size: int, seed: int, transport: str) -> None:
         self.path = path
         self.endpoint = endpoint
+        self.switches = TRANSPORTS[transport]
         self.names = [f"algorithm {number}" for number in range(size)]
         self.ledger = path / "ledger.db"
         manifest = write_manifest(path / "m.jsonl", self.names)
@@ -69,7 +74,7 @@ class Show:
         run = subprocess.Popen(
             [*COMMAND, *map(str, self.arguments)],
             cwd=self.path,
-            env=environment(),
+            env=environment(**self.switches),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -80,7 +85,7 @@ class Show:
     def finish(self) -> int:
         """Run until there is nothing left to do; how many runs it took."""
         for runs in range(1, 20):
-            code = provisioner(*self.arguments, cwd=self.path).returncode
+            code = provisioner(*self.arguments, cwd=self.path, stdin=b"", **self.switches).returncode
             if code == 0:
                 return runs
             assert code in {5, 75}, code
@@ -96,8 +101,29 @@ class Show:
         return truth
 
 
-def show(path: Path, names: str, told: str, size: int, kills: int, lag_s: float) -> str:
-    """The whole of it; its figures. List lags by ``lag_s``, and a late create takes as long to take effect."""
+class Plan(NamedTuple):
+    """What a show is of.
+
+    Attributes:
+        names: the world of names.
+        told: what the run is told of it.
+        transport: of its creates.
+        size: definitions.
+        kills: with SIGKILL.
+        lag_s: by which List lags; a late create takes as long to take effect.
+    """
+
+    names: str
+    told: str
+    transport: str
+    size: int
+    kills: int
+    lag_s: float
+
+
+def show(path: Path, plan: Plan) -> str:
+    """The whole of it; its figures."""
+    names, told, transport, size, kills, lag_s = plan
     seed = Random().randrange(10**6)  # noqa: S311  printed
     (path / "c.toml").write_text(
         CONFIGURATION.format(told=told, settle_s=round(3.5 * lag_s, 3), lag_s=round(1.2 * lag_s, 3))
@@ -105,28 +131,34 @@ def show(path: Path, names: str, told: str, size: int, kills: int, lag_s: float)
     began = time.monotonic()
     switches = ["--names", names, "--seed", seed, "--list-lag", lag_s, "--late-delay", lag_s, *FAULTS]
     with emulate(path, *switches) as endpoint:
-        job = Show(path, endpoint, size, seed)
+        job = Show(path, endpoint, size, seed, transport)
         for _ in range(3 * kills):
             if job.kills < kills:
-                job.killed(1.2 + size / (150.0 * kills))
+                job.killed(1.2 + size / (300.0 * kills))
+        assert job.kills == kills, "it was finished too soon to be killed so often"
         runs = job.finish()
         calls = job.check().calls.get("create", {})
     took = time.monotonic() - began
     return (
-        f"{size} definitions, names {names} (told: {told}), seed {seed}: killed {job.kills} times, then {runs} runs; "
+        f"{size} definitions, names {names} (told: {told}), {transport} transport, seed {seed}: "
+        f"killed {job.kills} times, then {runs} runs; "
         f"{size} created, each once, ledger equal to the truth; creates by status {calls}; {took:.0f} s"
     )
 
 
-@pytest.mark.parametrize("names", ["duplicates", "unique", "same"])
-def test_a_job_that_is_killed_and_lied_to(tmp_path: Path, names: str) -> None:
-    """A small job, killed once, ends with everything once, in each world of names."""
-    print(show(tmp_path, names, "unknown", 40, 1, 0.4))  # noqa: T201  its seed
+@pytest.mark.parametrize(
+    ("names", "transport"), [("duplicates", "direct"), ("unique", "direct"), ("same", "direct"), ("duplicates", "sdk")]
+)
+def test_a_job_that_is_killed_and_lied_to(tmp_path: Path, names: str, transport: str) -> None:
+    """A small job, killed once, ends with everything once, in each world of names and on both transports."""
+    print(show(tmp_path, Plan(names, "unknown", transport, 60, 1, 0.4)))  # noqa: T201  its seed
 
 
 @pytest.mark.torture
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("told", ["unknown", "told"])
 @pytest.mark.parametrize("names", ["duplicates", "unique", "same"])
-def test_a_job_of_2000_that_is_killed_twenty_times(tmp_path: Path, names: str, told: str) -> None:
+def test_a_job_of_2000_that_is_killed_twenty_times(tmp_path: Path, names: str, told: str, transport: str) -> None:
     """The same with 2,000 definitions and twenty kills, whether or not the world of names is told."""
-    print(show(tmp_path, names, names if told == "told" else "unknown", SIZE, KILLS, 1.2))  # noqa: T201  its figures
+    plan = Plan(names, names if told == "told" else "unknown", transport, SIZE, KILLS, 1.2)
+    print(show(tmp_path, plan))  # noqa: T201  its figures

@@ -116,7 +116,8 @@ class LedgerContract:
 
             names = ["sent", 'cre"ated ☂', "drifted", "unknown"]
             entry = (await ledger.look_up("default", names))['cre"ated ☂']
-            assert entry.digest and entry.tags_digest
+            assert entry.digest
+            assert entry.tags_digest
             assert await ledger.registered("default", names) == {entry.name: entry.digest + entry.tags_digest}
             assert await ledger.registered("other", names) == {}
             assert await ledger.registered("default", []) == {}
