@@ -281,6 +281,9 @@ class Gate:
     async def _wait(self, queue: _Queue) -> float:
         if self._slots.closed:
             raise GateClosedError
+        if self._head() is None and self._pacer.peek(now := self._clock()) <= now + TICK_S:
+            self._pacer.start(now)
+            return now
         future = queue.join()
         if self._timer is None:
             self._give()

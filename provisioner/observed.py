@@ -1,4 +1,7 @@
-"""What a pacer has seen: its calls in order, how long they took, and whether the limiter counts by the second. Pure."""
+"""What a pacer has seen: its calls in order, how long they took, and whether the limiter counts by the second. Pure.
+
+And what it leaves to the next run.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,26 @@ class Mark(msgspec.Struct, frozen=True):
 
     at: float
     admitted: int
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """What one run leaves to the next, kept in the ledger.
+
+    Attributes:
+        rate: tokens a second that the limit was measured to give.
+        learned_at: wall-clock time of this record, epoch seconds.
+        accepts: accepted calls that the measurement rests on.
+        burst: tokens that a full bucket was seen to hold; 0 where never seen.
+        tokens: tokens that were left, by the model, after the last start.
+        last_start: wall-clock time of the last start, epoch seconds.
+    """
+
+    rate: float
+    learned_at: float
+    accepts: int
+    burst: float = 0.0
+    tokens: float = 0.0
+    last_start: float = 0.0
 
 
 class Calls:

@@ -34,7 +34,7 @@ from math import inf, nextafter, sqrt
 
 import msgspec
 
-from provisioner.observed import WINDOW_EVIDENCE, Calls, Mark, Seconds, Trip
+from provisioner.observed import WINDOW_EVIDENCE, Calls, Learned, Mark, Seconds, Trip
 
 ADVICE_LIMIT_S = 5.0
 """Longest wait that the server may ask for: a longer one is a mistake or an outage, and both are better probed."""
@@ -61,6 +61,8 @@ grows with the calls in flight to the power of CAUTION, up to DOUBLING_MOST_S.""
 DOUBLING_S = 0.8
 DOUBLING_MOST_S = 4.5
 CAUTION = 1.5
+USED = 0.5
+"""Share of a step's turns that have to be taken before the next step is faster."""
 PROBE_FLIGHT = 6
 """Calls in flight at a first 429 that are enough to measure R by what becomes of them."""
 PRIOR_BAND = 1.4
@@ -134,26 +136,6 @@ class Policy(msgspec.Struct, frozen=True):
     share: float = 1.0
 
 
-class Learned(msgspec.Struct, frozen=True):
-    """What one run leaves to the next, kept in the ledger.
-
-    Attributes:
-        rate: tokens a second that the limit was measured to give.
-        learned_at: wall-clock time of this record, epoch seconds.
-        accepts: accepted calls that the measurement rests on.
-        burst: tokens that a full bucket was seen to hold; 0 where never seen.
-        tokens: tokens that were left, by the model, after the last start.
-        last_start: wall-clock time of the last start, epoch seconds.
-    """
-
-    rate: float
-    learned_at: float
-    accepts: int
-    burst: float = 0.0
-    tokens: float = 0.0
-    last_start: float = 0.0
-
-
 class Phase(StrEnum):
     """What the pacer is doing."""
 
@@ -213,6 +195,7 @@ class Pacer:
         self._born = now
         self._step_at = now
         self._step_run = 0
+        self._step_from = 0
         self._surge = SURGE_LEAST
         self._steps: list[Mark] = []  # of the first climb: they tell the burst
         self._top: Mark | None = None
@@ -277,7 +260,7 @@ class Pacer:
     def _lapse(self, now: float) -> None:
         """Turns went by untaken: a pace that is not used proves nothing, and the bucket may have overflowed."""
         if self._phase is Phase.CLIMB:
-            self._step(nextafter(now, inf))  # the late call itself does not count for the step
+            self._rest(nextafter(now, inf))  # the late call itself does not count for the step
         elif self._slip * self._limit > max(2.0, BURST_SHARE * self._burst):
             self._marks.clear()
             self._hold(max(self._to_spare(), BURST_SHARE * self._burst), now)
@@ -531,7 +514,9 @@ class Pacer:
             return
         self._step_run += 1
         waited = now - self._step_at
-        if self._limit:
+        if waited >= self._trip.mean and self._calls.started - self._step_from < USED * self._rate * waited - 1.0:
+            self._rest(now)
+        elif self._limit:
             self._climb_again(now, waited)
         elif waited >= (max(STEP_S, self._trip.mean) if self._calls.accepted < GENTLE_ACCEPTS else self._trip.mean):
             flight = self._rate * self._trip.mean
@@ -561,8 +546,13 @@ class Pacer:
     def _step(self, now: float) -> None:
         if not self._limit:
             self._steps.append(Mark(now, self._calls.started))
+        self._rest(now)
+
+    def _rest(self, now: float) -> None:
+        """Begin a step at the same pace: what is not used proves nothing, and a faster one would not be used either."""
         self._step_at = now
         self._step_run = 0
+        self._step_from = self._calls.started
 
     # ---- What it knows
 

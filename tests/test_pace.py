@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.pace.cells import CLIENTS, Cell, measure
+from provisioner.observed import Learned
 from provisioner.pace import (
     ADVICE_LIMIT_S,
     CATCH_UP_S,
     FLOOR,
     MEMORY_S,
     PAUSE_LIMIT_S,
-    Learned,
     Pacer,
     Policy,
 )
@@ -204,6 +204,20 @@ def test_a_pace_that_is_not_used_does_not_grow() -> None:
         pacer.accepted(float(second), second + 0.1)
 
     assert pacer.rate == 5.0
+
+
+def test_where_nobody_throttles_the_pace_stays_within_reach_of_what_is_used() -> None:
+    """A client that can make 100 calls a second, and is never throttled, ends with a bounded pace and memory."""
+    pacer = Pacer(Policy(), 0.0)
+    last = 0.0
+    for _ in range(60_000):
+        at = max(last + 0.01, pacer.peek(last))
+        pacer.start(at)
+        pacer.accepted(at, at + 0.009)
+        last = at
+
+    assert 100.0 < pacer.rate < 2000.0
+    assert len(pacer._steps) < 100
 
 
 def test_a_limit_that_rose_is_followed() -> None:

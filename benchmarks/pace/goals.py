@@ -124,7 +124,7 @@ def all_goals(*, quick: bool) -> list[Goal]:
             1 if quick else 3,
             spread=2.0,
             why="when the bucket runs dry all four are throttled, and what each measured was its share, not R: 0.7 % "
-            "on average, shares x2.4. A pacer that never trusts a measurement is calmer here (the reference, 0.3 %) and "
+            "on average, shares x2.4. A pacer that trusts no measurement is calmer here (the reference, 0.3 %) and "
             "slower wherever it is alone",
         ),
     ]

@@ -14,8 +14,9 @@ from provisioner.entry import State
 from provisioner.errors import ConfigurationError, IntegrityError, LedgerError, LedgerLockedError, ProvisionerError
 from provisioner.fleet.run import first_error
 from provisioner.gate import Gate
+from provisioner.observed import Learned
 from provisioner.ownership import read_arn
-from provisioner.pace import Learned, Pacer
+from provisioner.pace import Pacer
 from provisioner.pace import Policy as PacePolicy
 from provisioner.site import Site
 from provisioner.tally import Halt

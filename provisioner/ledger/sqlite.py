@@ -21,6 +21,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -137,13 +138,14 @@ class _Writer(threading.Thread):
         health: _Health,
     ) -> None:
         super().__init__(name="ledger-writer", daemon=True)
-        self.queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self.queue: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
         self.learned: dict[tuple[str, str], bytes] = {}
         self.statistics = Statistics()
         self._connection = connection
         self._writing = Writing(connection, now)
         self._loop = loop
         self._health = health
+        self._handed: deque[_Waiting] = deque()
         self._pages = 0
 
     def run(self) -> None:
@@ -164,9 +166,12 @@ class _Writer(threading.Thread):
         patience_s = IDLE_S if self._pages >= WORTH_A_CHECKPOINT else None
         with contextlib.suppress(Empty):
             while facts < FACTS_PER_COMMIT:
-                waiting = self.queue.get(block=not batch, timeout=patience_s)
-                if waiting is None:
-                    return batch, True
+                if not self._handed:
+                    handed = self.queue.get(block=not batch, timeout=patience_s)
+                    if handed is None:
+                        return batch, True
+                    self._handed.extend(handed)
+                waiting = self._handed.popleft()
                 batch.append(waiting)
                 facts += _weight(waiting.request)
         return batch, False
@@ -271,6 +276,7 @@ class SqliteLedger:
         self._writer = writer
         self._health = health
         self._learned: dict[tuple[str, str], bytes] = {}
+        self._asked: list[_Waiting] = []
         self._closing: asyncio.Future[None] | None = None
 
     @classmethod
@@ -391,16 +397,27 @@ class SqliteLedger:
     async def close(self) -> None:
         """See :meth:`provisioner.ledger.Ledger.close`."""
         if self._closing is None:
+            self._hand_over()
             self._closing = asyncio.get_running_loop().run_in_executor(self._reading, self._shut)
             self._reading.shutdown(wait=False)
         await asyncio.shield(self._closing)
 
     async def _ask(self, request: Request) -> None:
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._writable().queue.put(_Waiting(request, answer))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        self._writable()
+        if not self._asked:
+            loop.call_soon(self._hand_over)
+        self._asked.append(_Waiting(request, answer))
         if (error := await answer) is not None:
             self._health.check()
             raise error
+
+    def _hand_over(self) -> None:
+        """Give the writer all that was asked for in this round of the loop: to wake a thread for each costs more."""
+        asked, self._asked = self._asked, []
+        if asked and self._writer is not None:
+            self._writer.queue.put(asked)
 
     async def _read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         self._check()
