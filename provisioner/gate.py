@@ -177,7 +177,7 @@ class Gate:
         Raises:
             GateClosedError: the gate is closed, or was while waiting.
         """
-        held = self._held.pop(asyncio.current_task(), None)
+        held = self._held.pop(asyncio.current_task(), None) if self._held else None
         if held is None:
             return await self._wait(self._fresh)
         if self._slots.closed:

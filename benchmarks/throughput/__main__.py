@@ -34,7 +34,7 @@ JS_PACKAGES = ("@aws-sdk/client-cleanrooms@3", "@smithy/node-http-handler@4")
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "example", "NODE_NO_WARNINGS": "1"}
 
-OURS = "provisioner apply"
+OURS = "provisioner apply, 64 in flight"
 
 BASELINE = "aioboto3, 64 tasks"
 
@@ -209,7 +209,7 @@ def main() -> None:
         authority.server("localhost")
         trust = {"AWS_CA_BUNDLE": str(authority.bundle), "NODE_EXTRA_CA_CERTS": str(authority.bundle)}
         clients = [
-            Client(OURS, 20_000, apply_command),
+            Client(OURS, 20_000, lambda bench, count: apply_command(bench, count, in_flight=64)),
             Client("provisioner, transport alone", 30_000, peer("direct")),
             Client("aiohttp and a cached key, 64 tasks", 20_000, peer("aiohttp")),
             javascript(install_javascript(folder)),
@@ -223,7 +223,7 @@ def main() -> None:
                 env = {**os.environ, **KEYS, **(trust if certificate else {})}
                 peers_table(Bench(folder, url, env), clients, options.rounds)
         with stub(None) as url:
-            print(f"{OURS}, plain, one round each\n")
+            print("provisioner apply, plain, one round each\n")
             growth(Bench(folder, url, {**os.environ, **KEYS}), full=options.full)
 
 
