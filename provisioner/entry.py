@@ -170,7 +170,6 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         run_id: the run that made the last change.
         code: of the last error, or "adopted" for an algorithm that reconcile or adopt took over.
         message: of the last error.
-        body: the create's JSON body without the ownership tag, kept while the entry may be sent (again).
     """
 
     target: str
@@ -185,7 +184,6 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     run_id: str = ""
     code: str = ""
     message: str = ""
-    body: bytes = b""
 
     @property
     def exists(self) -> bool:
@@ -204,8 +202,7 @@ class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         target, name: the entry's key.
         event: what happened.
-        digest, tags_digest, body: of the definition, with the events that begin an entry (plan, intend, confirm,
-            replan).
+        digest, tags_digest: of the definition, with the events that begin an entry (plan, intend, confirm, replan).
         arn: with confirm.
         attempt, sent: with intend; sent also with doubt and miss.
         code, message: the reason, with reject, park, doubt, release, drift; "adopted" as code with confirm.
@@ -217,7 +214,6 @@ class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
     event: Event
     digest: str | None = None
     tags_digest: str | None = None
-    body: bytes | None = None
     arn: str | None = None
     attempt: str | None = None
     sent: Stamp | None = None
@@ -256,10 +252,4 @@ def apply(entry: Entry | None, fact: Fact, *, at: float, run_id: str) -> Entry:
         run_id=run_id,
         code=fact.code,
         message=fact.message,
-        body=_body_after(state, entry.body if fact.body is None else fact.body),
     )
-
-
-def _body_after(state: State, body: bytes) -> bytes:
-    """Only an entry that may be sent (again) without the manifest at hand keeps its body."""
-    return body if state in (State.PLANNED, State.SENT, State.AMBIGUOUS) else b""

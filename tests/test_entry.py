@@ -61,7 +61,6 @@ def entry(state: State, **changes: Any) -> Entry:
         "run_id": "r1",
         "code": "old",
         "message": "old reason",
-        "body": b"body1",
     }
     return Entry("here", "x", state, **(fields | changes))
 
@@ -113,13 +112,11 @@ def test_outcomes_are_the_words_of_the_contract() -> None:
 
 def test_a_first_fact_begins_an_entry() -> None:
     """The first fact of a name makes an entry of what it says, with time and run."""
-    intend = fact(Event.INTEND, digest="d", tags_digest="t", body=b"{}", attempt="a", sent=HELD)
+    intend = fact(Event.INTEND, digest="d", tags_digest="t", attempt="a", sent=HELD)
 
     begun = apply(None, intend, at=5.0, run_id="r")
 
-    assert begun == Entry(
-        "here", "x", State.SENT, "d", "t", attempt="a", sent=HELD, updated_at=5.0, run_id="r", body=b"{}"
-    )
+    assert begun == Entry("here", "x", State.SENT, "d", "t", attempt="a", sent=HELD, updated_at=5.0, run_id="r")
 
 
 def test_fields_left_out_keep_their_values() -> None:
@@ -136,7 +133,6 @@ def test_fields_given_replace_values() -> None:
         "tags_digest": "t2",
         "attempt": "a2",
         "sent": Stamp(200.0),
-        "body": b"body2",
     }
 
     after = apply(entry(State.PLANNED), fact(Event.INTEND, **given_, code="c", message="m"), at=7.0, run_id="r2")
@@ -145,19 +141,10 @@ def test_fields_given_replace_values() -> None:
 
 
 def test_an_empty_text_is_a_value() -> None:
-    """An empty digest or body that a fact names is taken, it is not "left out"."""
-    after = apply(entry(State.PLANNED), fact(Event.PLAN, digest="", tags_digest="", body=b""), at=7.0, run_id="r")
+    """An empty digest that a fact names is taken, it is not "left out"."""
+    after = apply(entry(State.PLANNED), fact(Event.PLAN, digest="", tags_digest=""), at=7.0, run_id="r")
 
-    assert (after.digest, after.tags_digest, after.body) == ("", "", b"")
-
-
-@pytest.mark.parametrize(("state", "event"), [key for key in TABLE if key[0] is not None])
-def test_a_body_is_kept_while_it_may_be_sent_again(state: State, event: Event) -> None:
-    """Planned, sent and ambiguous entries keep their body, all others drop it, also one that the fact brings."""
-    kept = TABLE[state, event] in {State.PLANNED, State.SENT, State.AMBIGUOUS}
-
-    assert apply(entry(state), fact(event), at=1.0, run_id="r").body == (b"body1" if kept else b"")
-    assert apply(entry(state), fact(event, body=b"new"), at=1.0, run_id="r").body == (b"new" if kept else b"")
+    assert (after.digest, after.tags_digest) == ("", "")
 
 
 @pytest.mark.parametrize(("state", "event"), [key for key in TABLE if key[0] is not None])

@@ -78,7 +78,7 @@ class Ledger(Protocol):
         ...
 
     async def look_up(self, target: str, names: Sequence[str]) -> dict[str, Entry]:
-        """The entries of ``names`` that are known; bodies included only where an entry is unsettled or planned."""
+        """The entries of ``names`` that are known."""
         ...
 
     async def registered(self, target: str, names: Sequence[str]) -> dict[str, str]:

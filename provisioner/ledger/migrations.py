@@ -62,6 +62,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (target, family)
         ) WITHOUT ROWID""",
     ),
+    # A create that may have to be sent again is made from the manifest, never from what stood here.
+    ("ALTER TABLE entries DROP COLUMN body",),
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

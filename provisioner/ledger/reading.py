@@ -22,16 +22,12 @@ if TYPE_CHECKING:
 Key = tuple[str, str]
 """Target and name."""
 
-UNREAD_BODY = b"(the body that is stored)"
-"""Stands, by identity, for a body that was not read."""
-
 _STATES = {str(state): state for state in State}
-_Row = tuple[str, State, str, str, str, str, Stamp | None, float, str, str, str, str | None]
+_Row = tuple[str, State, str, str, str, str, Stamp | None, float, str, str, str]
 _ROWS = msgspec.json.Decoder(list[_Row])
 _DIGESTS = msgspec.json.Decoder(dict[str, str])
 _COLUMNS = "name, state, digest, tags_digest, arn, attempt, json(sent), updated_at, run_id, code, message"
-_WITH_BODY = f"json_group_array(json_array({_COLUMNS}, CASE WHEN length(body) THEN hex(body) END))"
-_WITHOUT_BODY = f"json_group_array(json_array({_COLUMNS}, NULL))"
+_ENTRIES = f"json_group_array(json_array({_COLUMNS}))"
 _NAMED = "FROM json_each(?) AS wanted CROSS JOIN entries ON target = ? AND name = wanted.value"
 
 
@@ -52,8 +48,8 @@ def changes(connection: Connection, target: str) -> int:
 
 def entries_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, Entry]:
     """The entries of ``names`` that are known."""
-    rows = _rows(connection, f"SELECT {_WITH_BODY} {_NAMED}", (_text(names), target))
-    return {row[0]: _entry(target, row) for row in rows}
+    rows = _rows(connection, f"SELECT {_ENTRIES} {_NAMED}", (_text(names), target))
+    return {row[0]: Entry(target, *row) for row in rows}
 
 
 def digests_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, str]:
@@ -63,12 +59,6 @@ def digests_by_name(connection: Connection, target: str, names: Sequence[str]) -
         (_text(names), target),
     )
     return _DIGESTS.decode(found.fetchone()[0])
-
-
-def entries_without_body(connection: Connection, target: str, names: Sequence[str]) -> Iterable[Entry]:
-    """As :func:`entries_by_name`, with :data:`UNREAD_BODY` in place of each body."""
-    rows = _rows(connection, f"SELECT {_WITHOUT_BODY} {_NAMED}", (_text(names), target))
-    return (Entry(target, *row[:-1], UNREAD_BODY) for row in rows)
 
 
 def targets(connection: Connection) -> list[str]:
@@ -101,11 +91,11 @@ def page(
             conditions.append("state != 'created'")
     rows = _rows(
         connection,
-        f"""SELECT {_WITH_BODY} FROM (
+        f"""SELECT {_ENTRIES} FROM (
             SELECT * FROM entries WHERE {" AND ".join(conditions)} ORDER BY name LIMIT {limit})""",  # noqa: S608  constants
         parameters,
     )
-    return [_entry(target, row) for row in rows]
+    return [Entry(target, *row) for row in rows]
 
 
 def counts(connection: Connection) -> dict[str, dict[State, int]]:
@@ -153,11 +143,6 @@ def learned(connection: Connection, target: str, family: str) -> bytes | None:
     """What the pacer of (target, family) learned."""
     row = connection.execute("SELECT state FROM paces WHERE target = ? AND family = ?", (target, family)).fetchone()
     return None if row is None else bytes(row[0])
-
-
-def _entry(target: str, row: _Row) -> Entry:
-    body = row[-1]
-    return Entry(target, *row[:-1], bytes.fromhex(body) if body else b"")
 
 
 def _rows(connection: Connection, sql: str, parameters: Sequence[Any]) -> list[_Row]:

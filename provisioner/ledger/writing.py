@@ -16,7 +16,7 @@ from provisioner.entry import Entry, Fact, apply
 from provisioner.errors import IntegrityError, ProvisionerError
 from provisioner.ledger import ProblemRecord, Run  # noqa: TC001  msgspec reads these types at run time
 from provisioner.ledger.database import is_storage_error
-from provisioner.ledger.reading import CHANGES, UNREAD_BODY, Key, entries_without_body, holders
+from provisioner.ledger.reading import CHANGES, Key, entries_by_name, holders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -34,7 +34,7 @@ _OPEN_ENTRIES = 10_000
 """More creates than that are never in flight; each entry takes about 2 KB."""
 
 _ROWS_PER_STATEMENT = (64, 16, 4, 1)
-"""64 rows of 13 columns stay under the 999 parameters that an older SQLite allows."""
+"""64 rows of 12 columns stay under the 999 parameters that an older SQLite allows."""
 
 _ENTRY_COLUMNS = (
     "target",
@@ -49,11 +49,9 @@ _ENTRY_COLUMNS = (
     "run_id",
     "code",
     "message",
-    "body",
 )
 _STATE = 2
 _SENT = 7
-_BODY = 12
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -209,10 +207,8 @@ class Writing:
 
 _COUNT_CHANGE = "INSERT INTO meta VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
 _PUT_ENTRY = f"INSERT INTO entries ({','.join(_ENTRY_COLUMNS)}) VALUES"
-_ON_KNOWN_ENTRY = (
-    "ON CONFLICT (target, name) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in _ENTRY_COLUMNS[2:-1])
-    + ", body = coalesce(excluded.body, body)"
+_ON_KNOWN_ENTRY = "ON CONFLICT (target, name) DO UPDATE SET " + ", ".join(
+    f"{column} = excluded.{column}" for column in _ENTRY_COLUMNS[2:]
 )
 
 
@@ -220,7 +216,6 @@ def _entry_row(entry: Entry) -> tuple[Any, ...]:
     row = list(msgspec.structs.astuple(entry))
     row[_STATE] = entry.state.value
     row[_SENT] = None if entry.sent is None else msgspec.json.encode(entry.sent).decode()
-    row[_BODY] = None if entry.body is UNREAD_BODY else entry.body
     return tuple(row)
 
 
@@ -322,7 +317,7 @@ class _Batch:
 
 def _stored(connection: Connection, keys: Collection[Key]) -> dict[Key, Entry]:
     return {
-        (target, entry.name): entry
+        (target, name): entry
         for target, group in groupby(sorted(keys), lambda key: key[0])
-        for entry in entries_without_body(connection, target, [name for _, name in group])
+        for name, entry in entries_by_name(connection, target, [name for _, name in group]).items()
     }

@@ -53,7 +53,6 @@ def intend(name: str, attempt: str = "a1", target: str = "default") -> Fact:
         tags_digest="t" * 64,
         attempt=attempt,
         sent=Stamp(AT, "boot", 17.25),
-        body=b'{"name":"x"}',
     )
 
 
@@ -397,7 +396,6 @@ _FACTS = st.builds(
     event=st.just(Event.PLAN),
     digest=st.none() | _TEXT,
     tags_digest=st.none() | _TEXT,
-    body=st.none() | st.binary(max_size=5),
     arn=st.none() | st.sampled_from(["", "arn:1", "arn:2", "arn:3"]),
     attempt=st.none() | st.sampled_from(["x", "y"]),
     sent=st.none() | st.builds(Stamp, wall=st.floats(0, 4e9), boot=_TEXT, ticks=st.floats(0, 1e7)),

@@ -64,7 +64,7 @@ async def test_the_first_schema_is_brought_forward(first: Path) -> None:
 
         assert ledger.ledger_id == "0123456789abcdef"
         assert [(entry.name, entry.state) for entry in entries] == [("a", State.CREATED), ("b", State.SENT)]
-        assert entries[1].body == b'{"name":"b"}'
+        assert (entries[1].attempt, entries[1].digest, entries[1].message) == ("a1", "d" * 64, "")
         assert entries[0].sent is not None
     assert version_of(first) == SCHEMA_VERSION
 
@@ -86,7 +86,7 @@ async def test_a_reader_does_not_migrate(first: Path, monkeypatch: pytest.Monkey
         async with open_ledger(str(first), readonly=True):
             pass
 
-    assert version_of(first) == SCHEMA_VERSION
+    assert version_of(first) == 1
 
 
 async def test_a_step_that_fails_leaves_no_trace(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:

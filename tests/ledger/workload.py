@@ -80,7 +80,7 @@ class History:
         if event is Event.CONFIRM:
             return Fact("default", name, event, arn=arn(self._arns * 0x9E3779B97F4A7C15 % (1 << 128)))
         if event is Event.INTEND:
-            body = b"x" * self._draw.choice([20, 600, 3000])
+            message = "x" * self._draw.choice([20, 600, 3000])
             return Fact(
                 "default",
                 name,
@@ -89,7 +89,7 @@ class History:
                 tags_digest="t" * 64,
                 attempt=f"a{self._arns}",
                 sent=Stamp(AT, "boot", 1.5),
-                body=body,
+                message=message,
             )
         return Fact("default", name, event, code="code", message="m" * self._draw.choice([0, 200]))
 
