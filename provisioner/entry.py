@@ -78,6 +78,8 @@ class Event(StrEnum):
     DELETE = "delete"
 
 
+_EXISTING = (State.CREATED, State.DRIFTED)
+_UNSETTLED = (State.SENT, State.AMBIGUOUS)
 _TRANSITIONS: dict[tuple[State | None, Event], State] = {
     (None, Event.PLAN): State.PLANNED,
     (State.PLANNED, Event.PLAN): State.PLANNED,
@@ -188,12 +190,12 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def exists(self) -> bool:
         """Whether the algorithm is known to exist."""
-        return self.state in (State.CREATED, State.DRIFTED)
+        return self.state in _EXISTING
 
     @property
     def unsettled(self) -> bool:
         """Whether an algorithm may exist that the ledger cannot name."""
-        return self.state in (State.SENT, State.AMBIGUOUS)
+        return self.state in _UNSETTLED
 
 
 class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
