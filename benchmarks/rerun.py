@@ -16,13 +16,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.machine import command, machine
 from provisioner.definition import Rules, parse
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials, running
 from provisioner.entry import Event, Fact
+from provisioner.errors import ExitCode
 from provisioner.ledger import Run
 from provisioner.ledger.open import open_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "configs" / "example.jsonl"
 BATCH = 2048
@@ -33,6 +38,7 @@ atexit.register(lambda: print(next(line.split()[1] for line in open("/proc/self/
 main()
 """
 """The command line, which tells its peak memory at the end; ru_maxrss would begin with what this process had."""
+ROLE = "arn:aws:iam::123456789012:role/for-lines-without-one"
 ARN = "arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm"
 
 
@@ -70,10 +76,10 @@ async def fill_ledger(path: Path, manifest: Path) -> None:
         await ledger.record(facts)
 
 
-def rerun(folder: Path, endpoint: str) -> tuple[float, float, float]:
-    """Seconds, CPU seconds and peak MiB of one run that has nothing to do."""
+def rerun(folder: Path, endpoint: str, *, options: Sequence[str] = (), ends: int = 0) -> tuple[float, float, float]:
+    """Seconds, CPU seconds and peak MiB of one run that creates nothing, and ends with ``ends``."""
     environment = {**os.environ, **credentials(DEFAULT_ACCOUNT).environment(), "AWS_REGION": "us-east-1"}
-    arguments = ["apply", "m.jsonl", "--ledger", "l.db", "--endpoint-url", endpoint, "--progress", "never"]
+    arguments = ["apply", "m.jsonl", "--ledger", "l.db", "--endpoint-url", endpoint, "--progress", "never", *options]
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-c", TELL_MEMORY, *arguments],
@@ -86,14 +92,18 @@ def rerun(folder: Path, endpoint: str) -> tuple[float, float, float]:
     told = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     elapsed = time.perf_counter() - began
-    assert os.waitstatus_to_exitcode(status) == 0, told
+    assert os.waitstatus_to_exitcode(status) == ends, told
     return elapsed, usage.ru_utime + usage.ru_stime, int(told.split()[-1]) / 1024
 
 
 def main() -> None:
-    """Print two lines for each size: every line planned anew, and known by its digest."""
+    """Print a line for each size and case.
+
+    Every line planned anew, for want of a digest; known by the digest; defaults that are new and change no definition;
+    defaults that change every definition, so that each is reported and kept as drifted.
+    """
     print(machine(), command(), sep="\n")
-    print(f"{'definitions':>12} {'planned by':>10} {'seconds':>9} {'spread':>7} {'CPU us each':>12} {'peak MiB':>9}")
+    print(f"{'definitions':>12} {'planned by':>14} {'seconds':>9} {'spread':>7} {'CPU us each':>12} {'peak MiB':>9}")
     for count in [int(argument) for argument in sys.argv[1:]] or [10_000, 100_000, 1_000_000]:
         with tempfile.TemporaryDirectory() as name, running() as emulator:
             folder = Path(name)
@@ -102,6 +112,11 @@ def main() -> None:
             # The ledger was not made by a run, so the first run has to look at each line; it keeps the digest.
             show(count, "each line", [rerun(folder, emulator.url)])
             show(count, "digest", [rerun(folder, emulator.url) for _ in range(3)])
+            (folder / "same.toml").write_text(f'[defaults]\nroleArn = "{ROLE}"\n')
+            show(count, "other defaults", [rerun(folder, emulator.url, options=["--config", "same.toml"])])
+            (folder / "drift.toml").write_text('[defaults.tags]\nadded = "to all"\n')
+            drift = ["--config", "drift.toml", "--log-level", "error"]
+            show(count, "all drifted", [rerun(folder, emulator.url, options=drift, ends=ExitCode.FAILED)])
             assert emulator.truth.count("create") == 0, "a finished job sent a create"
 
 
@@ -109,7 +124,7 @@ def show(count: int, way: str, runs: list[tuple[float, float, float]]) -> None:
     """A line of the table: the best run, and how much longer the worst took."""
     seconds, cpu, memory = min(runs)
     spread = f"{(max(runs)[0] - seconds) / seconds:.0%}" if len(runs) > 1 else "-"
-    print(f"{count:>12,} {way:>10} {seconds:>9.2f} {spread:>7} {cpu / count * 1e6:>12.1f} {memory:>9.1f}", flush=True)
+    print(f"{count:>12,} {way:>14} {seconds:>9.2f} {spread:>7} {cpu / count * 1e6:>12.1f} {memory:>9.1f}", flush=True)
 
 
 if __name__ == "__main__":

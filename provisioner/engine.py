@@ -194,23 +194,24 @@ class Engine:
             await self._site.ledger.record(facts)
         if report_problems and batch.problems:
             await self._reporter.lines(batch.problems)
+        await self._leave_as_it_is([(row, step) for row, step in steps if step.action is Action.NOTHING])
         for row, step in steps:
-            await self._take(row, step, known.get(row.definition.name))
+            if step.action is Action.CREATE:
+                await self._enqueue(Job(row))
+            elif step.action is Action.RECONCILE:
+                await self._suspect(Job(row), known.get(row.definition.name))
 
     async def _unregistered(self, rows: list[Row]) -> list[Row]:
         """Those with anything to plan: the daily case is that all of a million are registered as they are."""
         registered = await self._site.ledger.registered(self._site.target, [row.definition.name for row in rows])
         return [row for row in rows if registered.get(row.definition.name) != row.digest + row.tags_digest]
 
-    async def _take(self, row: Row, step: Step, entry: Entry | None) -> None:
-        if step.action is Action.CREATE:
-            await self._enqueue(Job(row))
-        elif step.action is Action.RECONCILE:
-            await self._suspect(Job(row), entry)
-        else:
-            self._tally.outcomes[step.outcome] += 1
-            if step.outcome is not Outcome.UNCHANGED:
-                await self._reporter.row(row, step.outcome, step.reason)
+    async def _leave_as_it_is(self, steps: list[tuple[Row, Step]]) -> None:
+        """Count what is not sent; tell of a whole batch at once, for a new default may let a million drift."""
+        self._tally.outcomes.update(step.outcome for _, step in steps)
+        told = [(row, step.outcome, step.reason) for row, step in steps if step.outcome is not Outcome.UNCHANGED]
+        if told:
+            await self._reporter.rows(told)
 
     async def _suspect(self, job: Job, entry: Entry | None) -> None:
         """A definition whose earlier create had no reply: it waits, unless sending again is harmless."""

@@ -35,8 +35,17 @@ class Reporter:
 
     async def row(self, row: Row, code: str, message: str) -> None:
         """Tell what became of a definition."""
-        name = row.definition.name
-        await self._tell([ProblemRecord(row.source, row.line, name, code, message, target=self._target)])
+        await self.rows([(row, code, message)])
+
+    async def rows(self, told: Sequence[tuple[Row, str, str]]) -> None:
+        """Tell what became of some definitions: a row, a code and a message each."""
+        target = self._target
+        await self._tell(
+            [
+                ProblemRecord(row.source, row.line, row.definition.name, code, message, target=target)
+                for row, code, message in told
+            ]
+        )
 
     async def duplicate(self, kept: Found, other: Found) -> None:
         """Tell of a second algorithm of ours with one name; it is never deleted unasked."""
