@@ -42,6 +42,10 @@ def live() -> None:
             print(lines, flush=True)
     for cell in FAST:
         print(both(cell), flush=True)
+    print(
+        "\nThe endpoint delays replies, while the simulation displaces arrivals too: a bucket of one token feels that, and"
+        "\nno other. There the simulation is the harder judge."
+    )
 
 
 def both(cell: Cell) -> str:
