@@ -43,8 +43,8 @@ def live() -> None:
     for cell in FAST:
         print(both(cell), flush=True)
     print(
-        "\nThe endpoint delays replies, while the simulation displaces arrivals too: a bucket of one token feels that, and"
-        "\nno other. There the simulation is the harder judge."
+        "\nThe endpoint delays replies, while the simulation displaces arrivals too: a bucket of one token feels that,"
+        "\nand no other. There the simulation is the harder judge."
     )
 
 
