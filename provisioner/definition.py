@@ -189,7 +189,7 @@ class Definition(_Wire, frozen=True):
         ``tags`` alone.
         """
         untagged, tags = self._canonical()
-        return Digests(_digest(untagged), _digest(tags))
+        return Digests(_digest(untagged), _digest_of_tags(tags))
 
     @property
     def digest(self) -> str:
@@ -269,7 +269,11 @@ _ESCAPED = re.compile(rb"\\.")
 
 
 def _digest(canonical: bytes) -> str:
-    return sha256(canonical).hexdigest()[:32]
+    return sha256(canonical).digest()[:16].hex()
+
+
+_digest_of_tags = lru_cache(maxsize=1024)(_digest)
+"""Remembered: tags are few in a manifest, and stand there many times."""
 
 
 def parse(line: bytes, rules: Rules) -> Definition:
