@@ -86,7 +86,7 @@ def print_lines() -> None:
         ("msgspec decode to a dict, nothing checked", decode, lines),
         ("decode and validate", lambda line: parse(line, PLAIN), lines),
         ("decode and validate, with defaults", lambda line: parse(line, DEFAULTS), lines),
-        ("decode, validate and both digests", lambda line: parse(line, PLAIN).digests(), lines),
+        ("decode, validate and both digests", lambda line: parse(line, PLAIN).canonical(), lines),
         ("diagnosis of a line with one misspelt key", told, bad),
     ]
     for name, work, items in steps:

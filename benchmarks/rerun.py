@@ -59,14 +59,14 @@ async def fill_ledger(path: Path, manifest: Path) -> None:
         facts = []
         for number, line in enumerate(manifest.open("rb")):
             definition = parse(line, rules)
-            digests = definition.digests()
+            canonical = definition.canonical()
             facts.append(
                 Fact(
                     "default",
                     definition.name,
                     Event.CONFIRM,
-                    digest=digests.definition,
-                    tags_digest=digests.tags,
+                    digest=canonical.digest,
+                    tags_digest=canonical.tags_digest,
                     arn=f"{ARN}/{number}",
                 )
             )

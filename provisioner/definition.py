@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_TAGS",
+    "Canonical",
     "ContainerConfig",
     "Definition",
-    "Digests",
     "Fault",
     "InferenceContainerConfig",
     "InvalidDefinitionError",
@@ -148,16 +148,32 @@ class InferenceContainerConfig(_Wire, frozen=True):
     image_uri: _Image
 
 
-class Digests(NamedTuple):
-    """What identifies a definition's content, each 128 bits as 32 hexadecimal digits.
+class Canonical(NamedTuple):
+    r"""A definition as bytes that are equal for equal content, whatever the order of keys, and in every version.
+
+    JSON in UTF-8 without blanks: the fields in the order of :class:`Definition`, tags in the order of their code points,
+    a field that equals its default left out, only ``"``, ``\\`` and control characters escaped.
 
     Args:
-        definition: of the definition without its tags.
-        tags: of the tags, which can be changed after the create.
+        untagged: the definition without ``tags``.
+        tags: the value of ``tags`` alone, which can be changed after the create.
+        digest: of ``untagged``: the first half of its SHA-256, 32 hexadecimal digits.
+        tags_digest: of ``tags``, likewise.
     """
 
-    definition: str
-    tags: str
+    untagged: bytes
+    tags: bytes
+    digest: str
+    tags_digest: str
+
+    def request(self, tags: Mapping[str, str]) -> bytes:
+        """The JSON body of the create, with ``tags`` added to the definition's own; ready to be sent."""
+        own, added = self.tags, _encode(tags)
+        if any(_encode(key) + b":" in own for key in tags):
+            both = _encode(_decode_any(own) | tags)
+        else:
+            both = b"%b,%b" % (own[:-1], added[1:]) if len(own) > _EMPTY and tags else max(own, added, key=len)
+        return b'%b,"tags":%b}' % (self.untagged[:-1], both) if len(both) > _EMPTY else self.untagged
 
 
 class Definition(_Wire, frozen=True):
@@ -180,34 +196,22 @@ class Definition(_Wire, frozen=True):
         Meta(max_length=MAX_TAGS, description="User tags; a run adds one more, the ownership tag."),
     ] = {}
 
-    def digests(self) -> Digests:
-        r"""The digests, equal for equal content whatever the order of keys, and the same in every version.
-
-        Each is the first half of the SHA-256 of the canonical form: JSON in UTF-8 without blanks, the fields in the
-        order of this class, tags in the order of their code points, a field that equals its default left out, only
-        ``"``, ``\`` and control characters escaped. The first leaves out ``tags``, the second is of the value of
-        ``tags`` alone.
-        """
-        untagged, tags = self._canonical()
-        return Digests(_digest(untagged), _digest_of_tags(tags))
-
-    @property
-    def digest(self) -> str:
-        """The first of :meth:`digests`."""
-        return _digest(self._canonical()[0])
+    def canonical(self) -> Canonical:
+        """The canonical form, and its digests."""
+        whole = _encode(self)
+        # The last field, if there is one: within a string the quotes would be escaped.
+        at = whole.rfind(b',"tags":{')
+        untagged, tags = (whole, b"{}") if at < 0 else (whole[:at] + b"}", whole[at + 8 : -1])
+        return Canonical(untagged, tags, _digest(untagged), _digest_of_tags(tags))
 
     @staticmethod
     def digest_of_tags(tags: Mapping[str, str]) -> str:
-        """What :meth:`digests` says of these tags."""
+        """What :meth:`canonical` says of these tags."""
         return _digest(_encode(tags))
-
-    def request(self, tags: Mapping[str, str]) -> bytes:
-        """The JSON body of the create, with ``tags`` added to the definition's own; ready to be sent."""
-        return _encode(msgspec.structs.replace(self, tags={**self.tags, **tags}))
 
     @classmethod
     def from_request(cls, body: bytes) -> Definition:
-        """The definition in a body that :meth:`request` made, or that a Get described; added tags are kept.
+        """The definition in a body that :meth:`Canonical.request` made, or that a Get described; added tags are kept.
 
         Such a body has passed the limits once, the service's own at least: what only the documentation forbids is
         not looked for again.
@@ -219,13 +223,6 @@ class Definition(_Wire, frozen=True):
             return _decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InvalidDefinitionError((Fault(1, "", "unreadable", printable(str(error))),), "") from error
-
-    def _canonical(self) -> tuple[bytes, bytes]:
-        """The canonical form without tags, and that of the tags."""
-        whole = _encode(self)
-        # The last field, if there is one: within a string the quotes would be escaped.
-        at = whole.rfind(b',"tags":{')
-        return (whole, b"{}") if at < 0 else (whole[:at] + b"}", whole[at + 8 : -1])
 
 
 class Rules(Struct, frozen=True):
@@ -266,6 +263,7 @@ _decode = msgspec.json.Decoder(Definition).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _ESCAPED = re.compile(rb"\\.")
+_EMPTY = len(b"{}")
 
 
 def _digest(canonical: bytes) -> str:

@@ -341,7 +341,7 @@ class Engine:
     def _body(self, job: Job, attempt: str) -> bytes:
         key = self._policy.ownership_tag
         mark = Mark(self._site.ledger.ledger_id, job.row.digest, attempt)
-        return job.row.definition.request({key: str(mark)} if key else {})
+        return job.row.canonical.request({key: str(mark)} if key else {})
 
     async def _settle(self, job: Job, entry: Entry, verdict: Verdict, reply: Reply) -> bool:
         """Make the result of an attempt durable, then count it; whether an ambiguous create may be sent again."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from msgspec import Struct
 
-from provisioner.definition import Definition, InvalidDefinitionError, Rules, parse
+from provisioner.definition import Canonical, Definition, InvalidDefinitionError, Rules, parse
 from provisioner.errors import printable
 from provisioner.fingerprint import Fingerprint
 from provisioner.sources import ScratchError, SpooledSource, blocks, raw_chunks, resolve
@@ -41,15 +41,23 @@ class Row(Struct, frozen=True):
         source: the file, safe to print.
         line: from 1.
         definition: what stands there, the defaults included.
-        digest: of the definition without its tags.
-        tags_digest: of its tags.
+        canonical: its bytes and digests.
     """
 
     source: str
     line: int
     definition: Definition
-    digest: str
-    tags_digest: str
+    canonical: Canonical
+
+    @property
+    def digest(self) -> str:
+        """Of the definition without its tags."""
+        return self.canonical.digest
+
+    @property
+    def tags_digest(self) -> str:
+        """Of its tags."""
+        return self.canonical.tags_digest
 
 
 class Problem(Struct, frozen=True):
@@ -246,8 +254,7 @@ class _Reader:
             batch.invalid += 1
             batch.problems += _problems(source, number, error)
         else:
-            digests = definition.digests()
-            batch.rows.append(Row(source, number, definition, digests.definition, digests.tags))
+            batch.rows.append(Row(source, number, definition, definition.canonical()))
 
     def _sift(self, batch: Batch) -> None:
         """Take out the rows whose name was there before, and say so."""

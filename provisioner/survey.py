@@ -80,7 +80,7 @@ def described(algorithm: Described, ownership_tag: str) -> Found:
     tags = {key: value for key, value in algorithm.tags.items() if not key.lower().startswith("aws:")}
     mark = read_mark(tags.pop(ownership_tag, "")) if ownership_tag else None
     try:
-        digest = Definition.from_request(algorithm.body).digest
+        digest = Definition.from_request(algorithm.body).canonical().digest
     except InvalidDefinitionError:
         digest = ""
     return Found(

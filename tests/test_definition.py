@@ -18,7 +18,6 @@ from provisioner.definition import (
     MAX_TAGS,
     ContainerConfig,
     Definition,
-    Digests,
     Fault,
     InvalidDefinitionError,
     Rules,
@@ -78,12 +77,12 @@ def test_every_parameter_is_read() -> None:
     assert read.training_container_config.arguments == ("--epochs", "10")
     assert read.training_container_config.metric_definitions[0].regex == 'loss: "([0-9\\.]+)"'
     assert read.tags == FULL["tags"]
-    assert msgspec.json.decode(read.request({})) == FULL
+    assert msgspec.json.decode(read.canonical().request({})) == FULL
 
 
 def test_the_least_definition() -> None:
     """Name and role are all that a definition needs; the rest is left out of the request."""
-    assert json.loads(parse(line_of(LEAST), PLAIN).request({})) == LEAST
+    assert json.loads(parse(line_of(LEAST), PLAIN).canonical().request({})) == LEAST
 
 
 VALID = [
@@ -116,7 +115,7 @@ VALID = [
 @pytest.mark.parametrize(("path", "value"), VALID)
 def test_accepted(path: str, value: object) -> None:
     """What the service takes is taken, however odd: what looks like a path, flag, formula or escape is only data."""
-    assert json.loads(parse(line_of(changed(path, value)), PLAIN).request({}))["name"]
+    assert json.loads(parse(line_of(changed(path, value)), PLAIN).canonical().request({}))["name"]
 
 
 REFUSED = [
@@ -421,8 +420,7 @@ def test_every_spelling_of_a_definition_is_one(case: tuple[dict[str, Any], bytes
     straight, other = parse(line_of(value), PLAIN), parse(line, PLAIN)
 
     assert straight == other
-    assert straight.digests() == other.digests()
-    assert straight.request({}) == other.request({})
+    assert straight.canonical() == other.canonical()
 
 
 # Digests and requests.
@@ -430,74 +428,73 @@ def test_every_spelling_of_a_definition_is_one(case: tuple[dict[str, Any], bytes
 
 def test_digests_are_golden() -> None:
     """The digests never change: a ledger written by an earlier version still knows its definitions."""
-    assert parse(line_of(FULL), PLAIN).digests() == Digests(
-        "151fcca15c17b891a67f460e291f150b", "0442c810f91de047db9824d78599d587"
-    )
-    assert parse(line_of(LEAST), PLAIN).digests() == Digests(
-        "23d2be4837740678e5fff3fe379d0be9", "44136fa355b3678a1146ad16f7e8649e"
-    )
+    full, least = parse(line_of(FULL), PLAIN).canonical(), parse(line_of(LEAST), PLAIN).canonical()
+
+    assert (full.digest, full.tags_digest) == ("151fcca15c17b891a67f460e291f150b", "0442c810f91de047db9824d78599d587")
+    assert (least.digest, least.tags_digest) == ("23d2be4837740678e5fff3fe379d0be9", "44136fa355b3678a1146ad16f7e8649e")
 
 
 def test_digests_are_of_the_canonical_form() -> None:
     """The digest is half the SHA-256 of compact JSON: fields in fixed order, tags sorted, nothing escaped."""
     tags = {"z": "é", "a/\u00a0": ""}
-    digests = parse(line_of({"tags": tags, "roleArn": ROLE, "name": '"\\ é\t'}), PLAIN).digests()
+    canonical = parse(line_of({"tags": tags, "roleArn": ROLE, "name": '"\\ é\t'}), PLAIN).canonical()
     untagged = f'{{"name":"\\"\\\\ é\\t","roleArn":"{ROLE}"}}'
 
-    assert digests.definition == sha256(untagged.encode()).hexdigest()[:32]
-    assert digests.tags == sha256('{"a/\u00a0":"","z":"é"}'.encode()).hexdigest()[:32]
+    assert canonical.untagged == untagged.encode()
+    assert canonical.digest == sha256(untagged.encode()).hexdigest()[:32]
+    assert canonical.tags_digest == sha256('{"a/\u00a0":"","z":"é"}'.encode()).hexdigest()[:32]
 
 
-def test_digest_and_digest_of_tags_agree_with_digests() -> None:
-    """The single digests are those of the pair."""
+def test_the_digest_of_tags_is_that_of_a_definition() -> None:
+    """Tags alone, as Get tells them, have the digest that a definition with them has."""
     read = parse(line_of(FULL), PLAIN)
 
-    assert Digests(read.digest, Definition.digest_of_tags(read.tags)) == read.digests()
-    assert Definition.digest_of_tags({}) == parse(line_of(LEAST), PLAIN).digests().tags
+    assert Definition.digest_of_tags(read.tags) == read.canonical().tags_digest
+    assert Definition.digest_of_tags({}) == parse(line_of(LEAST), PLAIN).canonical().tags_digest
 
 
 def test_empty_and_absent_have_one_digest() -> None:
     """An optional field that is present but empty is the same as one that is left out."""
     empty = LEAST | {"description": "", "tags": {}}
 
-    assert parse(line_of(empty), PLAIN).digests() == parse(line_of(LEAST), PLAIN).digests()
+    assert parse(line_of(empty), PLAIN).canonical() == parse(line_of(LEAST), PLAIN).canonical()
 
 
 @pytest.mark.parametrize("path", ["name", "description", "roleArn", "kmsKeyArn", "trainingContainerConfig.arguments.0"])
 def test_the_digest_covers_every_field(path: str) -> None:
     """A change outside the tags changes the first digest and not the second."""
-    before = parse(line_of(FULL), PLAIN).digests()
+    before = parse(line_of(FULL), PLAIN).canonical()
     value = {"roleArn": ROLE + "2", "kmsKeyArn": KEY + "2"}.get(path, "other")
-    after = parse(line_of(changed(path, value)), PLAIN).digests()
+    after = parse(line_of(changed(path, value)), PLAIN).canonical()
 
-    assert after.definition != before.definition
-    assert after.tags == before.tags
+    assert after.digest != before.digest
+    assert after.tags_digest == before.tags_digest
 
 
 def test_tags_have_their_own_digest() -> None:
     """A change of the tags changes the second digest and not the first, even where tags look like fields."""
-    before = parse(line_of(FULL), PLAIN).digests()
-    after = parse(line_of(FULL | {"tags": {"tags": ":/="}}), PLAIN).digests()
+    before = parse(line_of(FULL), PLAIN).canonical()
+    after = parse(line_of(FULL | {"tags": {"tags": ":/="}}), PLAIN).canonical()
 
-    assert after.definition == before.definition
-    assert after.tags != before.tags
+    assert after.digest == before.digest
+    assert after.tags_digest != before.tags_digest
 
 
 @given(definitions, st.dictionaries(st.sampled_from(["provisioner:origin", "zz"]), st.sampled_from(["", "v1/é"])))
 def test_a_request_reads_back(value: dict[str, Any], tags: dict[str, str]) -> None:
     """A request holds the definition and the added tags, and reads back as such."""
     read = parse(line_of(value), PLAIN)
-    body = read.request(tags)
+    body = read.canonical().request(tags)
     back = Definition.from_request(body)
 
     assert back == msgspec.structs.replace(read, tags=read.tags | tags)
-    assert back.digests().definition == read.digests().definition
-    assert back.request({}) == body
+    assert back.canonical().digest == read.canonical().digest
+    assert json.loads(body) == json.loads(back.canonical().request({}))
 
 
 def test_an_added_tag_wins() -> None:
     """A tag that a run adds stands in the request even where the definition has the key too."""
-    body = parse(line_of(FULL), PLAIN).request({"team": "run"})
+    body = parse(line_of(FULL), PLAIN).canonical().request({"team": "run"})
 
     assert json.loads(body)["tags"] == FULL["tags"] | {"team": "run"}
 

@@ -62,7 +62,7 @@ def test_rows_tell_where_they_stand() -> None:
 
     assert (full.source, full.line, least.line) == ("-", 2, 5)
     assert full.definition == parse(line_of(FULL), RULES)
-    assert (full.digest, full.tags_digest) == full.definition.digests()
+    assert full.canonical == full.definition.canonical()
     assert not problems
     assert (total.lines, total.invalid, total.repeated) == (2, 0, 0)
 

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import pytest
 
-from provisioner.definition import Definition
+from provisioner.definition import Canonical, Definition
 from provisioner.entry import Entry, Event, Fact, Outcome, State
 from provisioner.manifest import Row
 from provisioner.planner import Action, plan
 
 ROLE = "arn:aws:iam::123456789012:role/access"
-ROW = Row("m.jsonl", 1, Definition(name="x", role_arn=ROLE), "d1", "t1")
+ROW = Row("m.jsonl", 1, Definition(name="x", role_arn=ROLE), Canonical(b"", b"", "d1", "t1"))
 ARN = "arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm/1"
 
 # state, definition, tags, retry_failed ("any" where it does not matter) -> action, outcome, event

@@ -313,14 +313,14 @@ def definition(name: str) -> Definition:
 
 def entry(name: str, state: State = State.AMBIGUOUS, *, sent: Stamp | None = None) -> Entry:
     """Its entry."""
-    digests = definition(name).digests()
+    canonical = definition(name).canonical()
     stamp = sent or Stamp(EPOCH_S, "boot-1", 0.0)
-    return Entry("here", name, state, digests.definition, digests.tags, attempt=f"run-{name}", sent=stamp)
+    return Entry("here", name, state, canonical.digest, canonical.tags_digest, attempt=f"run-{name}", sent=stamp)
 
 
 def made(endpoint: Endpoint, name: str, *, ledger_id: str = LEDGER_ID, since: float = 0.0) -> Algorithm:
     """What its create made."""
-    one = definition(name)
+    one = definition(name).canonical()
     return endpoint.put(one.request({TAG: str(Mark(ledger_id, one.digest, f"run-{name}"))}), since=since)
 
 

@@ -15,14 +15,14 @@ def row(*regexes: str) -> Row:
     """A valid line with these metric regexes."""
     metrics = [{"name": f"m{number}", "regex": regex} for number, regex in enumerate(regexes)]
     definition = parse(line_of(changed("trainingContainerConfig.metricDefinitions", metrics)), Rules())
-    return Row("m.jsonl", 3, definition, *definition.digests())
+    return Row("m.jsonl", 3, definition, definition.canonical())
 
 
 def test_what_compiles_is_fine() -> None:
     """A regex that compiles has no notice, and a definition without metrics neither."""
     bare = parse(line_of(LEAST), Rules())
     with RegexCheck() as check:
-        assert check.notices([row("loss: ([0-9.]+)", FULL["name"]), row(), Row("m", 1, bare, *bare.digests())]) == []
+        assert check.notices([row("loss: ([0-9.]+)", FULL["name"]), row(), Row("m", 1, bare, bare.canonical())]) == []
 
 
 def test_what_does_not_compile_is_a_notice() -> None:

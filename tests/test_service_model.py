@@ -279,7 +279,7 @@ def test_the_documentation_still_says_fifty() -> None:
 
 def test_the_request_is_what_the_model_names() -> None:
     """A definition with everything is sent under the names of the model, nothing else."""
-    body = parse(line_of(FULL), Rules()).request({})
+    body = parse(line_of(FULL), Rules()).canonical().request({})
 
     assert parse(body, Rules()) == Definition.from_request(body)
     assert MODEL["metadata"]["protocol"] == "rest-json"

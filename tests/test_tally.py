@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from provisioner.definition import Definition
+from provisioner.definition import Canonical, Definition
 from provisioner.entry import Outcome
 from provisioner.errors import ExitCode, worst
 from provisioner.ledger import ProblemRecord
 from provisioner.manifest import Batch, Row
 from provisioner.tally import PROBLEMS_SHOWN, Halt, Tally
 
-ROW = Row("m.jsonl", 1, Definition(name="x", role_arn="arn:aws:iam::123456789012:role/a"), "d", "t")
+ROW = Row("m.jsonl", 1, Definition(name="x", role_arn="arn:aws:iam::123456789012:role/a"), Canonical(b"", b"", "d", "t"))
 
 
 def tally(outcomes: dict[Outcome, int] | None = None, **given: Any) -> Tally:

@@ -153,8 +153,7 @@ class Process(msgspec.Struct):
 def row_of(name: str) -> Row:
     """The manifest's line for ``name``."""
     definition = Definition(name=name, role_arn=ROLE)
-    digests = definition.digests()
-    return Row("m.jsonl", 1, definition, digests.definition, digests.tags)
+    return Row("m.jsonl", 1, definition, definition.canonical())
 
 
 class Schedule:
