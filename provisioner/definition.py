@@ -149,10 +149,10 @@ class InferenceContainerConfig(_Wire, frozen=True):
 
 
 class Canonical(NamedTuple):
-    r"""A definition as bytes that are equal for equal content, whatever the order of keys, and in every version.
+    r"""A definition as bytes that are equal for equal content, whatever the order of keys, in every version.
 
-    JSON in UTF-8 without blanks: the fields in the order of :class:`Definition`, tags in the order of their code points,
-    a field that equals its default left out, only ``"``, ``\\`` and control characters escaped.
+    JSON in UTF-8 without blanks: fields in the order of :class:`Definition`, tags in the order of their code points, a
+    field that equals its default left out, only ``"``, ``\\`` and control characters escaped.
 
     Args:
         untagged: the definition without ``tags``.

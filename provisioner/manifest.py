@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from msgspec import Struct
 
+from provisioner.bulk import insert
 from provisioner.definition import Canonical, Definition, InvalidDefinitionError, Rules, parse
 from provisioner.errors import printable
 from provisioner.fingerprint import Fingerprint
@@ -314,7 +315,7 @@ class _Names:
         values = [
             (
                 row.definition.name,
-                row.digest[:16] + row.tags_digest[:16],
+                row.canonical.digest[:16] + row.canonical.tags_digest[:16],
                 sources.setdefault(row.source, len(sources)),
                 row.line,
             )
@@ -322,7 +323,7 @@ class _Names:
         ]
         try:
             before = self._database.total_changes
-            self._database.executemany("INSERT OR IGNORE INTO names VALUES (?, ?, ?, ?)", values)
+            insert(self._database, "INSERT OR IGNORE INTO names VALUES", values)
             if self._database.total_changes - before == len(rows):
                 return []
             firsts = [self._first(row) for row in rows]

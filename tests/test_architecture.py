@@ -37,6 +37,7 @@ LAYERS = (
         "tally",
     },
     {
+        "bulk",
         "clock",
         "definition",
         "diagnosis",

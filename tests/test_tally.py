@@ -13,7 +13,9 @@ from provisioner.ledger import ProblemRecord
 from provisioner.manifest import Batch, Row
 from provisioner.tally import PROBLEMS_SHOWN, Halt, Tally
 
-ROW = Row("m.jsonl", 1, Definition(name="x", role_arn="arn:aws:iam::123456789012:role/a"), Canonical(b"", b"", "d", "t"))
+ROW = Row(
+    "m.jsonl", 1, Definition(name="x", role_arn="arn:aws:iam::123456789012:role/a"), Canonical(b"", b"", "d", "t")
+)
 
 
 def tally(outcomes: dict[Outcome, int] | None = None, **given: Any) -> Tally:

@@ -1,7 +1,4 @@
-"""What is written to the ledger, synchronously: requests in, one commit out. The store's writer thread calls this.
-
-Rows go in many to a statement, for the reason that :mod:`provisioner.ledger.reading` gives.
-"""
+"""What is written to the ledger, synchronously: requests in, one commit out. The store's writer thread calls this."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from provisioner.bulk import insert
 from provisioner.entry import Entry, Fact, apply
 from provisioner.errors import IntegrityError, ProvisionerError
 from provisioner.ledger import ProblemRecord, Run  # noqa: TC001  msgspec reads these types at run time
@@ -32,9 +30,6 @@ of nightly ones."""
 
 _OPEN_ENTRIES = 10_000
 """More creates than that are never in flight; each entry takes about 2 KB."""
-
-_ROWS_PER_STATEMENT = (64, 16, 4, 1)
-"""64 rows of 12 columns stay under the 999 parameters that an older SQLite allows."""
 
 _ENTRY_COLUMNS = (
     "target",
@@ -160,9 +155,9 @@ class Writing:
             case AddProblems(problems):
                 self._add_problems(problems)
             case Learn(target, family, state):
-                self._insert("INSERT OR REPLACE INTO paces VALUES", [(target, family, state)])
+                insert(self._connection, "INSERT OR REPLACE INTO paces VALUES", [(target, family, state)])
             case TakeIdentity(ledger_id):
-                self._insert("INSERT OR REPLACE INTO meta VALUES", [("ledger_id", ledger_id)])
+                insert(self._connection, "INSERT OR REPLACE INTO meta VALUES", [("ledger_id", ledger_id)])
 
     def _record(self, requests: Sequence[Record]) -> list[Answer]:
         facts = [fact for request in requests for fact in request.facts]
@@ -174,12 +169,12 @@ class Writing:
             self._connection.execute("UPDATE entries SET arn = '' WHERE target = ? AND name = ?", (target, name))
         for target in {target for target, _ in batch.changed}:
             self._connection.execute(_COUNT_CHANGE, (CHANGES + target,))
-        self._insert(_PUT_ENTRY, [_entry_row(entry) for entry in batch.changed.values()], _ON_KNOWN_ENTRY)
+        insert(self._connection, _PUT_ENTRY, [_entry_row(entry) for entry in batch.changed.values()], _ON_KNOWN_ENTRY)
         self._open_entries.learn(batch.changed)
         return answers
 
     def _put_run(self, run: Run) -> None:
-        self._insert("INSERT OR REPLACE INTO runs VALUES", [msgspec.structs.astuple(run)])
+        insert(self._connection, "INSERT OR REPLACE INTO runs VALUES", [msgspec.structs.astuple(run)])
 
     def _add_problems(self, problems: Sequence[ProblemRecord]) -> None:
         last = self._connection.execute("SELECT max(seq) FROM problems WHERE run_id = ?", (self._run_id,)).fetchone()[0]
@@ -187,22 +182,12 @@ class Writing:
             (self._run_id, seq, *msgspec.structs.astuple(problem))
             for seq, problem in enumerate(problems, (last or 0) + 1)
         ]
-        self._insert("INSERT INTO problems VALUES", rows)
+        insert(self._connection, "INSERT INTO problems VALUES", rows)
 
     def _prune(self) -> None:
         for table, kept in (("problems", KEPT_RUNS_WITH_PROBLEMS), ("runs", KEPT_RUNS)):
             sql = f"DELETE FROM {table} WHERE run_id NOT IN (SELECT run_id FROM runs ORDER BY run_id DESC LIMIT ?)"  # noqa: S608  constants
             self._connection.execute(sql, (kept,))
-
-    def _insert(self, head: str, rows: Sequence[tuple[Any, ...]], tail: str = "") -> None:
-        start = 0
-        for size in _ROWS_PER_STATEMENT:
-            while len(rows) - start >= size:
-                chunk = rows[start : start + size]
-                start += size
-                places = f"({','.join('?' * len(chunk[0]))})"
-                sql = f"{head} {','.join([places] * size)} {tail}"
-                self._connection.execute(sql, [value for row in chunk for value in row])
 
 
 _COUNT_CHANGE = "INSERT INTO meta VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
