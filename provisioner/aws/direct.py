@@ -186,7 +186,7 @@ def _unsent(error: Exception) -> Reply:
     loss = loss_of(error)
     if loss not in BEFORE_FIRST_BYTE:
         loss = Loss.CONNECT_TIMEOUT if isinstance(error, TimeoutError) else Loss.REFUSED
-    return Reply(loss=loss, message=str(error) or "the connection could not be opened in time")
+    return Reply(loss=loss, message=wire.clean(str(error)) or "the connection could not be opened in time")
 
 
 def _tls(route: Route) -> ssl.SSLContext | bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from botocore import exceptions as sdk
 
+from provisioner.aws.wire import clean
 from provisioner.errors import CredentialsError
 from provisioner.verdict import Loss, Reply
 
@@ -54,7 +55,7 @@ _SENDING: _Table = (
 
 def lost(error: BaseException) -> Reply:
     """The Reply that stands for ``error``: its Loss, and its text as the message."""
-    return Reply(loss=loss_of(error), message=str(error) or type(error).__name__)
+    return Reply(loss=loss_of(error), message=clean(str(error)) or type(error).__name__)
 
 
 def loss_of(error: BaseException) -> Loss:

@@ -23,7 +23,9 @@ MESSAGE_LIMIT = 2000
 """Characters that are kept of an error message."""
 
 
-_TOKEN = re.compile(r"(?i)(x-amz-security-token[:=])[^\s&'\"\\]+")
+_TOKEN = re.compile(r"(?i)(x-amz-security-token[\s'\"\\]*[:=][\s'\"\\]*)[^\s&'\"\\]+")
+
+_USER = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 
 
 class _Created(msgspec.Struct):
@@ -88,8 +90,12 @@ def _message(members: dict[str, Any], body: bytes) -> str:
 
 
 def clean(message: str) -> str:
-    """``message``, bounded and without the session token: a refused signature comes back with all that was signed."""
-    return _TOKEN.sub(r"\1…", message)[:MESSAGE_LIMIT]
+    """``message``, bounded and without secrets, whoever wrote it.
+
+    A refused signature comes back with all that was signed, the session token too; gateways repeat a whole request; and
+    the HTTP library tells the URL of a proxy with its password.
+    """
+    return _USER.sub("…", _TOKEN.sub(r"\1…", message))[:MESSAGE_LIMIT]
 
 
 def _request_id(headers: Mapping[str, str]) -> str:

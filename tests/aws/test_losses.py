@@ -10,6 +10,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from botocore import exceptions as sdk
 
 from provisioner.aws.losses import loss_of, lost
+from provisioner.aws.wire import MESSAGE_LIMIT
 from provisioner.errors import CredentialsError
 from provisioner.verdict import Loss
 
@@ -73,3 +74,12 @@ def test_an_earlier_failure_to_connect_does_not_excuse_a_later_loss() -> None:
 def test_a_loss_without_words_names_its_error() -> None:
     """The message is never empty."""
     assert lost(TimeoutError()).message == "TimeoutError"
+
+
+def test_the_text_of_an_error_is_bounded_and_keeps_secrets() -> None:
+    """The HTTP library quotes the line that it could not read, whatever its length and whatever stands in it."""
+    garbage = lost(aiohttp.http_exceptions.BadStatusLine("A" * 100_000))
+    token = lost(aiohttp.http_exceptions.BadHttpMessage("Invalid header: X-Amz-Security-Token: IQoJ/secret+=="))
+
+    assert len(garbage.message) == MESSAGE_LIMIT
+    assert "secret" not in token.message

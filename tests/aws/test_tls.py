@@ -161,15 +161,16 @@ async def test_no_proxy_is_honoured(open_at: Open, authority: Authority, monkeyp
 async def test_a_proxy_that_refuses_is_not_sent_through(
     open_at: Open, authority: Authority, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    """A tunnel that the proxy refuses carries no byte of the request."""
+    """A tunnel that the proxy refuses carries no byte of the request, and the password of the proxy is not told."""
     monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.bundle))
     async with Proxy(status) as proxy, Server(tls=authority.server("localhost")) as server:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:word@127.0.0.1:{proxy.port}")
         async with open_at(server.url) as aws:
             reply = await aws.creates.create(BODY)
 
         assert (reply.loss, judge(reply)) == (Loss.PROXY, Verdict.NOT_CREATED)
         assert server.requests == []
+        assert "word" not in reply.message
 
 
 async def test_a_proxy_that_is_down_is_not_sent_through(open_at: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,3 +111,21 @@ def test_a_refused_signature_does_not_tell_the_token(separator: str) -> None:
     messages = [wire.read(403, {"x-amzn-errortype": "SignatureDoesNotMatch"}, body, NOW).message for body in bodies]
 
     assert all("secret" not in message and "Canonical" in message and "host" in message for message in messages)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "You sent: X-Amz-Security-Token: IQoJ/secret+==\r\nHost: x",
+        'You sent: {"X-Amz-Security-Token": "IQoJ/secret+==", "Host": "x"}',
+        'You sent: {\\"X-Amz-Security-Token\\": \\"IQoJ/secret+==\\", \\"Host\\": \\"x\\"}',
+        "You sent: http://user:secret@proxy:3128 Host: x",
+    ],
+)
+def test_a_gateway_that_repeats_the_request_does_not_tell_secrets(told: str) -> None:
+    """Headers that come back in an error page, as lines or as JSON, and passwords in URLs, go no further."""
+    messages = [
+        wire.read(400, {}, body, NOW).message for body in (told.encode(), json.dumps({"message": told}).encode())
+    ]
+
+    assert all("secret" not in message and "You sent" in message and "Host" in message for message in messages)
