@@ -54,7 +54,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Re
         message=_message(members, body),
         request_id=_request_id(headers),
         retry_after_s=_advice(headers, members, now),
-        quota_name=_text(members.get("quotaName")),
+        quota_name=clean(_text(members.get("quotaName"))),
         quota_value=_number(members.get("quotaValue")),
     )
 
@@ -77,7 +77,7 @@ def _members(body: bytes) -> dict[str, Any]:
 
 def _code(headers: Mapping[str, str], members: dict[str, Any]) -> str:
     """The header wins over ``code``, that over ``__type``; namespace and URL around the code are dropped."""
-    for code in (headers.get("x-amzn-errortype"), members.get("code"), members.get("Code"), members.get("__type")):
+    for code in (_header(headers, "x-amzn-errortype"), members.get("code"), members.get("Code"), members.get("__type")):
         if isinstance(code, str):
             return code.split(":", 1)[0].rsplit("#", 1)[-1][:MESSAGE_LIMIT]
     return ""
@@ -99,7 +99,13 @@ def clean(message: str) -> str:
 
 
 def _request_id(headers: Mapping[str, str]) -> str:
-    return headers.get("x-amzn-requestid") or headers.get("x-amz-request-id") or ""
+    return _header(headers, "x-amzn-requestid") or _header(headers, "x-amz-request-id") or ""
+
+
+def _header(headers: Mapping[str, str], name: str) -> str | None:
+    """The header as text: bytes that are no UTF-8 come as surrogates, which no ledger, log or JSON takes."""
+    value = headers.get(name)
+    return value if value is None or value.isascii() else value.encode(errors="replace").decode()
 
 
 def _advice(headers: Mapping[str, str], members: dict[str, Any], now: float) -> float | None:

@@ -11,6 +11,7 @@ from datetime import datetime
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from provisioner.verdict import Loss, Reply, Verdict, judge
@@ -108,6 +109,15 @@ async def test_every_reply_is_read_alike(open_at: Open) -> None:
 
         assert seen == [reply for _, reply in REFUSALS]
         assert len(server.requests) == len(REFUSALS)
+
+
+async def test_headers_that_are_no_text_can_be_recorded(open_at: Open) -> None:
+    """Bytes in a header that are not UTF-8 leave a reply that every ledger, log and JSON takes."""
+    garbled = b"HTTP/1.1 400 Any\r\nx-amzn-errortype: Bad\xff\r\nx-amzn-requestid: \xfe1\r\ncontent-length: 0\r\n\r\n"
+    async with Server(send(garbled)) as server, open_at(server.url) as aws:
+        reply = await aws.creates.create(BODY)
+
+        assert msgspec.json.encode(reply)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -97,7 +97,10 @@ def test_what_is_not_an_arn_is_not_readable(value: object) -> None:
 
 def test_a_message_is_bounded() -> None:
     """A page of HTML in place of an error does not fill the ledger."""
+    quota = json.dumps({"quotaName": "q" * 100_000}).encode()
+
     assert len(wire.read(502, {}, b"x" * 100_000, NOW).message) == wire.MESSAGE_LIMIT
+    assert len(wire.read(402, {}, quota, NOW).quota_name) == wire.MESSAGE_LIMIT
 
 
 @pytest.mark.parametrize("separator", ["\n", "\\n", "'"])
