@@ -8,7 +8,6 @@ signer of the direct transport, takes them from one :class:`Identity`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import os
 import time
@@ -143,8 +142,9 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
     """The credentials of a target, current whenever they are asked for. An SDK credentials object itself.
 
     Obligations: :meth:`get_frozen_credentials` may be called at any time by any number of tasks; fresh credentials are
-    fetched once, however many ask. While those in hand are still good for the SDK's mandatory period (10 minutes), the
-    fetch runs beside the calls and none waits for it. A failed fetch leaves the old ones in place.
+    fetched once, however many ask, also when that fails: it fails all who waited for it. While those in hand are still
+    good for the SDK's mandatory period (10 minutes), the fetch runs beside the calls and none waits for it. A failed
+    fetch leaves the old ones in place.
 
     Args:
         target: whose.
@@ -178,11 +178,14 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
             async with self._lock:
                 if self._source is None:
                     self._source = await self._load()
-        if self._current is not None and self._ages(self._source):
-            if self._fetch is None or self._fetch.done():
-                self._fetch = asyncio.create_task(self._renew())
+        if not self._expires_within(ADVISORY_S):
+            self._current = await self._freeze(self._source)
             return self._current
-        self._current = await self._freeze(self._source)
+        if self._fetch is None or self._fetch.done():
+            self._fetch = asyncio.create_task(self._renew())
+            self._fetch.add_done_callback(_note)
+        if self._current is None or self._expires_within(MANDATORY_S):
+            await asyncio.shield(self._fetch)
         return self._current
 
     async def refresh(self) -> bool:
@@ -206,9 +209,11 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
             return self._changed
 
     async def _renew(self) -> None:
-        """Fetch ahead of time. A failure is told when the credentials in hand are no good any more."""
-        with contextlib.suppress(CredentialsError):
-            self._current = await self._freeze(self._source)
+        """Fetch for all who ask meanwhile. What :meth:`refresh` replaced in between is not put back."""
+        source = self._source
+        fresh = await self._freeze(source)
+        if source is self._source:
+            self._current = fresh
 
     async def close(self) -> None:
         """End a fetch that is under way."""
@@ -216,12 +221,8 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
             self._fetch.cancel()
             await asyncio.gather(self._fetch, return_exceptions=True)
 
-    @staticmethod
-    def _ages(source: Any) -> bool:  # noqa: ANN401  the SDK has no types
-        """Whether ``source`` is to be refreshed soon, and not at once."""
-        if not isinstance(source, AioRefreshableCredentials):
-            return False
-        return source.refresh_needed(ADVISORY_S) and not source.refresh_needed(MANDATORY_S)
+    def _expires_within(self, seconds: int) -> bool:
+        return isinstance(self._source, AioRefreshableCredentials) and self._source.refresh_needed(seconds)
 
     async def _load(self) -> Any:  # noqa: ANN401  the SDK has no types
         session, self._session = self._session or open_session(self._target), None
@@ -275,6 +276,12 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         elif target.assume_role_arn:
             hint = f"The role {target.assume_role_arn} must trust the caller (sts:AssumeRole, external id)"
         return CredentialsError("no valid AWS credentials", where=target.name, why=str(error), hint=hint)
+
+
+def _note(fetch: asyncio.Task[None]) -> None:
+    """Take notice of a failure that nobody waited for; it is told when the credentials in hand are no good any more."""
+    if not fetch.cancelled():
+        fetch.exception()
 
 
 def sts_client(session: AioSession, target: Target, region: str, attempts: int) -> Any:  # noqa: ANN401  no SDK types

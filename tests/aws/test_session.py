@@ -278,6 +278,46 @@ async def test_credentials_that_cannot_be_refreshed_send_nothing(open_at: Open) 
         assert server.requests == []
 
 
+async def test_credentials_that_cannot_be_refreshed_are_asked_for_once(open_at: Open) -> None:
+    """All creates that wait for fresh credentials share one fetch, and its failure: they do not queue for the next."""
+    stub = Sts(valid_for=timedelta(minutes=1))
+    async with Server(stub) as sts, open_at(LOCAL, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
+        stub.denied = True
+        before = len(stub.asked)
+        replies = await asyncio.gather(*[aws.creates.create(BODY) for _ in range(8)])
+
+        assert {reply.loss for reply in replies} == {Loss.CREDENTIALS}
+        assert len(stub.asked) == before + 1
+
+
+async def test_a_cancelled_create_takes_no_credentials_from_others(open_at: Open) -> None:
+    """The fetch that a create started goes on for those that wait beside it when that create is cancelled."""
+    stub = Sts(valid_for=timedelta(minutes=1))
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    go_on.set()
+
+    async def slow(line: Line) -> None:
+        asked.set()
+        await go_on.wait()
+        await stub(line)
+
+    async with Server(slow) as sts, Server() as server:
+        async with open_at(server.url, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
+            asked.clear()
+            go_on.clear()
+            stub.valid_for = timedelta(hours=1)
+            before = stub.assumed
+            first, second = (asyncio.create_task(aws.creates.create(BODY)) for _ in range(2))
+            await asked.wait()
+            first.cancel()
+            go_on.set()
+            reply = await second
+
+        assert reply.arn
+        assert first.cancelled()
+        assert stub.assumed == before + 1
+
+
 async def test_an_expired_token_is_replaced_when_asked(open_at: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """A forced refresh reads the environment anew and says that it changed; the next create uses what it found."""
     async with Server(refuse(403, "ExpiredTokenException", message="old"), created()) as server:
