@@ -10,6 +10,8 @@ from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
 from botocore.httpsession import create_urllib3_context, get_cert_path
 
+from provisioner.errors import ConfigurationError
+
 if TYPE_CHECKING:
     import ssl
 
@@ -26,12 +28,20 @@ def tls_context(verify: str | bool) -> ssl.SSLContext | None:  # noqa: FBT001  t
     """The SDK's TLS settings with the check of the host name; None when verification is switched off.
 
     One for all targets that use a bundle: reading the SDK's takes 20 ms of CPU.
+
+    Raises:
+        ConfigurationError: the bundle cannot be read.
     """
     if not verify:
         return None
     context: ssl.SSLContext = create_urllib3_context()
     context.check_hostname = True
-    context.load_verify_locations(get_cert_path(verify))
+    path = get_cert_path(verify)
+    try:
+        context.load_verify_locations(path)
+    except OSError as error:
+        hint = "It comes from AWS_CA_BUNDLE, `ca_bundle` in the AWS configuration, or REQUESTS_CA_BUNDLE"
+        raise ConfigurationError("the CA bundle cannot be read", where=path, why=str(error), hint=hint) from error
     return context
 
 

@@ -16,7 +16,7 @@ import aiohttp
 from botocore import exceptions as sdk
 
 from provisioner.aws.wire import clean
-from provisioner.errors import CredentialsError
+from provisioner.errors import ConfigurationError, CredentialsError
 from provisioner.verdict import Loss, Reply
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _Table = tuple[tuple[type[BaseException], Loss], ...]
 
 _UNSENT: _Table = (
     (sdk.ParamValidationError, Loss.PARAMETERS),
+    (ConfigurationError, Loss.HANDSHAKE),
     (CredentialsError, Loss.CREDENTIALS),
     (sdk.NoCredentialsError, Loss.CREDENTIALS),
     (sdk.PartialCredentialsError, Loss.CREDENTIALS),

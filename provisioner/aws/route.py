@@ -16,9 +16,11 @@ from botocore import exceptions as sdk
 from botocore.endpoint_provider import EndpointProvider
 from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
+from yarl import URL
 
 from provisioner.aws.http import Config
 from provisioner.aws.session import SERVICE
+from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from aiobotocore.session import AioSession
@@ -67,6 +69,9 @@ def find_route(session: AioSession, region: str, endpoint_url: str) -> Route | U
         session: tells what the user configured.
         region: of the target.
         endpoint_url: of the target, "" for the SDK's own.
+
+    Raises:
+        ConfigurationError: the proxy that is set is none.
     """
     if "fips" in region:
         return Unsupported(f"{region} is a pseudo-Region, which the SDK rewrites")
@@ -76,7 +81,7 @@ def find_route(session: AioSession, region: str, endpoint_url: str) -> Route | U
         return Unsupported(f"the endpoint rules need the SDK: {error}")
     if not endpoint:
         return Unsupported(f"the endpoint rules for {region} ask for more than a plain signature")
-    proxy = ProxyConfiguration(proxies=get_environ_proxies(endpoint)).proxy_url_for(endpoint) or ""
+    proxy = _proxy(endpoint)
     if proxy and urlsplit(endpoint).scheme == "http":
         return Unsupported("a proxy is set for a plain http endpoint")
     if os.environ.get("BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER"):
@@ -103,6 +108,22 @@ def _endpoint(session: AioSession, region: str) -> str:
         UseDualStack=bool(session.get_config_variable("use_dualstack_endpoint")),
     )
     return "" if found.properties or found.headers else str(found.url)
+
+
+def _proxy(endpoint: str) -> str:
+    """The proxy of the environment for ``endpoint``, "" for none.
+
+    What is wrong with an unreadable one is not told: the parser's words may hold a part of the password.
+    """
+    try:
+        proxy = ProxyConfiguration(proxies=get_environ_proxies(endpoint)).proxy_url_for(endpoint) or ""
+        usable = not proxy or bool(URL(proxy).host)
+    except ValueError:
+        usable = False
+    if not usable:
+        hint = "Set HTTPS_PROXY or HTTP_PROXY to http://host:port, or name the endpoint's host in NO_PROXY"
+        raise ConfigurationError("the proxy cannot be read as a URL", where=endpoint, hint=hint)
+    return proxy
 
 
 def _verify(session: AioSession) -> str | bool:

@@ -9,6 +9,7 @@ import pytest
 from provisioner.aws import connect
 from provisioner.aws.route import Route, Unsupported, find_route
 from provisioner.aws.session import open_session
+from provisioner.errors import ConfigurationError
 from provisioner.settings import Target
 from tests.aws.server import Server
 
@@ -80,6 +81,18 @@ def test_what_the_direct_transport_cannot_honour_is_said(
 
     assert isinstance(route, Unsupported)
     assert reason in route.reason
+
+
+@pytest.mark.parametrize("proxy", ["http://user:word@host:port", "http://user:wo/rd@host:1", "http://[host", "http://"])
+def test_a_proxy_that_is_no_url_is_a_configuration_error(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told before anything is sent, and without the password that may stand in it."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+
+    with pytest.raises(ConfigurationError) as raised:
+        find_route(open_session(Target()), "us-east-1", "")
+
+    assert "HTTPS_PROXY" in str(raised.value)
+    assert "word" not in str(raised.value)
 
 
 async def test_a_setting_for_the_sdk_alone_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.errors import ConfigurationError
 from provisioner.verdict import Loss, Verdict, judge
 from tests.aws.certificates import Authority
 from tests.aws.proxy import Proxy
@@ -40,6 +41,24 @@ async def test_the_ca_bundle_is_honoured(
 
         assert [reply.arn for reply in replies] == [ARN] * 3
         assert server.connections == 1
+
+
+@pytest.mark.parametrize("bundle", ["missing.pem", "empty.pem"])
+async def test_a_ca_bundle_that_cannot_be_read_is_named(
+    open_at: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: str, *, direct: bool
+) -> None:
+    """It is a configuration error where the bundle is read at the start, and elsewhere nothing was sent."""
+    (tmp_path / "empty.pem").touch()
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / bundle))
+    if direct:
+        with pytest.raises(ConfigurationError, match=bundle):
+            async with open_at("https://localhost:1"):
+                pass
+    else:
+        async with open_at("https://localhost:1") as aws:
+            reply = await aws.creates.create(BODY)
+        assert (reply.loss, judge(reply)) == (Loss.HANDSHAKE, Verdict.NOT_CREATED)
+        assert bundle in reply.message
 
 
 async def test_an_untrusted_certificate_is_not_sent_to(open_at: Open, authority: Authority) -> None:
