@@ -67,6 +67,9 @@ RETRY_MAX_S = 30.0
 """Longest wait after a call that never reached AWS; full jitter (Brooker, "Exponential Backoff And Jitter")."""
 RESEND = frozenset({Verdict.THROTTLED, Verdict.NOT_CREATED})
 
+_TOGETHER = nullcontext("")
+"""What is on no probation is sent at the same time as others."""
+
 log = structlog.get_logger()
 
 
@@ -81,30 +84,23 @@ class Job:
 
     Attributes:
         row: the definition and where it stands in the manifest.
+        name, role: of the definition.
         verdict: of the last attempt.
         doubts: how many attempts ended in doubt.
         expiries: how many attempts met expired credentials.
         skewed: whether one was refused for the clock.
     """
 
-    __slots__ = ("doubts", "expiries", "row", "skewed", "verdict")
+    __slots__ = ("doubts", "expiries", "name", "role", "row", "skewed", "verdict")
 
     def __init__(self, row: Row) -> None:
         self.row = row
+        self.name = row.definition.name
+        self.role = row.definition.role_arn
         self.verdict: Verdict | None = None
         self.doubts = 0
         self.expiries = 0
         self.skewed = False
-
-    @property
-    def name(self) -> str:
-        """The definition's name."""
-        return self.row.definition.name
-
-    @property
-    def role(self) -> str:
-        """The role that it passes."""
-        return self.row.definition.role_arn
 
 
 class Engine:
@@ -459,7 +455,7 @@ class Engine:
     def _probation(self, role: str) -> AbstractAsyncContextManager[str]:
         """One create at a time for what is on probation; yields what the breaker says once the wait is over."""
         key = self._breaker.probation(role)
-        return self._alone(key, role) if key else nullcontext(key)
+        return self._alone(key, role) if key else _TOGETHER
 
     @asynccontextmanager
     async def _alone(self, key: str, role: str) -> AsyncIterator[str]:

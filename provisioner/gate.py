@@ -60,19 +60,19 @@ class _Queue:
     """Futures in the order of asking; those whose waiter has gone are skipped."""
 
     def __init__(self) -> None:
-        self._futures: deque[asyncio.Future[float]] = deque()
+        self.futures: deque[asyncio.Future[float]] = deque()
 
     def join(self) -> asyncio.Future[float]:
         future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._futures.append(future)
+        self.futures.append(future)
         return future
 
     def head(self) -> asyncio.Future[float] | None:
         """The first who still waits."""
-        while self._futures:
-            if not self._futures[0].done():
-                return self._futures[0]
-            self._futures.popleft()
+        while self.futures:
+            if not self.futures[0].done():
+                return self.futures[0]
+            self.futures.popleft()
         return None
 
     def refuse(self) -> None:
@@ -81,7 +81,7 @@ class _Queue:
             future.set_exception(GateClosedError())
 
     def __len__(self) -> int:
-        return sum(not future.done() for future in self._futures)
+        return sum(not future.done() for future in self.futures)
 
 
 class _Slots:
@@ -105,7 +105,7 @@ class _Slots:
     async def __aenter__(self) -> None:
         if self.closed:
             raise GateClosedError
-        if self.used < self._limit and self.waiting.head() is None:
+        if self.used < self._limit and not (self.waiting.futures and self.waiting.head()):
             self.used += 1
             return
         future = self.waiting.join()
@@ -123,7 +123,8 @@ class _Slots:
 
     def _release(self) -> None:
         self.used -= 1
-        self._grant()
+        if self.waiting.futures:
+            self._grant()
 
     def _grant(self) -> None:
         while self.used < self._limit and (future := self.waiting.head()) is not None:
@@ -295,6 +296,8 @@ class Gate:
             raise
 
     def _head(self) -> asyncio.Future[float] | None:
+        if not (self._retries.futures or self._fresh.futures):
+            return None
         return self._retries.head() or self._fresh.head()
 
     def _give(self) -> None:

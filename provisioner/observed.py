@@ -54,19 +54,16 @@ class Calls:
 
     def __init__(self) -> None:
         self.started_at: list[float] = []
+        self.started = 0
         self.forgotten = 0
         self.in_flight = 0
         self.accepted = 0
         self.throttled = 0
 
-    @property
-    def started(self) -> int:
-        """How many calls have started."""
-        return self.forgotten + len(self.started_at)
-
     def start(self, now: float) -> None:
         """A call starts at ``now``."""
         self.started_at.append(now)
+        self.started += 1
         self.in_flight += 1
         if len(self.started_at) > 2 * KEPT_STARTS:
             del self.started_at[:KEPT_STARTS]
@@ -78,6 +75,7 @@ class Calls:
         if place == len(self.started_at):
             return False
         del self.started_at[place]
+        self.started -= 1
         self.in_flight -= 1
         return True
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from provisioner.errors import IntegrityError
 
@@ -16,7 +18,7 @@ _MARK = re.compile(r"v1/([0-9a-f]{16})/([0-9a-f]{32})/([0-9A-Za-z.-]{1,64})")
 _ARN = re.compile(r"arn:aws[-a-z]*:cleanrooms-ml:([-a-z0-9]+):([0-9]{12}):configured-model-algorithm/[-a-zA-Z0-9_/.]+")
 
 
-class Mark(NamedTuple):
+class Mark(msgspec.Struct, frozen=True):
     """Who made an algorithm: the ledger, the definition (its digest without tags), and the attempt."""
 
     ledger_id: str
@@ -39,7 +41,7 @@ def attempt_ids() -> Iterator[str]:
     return (f"{run}-{number}" for number in count(1))
 
 
-class Arn(NamedTuple):
+class Arn(msgspec.Struct, frozen=True):
     """What an algorithm's ARN tells of its place."""
 
     region: str
