@@ -6,13 +6,16 @@ beside a busy thread; ``executemany`` does so once for each row.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_ROWS_PER_STATEMENT = (64, 16, 4, 1)
-"""64 rows of 12 columns stay under the 999 parameters that an older SQLite allows."""
+ROWS_PER_STATEMENT = 64
+"""64 rows of 12 columns stay under the 999 parameters that an older SQLite allows. Each number of rows up to that is a
+statement of its own, which a connection should have room to keep."""
 
 
 class Executes(Protocol):
@@ -35,11 +38,12 @@ def insert(connection: Executes, head: str, rows: Sequence[Sequence[Any]], tail:
     Raises:
         sqlite3.Error: some of the rows may be inserted.
     """
-    start = 0
-    for size in _ROWS_PER_STATEMENT:
-        while len(rows) - start >= size:
-            chunk = rows[start : start + size]
-            start += size
-            places = f"({','.join('?' * len(chunk[0]))})"
-            sql = f"{head} {','.join([places] * size)} {tail}"
-            connection.execute(sql, [value for row in chunk for value in row])
+    for start in range(0, len(rows), ROWS_PER_STATEMENT):
+        chunk = rows[start : start + ROWS_PER_STATEMENT]
+        connection.execute(_statement(head, len(chunk), len(chunk[0]), tail), list(chain.from_iterable(chunk)))
+
+
+@lru_cache(maxsize=4 * ROWS_PER_STATEMENT)
+def _statement(head: str, rows: int, columns: int, tail: str) -> str:
+    places = f"({','.join('?' * columns)})"
+    return f"{head} {','.join([places] * rows)} {tail}"
