@@ -14,7 +14,7 @@ import re
 from functools import cache, lru_cache
 from hashlib import sha256
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -148,7 +148,7 @@ class InferenceContainerConfig(_Wire, frozen=True):
     image_uri: _Image
 
 
-class Canonical(NamedTuple):
+class Canonical(Struct, frozen=True, gc=False):
     r"""A definition as bytes that are equal for equal content, whatever the order of keys, in every version.
 
     JSON in UTF-8 without blanks: fields in the order of :class:`Definition`, tags in the order of their code points, a
@@ -394,9 +394,13 @@ def _container_fits(training: ContainerConfig) -> bool:
     return "".join(texts).isprintable() or all(map(_ONE_LINE.fits, texts))
 
 
+_tag_fits = lru_cache(maxsize=1024)(_TAG.fits)
+"""Remembered, as their digests are."""
+
+
 def _tags_fit(tags: dict[str, str], ownership_tag: str) -> bool:
     keys = "".join(tags)
-    if not _TAG.fits(keys + "".join(tags.values())):
+    if not _tag_fits(keys + "".join(tags.values())):
         return False
     if ":" in keys and any(key[:4].lower() == _RESERVED for key in tags):
         return False
