@@ -1,13 +1,14 @@
 """The hot transport: a create is one write on a pooled connection and one reply off it.
 
-aiohttp opens, secures, pools and closes the connections (``TCPConnector``) and parses the replies; its client session,
-request and response layers, two thirds of the cost of a call, are left out. So there is nothing here that could send a
+aiohttp opens, secures and closes the connections (``TCPConnector``) and parses the replies; its client session, request
+and response layers, two thirds of the cost of a call, are left out. So there is nothing here that could send a
 request twice, and the line between "not sent" and "may have arrived" is exact: it is the call of ``write``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ import aiohttp
 from yarl import URL
 
 from provisioner.aws import wire
-from provisioner.aws.http import KEEPALIVE_S, CleanConnector, tls_context
+from provisioner.aws.http import CleanConnector, tls_context
 from provisioner.aws.losses import loss_of, lost
+from provisioner.aws.pool import Pool, abort
 from provisioner.aws.route import SIGNING_NAME
 from provisioner.aws.sigv4 import Signer, host_header
 from provisioner.errors import CredentialsError, ProvisionerError
@@ -54,18 +56,17 @@ class DirectCreates:
         self._loop = asyncio.get_running_loop()
         connector = session.connector
         assert connector is not None  # noqa: S101  a session that is open has one
-        self._connector = connector
         self._route = route
         self._identity = identity
         self._read_timeout_s = limits.read_timeout_s
-        self._timeout = aiohttp.ClientTimeout(connect=limits.connect_timeout_s, sock_connect=limits.connect_timeout_s)
-        self._request = aiohttp.ClientRequest(
+        request = aiohttp.ClientRequest(
             "POST",
             URL(route.url, encoded=True),
             loop=self._loop,
             session=session,
             proxy=URL(route.proxy) if route.proxy else None,
         )
+        self._pool = Pool(connector, request, limits)
         self._head = _head(route)
         self._credentials: ReadOnlyCredentials | None = None
         self._signer: Signer
@@ -78,24 +79,28 @@ class DirectCreates:
         try:
             if time.monotonic() >= self._check_at or self._identity.generation != self._generation:
                 await self._renew()
-            connection = await self._connector.connect(self._request, [], self._timeout)
+            connection = await self._pool.take()
         except Exception as error:  # noqa: BLE001  the contract: nothing that happens to the call is raised
             return _unsent(error)
         deadline = self._loop.time() + self._read_timeout_s
-        expiry = self._loop.call_at(deadline, _abort, connection)
+        expiry = self._loop.call_at(deadline, abort, connection)
         try:
             reply = await self._exchange(connection, body)
         except Exception as error:  # noqa: BLE001  the same
-            connection.close()
+            self._pool.drop(connection)
             late = self._loop.time() >= deadline
             return Reply(loss=Loss.READ_TIMEOUT, message="no reply in time") if late else lost(error)
         except BaseException:
-            connection.close()
+            self._pool.drop(connection)
             raise
         finally:
             expiry.cancel()
-        connection.release()
+        self._pool.keep(connection)
         return reply
+
+    def close(self) -> None:
+        """Close the connections; no create may be under way."""
+        self._pool.close()
 
     async def _renew(self) -> None:
         """Take the credentials that are valid now, and prepare to sign with them."""
@@ -136,11 +141,6 @@ class DirectCreates:
         server = wire.http_date(headers.get("date", ""))
         if server is not None and abs(server - now - self._clock_offset_s) > SKEW_S:
             self._clock_offset_s = server - now
-
-
-def _abort(connection: Connection) -> None:
-    if connection.transport is not None:
-        connection.transport.abort()
 
 
 def _head(route: Route) -> bytes:
@@ -197,10 +197,7 @@ def _tls(route: Route) -> ssl.SSLContext | bool:
 @asynccontextmanager
 async def open_direct(route: Route, identity: Identity, limits: Limits) -> AsyncIterator[DirectCreates]:
     """The direct transport over ``route``, with its pool of connections."""
-    connector = CleanConnector(
-        limit=limits.max_connections,
-        ssl=_tls(route),
-        keepalive_timeout=KEEPALIVE_S,
-    )
+    connector = CleanConnector(limit=0, ssl=_tls(route))
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield DirectCreates(session, route, identity, limits)
+        with contextlib.closing(DirectCreates(session, route, identity, limits)) as creates:
+            yield creates

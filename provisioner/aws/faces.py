@@ -76,8 +76,8 @@ class Creates(Protocol):
         - At most one HTTP request leaves for a call. Nothing below sends it again: no SDK retry, reconnect, redirect.
         - Nothing that happens to the call is raised. A failure is a Reply with a Loss, or with the server's status. A
           Loss of the first group (``BEFORE_FIRST_BYTE``) is told only when no byte of the request can have left.
-        - The call ends within ``Limits.total_s``, apart from a wait for fresh credentials, which precedes it.
         - Any number of calls may run at once; more than ``Limits.max_connections`` queue.
+        - The call ends within ``Limits.total_s``, apart from what precedes it: the queue, a wait for fresh credentials.
 
         Raises:
             asyncio.CancelledError: the caller was cancelled. Whether bytes left is then unknown: Loss.CANCELLED.

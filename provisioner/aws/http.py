@@ -15,6 +15,7 @@ from provisioner.errors import ConfigurationError
 if TYPE_CHECKING:
     import ssl
 
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
@@ -27,16 +28,17 @@ meets a connection closed at that moment is ambiguous."""
 def tls_context(verify: str | bool) -> ssl.SSLContext | None:  # noqa: FBT001  the SDK's own encoding of the setting
     """The SDK's TLS settings with the check of the host name; None when verification is switched off.
 
-    One for all targets that use a bundle: reading the SDK's takes 20 ms of CPU.
+    One for all targets that use a bundle: reading the SDK's takes 20 ms of CPU. A setting that is there but empty is
+    none: it never switches verification off.
 
     Raises:
         ConfigurationError: the bundle cannot be read.
     """
-    if not verify:
+    if verify is False:
         return None
     context: ssl.SSLContext = create_urllib3_context()
     context.check_hostname = True
-    path = get_cert_path(verify)
+    path = get_cert_path(verify or True)
     try:
         context.load_verify_locations(path)
     except OSError as error:
@@ -58,8 +60,13 @@ async def _refuse_redirect(_session: object, _context: object, params: aiohttp.T
     raise RedirectedError(params.response.status)
 
 
+def is_clean(protocol: ResponseHandler | None) -> bool:
+    """Whether a connection is open, and nothing lies on it to be read: that would pass for the next reply."""
+    return protocol is not None and protocol.is_connected() and not protocol.should_close
+
+
 class CleanConnector(aiohttp.TCPConnector):
-    """A pool that hands out no connection on which something lies to be read: it would pass for the reply.
+    """A pool that hands out only connections that are clean.
 
     aiohttp looks only whether a pooled connection is still open. A server that answers one request twice, or says
     something of its own accord, would have the wrong ARN recorded.
@@ -78,8 +85,7 @@ class CleanConnector(aiohttp.TCPConnector):
         """
         for _ in range(3):
             connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            if protocol is not None and protocol.is_connected() and not protocol.should_close:
+            if is_clean(connection.protocol):
                 return connection
             connection.close()
         raise ConnectionResetError("the server closes connections, or talks, before a request is sent")

@@ -296,6 +296,46 @@ async def test_many_at_once_are_each_answered(open_at: Open) -> None:
         assert server.connections <= 5
 
 
+async def test_those_that_find_no_free_connection_wait_for_one(open_at: Open) -> None:
+    """However long the queue: the time-out for connecting is for connecting alone."""
+
+    async def slowly(line: Line) -> None:
+        await asyncio.sleep(0.1)
+        await created()(line)
+
+    async with (
+        Server(slowly) as server,
+        open_at(server.url, max_connections=2, connect_timeout_s=0.2) as aws,
+    ):
+        replies = await asyncio.gather(*[aws.creates.create(BODY) for _ in range(10)])
+
+        assert [reply.arn for reply in replies] == [ARN] * 10
+
+
+async def test_a_reply_before_the_request_has_left_ends_the_connection(open_at: Open) -> None:
+    """What is left of a refused request never runs into the next one, on the transport that does its own writing."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        head = await reader.readuntil(b"\r\n\r\n")
+        if len(writers) == 1:
+            writer.write(http(413, b"{}"))  # and the body is left where it is
+        else:
+            await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+            writer.write(http())
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, open_at(f"http://localhost:{server.sockets[0].getsockname()[1]}", direct=True) as aws:
+        huge = b'{"name":"%b"}' % (b"x" * 16_000_000)
+        first, second = await aws.creates.create(huge), await aws.creates.create(BODY)
+
+        for writer in writers:
+            writer.close()
+
+    assert (first.status, second.arn, len(writers)) == (413, ARN, 2)
+
+
 async def sweep(open_at: Open, offsets: list[int], cut: Callable[[bytes], Action]) -> set[Verdict]:
     """The verdicts on a good reply that is cut at each of ``offsets``."""
     verdicts = set()

@@ -61,6 +61,16 @@ async def test_a_ca_bundle_that_cannot_be_read_is_named(
         assert bundle in reply.message
 
 
+async def test_an_empty_ca_bundle_is_none(open_at: Open, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is set to nothing does not switch the check of certificates off."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", "")
+    async with Server(tls=authority.server("localhost")) as server, open_at(server.url) as aws:
+        reply = await aws.creates.create(BODY)
+
+        assert (reply.loss, judge(reply)) == (Loss.HANDSHAKE, Verdict.NOT_CREATED)
+        assert server.requests == []
+
+
 async def test_an_untrusted_certificate_is_not_sent_to(open_at: Open, authority: Authority) -> None:
     """A handshake that fails on our side means that no byte of the request has left."""
     async with Server(tls=authority.server("localhost")) as server, open_at(server.url) as aws:
