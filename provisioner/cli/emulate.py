@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type
 import click
 import msgspec
 
-from provisioner.emulator import Behaviour, Emulator, serve
+from provisioner.emulator import Behaviour
 from provisioner.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from provisioner.emulator import Emulator
 
 
 def _switches(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,6 +62,8 @@ def command(port: int, state: Path | None, **switches: Any) -> None:  # noqa: AN
     Its switches can be changed while it runs: GET, PUT or PATCH /_emulator/behaviour; GET /_emulator/truth tells
     everything that it holds.
     """
+    from provisioner.emulator import Emulator, serve
+
     try:
         behaviour = msgspec.convert(switches, Behaviour)
     except msgspec.ValidationError as error:
