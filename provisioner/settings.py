@@ -6,12 +6,11 @@ are errors that name the nearest known key, so that a misspelt safety setting ne
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,6 +18,7 @@ from msgspec import Meta
 
 from provisioner.definition import merge
 from provisioner.errors import ConfigurationError, UsageError
+from provisioner.tables import struct_of
 
 Names = Literal["unknown", "unique", "duplicates", "same"]
 Adopt = Literal["never", "same", "any"]
@@ -28,6 +28,16 @@ _DURATION_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
 _DURATION = re.compile(f"(?:{_DURATION_PART.pattern})+")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
+
+def _text(pattern: str, says: str) -> Meta:
+    """A string that fits ``pattern``, in words."""
+    return Meta(pattern=rf"^{pattern}\Z", extra={"says": says})
+
+
+_A_DURATION = "a duration such as 90s, 6m or 1h30m"
+Duration = Annotated[str, _text(_DURATION.pattern, _A_DURATION)]
+_A_NAME = "at most 64 letters, digits, dots, underscores and hyphens, and begin with a letter or digit"
+_A_ROLE = "the ARN of an IAM role, such as arn:aws:iam::111122223333:role/provisioner"
 Key = Annotated[str, Meta(max_length=128)]
 MAX_RATE = 100_000.0
 """Creates per second that nobody reaches (raw sockets on one core: 62,000); TOML knows infinity, which is no rate."""
@@ -77,8 +87,8 @@ class RunSettings(Section, frozen=True, kw_only=True):
 
     ledger: str = "ledger.db"
     max_in_flight: Annotated[int, Meta(ge=1, le=4096)] = 256
-    deadline: str = ""
-    read_timeout: str = "20s"
+    deadline: Annotated[str, _text(f"({_DURATION.pattern})?", _A_DURATION)] = ""
+    read_timeout: Duration = "20s"
 
     def __post_init__(self) -> None:
         """Check durations and ranges."""
@@ -124,8 +134,8 @@ class ReconcileSettings(Section, frozen=True, kw_only=True):
         ownership_tag: key of the tag that proves ownership; "" writes none.
     """
 
-    settle: str = "6m"
-    list_lag: str = "60s"
+    settle: Duration = "6m"
+    list_lag: Duration = "60s"
     names: Names = "unknown"
     ownership_tag: Key = "provisioner:origin"
 
@@ -164,12 +174,12 @@ class Target(Section, frozen=True, kw_only=True):
         defaults: merged under every definition, over the general ``[defaults]``.
     """
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")] = "default"
+    name: Annotated[str, _text("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", _A_NAME)] = "default"
     region: str = ""
     profile: str = ""
-    assume_role_arn: Annotated[str, Meta(pattern=r"^(arn:aws[-a-z]*:iam::[0-9]{12}:role/.+)?\Z")] = ""
+    assume_role_arn: Annotated[str, _text("(arn:aws[-a-z]*:iam::[0-9]{12}:role/.+)?", _A_ROLE)] = ""
     external_id: str = ""
-    account_id: Annotated[str, Meta(pattern=r"^([0-9]{12})?\Z")] = ""
+    account_id: Annotated[str, _text("([0-9]{12})?", "a string of 12 digits")] = ""
     endpoint_url: str = ""
     sts_endpoint_url: str = ""
     defaults: dict[str, Any] = {}
@@ -222,10 +232,7 @@ class Settings(Section, frozen=True, kw_only=True):
         """
         given = {key: value for key, value in values.items() if value is not None}
         old = getattr(self, section)
-        try:
-            new = msgspec.convert(msgspec.structs.asdict(old) | given, type(old))
-        except msgspec.ValidationError as error:
-            raise ConfigurationError("an option is out of bounds", why=str(error)) from error
+        new = struct_of(msgspec.structs.asdict(old) | given, type(old), "the command line")
         return msgspec.structs.replace(self, **{section: new})
 
     def with_endpoint(self, endpoint_url: str, *, sts_endpoint_url: str = "", region: str = "") -> Settings:
@@ -269,17 +276,12 @@ def load(path: str | None) -> Settings:
 
 
 def _settings(raw: dict[str, Any], path: str) -> Settings:
-    _refuse_unknown(raw, Settings, "", path)
     targets = raw.get("targets")
     for name, table in targets.items() if isinstance(targets, dict) else ():
         if isinstance(table, dict):
             _refuse_name(table, name, path)
             table["name"] = name
-    try:
-        settings = msgspec.convert(raw, Settings)
-    except msgspec.ValidationError as error:
-        why = re.sub(r" - at `\$\.?", " - at `", str(error))
-        raise ConfigurationError("the configuration is wrong", where=path, why=why) from error
+    settings = struct_of(raw, Settings, path)
     if not settings.targets:
         settings = msgspec.structs.replace(settings, targets={"default": Target()})
     ledger = settings.run.ledger
@@ -292,21 +294,3 @@ def _refuse_name(table: dict[str, Any], name: str, path: str) -> None:
     """A target is named by its table alone."""
     if "name" in table:
         raise ConfigurationError(f"unknown key targets.{name}.name", where=path, hint="The table's name is the name")
-
-
-def _refuse_unknown(table: object, struct: type, prefix: str, path: str) -> None:
-    """Walk tables and structs side by side; the first unknown key is an error that names the nearest known one."""
-    if not isinstance(table, dict):
-        return
-    hints = get_type_hints(struct, include_extras=True)
-    for key, value in table.items():
-        if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=1)
-            hint = f"Did you mean {prefix}{near[0]}?" if near else f"Known here: {', '.join(hints)}"
-            raise ConfigurationError(f"unknown key {prefix}{key}", where=path, hint=hint)
-        kind = hints[key]
-        if isinstance(kind, type) and issubclass(kind, Section):
-            _refuse_unknown(value, kind, f"{prefix}{key}.", path)
-        elif get_origin(kind) is dict and get_args(kind)[1] is Target and isinstance(value, dict):
-            for name, inner in value.items():
-                _refuse_unknown(inner, Target, f"{prefix}{key}.{name}.", path)

@@ -50,6 +50,7 @@ LAYERS = (
         "pace",
         "settings",
         "stop",
+        "tables",
         "verdict",
     },
 )
@@ -66,6 +67,7 @@ PURE = {
     "ownership",
     "pace",
     "planner",
+    "tables",
     "tally",
     "verdict",
 }

@@ -230,7 +230,7 @@ def test_a_whole_configuration(tmp_path: Path) -> None:
         ("[pace]\nxyz = 1", "unknown key pace.xyz. Known here: initial_rate, max_rate, share"),
         ("[targets.a]\nregoin = 'x'", "unknown key targets.a.regoin. Did you mean targets.a.region?"),
         ("[targets.a]\nname = 'b'", "unknown key targets.a.name. The table's name is the name"),
-        ("[targets]\nregion = 'us-east-1'", "the configuration is wrong: Expected `object`, got `str`"),
+        ("[targets.'a b']\nregoin = 'x'", 'unknown key targets."a b".regoin. Did you mean targets."a b".region?'),
     ],
 )
 def test_unknown_keys_name_the_nearest_known_one(tmp_path: Path, toml: str, told: str) -> None:
@@ -241,43 +241,85 @@ def test_unknown_keys_name_the_nearest_known_one(tmp_path: Path, toml: str, told
 @pytest.mark.parametrize(
     ("toml", "told"),
     [
-        ("targets = 3", "`targets`"),
-        ("run = 3", "`run`"),
-        ("[run]\nmax_in_flight = 0", ">= 1"),
-        ("[run]\nmax_in_flight = 4097", "<= 4096"),
-        ("[run]\nmax_in_flight = '9'", "Expected `int`, got `str`"),
-        ("[run]\ndeadline = '5'", "is not a duration"),
-        ("[run]\nread_timeout = '0s'", "more than 0s and at most 23s"),
-        ("[run]\nread_timeout = '24s'", "more than 0s and at most 23s"),
-        ("[pace]\ninitial_rate = 0", "> 0"),
-        ("[pace]\ninitial_rate = inf", "<= 100000"),
-        ("[pace]\ninitial_rate = nan", "> 0"),
-        ("[pace]\nmax_rate = -1", ">= 0"),
-        ("[pace]\nmax_rate = inf", "<= 100000"),
-        ("[pace]\nshare = 0", "> 0"),
-        ("[pace]\nshare = 1.1", "<= 1"),
-        ("[reconcile]\nsettle = 'soon'", "is not a duration"),
-        ("[reconcile]\nlist_lag = ''", "is not a duration"),
-        ("[reconcile]\nnames = 'maybe'", "Invalid enum value 'maybe'"),
+        ("targets = 3", "targets must be tables, [targets.NAME], not the number 3"),
+        ("[[targets]]", "targets must be tables, [targets.NAME], not a list"),
+        (
+            "[targets]\nregion = 'us-east-1'",
+            'targets.region must be a table, [targets.region], not the string "us-east-1"',
+        ),
+        ("run = 3", "run must be a table, [run], not the number 3"),
+        ("defaults = 3", "defaults must be a table, [defaults], not the number 3"),
+        ("local = true", "local must be a table, [local], not the boolean true"),
+        ("[targets.a]\ndefaults = []", "targets.a.defaults must be a table, [targets.a.defaults], not a list"),
+        ("[targets.a]\nregion = 5", "targets.a.region must be a string, not the number 5"),
+        ("[targets.'a.b']\nregion = 5", 'targets."a.b".region must be a string, not the number 5'),
+        ("[run.ledger]", "run.ledger must be a string, not a table"),
+        ("[run]\nledger = 2026-11-23", "run.ledger must be a string, not a date or time"),
+        ("[run]\nmax_in_flight = 0", "run.max_in_flight must be a whole number from 1 to 4096, not the number 0"),
+        ("[run]\nmax_in_flight = 4097", "from 1 to 4096, not the number 4097"),
+        ("[run]\nmax_in_flight = 2.5", "must be a whole number from 1 to 4096, not the number 2.5"),
+        ("[run]\nmax_in_flight = 'x'", 'must be a whole number from 1 to 4096, not the string "x"'),
+        ("[run]\nmax_in_flight = true", "must be a whole number from 1 to 4096, not the boolean true"),
+        ("[run]\ndeadline = '5'", 'run.deadline must be a duration such as 90s, 6m or 1h30m, not the string "5"'),
+        ('[run]\ndeadline = "5s\\n"', 'run.deadline must be a duration such as 90s, 6m or 1h30m, not the string "5s'),
+        ("[run]\nread_timeout = ''", "run.read_timeout must be a duration such as 90s, 6m or 1h30m"),
+        ("[run]\nread_timeout = '0s'", "run: read_timeout is more than 0s and at most 23s"),
+        ("[run]\nread_timeout = '24s'", "run: read_timeout is more than 0s and at most 23s"),
+        ("[pace]\ninitial_rate = 0", "pace.initial_rate must be a number above 0 and at most 100000, not the number 0"),
+        ("[pace]\ninitial_rate = inf", "above 0 and at most 100000, not the number inf"),
+        ("[pace]\ninitial_rate = nan", "above 0 and at most 100000, not the number nan"),
+        ("[pace]\nmax_rate = -1", "pace.max_rate must be a number from 0 to 100000, not the number -1"),
+        ("[pace]\nmax_rate = inf", "from 0 to 100000, not the number inf"),
+        ("[pace]\nshare = 'a'", 'pace.share must be a number above 0 and at most 1, not the string "a"'),
+        ("[pace]\nshare = 0", "above 0 and at most 1, not the number 0"),
+        ("[pace]\nshare = 1.1", "above 0 and at most 1, not the number 1.1"),
+        ("[pace]\nservice_quotas = 'no'", 'pace.service_quotas must be true or false, not the string "no"'),
+        ("[reconcile]\nsettle = 'soon'", "reconcile.settle must be a duration such as 90s, 6m or 1h30m"),
+        (
+            "[reconcile]\nlist_lag = 60",
+            "reconcile.list_lag must be a duration such as 90s, 6m or 1h30m, not the number",
+        ),
+        (
+            "[reconcile]\nnames = 'maybe'",
+            'reconcile.names must be "unknown", "unique", "duplicates" or "same", not the string "maybe"',
+        ),
         ("[reconcile]\nownership_tag = 'AWS:x'", "cannot begin with aws:"),
         ("[reconcile]\nownership_tag = 'a#b'", "letters, digits, spaces"),
         ('[reconcile]\nownership_tag = "a\\n"', "letters, digits, spaces"),
-        (f"[reconcile]\nownership_tag = '{'x' * 129}'", "<= 128"),
-        ("[targets.a]\naccount_id = '12345'", "account_id"),
-        ('[targets.a]\naccount_id = "123456789012\\n"', "account_id"),
-        ("[targets.a]\naccount_id = '١٢٣٤٥٦٧٨٩٠١٢'", "account_id"),
-        ("[targets.a]\nassume_role_arn = 'role'", "assume_role_arn"),
-        ("[targets.a]\nendpoint_url = 'http://10.0.0.1'", "this machine only"),
-        ("[targets.a]\nsts_endpoint_url = 'http://10.0.0.1'", "this machine only"),
-        ('[targets."../x"]', "name"),
-        ('[targets."a\\n"]', "name"),
-        (f"[targets.{'x' * 65}]", "name"),
+        (f"[reconcile]\nownership_tag = '{'x' * 129}'", "must be a string of at most 128 characters, not the string"),
+        (
+            "[targets.a]\naccount_id = '12345'",
+            'targets.a.account_id must be a string of 12 digits, not the string "12345"',
+        ),
+        ("[targets.a]\naccount_id = 111122223333", "must be a string of 12 digits, not the number 111122223333"),
+        ('[targets.a]\naccount_id = "123456789012\\n"', r'not the string "123456789012\n"'),
+        ("[targets.a]\naccount_id = '١٢٣٤٥٦٧٨٩٠١٢'", "targets.a.account_id must be a string of 12 digits"),
+        (
+            "[targets.a]\nassume_role_arn = 'role'",
+            "targets.a.assume_role_arn must be the ARN of an IAM role, such as arn:",
+        ),
+        ("[targets.a]\nendpoint_url = 'http://10.0.0.1'", "targets.a: plain http is for this machine only"),
+        ("[targets.a]\nsts_endpoint_url = 'http://10.0.0.1'", "targets.a: plain http is for this machine only"),
+        ('[targets."../x"]', 'targets."../x".name must be at most 64 letters, digits, dots, underscores and hyphens'),
+        ('[targets."a\\n"]', "name must be at most 64 letters"),
+        (f"[targets.{'x' * 65}]", "name must be at most 64 letters"),
         ("[run", "is not TOML"),
     ],
 )
-def test_what_is_out_of_bounds(tmp_path: Path, toml: str, told: str) -> None:
-    """A value of the wrong type or out of bounds is refused before anything happens, with where and why."""
-    assert told in refusal(tmp_path, toml)
+def test_what_is_wrong_or_out_of_bounds(tmp_path: Path, toml: str, told: str) -> None:
+    """A value of the wrong type or out of bounds is refused with its key, what it must be and what it is."""
+    refused = refusal(tmp_path, toml)
+
+    assert told in refused
+    assert "`" not in refused
+
+
+def test_a_refused_value_is_not_repeated_at_length(tmp_path: Path) -> None:
+    """Of a long value the beginning is shown, and nothing in it steers the terminal."""
+    refused = refusal(tmp_path, f'[pace]\nshare = "\\u001b{"x" * 5000}"')
+
+    assert refused.isprintable()
+    assert len(refused) < 200
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -360,9 +402,9 @@ def test_flags_beat_the_file() -> None:
 
 def test_flags_are_bounded_as_the_file_is() -> None:
     """A flag out of bounds is refused like the same value in the file."""
-    with pytest.raises(ConfigurationError, match="<= 4096"):
+    with pytest.raises(ConfigurationError, match="the command line: max_in_flight must be a whole number from 1"):
         Settings().override("run", max_in_flight=5000)
-    with pytest.raises(ConfigurationError, match="is not a duration"):
+    with pytest.raises(ConfigurationError, match="deadline must be a duration such as 90s, 6m or 1h30m"):
         Settings().override("run", deadline="soon")
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.errors import ConfigurationError, LedgerError, LedgerLockedError
+from provisioner.errors import LedgerError, LedgerLockedError
+from provisioner.tables import struct_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,8 +23,12 @@ RATE = {"rate": 20.0, "burst": 20.0, "latency": 0.05}
 
 
 @asynccontextmanager
-async def local_endpoint(settings: Settings) -> AsyncIterator[Settings]:
+async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterator[Settings]:
     """Run the embedded endpoint; yields settings whose targets all lie there.
+
+    Args:
+        settings: what the command is asked for.
+        config: the file that they come from.
 
     Raises:
         ConfigurationError: ``[local]`` has a wrong switch.
@@ -33,12 +38,7 @@ async def local_endpoint(settings: Settings) -> AsyncIterator[Settings]:
     from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
     from provisioner.emulator.store import StateFileBusyError, StateFileError
 
-    try:
-        behaviour = msgspec.convert({**RATE, **settings.local}, Behaviour)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(
-            "a switch of the embedded endpoint is wrong", where="[local]", why=str(error)
-        ) from error
+    behaviour = struct_of({**RATE, **settings.local}, Behaviour, config or "", "local")
     state = Path(f"{settings.run.ledger}.local")
     async with AsyncExitStack() as stack:
         try:

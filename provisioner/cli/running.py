@@ -116,7 +116,7 @@ async def _execute(options: Options, work: Callable[[fleet.Run], Awaitable[Summa
         raise UsageError("--local and --endpoint-url exclude each other", hint="--local brings its own endpoint")
     async with AsyncExitStack() as stack:
         if options.local:
-            settings = await stack.enter_async_context(local_endpoint(settings))
+            settings = await stack.enter_async_context(local_endpoint(settings, options.config))
         elif options.endpoint_url:
             settings = settings.with_endpoint(options.endpoint_url)
         run = fleet.Run(options.order(settings))

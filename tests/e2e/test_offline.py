@@ -6,6 +6,8 @@ import csv
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.process import ROOT, provisioner
 
 if TYPE_CHECKING:
@@ -103,3 +105,47 @@ def test_schema_describes_a_definition(tmp_path: Path) -> None:
     schema = json.loads(done.stdout)
     assert "2020-12" in schema["$schema"]
     assert {"name", "roleArn"} <= set(json.dumps(schema).replace('"', " ").split())
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        (
+            "[run]\nmax_in_flight = 'x'",
+            'c.toml: run.max_in_flight must be a whole number from 1 to 4096, not the string "x"',
+        ),
+        ("[targets.a]\nregion = 5", "c.toml: targets.a.region must be a string, not the number 5"),
+        ("defaults = 3", "c.toml: defaults must be a table, [defaults], not the number 3"),
+        ("[pace]\nshare = 'a'", 'c.toml: pace.share must be a number above 0 and at most 1, not the string "a"'),
+    ],
+)
+def test_a_wrong_value_in_the_configuration_is_told_in_one_line(tmp_path: Path, toml: str, told: str) -> None:
+    """File, key, what must stand there and what does: one line on stderr, nothing on stdout, exit 78."""
+    (tmp_path / "c.toml").write_text(toml)
+
+    done = provisioner("status", "-c", "c.toml", cwd=tmp_path)
+
+    assert (done.returncode, done.stdout, done.stderr) == (78, "", f"provisioner: {told}\n")
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        ("rate = 'x'", 'c.toml: local.rate must be a number of at least 0, not the string "x"'),
+        ("rte = 5", "c.toml: unknown key local.rte. Did you mean local.rate?"),
+        ("script = ['ok', 'bang']", "c.toml: local: unknown outcome 'bang'; known: ok, "),
+        ("script = 'ok'", 'c.toml: local.script must be a list of strings, not the string "ok"'),
+        ("hang = 2", "c.toml: local.hang must be a number from 0 to 1, not the number 2"),
+        ("names = 'no'", 'c.toml: local.names must be "unique", "duplicates" or "same", not the string "no"'),
+    ],
+)
+def test_a_wrong_switch_of_the_embedded_endpoint_is_told_alike(tmp_path: Path, toml: str, told: str) -> None:
+    """What is wrong under [local] is told as what is wrong elsewhere in the configuration, when --local uses it."""
+    write(tmp_path / "m.jsonl", "a")
+    (tmp_path / "c.toml").write_text(f"[local]\n{toml}\n")
+
+    done = provisioner("apply", "m.jsonl", "--local", "-c", "c.toml", cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.startswith(f"provisioner: {told}")
+    assert done.stderr.count("\n") == 1

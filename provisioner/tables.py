@@ -1,0 +1,122 @@
+"""A table of the configuration becomes its struct, or the reader is told which key is wrong, what it must be and is.
+
+The struct's own types are the rule. Where they say it badly (a pattern), the words stand beside the pattern, as
+``extra={"says": "a string of 12 digits"}``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from provisioner.errors import ConfigurationError, printable
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+SHOWN = 60
+"""Characters of a wrong string that are repeated."""
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", tuple: "a list of strings"}
+
+
+def struct_of(table: object, kind: type[T], where: str, key: str = "") -> T:
+    """``table`` as a ``kind``.
+
+    Args:
+        table: what stands in the configuration.
+        kind: a struct whose fields are the keys; those that are structs, or dictionaries of them, are tables again.
+        where: the file.
+        key: dotted, of the table; "" for the whole file.
+
+    Raises:
+        ConfigurationError: a key is unknown, a value is of the wrong type or out of bounds, or ``kind`` refuses it.
+    """
+    if not isinstance(table, dict):
+        raise _wrong(key, f"a table, [{key}]", table, where)
+    hints = get_type_hints(kind, include_extras=True)
+    for name, value in table.items():
+        inner = _dotted(key, name)
+        if name not in hints:
+            near = difflib.get_close_matches(name, hints, n=1)
+            hint = f"Did you mean {_dotted(key, near[0])}?" if near else f"Known here: {', '.join(hints)}"
+            raise ConfigurationError(f"unknown key {inner}", where=where, hint=hint)
+        _check(value, hints[name], where, inner)
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:  # of the struct itself: its values are checked
+        why = str(error.__cause__ or error)
+        raise ConfigurationError(f"{key}: {why}" if key else why, where=where) from error
+
+
+def _check(value: object, hint: Any, where: str, key: str) -> None:  # noqa: ANN401  a type hint may be anything
+    """Refuse a value that is not what its hint says."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        struct_of(value, hint, where, key)
+    elif get_origin(hint) is dict:
+        of = get_args(hint)[1]
+        if not isinstance(value, dict):
+            raise _wrong(key, f"a table, [{key}]" if of is Any else f"tables, [{key}.NAME]", value, where)
+        for name, inner in value.items():
+            _check(inner, of, where, _dotted(key, name))
+    else:
+        try:
+            msgspec.convert(value, hint)
+        except msgspec.ValidationError as error:
+            raise _wrong(key, _wanted(hint), value, where) from error
+
+
+def _wrong(key: str, wanted: str, value: object, where: str) -> ConfigurationError:
+    return ConfigurationError(f"{key} must be {wanted}, not {_found(value)}", where=where)
+
+
+def _dotted(key: str, name: str) -> str:
+    """The key of ``name`` in the table ``key``, as TOML writes it."""
+    written = name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+    return f"{key}.{written}" if key else written
+
+
+def _wanted(hint: Any) -> str:  # noqa: ANN401  a type hint may be anything
+    """What a value must be, in words."""
+    kind, *metas = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    for meta in metas:
+        if says := (meta.extra or {}).get("says"):
+            return str(says)
+    if get_origin(kind) is Literal:
+        *others, last = (json.dumps(choice) for choice in get_args(kind))
+        return f"{', '.join(others)} or {last}"
+    return _KINDS[get_origin(kind) or kind] + _bounds(metas)
+
+
+def _bounds(metas: list[Meta]) -> str:
+    def bound(name: str) -> float | None:
+        return next((value for meta in reversed(metas) if (value := getattr(meta, name)) is not None), None)
+
+    least, above, most, length = bound("ge"), bound("gt"), bound("le"), bound("max_length")
+    if least is not None:
+        return f" from {least:g} to {most:g}" if most is not None else f" of at least {least:g}"
+    if above is not None:
+        return f" above {above:g}" + (f" and at most {most:g}" if most is not None else "")
+    return f" of at most {length:g} characters" if length is not None else ""
+
+
+def _found(value: object) -> str:
+    """What a value is, in words."""
+    match value:
+        case bool():
+            return f"the boolean {str(value).lower()}"
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return f'the string "{printable(value, SHOWN)}"'
+        case list():
+            return "a list"
+        case dict():
+            return "a table"
+        case _:
+            return "a date or time"
