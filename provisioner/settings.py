@@ -266,13 +266,35 @@ def load(path: str | None) -> Settings:
     """
     if path is None:
         return Settings()
+    return _settings(_parsed(_text_of(path), path), path)
+
+
+def _text_of(path: str) -> str:
+    """The text of the file, without a byte-order mark before it."""
     try:
-        raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        content = Path(path).read_bytes()
+    except IsADirectoryError as error:
+        raise ConfigurationError("the configuration is a folder", where=path, hint="Name a TOML file") from error
     except OSError as error:
         raise ConfigurationError("the configuration cannot be read", where=path, why=str(error.strerror)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError("the configuration is not TOML", where=path, why=str(error)) from error
-    return _settings(raw, path)
+    try:
+        return content.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        why = f"line {line}, byte 0x{content[error.start]:02x}"
+        hint = "Save it as UTF-8"
+        raise ConfigurationError("the configuration is not UTF-8", where=path, why=why, hint=hint) from error
+
+
+def _parsed(text: str, path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        why = str(error)
+        raise ConfigurationError("the configuration is not TOML", where=path, why=why) from error
+    except (ValueError, RecursionError) as error:  # what the parser lets through: it converts and recurses
+        why = "a number has too many digits" if isinstance(error, ValueError) else "it is nested too deeply"
+        raise ConfigurationError("the configuration is not TOML", where=path, why=why) from error
 
 
 def _settings(raw: dict[str, Any], path: str) -> Settings:

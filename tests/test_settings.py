@@ -322,14 +322,43 @@ def test_a_refused_value_is_not_repeated_at_length(tmp_path: Path) -> None:
     assert len(refused) < 200
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """A missing file and one that is not text are wrong configurations, in one line each."""
-    (tmp_path / "latin.toml").write_bytes(b"x = '\xff'")
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "the configuration cannot be read: No such file"),
+        (b"x = '\xff'", "the configuration is not UTF-8: line 1, byte 0xff. Save it as UTF-8"),
+        (b"[run]\r\n# \xe4\r\n", "the configuration is not UTF-8: line 2, byte 0xe4"),
+        ("[run]\n".encode("utf-16"), "the configuration is not UTF-8: line 1, byte 0xff"),
+        ("[run]\n".encode("utf-16-le"), "the configuration is not TOML"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf[run]\n", "the configuration is not TOML"),
+        (b"[run]\n\xef\xbb\xbfledger = 'x'\n", "the configuration is not TOML"),
+        (b"x = " + b"9" * 5000, "the configuration is not TOML"),
+        (b"x = " + b"[" * 100_000, "the configuration is not TOML"),
+    ],
+)
+def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, told: str) -> None:
+    """A missing file and one that is no text or no TOML are wrong configurations, in one line each."""
+    path = tmp_path / "p.toml"
+    if content is not None:
+        path.write_bytes(content)
 
-    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
-        load(str(tmp_path / "none.toml"))
-    with pytest.raises(ConfigurationError, match="is not TOML"):
-        load(str(tmp_path / "latin.toml"))
+    with pytest.raises(ConfigurationError) as caught:
+        load(str(path))
+
+    assert str(caught.value).startswith(f"{path}: {told}")
+
+
+def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+    """A folder is refused as such, with what to name instead."""
+    with pytest.raises(ConfigurationError, match=r": the configuration is a folder. Name a TOML file"):
+        load(str(tmp_path))
+
+
+def test_a_byte_order_mark_at_the_start_is_no_text(tmp_path: Path) -> None:
+    """Editors on Windows put a byte-order mark before the text: it is skipped, as in manifests."""
+    (tmp_path / "p.toml").write_bytes(b"\xef\xbb\xbf[run]\r\nmax_in_flight = 8\r\n")
+
+    assert load(str(tmp_path / "p.toml")).run.max_in_flight == 8
 
 
 @pytest.mark.parametrize(

@@ -149,3 +149,22 @@ def test_a_wrong_switch_of_the_embedded_endpoint_is_told_alike(tmp_path: Path, t
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr.startswith(f"provisioner: {told}")
     assert done.stderr.count("\n") == 1
+
+
+def test_whatever_an_editor_saves_as_the_configuration_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    """A byte-order mark changes nothing; another encoding and a folder end with 78 and a line that says so."""
+    write(tmp_path / "m.jsonl", "a")
+    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf[targets.east]\n")
+    (tmp_path / "latin.toml").write_bytes(b"# Schl\xfcssel\n[targets.east]\n")
+    (tmp_path / "folder.toml").mkdir()
+
+    done = {
+        name: provisioner("validate", "m.jsonl", "-c", f"{name}.toml", cwd=tmp_path)
+        for name in ("marked", "latin", "folder")
+    }
+
+    assert [one.returncode for one in done.values()] == [0, 78, 78]
+    assert done["latin"].stderr == (
+        "provisioner: latin.toml: the configuration is not UTF-8: line 1, byte 0xfc. Save it as UTF-8\n"
+    )
+    assert done["folder"].stderr == "provisioner: folder.toml: the configuration is a folder. Name a TOML file\n"
