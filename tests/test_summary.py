@@ -124,6 +124,15 @@ def test_no_definition_vanishes_over_targets() -> None:
     assert read["manifest"] == {"lines": 5, "valid": 4, "invalid": 1}
 
 
+def test_open_entries_are_summed_over_targets() -> None:
+    """Entries that are still unanswered stand in the totals too, and only where there are any."""
+    read = told(summary(tally("a", open=2), tally("b"), tally("c", open=3)))
+
+    assert (read["exit_code"], read["open"]) == (5, 5)
+    assert {name: target.get("open", 0) for name, target in read["targets"].items()} == {"a": 2, "b": 0, "c": 3}
+    assert "open" not in told(summary(tally("a"), tally("b")))
+
+
 def test_the_manifest_is_counted_once() -> None:
     """Of several targets that read the manifest, the one that read most of it speaks for all."""
     read = told(summary(tally("a", lines=3, valid=3), tally("b", lines=9, valid=8, invalid=1), tally("c")))

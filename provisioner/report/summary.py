@@ -78,6 +78,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         targets: by name.
         problems: the first 100.
         problems_total: all of them.
+        open: entries that are still unanswered, over all targets; also those that the manifest does not name.
         stopped: why the run ended early, where it did.
         error: what ended the run, where an error did.
     """
@@ -93,6 +94,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     targets: dict[str, TargetSummary] = msgspec.field(name="targets")
     problems: list[ProblemView] = msgspec.field(name="problems")
     problems_total: int = msgspec.field(name="problems_total")
+    open: int = 0
     stopped: str | None = None
     error: str | None = None
 
@@ -148,6 +150,7 @@ def summarize(tallies: Sequence[Tally], ending: Ending) -> Summary:
         targets={tally.target: _target(tally) for tally in tallies},
         problems=[_view(problem) for problem in problems[:PROBLEMS_SHOWN]],
         problems_total=sum(tally.problems_total for tally in tallies),
+        open=sum(tally.open for tally in tallies),
         stopped=ending.stopped or None,
         error=ending.error,
     )

@@ -245,6 +245,28 @@ def test_a_target_that_moved_is_refused(tmp_path: Path, endpoint: Endpoint) -> N
     assert "us-east-1" in summary["targets"]["default"]["halted"]
 
 
+def test_reconcile_tells_how_many_entries_are_open_in_all(tmp_path: Path, endpoint: Endpoint) -> None:
+    """What is still open stands in the totals of the summary as it does in each target, until nothing is."""
+    targets = "".join(
+        f"[targets.{name}]\nregion = '{region}'\nendpoint_url = '{endpoint.url}'\n"
+        for name, region in [("east", "us-east-1"), ("west", "us-west-2")]
+    )
+    (tmp_path / "early.toml").write_text(f"[run]\ndeadline = '1s'\n{targets}")
+    (tmp_path / "due.toml").write_text(f"[reconcile]\nsettle = '1s'\nlist_lag = '0s'\n{targets}")
+    (tmp_path / "m.jsonl").write_text(definitions(2))
+    endpoint.change(lost_reply=1.0)
+    provisioner("apply", "m.jsonl", "-c", "due.toml", "--no-wait", cwd=tmp_path)
+
+    early = provisioner("reconcile", "-c", "early.toml", "--output", "json", cwd=tmp_path)
+    due = provisioner("reconcile", "-c", "due.toml", "--output", "json", cwd=tmp_path)
+
+    told, later = json.loads(early.stdout), json.loads(due.stdout)
+    assert (early.returncode, told["open"]) == (75, 4)
+    assert [target["open"] for target in told["targets"].values()] == [2, 2]
+    assert (due.returncode, later.get("open", 0)) == (0, 0)
+    assert [target["resolved"] for target in later["targets"].values()] == [{"ours": 2}, {"ours": 2}]
+
+
 def test_what_is_missing_is_created_again_when_asked_for(tmp_path: Path) -> None:
     """Verify tells what is gone, exit 3; with --mark-missing the next apply creates it again."""
     (tmp_path / "m.jsonl").write_text(definitions(3))
