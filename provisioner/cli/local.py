@@ -1,4 +1,8 @@
-"""``--local``: the embedded endpoint in this process, with its account in a file beside the ledger."""
+"""``--local``: the embedded endpoint in this process, with its accounts in a file beside the ledger.
+
+Every account exists there and any role can be assumed, so account guards and roles mean what they mean on AWS: several
+accounts do not become one, and a role of another account than the guard's is refused. Profiles mean nothing there.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,9 @@ from provisioner.errors import LedgerError, LedgerLockedError
 from provisioner.tables import struct_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
-    from provisioner.settings import Settings
+    from provisioner.settings import Settings, Target
 
 REGION = "us-east-1"
 RATE = {"rate": 20.0, "burst": 20.0, "latency": 0.05}
@@ -55,12 +59,23 @@ async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterato
                 target,
                 region=target.region or REGION,
                 profile="",
-                assume_role_arn="",
-                external_id="",
-                account_id="",
+                assume_role_arn=target.assume_role_arn or _role_in(target.account_id),
                 endpoint_url=emulator.url,
                 sts_endpoint_url=emulator.url,
             )
             for name, target in settings.targets.items()
         }
         yield msgspec.structs.replace(settings, targets=targets)
+
+
+def _role_in(account_id: str) -> str:
+    """A role that leads into an account, "" for the account that the embedded endpoint's credentials are of."""
+    return f"arn:aws:iam::{account_id}:role/local" if account_id else ""
+
+
+def tell_ignored(targets: Iterable[Target]) -> None:
+    """Log whose profiles are not used."""
+    import structlog
+
+    if named := [target.name for target in targets if target.profile]:
+        structlog.get_logger().warning("profiles.ignored", targets=named, why="--local brings its own credentials")

@@ -16,7 +16,7 @@ import anyio
 import msgspec
 
 from provisioner import fleet
-from provisioner.cli.local import local_endpoint
+from provisioner.cli.local import local_endpoint, tell_ignored
 from provisioner.cli.options import settings_of
 from provisioner.cli.output import say
 from provisioner.errors import ExitCode, ProvisionerError, UsageError
@@ -111,7 +111,7 @@ def _relax_garbage_collection() -> None:
 
 
 async def _execute(options: Options, work: Callable[[fleet.Run], Awaitable[Summary]]) -> Summary:
-    settings = options.settings()
+    settings = given = options.settings()
     if options.local and options.endpoint_url:
         raise UsageError("--local and --endpoint-url exclude each other", hint="--local brings its own endpoint")
     async with AsyncExitStack() as stack:
@@ -123,6 +123,8 @@ async def _execute(options: Options, work: Callable[[fleet.Run], Awaitable[Summa
         group = await stack.enter_async_context(anyio.create_task_group())
         group.start_soon(_watch_signals, run, options)
         _show(group, run, options)
+        if options.local:
+            tell_ignored(given.select(options.targets))
         summary = await work(run)
         group.cancel_scope.cancel()
     return summary

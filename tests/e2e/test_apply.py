@@ -213,6 +213,62 @@ def test_local_keeps_its_account_beside_the_ledger(tmp_path: Path) -> None:
     assert "0 findings" in verified.stdout
 
 
+def test_local_targets_lie_in_the_accounts_that_the_configuration_names(tmp_path: Path) -> None:
+    """With --local an account guard and a role say whose account a target is, so that targets do not meet in one."""
+    (tmp_path / "c.toml").write_text(
+        "[targets.guarded]\nprofile = 'prod'\naccount_id = '111111111111'\n"
+        "[targets.assumed]\nassume_role_arn = 'arn:aws:iam::222222222222:role/p'\nexternal_id = 'secret-1'\n"
+        "[targets.both]\nassume_role_arn = 'arn:aws:iam::333333333333:role/p'\naccount_id = '333333333333'\n"
+        "[targets.plain]\n"
+    )
+    (tmp_path / "m.jsonl").write_text(definitions(2))
+
+    done = provisioner("apply", "m.jsonl", "--local", "-c", "c.toml", "--output", "json", cwd=tmp_path)
+    verified = provisioner("verify", "--local", "-c", "c.toml", cwd=tmp_path)
+
+    rows = [json.loads(line) for line in provisioner("export", cwd=tmp_path).stdout.splitlines()]
+    assert (done.returncode, json.loads(done.stdout)["outcomes"]["created"]) == (0, 8)
+    assert {row["target"]: row["arn"].split(":")[4] for row in rows} == {
+        "guarded": "111111111111",
+        "assumed": "222222222222",
+        "both": "333333333333",
+        "plain": "123456789012",
+    }
+    assert (verified.returncode, "0 findings" in verified.stdout) == (0, True)
+
+
+def test_local_guards_accounts(tmp_path: Path) -> None:
+    """With --local a role of another account than the guard's is refused as it is on AWS: 77, and nothing is sent."""
+    (tmp_path / "c.toml").write_text(
+        "[targets.a]\nassume_role_arn = 'arn:aws:iam::222222222222:role/p'\naccount_id = '333333333333'\n"
+    )
+    (tmp_path / "m.jsonl").write_text(definitions(2))
+
+    done = provisioner("apply", "m.jsonl", "--local", "-c", "c.toml", "--output", "json", cwd=tmp_path)
+
+    summary = json.loads(done.stdout)
+    assert (done.returncode, summary["calls"]["create"]) == (77, 0)
+    assert "the wrong account" in summary["targets"]["a"]["halted"]
+
+
+def test_local_tells_once_that_it_uses_no_profile(tmp_path: Path) -> None:
+    """With --local the profiles of the selected targets are named once on stderr as unused; without any nothing is."""
+    (tmp_path / "c.toml").write_text(
+        "".join(f"[targets.{name}]\nprofile = 'prod'\nregion = 'us-{name}-1'\n" for name in ("east", "west", "south"))
+    )
+    (tmp_path / "m.jsonl").write_text(definitions(2))
+    arguments = ("apply", "m.jsonl", "--local")
+
+    told = provisioner(*arguments, "-c", "c.toml", "-t", "east", "-t", "west", cwd=tmp_path)
+    quiet = provisioner(*arguments, "--ledger", "other.db", cwd=tmp_path)
+
+    notices = [json.loads(line) for line in told.stderr.splitlines() if "profile" in line]
+    assert [(notice["event"], notice["level"], notice["targets"]) for notice in notices] == [
+        ("profiles.ignored", "warning", ["east", "west"])
+    ]
+    assert (told.returncode, quiet.returncode, "profile" in quiet.stderr) == (0, 0, False)
+
+
 def test_targets_share_a_ledger_and_keep_their_defaults(tmp_path: Path) -> None:
     """Each target gets every definition, under its own defaults, and its own counts in the summary."""
     (tmp_path / "c.toml").write_text(
