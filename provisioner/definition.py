@@ -168,12 +168,10 @@ class Canonical(Struct, frozen=True, gc=False):
 
     def request(self, tags: Mapping[str, str]) -> bytes:
         """The JSON body of the create, with ``tags`` added to the definition's own; ready to be sent."""
-        own, added = self.tags, _encode(tags)
-        if any(_encode(key) + b":" in own for key in tags):
-            both = _encode(_decode_any(own) | tags)
-        else:
-            both = b"%b,%b" % (own[:-1], added[1:]) if len(own) > _EMPTY and tags else max(own, added, key=len)
-        return b'%b,"tags":%b}' % (self.untagged[:-1], both) if len(both) > _EMPTY else self.untagged
+        both = self.tags
+        for key, value in tags.items():
+            both = _with_tag(both, key, value)
+        return b'%b,"tags":%b}' % (self.untagged[:-1], both) if both != b"{}" else self.untagged
 
 
 class Definition(_Wire, frozen=True):
@@ -263,7 +261,14 @@ _decode = msgspec.json.Decoder(Definition).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _ESCAPED = re.compile(rb"\\.")
-_EMPTY = len(b"{}")
+
+
+def _with_tag(tags: bytes, key: str, value: str) -> bytes:
+    """The map ``tags`` with one more member, or with another value of it."""
+    name = _encode(key)
+    if name + b":" in tags:  # or in the text of another; then this way is merely slower
+        return _encode({**_decode_any(tags), key: value})
+    return b"%b%b%b:%b}" % (tags[:-1], b"," if len(tags) > 2 else b"", name, _encode(value))  # noqa: PLR2004  "{}"
 
 
 def _digest(canonical: bytes) -> str:

@@ -572,6 +572,19 @@ def test_a_stop_awaits_what_is_in_flight(tmp_path: Path) -> None:
     job.check_finished()
 
 
+def test_all_workers_wake_for_what_is_sent_again(tmp_path: Path) -> None:
+    """Workers that have had nothing to do share what a sweep proved absent: none of them has missed the call."""
+    job = Job(tmp_path, numbered(8))
+    slow = Fate(there_s=5.0, back_s=5.0)
+
+    job.run(hand=handing(*["lost_request"] * 8, *[slow] * 8), workers=4)
+
+    again = sorted(job.world.truth.creates, key=lambda record: record.time)[-8:]
+    assert again[3].time - again[0].time < 1.0
+    assert again[4].time - again[0].time == pytest.approx(10.0, abs=1.0)
+    job.check_finished()
+
+
 def test_a_get_that_never_succeeds_ends_the_run(tmp_path: Path) -> None:
     """A suspect that List shows and Get does not tell of stays open; the run ends all the same; exit 5."""
     job = Job(tmp_path, numbered(2), Behaviour(names="duplicates", get_script=("error_without_effect:400",) * 99))
