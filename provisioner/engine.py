@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
+    from anyio.abc import TaskGroup
+
     from provisioner.manifest import Batch, Manifest, Row
     from provisioner.planner import Step
     from provisioner.reconcile import Ruling, Suspect, Sweep
@@ -112,7 +114,7 @@ class Engine:
         policy: the rules of the run.
         tally: counts what happens.
         stop: tells when to end early; shared by all targets.
-        workers: creates that may be under way at once, at most.
+        workers: creates that may be under way at once, at most; a worker begins when all others have a slot.
     """
 
     def __init__(self, site: Site, policy: Policy, tally: Tally, stop: Stop, *, workers: int) -> None:
@@ -121,6 +123,7 @@ class Engine:
         self._tally = tally
         self._stop = stop
         self._workers = workers
+        self._working = 0
         self._reconciler = Reconciler(site, policy, tally)
         self._breaker = Breaker(site.aws.endpoint)
         self._attempts = attempt_ids()
@@ -151,8 +154,7 @@ class Engine:
         await self._reconciler.load()
         async with anyio.create_task_group() as group:
             group.start_soon(self._close_gates_on_stop)
-            for _ in range(self._workers):
-                group.start_soon(self._work)
+            self._add_worker(group)
             if manifest is None:
                 self._tally.whole = True
             else:
@@ -241,11 +243,15 @@ class Engine:
 
     # Claim, create, record.
 
-    async def _work(self) -> None:
+    def _add_worker(self, group: TaskGroup) -> None:
+        self._working += 1
+        group.start_soon(self._work, group)
+
+    async def _work(self, group: TaskGroup) -> None:
         while True:
             job = await self._next_job()
             try:
-                await self._register(job)
+                await self._register(job, group)
             except (GateClosedError, WithheldError):
                 await self._leave(job)
             except IllegalTransitionError:
@@ -257,10 +263,13 @@ class Engine:
                 if not self._open:
                     self._idle.set()
 
-    async def _register(self, job: Job) -> None:
+    async def _register(self, job: Job, group: TaskGroup) -> None:
         if self._tally.halt or self._breaker.blocks(job.role):
             raise WithheldError("nothing more is sent in this run")
         async with self._site.creates.slot():
+            if self._site.creates.in_flight >= self._working < self._workers:
+                # Nobody is left to wait for the next job or slot.
+                self._add_worker(group)
             verdict = await self._attempt(job)
             if verdict in RESEND:
                 await self._resend(job, verdict)

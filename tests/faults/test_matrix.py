@@ -572,6 +572,23 @@ def test_a_stop_awaits_what_is_in_flight(tmp_path: Path) -> None:
     job.check_finished()
 
 
+def test_workers_begin_when_they_are_needed(tmp_path: Path) -> None:
+    """A run that may have 256 workers has one more than there are slots, which are twice the creates in flight."""
+    job = Job(tmp_path, numbered(300))
+    tasks: list[int] = []
+
+    async def act(*_: object) -> None:
+        while True:
+            tasks.append(len(asyncio.all_tasks()))
+            await asyncio.sleep(0.5)
+
+    ended = job.run(hand=lambda: Fate(there_s=0.2, back_s=0.2), workers=256, act=act)
+
+    assert tasks[0] < 10
+    assert 20 < ended.most <= max(tasks) <= 2 * ended.most + 10
+    job.check_finished()
+
+
 def test_all_workers_wake_for_what_is_sent_again(tmp_path: Path) -> None:
     """Workers that have had nothing to do share what a sweep proved absent: none of them has missed the call."""
     job = Job(tmp_path, numbered(8))
