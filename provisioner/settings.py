@@ -62,6 +62,8 @@ def check_endpoint(url: str) -> None:
     Raises:
         ValueError: it is neither, or not a bare address.
     """
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        raise ValueError("what is no plain ASCII in an endpoint is percent-encoded")
     parts = urlsplit(url)
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("an endpoint has no user, password, query or fragment")

@@ -111,6 +111,9 @@ def test_endpoints_that_are_allowed(url: str) -> None:
         ("https://host:0", "looks like"),
         ("https://host:99999", "[Pp]ort"),
         ("https://[::1", "IPv6"),
+        ("https://host/a path", "percent-encoded"),
+        ("https://host/équipe", "percent-encoded"),
+        ("https://host/a\r\nX-Header: b", "percent-encoded"),
     ],
 )
 def test_endpoints_that_are_refused(url: str, why: str) -> None:
