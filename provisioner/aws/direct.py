@@ -17,9 +17,10 @@ import aiohttp
 from yarl import URL
 
 from provisioner.aws import wire
-from provisioner.aws.http import CleanConnector, tls_context
+from provisioner.aws.http import tls_context
 from provisioner.aws.losses import loss_of, lost
 from provisioner.aws.pool import Pool, abort
+from provisioner.aws.replies import ReplyConnector, ReplyHandler
 from provisioner.aws.route import SIGNING_NAME
 from provisioner.aws.sigv4 import Signer, host_header
 from provisioner.errors import CredentialsError, ProvisionerError
@@ -27,10 +28,9 @@ from provisioner.verdict import BEFORE_FIRST_BYTE, SKEW_CODES, Loss, Reply
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from aiohttp.connector import Connection
-    from aiohttp.streams import StreamReader
     from botocore.credentials import ReadOnlyCredentials
 
     from provisioner.aws.faces import Limits
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from provisioner.aws.session import Identity
 
 CONTENT_TYPE = "application/json"
-
-REPLY_LIMIT = 1 << 20
-"""Bytes of a reply's body that are read; the service's replies have a few hundred."""
 
 SKEW_S = 60.0
 """A difference from the server's clock beyond this is corrected. The service accepts 300 s."""
@@ -118,27 +115,23 @@ class DirectCreates:
 
     async def _exchange(self, connection: Connection, body: bytes) -> Reply:
         protocol, line = connection.protocol, connection.transport
-        assert protocol is not None  # noqa: S101  an open connection has both
-        assert line is not None  # noqa: S101  the same
-        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+        assert isinstance(protocol, ReplyHandler)  # noqa: S101  what the connector makes
+        assert line is not None  # noqa: S101  an open connection has one
         now = time.time()
         date, authorization = self._signer.sign(body, int(now + self._clock_offset_s))
+        protocol.expect()
         line.write(
             b"%bX-Amz-Date: %b\r\nAuthorization: %b\r\n%bContent-Length: %d\r\n\r\n%b"
             % (self._head, date.encode(), authorization.encode(), self._token, len(body), body)
         )
-        message, payload = await protocol.read()
-        while 100 <= message.code < 200:  # noqa: PLR2004  informational replies precede the one that counts
-            message, payload = await protocol.read()
-        content = await _content(payload)
-        reply = wire.read(message.code, message.headers, content, now)
+        reply, told = await protocol.reply(now)
         if reply.code in SKEW_CODES:
-            self._learn_clock(message.headers, now)
+            self._learn_clock(told, now)
         return reply
 
-    def _learn_clock(self, headers: Mapping[str, str], now: float) -> None:
+    def _learn_clock(self, told: str, now: float) -> None:
         """Follow the server's clock in later signatures, when it refused one of ours and its clock differs."""
-        server = wire.http_date(headers.get("date", ""))
+        server = wire.http_date(told)
         if server is not None and abs(server - now - self._clock_offset_s) > SKEW_S:
             self._clock_offset_s = server - now
 
@@ -163,22 +156,6 @@ def _check(credentials: ReadOnlyCredentials) -> None:
             raise CredentialsError("the credentials hold characters that cannot be sent")
 
 
-async def _content(payload: StreamReader) -> bytes:
-    content = await payload.readany()
-    while not payload.at_eof():
-        content += await payload.readany()
-        if len(content) > REPLY_LIMIT:
-            raise _OversizeError
-    return content
-
-
-class _OversizeError(Exception):
-    """A reply is longer than any that the service sends."""
-
-    def __init__(self) -> None:
-        super().__init__(f"the reply has more than {REPLY_LIMIT} bytes")
-
-
 def _unsent(error: Exception) -> Reply:
     """What kept the request from being sent. Nothing here can be taken for a loss after the first byte."""
     if isinstance(error, ProvisionerError):
@@ -197,7 +174,7 @@ def _tls(route: Route) -> ssl.SSLContext | bool:
 @asynccontextmanager
 async def open_direct(route: Route, identity: Identity, limits: Limits) -> AsyncIterator[DirectCreates]:
     """The direct transport over ``route``, with its pool of connections."""
-    connector = CleanConnector(limit=0, ssl=_tls(route))
+    connector = ReplyConnector(_tls(route))
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
         with contextlib.closing(DirectCreates(session, route, identity, limits)) as creates:
             yield creates

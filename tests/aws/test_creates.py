@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 import struct
@@ -188,6 +189,58 @@ async def test_connections_are_kept_alive(open_at: Open) -> None:
             await aws.creates.create(BODY)
 
         assert server.connections == 1
+
+
+GZIPPED = gzip.compress(CREATED)
+
+FRAMINGS: list[tuple[bytes, str, int]] = [
+    (http(), ARN, 1),
+    (http(headers={"Content-Type": "application/json", "Date": "Mon, 23 Nov 2026 10:00:00 GMT"}), ARN, 1),
+    (http(headers={"connection": "keep-alive"}), ARN, 1),
+    (http(headers={"Connection": "close"}), ARN, 2),
+    (http(headers={"X-Long": "x" * 8000}), ARN, 1),
+    (http(201), ARN, 1),
+    (http(body=b""), "", 1),
+    (http(body=b"{}"), "", 1),
+    (http(body=b"\r\n\r\n" + CREATED), ARN, 1),
+    (http(body=GZIPPED, headers={"content-encoding": "gzip"}), "", 1),
+    (b"HTTP/1.1 100 Continue\r\n\r\n" + http(), ARN, 1),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(CREATED), CREATED), ARN, 1),
+    (b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(CREATED), CREATED), ARN, 2),
+]
+"""A reply, the ARN in it, and how many connections two creates need after it."""
+
+
+@pytest.mark.parametrize(("reply", "arn", "connections"), FRAMINGS)
+async def test_every_framing_of_a_reply_is_read(open_at: Open, reply: bytes, arn: str, connections: int) -> None:
+    """However a reply says where it ends, its ARN is found, and its connection is used again where that may be."""
+    async with Server(send(reply), created("arn:2")) as server, open_at(server.url) as aws:
+        first, second = await aws.creates.create(BODY), await aws.creates.create(BODY)
+
+        assert (first.arn, second.arn) == (arn, "arn:2")
+        assert server.connections == connections
+
+
+CHUNKED = FRAMINGS[-2][0]
+
+
+@pytest.mark.parametrize("reply", [http(), CHUNKED], ids=["ordinary", "chunked"])
+@pytest.mark.parametrize("more", [http(body=CREATED.replace(b"1f2e3d", b"forged")), b"HTTP/1.1 20", b"\0"])
+async def test_what_comes_unasked_is_nobody_s_reply(open_at: Open, reply: bytes, more: bytes) -> None:
+    """A connection on which the server says more than was asked, or begins to, is not used again."""
+
+    async def talk(line: Line) -> None:
+        line.writer.write(reply)
+        await asyncio.sleep(0.02)
+        line.writer.write(more)
+
+    async with Server(talk, created("arn:2")) as server, open_at(server.url, direct=True) as aws:
+        first = await aws.creates.create(BODY)
+        await asyncio.sleep(0.06)
+        second = await aws.creates.create(BODY)
+
+        assert (first.arn, second.arn) == (ARN, "arn:2")
+        assert server.connections == 2
 
 
 async def test_a_refused_connection_is_not_sent(open_at: Open) -> None:
