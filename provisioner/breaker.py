@@ -89,7 +89,8 @@ class Breaker:
     def _denial(self, role: str, reply: Reply, verdict: Verdict) -> None:
         if verdict is not Verdict.DENIED:
             if verdict in PERMITTED:
-                self._refused[role] = self._refusals = self._sure_refusals = 0
+                self._refused.pop(role, None)
+                self._refusals = self._sure_refusals = 0
             return
         self._refusals += 1
         if is_about_role(reply):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from provisioner.breaker import OUTAGE_S, Breaker, is_about_role
@@ -267,3 +269,17 @@ def test_what_is_about_one_role(reply: Reply, about_role: bool) -> None:  # noqa
 def test_a_breaker_tells_its_state() -> None:
     """The text of a breaker has its counts and its halt."""
     assert repr(told(PASS_ROLE, NO_REPLY)) == "Breaker(refusals=1 doubts=1 unreached=0 halt=None)"
+
+
+def test_roles_that_work_are_not_kept() -> None:
+    """Memory is the same for any number of roles in a manifest: only those that are refused are remembered."""
+    breaker = Breaker("https://endpoint")
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            breaker.told(f"{A}{number}", CREATED, Verdict.CREATED, float(number))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 64 * 1024
