@@ -54,6 +54,7 @@ async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterato
         os.environ.pop("AWS_PROFILE", None)
         os.environ.pop("AWS_SESSION_TOKEN", None)
         os.environ.update(credentials(DEFAULT_ACCOUNT).environment())
+        os.environ["no_proxy"] = "*"  # no proxy leads to this machine, and nothing else is called
         targets = {
             name: msgspec.structs.replace(
                 target,

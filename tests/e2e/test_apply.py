@@ -213,6 +213,19 @@ def test_local_keeps_its_account_beside_the_ledger(tmp_path: Path) -> None:
     assert "0 findings" in verified.stdout
 
 
+def test_local_needs_no_way_through_a_proxy(tmp_path: Path) -> None:
+    """With --local the proxy that a company's network asks for is left alone: it cannot lead to this machine."""
+    (tmp_path / "m.jsonl").write_text(definitions(3))
+    proxy = "http://127.0.0.1:9"
+
+    applied = provisioner("apply", "m.jsonl", "--local", cwd=tmp_path, HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="")
+    verified = provisioner("verify", "--local", cwd=tmp_path, HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="")
+
+    assert (applied.returncode, verified.returncode) == (0, 0), applied.stdout
+    assert "0 findings" in verified.stdout
+    assert "proxy" not in applied.stderr
+
+
 def test_local_targets_lie_in_the_accounts_that_the_configuration_names(tmp_path: Path) -> None:
     """With --local an account guard and a role say whose account a target is, so that targets do not meet in one."""
     (tmp_path / "c.toml").write_text(
