@@ -116,7 +116,8 @@ class FileSource:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self.label = printable(path, 4096)
+        # Doubled, so that no two files have one label: an escaped character and its escape may both be in a name.
+        self.label = printable(path.replace("\\", r"\\"), 4096)
         self.suffix = Path(path).suffix.lower()
         status = os.stat(path)  # noqa: PTH116 - raises ValueError for a NUL in the path on every version
         self.identity = (status.st_dev, status.st_ino)

@@ -380,6 +380,17 @@ def test_no_line_is_lost_among_hostile_ones(count: int) -> None:
     assert len({row.definition.name for row in rows}) == len(rows)
 
 
+def test_files_whose_names_look_alike_when_printed_are_told_apart(tmp_path: Path) -> None:
+    """A control character in a name, and its escape in another: a definition's name still stands once in both."""
+    (tmp_path / "a\x01.jsonl").write_bytes(line_of(named("same")))
+    (tmp_path / r"a\x01.jsonl").write_bytes(line_of(named("same", description="another")))
+
+    rows, (problem,), _ = read(Manifest([f"{tmp_path}/*.jsonl"], RULES))
+
+    assert len(rows) == 1
+    assert problem.code == "conflicting_name"
+
+
 READ = """
 import sys
 from provisioner.definition import Rules
