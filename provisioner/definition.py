@@ -44,6 +44,9 @@ __all__ = [
 
 MAX_TAGS = 50
 """User tags on a resource: the documentation's limit; the service model says 200."""
+REMEMBERED = 2048
+"""Length up to which it is remembered of tags whether they fit, and their digest; the longest have 77 KiB, and those of
+1,024 definitions are remembered."""
 
 # Characters. A tab is the one control character that the service takes everywhere; a byte-order mark inside a value is
 # invisible and never meant, so it is refused everywhere.
@@ -275,8 +278,12 @@ def _digest(canonical: bytes) -> str:
     return sha256(canonical).digest()[:16].hex()
 
 
-_digest_of_tags = lru_cache(maxsize=1024)(_digest)
-"""Remembered: tags are few in a manifest, and stand there many times."""
+_remembered_digest = lru_cache(maxsize=1024)(_digest)
+"""Of tags: they are few in a manifest, and stand there many times."""
+
+
+def _digest_of_tags(tags: bytes) -> str:
+    return (_remembered_digest if len(tags) <= REMEMBERED else _digest)(tags)
 
 
 def parse(line: bytes, rules: Rules) -> Definition:
@@ -399,13 +406,14 @@ def _container_fits(training: ContainerConfig) -> bool:
     return "".join(texts).isprintable() or all(map(_ONE_LINE.fits, texts))
 
 
-_tag_fits = lru_cache(maxsize=1024)(_TAG.fits)
-"""Remembered, as their digests are."""
+_remembered_fit = lru_cache(maxsize=1024)(_TAG.fits)
+"""Of tags, as their digests."""
 
 
 def _tags_fit(tags: dict[str, str], ownership_tag: str) -> bool:
     keys = "".join(tags)
-    if not _tag_fits(keys + "".join(tags.values())):
+    text = keys + "".join(tags.values())
+    if not (_remembered_fit if len(text) <= REMEMBERED else _TAG.fits)(text):
         return False
     if ":" in keys and any(key[:4].lower() == _RESERVED for key in tags):
         return False

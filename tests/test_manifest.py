@@ -411,3 +411,18 @@ def test_memory_is_flat(tmp_path: Path) -> None:
         assert int(rows) == count
 
     assert peaks[60_000] - peaks[5_000] < 12
+
+
+def test_long_tags_take_no_memory(tmp_path: Path) -> None:
+    """Tags as long as they may be, others in every line, take the memory of a batch: no line of them is remembered."""
+    peaks = {}
+    for length in (1, 250):
+        path = tmp_path / f"{length}.jsonl"
+        with path.open("w") as out:
+            for number in range(1_200):
+                tags = {f"{key} {number}": "\U0001d4b3" * length for key in range(49)}
+                out.write(json.dumps(named(f"n{number}", tags=tags), ensure_ascii=False) + "\n")
+        rows, peaks[length] = peak_mib(READ, str(path))
+        assert int(rows) == 1_200
+
+    assert peaks[250] - peaks[1] < 16
