@@ -31,6 +31,7 @@ from provisioner.entry import Entry, Event, Fact, Outcome, Stamp, State
 from provisioner.errors import CredentialsError, ExitCode, IllegalTransitionError, IntegrityError, ProvisionerError
 from provisioner.fingerprint import Fingerprint
 from provisioner.gate import GateClosedError
+from provisioner.job import Job
 from provisioner.ownership import Mark, attempt_ids, check_place, read_arn
 from provisioner.planner import Action, plan
 from provisioner.problems import Reporter, quota_text
@@ -80,30 +81,6 @@ class WithheldError(ProvisionerError):
     """Raised to a worker whose definition must not be sent in this run: its role or its target is refused."""
 
     exit_code = ExitCode.DENIED
-
-
-class Job:
-    """One definition on its way.
-
-    Attributes:
-        row: the definition and where it stands in the manifest.
-        name, role: of the definition.
-        verdict: of the last attempt.
-        doubts: how many attempts ended in doubt.
-        expiries: how many attempts met expired credentials.
-        skewed: whether one was refused for the clock.
-    """
-
-    __slots__ = ("doubts", "expiries", "name", "role", "row", "skewed", "verdict")
-
-    def __init__(self, row: Row) -> None:
-        self.row = row
-        self.name = row.definition.name
-        self.role = row.definition.role_arn
-        self.verdict: Verdict | None = None
-        self.doubts = 0
-        self.expiries = 0
-        self.skewed = False
 
 
 class Engine:

@@ -25,6 +25,7 @@ LAYERS = (
         "aws",
         "breaker",
         "gate",
+        "job",
         "ledger",
         "manifest",
         "planner",
