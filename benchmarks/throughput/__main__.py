@@ -34,8 +34,6 @@ JS_PACKAGES = ("@aws-sdk/client-cleanrooms@3", "@smithy/node-http-handler@4")
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "example", "NODE_NO_WARNINGS": "1"}
 
-OURS = "provisioner apply, 64 in flight"
-
 BASELINE = "aioboto3, 64 tasks"
 
 
@@ -209,7 +207,8 @@ def main() -> None:
         authority.server("localhost")
         trust = {"AWS_CA_BUNDLE": str(authority.bundle), "NODE_EXTRA_CA_CERTS": str(authority.bundle)}
         clients = [
-            Client(OURS, 20_000, lambda bench, count: apply_command(bench, count, in_flight=64)),
+            Client("provisioner apply, 256 in flight", 40_000, apply_command),
+            Client("provisioner apply, 64 in flight", 20_000, lambda at, count: apply_command(at, count, in_flight=64)),
             Client("provisioner, transport alone", 30_000, peer("direct")),
             Client("aiohttp and a cached key, 64 tasks", 20_000, peer("aiohttp")),
             javascript(install_javascript(folder)),
