@@ -29,7 +29,7 @@ BATCH_BYTES = 512 * 1024
 """Bytes of lines after which a batch is full, however few they are: 512 lines of 256 KiB would be 128 MiB."""
 BATCH_PROBLEMS = 1024
 """Problems after which a batch is full; one line has 101 at most."""
-_NAMES_CACHE_KIB = 8192
+_NAMES_CACHE_KIB = 2048
 """Memory for the names; the rest is on disk."""
 _NAME_SHOWN = 128
 """Characters of a name in a problem; a valid name has 63 at most."""
