@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from provisioner.aws.faces import Limits
 
 
+_ENDLESS = aiohttp.ClientTimeout()
+"""aiohttp's own time-outs are for each try, and long ones are rounded up to whole seconds."""
+
+
 class Pool:
     """Hands out one connection for one request; the one that was used last is used first, so that few are kept.
 
@@ -73,9 +77,8 @@ class Pool:
             self._idle.pop()[0].close()
 
     async def _open(self) -> Connection:
-        timeout = aiohttp.ClientTimeout(sock_connect=self._timeout_s, ceil_threshold=self._timeout_s)
         async with asyncio.timeout(self._timeout_s):
-            return await self._connector.connect(self._request, [], timeout)
+            return await self._connector.connect(self._request, [], _ENDLESS)
 
     def _kept(self) -> Connection | None:
         """The youngest idle connection, if it is still good."""
