@@ -14,7 +14,7 @@ import re
 from functools import cache, lru_cache
 from hashlib import sha256
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -25,7 +25,7 @@ from provisioner.errors import ExitCode, ProvisionerError, printable
 from provisioner.jsontext import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = [
     "MAX_TAGS",
@@ -41,6 +41,9 @@ __all__ = [
     "merge",
     "parse",
 ]
+
+_Tags = TypeVar("_Tags", str, bytes)
+_Told = TypeVar("_Told")
 
 MAX_TAGS = 50
 """User tags on a resource: the documentation's limit; the service model says 200."""
@@ -278,12 +281,17 @@ def _digest(canonical: bytes) -> str:
     return sha256(canonical).digest()[:16].hex()
 
 
-_remembered_digest = lru_cache(maxsize=1024)(_digest)
-"""Of tags: they are few in a manifest, and stand there many times."""
+def _remembered(function: Callable[[_Tags], _Told]) -> Callable[[_Tags], _Told]:
+    """``function`` of tags, with its answers remembered: they are few in a manifest, and stand there many times."""
+    remembered = lru_cache(maxsize=1024)(function)
+
+    def told(tags: _Tags) -> _Told:
+        return (remembered if len(tags) <= REMEMBERED else function)(tags)
+
+    return told
 
 
-def _digest_of_tags(tags: bytes) -> str:
-    return (_remembered_digest if len(tags) <= REMEMBERED else _digest)(tags)
+_digest_of_tags = _remembered(_digest)
 
 
 def parse(line: bytes, rules: Rules) -> Definition:
@@ -406,14 +414,12 @@ def _container_fits(training: ContainerConfig) -> bool:
     return "".join(texts).isprintable() or all(map(_ONE_LINE.fits, texts))
 
 
-_remembered_fit = lru_cache(maxsize=1024)(_TAG.fits)
-"""Of tags, as their digests."""
+_tag_fits = _remembered(_TAG.fits)
 
 
 def _tags_fit(tags: dict[str, str], ownership_tag: str) -> bool:
     keys = "".join(tags)
-    text = keys + "".join(tags.values())
-    if not (_remembered_fit if len(text) <= REMEMBERED else _TAG.fits)(text):
+    if not _tag_fits(keys + "".join(tags.values())):
         return False
     if ":" in keys and any(key[:4].lower() == _RESERVED for key in tags):
         return False
