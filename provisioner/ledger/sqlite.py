@@ -332,9 +332,8 @@ class SqliteLedger:
 
     async def record(self, facts: Sequence[Fact]) -> None:
         """See :meth:`provisioner.ledger.Ledger.record`."""
-        if facts and (error := await self._asked_for(Record(facts))) is not None:
-            self._health.check()
-            raise error
+        if facts:
+            await self._ask(Record(facts))
 
     async def entries(
         self, *, target: str | None = None, states: Collection[State] | None = None
@@ -406,17 +405,14 @@ class SqliteLedger:
         await asyncio.shield(self._closing)
 
     async def _ask(self, request: Request) -> None:
-        if (error := await self._asked_for(request)) is not None:
-            self._health.check()
-            raise error
-
-    def _asked_for(self, request: Request) -> asyncio.Future[Answer]:
         self._writable()
         answer: asyncio.Future[Answer] = self._loop.create_future()
         if not self._asked:
             self._loop.call_soon(self._hand_over)
         self._asked.append(_Waiting(request, answer))
-        return answer
+        if (error := await answer) is not None:
+            self._health.check()
+            raise error
 
     def _hand_over(self) -> None:
         """Give the writer all that was asked for in this round of the loop: to wake a thread for each costs more."""
@@ -435,8 +431,7 @@ class SqliteLedger:
         raise AssertionError  # poisoned: check() has raised
 
     def _writable(self) -> _Writer:
-        if self._health.failure is not None or self._closing is not None:
-            self._check()
+        self._check()
         if self._writer is None:
             raise LedgerError("the ledger was opened for reading only", where=str(self._path))
         return self._writer
