@@ -18,7 +18,7 @@ class Clock:
     def __init__(self) -> None:
         self._boot = _boot_id()
 
-    # No method that calls it: a create asks ten times.
+    # No method that calls it: a create asks five times.
     monotonic = staticmethod(time.monotonic)
     """Seconds on a clock that never jumps, for this process."""
 
