@@ -16,6 +16,7 @@ from provisioner.aws.sdk import SdkControl, SdkCreates, keep_replies
 from provisioner.aws.session import (
     SERVICE,
     Identity,
+    account_of_key,
     check_endpoint,
     client_config,
     open_session,
@@ -105,7 +106,7 @@ async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncI
     session = open_session(target)
     region = region_of(target, session)
     identity = Identity(target, region, session)
-    await identity.get_frozen_credentials()
+    credentials = await identity.get_frozen_credentials()
     clients = Clients(target, region, identity, limits)
     route = find_route(session, region, target.endpoint_url) if direct else Unsupported("")
     async with AsyncExitStack() as stack:
@@ -122,6 +123,7 @@ async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncI
             control=SdkControl(clients.service, clients.sts, limits, clients.quotas),
             region=region,
             endpoint=endpoint,
+            account_id=account_of_key(credentials.access_key),
             notices=(*region_notice(region), *_route_notice(route)),
             refresh_credentials=identity.refresh,
         )

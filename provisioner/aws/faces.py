@@ -186,6 +186,7 @@ class Aws(msgspec.Struct, frozen=True, kw_only=True):
         control: every other call.
         region: the Region that was found.
         endpoint: where Clean Rooms ML is called.
+        account_id: of the credentials, as far as their key id shows it; "" where it does not.
         notices: what the user should hear of, one sentence each; none is an error.
         refresh_credentials: fetches credentials anew when the service refused these as expired, and tells whether they
             are other ones now; if not, sending again is no use. Raises CredentialsError when there are none any more.
@@ -195,6 +196,7 @@ class Aws(msgspec.Struct, frozen=True, kw_only=True):
     control: Control
     region: str
     endpoint: str
+    account_id: str = ""
     notices: tuple[str, ...]
     refresh_credentials: Callable[[], Awaitable[bool]]
 

@@ -8,6 +8,7 @@ signer of the direct transport, takes them from one :class:`Identity`.
 from __future__ import annotations
 
 import asyncio
+import base64
 import math
 import os
 import time
@@ -105,6 +106,24 @@ def region_of(target: Target, session: AioSession) -> str:
     except sdk.InvalidRegionError as error:
         raise ConfigurationError("this is not a Region", where=target.name, why=str(error)) from error
     return str(region)
+
+
+_ACCOUNT_BITS = 40
+_UNUSED_BITS = 7
+"""Where an access key id holds its account, in base 32 behind the prefix: a one bit, the account, seven bits of
+something else (Aidan Steele, "AWS Access Key ID formats", 2020). Older key ids begin with a zero bit and hold none."""
+
+
+def account_of_key(access_key_id: str) -> str:
+    """The account that an access key id holds, twelve digits; "" where it holds none."""
+    try:
+        value = int.from_bytes(base64.b32decode(access_key_id[4:20])[:6], "big")
+    except ValueError:
+        return ""
+    if access_key_id[:4] not in {"AKIA", "ASIA"} or not value >> (_ACCOUNT_BITS + _UNUSED_BITS):
+        return ""
+    account = value >> _UNUSED_BITS & (1 << _ACCOUNT_BITS) - 1
+    return f"{account:012d}" if account < 10**12 else ""
 
 
 def region_notice(region: str) -> tuple[str, ...]:

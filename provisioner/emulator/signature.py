@@ -4,8 +4,8 @@ The signature of a call is computed again, from what came in, with a signing key
 and service. Before a call is refused for a wrong signature, botocore's own signer computes it once more: its word
 decides. A test proves that both agree on arbitrary requests.
 
-No credential here is a secret. The long-lived key of an account is ``AKIAEMBD`` and the twelve digits of the account;
-all of them share one secret, which is public. Session tokens carry what they stand for, so that the endpoint can be
+No credential here is a secret. A key id holds the number of its account, as those of AWS do; all long-lived keys share
+one secret, which is public. Session tokens carry what they stand for, so that the endpoint can be
 restarted, and nothing has to be remembered.
 """
 
@@ -36,7 +36,12 @@ SERVICE_NAME = "cleanrooms-ml"
 
 STS_NAME = "sts"
 
-KEY_PREFIX = "AKIAEMBD"
+LONG_LIVED, TEMPORARY = "AKIA", "ASIA"
+"""What access key ids begin with (IAM User Guide, "Unique identifiers")."""
+
+_REST = b"EMBD"
+"""The last bytes of a long-lived key id, which tell it from the keys of other accounts' users."""
+
 SECRET = "the-embedded-endpoint-has-no-secrets"  # noqa: S105 - public on purpose, accepted nowhere else
 TOLERANCE_S = 300
 """Seconds between a signature and its arrival that AWS allows, either way (SigV4 documentation)."""
@@ -48,7 +53,6 @@ _AUTHORIZATION = re.compile(
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"
 _KEY_CACHE_SIZE = 1024
 _SEAL_SIZE = 16
-_LONG_LIVED = re.compile(rf"{KEY_PREFIX}\d{{12}}").fullmatch
 
 
 class Credentials(NamedTuple):
@@ -98,13 +102,29 @@ class Authorization(NamedTuple):
 
 def credentials(account_id: str = DEFAULT_ACCOUNT) -> Credentials:
     """The long-lived credentials of an account; every account of twelve digits exists."""
-    return Credentials(f"{KEY_PREFIX}{account_id}", SECRET)
+    return Credentials(_key_id(LONG_LIVED, account_id, _REST), SECRET)
+
+
+def _key_id(prefix: str, account_id: str, rest: bytes) -> str:
+    """A key id as AWS forms them: in base 32, a one bit, the account in 40 bits, and what tells its keys apart."""
+    return prefix + base64.b32encode((1 << 47 | int(account_id) << 7).to_bytes(6, "big") + rest).decode()
+
+
+@lru_cache(maxsize=1024)
+def _account(access_key_id: str) -> str:
+    """The account of a long-lived key, "" when it is none of ours."""
+    try:
+        content = base64.b32decode(access_key_id.removeprefix(LONG_LIVED))
+    except ValueError:
+        return ""
+    account_id = f"{int.from_bytes(content[:6], 'big') >> 7 & (1 << 40) - 1:012d}"
+    return account_id if access_key_id == _key_id(LONG_LIVED, account_id, _REST) else ""
 
 
 def issue(role_arn: str, name: str, issued_at: float, lifetime: float) -> Credentials:
     """Credentials of an assumed role for ``lifetime`` seconds, as AssumeRole gives them."""
     seed = sha256(f"{role_arn}\n{name}\n{issued_at!r}".encode()).digest()
-    key_id = "ASIA" + base64.b32encode(seed[:10]).decode()
+    key_id = _key_id(TEMPORARY, role_arn.split(":")[4], seed[:4])
     payload = msgspec.json.encode(Session(key_id, role_arn, name, issued_at, issued_at + lifetime))
     token = base64.b64encode(payload + _seal(payload)).decode()
     return Credentials(key_id, _session_secret(key_id), token, issued_at + lifetime)
@@ -231,7 +251,7 @@ def _session(call: Call, access_key_id: str) -> Session | None:
     """
     token = call.headers.get("x-amz-security-token")
     if token is None:
-        if _LONG_LIVED(access_key_id) is None:
+        if not _account(access_key_id):
             raise _unrecognized()
         return None
     try:
@@ -283,7 +303,7 @@ def _caller(authorization: Authorization, session: Session | None) -> Caller:
     region, service = authorization.region, authorization.service
     key_id = authorization.access_key_id
     if session is None:
-        account_id = key_id.removeprefix(KEY_PREFIX)
+        account_id = _account(key_id)
         return Caller(account_id, region, service, f"arn:{partition(region)}:iam::{account_id}:user/embedded", key_id)
     _, part, _, _, account_id, role = session.role_arn.split(":", 5)
     arn = f"arn:{part}:sts::{account_id}:assumed-role/{role.rpartition('/')[2]}/{session.name}"
@@ -291,7 +311,7 @@ def _caller(authorization: Authorization, session: Session | None) -> Caller:
 
 
 def _secret(access_key_id: str) -> str:
-    return SECRET if _LONG_LIVED(access_key_id) else _session_secret(access_key_id)
+    return SECRET if _account(access_key_id) else _session_secret(access_key_id)
 
 
 def _session_secret(access_key_id: str) -> str:

@@ -60,6 +60,8 @@ async def open_site(run: Run, ledger: Ledger, lease: Lease, target: Target) -> A
             log.warning("target.notice", target=target.name, notice=notice)
         if target.account_id:
             tally.account_id = await _guard_account(calls, target)
+        account_id = tally.account_id or calls.account_id
+        run.places.take(target.name, endpoint=calls.endpoint, region=calls.region, account_id=account_id)
         await _guard_place(ledger, target, calls.region, tally)
         pacer = await _pacer(run, ledger, target, calls)
         gate = run.gates[target.name] = _gate(run, pacer)

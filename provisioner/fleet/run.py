@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.clock import Clock
-from provisioner.errors import PRECEDENCE, ExitCode, ProvisionerError
+from provisioner.errors import PRECEDENCE, ConfigurationError, ExitCode, ProvisionerError
 from provisioner.report.summary import Ending, Summary, summarize
 from provisioner.stop import Stop
 from provisioner.tally import Tally
@@ -42,6 +42,42 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     lock_timeout_s: float = 0.0
 
 
+class Places:
+    """Where the targets of a run are. Two targets in one place would make every algorithm twice."""
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[str, str], dict[str, str]] = {}
+
+    def take(self, target: str, *, endpoint: str, region: str, account_id: str) -> None:
+        """Note that ``target`` is there.
+
+        Args:
+            target: its name.
+            endpoint: of Clean Rooms ML.
+            region: of the target.
+            account_id: "" when it is not known.
+
+        Raises:
+            ConfigurationError: another target is in the same place, or may be.
+        """
+        here = self._taken.setdefault((endpoint, region), {})
+        for name, account in here.items():
+            if name != target and (not account or not account_id or account == account_id):
+                self._refuse(
+                    target, name, f"{region}, account {account_id or account or 'unknown'}", account_id, account
+                )
+        here[target] = account_id or here.get(target, "")
+
+    def _refuse(self, target: str, other: str, place: str, *accounts: str) -> None:
+        if all(accounts):
+            hint = "Remove one of them, or select one with --target"
+            what = f"the targets {other!r} and {target!r} are the same account and Region"
+        else:
+            hint = "Set account_id in the configuration of both, or select one with --target"
+            what = f"the targets {other!r} and {target!r} may be the same account and Region"
+        raise ConfigurationError(what, where=target, why=place, hint=hint)
+
+
 class Run:
     """A run: what progress shows while it goes on, and what the summary tells at its end.
 
@@ -50,6 +86,7 @@ class Run:
         stop: ask it to end the run early.
         tallies: by target.
         gates: of the targets that are connected, by target.
+        places: of the targets that were opened so far.
     """
 
     def __init__(self, order: Order, *, clock: Clock | None = None) -> None:
@@ -58,6 +95,7 @@ class Run:
         self.stop = Stop()
         self.tallies = {target.name: Tally(target.name) for target in order.targets}
         self.gates: dict[str, Gate] = {}
+        self.places = Places()
         self.started_at = self.clock.wall()
         self._began = self.clock.monotonic()
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self.started_at))

@@ -107,7 +107,7 @@ async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, m
     async def one(ledger: Ledger, lease: Lease, target: Target) -> None:
         async with open_site(run, ledger, lease, target) as site:
             found = await _compare(run, site)
-            findings.extend([await _pruned(run, site, one) for one in found] if prune_duplicates else found)
+            findings.extend(await _pruned(run, site, found) if prune_duplicates else found)
             if mark_missing:
                 gone = [one for one in found if one.kind == "missing"]
                 await ledger.record([Fact(one.target, one.name, Event.DELETE, message=one.message) for one in gone])
@@ -214,10 +214,16 @@ def _of_entry(entry: Entry, by_arn: dict[str, Found], ours: list[Found], details
     return findings
 
 
-async def _pruned(run: Run, site: Site, finding: Finding) -> Finding:
-    """The finding, once its duplicate is deleted; only a duplicate ever is."""
-    if finding.kind != "duplicate":
-        return finding
+async def _pruned(run: Run, site: Site, findings: list[Finding]) -> list[Finding]:
+    """The findings, once what is duplicate is deleted; nothing that an entry of any target names ever is."""
+    named = {entry.arn async for entry in site.ledger.entries() if entry.exists}
+    return [
+        await _deleted(run, site, one) if one.kind == "duplicate" and one.arn not in named else one for one in findings
+    ]
+
+
+async def _deleted(run: Run, site: Site, finding: Finding) -> Finding:
+    """The finding, once its algorithm is deleted."""
     site.lease.check()
     run.tallies[site.target].calls["delete"] += 1
     try:

@@ -22,6 +22,7 @@ from provisioner.aws import wire
 from provisioner.aws.faces import Aws, CallError, Described, Listed, Page
 from provisioner.clock import Clock
 from provisioner.definition import Rules
+from provisioner.emulator import credentials
 from provisioner.emulator.front import truth_of
 from provisioner.emulator.service import Service
 from provisioner.emulator.state import State as ServerState
@@ -63,7 +64,8 @@ READ_TIMEOUT_S = 20.0
 POLICY = Policy(names="unknown", settle_s=360.0, list_lag_s=60.0)
 """What is built in."""
 HEADERS = {
-    "authorization": f"AWS4-HMAC-SHA256 Credential=AKIAEMBD{ACCOUNT}/20260923/{REGION}/cleanrooms-ml/aws4_request, "
+    "authorization": "AWS4-HMAC-SHA256 "
+    f"Credential={credentials(ACCOUNT).access_key_id}/20260923/{REGION}/cleanrooms-ml/aws4_request, "
     f"SignedHeaders=host;x-amz-date, Signature={'0' * 64}",
 }
 
