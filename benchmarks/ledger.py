@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from provisioner.entry import Event, Fact, Stamp
+from provisioner.core.entry import Event, Fact, Stamp
 from provisioner.ledger.database import connect, open_writer
 from provisioner.ledger.sqlite import FACTS_PER_COMMIT, SqliteLedger
 from provisioner.ledger.writing import Record, Writing

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.machine import command, machine
+from provisioner.core.entry import Event, Fact
 from provisioner.definition import Rules, parse
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials, running
-from provisioner.entry import Event, Fact
 from provisioner.errors import ExitCode
 from provisioner.ledger import Run
 from provisioner.ledger.open import open_ledger

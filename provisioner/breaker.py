@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from provisioner.core.verdict import Loss, Reply, Verdict
 from provisioner.errors import ExitCode
 from provisioner.tally import Halt
-from provisioner.verdict import Loss, Reply, Verdict
 
 ROLE_REFUSALS = 3
 """Refusals in a row that block a role (the fault model's table)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from provisioner.entry import Stamp
+from provisioner.core.entry import Stamp
 
 
 class Clock:

@@ -27,18 +27,18 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random
 
 from provisioner.aws.faces import CallError
 from provisioner.breaker import Breaker, is_about_role
-from provisioner.entry import Entry, Event, Fact, Outcome, Stamp, State
+from provisioner.core.entry import Entry, Event, Fact, Outcome, Stamp, State
+from provisioner.core.ownership import Mark, attempt_ids, check_place, read_arn
+from provisioner.core.planner import Action, plan
+from provisioner.core.verdict import SKEW_CODES, Reply, Verdict, is_conflict, judge
 from provisioner.errors import CredentialsError, ExitCode, IllegalTransitionError, IntegrityError, ProvisionerError
 from provisioner.fingerprint import Fingerprint
 from provisioner.gate import GateClosedError
 from provisioner.job import Job
-from provisioner.ownership import Mark, attempt_ids, check_place, read_arn
-from provisioner.planner import Action, plan
 from provisioner.problems import Reporter, quota_text
 from provisioner.reconcile import Decision, Reconciler, facts_of
 from provisioner.survey import tell
 from provisioner.tally import Halt
-from provisioner.verdict import SKEW_CODES, Reply, Verdict, is_conflict, judge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from provisioner.core.planner import Step
     from provisioner.manifest import Batch, Manifest, Row
-    from provisioner.planner import Step
     from provisioner.reconcile import Ruling, Suspect, Sweep
     from provisioner.site import Policy, Site
     from provisioner.stop import Stop

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from provisioner.core.verdict import Verdict
     from provisioner.manifest import Row
-    from provisioner.verdict import Verdict
 
 
 class Job:

@@ -12,11 +12,11 @@ from provisioner.ledger import ProblemRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from provisioner.core.verdict import Reply
     from provisioner.ledger import Ledger
     from provisioner.manifest import Problem, Row
     from provisioner.survey import Found
     from provisioner.tally import Tally
-    from provisioner.verdict import Reply
 
 log = structlog.get_logger()
 

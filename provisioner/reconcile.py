@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from provisioner.entry import Entry, Event, Fact, Stamp, State
+from provisioner.core.entry import Entry, Event, Fact, Stamp, State
+from provisioner.core.verdict import is_conflict
 from provisioner.errors import IntegrityError
 from provisioner.survey import Found, Survey
-from provisioner.verdict import is_conflict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

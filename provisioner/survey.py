@@ -14,9 +14,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from tenacity.wait import wait_base
 
 from provisioner.aws.faces import CallError
+from provisioner.core.ownership import Mark, check_place, read_mark
+from provisioner.core.verdict import Loss, Reply, Verdict, judge
 from provisioner.definition import Definition, InvalidDefinitionError
-from provisioner.ownership import Mark, check_place, read_mark
-from provisioner.verdict import Loss, Reply, Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.entry import Outcome
+from provisioner.core.entry import Outcome
 from provisioner.errors import ExitCode
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ import msgspec
 
 from provisioner.aws.faces import Aws, CallError, Described, Listed, Page
 from provisioner.clock import Clock
-from provisioner.entry import Entry, Fact, Stamp, State, apply
+from provisioner.core.entry import Entry, Fact, Stamp, State, apply
+from provisioner.core.verdict import Loss, Reply
 from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
 from provisioner.gate import Gate
 from provisioner.pace import Pacer
 from provisioner.pace import Policy as PacePolicy
 from provisioner.site import Site
-from provisioner.verdict import Loss, Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -79,7 +79,7 @@ class FakeLease:
 
 
 class FakeLedger:
-    """Entries in memory, by the reference :func:`provisioner.entry.apply`: it proves every transition.
+    """Entries in memory, by the reference :func:`provisioner.core.entry.apply`: it proves every transition.
 
     Args:
         entries: what is there from the start.

@@ -242,7 +242,7 @@ def test_the_engine_reaches_no_sql_and_no_terminal() -> None:
         needed |= new
         new = {one.of for one in imports() if one.by in needed and not one.for_types} - needed
 
-    assert "provisioner.entry" in needed
+    assert "provisioner.core.entry" in needed
     assert needed & {"sqlite3", "click", "rich", "sys", *SDK} == set()
     assert {name for name in needed if name.startswith("provisioner.ledger.")} == set()
 

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provisioner.aws.faces import CallError
+from provisioner.core.entry import Entry, Event, Fact, Stamp, State
+from provisioner.core.ownership import Mark
+from provisioner.core.verdict import Loss, Reply
 from provisioner.definition import Definition
-from provisioner.entry import Entry, Event, Fact, Stamp, State
 from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
-from provisioner.ownership import Mark
 from provisioner.reconcile import (
     Decision,
     Reconciler,
@@ -28,7 +29,6 @@ from provisioner.reconcile import (
 from provisioner.site import Policy
 from provisioner.survey import READ_ATTEMPTS, Found
 from provisioner.tally import Tally
-from provisioner.verdict import Loss, Reply
 from tests.fakes import EPOCH_S, LEDGER_ID, ROLE, TAG, Algorithm, Endpoint, FakeClock, FakeLease, FakeLedger, now, site
 from tests.virtual_time import virtual_time
 

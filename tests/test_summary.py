@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from provisioner.entry import Outcome
+from provisioner.core.entry import Outcome
 from provisioner.errors import PRECEDENCE, ExitCode
 from provisioner.ledger import ProblemRecord
 from provisioner.report.summary import CALLS, Ending, Summary, iso, summarize

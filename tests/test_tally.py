@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from provisioner.core.entry import Outcome
 from provisioner.definition import Canonical, Definition
-from provisioner.entry import Outcome
 from provisioner.errors import ExitCode, worst
 from provisioner.ledger import ProblemRecord
 from provisioner.manifest import Batch, Row

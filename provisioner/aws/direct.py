@@ -23,8 +23,8 @@ from provisioner.aws.pool import Pool, abort
 from provisioner.aws.replies import ReplyConnector, ReplyHandler
 from provisioner.aws.route import SIGNING_NAME
 from provisioner.aws.sigv4 import Signer, host_header
+from provisioner.core.verdict import BEFORE_FIRST_BYTE, SKEW_CODES, Loss, Reply
 from provisioner.errors import CredentialsError, ProvisionerError
-from provisioner.verdict import BEFORE_FIRST_BYTE, SKEW_CODES, Loss, Reply
 
 if TYPE_CHECKING:
     import ssl

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from provisioner.core.verdict import Verdict, judge
 from provisioner.errors import ExitCode, ProvisionerError
-from provisioner.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from provisioner.verdict import Reply
+    from provisioner.core.verdict import Reply
 
 
 class Target(Protocol):

@@ -16,8 +16,8 @@ import aiohttp
 from botocore import exceptions as sdk
 
 from provisioner.aws.wire import clean
+from provisioner.core.verdict import Loss, Reply
 from provisioner.errors import ConfigurationError, CredentialsError
-from provisioner.verdict import Loss, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from provisioner.aws import wire
 from provisioner.aws.http import CleanConnector
-from provisioner.verdict import Reply
+from provisioner.core.verdict import Reply
 
 if TYPE_CHECKING:
     import ssl

@@ -20,8 +20,8 @@ from provisioner.aws import wire
 from provisioner.aws.faces import CallError, Described, Listed, Page
 from provisioner.aws.http import RedirectedError
 from provisioner.aws.losses import lost
+from provisioner.core.verdict import Loss, Reply
 from provisioner.errors import CredentialsError
-from provisioner.verdict import Loss, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

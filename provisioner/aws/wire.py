@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from provisioner.verdict import Reply
+from provisioner.core.verdict import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,11 +12,11 @@ import click
 
 from provisioner.cli.options import common, known_targets, settings_of
 from provisioner.cli.output import say
-from provisioner.entry import State
+from provisioner.core.entry import State
 from provisioner.ledger.open import open_ledger
 
 if TYPE_CHECKING:
-    from provisioner.entry import Entry
+    from provisioner.core.entry import Entry
 
 FIELDS = ("target", "name", "arn", "state")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -11,7 +11,7 @@ import msgspec
 
 from provisioner.cli.options import common, known_targets, settings_of
 from provisioner.cli.output import say
-from provisioner.entry import State
+from provisioner.core.entry import State
 from provisioner.errors import printable
 from provisioner.ledger.open import open_ledger
 from provisioner.observed import Learned

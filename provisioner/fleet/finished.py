@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import msgspec
 
-from provisioner.entry import Outcome
+from provisioner.core.entry import Outcome
 
 if TYPE_CHECKING:
     from provisioner.ledger import Ledger

@@ -10,12 +10,12 @@ import msgspec
 import structlog
 
 from provisioner import aws
-from provisioner.entry import State
+from provisioner.core.entry import State
+from provisioner.core.ownership import read_arn
 from provisioner.errors import ConfigurationError, IntegrityError, LedgerError, LedgerLockedError, ProvisionerError
 from provisioner.fleet.run import first_error
 from provisioner.gate import Gate
 from provisioner.observed import Learned
-from provisioner.ownership import read_arn
 from provisioner.pace import Pacer
 from provisioner.pace import Policy as PacePolicy
 from provisioner.site import Site

@@ -12,14 +12,14 @@ import msgspec
 import structlog
 
 from provisioner.aws.faces import CallError
+from provisioner.core.entry import Entry, Event, Fact
+from provisioner.core.verdict import Verdict, judge
 from provisioner.engine import Engine
-from provisioner.entry import Entry, Event, Fact
 from provisioner.errors import ExitCode, ProvisionerError, UsageError, worst
 from provisioner.fleet.open import contained, open_site
 from provisioner.fleet.session import session
 from provisioner.survey import Survey
 from provisioner.tally import Halt
-from provisioner.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

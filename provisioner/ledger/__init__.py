@@ -9,7 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
-    from provisioner.entry import Entry, Fact, State
+    from provisioner.core.entry import Entry, Fact, State
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from provisioner.entry import Entry, Stamp, State
+from provisioner.core.entry import Entry, Stamp, State
 from provisioner.ledger import ProblemRecord, Run
 
 if TYPE_CHECKING:

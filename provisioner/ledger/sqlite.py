@@ -48,7 +48,7 @@ from provisioner.ledger.writing import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
-    from provisioner.entry import Entry, Fact, State
+    from provisioner.core.entry import Entry, Fact, State
     from provisioner.ledger import ProblemRecord, Run
     from provisioner.ledger.database import Connect, Connection
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from provisioner.bulk import insert
-from provisioner.entry import Entry, Fact, apply
+from provisioner.core.entry import Entry, Fact, apply
 from provisioner.errors import IntegrityError, ProvisionerError
 from provisioner.ledger import ProblemRecord, Run  # noqa: TC001  msgspec reads these types at run time
 from provisioner.ledger.database import is_storage_error
@@ -93,7 +93,7 @@ Answer = Exception | None
 
 
 class Writing:
-    """Turns requests into commits; decides by :func:`provisioner.entry.apply` alone, so that the store has no rules.
+    """Turns requests into commits; decides by :func:`provisioner.core.entry.apply` alone, so that the store has no rules.
 
     Args:
         connection: the one that writes.

@@ -10,7 +10,7 @@ import structlog
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from provisioner.entry import Outcome
+from provisioner.core.entry import Outcome
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.entry import Outcome
+from provisioner.core.entry import Outcome
 from provisioner.errors import ExitCode, printable, worst
 from provisioner.tally import PROBLEMS_SHOWN
 

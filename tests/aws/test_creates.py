@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from provisioner.verdict import Loss, Reply, Verdict, judge
+from provisioner.core.verdict import Loss, Reply, Verdict, judge
 from tests.aws.server import ARN, CREATED, Server, close, created, drip, hang, http, refuse, reset, send
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from botocore import exceptions as sdk
 
 from provisioner.aws.losses import loss_of, lost
 from provisioner.aws.wire import MESSAGE_LIMIT
+from provisioner.core.verdict import Loss
 from provisioner.errors import CredentialsError
-from provisioner.verdict import Loss
 
 KEY = ConnectionKey("host", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
 

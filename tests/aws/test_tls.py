@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.core.verdict import Loss, Verdict, judge
 from provisioner.errors import ConfigurationError
-from provisioner.verdict import Loss, Verdict, judge
 from tests.aws.certificates import Authority
 from tests.aws.proxy import Proxy
 from tests.aws.server import ARN, Server, close, hang, http

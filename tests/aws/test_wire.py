@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.aws import wire
-from provisioner.verdict import Reply
+from provisioner.core.verdict import Reply
 
 NOW = 1_795_000_000.0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.entry import Event, Fact
+from provisioner.core.entry import Event, Fact
 from provisioner.ledger.open import open_ledger
 from tests.e2e.process import Endpoint, emulate, provisioner
 from tests.emulator.support import client

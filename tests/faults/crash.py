@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 import msgspec
 import structlog
 
+from provisioner.core.entry import Outcome
 from provisioner.emulator.behaviour import Behaviour
-from provisioner.entry import Outcome
 from provisioner.site import Policy
 from tests.faults.invariants import TAG, check_finished, check_invariants
 from tests.faults.world import (

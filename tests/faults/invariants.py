@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from provisioner.entry import Outcome, State
-from provisioner.ownership import read_mark
+from provisioner.core.entry import Outcome, State
+from provisioner.core.ownership import read_mark
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from provisioner.core.entry import Entry
+    from provisioner.core.ownership import Mark
     from provisioner.emulator import Algorithm, Truth
-    from provisioner.entry import Entry
-    from provisioner.ownership import Mark
     from provisioner.tally import Tally
 
 TAG = "provisioner:origin"

@@ -77,9 +77,9 @@ MUTANTS = (
     Mutant("no lease check", "provisioner/engine.py", ((LEASE, "        except BaseException:"),), (MATRIX,)),
     Mutant(
         "409 = failed",
-        "provisioner/verdict.py",
+        "provisioner/core/verdict.py",
         (("    404: Verdict.REJECTED,\n", "    404: Verdict.REJECTED,\n    409: Verdict.REJECTED,\n"),),
-        (MATRIX, "tests/test_verdict.py"),
+        (MATRIX, "tests/core/test_verdict.py"),
     ),
     Mutant(
         "a lost result",
@@ -95,14 +95,14 @@ MUTANTS = (
     ),
     Mutant(
         "500 = not created",
-        "provisioner/verdict.py",
+        "provisioner/core/verdict.py",
         (
             (
                 "        return Verdict.AMBIGUOUS\n    if reply.status == 429",
                 "        return Verdict.NOT_CREATED\n    if reply.status == 429",
             ),
         ),
-        (MATRIX, "tests/test_verdict.py"),
+        (MATRIX, "tests/core/test_verdict.py"),
     ),
     Mutant(
         "one absence is proof",
@@ -118,7 +118,7 @@ MUTANTS = (
     ),
     Mutant(
         "another boot's clock is believed",
-        "provisioner/entry.py",
+        "provisioner/core/entry.py",
         ((" if self.boot and self.boot == now.boot else 0.0", ""),),
         (MATRIX,),
     ),
@@ -142,7 +142,7 @@ MUTANTS = (
     ),
     Mutant(
         "the wall clock settles",
-        "provisioner/entry.py",
+        "provisioner/core/entry.py",
         (("now.ticks - self.ticks", "now.wall - self.wall"),),
         (MATRIX,),
     ),

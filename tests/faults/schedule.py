@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 import structlog
 
+from provisioner.core.entry import Entry, Event, Fact, Stamp, State, apply
+from provisioner.core.ownership import Mark
+from provisioner.core.planner import Action, plan
+from provisioner.core.verdict import Loss, Reply, Verdict, is_conflict, judge
 from provisioner.definition import Definition
 from provisioner.engine import DOUBTS, STALE_S
-from provisioner.entry import Entry, Event, Fact, Stamp, State, apply
 from provisioner.manifest import Row
-from provisioner.ownership import Mark
-from provisioner.planner import Action, plan
 from provisioner.reconcile import Decision, Reconciler, Sweep, facts_of, interrupted, missed, rule
 from provisioner.site import Policy
 from provisioner.survey import Found
 from provisioner.tally import Tally
-from provisioner.verdict import Loss, Reply, Verdict, is_conflict, judge
 from tests.faults.world import ROLE
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from provisioner.core.entry import Outcome, State
+from provisioner.core.verdict import BEFORE_FIRST_BYTE
 from provisioner.emulator.behaviour import OUTCOMES, Behaviour
-from provisioner.entry import Outcome, State
 from provisioner.site import Policy
-from provisioner.verdict import BEFORE_FIRST_BYTE
 from tests.faults.crash import NAMES
 from tests.faults.invariants import check_invariants
 from tests.faults.world import EPOCH, Fate, Order, World, entries_of, ledger_id_of, register, write_manifest

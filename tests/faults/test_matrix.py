@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from provisioner.core.entry import Event, Outcome, State
+from provisioner.core.verdict import Loss
 from provisioner.emulator.behaviour import Behaviour
-from provisioner.entry import Event, Outcome, State
 from provisioner.errors import ExitCode, LedgerError
 from provisioner.site import Policy
-from provisioner.verdict import Loss
 from tests.faults.invariants import check_finished, check_invariants, told
 from tests.faults.world import (
     ACCOUNT,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from provisioner.entry import Fact
+    from provisioner.core.entry import Fact
     from provisioner.stop import Stop
     from tests.faults.world import DirectLedger, Ended, VirtualClock
 

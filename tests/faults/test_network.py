@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from provisioner import aws, fleet
+from provisioner.core.verdict import Verdict, judge
 from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
 from provisioner.settings import ReconcileSettings, RunSettings, Settings, Target
 from provisioner.site import Policy
-from provisioner.verdict import Verdict, judge
 from tests.faults.invariants import check_finished, check_invariants
 from tests.faults.network import Cut, Proxy
 from tests.faults.world import ROLE, entries_of, ledger_id_of, write_manifest
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.aws import Creates
-    from provisioner.verdict import Reply
+    from provisioner.core.verdict import Reply
 
 BODY = msgspec.json.encode({"name": "x", "roleArn": ROLE, "tags": {"team": "ads"}})
 HOWS: tuple[Literal["close", "reset"], ...] = ("close", "reset")

@@ -21,6 +21,9 @@ import msgspec
 from provisioner.aws import wire
 from provisioner.aws.faces import Aws, CallError, Described, Listed, Page
 from provisioner.clock import Clock
+from provisioner.core.entry import Entry, Fact, Stamp, State
+from provisioner.core.ownership import read_mark
+from provisioner.core.verdict import BEFORE_FIRST_BYTE, Loss, Reply
 from provisioner.definition import Rules
 from provisioner.emulator import credentials
 from provisioner.emulator.front import truth_of
@@ -28,19 +31,16 @@ from provisioner.emulator.service import Service
 from provisioner.emulator.state import State as ServerState
 from provisioner.emulator.wire import Call
 from provisioner.engine import Engine
-from provisioner.entry import Entry, Fact, Stamp, State
 from provisioner.gate import Gate
 from provisioner.ledger import reading
 from provisioner.ledger.database import connect, open_writer
 from provisioner.ledger.writing import AddProblems, BeginRun, EndRun, Learn, Record, Writing
 from provisioner.manifest import Manifest
-from provisioner.ownership import read_mark
 from provisioner.pace import Pacer
 from provisioner.pace import Policy as PacePolicy
 from provisioner.site import Policy, Site
 from provisioner.stop import Stop
 from provisioner.tally import Tally
-from provisioner.verdict import BEFORE_FIRST_BYTE, Loss, Reply
 from tests.virtual_time import run as run_virtually
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.core.entry import Event, Fact, Outcome
 from provisioner.definition import Rules
-from provisioner.entry import Event, Fact, Outcome
 from provisioner.fingerprint import Fingerprint
 from provisioner.fleet.finished import finished_before, keep_finished
 from provisioner.ledger.open import open_ledger

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from provisioner.entry import Entry, Event, Fact, Stamp, State, apply, sources
+from provisioner.core.entry import Entry, Event, Fact, Stamp, State, apply, sources
 from provisioner.errors import IllegalTransitionError, IntegrityError, LedgerError, ProvisionerError
 from provisioner.ledger import ProblemRecord, Run
 
@@ -345,7 +345,7 @@ class LedgerContract:
             assert len(await all_of(ledger)) == 300
 
     def test_facts_mean_what_the_reference_says(self, store: Store) -> None:
-        """Whatever facts come, in whatever batches, the entries are those of provisioner.entry.apply."""
+        """Whatever facts come, in whatever batches, the entries are those of provisioner.core.entry.apply."""
         numbers = itertools.count()
         with asyncio.Runner() as runner:
             clock = Clock()
@@ -409,7 +409,7 @@ _ROUNDS = st.lists(st.lists(st.lists(_WISHES, min_size=1, max_size=3), min_size=
 
 
 class Reference:
-    """The ledger as :func:`provisioner.entry.apply` and the rule about ARNs define it."""
+    """The ledger as :func:`provisioner.core.entry.apply` and the rule about ARNs define it."""
 
     def __init__(self) -> None:
         self.entries: dict[tuple[str, str], Entry] = {}

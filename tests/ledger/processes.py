@@ -27,7 +27,7 @@ anyio.run(main)
 
 RECORD = """
 import asyncio, sys
-from provisioner.entry import Event, Fact
+from provisioner.core.entry import Event, Fact
 from provisioner.ledger.open import open_ledger
 
 async def write(ledger, worker):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.entry import State
+from provisioner.core.entry import State
 from tests.ledger.processes import RECORD, line_of, running
 from tests.ledger.workload import recovered
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.entry import State
+from provisioner.core.entry import State
 from provisioner.errors import LedgerError
 from provisioner.ledger import database
 from provisioner.ledger.database import connect, migrate

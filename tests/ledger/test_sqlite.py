@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from provisioner.entry import Event, Fact, State
+from provisioner.core.entry import Event, Fact, State
 from provisioner.errors import ConfigurationError, ExitCode, IllegalTransitionError, LedgerError
 from provisioner.ledger import ProblemRecord, Run
 from provisioner.ledger.database import connect

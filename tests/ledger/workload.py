@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from provisioner.entry import Entry, Event, Fact, Stamp, State, advance
+from provisioner.core.entry import Entry, Event, Fact, Stamp, State, advance
 from provisioner.errors import IllegalTransitionError
 from provisioner.ledger import ProblemRecord, Run, reading
 from provisioner.ledger.database import connect, open_writer

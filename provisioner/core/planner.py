@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.entry import Entry, Event, Fact, Outcome, State
-from provisioner.verdict import is_denial
+from provisioner.core.entry import Entry, Event, Fact, Outcome, State
+from provisioner.core.verdict import is_denial
 
 if TYPE_CHECKING:
     from provisioner.manifest import Row

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from provisioner.core.ownership import Arn, Mark, attempt_ids, check_place, read_arn, read_mark
 from provisioner.errors import ExitCode, IntegrityError
-from provisioner.ownership import Arn, Mark, attempt_ids, check_place, read_arn, read_mark
 
 LEDGER, DIGEST = "0123456789abcdef", "0123456789abcdef0123456789abcdef"
 ARN = "arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm/9f-A_b/c.1"

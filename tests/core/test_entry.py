@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner.entry import Entry, Event, Fact, Outcome, Stamp, State, advance, apply, sources
+from provisioner.core.entry import Entry, Event, Fact, Outcome, Stamp, State, advance, apply, sources
 from provisioner.errors import IllegalTransitionError
 
 LEGAL = """

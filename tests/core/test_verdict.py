@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.verdict import BEFORE_FIRST_BYTE, CREDENTIAL_CODES, THROTTLE_CODES, Loss, Reply, Verdict, judge
+from provisioner.core.verdict import BEFORE_FIRST_BYTE, CREDENTIAL_CODES, THROTTLE_CODES, Loss, Reply, Verdict, judge
 
 ARN = "arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm/1f2e3d"
 
