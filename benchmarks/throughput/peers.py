@@ -105,7 +105,7 @@ async def with_aiohttp(url: str, count: int) -> None:
 async def with_ours(url: str, count: int) -> None:
     """The direct transport alone: no manifest, no ledger."""
     from provisioner.aws import connect
-    from provisioner.settings import Target
+    from provisioner.config.settings import Target
 
     target = Target(region=REGION, endpoint_url=url)
     async with connect(target, max_connections=IN_FLIGHT) as aws:

@@ -12,11 +12,11 @@ import msgspec
 from provisioner import fleet
 from provisioner.cli.options import Duration, common
 from provisioner.cli.running import COMMON, Options, execute, policy_of
-from provisioner.settings import seconds
+from provisioner.config.settings import seconds
 
 if TYPE_CHECKING:
+    from provisioner.config.settings import Settings
     from provisioner.errors import ExitCode
-    from provisioner.settings import Settings
 
 
 class ApplyOptions(Options, frozen=True, kw_only=True):

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from provisioner.config.tables import struct_of
 from provisioner.errors import LedgerError, LedgerLockedError
-from provisioner.tables import struct_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from provisioner.settings import Settings, Target
+    from provisioner.config.settings import Settings, Target
 
 REGION = "us-east-1"
 RATE = {"rate": 20.0, "burst": 20.0, "latency": 0.05}

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from provisioner.config.settings import Settings, load, seconds
 from provisioner.errors import UsageError
-from provisioner.settings import Settings, load, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -24,8 +24,8 @@ from provisioner.errors import ExitCode, ProvisionerError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from provisioner.config.settings import Settings
     from provisioner.report.summary import Summary
-    from provisioner.settings import Settings
     from provisioner.site import Policy
 
 TELLING_S = 0.5

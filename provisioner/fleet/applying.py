@@ -19,10 +19,10 @@ from provisioner.problems import problem_record
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+    from provisioner.config.settings import Settings, Target
     from provisioner.fleet.run import Order, Run
     from provisioner.ledger import Ledger
     from provisioner.report.summary import Summary
-    from provisioner.settings import Settings, Target
     from provisioner.site import Lease
 
 

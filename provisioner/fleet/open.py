@@ -24,9 +24,9 @@ from provisioner.tally import Halt
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from provisioner.config.settings import Target
     from provisioner.fleet.run import Run
     from provisioner.ledger import Ledger
-    from provisioner.settings import Target
     from provisioner.site import Lease
     from provisioner.tally import Tally
 

@@ -17,8 +17,8 @@ from provisioner.tally import Tally
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from provisioner.config.settings import Settings, Target
     from provisioner.gate import Gate
-    from provisioner.settings import Settings, Target
     from provisioner.site import Policy
 
 

@@ -24,10 +24,10 @@ from provisioner.tally import Halt
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from provisioner.config.settings import Target
     from provisioner.fleet.run import Run
     from provisioner.ledger import Ledger
     from provisioner.report.summary import Summary
-    from provisioner.settings import Target
     from provisioner.site import Lease, Site
     from provisioner.survey import Details, Found, Listing
 

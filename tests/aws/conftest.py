@@ -10,7 +10,7 @@ import pytest
 from botocore.loaders import create_loader
 
 from provisioner.aws import connect
-from provisioner.settings import Target
+from provisioner.config.settings import Target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

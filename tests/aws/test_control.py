@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provisioner.aws import CallError, Described, Listed, Page, connect
+from provisioner.config.settings import Target
 from provisioner.core.verdict import Loss, Verdict, judge
-from provisioner.settings import Target
 from tests.aws.server import ARN, Server, close, hang, http, refuse, send
 from tests.aws.sts import Sts
 

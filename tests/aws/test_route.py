@@ -9,8 +9,8 @@ import pytest
 from provisioner.aws import connect
 from provisioner.aws.route import Route, Unsupported, find_route
 from provisioner.aws.session import open_session
+from provisioner.config.settings import Target
 from provisioner.errors import ConfigurationError
-from provisioner.settings import Target
 from tests.aws.server import Server
 
 if TYPE_CHECKING:

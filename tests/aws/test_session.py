@@ -12,9 +12,9 @@ import pytest
 
 from provisioner.aws import CallError, connect
 from provisioner.aws.session import REGIONS, Identity, open_session
+from provisioner.config.settings import Target
 from provisioner.core.verdict import Loss
 from provisioner.errors import ConfigurationError, CredentialsError, ExitCode
-from provisioner.settings import Target
 from tests.aws.server import Server, created, http, refuse, send
 from tests.aws.sts import Sts
 

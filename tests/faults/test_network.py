@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from provisioner import aws, fleet
+from provisioner.config.settings import ReconcileSettings, RunSettings, Settings, Target
 from provisioner.core.verdict import Verdict, judge
 from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
-from provisioner.settings import ReconcileSettings, RunSettings, Settings, Target
 from provisioner.site import Policy
 from tests.faults.invariants import check_finished, check_invariants
 from tests.faults.network import Cut, Proxy

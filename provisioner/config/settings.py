@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from provisioner.config.tables import struct_of
 from provisioner.definition import merge
 from provisioner.errors import ConfigurationError, UsageError
-from provisioner.tables import struct_of
 
 Names = Literal["unknown", "unique", "duplicates", "same"]
 Adopt = Literal["never", "same", "any"]

@@ -12,9 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from provisioner.definition import merge
-from provisioner.errors import ConfigurationError, ExitCode, UsageError
-from provisioner.settings import (
+from provisioner.config.settings import (
     PaceSettings,
     ReconcileSettings,
     RunSettings,
@@ -24,6 +22,8 @@ from provisioner.settings import (
     load,
     seconds,
 )
+from provisioner.definition import merge
+from provisioner.errors import ConfigurationError, ExitCode, UsageError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -1,0 +1,1 @@
+"""TOML, environment and flags become frozen settings; the only place with defaults."""
