@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from benchmarks.machine import command, machine
-from provisioner.definition import InvalidDefinitionError, Rules, parse
+from provisioner.manifest.definition import InvalidDefinitionError, Rules, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +38,8 @@ DEFAULTS = Rules(
 )
 WHOLE = """
 import sys, time
-from provisioner.definition import Rules
-from provisioner.manifest import Manifest
+from provisioner.manifest.definition import Rules
+from provisioner.manifest.reader import Manifest
 rules = Rules(ownership_tag="provisioner:origin")
 began = time.process_time()
 rows = sum(len(batch.rows) for batch in Manifest(sys.argv[1:], rules).batches())

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 from benchmarks.machine import command, machine
 from provisioner.core.entry import Event, Fact
-from provisioner.definition import Rules, parse
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials, running
 from provisioner.errors import ExitCode
 from provisioner.ledger import Run
 from provisioner.ledger.open import open_ledger
+from provisioner.manifest.definition import Rules, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from provisioner.core.verdict import Verdict
-    from provisioner.manifest import Row
+    from provisioner.manifest.reader import Row
 
 
 class Job:

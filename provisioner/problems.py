@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from provisioner.core.verdict import Reply
     from provisioner.ledger import Ledger
-    from provisioner.manifest import Problem, Row
+    from provisioner.manifest.reader import Problem, Row
     from provisioner.survey import Found
     from provisioner.tally import Tally
 

@@ -16,7 +16,7 @@ from tenacity.wait import wait_base
 from provisioner.aws.faces import CallError
 from provisioner.core.ownership import Mark, check_place, read_mark
 from provisioner.core.verdict import Loss, Reply, Verdict, judge
-from provisioner.definition import Definition, InvalidDefinitionError
+from provisioner.manifest.definition import Definition, InvalidDefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

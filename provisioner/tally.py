@@ -12,7 +12,7 @@ from provisioner.errors import ExitCode
 
 if TYPE_CHECKING:
     from provisioner.ledger import ProblemRecord
-    from provisioner.manifest import Batch
+    from provisioner.manifest.reader import Batch
 
 PROBLEMS_SHOWN = 100
 """Problems in a summary; all of them are in the ledger."""

@@ -14,8 +14,8 @@ from provisioner.aws.faces import CallError
 from provisioner.core.entry import Entry, Event, Fact, Stamp, State
 from provisioner.core.ownership import Mark
 from provisioner.core.verdict import Loss, Reply
-from provisioner.definition import Definition
 from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
+from provisioner.manifest.definition import Definition
 from provisioner.reconcile import (
     Decision,
     Reconciler,

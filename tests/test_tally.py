@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from provisioner.core.entry import Outcome
-from provisioner.definition import Canonical, Definition
 from provisioner.errors import ExitCode, worst
 from provisioner.ledger import ProblemRecord
-from provisioner.manifest import Batch, Row
+from provisioner.manifest.definition import Canonical, Definition
+from provisioner.manifest.reader import Batch, Row
 from provisioner.tally import PROBLEMS_SHOWN, Halt, Tally
 
 ROW = Row(

@@ -7,7 +7,7 @@ import json
 import click
 
 from provisioner.cli.output import say
-from provisioner.definition import json_schema
+from provisioner.manifest.definition import json_schema
 
 
 @click.command("schema")

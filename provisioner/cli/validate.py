@@ -13,7 +13,7 @@ from provisioner.cli.output import say
 from provisioner.errors import ExitCode
 
 if TYPE_CHECKING:
-    from provisioner.manifest import Manifest, Problem
+    from provisioner.manifest.reader import Manifest, Problem
 
 
 @click.command("validate")
@@ -26,7 +26,7 @@ def command(manifest: tuple[str, ...], config: str | None, targets: tuple[str, .
     whose defaults differ are checked one after the other.
     """
     from provisioner.fleet.applying import once_per_rules, rules_for
-    from provisioner.manifest import Manifest
+    from provisioner.manifest.reader import Manifest
 
     settings = settings_of(config, None)
     rules = {target.name: rules_for(settings, target) for target in settings.select(targets)}
@@ -51,7 +51,7 @@ class Counts(msgspec.Struct, omit_defaults=True):
 
 
 def _check(manifest: Manifest, printer: _Text | _Json, target: str) -> Counts:
-    from provisioner.regexes import RegexCheck
+    from provisioner.manifest.regexes import RegexCheck
 
     counts = Counts(target=target)
     with RegexCheck() as check:

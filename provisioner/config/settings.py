@@ -17,8 +17,8 @@ import msgspec
 from msgspec import Meta
 
 from provisioner.config.tables import struct_of
-from provisioner.definition import merge
 from provisioner.errors import ConfigurationError, UsageError
+from provisioner.manifest.definition import merge
 
 Names = Literal["unknown", "unique", "duplicates", "same"]
 Adopt = Literal["never", "same", "any"]

@@ -11,7 +11,7 @@ from provisioner.core.entry import Entry, Event, Fact, Outcome, State
 from provisioner.core.verdict import is_denial
 
 if TYPE_CHECKING:
-    from provisioner.manifest import Row
+    from provisioner.manifest.reader import Row
 
 
 class Action(StrEnum):

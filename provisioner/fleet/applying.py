@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from provisioner.definition import Rules
 from provisioner.engine import Engine
 from provisioner.errors import ProvisionerError
 from provisioner.fleet.finished import finished_before, keep_finished
 from provisioner.fleet.open import contained, open_site
 from provisioner.fleet.session import session
-from provisioner.manifest import Manifest
+from provisioner.manifest.definition import Rules
+from provisioner.manifest.reader import Manifest
 from provisioner.problems import problem_record
 
 if TYPE_CHECKING:

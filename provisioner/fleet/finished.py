@@ -17,7 +17,7 @@ from provisioner.core.entry import Outcome
 
 if TYPE_CHECKING:
     from provisioner.ledger import Ledger
-    from provisioner.manifest import Manifest
+    from provisioner.manifest.reader import Manifest
     from provisioner.tally import Tally
 
 KEY = "finished"

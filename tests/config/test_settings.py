@@ -22,8 +22,8 @@ from provisioner.config.settings import (
     load,
     seconds,
 )
-from provisioner.definition import merge
 from provisioner.errors import ConfigurationError, ExitCode, UsageError
+from provisioner.manifest.definition import merge
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

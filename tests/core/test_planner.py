@@ -9,8 +9,8 @@ import pytest
 
 from provisioner.core.entry import Entry, Event, Fact, Outcome, State
 from provisioner.core.planner import Action, plan
-from provisioner.definition import Canonical, Definition
-from provisioner.manifest import Row
+from provisioner.manifest.definition import Canonical, Definition
+from provisioner.manifest.reader import Row
 
 ROLE = "arn:aws:iam::123456789012:role/access"
 ROW = Row("m.jsonl", 1, Definition(name="x", role_arn=ROLE), Canonical(b"", b"", "d1", "t1"))

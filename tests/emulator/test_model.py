@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner import definition as product
 from provisioner.emulator.model import input_check, java_pattern
 from provisioner.emulator.state import check_tags
+from provisioner.manifest import definition as product
 
 from .support import ROLE, definition
 

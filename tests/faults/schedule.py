@@ -24,9 +24,9 @@ from provisioner.core.entry import Entry, Event, Fact, Stamp, State, apply
 from provisioner.core.ownership import Mark
 from provisioner.core.planner import Action, plan
 from provisioner.core.verdict import Loss, Reply, Verdict, is_conflict, judge
-from provisioner.definition import Definition
 from provisioner.engine import DOUBTS, STALE_S
-from provisioner.manifest import Row
+from provisioner.manifest.definition import Definition
+from provisioner.manifest.reader import Row
 from provisioner.reconcile import Decision, Reconciler, Sweep, facts_of, interrupted, missed, rule
 from provisioner.site import Policy
 from provisioner.survey import Found

@@ -24,7 +24,6 @@ from provisioner.clock import Clock
 from provisioner.core.entry import Entry, Fact, Stamp, State
 from provisioner.core.ownership import read_mark
 from provisioner.core.verdict import BEFORE_FIRST_BYTE, Loss, Reply
-from provisioner.definition import Rules
 from provisioner.emulator import credentials
 from provisioner.emulator.front import truth_of
 from provisioner.emulator.service import Service
@@ -35,7 +34,8 @@ from provisioner.gate import Gate
 from provisioner.ledger import reading
 from provisioner.ledger.database import connect, open_writer
 from provisioner.ledger.writing import AddProblems, BeginRun, EndRun, Learn, Record, Writing
-from provisioner.manifest import Manifest
+from provisioner.manifest.definition import Rules
+from provisioner.manifest.reader import Manifest
 from provisioner.pace import Pacer
 from provisioner.pace import Policy as PacePolicy
 from provisioner.site import Policy, Site
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from provisioner.ledger import ProblemRecord, Run
     from provisioner.ledger.database import Connection
     from provisioner.ledger.writing import Request
-    from provisioner.manifest import Batch
+    from provisioner.manifest.reader import Batch
 
 TARGET = "default"
 REGION = "us-east-1"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.core.entry import Event, Fact, Outcome
-from provisioner.definition import Rules
-from provisioner.fingerprint import Fingerprint
 from provisioner.fleet.finished import finished_before, keep_finished
 from provisioner.ledger.open import open_ledger
-from provisioner.manifest import Manifest
+from provisioner.manifest.definition import Rules
+from provisioner.manifest.fingerprint import Fingerprint
+from provisioner.manifest.reader import Manifest
 from provisioner.tally import Tally
 from tests.fakes import ROLE
 

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from provisioner import diagnosis, jsontext
-from provisioner.diagnosis import TextRule
 from provisioner.errors import ExitCode, ProvisionerError, printable
-from provisioner.jsontext import Fault
+from provisioner.manifest import diagnosis, jsontext
+from provisioner.manifest.diagnosis import TextRule
+from provisioner.manifest.jsontext import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

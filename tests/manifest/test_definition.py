@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from provisioner import definition as module
-from provisioner.definition import (
+from provisioner.errors import ExitCode
+from provisioner.manifest import definition as module
+from provisioner.manifest.definition import (
     MAX_TAGS,
     ContainerConfig,
     Definition,
@@ -25,7 +26,6 @@ from provisioner.definition import (
     merge,
     parse,
 )
-from provisioner.errors import ExitCode
 from tests.definition_lines import (
     FULL,
     IMAGE,

@@ -1,7 +1,7 @@
 """The service model of the installed botocore: each of its limits is enforced by ours, so that a newer one shows.
 
 The test walks the input of CreateConfiguredModelAlgorithm, makes values on both sides of each limit, and holds them
-against :func:`provisioner.definition.parse`. Where ours is stricter, on purpose, STRICTER says why.
+against :func:`provisioner.manifest.definition.parse`. Where ours is stricter, on purpose, STRICTER says why.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import botocore.loaders
 import pytest
 
-from provisioner.definition import Definition, InvalidDefinitionError, Rules, parse
+from provisioner.manifest.definition import Definition, InvalidDefinitionError, Rules, parse
 from tests.definition_lines import FULL, IMAGE, KEY, ROLE, line_of
 
 OPERATION = "CreateConfiguredModelAlgorithm"

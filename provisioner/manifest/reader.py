@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 from msgspec import Struct
 
 from provisioner.bulk import insert
-from provisioner.definition import Canonical, Definition, InvalidDefinitionError, Rules, parse
 from provisioner.errors import printable
-from provisioner.fingerprint import Fingerprint
-from provisioner.sources import ScratchError, SpooledSource, blocks, raw_chunks, resolve
+from provisioner.manifest.definition import Canonical, Definition, InvalidDefinitionError, Rules, parse
+from provisioner.manifest.fingerprint import Fingerprint
+from provisioner.manifest.sources import ScratchError, SpooledSource, blocks, raw_chunks, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from provisioner.sources import Block
+    from provisioner.manifest.sources import Block
 
 Severity = Literal["problem", "notice"]
 

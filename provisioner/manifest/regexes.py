@@ -15,13 +15,13 @@ import msgspec
 from msgspec import UNSET
 
 from provisioner.errors import printable
-from provisioner.manifest import Problem
+from provisioner.manifest.reader import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-    from provisioner.manifest import Row
+    from provisioner.manifest.reader import Row
 
 LIMIT_S = 1.0
 """For one regex; the usual one takes a tenth of a millisecond."""

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from provisioner.diagnosis import located, overlay, plain
-from provisioner.jsontext import MAX_DEPTH, MAX_FAULTS, Fault, member_path, scan
+from provisioner.manifest.diagnosis import located, overlay, plain
+from provisioner.manifest.jsontext import MAX_DEPTH, MAX_FAULTS, Fault, member_path, scan
 from tests.definition_lines import mutants
 
 _WORDS = '"a" "b": \\n \\u0041 \\ud83d\\ude00 \\ud83d 0 -1.5e+3 01 1. true null nul NaN é \x00 \ufeff \'x\' \\/'

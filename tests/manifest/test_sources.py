@@ -16,9 +16,18 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner import sources
 from provisioner.errors import ExitCode, ManifestError
-from provisioner.sources import MAX_LINE, MAX_SKIPPED, Block, ScratchError, Source, SpooledSource, StreamSource, resolve
+from provisioner.manifest import sources
+from provisioner.manifest.sources import (
+    MAX_LINE,
+    MAX_SKIPPED,
+    Block,
+    ScratchError,
+    Source,
+    SpooledSource,
+    StreamSource,
+    resolve,
+)
 from tests.memory import peak_mib
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner.definition import Rules, parse
 from provisioner.errors import ExitCode, ManifestError
-from provisioner.manifest import BATCH_BYTES, Batch, Manifest, Problem, Row
-from provisioner.sources import MAX_LINE, ScratchError
+from provisioner.manifest.definition import Rules, parse
+from provisioner.manifest.reader import BATCH_BYTES, Batch, Manifest, Problem, Row
+from provisioner.manifest.sources import MAX_LINE, ScratchError
 from tests.definition_lines import FULL, IMAGE, LEAST, ROLE, line_of, mutate, spell
 from tests.memory import peak_mib
 
@@ -222,7 +222,7 @@ def test_the_disk_for_names_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
         return database
 
     real = sqlite3.connect
-    monkeypatch.setattr("provisioner.manifest.sqlite3.connect", connect)
+    monkeypatch.setattr("provisioner.manifest.reader.sqlite3.connect", connect)
 
     with pytest.raises(ScratchError, match="full") as caught:
         read(manifest(lines_of(*(named(f"n{number}") for number in range(1000)))))
@@ -393,8 +393,8 @@ def test_files_whose_names_look_alike_when_printed_are_told_apart(tmp_path: Path
 
 READ = """
 import sys
-from provisioner.definition import Rules
-from provisioner.manifest import Manifest
+from provisioner.manifest.definition import Rules
+from provisioner.manifest.reader import Manifest
 print(sum(len(batch.rows) for batch in Manifest([sys.argv[1]], Rules()).batches()))
 """
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec.inspect as types
 
 from provisioner.errors import printable
-from provisioner.jsontext import Fault, Node, member_path
+from provisioner.manifest.jsontext import Fault, Node, member_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

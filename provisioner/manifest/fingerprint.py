@@ -10,7 +10,7 @@ import msgspec
 from provisioner import __version__
 
 if TYPE_CHECKING:
-    from provisioner.definition import Rules
+    from provisioner.manifest.definition import Rules
 
 
 class Fingerprint:

@@ -1,0 +1,1 @@
+"""Bytes become definitions or problems, streamed."""
