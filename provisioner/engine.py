@@ -32,9 +32,9 @@ from provisioner.core.ownership import Mark, attempt_ids, check_place, read_arn
 from provisioner.core.planner import Action, plan
 from provisioner.core.verdict import SKEW_CODES, Reply, Verdict, is_conflict, judge
 from provisioner.errors import CredentialsError, ExitCode, IllegalTransitionError, IntegrityError, ProvisionerError
-from provisioner.gate import GateClosedError
 from provisioner.job import Job
 from provisioner.manifest.fingerprint import Fingerprint
+from provisioner.pacing.gate import GateClosedError
 from provisioner.problems import Reporter, quota_text
 from provisioner.reconcile import Decision, Reconciler, facts_of
 from provisioner.survey import tell

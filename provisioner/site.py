@@ -10,8 +10,8 @@ import msgspec
 if TYPE_CHECKING:
     from provisioner.aws.faces import Aws
     from provisioner.clock import Clock
-    from provisioner.gate import Gate
     from provisioner.ledger import Ledger
+    from provisioner.pacing.gate import Gate
 
 
 class Lease(Protocol):

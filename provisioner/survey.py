@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from provisioner.aws.faces import Described, Listed
-    from provisioner.gate import Gate
+    from provisioner.pacing.gate import Gate
     from provisioner.site import Site
     from provisioner.tally import Tally
 

@@ -18,9 +18,9 @@ from provisioner.clock import Clock
 from provisioner.core.entry import Entry, Fact, Stamp, State, apply
 from provisioner.core.verdict import Loss, Reply
 from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
-from provisioner.gate import Gate
-from provisioner.pace import Pacer
-from provisioner.pace import Policy as PacePolicy
+from provisioner.pacing.gate import Gate
+from provisioner.pacing.pacer import Pacer
+from provisioner.pacing.pacer import Policy as PacePolicy
 from provisioner.site import Site
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import msgspec
 from benchmarks.pace.clients import Aimd, BotocoreAdaptive, Fixed, GoogleSre, Reference
 from benchmarks.pace.limiter import Bucket, Concurrency, Limiter, Lumps, Schedule, Shards, SlidingLog
 from benchmarks.pace.simulator import PATIENCE, Client, Network, Run, Simulator
-from provisioner.pace import Pacer, Policy
+from provisioner.pacing.pacer import Pacer, Policy
 
 Steps = tuple[tuple[float, float], ...]
 WALL = 1.8e9

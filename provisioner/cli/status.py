@@ -14,7 +14,7 @@ from provisioner.cli.output import say
 from provisioner.core.entry import State
 from provisioner.errors import printable
 from provisioner.ledger.open import open_ledger
-from provisioner.observed import Learned
+from provisioner.pacing.observed import Learned
 from provisioner.report.summary import iso
 
 if TYPE_CHECKING:

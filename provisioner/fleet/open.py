@@ -14,10 +14,10 @@ from provisioner.core.entry import State
 from provisioner.core.ownership import read_arn
 from provisioner.errors import ConfigurationError, IntegrityError, LedgerError, LedgerLockedError, ProvisionerError
 from provisioner.fleet.run import first_error
-from provisioner.gate import Gate
-from provisioner.observed import Learned
-from provisioner.pace import Pacer
-from provisioner.pace import Policy as PacePolicy
+from provisioner.pacing.gate import Gate
+from provisioner.pacing.observed import Learned
+from provisioner.pacing.pacer import Pacer
+from provisioner.pacing.pacer import Policy as PacePolicy
 from provisioner.site import Site
 from provisioner.tally import Halt
 

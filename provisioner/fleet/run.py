@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from provisioner.config.settings import Settings, Target
-    from provisioner.gate import Gate
+    from provisioner.pacing.gate import Gate
     from provisioner.site import Policy
 
 

@@ -30,14 +30,14 @@ from provisioner.emulator.service import Service
 from provisioner.emulator.state import State as ServerState
 from provisioner.emulator.wire import Call
 from provisioner.engine import Engine
-from provisioner.gate import Gate
 from provisioner.ledger import reading
 from provisioner.ledger.database import connect, open_writer
 from provisioner.ledger.writing import AddProblems, BeginRun, EndRun, Learn, Record, Writing
 from provisioner.manifest.definition import Rules
 from provisioner.manifest.reader import Manifest
-from provisioner.pace import Pacer
-from provisioner.pace import Policy as PacePolicy
+from provisioner.pacing.gate import Gate
+from provisioner.pacing.pacer import Pacer
+from provisioner.pacing.pacer import Policy as PacePolicy
 from provisioner.site import Policy, Site
 from provisioner.stop import Stop
 from provisioner.tally import Tally

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-    from provisioner.pace import Pacer
+    from provisioner.pacing.pacer import Pacer
 
 TICK_S = 0.0005
 """A turn this close is due: uvloop's timers have a grain of 1 ms and round to the nearest."""

@@ -34,7 +34,7 @@ from math import inf, nextafter, sqrt
 
 import msgspec
 
-from provisioner.observed import WINDOW_EVIDENCE, Calls, Learned, Mark, Seconds, Trip
+from provisioner.pacing.observed import WINDOW_EVIDENCE, Calls, Learned, Mark, Seconds, Trip
 
 ADVICE_LIMIT_S = 5.0
 """Longest wait that the server may ask for: a longer one is a mistake or an outage, and both are better probed."""

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tenacity import AsyncRetrying, retry_if_exception_type
 
-from provisioner.gate import Gate, GateClosedError
-from provisioner.pace import Pacer, Policy
+from provisioner.pacing.gate import Gate, GateClosedError
+from provisioner.pacing.pacer import Pacer, Policy
 from tests.virtual_time import virtual_time
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.pace.cells import CLIENTS, Cell, measure
-from provisioner.observed import Learned
-from provisioner.pace import (
+from provisioner.pacing.observed import Learned
+from provisioner.pacing.pacer import (
     ADVICE_LIMIT_S,
     CATCH_UP_S,
     FLOOR,
