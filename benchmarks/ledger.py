@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from provisioner.core.entry import Event, Fact, Stamp
-from provisioner.ledger.database import connect, open_writer
-from provisioner.ledger.sqlite import FACTS_PER_COMMIT, SqliteLedger
-from provisioner.ledger.writing import Record, Writing
+from provisioner.ledger.sqlite.database import connect, open_writer
+from provisioner.ledger.sqlite.store import FACTS_PER_COMMIT, SqliteLedger
+from provisioner.ledger.sqlite.writing import Record, Writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

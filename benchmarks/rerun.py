@@ -23,7 +23,7 @@ from provisioner.core.entry import Event, Fact
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials, running
 from provisioner.errors import ExitCode
 from provisioner.ledger import Run
-from provisioner.ledger.open import open_ledger
+from provisioner.ledger.location import open_ledger
 from provisioner.manifest.definition import Rules, parse
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import click
 from provisioner.cli.options import common, known_targets, settings_of
 from provisioner.cli.output import say
 from provisioner.core.entry import State
-from provisioner.ledger.open import open_ledger
+from provisioner.ledger.location import open_ledger
 
 if TYPE_CHECKING:
     from provisioner.core.entry import Entry

@@ -13,7 +13,7 @@ from provisioner.cli.options import common, known_targets, settings_of
 from provisioner.cli.output import say
 from provisioner.core.entry import State
 from provisioner.errors import printable
-from provisioner.ledger.open import open_ledger
+from provisioner.ledger.location import open_ledger
 from provisioner.pacing.observed import Learned
 from provisioner.report.summary import iso
 

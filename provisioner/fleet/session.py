@@ -11,8 +11,8 @@ import anyio
 from provisioner.errors import LedgerError, ProvisionerError
 from provisioner.fleet.run import first_error
 from provisioner.ledger import Run as LedgerRun
-from provisioner.ledger.lock import RunLock
-from provisioner.ledger.open import open_ledger
+from provisioner.ledger.location import open_ledger
+from provisioner.ledger.sqlite.lock import RunLock
 from provisioner.stop import DRAIN_S
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.core.entry import Event, Fact
-from provisioner.ledger.open import open_ledger
+from provisioner.ledger.location import open_ledger
 from tests.e2e.process import Endpoint, emulate, provisioner
 from tests.emulator.support import client
 

@@ -46,7 +46,7 @@ SEND = "reply = await self._site.aws.creates.create(self._body(job, attempt))"
 MUTANTS = (
     Mutant(
         "synchronous=NORMAL",
-        "provisioner/ledger/database.py",
+        "provisioner/ledger/sqlite/database.py",
         (
             ('"PRAGMA synchronous = FULL"', '"PRAGMA synchronous = NORMAL"'),
             (".fetchone()[0], 2\n", ".fetchone()[0], 1\n"),

@@ -30,9 +30,9 @@ from provisioner.emulator.service import Service
 from provisioner.emulator.state import State as ServerState
 from provisioner.emulator.wire import Call
 from provisioner.engine import Engine
-from provisioner.ledger import reading
-from provisioner.ledger.database import connect, open_writer
-from provisioner.ledger.writing import AddProblems, BeginRun, EndRun, Learn, Record, Writing
+from provisioner.ledger.sqlite import reading
+from provisioner.ledger.sqlite.database import connect, open_writer
+from provisioner.ledger.sqlite.writing import AddProblems, BeginRun, EndRun, Learn, Record, Writing
 from provisioner.manifest.definition import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.pacing.gate import Gate
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from provisioner.emulator.behaviour import Behaviour
     from provisioner.emulator.front import Truth
     from provisioner.ledger import ProblemRecord, Run
-    from provisioner.ledger.database import Connection
-    from provisioner.ledger.writing import Request
+    from provisioner.ledger.sqlite.database import Connection
+    from provisioner.ledger.sqlite.writing import Request
     from provisioner.manifest.reader import Batch
 
 TARGET = "default"

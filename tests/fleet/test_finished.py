@@ -10,7 +10,7 @@ import pytest
 
 from provisioner.core.entry import Event, Fact, Outcome
 from provisioner.fleet.finished import finished_before, keep_finished
-from provisioner.ledger.open import open_ledger
+from provisioner.ledger.location import open_ledger
 from provisioner.manifest.definition import Rules
 from provisioner.manifest.fingerprint import Fingerprint
 from provisioner.manifest.reader import Manifest

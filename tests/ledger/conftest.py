@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.ledger import sqlite
+from provisioner.ledger.sqlite import store as sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from provisioner.ledger.database import Connect, Connection, Cursor
+    from provisioner.ledger.sqlite.database import Connect, Connection, Cursor
 
 SECTOR = 512
 """What a disk writes as a whole; SQLite assumes no more."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 HOLD = """
 import anyio, os, sys
 from pathlib import Path
-from provisioner.ledger.lock import RunLock
+from provisioner.ledger.sqlite.lock import RunLock
 
 async def main():
     async with RunLock(Path(sys.argv[1])):
@@ -28,7 +28,7 @@ anyio.run(main)
 RECORD = """
 import asyncio, sys
 from provisioner.core.entry import Event, Fact
-from provisioner.ledger.open import open_ledger
+from provisioner.ledger.location import open_ledger
 
 async def write(ledger, worker):
     number = 0

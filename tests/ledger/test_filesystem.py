@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.errors import ExitCode, LedgerError
-from provisioner.ledger import filesystem
-from provisioner.ledger.filesystem import file_system_of, is_network, refuse_network_file_system
-from provisioner.ledger.sqlite import SqliteLedger
+from provisioner.ledger.sqlite import filesystem
+from provisioner.ledger.sqlite.filesystem import file_system_of, is_network, refuse_network_file_system
+from provisioner.ledger.sqlite.store import SqliteLedger
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.errors import ExitCode, LedgerError
-from provisioner.ledger.sqlite import SqliteLedger
+from provisioner.ledger.sqlite.store import SqliteLedger
 from tests.ledger.contract import Clock, all_of, intend
 from tests.ledger.disk import Disk, Fault, connector, put
 from tests.ledger.workload import History, recovered

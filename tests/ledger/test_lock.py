@@ -15,8 +15,8 @@ import msgspec
 import pytest
 
 from provisioner.errors import ExitCode, LedgerError, LedgerLockedError
-from provisioner.ledger import filesystem
-from provisioner.ledger.lock import CHECK_EVERY_S, Holder, RunLock
+from provisioner.ledger.sqlite import filesystem
+from provisioner.ledger.sqlite.lock import CHECK_EVERY_S, Holder, RunLock
 from tests.ledger.processes import HOLD, line_of, running
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import pytest
 
 from provisioner.core.entry import State
 from provisioner.errors import LedgerError
-from provisioner.ledger import database
-from provisioner.ledger.database import connect, migrate
-from provisioner.ledger.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
-from provisioner.ledger.open import open_ledger
+from provisioner.ledger.location import open_ledger
+from provisioner.ledger.sqlite import database
+from provisioner.ledger.sqlite.database import connect, migrate
+from provisioner.ledger.sqlite.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from tests.ledger.contract import all_of
 
 FIRST = Path(__file__).with_name("schema-1.sql")

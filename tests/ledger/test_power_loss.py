@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from provisioner.ledger.sqlite import SqliteLedger
+from provisioner.ledger.sqlite.store import SqliteLedger
 from tests.ledger.contract import Clock
 from tests.ledger.disk import Disk, after_power_loss, connector, put
 from tests.ledger.workload import Entries, History, recovered

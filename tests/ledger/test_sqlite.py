@@ -17,16 +17,16 @@ import pytest
 from provisioner.core.entry import Event, Fact, State
 from provisioner.errors import ConfigurationError, ExitCode, IllegalTransitionError, LedgerError
 from provisioner.ledger import ProblemRecord, Run
-from provisioner.ledger.database import connect
-from provisioner.ledger.open import open_ledger
-from provisioner.ledger.sqlite import SqliteLedger, Statistics
-from provisioner.ledger.writing import KEPT_RUNS
+from provisioner.ledger.location import open_ledger
+from provisioner.ledger.sqlite.database import connect
+from provisioner.ledger.sqlite.store import SqliteLedger, Statistics
+from provisioner.ledger.sqlite.writing import KEPT_RUNS
 from tests.ledger.contract import AT, Clock, LedgerContract, all_of, confirm, intend
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provisioner.ledger.database import Connection
+    from provisioner.ledger.sqlite.database import Connection
     from tests.ledger.contract import Store
 
 
@@ -381,7 +381,7 @@ async def test_another_process_may_not_keep_it_busy_for_ever(tmp_path: Path, mon
     """A writer that holds the file longer than the busy timeout is told, with what to do."""
     path = tmp_path / "l.db"
     await filled(path)
-    monkeypatch.setattr("provisioner.ledger.database.BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("provisioner.ledger.sqlite.database.BUSY_TIMEOUT_S", 0.01)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     error = await refusal(path)

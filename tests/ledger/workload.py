@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from provisioner.core.entry import Entry, Event, Fact, Stamp, State, advance
 from provisioner.errors import IllegalTransitionError
-from provisioner.ledger import ProblemRecord, Run, reading
-from provisioner.ledger.database import connect, open_writer
+from provisioner.ledger import ProblemRecord, Run
+from provisioner.ledger.sqlite import reading
+from provisioner.ledger.sqlite.database import connect, open_writer
 from tests.ledger.contract import AT, Reference, arn
 
 if TYPE_CHECKING:

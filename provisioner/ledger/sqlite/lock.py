@@ -17,7 +17,7 @@ import anyio
 import msgspec
 
 from provisioner.errors import LedgerError, LedgerLockedError
-from provisioner.ledger.filesystem import refuse_network_file_system
+from provisioner.ledger.sqlite.filesystem import refuse_network_file_system
 
 if TYPE_CHECKING:
     from collections.abc import Callable

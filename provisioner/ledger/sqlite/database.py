@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from provisioner.errors import LedgerError
-from provisioner.ledger.filesystem import refuse_network_file_system
-from provisioner.ledger.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from provisioner.ledger.sqlite.filesystem import refuse_network_file_system
+from provisioner.ledger.sqlite.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

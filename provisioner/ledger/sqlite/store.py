@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Self, Type
 import msgspec
 
 from provisioner.errors import LedgerError
-from provisioner.ledger import reading
-from provisioner.ledger.database import connect, open_reader, open_writer, storage_error, told_of
-from provisioner.ledger.writing import (
+from provisioner.ledger.sqlite import reading
+from provisioner.ledger.sqlite.database import connect, open_reader, open_writer, storage_error, told_of
+from provisioner.ledger.sqlite.writing import (
     AddProblems,
     Answer,
     BeginRun,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from provisioner.core.entry import Entry, Fact, State
     from provisioner.ledger import ProblemRecord, Run
-    from provisioner.ledger.database import Connect, Connection
+    from provisioner.ledger.sqlite.database import Connect, Connection
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -13,13 +13,13 @@ from provisioner.bulk import insert
 from provisioner.core.entry import Entry, Fact, apply
 from provisioner.errors import IntegrityError, ProvisionerError
 from provisioner.ledger import ProblemRecord, Run  # noqa: TC001  msgspec reads these types at run time
-from provisioner.ledger.database import is_storage_error
-from provisioner.ledger.reading import CHANGES, Key, entries_by_name, holders
+from provisioner.ledger.sqlite.database import is_storage_error
+from provisioner.ledger.sqlite.reading import CHANGES, Key, entries_by_name, holders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from provisioner.ledger.database import Connection
+    from provisioner.ledger.sqlite.database import Connection
 
 KEPT_RUNS_WITH_PROBLEMS = 20
 """The interface's promise."""

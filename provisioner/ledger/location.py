@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioner.errors import ConfigurationError
-from provisioner.ledger.sqlite import SqliteLedger
+from provisioner.ledger.sqlite.store import SqliteLedger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def open_ledger(
     location: str, *, readonly: bool = False, now: Callable[[], float] = time.time
 ) -> AsyncIterator[Ledger]:
-    """The ledger at ``location``, closed at the end. A run takes its :class:`~provisioner.ledger.lock.RunLock` first.
+    """The ledger at ``location``, closed at the end. A run takes its :class:`~provisioner.ledger.sqlite.lock.RunLock` first.
 
     Args:
         location: a path; the file is made when it is missing, unless ``readonly``.

@@ -17,7 +17,7 @@ from provisioner.ledger import ProblemRecord, Run
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from provisioner.ledger.database import Connection
+    from provisioner.ledger.sqlite.database import Connection
 
 Key = tuple[str, str]
 """Target and name."""
