@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from provisioner.aws.faces import Aws, CallError, Described, Listed, Page
-from provisioner.clock import Clock
 from provisioner.core.entry import Entry, Fact, Stamp, State, apply
 from provisioner.core.verdict import Loss, Reply
+from provisioner.engine.clock import Clock
+from provisioner.engine.site import Site
 from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import Pacer
 from provisioner.pacing.pacer import Policy as PacePolicy
-from provisioner.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence

@@ -237,7 +237,7 @@ def test_the_emulator_stands_alone() -> None:
 
 def test_the_engine_reaches_no_sql_and_no_terminal() -> None:
     """Nothing that the engine needs at run time, however indirectly, imports a database, an SDK or a terminal."""
-    needed, new = set[str](), {"provisioner.engine"}
+    needed, new = set[str](), {"provisioner.engine.engine"}
     while new:
         needed |= new
         new = {one.of for one in imports() if one.by in needed and not one.for_types} - needed
@@ -292,7 +292,7 @@ except SystemExit as end:
 HELP_LOADS = {"anyio", "asyncio", "msgspec", "sqlite3"}
 """What options are made of, and what the commands that only read the ledger load."""
 
-WORKERS = {"provisioner.engine", "provisioner.emulator.endpoint", "provisioner.emulator.front"}
+WORKERS = {"provisioner.engine.engine", "provisioner.emulator.endpoint", "provisioner.emulator.front"}
 """What does a command's work."""
 
 

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from provisioner.core.entry import Outcome
+from provisioner.engine.tally import Halt, Tally
 from provisioner.errors import PRECEDENCE, ExitCode
 from provisioner.ledger import ProblemRecord
 from provisioner.report.summary import CALLS, Ending, Summary, iso, summarize
-from provisioner.tally import Halt, Tally
 
 OUTCOMES = ["created", "adopted", "unchanged", "drifted", "failed", "parked", "ambiguous", "pending"]
 NONE = dict.fromkeys(OUTCOMES, 0)

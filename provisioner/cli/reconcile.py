@@ -22,7 +22,7 @@ class ReconcileOptions(Options, frozen=True, kw_only=True):
         """What was resolved, in the text form."""
         if self.output == "json" or summary.error:
             return super().text(summary)
-        from provisioner.reconcile import Decision
+        from provisioner.engine.reconciler import Decision
 
         meaning = {
             Decision.OURS: "found, ours: created",

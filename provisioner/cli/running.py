@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from provisioner.config.settings import Settings
+    from provisioner.engine.site import Policy
     from provisioner.report.summary import Summary
-    from provisioner.site import Policy
 
 TELLING_S = 0.5
 """How long the summary may take after a second signal, also where stdout is a pipe that nobody reads any more."""
@@ -76,7 +76,7 @@ COMMON = ("config", "ledger", "target", "endpoint-url", "local", "output", "prog
 
 def policy_of(settings: Settings) -> Policy:
     """The rules that the configuration sets."""
-    from provisioner.site import Policy
+    from provisioner.engine.site import Policy
 
     reconcile = settings.reconcile
     return Policy(

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from provisioner.engine import Engine
+from provisioner.engine.engine import Engine
+from provisioner.engine.problems import problem_record
 from provisioner.errors import ProvisionerError
 from provisioner.fleet.finished import finished_before, keep_finished
 from provisioner.fleet.open import contained, open_site
 from provisioner.fleet.session import session
 from provisioner.manifest.definition import Rules
 from provisioner.manifest.reader import Manifest
-from provisioner.problems import problem_record
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
     from provisioner.config.settings import Settings, Target
+    from provisioner.engine.site import Lease
     from provisioner.fleet.run import Order, Run
     from provisioner.ledger import Ledger
     from provisioner.report.summary import Summary
-    from provisioner.site import Lease
 
 
 async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:

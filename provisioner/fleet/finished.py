@@ -16,9 +16,9 @@ import msgspec
 from provisioner.core.entry import Outcome
 
 if TYPE_CHECKING:
+    from provisioner.engine.tally import Tally
     from provisioner.ledger import Ledger
     from provisioner.manifest.reader import Manifest
-    from provisioner.tally import Tally
 
 KEY = "finished"
 """Under which the ledger keeps it, beside what the pacers learned."""

@@ -12,23 +12,23 @@ import structlog
 from provisioner import aws
 from provisioner.core.entry import State
 from provisioner.core.ownership import read_arn
+from provisioner.engine.site import Site
+from provisioner.engine.tally import Halt
 from provisioner.errors import ConfigurationError, IntegrityError, LedgerError, LedgerLockedError, ProvisionerError
 from provisioner.fleet.run import first_error
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.observed import Learned
 from provisioner.pacing.pacer import Pacer
 from provisioner.pacing.pacer import Policy as PacePolicy
-from provisioner.site import Site
-from provisioner.tally import Halt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from provisioner.config.settings import Target
+    from provisioner.engine.site import Lease
+    from provisioner.engine.tally import Tally
     from provisioner.fleet.run import Run
     from provisioner.ledger import Ledger
-    from provisioner.site import Lease
-    from provisioner.tally import Tally
 
 CONNECT_TIMEOUT_S = 3.0
 """With a reply that may take 20 s it stays below the 24 s that a drain allows."""

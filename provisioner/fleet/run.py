@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.clock import Clock
+from provisioner.engine.clock import Clock
+from provisioner.engine.stop import Stop
+from provisioner.engine.tally import Tally
 from provisioner.errors import PRECEDENCE, ConfigurationError, ExitCode, ProvisionerError
 from provisioner.report.summary import Ending, Summary, summarize
-from provisioner.stop import Stop
-from provisioner.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from provisioner.config.settings import Settings, Target
+    from provisioner.engine.site import Policy
     from provisioner.pacing.gate import Gate
-    from provisioner.site import Policy
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         sources: the manifest's paths, globs or ``-``.
         settings: the configuration.
         targets: those that were selected.
-        policy: see :class:`provisioner.site.Policy`.
+        policy: see :class:`provisioner.engine.site.Policy`.
         strict: send nothing at all when any line is invalid.
         lock_timeout_s: how long to wait for another run to let go of the ledger.
     """

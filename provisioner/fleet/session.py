@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from provisioner.engine.stop import DRAIN_S
 from provisioner.errors import LedgerError, ProvisionerError
 from provisioner.fleet.run import first_error
 from provisioner.ledger import Run as LedgerRun
 from provisioner.ledger.location import open_ledger
 from provisioner.ledger.sqlite.lock import RunLock
-from provisioner.stop import DRAIN_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from provisioner.engine.site import Lease
     from provisioner.fleet.run import Run
     from provisioner.ledger import Ledger
     from provisioner.report.summary import Summary
-    from provisioner.site import Lease
 
 
 async def session(

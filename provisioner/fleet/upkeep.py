@@ -14,22 +14,22 @@ import structlog
 from provisioner.aws.faces import CallError
 from provisioner.core.entry import Entry, Event, Fact
 from provisioner.core.verdict import Verdict, judge
-from provisioner.engine import Engine
+from provisioner.engine.engine import Engine
+from provisioner.engine.inventory import Survey
+from provisioner.engine.tally import Halt
 from provisioner.errors import ExitCode, ProvisionerError, UsageError, worst
 from provisioner.fleet.open import contained, open_site
 from provisioner.fleet.session import session
-from provisioner.survey import Survey
-from provisioner.tally import Halt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from provisioner.config.settings import Target
+    from provisioner.engine.inventory import Details, Found, Listing
+    from provisioner.engine.site import Lease, Site
     from provisioner.fleet.run import Run
     from provisioner.ledger import Ledger
     from provisioner.report.summary import Summary
-    from provisioner.site import Lease, Site
-    from provisioner.survey import Details, Found, Listing
 
 RECORD_AT_ONCE = 256
 """Entries that a rebuild commits at once."""

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Outcome
+from provisioner.engine.tally import PROBLEMS_SHOWN
 from provisioner.errors import ExitCode, printable, worst
-from provisioner.tally import PROBLEMS_SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from provisioner.engine.tally import Tally
     from provisioner.ledger import ProblemRecord
-    from provisioner.tally import Tally
 
 CALLS = ("create", "throttled", "list", "get", "delete")
 SHOWN_IN_TEXT = 20

@@ -28,7 +28,7 @@ import structlog
 
 from provisioner.core.entry import Outcome
 from provisioner.emulator.behaviour import Behaviour
-from provisioner.site import Policy
+from provisioner.engine.site import Policy
 from tests.faults.invariants import TAG, check_finished, check_invariants
 from tests.faults.world import (
     EPOCH,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from provisioner.core.entry import Entry
     from provisioner.core.ownership import Mark
     from provisioner.emulator import Algorithm, Truth
-    from provisioner.tally import Tally
+    from provisioner.engine.tally import Tally
 
 TAG = "provisioner:origin"
 

@@ -55,7 +55,7 @@ MUTANTS = (
     ),
     Mutant(
         "send before commit",
-        "provisioner/engine.py",
+        "provisioner/engine/engine.py",
         (
             (INTENT, f"            early = await self._site.aws.creates.create(self._body(job, attempt))\n{INTENT}"),
             (SEND, "reply = early"),
@@ -70,11 +70,11 @@ MUTANTS = (
     ),
     Mutant(
         "settle 0",
-        "provisioner/reconcile.py",
+        "provisioner/engine/reconciler.py",
         (("max(0.0, self._policy.settle_s - age_s)", "0.0"),),
         (SCHEDULES, MATRIX),
     ),
-    Mutant("no lease check", "provisioner/engine.py", ((LEASE, "        except BaseException:"),), (MATRIX,)),
+    Mutant("no lease check", "provisioner/engine/engine.py", ((LEASE, "        except BaseException:"),), (MATRIX,)),
     Mutant(
         "409 = failed",
         "provisioner/core/verdict.py",
@@ -83,13 +83,13 @@ MUTANTS = (
     ),
     Mutant(
         "a lost result",
-        "provisioner/engine.py",
+        "provisioner/engine/engine.py",
         (("            await self._site.ledger.record([confirm])\n", ""),),
         (MATRIX,),
     ),
     Mutant(
         "blind resend",
-        "provisioner/engine.py",
+        "provisioner/engine/engine.py",
         (("RESEND = frozenset({Verdict", "RESEND = frozenset({Verdict.AMBIGUOUS, Verdict"),),
         (MATRIX,),
     ),
@@ -106,13 +106,13 @@ MUTANTS = (
     ),
     Mutant(
         "one absence is proof",
-        "provisioner/reconcile.py",
+        "provisioner/engine/reconciler.py",
         (("        return Ruling(Decision.ABSENT_ONCE)\n", "        return Ruling(Decision.ABSENT)\n"),),
         (MATRIX,),
     ),
     Mutant(
         "a sweep that broke off proves absence",
-        "provisioner/reconcile.py",
+        "provisioner/engine/reconciler.py",
         (("whole = sweep.complete and ", "whole = "),),
         (MATRIX, SCHEDULES),
     ),
@@ -124,19 +124,19 @@ MUTANTS = (
     ),
     Mutant(
         "what a dead run left is as old as its intent",
-        "provisioner/reconcile.py",
+        "provisioner/engine/reconciler.py",
         (("age_s = 0.0 if entry.state is State.SENT else sent.age_s(now)", "age_s = sent.age_s(now)"),),
         (SCHEDULES,),
     ),
     Mutant(
         "a doubt is as old as its intent",
-        "provisioner/engine.py",
+        "provisioner/engine/engine.py",
         (("sent = entry.sent.until(self._site.clock.stamp()) if", "sent = entry.sent if"),),
         (MATRIX,),
     ),
     Mutant(
         "an old intent is sent",
-        "provisioner/engine.py",
+        "provisioner/engine/engine.py",
         (("STALE_S = 5.0", "STALE_S = 5e9"),),
         (MATRIX,),
     ),

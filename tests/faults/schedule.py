@@ -24,13 +24,13 @@ from provisioner.core.entry import Entry, Event, Fact, Stamp, State, apply
 from provisioner.core.ownership import Mark
 from provisioner.core.planner import Action, plan
 from provisioner.core.verdict import Loss, Reply, Verdict, is_conflict, judge
-from provisioner.engine import DOUBTS, STALE_S
+from provisioner.engine.engine import DOUBTS, STALE_S
+from provisioner.engine.inventory import Found
+from provisioner.engine.reconciler import Decision, Reconciler, Sweep, facts_of, interrupted, missed, rule
+from provisioner.engine.site import Policy
+from provisioner.engine.tally import Tally
 from provisioner.manifest.definition import Definition
 from provisioner.manifest.reader import Row
-from provisioner.reconcile import Decision, Reconciler, Sweep, facts_of, interrupted, missed, rule
-from provisioner.site import Policy
-from provisioner.survey import Found
-from provisioner.tally import Tally
 from tests.faults.world import ROLE
 
 if TYPE_CHECKING:

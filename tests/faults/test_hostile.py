@@ -18,7 +18,7 @@ import pytest
 from provisioner.core.entry import Outcome, State
 from provisioner.core.verdict import BEFORE_FIRST_BYTE
 from provisioner.emulator.behaviour import OUTCOMES, Behaviour
-from provisioner.site import Policy
+from provisioner.engine.site import Policy
 from tests.faults.crash import NAMES
 from tests.faults.invariants import check_invariants
 from tests.faults.world import EPOCH, Fate, Order, World, entries_of, ledger_id_of, register, write_manifest
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from provisioner.stop import Stop
+    from provisioner.engine.stop import Stop
     from tests.faults.crash import Names, Told
     from tests.faults.world import Ended, VirtualClock
 

@@ -17,8 +17,8 @@ import pytest
 from provisioner.core.entry import Event, Outcome, State
 from provisioner.core.verdict import Loss
 from provisioner.emulator.behaviour import Behaviour
+from provisioner.engine.site import Policy
 from provisioner.errors import ExitCode, LedgerError
-from provisioner.site import Policy
 from tests.faults.invariants import check_finished, check_invariants, told
 from tests.faults.world import (
     ACCOUNT,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.core.entry import Fact
-    from provisioner.stop import Stop
+    from provisioner.engine.stop import Stop
     from tests.faults.world import DirectLedger, Ended, VirtualClock
 
 NAMES = ("unique", "duplicates", "same")

@@ -13,7 +13,7 @@ from provisioner import aws, fleet
 from provisioner.config.settings import ReconcileSettings, RunSettings, Settings, Target
 from provisioner.core.verdict import Verdict, judge
 from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
-from provisioner.site import Policy
+from provisioner.engine.site import Policy
 from tests.faults.invariants import check_finished, check_invariants
 from tests.faults.network import Cut, Proxy
 from tests.faults.world import ROLE, entries_of, ledger_id_of, write_manifest

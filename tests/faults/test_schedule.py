@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from provisioner.site import Policy
+from provisioner.engine.site import Policy
 from tests.faults.schedule import EXECUTION_S, HARMLESS, LAG_S, LOST, Schedule, explore
 
 if TYPE_CHECKING:

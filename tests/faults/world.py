@@ -20,7 +20,6 @@ import msgspec
 
 from provisioner.aws import wire
 from provisioner.aws.faces import Aws, CallError, Described, Listed, Page
-from provisioner.clock import Clock
 from provisioner.core.entry import Entry, Fact, Stamp, State
 from provisioner.core.ownership import read_mark
 from provisioner.core.verdict import BEFORE_FIRST_BYTE, Loss, Reply
@@ -29,7 +28,11 @@ from provisioner.emulator.front import truth_of
 from provisioner.emulator.service import Service
 from provisioner.emulator.state import State as ServerState
 from provisioner.emulator.wire import Call
-from provisioner.engine import Engine
+from provisioner.engine.clock import Clock
+from provisioner.engine.engine import Engine
+from provisioner.engine.site import Policy, Site
+from provisioner.engine.stop import Stop
+from provisioner.engine.tally import Tally
 from provisioner.ledger.sqlite import reading
 from provisioner.ledger.sqlite.database import connect, open_writer
 from provisioner.ledger.sqlite.writing import AddProblems, BeginRun, EndRun, Learn, Record, Writing
@@ -38,9 +41,6 @@ from provisioner.manifest.reader import Manifest
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import Pacer
 from provisioner.pacing.pacer import Policy as PacePolicy
-from provisioner.site import Policy, Site
-from provisioner.stop import Stop
-from provisioner.tally import Tally
 from tests.virtual_time import run as run_virtually
 
 if TYPE_CHECKING:

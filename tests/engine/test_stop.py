@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from provisioner.stop import Stop
+from provisioner.engine.stop import Stop
 from tests.virtual_time import virtual_time
 
 

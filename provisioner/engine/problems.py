@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from provisioner.core.verdict import Reply
+    from provisioner.engine.inventory import Found
+    from provisioner.engine.tally import Tally
     from provisioner.ledger import Ledger
     from provisioner.manifest.reader import Problem, Row
-    from provisioner.survey import Found
-    from provisioner.tally import Tally
 
 log = structlog.get_logger()
 

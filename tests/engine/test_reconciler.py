@@ -14,9 +14,8 @@ from provisioner.aws.faces import CallError
 from provisioner.core.entry import Entry, Event, Fact, Stamp, State
 from provisioner.core.ownership import Mark
 from provisioner.core.verdict import Loss, Reply
-from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
-from provisioner.manifest.definition import Definition
-from provisioner.reconcile import (
+from provisioner.engine.inventory import READ_ATTEMPTS, Found
+from provisioner.engine.reconciler import (
     Decision,
     Reconciler,
     Ruling,
@@ -26,9 +25,10 @@ from provisioner.reconcile import (
     facts_of,
     rule,
 )
-from provisioner.site import Policy
-from provisioner.survey import READ_ATTEMPTS, Found
-from provisioner.tally import Tally
+from provisioner.engine.site import Policy
+from provisioner.engine.tally import Tally
+from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
+from provisioner.manifest.definition import Definition
 from tests.fakes import EPOCH_S, LEDGER_ID, ROLE, TAG, Algorithm, Endpoint, FakeClock, FakeLease, FakeLedger, now, site
 from tests.virtual_time import virtual_time
 

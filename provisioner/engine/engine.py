@@ -26,19 +26,19 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random_exponential
 
 from provisioner.aws.faces import CallError
-from provisioner.breaker import Breaker, is_about_role
 from provisioner.core.entry import Entry, Event, Fact, Outcome, Stamp, State
 from provisioner.core.ownership import Mark, attempt_ids, check_place, read_arn
 from provisioner.core.planner import Action, plan
 from provisioner.core.verdict import SKEW_CODES, Reply, Verdict, is_conflict, judge
+from provisioner.engine.breaker import Breaker, is_about_role
+from provisioner.engine.inventory import tell
+from provisioner.engine.job import Job
+from provisioner.engine.problems import Reporter, quota_text
+from provisioner.engine.reconciler import Decision, Reconciler, facts_of
+from provisioner.engine.tally import Halt
 from provisioner.errors import CredentialsError, ExitCode, IllegalTransitionError, IntegrityError, ProvisionerError
-from provisioner.job import Job
 from provisioner.manifest.fingerprint import Fingerprint
 from provisioner.pacing.gate import GateClosedError
-from provisioner.problems import Reporter, quota_text
-from provisioner.reconcile import Decision, Reconciler, facts_of
-from provisioner.survey import tell
-from provisioner.tally import Halt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from provisioner.core.planner import Step
+    from provisioner.engine.reconciler import Ruling, Suspect, Sweep
+    from provisioner.engine.site import Policy, Site
+    from provisioner.engine.stop import Stop
+    from provisioner.engine.tally import Tally
     from provisioner.manifest.reader import Batch, Manifest, Row
-    from provisioner.reconcile import Ruling, Suspect, Sweep
-    from provisioner.site import Policy, Site
-    from provisioner.stop import Stop
-    from provisioner.tally import Tally
 
 QUEUE = 64
 """Planned definitions that wait for a worker, before another batch is planned: enough to hide its look-ups at thousands

@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections import Counter
 
 from provisioner.core.verdict import Loss, Reply, Verdict
+from provisioner.engine.tally import Halt
 from provisioner.errors import ExitCode
-from provisioner.tally import Halt
 
 ROLE_REFUSALS = 3
 """Refusals in a row that block a role (the fault model's table)."""

@@ -9,7 +9,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from provisioner.aws.faces import Aws
-    from provisioner.clock import Clock
+    from provisioner.engine.clock import Clock
     from provisioner.ledger import Ledger
     from provisioner.pacing.gate import Gate
 

@@ -6,8 +6,8 @@ import tracemalloc
 
 import pytest
 
-from provisioner.breaker import OUTAGE_S, Breaker, is_about_role
 from provisioner.core.verdict import Loss, Reply, Verdict, judge
+from provisioner.engine.breaker import OUTAGE_S, Breaker, is_about_role
 from provisioner.errors import ExitCode
 
 A, B, C = (f"arn:aws:iam::123456789012:role/{name}" for name in "abc")

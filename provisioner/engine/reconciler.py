@@ -21,14 +21,14 @@ import structlog
 
 from provisioner.core.entry import Entry, Event, Fact, Stamp, State
 from provisioner.core.verdict import is_conflict
+from provisioner.engine.inventory import Found, Survey
 from provisioner.errors import IntegrityError
-from provisioner.survey import Found, Survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provisioner.site import Policy, Site
-    from provisioner.tally import Tally
+    from provisioner.engine.site import Policy, Site
+    from provisioner.engine.tally import Tally
 
 SKEW_S = 300.0
 """How far the server's clock may differ from ours: SigV4 tolerates five minutes."""

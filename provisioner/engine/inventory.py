@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from provisioner.aws.faces import Described, Listed
+    from provisioner.engine.site import Site
+    from provisioner.engine.tally import Tally
     from provisioner.pacing.gate import Gate
-    from provisioner.site import Site
-    from provisioner.tally import Tally
 
 READ_ATTEMPTS = 8
 """Attempts at one page or one Get before it is given up."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.clock import Clock
+from provisioner.engine.clock import Clock
 
 
 def test_a_stamp_is_of_this_boot() -> None:

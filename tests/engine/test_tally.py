@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from provisioner.core.entry import Outcome
+from provisioner.engine.tally import PROBLEMS_SHOWN, Halt, Tally
 from provisioner.errors import ExitCode, worst
 from provisioner.ledger import ProblemRecord
 from provisioner.manifest.definition import Canonical, Definition
 from provisioner.manifest.reader import Batch, Row
-from provisioner.tally import PROBLEMS_SHOWN, Halt, Tally
 
 ROW = Row(
     "m.jsonl", 1, Definition(name="x", role_arn="arn:aws:iam::123456789012:role/a"), Canonical(b"", b"", "d", "t")

@@ -1,0 +1,1 @@
+"""One target: read, plan, send, record, resolve."""
