@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
-from provisioner import fleet
+from provisioner import commands
 from provisioner.cli.options import Duration, common
 from provisioner.cli.running import COMMON, Options, execute, policy_of
 from provisioner.config.settings import seconds
@@ -38,7 +38,7 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
         settings = settings.override("run", max_in_flight=self.max_in_flight, deadline=self.deadline)
         return settings.override("pace", max_rate=self.max_rate)
 
-    def order(self, settings: Settings) -> fleet.Order:
+    def order(self, settings: Settings) -> commands.Order:
         """What the run is asked for."""
         policy = msgspec.structs.replace(
             policy_of(settings),
@@ -78,4 +78,4 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
     Run it again at any time: what is registered already is not sent again. Ends with 0 when everything is registered;
     the other exit codes tell a scheduler what to do.
     """
-    return execute(ApplyOptions(**given), partial(fleet.apply, stdin=sys.stdin.buffer))
+    return execute(ApplyOptions(**given), partial(commands.apply, stdin=sys.stdin.buffer))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provisioner import fleet
+from provisioner import commands
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
 
@@ -39,4 +39,4 @@ def command(ledger_id: str, **given: Any) -> ExitCode:  # noqa: ANN401  click's 
     The ledger must not exist: move a damaged one away first. What was planned, failed or ambiguous is not in AWS; the
     next `apply` sees it as new, so let the settle time pass first if the lost ledger had open entries.
     """
-    return execute(RebuildOptions(**given), partial(fleet.rebuild, ledger_id=ledger_id))
+    return execute(RebuildOptions(**given), partial(commands.rebuild, ledger_id=ledger_id))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provisioner import fleet
+from provisioner import commands
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
 
@@ -44,4 +44,4 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
 
     What is proven absent is planned again, and `apply` sends it. Ends with 5 when some could not be resolved.
     """
-    return execute(ReconcileOptions(**given), fleet.reconcile)
+    return execute(ReconcileOptions(**given), commands.reconcile)

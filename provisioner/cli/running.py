@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 import anyio
 import msgspec
 
-from provisioner import fleet
+from provisioner import commands
 from provisioner.cli.local import local_endpoint, tell_ignored
 from provisioner.cli.options import settings_of
 from provisioner.cli.output import say
@@ -56,9 +56,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """
         return settings_of(self.config, self.ledger)
 
-    def order(self, settings: Settings) -> fleet.Order:
+    def order(self, settings: Settings) -> commands.Order:
         """What the run is asked for."""
-        return fleet.Order(
+        return commands.Order(
             sources=(),
             settings=settings,
             targets=settings.select(self.targets),
@@ -87,7 +87,7 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def execute(options: Options, work: Callable[[fleet.Run], Awaitable[Summary]]) -> ExitCode:
+def execute(options: Options, work: Callable[[commands.Run], Awaitable[Summary]]) -> ExitCode:
     """Run ``work`` and print its result; with ``--output json`` exactly one object, also when it fails.
 
     Raises:
@@ -110,7 +110,7 @@ def _relax_garbage_collection() -> None:
     gc.set_threshold(GARBAGE_OBJECTS, 20, 50)
 
 
-async def _execute(options: Options, work: Callable[[fleet.Run], Awaitable[Summary]]) -> Summary:
+async def _execute(options: Options, work: Callable[[commands.Run], Awaitable[Summary]]) -> Summary:
     settings = given = options.settings()
     if options.local and options.endpoint_url:
         raise UsageError("--local and --endpoint-url exclude each other", hint="--local brings its own endpoint")
@@ -119,7 +119,7 @@ async def _execute(options: Options, work: Callable[[fleet.Run], Awaitable[Summa
             settings = await stack.enter_async_context(local_endpoint(settings, options.config))
         elif options.endpoint_url:
             settings = settings.with_endpoint(options.endpoint_url)
-        run = fleet.Run(options.order(settings))
+        run = commands.Run(options.order(settings))
         group = await stack.enter_async_context(anyio.create_task_group())
         group.start_soon(_watch_signals, run, options)
         _show(group, run, options)
@@ -130,7 +130,7 @@ async def _execute(options: Options, work: Callable[[fleet.Run], Awaitable[Summa
     return summary
 
 
-async def _watch_signals(run: fleet.Run, options: Options) -> None:
+async def _watch_signals(run: commands.Run, options: Options) -> None:
     """The first signal drains; the second ends the process at once, which is safe: entries say what is known."""
     with anyio.open_signal_receiver(*SIGNALS) as received:
         async for number in received:
@@ -143,7 +143,7 @@ async def _watch_signals(run: fleet.Run, options: Options) -> None:
             run.stop.request(f"signal {signal.Signals(number).name}")
 
 
-def _show(group: anyio.abc.TaskGroup, run: fleet.Run, options: Options) -> None:
+def _show(group: anyio.abc.TaskGroup, run: commands.Run, options: Options) -> None:
     from provisioner.cli import logs
 
     bar = options.progress == "always" or (options.progress == "auto" and sys.stderr.isatty())

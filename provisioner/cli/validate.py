@@ -25,7 +25,7 @@ def command(manifest: tuple[str, ...], config: str | None, targets: tuple[str, .
     Each problem is one line: file:line:column, the name, and what to do. Notices do not count as problems. Targets
     whose defaults differ are checked one after the other.
     """
-    from provisioner.fleet.applying import once_per_rules, rules_for
+    from provisioner.commands.apply import once_per_rules, rules_for
     from provisioner.manifest.reader import Manifest
 
     settings = settings_of(config, None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provisioner import fleet
+from provisioner import commands
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.errors import ExitCode, UsageError, printable, worst
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 class VerifyOptions(Options, frozen=True, kw_only=True):
     """The command line of ``verify``."""
 
-    findings: list[fleet.Finding]
+    findings: list[commands.Finding]
 
     def text(self, summary: Summary) -> str:
         """The findings, a line each, in the text form; in JSON they stand beside the summary."""
         if self.output == "json":
-            return fleet.with_findings(summary, self.findings).decode()
+            return commands.with_findings(summary, self.findings).decode()
         lines = [_line(finding) for finding in self.findings]
         lines += [f"error     {summary.error}"] if summary.error else []
         lines += [
@@ -37,7 +37,7 @@ class VerifyOptions(Options, frozen=True, kw_only=True):
         return "\n".join([*lines, f"{told}, ledger {summary.ledger}"])
 
 
-def _line(finding: fleet.Finding) -> str:
+def _line(finding: commands.Finding) -> str:
     name, pruned = printable(finding.name), ", deleted" if finding.pruned else ""
     return f"{finding.kind:10s}{finding.target}: {name}: {finding.arn}: {printable(finding.message)}{pruned}"
 
@@ -57,8 +57,8 @@ def command(*, prune_duplicates: bool, mark_missing: bool, yes: bool, **given: A
         raise UsageError(
             "--prune-duplicates deletes algorithms", hint="Look at `provisioner verify` first, then add --yes"
         )
-    findings: list[fleet.Finding] = []
+    findings: list[commands.Finding] = []
     options = VerifyOptions(**given, findings=findings)
-    work = partial(fleet.verify, findings=findings, prune_duplicates=prune_duplicates, mark_missing=mark_missing)
+    work = partial(commands.verify, findings=findings, prune_duplicates=prune_duplicates, mark_missing=mark_missing)
     code = execute(options, work)
-    return worst({code, *fleet.codes_of(findings)})
+    return worst({code, *commands.codes_of(findings)})

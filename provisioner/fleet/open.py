@@ -10,12 +10,12 @@ import msgspec
 import structlog
 
 from provisioner import aws
+from provisioner.commands.run import first_error
 from provisioner.core.entry import State
 from provisioner.core.ownership import read_arn
 from provisioner.engine.site import Site
 from provisioner.engine.tally import Halt
 from provisioner.errors import ConfigurationError, IntegrityError, LedgerError, LedgerLockedError, ProvisionerError
-from provisioner.fleet.run import first_error
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.observed import Learned
 from provisioner.pacing.pacer import Pacer
@@ -24,10 +24,10 @@ from provisioner.pacing.pacer import Policy as PacePolicy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from provisioner.commands.run import Run
     from provisioner.config.settings import Target
     from provisioner.engine.site import Lease
     from provisioner.engine.tally import Tally
-    from provisioner.fleet.run import Run
     from provisioner.ledger import Ledger
 
 CONNECT_TIMEOUT_S = 3.0

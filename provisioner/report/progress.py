@@ -15,7 +15,7 @@ from provisioner.core.entry import Outcome
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from provisioner.fleet.run import Run
+    from provisioner.commands.run import Run
 
 REFRESH_S = 0.2
 LINE_EVERY_S = 10.0

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.commands.finished import finished_before, keep_finished
 from provisioner.core.entry import Event, Fact, Outcome
 from provisioner.engine.tally import Tally
-from provisioner.fleet.finished import finished_before, keep_finished
 from provisioner.ledger.location import open_ledger
 from provisioner.manifest.definition import Rules
 from provisioner.manifest.fingerprint import Fingerprint

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from provisioner.commands.run import first_error
 from provisioner.engine.stop import DRAIN_S
 from provisioner.errors import LedgerError, ProvisionerError
-from provisioner.fleet.run import first_error
 from provisioner.ledger import Run as LedgerRun
 from provisioner.ledger.location import open_ledger
 from provisioner.ledger.sqlite.lock import RunLock
@@ -18,8 +18,8 @@ from provisioner.ledger.sqlite.lock import RunLock
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from provisioner.commands.run import Run
     from provisioner.engine.site import Lease
-    from provisioner.fleet.run import Run
     from provisioner.ledger import Ledger
     from provisioner.report.summary import Summary
 

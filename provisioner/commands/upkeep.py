@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from provisioner.aws.faces import CallError
+from provisioner.commands.session import session
 from provisioner.core.entry import Entry, Event, Fact
 from provisioner.core.verdict import Verdict, judge
 from provisioner.engine.engine import Engine
@@ -19,15 +20,14 @@ from provisioner.engine.inventory import Survey
 from provisioner.engine.tally import Halt
 from provisioner.errors import ExitCode, ProvisionerError, UsageError, worst
 from provisioner.fleet.open import contained, open_site
-from provisioner.fleet.session import session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from provisioner.commands.run import Run
     from provisioner.config.settings import Target
     from provisioner.engine.inventory import Details, Found, Listing
     from provisioner.engine.site import Lease, Site
-    from provisioner.fleet.run import Run
     from provisioner.ledger import Ledger
     from provisioner.report.summary import Summary
 

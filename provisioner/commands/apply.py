@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from provisioner.commands.finished import finished_before, keep_finished
+from provisioner.commands.session import session
 from provisioner.engine.engine import Engine
 from provisioner.engine.problems import problem_record
 from provisioner.errors import ProvisionerError
-from provisioner.fleet.finished import finished_before, keep_finished
 from provisioner.fleet.open import contained, open_site
-from provisioner.fleet.session import session
 from provisioner.manifest.definition import Rules
 from provisioner.manifest.reader import Manifest
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+    from provisioner.commands.run import Order, Run
     from provisioner.config.settings import Settings, Target
     from provisioner.engine.site import Lease
-    from provisioner.fleet.run import Order, Run
     from provisioner.ledger import Ledger
     from provisioner.report.summary import Summary
 
