@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 class ExitCode(IntEnum):
@@ -140,3 +140,25 @@ class IllegalTransitionError(ProvisionerError):
         super().__init__(f"the fact {fact!r} does not follow from the state {state!r}", hint="Please report this")
         self.state = state
         self.fact = fact
+
+
+def first_error(error: BaseException) -> ProvisionerError:
+    """The one error of ours that ``error``, or the group that it is, stands for: the weightiest.
+
+    Raises:
+        BaseException: there is something else in it, a bug as a rule.
+    """
+    leaves = list(_leaves(error))
+    for leaf in leaves:
+        if not isinstance(leaf, ProvisionerError):
+            raise leaf
+    ours = [leaf for leaf in leaves if isinstance(leaf, ProvisionerError)]
+    return min(ours, key=lambda one: PRECEDENCE.index(one.exit_code))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

@@ -26,7 +26,8 @@ from provisioner.pacing.pacer import Policy as PacePolicy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
-    from provisioner.ledger import ProblemRecord, Run
+    from provisioner.core.problem import Problem
+    from provisioner.ledger import Run
 
 EPOCH_S = 1_795_000_000.0
 """Wall-clock time at which every virtual clock starts."""
@@ -95,7 +96,7 @@ class FakeLedger:
         self.ledger_id = LEDGER_ID
         self.table = {(entry.target, entry.name): entry for entry in entries}
         self.commits: list[tuple[float, tuple[Fact, ...]]] = []
-        self.kept_problems: list[ProblemRecord] = []
+        self.kept_problems: list[Problem] = []
         self.kept_runs: list[Run] = []
         self.paces: dict[tuple[str, str], bytes] = {}
         self.broken = False
@@ -185,12 +186,12 @@ class FakeLedger:
         """See the interface."""
         return self.kept_runs[::-1][:limit]
 
-    async def add_problems(self, problems: Sequence[ProblemRecord]) -> None:
+    async def add_problems(self, problems: Sequence[Problem]) -> None:
         """See the interface."""
         self._check()
         self.kept_problems += problems
 
-    async def problems(self, run_id: str) -> AsyncIterator[ProblemRecord]:
+    async def problems(self, run_id: str) -> AsyncIterator[Problem]:
         """See the interface; it knows of one run."""
         del run_id
         for problem in self.kept_problems:

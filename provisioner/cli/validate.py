@@ -13,7 +13,8 @@ from provisioner.cli.output import say
 from provisioner.errors import ExitCode
 
 if TYPE_CHECKING:
-    from provisioner.manifest.reader import Manifest, Problem
+    from provisioner.core.problem import Problem
+    from provisioner.manifest.reader import Manifest
 
 
 @click.command("validate")

@@ -10,7 +10,6 @@ import anyio.to_thread
 from provisioner.commands.finished import finished_before, keep_finished
 from provisioner.commands.session import session
 from provisioner.engine.engine import Engine
-from provisioner.engine.problems import problem_record
 from provisioner.errors import ProvisionerError
 from provisioner.fleet.open import contained, open_site
 from provisioner.manifest.definition import Rules
@@ -82,10 +81,9 @@ async def _check(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bo
         batches = manifest.batches()
         while (batch := await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)) is not None:
             tally.read(batch, manifest.size_bytes)
-            records = [problem_record(problem) for problem in batch.problems]
-            for record in records:
-                tally.problem(record)
-            await ledger.add_problems(records)
+            for problem in batch.problems:
+                tally.problem(problem)
+            await ledger.add_problems(batch.problems)
         tally.whole = True
         valid = valid and not tally.invalid
     return valid

@@ -11,12 +11,10 @@ import msgspec
 from provisioner.engine.clock import Clock
 from provisioner.engine.stop import Stop
 from provisioner.engine.tally import Tally
-from provisioner.errors import PRECEDENCE, ConfigurationError, ExitCode, ProvisionerError
+from provisioner.errors import ConfigurationError, ExitCode, ProvisionerError
 from provisioner.report.summary import Ending, Summary, summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from provisioner.config.settings import Settings, Target
     from provisioner.engine.site import Policy
     from provisioner.pacing.gate import Gate
@@ -118,25 +116,3 @@ class Run:
             exit_code=error.exit_code if error else exit_code,
         )
         return summarize(list(self.tallies.values()), ending)
-
-
-def first_error(error: BaseException) -> ProvisionerError:
-    """The one error of ours that ``error``, or the group that it is, stands for: the weightiest.
-
-    Raises:
-        BaseException: there is something else in it, a bug as a rule.
-    """
-    leaves = list(_leaves(error))
-    for leaf in leaves:
-        if not isinstance(leaf, ProvisionerError):
-            raise leaf
-    ours = [leaf for leaf in leaves if isinstance(leaf, ProvisionerError)]
-    return min(ours, key=lambda one: PRECEDENCE.index(one.exit_code))
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error

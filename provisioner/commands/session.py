@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from provisioner.commands.run import first_error
 from provisioner.engine.stop import DRAIN_S
-from provisioner.errors import LedgerError, ProvisionerError
+from provisioner.errors import LedgerError, ProvisionerError, first_error
 from provisioner.ledger import Run as LedgerRun
 from provisioner.ledger.location import open_ledger
 from provisioner.ledger.sqlite.lock import RunLock

@@ -142,7 +142,7 @@ async def rebuild(run: Run, ledger_id: str) -> Summary:
         lost = _lost_ledger(owned, ledger_id)
         await ledger.take_identity(lost)
         for target, found in owned.items():
-            await _restore(run, ledger, target, [one for one in found if one.mark and one.mark.ledger_id == lost])
+            await _restore(run, ledger, target, [one for one in found if one.tag and one.tag.ledger_id == lost])
 
     summary = await session(run, "rebuild", work)
     if summary.error or any(target.halted for target in summary.targets.values()):
@@ -176,12 +176,12 @@ def compare(entries: dict[str, Entry], listing: Listing, details: Details, ledge
         entries: of one target, by name.
         listing: what List told of their names; when it broke off, that is a finding of its own.
         details: what Get told of every ARN that is listed or in the ledger.
-        ledger_id: whose marks are ours.
+        ledger_id: whose ownership tags are ours.
     """
     by_arn = {one.arn: one for one in details.found}
     by_name: dict[str, list[Found]] = defaultdict(list)
     for one in details.found:
-        if one.mark and one.mark.ledger_id == ledger_id:
+        if one.tag and one.tag.ledger_id == ledger_id:
             by_name[one.name].append(one)
     findings = [
         finding for entry in entries.values() for finding in _of_entry(entry, by_arn, by_name[entry.name], details)
@@ -237,13 +237,13 @@ async def _deleted(run: Run, site: Site, finding: Finding) -> Finding:
 
 
 async def _owned(run: Run, site: Site) -> list[Found]:
-    """Every algorithm in the target that bears a mark, whosever it is."""
+    """Every algorithm in the target that bears an ownership tag, of whichever ledger."""
     survey = Survey(site, run.tallies[site.target], run.order.policy.ownership_tag)
     listing = await survey.listing(lambda _: True)
     details = await survey.details([item.arn for item in listing.items])
     if not listing.complete or details.unread:
         raise BrokenOffError(site.target)
-    return [one for one in details.found if one.mark]
+    return [one for one in details.found if one.tag]
 
 
 class BrokenOffError(ProvisionerError):
@@ -256,7 +256,7 @@ class BrokenOffError(ProvisionerError):
 
 
 def _lost_ledger(owned: dict[str, list[Found]], ledger_id: str) -> str:
-    """The one ledger that the marks name.
+    """The one ledger that the tags name.
 
     Raises:
         UsageError: they name none, or several.
@@ -264,8 +264,8 @@ def _lost_ledger(owned: dict[str, list[Found]], ledger_id: str) -> str:
     counts: dict[str, int] = defaultdict(int)
     for found in owned.values():
         for one in found:
-            if one.mark:
-                counts[one.mark.ledger_id] += 1
+            if one.tag:
+                counts[one.tag.ledger_id] += 1
     if ledger_id:
         counts = {ledger_id: counts[ledger_id]} if ledger_id in counts else {}
     if not counts:
@@ -295,10 +295,10 @@ def _confirmed(target: str, found: Found) -> Fact:
         target,
         found.name,
         Event.CONFIRM,
-        digest=found.mark.digest if found.mark else found.digest,
+        digest=found.tag.digest if found.tag else found.digest,
         tags_digest=found.tags_digest,
         arn=found.arn,
-        attempt=found.mark.attempt if found.mark else "",
+        attempt=found.tag.attempt if found.tag else "",
         code="rebuilt",
     )
 

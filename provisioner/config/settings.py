@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from provisioner.config.defaults import merge
 from provisioner.config.tables import struct_of
 from provisioner.errors import ConfigurationError, UsageError
-from provisioner.manifest.definition import merge
 
 Names = Literal["unknown", "unique", "duplicates", "same"]
 Adopt = Literal["never", "same", "any"]

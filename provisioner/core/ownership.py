@@ -1,4 +1,4 @@
-"""The mark that proves whose algorithm it is: the value of the ownership tag that every create carries. Pure."""
+"""The tag that proves whose algorithm it is: the value of the ownership tag that every create carries. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MARK = re.compile(r"v1/([0-9a-f]{16})/([0-9a-f]{32})/([0-9A-Za-z.-]{1,64})")
 _ARN = re.compile(r"arn:aws[-a-z]*:cleanrooms-ml:([-a-z0-9]+):([0-9]{12}):configured-model-algorithm/[-a-zA-Z0-9_/.]+")
 
 
-class Mark(msgspec.Struct, frozen=True):
+class OwnershipTag(msgspec.Struct, frozen=True):
     """Who made an algorithm: the ledger, the definition (its digest without tags), and the attempt."""
 
     ledger_id: str
@@ -29,10 +29,10 @@ class Mark(msgspec.Struct, frozen=True):
         return f"v1/{self.ledger_id}/{self.digest}/{self.attempt}"
 
 
-def read_mark(value: str) -> Mark | None:
-    """The mark in a tag's value, None when it is not one of ours."""
+def read_tag(value: str) -> OwnershipTag | None:
+    """The tag in a tag's value, None when it is not one of ours."""
     match = _MARK.fullmatch(value)
-    return Mark(*match.groups()) if match else None
+    return OwnershipTag(*match.groups()) if match else None
 
 
 def attempt_ids() -> Iterator[str]:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
 from provisioner.core.entry import Entry, Event, Fact, Outcome, State
 from provisioner.core.verdict import is_denial
 
-if TYPE_CHECKING:
-    from provisioner.manifest.reader import Row
+
+class Wanted(Protocol):
+    """A definition that a manifest asks for."""
+
+    @property
+    def name(self) -> str:
+        """The algorithm's name."""
+
+    @property
+    def digest(self) -> str:
+        """Of the definition without its tags (hex)."""
+
+    @property
+    def tags_digest(self) -> str:
+        """Of its tags (hex)."""
 
 
 class Action(StrEnum):
@@ -48,7 +61,7 @@ _CREATE_ANEW = {
 }
 
 
-def plan(target: str, row: Row, entry: Entry | None, *, retry_failed: bool) -> Step:
+def plan(target: str, row: Wanted, entry: Entry | None, *, retry_failed: bool) -> Step:
     """The step for ``row`` in ``target``, whose entry is ``entry``.
 
     A failed definition is tried again when it changed, when it failed for want of permission (which is mended outside
@@ -68,7 +81,7 @@ def plan(target: str, row: Row, entry: Entry | None, *, retry_failed: bool) -> S
     return Step(Action.CREATE, Outcome.PENDING, _CREATE_ANEW[entry.state], (_fact(target, row, Event.REPLAN),))
 
 
-def _compare(target: str, row: Row, entry: Entry) -> Step:
+def _compare(target: str, row: Wanted, entry: Entry) -> Step:
     if entry.state is State.CREATED and entry.digest == row.digest and entry.tags_digest == row.tags_digest:
         return UNCHANGED
     changed = [
@@ -81,12 +94,12 @@ def _compare(target: str, row: Row, entry: Entry) -> Step:
     ]
     if changed:
         reason = f"{' and '.join(changed)} changed since it was created as {entry.arn}"
-        drift = Fact(target, row.definition.name, Event.DRIFT, code="drifted", message=reason)
+        drift = Fact(target, row.name, Event.DRIFT, code="drifted", message=reason)
         facts = () if entry.state is State.DRIFTED else (drift,)
         return Step(Action.NOTHING, Outcome.DRIFTED, reason, facts)
-    restore = Fact(target, row.definition.name, Event.RESTORE)
+    restore = Fact(target, row.name, Event.RESTORE)
     return msgspec.structs.replace(UNCHANGED, facts=(restore,))
 
 
-def _fact(target: str, row: Row, event: Event) -> Fact:
-    return Fact(target, row.definition.name, event, digest=row.digest, tags_digest=row.tags_digest)
+def _fact(target: str, row: Wanted, event: Event) -> Fact:
+    return Fact(target, row.name, event, digest=row.digest, tags_digest=row.tags_digest)

@@ -27,7 +27,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random
 
 from provisioner.aws.faces import CallError
 from provisioner.core.entry import Entry, Event, Fact, Outcome, Stamp, State
-from provisioner.core.ownership import Mark, attempt_ids, check_place, read_arn
+from provisioner.core.ownership import OwnershipTag, attempt_ids, check_place, read_arn
 from provisioner.core.planner import Action, plan
 from provisioner.core.verdict import SKEW_CODES, Reply, Verdict, is_conflict, judge
 from provisioner.engine.breaker import Breaker, is_about_role
@@ -339,8 +339,8 @@ class Engine:
 
     def _body(self, job: Job, attempt: str) -> bytes:
         key, row = self._policy.ownership_tag, job.row.canonical
-        mark = Mark(self._site.ledger.ledger_id, row.digest, attempt)
-        return row.request({key: str(mark)} if key else {})
+        tag = OwnershipTag(self._site.ledger.ledger_id, row.digest, attempt)
+        return row.request({key: str(tag)} if key else {})
 
     async def _settle(self, job: Job, entry: Entry, verdict: Verdict, reply: Reply) -> bool:
         """Make the result of an attempt durable, then count it; whether an ambiguous create may be sent again."""

@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from tenacity.wait import wait_base
 
 from provisioner.aws.faces import CallError
-from provisioner.core.ownership import Mark, check_place, read_mark
+from provisioner.core.ownership import OwnershipTag, check_place, read_tag
 from provisioner.core.verdict import Loss, Reply, Verdict, judge
 from provisioner.manifest.definition import Definition, InvalidDefinitionError
 
@@ -43,7 +43,7 @@ class Found(msgspec.Struct, frozen=True):
 
     Attributes:
         arn, name, created_at: of the algorithm.
-        mark: our mark, None when it bears none.
+        tag: our tag, None when it bears none.
         digest: of its definition without tags; "" when it is none that we could have made.
         tags_digest: of its tags without the ownership tag.
     """
@@ -51,7 +51,7 @@ class Found(msgspec.Struct, frozen=True):
     arn: str
     name: str
     created_at: float
-    mark: Mark | None
+    tag: OwnershipTag | None
     digest: str
     tags_digest: str
 
@@ -76,9 +76,9 @@ class Details(msgspec.Struct, frozen=True):
 
 
 def described(algorithm: Described, ownership_tag: str) -> Found:
-    """What Get told, as digests and a mark."""
+    """What Get told, as digests and a tag."""
     tags = {key: value for key, value in algorithm.tags.items() if not key.lower().startswith("aws:")}
-    mark = read_mark(tags.pop(ownership_tag, "")) if ownership_tag else None
+    tag = read_tag(tags.pop(ownership_tag, "")) if ownership_tag else None
     try:
         digest = Definition.from_request(algorithm.body).canonical().digest
     except InvalidDefinitionError:
@@ -87,7 +87,7 @@ def described(algorithm: Described, ownership_tag: str) -> Found:
         arn=algorithm.arn,
         name=algorithm.name,
         created_at=algorithm.created_at,
-        mark=mark,
+        tag=tag,
         digest=digest,
         tags_digest=Definition.digest_of_tags(tags),
     )
@@ -99,7 +99,7 @@ class Survey:
     Args:
         site: its calls and the gate before reads.
         tally: counts the calls.
-        ownership_tag: key of the tag that bears our mark, "" for none.
+        ownership_tag: key of the tag that bears our tag, "" for none.
     """
 
     def __init__(self, site: Site, tally: Tally, ownership_tag: str) -> None:

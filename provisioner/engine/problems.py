@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from provisioner.ledger import ProblemRecord
+from provisioner.core.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from provisioner.engine.inventory import Found
     from provisioner.engine.tally import Tally
     from provisioner.ledger import Ledger
-    from provisioner.manifest.reader import Problem, Row
+    from provisioner.manifest.reader import Row
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ class Reporter:
 
     async def lines(self, problems: Sequence[Problem]) -> None:
         """Tell what is wrong with lines of the manifest."""
-        await self._tell([problem_record(problem) for problem in problems])
+        await self._tell(problems)
 
     async def row(self, row: Row, code: str, message: str) -> None:
         """Tell what became of a definition."""
@@ -42,7 +42,7 @@ class Reporter:
         target = self._target
         await self._tell(
             [
-                ProblemRecord(row.source, row.line, row.definition.name, code, message, target=target)
+                Problem(row.source, row.line, row.definition.name, code, message, target=target)
                 for row, code, message in told
             ]
         )
@@ -50,27 +50,14 @@ class Reporter:
     async def duplicate(self, kept: Found, other: Found) -> None:
         """Tell of a second algorithm of ours with one name; it is never deleted unasked."""
         message = f"{other.arn} is a second algorithm of this name and ours; {kept.arn} is kept"
-        await self._tell([ProblemRecord("", 0, other.name, "duplicate", message, target=self._target)])
+        await self._tell([Problem("", 0, other.name, "duplicate", message, target=self._target)])
 
-    async def _tell(self, records: Sequence[ProblemRecord]) -> None:
+    async def _tell(self, records: Sequence[Problem]) -> None:
         for record in records:
             self._tally.problem(record)
             tell = log.info if record.severity == "problem" else log.debug
             tell("definition.reported", **msgspec.structs.asdict(record))
         await self._ledger.add_problems(records)
-
-
-def problem_record(problem: Problem) -> ProblemRecord:
-    """A manifest's problem as the ledger keeps it."""
-    return ProblemRecord(
-        problem.source,
-        problem.line,
-        problem.name,
-        problem.code,
-        problem.message,
-        column=problem.column,
-        severity=problem.severity,
-    )
 
 
 def quota_text(reply: Reply) -> str:

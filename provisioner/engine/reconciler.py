@@ -113,7 +113,7 @@ def rule(suspect: Suspect, sweep: Sweep, policy: Policy, ledger_id: str) -> Ruli
 def _is_ours(found: Found, entry: Entry, policy: Policy, ledger_id: str) -> bool:
     """By the tag; where tags are switched off by name, definition and time."""
     if policy.ownership_tag:
-        return found.mark is not None and found.mark.ledger_id == ledger_id
+        return found.tag is not None and found.tag.ledger_id == ledger_id
     made_since = entry.sent is not None and found.created_at >= entry.sent.wall - SKEW_S
     return found.digest == entry.digest and made_since
 
@@ -149,14 +149,14 @@ def facts_of(entry: Entry, ruling: Ruling) -> tuple[Fact, ...]:
         message = f"the name is taken by {found.arn}, which is not ours and was not to be adopted"
         fact = Fact(entry.target, entry.name, Event.REJECT, code="name_taken", message=message, after=entry.attempt)
         return (fact,)
-    # No property but the tags can change, so our mark tells the digest of what was sent, however Get words it.
-    mark = found.mark if ruling.decision is Decision.OURS else None
+    # No property but the tags can change, so our tag tells the digest of what was sent, however Get words it.
+    tag = found.tag if ruling.decision is Decision.OURS else None
     confirm = Fact(
         entry.target,
         entry.name,
         Event.CONFIRM,
         arn=found.arn,
-        digest=mark.digest if mark else found.digest,
+        digest=tag.digest if tag else found.digest,
         tags_digest=found.tags_digest,
         code="adopted",
         after=entry.attempt,

@@ -11,7 +11,7 @@ from provisioner.core.entry import Outcome
 from provisioner.errors import ExitCode
 
 if TYPE_CHECKING:
-    from provisioner.ledger import ProblemRecord
+    from provisioner.core.problem import Problem
     from provisioner.manifest.reader import Batch
 
 PROBLEMS_SHOWN = 100
@@ -65,7 +65,7 @@ class Tally:
         self.expected: int | None = None
         self.outcomes: Counter[Outcome] = Counter()
         self.calls: Counter[str] = Counter()
-        self.problems: list[ProblemRecord] = []
+        self.problems: list[Problem] = []
         self.problems_total = 0
         self.resolved: Counter[str] = Counter()
         self.open = 0
@@ -99,7 +99,7 @@ class Tally:
         self.outcomes[before] -= 1
         self.outcomes[after] += 1
 
-    def problem(self, record: ProblemRecord) -> None:
+    def problem(self, record: Problem) -> None:
         """Keep a problem for the summary, unless it is a mere notice."""
         if record.severity != "problem":
             return

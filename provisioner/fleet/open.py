@@ -10,12 +10,18 @@ import msgspec
 import structlog
 
 from provisioner import aws
-from provisioner.commands.run import first_error
 from provisioner.core.entry import State
 from provisioner.core.ownership import read_arn
 from provisioner.engine.site import Site
 from provisioner.engine.tally import Halt
-from provisioner.errors import ConfigurationError, IntegrityError, LedgerError, LedgerLockedError, ProvisionerError
+from provisioner.errors import (
+    ConfigurationError,
+    IntegrityError,
+    LedgerError,
+    LedgerLockedError,
+    ProvisionerError,
+    first_error,
+)
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.observed import Learned
 from provisioner.pacing.pacer import Pacer

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from provisioner.core.entry import Entry, Fact, State
+    from provisioner.core.problem import Problem
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,30 +31,6 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     ended_at: float | None = None
     exit_code: int | None = None
     summary: bytes = b""
-
-
-class ProblemRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A problem of a manifest or a definition, kept with its run.
-
-    Attributes:
-        source: the manifest's path.
-        line: counted from 1, 0 when unknown.
-        column: the same, in characters.
-        target: "" when every target is concerned.
-        name: the definition's name, "" when it could not be read.
-        code: a stable word for the kind of problem.
-        message: what, why and what to do.
-        severity: ``problem`` or ``notice``.
-    """
-
-    source: str
-    line: int
-    name: str
-    code: str
-    message: str
-    column: int = 0
-    target: str = ""
-    severity: str = "problem"
 
 
 class Ledger(Protocol):
@@ -117,11 +94,11 @@ class Ledger(Protocol):
         """The latest runs, newest first."""
         ...
 
-    async def add_problems(self, problems: Sequence[ProblemRecord]) -> None:
+    async def add_problems(self, problems: Sequence[Problem]) -> None:
         """Keep ``problems`` with the run that is under way. Problems of the last 20 runs are kept."""
         ...
 
-    def problems(self, run_id: str) -> AsyncIterator[ProblemRecord]:
+    def problems(self, run_id: str) -> AsyncIterator[Problem]:
         """The problems of a run, in the order in which they were added."""
         ...
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def open_ledger(
     location: str, *, readonly: bool = False, now: Callable[[], float] = time.time
 ) -> AsyncIterator[Ledger]:
-    """The ledger at ``location``, closed at the end. A run takes its :class:`~provisioner.ledger.sqlite.lock.RunLock` first.
+    """The ledger at ``location``, closed at the end. A run takes its run lock first.
 
     Args:
         location: a path; the file is made when it is missing, unless ``readonly``.

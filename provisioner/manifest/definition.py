@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from provisioner.config.defaults import merge
 from provisioner.errors import ExitCode, ProvisionerError, printable
 from provisioner.manifest import diagnosis, jsontext
 from provisioner.manifest.diagnosis import TextRule
@@ -301,16 +302,6 @@ def parse(line: bytes, rules: Rules) -> Definition:
         InvalidDefinitionError: the line is none; carries every fault.
     """
     return _accepted(line, rules) or _diagnosed(line, rules)
-
-
-def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``over`` laid on ``under``: maps merge, everything else in ``over`` replaces."""
-    merged = {**under, **over}
-    for key, below in under.items():
-        above = merged[key]
-        if above is not below and isinstance(above, dict) and isinstance(below, dict):
-            merged[key] = merge(below, above)
-    return merged
 
 
 def _accepted(line: bytes, rules: Rules) -> Definition | None:

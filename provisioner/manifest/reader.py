@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from copy import copy
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
 
 from provisioner.bulk import insert
+from provisioner.core.problem import Problem
 from provisioner.errors import printable
 from provisioner.manifest.definition import Canonical, Definition, InvalidDefinitionError, Rules, parse
 from provisioner.manifest.fingerprint import Fingerprint
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from provisioner.manifest.sources import Block
 
-Severity = Literal["problem", "notice"]
 
 BATCH_BYTES = 512 * 1024
 """Bytes of lines after which a batch is full, however few they are: 512 lines of 256 KiB would be 128 MiB."""
@@ -51,6 +51,11 @@ class Row(Struct, frozen=True):
     canonical: Canonical
 
     @property
+    def name(self) -> str:
+        """The algorithm's name."""
+        return self.definition.name
+
+    @property
     def digest(self) -> str:
         """Of the definition without its tags."""
         return self.canonical.digest
@@ -59,37 +64,6 @@ class Row(Struct, frozen=True):
     def tags_digest(self) -> str:
         """Of its tags."""
         return self.canonical.tags_digest
-
-
-class Problem(Struct, frozen=True):
-    """Something about a line that its author should know; all of it is safe to print.
-
-    Args:
-        source: the file.
-        line: from 1.
-        column: in characters, from 1; also where the line as a whole is meant.
-        name: the definition's, empty when it could not be read.
-        code: what kind of problem it is; stable, for programs.
-        message: where in the definition, what, why and what to do, for people.
-        severity: ``problem`` when the line is not used for it, ``notice`` when nothing is amiss.
-    """
-
-    source: str
-    line: int
-    column: int
-    name: str
-    code: str
-    message: str
-    severity: Severity = "problem"
-
-    @property
-    def where(self) -> str:
-        """``file:line:column:``, and the name where it is known."""
-        name = f' name "{self.name}":' if self.name else ""
-        return f"{self.source}:{self.line}:{self.column}:{name}"
-
-    def __str__(self) -> str:
-        return f"{self.where} {self.message}"
 
 
 class Batch(Struct):
@@ -243,7 +217,7 @@ class _Reader:
             batch.lines += 1
             batch.invalid += 1
             number = block.first + len(block.lines)
-            batch.problems.append(Problem(source, number, 1, "", block.trouble.code, block.trouble.message))
+            batch.problems.append(Problem(source, number, "", block.trouble.code, block.trouble.message, column=1))
 
     def _read(self, source: str, number: int, line: bytes) -> None:
         batch = self.batch
@@ -348,10 +322,10 @@ def _problems(source: str, line: int, error: InvalidDefinitionError) -> list[Pro
         Problem(
             source,
             line,
-            fault.column,
             name,
             fault.code,
             f"{fault.path}: {fault.message}" if fault.path else fault.message,
+            column=fault.column,
         )
         for fault in error.faults
     ]
@@ -367,7 +341,7 @@ def _repetition(row: Row, first: _First) -> Problem:
     ]
     if not changed:
         message = f"this name and definition stand at {where} already; the line is not needed"
-        return Problem(row.source, row.line, 1, name, "repeated_name", message, "notice")
+        return Problem(row.source, row.line, name, "repeated_name", message, column=1, severity="notice")
     message = f"this name stands at {where} already, with {' and '.join(changed)}"
     message += "; the line is not used: rename or remove one of them"
-    return Problem(row.source, row.line, 1, name, "conflicting_name", message)
+    return Problem(row.source, row.line, name, "conflicting_name", message, column=1)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 from msgspec import UNSET
 
+from provisioner.core.problem import Problem
 from provisioner.errors import printable
-from provisioner.manifest.reader import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,7 +77,7 @@ class RegexCheck:
             if answer := self._answer(metric.regex):
                 where = f"trainingContainerConfig.metricDefinitions[{index}].regex"
                 message = f'{where}: "{printable(metric.regex, 60)}" does not compile in Python: {printable(answer)}'
-                yield Problem(row.source, row.line, 1, name, "metric_regex", message, "notice")
+                yield Problem(row.source, row.line, name, "metric_regex", message, column=1, severity="notice")
 
     def _answer(self, regex: str) -> str:
         """What is wrong with a regex, empty when nothing is."""

@@ -15,8 +15,8 @@ from provisioner.errors import ExitCode, printable, worst
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from provisioner.core.problem import Problem
     from provisioner.engine.tally import Tally
-    from provisioner.ledger import ProblemRecord
 
 CALLS = ("create", "throttled", "list", "get", "delete")
 SHOWN_IN_TEXT = 20
@@ -32,18 +32,6 @@ class ManifestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
     valid: int
     invalid: int
     repeated: int = 0
-
-
-class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A problem as the summary shows it."""
-
-    source: str
-    line: int
-    name: str
-    code: str
-    message: str
-    column: int = 0
-    target: str = ""
 
 
 class TargetSummary(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -92,7 +80,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     outcomes: dict[str, int] = msgspec.field(name="outcomes")
     calls: dict[str, int] = msgspec.field(name="calls")
     targets: dict[str, TargetSummary] = msgspec.field(name="targets")
-    problems: list[ProblemView] = msgspec.field(name="problems")
+    problems: list[Problem] = msgspec.field(name="problems")
     problems_total: int = msgspec.field(name="problems_total")
     open: int = 0
     stopped: str | None = None
@@ -148,7 +136,7 @@ def summarize(tallies: Sequence[Tally], ending: Ending) -> Summary:
         outcomes={outcome.value: outcomes[outcome] for outcome in Outcome},
         calls={call: calls[call] for call in CALLS},
         targets={tally.target: _target(tally) for tally in tallies},
-        problems=[_view(problem) for problem in problems[:PROBLEMS_SHOWN]],
+        problems=problems[:PROBLEMS_SHOWN],
         problems_total=sum(tally.problems_total for tally in tallies),
         open=sum(tally.open for tally in tallies),
         stopped=ending.stopped or None,
@@ -180,18 +168,6 @@ def _target(tally: Tally) -> TargetSummary:
         halted=tally.halt.what if tally.halt else None,
         resolved=dict(tally.resolved),
         open=tally.open,
-    )
-
-
-def _view(problem: ProblemRecord) -> ProblemView:
-    return ProblemView(
-        problem.source,
-        problem.line,
-        problem.name,
-        problem.code,
-        problem.message,
-        problem.column,
-        problem.target,
     )
 
 
@@ -244,7 +220,7 @@ def _told(summary: Summary) -> list[str]:
     return lines
 
 
-def _problem_line(problem: ProblemView) -> str:
+def _problem_line(problem: Problem) -> str:
     place = f"{problem.source}:{problem.line}: " if problem.source else ""
     name = f"{problem.name}: " if problem.name else ""
     return f"  {place}{name}{problem.code}: {printable(problem.message)}"

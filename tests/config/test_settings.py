@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from provisioner.config.defaults import merge
 from provisioner.config.settings import (
     PaceSettings,
     ReconcileSettings,
@@ -23,9 +24,8 @@ from provisioner.config.settings import (
     seconds,
 )
 from provisioner.errors import ConfigurationError, ExitCode, UsageError
-from provisioner.manifest.definition import merge
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def loaded(folder: Path, toml: str) -> Settings:

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner.core.ownership import Arn, Mark, attempt_ids, check_place, read_arn, read_mark
+from provisioner.core.ownership import Arn, OwnershipTag, attempt_ids, check_place, read_arn, read_tag
 from provisioner.errors import ExitCode, IntegrityError
 
 LEDGER, DIGEST = "0123456789abcdef", "0123456789abcdef0123456789abcdef"
 ARN = "arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm/9f-A_b/c.1"
 
 hexadecimal = st.sampled_from("0123456789abcdef")
-marks = st.builds(
-    Mark,
+tags = st.builds(
+    OwnershipTag,
     st.text(hexadecimal, min_size=16, max_size=16),
     st.text(hexadecimal, min_size=32, max_size=32),
     st.from_regex(r"[0-9A-Za-z.-]{1,64}", fullmatch=True),
@@ -25,18 +25,18 @@ marks = st.builds(
 
 
 @settings(derandomize=True)
-@given(marks)
-def test_a_mark_is_read_as_it_was_written(mark: Mark) -> None:
+@given(tags)
+def test_a_tag_is_read_as_it_was_written(tag: OwnershipTag) -> None:
     """What every create carries proves ledger, definition and attempt when it comes back."""
-    assert read_mark(str(mark)) == mark
+    assert read_tag(str(tag)) == tag
 
 
 @settings(derandomize=True)
-@given(marks)
-def test_a_mark_fits_a_tag(mark: Mark) -> None:
-    """A mark is a valid tag value whatever it says: at most 256 characters of the tags' alphabet."""
-    assert len(str(mark)) <= 256
-    assert re.fullmatch(r"[A-Za-z0-9 +\-=._:/@]*", str(mark))
+@given(tags)
+def test_an_ownership_tag_fits(tag: OwnershipTag) -> None:
+    """The ownership tag is a valid tag value whatever it says: at most 256 characters of the tags' alphabet."""
+    assert len(str(tag)) <= 256
+    assert re.fullmatch(r"[A-Za-z0-9 +\-=._:/@]*", str(tag))
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,9 @@ def test_a_mark_fits_a_tag(mark: Mark) -> None:
         f"v1/{LEDGER}/{DIGEST}/{'a' * 65}",
     ],
 )
-def test_what_is_not_a_mark(value: str) -> None:
-    """Whatever is not exactly a mark proves nothing."""
-    assert read_mark(value) is None
+def test_what_is_no_ownership_tag(value: str) -> None:
+    """Whatever is not exactly an ownership tag proves nothing."""
+    assert read_tag(value) is None
 
 
 def test_attempts_are_never_called_the_same() -> None:
@@ -67,7 +67,7 @@ def test_attempts_are_never_called_the_same() -> None:
     drawn = [*islice(first, 1000), *islice(second, 1000)]
 
     assert len(set(drawn)) == 2000
-    assert all(read_mark(str(Mark(LEDGER, DIGEST, attempt))) for attempt in drawn)
+    assert all(read_tag(str(OwnershipTag(LEDGER, DIGEST, attempt))) for attempt in drawn)
 
 
 def test_an_arn_tells_its_place() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from provisioner.aws.faces import CallError
 from provisioner.core.entry import Entry, Event, Fact, Stamp, State
-from provisioner.core.ownership import Mark
+from provisioner.core.ownership import OwnershipTag
 from provisioner.core.verdict import Loss, Reply
 from provisioner.engine.inventory import READ_ATTEMPTS, Found
 from provisioner.engine.reconciler import (
@@ -41,9 +41,9 @@ SUSPECT = Suspect(ENTRY, settled_at=360.0)
 CONFLICT = Suspect(ENTRY, settled_at=360.0, conflict=True)
 ABSENT_ONCE = Suspect(ENTRY, settled_at=360.0, absent_at=400.0)
 
-OURS = Found("arn-1", "x", EPOCH_S + 1, Mark(LEDGER_ID, SAME, "run-1"), SAME, "t")
-LATER = Found("arn-0", "x", EPOCH_S + 2, Mark(LEDGER_ID, SAME, "run-2"), SAME, "t")
-FOREIGN_SAME = Found("arn-2", "x", EPOCH_S - 9, Mark(OTHER_LEDGER, SAME, "run-1"), SAME, "t2")
+OURS = Found("arn-1", "x", EPOCH_S + 1, OwnershipTag(LEDGER_ID, SAME, "run-1"), SAME, "t")
+LATER = Found("arn-0", "x", EPOCH_S + 2, OwnershipTag(LEDGER_ID, SAME, "run-2"), SAME, "t")
+FOREIGN_SAME = Found("arn-2", "x", EPOCH_S - 9, OwnershipTag(OTHER_LEDGER, SAME, "run-1"), SAME, "t2")
 FOREIGN_OTHER = Found("arn-3", "x", EPOCH_S - 99, None, OTHER, "t3")
 FOREIGN_FIRST = Found("arn-4", "x", EPOCH_S - 999, None, OTHER, "t4")
 
@@ -235,7 +235,7 @@ def test_no_sweep_says_more_than_it_saw(
     whole = complete and not unread
     late = whole and began_at >= suspect.settled_at
 
-    assert (ruling.decision is Decision.OURS) == any(one.mark and one.mark.ledger_id == LEDGER_ID for one in found)
+    assert (ruling.decision is Decision.OURS) == any(one.tag and one.tag.ledger_id == LEDGER_ID for one in found)
     if ruling.decision in {Decision.ABSENT, Decision.ABSENT_ONCE}:
         assert late
     if ruling.decision is Decision.ABSENT:
@@ -321,7 +321,7 @@ def entry(name: str, state: State = State.AMBIGUOUS, *, sent: Stamp | None = Non
 def made(endpoint: Endpoint, name: str, *, ledger_id: str = LEDGER_ID, since: float = 0.0) -> Algorithm:
     """What its create made."""
     one = definition(name).canonical()
-    return endpoint.put(one.request({TAG: str(Mark(ledger_id, one.digest, f"run-{name}"))}), since=since)
+    return endpoint.put(one.request({TAG: str(OwnershipTag(ledger_id, one.digest, f"run-{name}"))}), since=since)
 
 
 def reconciler(endpoint: Endpoint, ledger: FakeLedger, **given: Any) -> Reconciler:

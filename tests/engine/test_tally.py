@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from provisioner.core.entry import Outcome
+from provisioner.core.problem import Problem
 from provisioner.engine.tally import PROBLEMS_SHOWN, Halt, Tally
 from provisioner.errors import ExitCode, worst
-from provisioner.ledger import ProblemRecord
 from provisioner.manifest.definition import Canonical, Definition
 from provisioner.manifest.reader import Batch, Row
 
@@ -33,9 +33,9 @@ def batch(rows: int, read_bytes: int) -> Batch:
     return Batch([ROW] * rows, [], lines=rows + 3, invalid=1, repeated=2, read_bytes=read_bytes)
 
 
-def problem(number: int, severity: str = "problem") -> ProblemRecord:
+def problem(number: int, severity: Literal["problem", "notice"] = "problem") -> Problem:
     """A problem of a line."""
-    return ProblemRecord("m.jsonl", number, "x", "invalid", "bad", severity=severity)
+    return Problem("m.jsonl", number, "x", "invalid", "bad", severity=severity)
 
 
 HALTED = Halt(ExitCode.CONFIGURATION, "wrong Region")

@@ -6,23 +6,23 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from provisioner.core.entry import Outcome, State
-from provisioner.core.ownership import read_mark
+from provisioner.core.ownership import read_tag
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from provisioner.core.entry import Entry
-    from provisioner.core.ownership import Mark
+    from provisioner.core.ownership import OwnershipTag
     from provisioner.emulator import Algorithm, Truth
     from provisioner.engine.tally import Tally
 
 TAG = "provisioner:origin"
 
 
-def mark_of(algorithm: Algorithm, ledger_id: str) -> Mark | None:
-    """Our mark on ``algorithm``, None when it is another's."""
-    mark = read_mark(algorithm.tags.get(TAG, ""))
-    return mark if mark is not None and mark.ledger_id == ledger_id else None
+def tag_of(algorithm: Algorithm, ledger_id: str) -> OwnershipTag | None:
+    """Our tag on ``algorithm``, None when it is another's."""
+    tag = read_tag(algorithm.tags.get(TAG, ""))
+    return tag if tag is not None and tag.ledger_id == ledger_id else None
 
 
 def check_invariants(
@@ -39,18 +39,18 @@ def check_invariants(
     Args:
         truth: what the endpoint holds, of one account and Region.
         entries: what the ledger holds for it, by name.
-        ledger_id: whose marks are ours.
+        ledger_id: whose tags are ours.
         tallies: of runs that have ended.
         before: ARNs that existed before.
         intents: attempts that were committed, where a test has watched them.
     """
-    ours = [(one, mark) for one in truth.alive if (mark := mark_of(one, ledger_id))]
-    for one, mark in ours:
+    ours = [(one, tag) for one in truth.alive if (tag := tag_of(one, ledger_id))]
+    for one, tag in ours:
         entry = entries.get(one.name)
         assert entry is not None, f"I1: {one.name} exists, and no intent of it was ever committed"
         assert entry.attempt, f"I1: {one.name} exists without an attempt"
-        assert intents is None or mark.attempt in intents, f"I1: {mark.attempt} was sent before it was committed"
-    attempts = Counter(mark.attempt for _, mark in ours)
+        assert intents is None or tag.attempt in intents, f"I1: {tag.attempt} was sent before it was committed"
+    attempts = Counter(tag.attempt for _, tag in ours)
     assert not [attempt for attempt, count in attempts.items() if count > 1], "I2: one attempt made two algorithms"
     names = Counter(one.name for one, _ in ours)
     assert not [name for name, count in names.items() if count > 1], f"I2: made twice: {names.most_common(3)}"
@@ -67,9 +67,9 @@ def _check_existence(truth: Truth, entries: Mapping[str, Entry], ledger_id: str,
             one = alive.get(entry.arn)
             assert one is not None, f"I3: {entry.name} is {entry.state} as {entry.arn}, which does not exist"
             assert one.name == entry.name
-            assert entry.arn in before or mark_of(one, ledger_id), f"I3: {entry.arn} is not ours"
+            assert entry.arn in before or tag_of(one, ledger_id), f"I3: {entry.arn} is not ours"
     for one in truth.alive:
-        if mark_of(one, ledger_id) and not (entry := entries[one.name]).unsettled:
+        if tag_of(one, ledger_id) and not (entry := entries[one.name]).unsettled:
             assert entry.arn == one.arn, f"I3: {one.arn} is ours, and its entry is {entry.state} {entry.arn}"
 
 

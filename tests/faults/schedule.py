@@ -21,7 +21,7 @@ import msgspec
 import structlog
 
 from provisioner.core.entry import Entry, Event, Fact, Stamp, State, apply
-from provisioner.core.ownership import Mark
+from provisioner.core.ownership import OwnershipTag
 from provisioner.core.planner import Action, plan
 from provisioner.core.verdict import Loss, Reply, Verdict, is_conflict, judge
 from provisioner.engine.engine import DOUBTS, STALE_S
@@ -311,9 +311,9 @@ class Schedule:
         found: dict[str, list[Found]] = defaultdict(list)
         for made in listed if complete else listed[:-1]:
             digest = row_of(made.name).digest
-            mark = Mark(LEDGER_ID, digest, made.attempt)
+            tag = OwnershipTag(LEDGER_ID, digest, made.attempt)
             tags_digest = row_of(made.name).tags_digest
-            found[made.name].append(Found(made.arn, made.name, made.since, mark, digest, tags_digest))
+            found[made.name].append(Found(made.arn, made.name, made.since, tag, digest, tags_digest))
         seen = Sweep(self.now, complete, found, stamp=self.stamp())
         book = self.process.reconciler
         for suspect in list(book._suspects.values()):

@@ -21,7 +21,7 @@ import msgspec
 from provisioner.aws import wire
 from provisioner.aws.faces import Aws, CallError, Described, Listed, Page
 from provisioner.core.entry import Entry, Fact, Stamp, State
-from provisioner.core.ownership import read_mark
+from provisioner.core.ownership import read_tag
 from provisioner.core.verdict import BEFORE_FIRST_BYTE, Loss, Reply
 from provisioner.emulator import credentials
 from provisioner.emulator.front import truth_of
@@ -47,9 +47,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from provisioner.core.problem import Problem
     from provisioner.emulator.behaviour import Behaviour
     from provisioner.emulator.front import Truth
-    from provisioner.ledger import ProblemRecord, Run
+    from provisioner.ledger import Run
     from provisioner.ledger.sqlite.database import Connection
     from provisioner.ledger.sqlite.writing import Request
     from provisioner.manifest.reader import Batch
@@ -271,9 +272,9 @@ class WorldCreates:
     def _check_intent(self, body: bytes) -> None:
         request = msgspec.json.decode(body)
         entry = self._intent(request["name"])
-        mark = read_mark(request.get("tags", {}).get("provisioner:origin", ""))
+        tag = read_tag(request.get("tags", {}).get("provisioner:origin", ""))
         assert entry.state is State.SENT, f"{entry} was not durable before its create left"
-        assert mark is None or mark.attempt == entry.attempt
+        assert tag is None or tag.attempt == entry.attempt
 
     async def _reply(self, result: Any, fate: Fate) -> Reply:
         if result.ending == "hang":
@@ -406,12 +407,12 @@ class DirectLedger:
         """See the interface."""
         return reading.runs(self._reader, limit)
 
-    async def add_problems(self, problems: Sequence[ProblemRecord]) -> None:
+    async def add_problems(self, problems: Sequence[Problem]) -> None:
         """See the interface."""
         if problems:
             self._commit(AddProblems(problems))
 
-    async def problems(self, run_id: str) -> AsyncIterator[ProblemRecord]:
+    async def problems(self, run_id: str) -> AsyncIterator[Problem]:
         """See the interface."""
         for _, problem in reading.problems(self._reader, run_id, 0, 1_000_000):
             yield problem

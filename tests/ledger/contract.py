@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from provisioner.core.entry import Entry, Event, Fact, Stamp, State, apply, sources
+from provisioner.core.problem import Problem
 from provisioner.errors import IllegalTransitionError, IntegrityError, LedgerError, ProvisionerError
-from provisioner.ledger import ProblemRecord, Run
+from provisioner.ledger import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -267,7 +268,7 @@ class LedgerContract:
     async def test_problems_belong_to_a_run(self, store: Store) -> None:
         """Problems come back in the order in which they were added, by run, for the last 20 runs."""
         problems = [
-            ProblemRecord("m.jsonl", line, f"n{line}", "invalid", "no role", column=3, target="t", severity="notice")
+            Problem("m.jsonl", line, f"n{line}", "invalid", "no role", column=3, target="t", severity="notice")
             for line in range(1, 1203)
         ]
         async with store() as ledger:

@@ -15,8 +15,9 @@ import msgspec
 import pytest
 
 from provisioner.core.entry import Event, Fact, State
+from provisioner.core.problem import Problem
 from provisioner.errors import ConfigurationError, ExitCode, IllegalTransitionError, LedgerError
-from provisioner.ledger import ProblemRecord, Run
+from provisioner.ledger import Run
 from provisioner.ledger.location import open_ledger
 from provisioner.ledger.sqlite.database import connect
 from provisioner.ledger.sqlite.store import SqliteLedger, Statistics
@@ -322,7 +323,7 @@ async def test_a_refused_commit_is_not_remembered(tmp_path: Path) -> None:
     first = await begun(ledger, clock, "first")
     tasks = [
         asyncio.create_task(ledger.record([intend("a")])),
-        asyncio.create_task(ledger.add_problems([ProblemRecord("m.jsonl", 1, "\udc80", "invalid", "no text")])),
+        asyncio.create_task(ledger.add_problems([Problem("m.jsonl", 1, "\udc80", "invalid", "no text")])),
         asyncio.create_task(ledger.record([intend("b"), msgspec.structs.replace(intend("c"), message="\udc80")])),
     ]
     await asyncio.sleep(0)

@@ -6,8 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from provisioner.core.entry import Entry, Event, Fact, Stamp, State, advance
+from provisioner.core.problem import Problem
 from provisioner.errors import IllegalTransitionError
-from provisioner.ledger import ProblemRecord, Run
+from provisioner.ledger import Run
 from provisioner.ledger.sqlite import reading
 from provisioner.ledger.sqlite.database import connect, open_writer
 from tests.ledger.contract import AT, Reference, arn
@@ -58,7 +59,7 @@ class History:
             acknowledge(str(self.acknowledged))
             if number % 10 == 0:
                 await ledger.learn("default", "create", b"%d" % number)
-                await ledger.add_problems([ProblemRecord("m", number, "n", "invalid", "x" * 100)])
+                await ledger.add_problems([Problem("m", number, "n", "invalid", "x" * 100)])
 
     def allows(self, found: Entries, acknowledged: int) -> bool:
         """Whether a ledger may hold ``found`` when it had acknowledged that state: nothing less, nothing made up."""

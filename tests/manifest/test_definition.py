@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from provisioner.config.defaults import merge
 from provisioner.errors import ExitCode
 from provisioner.manifest import definition as module
 from provisioner.manifest.definition import (
@@ -23,7 +24,6 @@ from provisioner.manifest.definition import (
     InvalidDefinitionError,
     Rules,
     json_schema,
-    merge,
     parse,
 )
 from tests.definition_lines import (

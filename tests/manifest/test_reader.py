@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 
 from provisioner.errors import ExitCode, ManifestError
 from provisioner.manifest.definition import Rules, parse
-from provisioner.manifest.reader import BATCH_BYTES, Batch, Manifest, Problem, Row
+from provisioner.manifest.reader import BATCH_BYTES, Batch, Manifest, Row
 from provisioner.manifest.sources import MAX_LINE, ScratchError
 from tests.definition_lines import FULL, IMAGE, LEAST, ROLE, line_of, mutate, spell
 from tests.memory import peak_mib
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from provisioner.core.problem import Problem
 
 RULES = Rules(ownership_tag="provisioner:origin")
 

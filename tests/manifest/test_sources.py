@@ -173,7 +173,7 @@ def test_a_line_of_ten_gigabytes_in_flat_memory(tmp_path: Path) -> None:
         sparse.write(b'{"name":"')
         sparse.truncate(10_000_000_000)
     program = (
-        "import sys; from provisioner import sources as s;"
+        "import sys; from provisioner.manifest import sources as s;"
         "print([b.trouble.code for b in s.blocks(s.FileSource(sys.argv[1]), lambda: 0) if b.trouble])"
     )
     codes, peak = peak_mib(program, str(path))

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from provisioner.core.entry import Outcome
+from provisioner.core.problem import Problem
 from provisioner.engine.tally import Halt, Tally
 from provisioner.errors import PRECEDENCE, ExitCode
-from provisioner.ledger import ProblemRecord
 from provisioner.report.summary import CALLS, Ending, Summary, iso, summarize
 
 OUTCOMES = ["created", "adopted", "unchanged", "drifted", "failed", "parked", "ambiguous", "pending"]
@@ -46,7 +46,7 @@ def with_problem(**fields: Any) -> Tally:
     """A tally with one problem."""
     made = tally(outcomes={Outcome.FAILED: 1}, lines=1, valid=1)
     plain: dict[str, Any] = {"source": "defs.jsonl", "line": 17, "name": "x", "code": "invalid", "message": "m"}
-    made.problem(ProblemRecord(**(plain | fields)))
+    made.problem(Problem(**(plain | fields)))
     return made
 
 
@@ -153,7 +153,7 @@ def test_a_hundred_problems_over_all_targets() -> None:
     tallies = [tally(name) for name in "ab"]
     for made in tallies:
         for line in range(80):
-            made.problem(ProblemRecord("m", line, "x", "c", "m"))
+            made.problem(Problem("m", line, "x", "c", "m"))
 
     read = told(summary(*tallies))
 
@@ -210,7 +210,7 @@ def test_the_text_shows_the_first_problems() -> None:
     """Twenty problems are shown, and how many more there are."""
     made = tally()
     for line in range(150):
-        made.problem(ProblemRecord("m.jsonl", line, "x", "c", "m"))
+        made.problem(Problem("m.jsonl", line, "x", "c", "m"))
 
     text = summary(made).text()
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from provisioner.core.entry import Entry, Stamp, State
-from provisioner.ledger import ProblemRecord, Run
+from provisioner.core.problem import Problem
+from provisioner.ledger import Run
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -128,7 +129,7 @@ def runs(connection: Connection, limit: int) -> list[Run]:
     return [Run(*row) for row in rows]
 
 
-def problems(connection: Connection, run_id: str, after: int, limit: int) -> list[tuple[int, ProblemRecord]]:
+def problems(connection: Connection, run_id: str, after: int, limit: int) -> list[tuple[int, Problem]]:
     """At most ``limit`` problems of a run with their sequence numbers, from behind number ``after`` on."""
     rows = _json(
         connection,
@@ -136,7 +137,7 @@ def problems(connection: Connection, run_id: str, after: int, limit: int) -> lis
         FROM (SELECT * FROM problems WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?)""",
         (run_id, after, limit),
     )
-    return [(seq, ProblemRecord(*rest)) for seq, *rest in rows]
+    return [(seq, Problem(*rest)) for seq, *rest in rows]
 
 
 def learned(connection: Connection, target: str, family: str) -> bytes | None:

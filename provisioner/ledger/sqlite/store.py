@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
     from provisioner.core.entry import Entry, Fact, State
-    from provisioner.ledger import ProblemRecord, Run
+    from provisioner.core.problem import Problem
+    from provisioner.ledger import Run
     from provisioner.ledger.sqlite.database import Connect, Connection
 
 P = ParamSpec("P")
@@ -364,12 +365,12 @@ class SqliteLedger:
         """See :meth:`provisioner.ledger.Ledger.runs`."""
         return await self._read(reading.runs, limit)
 
-    async def add_problems(self, problems: Sequence[ProblemRecord]) -> None:
+    async def add_problems(self, problems: Sequence[Problem]) -> None:
         """See :meth:`provisioner.ledger.Ledger.add_problems`."""
         if problems:
             await self._ask(AddProblems(problems))
 
-    async def problems(self, run_id: str) -> AsyncIterator[ProblemRecord]:
+    async def problems(self, run_id: str) -> AsyncIterator[Problem]:
         """See :meth:`provisioner.ledger.Ledger.problems`."""
         after = 0
         while page := await self._read(reading.problems, run_id, after, PAGE):

@@ -11,8 +11,9 @@ import msgspec
 
 from provisioner.bulk import insert
 from provisioner.core.entry import Entry, Fact, apply
+from provisioner.core.problem import Problem  # noqa: TC001  msgspec reads these types at run time
 from provisioner.errors import IntegrityError, ProvisionerError
-from provisioner.ledger import ProblemRecord, Run  # noqa: TC001  msgspec reads these types at run time
+from provisioner.ledger import Run  # noqa: TC001  msgspec reads these types at run time
 from provisioner.ledger.sqlite.database import is_storage_error
 from provisioner.ledger.sqlite.reading import CHANGES, Key, entries_by_name, holders
 
@@ -70,7 +71,7 @@ class EndRun(msgspec.Struct, frozen=True):
 class AddProblems(msgspec.Struct, frozen=True):
     """Keep these problems with the run under way."""
 
-    problems: Sequence[ProblemRecord]
+    problems: Sequence[Problem]
 
 
 class Learn(msgspec.Struct, frozen=True):
@@ -93,7 +94,7 @@ Answer = Exception | None
 
 
 class Writing:
-    """Turns requests into commits; decides by :func:`provisioner.core.entry.apply` alone, so that the store has no rules.
+    """Turns requests into commits. :func:`provisioner.core.entry.apply` alone decides, so that the store has no rules.
 
     Args:
         connection: the one that writes.
@@ -176,7 +177,7 @@ class Writing:
     def _put_run(self, run: Run) -> None:
         insert(self._connection, "INSERT OR REPLACE INTO runs VALUES", [msgspec.structs.astuple(run)])
 
-    def _add_problems(self, problems: Sequence[ProblemRecord]) -> None:
+    def _add_problems(self, problems: Sequence[Problem]) -> None:
         last = self._connection.execute("SELECT max(seq) FROM problems WHERE run_id = ?", (self._run_id,)).fetchone()[0]
         rows = [
             (self._run_id, seq, *msgspec.structs.astuple(problem))
