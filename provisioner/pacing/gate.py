@@ -169,8 +169,11 @@ class Gate:
         """
         return self._slots
 
-    async def turn(self) -> float:
+    async def turn(self, *, again: bool = False) -> float:
         """Wait for the pacer's next turn and take it: the call must start now.
+
+        Args:
+            again: the call was throttled before, and goes before all calls that have not started yet.
 
         Returns:
             The start time, monotonic seconds, which the ending has to name.
@@ -180,7 +183,7 @@ class Gate:
         """
         held = self._held.pop(asyncio.current_task(), None) if self._held else None
         if held is None:
-            return await self._wait(self._fresh)
+            return await self._wait(self._retries if again else self._fresh)
         if self._slots.closed:
             self.unused(held)
             raise GateClosedError
@@ -201,8 +204,16 @@ class Gate:
             self._held[task] = await self._wait(self._retries)
 
     def wait(self, retry_state: RetryCallState | None = None) -> float:
-        """Seconds until a throttled call is likely to have its next turn: tenacity's ``wait``."""
+        """What tenacity's ``wait`` expects: :meth:`next_turn_in_s`."""
         del retry_state
+        return self.next_turn_in_s()
+
+    def next_turn_in_s(self) -> float:
+        """Estimate the seconds until a call that asks now for another turn would get it: behind its like, no others.
+
+        An estimate only, since a reply that arrives meanwhile may change the pace: sleep no longer than this, then
+        ask for the turn itself with ``turn(again=True)``.
+        """
         now = self._clock()
         return max(0.0, self._pacer.peek(now) - now) + len(self._retries) / self._pacer.rate
 

@@ -90,6 +90,59 @@ async def test_a_throttled_call_goes_before_new_ones() -> None:
 
 
 @virtual_time
+async def test_a_turn_again_goes_before_the_turns_of_new_calls() -> None:
+    """A throttled call that asks for another turn is served before every call that has not started yet."""
+    gate = make_gate()
+    order: list[str] = []
+
+    async def ask(name: str, *, again: bool = False) -> None:
+        await gate.turn(again=again)
+        order.append(name)
+
+    async with asyncio.TaskGroup() as tasks:
+        for name in ("first", "second", "third"):
+            tasks.create_task(ask(name))
+        await settle()
+        for name in ("again", "and again"):
+            tasks.create_task(ask(name, again=True))
+
+    assert order == ["first", "again", "and again", "second", "third"]
+
+
+@virtual_time
+async def test_the_estimate_of_the_next_turn_counts_the_throttled_calls_ahead() -> None:
+    """A throttled call waits for the pacer's next turn and for the throttled calls before it, not for new calls."""
+    gate = make_gate(rate=10.0)
+    await gate.turn()
+    waiting = [asyncio.create_task(gate.turn()) for _ in range(5)]
+    waiting += [asyncio.create_task(gate.turn(again=True)) for _ in range(2)]
+    await settle()
+
+    estimate = gate.next_turn_in_s()
+    own = asyncio.create_task(gate.turn(again=True))
+
+    assert estimate == pytest.approx(0.3)
+    assert await own == pytest.approx(0.3)
+    await asyncio.gather(*waiting)
+
+
+@virtual_time
+async def test_a_turn_again_is_refused_once_the_gate_is_closed() -> None:
+    """Closing wakes a throttled call that waits for another turn; nothing is sent for it."""
+    gate = make_gate(rate=1.0)
+    await gate.turn()
+    waiting = asyncio.create_task(gate.turn(again=True))
+    await settle()
+
+    gate.close()
+
+    with pytest.raises(GateClosedError):
+        await waiting
+    with pytest.raises(GateClosedError):
+        await gate.turn(again=True)
+
+
+@virtual_time
 async def test_a_turn_that_sleep_took_is_used_once() -> None:
     """The turn that ``sleep`` waited for is the task's next turn; the one after that waits again."""
     gate = make_gate(rate=10.0)
