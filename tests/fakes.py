@@ -20,8 +20,7 @@ from provisioner.engine.clock import Clock
 from provisioner.engine.site import Site
 from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
 from provisioner.pacing.gate import Gate
-from provisioner.pacing.pacer import Pacer
-from provisioner.pacing.pacer import Policy as PacePolicy
+from provisioner.pacing.pacer import PaceBounds, Pacer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -393,7 +392,7 @@ class Endpoint:
 
 def gate(rate: float = 1000.0) -> Gate:
     """A gate that hardly waits; to be made while the loop runs."""
-    return Gate(Pacer(PacePolicy(initial_rate=rate), now()), clock=now)
+    return Gate(Pacer(PaceBounds(initial_rate=rate), now()), clock=now)
 
 
 def site(

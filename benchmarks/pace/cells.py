@@ -11,7 +11,7 @@ import msgspec
 from benchmarks.pace.clients import Aimd, BotocoreAdaptive, Fixed, GoogleSre, Reference
 from benchmarks.pace.limiter import Bucket, Concurrency, Limiter, Lumps, Schedule, Shards, SlidingLog
 from benchmarks.pace.simulator import PATIENCE, Client, Network, Run, Simulator
-from provisioner.pacing.pacer import Pacer, Policy
+from provisioner.pacing.pacer import PaceBounds, Pacer
 
 Steps = tuple[tuple[float, float], ...]
 WALL = 1.8e9
@@ -85,10 +85,10 @@ Maker = Callable[[Cell, random.Random], Client]
 def ours(cell: Cell, rng: random.Random) -> Client:
     """The product's pacer, cold, or with what a cold run of the same cell has left it."""
     if not cell.warm:
-        return Pacer(Policy(), 0.0)
-    first = Pacer(Policy(), 0.0)
+        return Pacer(PaceBounds(), 0.0)
+    first = Pacer(PaceBounds(), 0.0)
     measure(msgspec.structs.replace(cell, warm=False), lambda _cell, _rng: first, rng.getrandbits(32))
-    return Pacer(Policy(), 0.0, first.learned(WALL - cell.idle_s), WALL)
+    return Pacer(PaceBounds(), 0.0, first.learned(WALL - cell.idle_s), WALL)
 
 
 CLIENTS: dict[str, Maker] = {

@@ -24,8 +24,7 @@ from provisioner.errors import (
 )
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.observed import Learned
-from provisioner.pacing.pacer import Pacer
-from provisioner.pacing.pacer import Policy as PacePolicy
+from provisioner.pacing.pacer import PaceBounds, Pacer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -78,7 +77,7 @@ async def open_site(run: Run, ledger: Ledger, lease: Lease, target: Target) -> A
             lease=lease,
             aws=calls,
             creates=gate,
-            reads=_gate(run, Pacer(PacePolicy(), run.clock.monotonic())),
+            reads=_gate(run, Pacer(PaceBounds(), run.clock.monotonic())),
             clock=run.clock,
         )
         async with _remembering(run, ledger, target, pacer):
@@ -137,8 +136,8 @@ async def _pacer(run: Run, ledger: Ledger, target: Target, calls: aws.Aws) -> Pa
     if pace.service_quotas and learned is None and not target.endpoint_url:
         published = await calls.control.published_rate()
         log.info("pace.published", target=target.name, rate_per_s=published)
-    policy = PacePolicy(published or pace.initial_rate, pace.max_rate, pace.share)
-    return Pacer(policy, run.clock.monotonic(), learned, run.clock.wall())
+    bounds = PaceBounds(published or pace.initial_rate, pace.max_rate, pace.share)
+    return Pacer(bounds, run.clock.monotonic(), learned, run.clock.wall())
 
 
 def _gate(run: Run, pacer: Pacer) -> Gate:

@@ -22,7 +22,7 @@ longer than WINDOW_GAP_S, have a phase in common, and would by chance with WINDO
 worth as much as WINDOW_EVIDENCE accepts."""
 
 
-class Mark(msgspec.Struct, frozen=True):
+class Checkpoint(msgspec.Struct, frozen=True):
     """A moment, and how many calls that started before it took a token."""
 
     at: float
@@ -83,9 +83,9 @@ class Calls:
         """How many calls started before that one."""
         return self.forgotten + bisect_left(self.started_at, started_at)
 
-    def mark(self, started_at: float) -> Mark:
+    def mark(self, started_at: float) -> Checkpoint:
         """A mark at that call, which was throttled and is counted as such already."""
-        return Mark(started_at, self.index(started_at) + 1 - self.throttled)
+        return Checkpoint(started_at, self.index(started_at) + 1 - self.throttled)
 
 
 class Trip:

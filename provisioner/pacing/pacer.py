@@ -34,7 +34,7 @@ from math import inf, nextafter, sqrt
 
 import msgspec
 
-from provisioner.pacing.observed import WINDOW_EVIDENCE, Calls, Learned, Mark, Seconds, Trip
+from provisioner.pacing.observed import WINDOW_EVIDENCE, Calls, Checkpoint, Learned, Seconds, Trip
 
 ADVICE_LIMIT_S = 5.0
 """Longest wait that the server may ask for: a longer one is a mistake or an outage, and both are better probed."""
@@ -122,7 +122,7 @@ OVERDRAWN_BURSTS = 1.5
 FIRM = 50
 
 
-class Policy(msgspec.Struct, frozen=True):
+class PaceBounds(msgspec.Struct, frozen=True):
     """What the user sets. Rates are starts a second.
 
     Attributes:
@@ -153,18 +153,18 @@ class Pacer:
     Starts are never denser than paced: in any window of w seconds at most rate x (w + CATCH_UP_S) + 1 of them.
 
     Args:
-        policy: what the user set.
+        bounds: what the user set.
         now: the time of birth.
         learned: what an earlier run left, or None.
         wall_now: wall-clock time, epoch seconds; only compared with the times in ``learned``.
     """
 
-    def __init__(self, policy: Policy, now: float, learned: Learned | None = None, wall_now: float = 0.0) -> None:
-        self._initial_rate = policy.initial_rate
-        self._max_rate = policy.max_rate or inf
-        self._share = policy.share
+    def __init__(self, bounds: PaceBounds, now: float, learned: Learned | None = None, wall_now: float = 0.0) -> None:
+        self._initial_rate = bounds.initial_rate
+        self._max_rate = bounds.max_rate or inf
+        self._share = bounds.share
         self._phase = Phase.CLIMB
-        self._rate = policy.initial_rate
+        self._rate = bounds.initial_rate
         self._limit = 0.0  # the measured R; 0 before the first epoch
         self._evidence = 0  # accepts that it rests on
         self._best = 0.0  # the highest firm measurement: what `share` is a share of
@@ -179,7 +179,7 @@ class Pacer:
         # Epochs.
         self._epochs = 0
         self._cut = 0  # calls before this index belong to the last epoch
-        self._marks: deque[Mark] = deque(maxlen=8)
+        self._marks: deque[Checkpoint] = deque(maxlen=8)
         self._barren = 0
         self._seconds = Seconds()
         self._probed_until = now
@@ -197,8 +197,8 @@ class Pacer:
         self._step_run = 0
         self._step_from = 0
         self._surge = SURGE_LEAST
-        self._steps: list[Mark] = []  # of the first climb: they tell the burst
-        self._top: Mark | None = None
+        self._steps: list[Checkpoint] = []  # of the first climb: they tell the burst
+        self._top: Checkpoint | None = None
         self._sample: list[float] = []  # starts of the calls that were accepted while measuring
         self._sample_from = 0
         if learned is not None and max(0.0, wall_now - learned.learned_at) < MEMORY_S:
@@ -301,7 +301,7 @@ class Pacer:
         self._empty_at = max(self._empty_at, started_at)
         if self._marks and started_at < self._marks[-1].at:
             # The mark counted this call as admitted while nobody knew.
-            self._marks[-1] = Mark(self._marks[-1].at, self._marks[-1].admitted - 1)
+            self._marks[-1] = Checkpoint(self._marks[-1].at, self._marks[-1].admitted - 1)
         if self._calls.index(started_at) >= self._cut:
             self._epoch(self._calls.mark(started_at), now)
         if advice_s is not None:
@@ -321,7 +321,7 @@ class Pacer:
 
     # ---- Epochs
 
-    def _epoch(self, mark: Mark, now: float) -> None:
+    def _epoch(self, mark: Checkpoint, now: float) -> None:
         """The first 429 since the last reaction: measure, pause, go on."""
         self._epochs += 1
         self._cut = self._calls.started
@@ -345,16 +345,16 @@ class Pacer:
         self._frozen_until = max(self._frozen_until, now + self._pause(spare, mark, now))
         self._hold(spare, self._frozen_until)
 
-    def _pause(self, spare: float, mark: Mark, now: float) -> float:
+    def _pause(self, spare: float, mark: Checkpoint, now: float) -> float:
         """Seconds until ``spare`` tokens are saved; or until the next second, for a limiter that counts by it."""
         if self._seconds.boundary is not None and not self._barren:
             return max(0.0, self._seconds.after(mark.at) + self._seconds.doubt + self._trip.deviation - now)
         return min(PAUSE_LIMIT_S, spare / self._limit * 2.0 ** min(self._barren, 32))
 
-    def _peak(self, mark: Mark, now: float) -> bool:
+    def _peak(self, mark: Checkpoint, now: float) -> bool:
         """The end of a climb: a guess at R, and True if what is in flight will soon tell better."""
         if self._limit:
-            old = self._marks[-1] if self._marks else Mark(self._since, mark.admitted - self._run)
+            old = self._marks[-1] if self._marks else Checkpoint(self._since, mark.admitted - self._run)
             self._evidence = min(max(mark.admitted - old.admitted, 2), NEWLY_RISEN)
             measured = (mark.admitted - old.admitted) / max(mark.at - old.at, 1.0e-6)
             self._limit = min(max(self._limit, measured, self._overdrawn(measured, mark)), self._rate)
@@ -373,7 +373,7 @@ class Pacer:
         self._frozen_until = max(self._frozen_until, now + 3.0 * self._trip.mean)
         return True
 
-    def _first_guess(self, mark: Mark) -> float:
+    def _first_guess(self, mark: Checkpoint) -> float:
         """R, were the bucket to hold one second of it; or the initial rate, which was published, if that is near."""
         told = self._initial_rate
         guess = max(mark.admitted / (1.0 + mark.at - self._born), 0.4 * told)
@@ -399,7 +399,7 @@ class Pacer:
         saved = self._limit * (now - self._empty_at - 0.5 * self._trip.mean)
         self._hold(min(saved, max(1.0, BURST_SHARE * self._burst)), now)
 
-    def _measure(self, mark: Mark) -> None:
+    def _measure(self, mark: Checkpoint) -> None:
         """R from accepted / elapsed since the oldest mark that agrees with the newest."""
         count, elapsed, newer = 0, 0.0, mark
         slack = SURGE_SLACK + 1.5 * SURGE_JITTER * self._noise()
@@ -416,7 +416,7 @@ class Pacer:
             self._settle(max(0, count), elapsed, mark)
         self._marks.append(mark)
 
-    def _window(self, mark: Mark) -> None:
+    def _window(self, mark: Checkpoint) -> None:
         """A second was used up: R is what was accepted since it began, less what jitter moves across its boundary."""
         accepted = self._calls.index(mark.at) - self._calls.index(self._seconds.after(mark.at) - 1.0)
         counted = min(accepted - 0.5 - self._noise(), self._rate)
@@ -425,7 +425,7 @@ class Pacer:
         if counted > self._limit:
             self._limit, self._evidence = counted, WINDOW_EVIDENCE
 
-    def _settle(self, count: int, elapsed: float, mark: Mark) -> None:
+    def _settle(self, count: int, elapsed: float, mark: Checkpoint) -> None:
         """Take the measurement of ``count`` accepts in ``elapsed`` seconds, as far as it can be trusted."""
         measured = count / elapsed if elapsed else 0.0
         if elapsed <= HORIZON_S or count < FEW:
@@ -441,7 +441,7 @@ class Pacer:
         self._limit = max(FLOOR, min(measured, self._rate))
         self._fit_burst()
 
-    def _overdrawn(self, measured: float, mark: Mark) -> float:
+    def _overdrawn(self, measured: float, mark: Checkpoint) -> float:
         """A bolder guess than ``measured`` where a surge took more than the bucket holds: it had overflowed before."""
         if self._phase is not Phase.CLIMB or not self._burst:
             return 0.0
@@ -545,7 +545,7 @@ class Pacer:
 
     def _step(self, now: float) -> None:
         if not self._limit:
-            self._steps.append(Mark(now, self._calls.started))
+            self._steps.append(Checkpoint(now, self._calls.started))
         self._rest(now)
 
     def _rest(self, now: float) -> None:

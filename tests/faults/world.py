@@ -39,8 +39,7 @@ from provisioner.ledger.sqlite.writing import AddProblems, BeginRun, EndRun, Lea
 from provisioner.manifest.definition import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.pacing.gate import Gate
-from provisioner.pacing.pacer import Pacer
-from provisioner.pacing.pacer import Policy as PacePolicy
+from provisioner.pacing.pacer import PaceBounds, Pacer
 from tests.virtual_time import run as run_virtually
 
 if TYPE_CHECKING:
@@ -560,7 +559,7 @@ async def _refreshed() -> bool:
 
 
 def _gate(clock: Clock, workers: int) -> Gate:
-    return Gate(Pacer(PacePolicy(50.0), clock.monotonic()), max_in_flight=workers, clock=clock.monotonic)
+    return Gate(Pacer(PaceBounds(50.0), clock.monotonic()), max_in_flight=workers, clock=clock.monotonic)
 
 
 def entries_of(path: Path, target: str = TARGET) -> dict[str, Entry]:

@@ -9,7 +9,7 @@ import pytest
 from tenacity import AsyncRetrying, retry_if_exception_type
 
 from provisioner.pacing.gate import Gate, GateClosedError
-from provisioner.pacing.pacer import Pacer, Policy
+from provisioner.pacing.pacer import PaceBounds, Pacer
 from tests.virtual_time import virtual_time
 
 
@@ -24,7 +24,7 @@ def now() -> float:
 
 def make_gate(rate: float = 10.0, max_in_flight: int = 256) -> Gate:
     """A gate that paces ``rate`` starts a second, whatever it is told."""
-    return Gate(Pacer(Policy(initial_rate=rate, max_rate=rate), now()), max_in_flight=max_in_flight, clock=now)
+    return Gate(Pacer(PaceBounds(initial_rate=rate, max_rate=rate), now()), max_in_flight=max_in_flight, clock=now)
 
 
 async def settle() -> None:

@@ -18,8 +18,8 @@ from provisioner.pacing.pacer import (
     FLOOR,
     MEMORY_S,
     PAUSE_LIMIT_S,
+    PaceBounds,
     Pacer,
-    Policy,
 )
 
 WALL = 1_800_000_000.0
@@ -41,9 +41,9 @@ def known(rate: float = 10.0, **changes: float) -> Learned:
     return msgspec.structs.replace(Learned(rate, WALL - 3600.0, 500, last_start=WALL - 3600.0), **changes)
 
 
-def warm(learned: Learned, policy: Policy | None = None) -> Pacer:
+def warm(learned: Learned, bounds: PaceBounds | None = None) -> Pacer:
     """A pacer born at second 0 with that memory."""
-    return Pacer(policy or Policy(), 0.0, learned, WALL)
+    return Pacer(bounds or PaceBounds(), 0.0, learned, WALL)
 
 
 # ---- Turns
@@ -51,7 +51,7 @@ def warm(learned: Learned, policy: Policy | None = None) -> Pacer:
 
 def test_the_first_turn_is_due_at_once_and_the_second_an_interval_later() -> None:
     """A cold pacer starts at the initial rate, to the letter."""
-    pacer = Pacer(Policy(initial_rate=4.0), 100.0)
+    pacer = Pacer(PaceBounds(initial_rate=4.0), 100.0)
 
     assert pacer.peek(100.0) == 100.0
     pacer.start(100.0)
@@ -60,7 +60,7 @@ def test_the_first_turn_is_due_at_once_and_the_second_an_interval_later() -> Non
 
 def test_a_turn_taken_a_little_late_keeps_its_place() -> None:
     """Lateness of a timer is caught up, so that the pace does not drift."""
-    pacer = Pacer(Policy(initial_rate=10.0), 0.0)
+    pacer = Pacer(PaceBounds(initial_rate=10.0), 0.0)
     pacer.start(0.0)
 
     pacer.start(0.1 + 0.9 * CATCH_UP_S)
@@ -70,7 +70,7 @@ def test_a_turn_taken_a_little_late_keeps_its_place() -> None:
 
 def test_turns_that_nobody_took_are_not_made_up_for() -> None:
     """After a long silence at most the catch-up is due, not what could have been sent."""
-    pacer = Pacer(Policy(initial_rate=10.0), 0.0)
+    pacer = Pacer(PaceBounds(initial_rate=10.0), 0.0)
     pacer.start(0.0)
 
     pacer.start(60.0)
@@ -80,7 +80,7 @@ def test_turns_that_nobody_took_are_not_made_up_for() -> None:
 
 def test_a_cancelled_turn_is_given_back() -> None:
     """A call that did not start leaves its turn to the next."""
-    pacer = Pacer(Policy(initial_rate=10.0), 0.0)
+    pacer = Pacer(PaceBounds(initial_rate=10.0), 0.0)
     pacer.start(0.0)
     pacer.start(0.1)
 
@@ -90,16 +90,16 @@ def test_a_cancelled_turn_is_given_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "expected"),
+    ("bounds", "expected"),
     [
-        (Policy(initial_rate=5.0), 5.0),
-        (Policy(initial_rate=5.0, max_rate=2.0), 2.0),
-        (Policy(initial_rate=5.0, max_rate=8.0), 5.0),
+        (PaceBounds(initial_rate=5.0), 5.0),
+        (PaceBounds(initial_rate=5.0, max_rate=2.0), 2.0),
+        (PaceBounds(initial_rate=5.0, max_rate=8.0), 5.0),
     ],
 )
-def test_a_cold_pacer_begins_as_told(policy: Policy, expected: float) -> None:
+def test_a_cold_pacer_begins_as_told(bounds: PaceBounds, expected: float) -> None:
     """The initial rate, or the user's bound if that is lower."""
-    assert Pacer(policy, 0.0).rate == expected
+    assert Pacer(bounds, 0.0).rate == expected
 
 
 # ---- Epochs
@@ -171,7 +171,7 @@ def test_after_a_barren_call_one_goes_alone() -> None:
 )
 def test_advice_freezes_the_pacer_within_bounds(advice_s: float | None, earliest: float) -> None:
     """The server's advice is followed up to five seconds, and never shortens what the pacer wants itself."""
-    pacer = Pacer(Policy(), 0.0)
+    pacer = Pacer(PaceBounds(), 0.0)
     pacer.start(0.0)
 
     pacer.throttled(0.0, 0.1, advice_s)
@@ -197,7 +197,7 @@ def test_a_dropped_call_says_nothing() -> None:
 
 def test_a_pace_that_is_not_used_does_not_grow() -> None:
     """A caller that sends once a second, whatever it is allowed, proves nothing about the limit."""
-    pacer = Pacer(Policy(initial_rate=5.0), 0.0)
+    pacer = Pacer(PaceBounds(initial_rate=5.0), 0.0)
 
     for second in range(200):
         pacer.start(float(second))
@@ -208,7 +208,7 @@ def test_a_pace_that_is_not_used_does_not_grow() -> None:
 
 def test_where_nobody_throttles_the_pace_stays_within_reach_of_what_is_used() -> None:
     """A client that can make 100 calls a second, and is never throttled, ends with a bounded pace and memory."""
-    pacer = Pacer(Policy(), 0.0)
+    pacer = Pacer(PaceBounds(), 0.0)
     last = 0.0
     for _ in range(60_000):
         at = max(last + 0.01, pacer.peek(last))
@@ -235,7 +235,7 @@ def test_a_limit_that_rose_is_followed() -> None:
 
 def test_share_leaves_the_rest_to_others() -> None:
     """With share 0.5 the pace is half of the learned limit, however well it goes."""
-    pacer = warm(known(rate=40.0), Policy(share=0.5))
+    pacer = warm(known(rate=40.0), PaceBounds(share=0.5))
 
     for _ in range(500):
         call(pacer)
@@ -247,7 +247,7 @@ def test_share_follows_the_limit_that_the_run_itself_learned() -> None:
     """A cold run finds the limit first, and then keeps to its share of it."""
     cell = Cell(rate=20.0, burst=20.0, calls=2000)
 
-    figures = measure(cell, lambda _cell, _rng: Pacer(Policy(share=0.5), 0.0), seed=1, trace=True)
+    figures = measure(cell, lambda _cell, _rng: Pacer(PaceBounds(share=0.5), 0.0), seed=1, trace=True)
 
     late = [rate for second, rate in figures.run.paces if second > figures.run.finished_at / 2]
     assert max(late) <= 10.5
@@ -290,7 +290,7 @@ def test_a_run_right_after_another_does_not_assume_a_full_bucket() -> None:
 
 def test_what_was_learned_survives_the_ledger() -> None:
     """The record goes through JSON unchanged, and a pacer that knows nothing leaves none."""
-    pacer = Pacer(Policy(), 0.0)
+    pacer = Pacer(PaceBounds(), 0.0)
     for _ in range(12):
         call(pacer)
 
@@ -338,8 +338,8 @@ def test_the_pacer_prints_its_state() -> None:
 
 # ---- Invariants: any limiter, any latency, any order of replies
 
-POLICIES = st.builds(
-    Policy,
+BOUNDS = st.builds(
+    PaceBounds,
     initial_rate=st.floats(0.5, 50.0),
     max_rate=st.one_of(st.just(0.0), st.floats(0.5, 200.0)),
     share=st.sampled_from([1.0, 0.5]),
@@ -349,9 +349,9 @@ POLICIES = st.builds(
 class Trial:
     """Drives a pacer with random replies and keeps what it did."""
 
-    def __init__(self, policy: Policy, seed: int, refuse: float) -> None:
+    def __init__(self, bounds: PaceBounds, seed: int, refuse: float) -> None:
         self.rng = random.Random(seed)  # noqa: S311 - a test's schedule
-        self.pacer = Pacer(policy, 0.0)
+        self.pacer = Pacer(bounds, 0.0)
         self.refuse = refuse
         self.now = 0.0
         self.starts: list[float] = []
@@ -383,14 +383,14 @@ class Trial:
 
 
 @settings(max_examples=60, deadline=None)
-@given(policy=POLICIES, seed=st.integers(0, 2**32), refuse=st.sampled_from([0.0, 0.01, 0.3, 1.0]))
-def test_never_more_starts_in_a_window_than_the_bound_allows(policy: Policy, seed: int, refuse: float) -> None:
+@given(bounds=BOUNDS, seed=st.integers(0, 2**32), refuse=st.sampled_from([0.0, 0.01, 0.3, 1.0]))
+def test_never_more_starts_in_a_window_than_the_bound_allows(bounds: PaceBounds, seed: int, refuse: float) -> None:
     """With a bound of M a second, no window of w seconds has more than M (w + catch-up) + 1 starts."""
-    trial = Trial(policy, seed, refuse)
+    trial = Trial(bounds, seed, refuse)
     for _ in range(400):
         trial.step()
 
-    bound = policy.max_rate
+    bound = bounds.max_rate
     if bound:
         for first, begin in enumerate(trial.starts):
             for last in range(first + 1, min(first + 40, len(trial.starts))):
@@ -398,16 +398,16 @@ def test_never_more_starts_in_a_window_than_the_bound_allows(policy: Policy, see
 
 
 @settings(max_examples=60, deadline=None)
-@given(policy=POLICIES, seed=st.integers(0, 2**32), refuse=st.sampled_from([0.0, 0.01, 0.3, 1.0]))
-def test_the_rate_stays_within_its_bounds(policy: Policy, seed: int, refuse: float) -> None:
+@given(bounds=BOUNDS, seed=st.integers(0, 2**32), refuse=st.sampled_from([0.0, 0.01, 0.3, 1.0]))
+def test_the_rate_stays_within_its_bounds(bounds: PaceBounds, seed: int, refuse: float) -> None:
     """The pace is positive and at most what the user allows; a turn is never further away than floor and freeze."""
-    trial = Trial(policy, seed, refuse)
+    trial = Trial(bounds, seed, refuse)
 
     for _ in range(400):
         trial.step()
         rate = trial.pacer.rate
-        assert min(FLOOR, policy.initial_rate, policy.max_rate or FLOOR) * policy.share <= rate
-        assert not policy.max_rate or rate <= policy.max_rate
+        assert min(FLOOR, bounds.initial_rate, bounds.max_rate or FLOOR) * bounds.share <= rate
+        assert not bounds.max_rate or rate <= bounds.max_rate
         assert trial.pacer.peek(trial.now) - trial.now <= max(1.0 / rate, ADVICE_LIMIT_S) + 1e-6
 
 
@@ -415,7 +415,7 @@ def test_the_rate_stays_within_its_bounds(policy: Policy, seed: int, refuse: flo
 @given(seed=st.integers(0, 2**32), refuse=st.sampled_from([0.01, 0.3, 1.0]))
 def test_the_pacer_is_monotone_in_what_it_is_told(seed: int, refuse: float) -> None:
     """A 429 never raises the pace, a drop never changes it, and an accept never lowers it while holding or climbing."""
-    trial = Trial(Policy(), seed, refuse)
+    trial = Trial(PaceBounds(), seed, refuse)
     pacer = trial.pacer
 
     for _ in range(400):
@@ -434,7 +434,7 @@ def test_the_pacer_is_monotone_in_what_it_is_told(seed: int, refuse: float) -> N
 @given(seed=st.integers(0, 2**32), refuse=st.sampled_from([0.0, 0.3]))
 def test_a_clock_that_stands_still_changes_nothing(seed: int, refuse: float) -> None:
     """Asking does not move the turn, and without time no second turn comes."""
-    trial = Trial(Policy(), seed, refuse)
+    trial = Trial(PaceBounds(), seed, refuse)
     for _ in range(100):
         trial.step()
 
@@ -470,7 +470,7 @@ def test_the_goals_of_the_common_jobs_are_met(cell: Cell, efficiency: float, thr
 
 def test_a_storm_that_does_not_end_is_survived() -> None:
     """Hours of nothing but 429s leave the pacer as it is after minutes: no doubling goes on for ever."""
-    pacer, now = Pacer(Policy(initial_rate=5.0), 0.0), 0.0
+    pacer, now = Pacer(PaceBounds(initial_rate=5.0), 0.0), 0.0
     for _ in range(3000):
         now = max(now, pacer.peek(now))
         pacer.start(now)
