@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from provisioner.emulator.behaviour import OUTCOMES, Behaviour
+    from provisioner.emulator.behaviour import FAULTS, Behaviour
     from provisioner.emulator.endpoint import Emulator, running, serve
     from provisioner.emulator.front import Truth
     from provisioner.emulator.remote import behaviour_at, change_at, truth_at
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_ACCOUNT",
-    "OUTCOMES",
+    "FAULTS",
     "Algorithm",
     "Behaviour",
     "Credentials",
@@ -38,7 +38,7 @@ __all__ = [
 
 _HOMES = {
     "DEFAULT_ACCOUNT": "signature",
-    "OUTCOMES": "behaviour",
+    "FAULTS": "behaviour",
     "Algorithm": "state",
     "Behaviour": "behaviour",
     "Credentials": "signature",

@@ -9,9 +9,10 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from provisioner.emulator.behaviour import Behaviour  # noqa: TC001 - used in an alias
 from provisioner.emulator.model import input_check, output_members
-from provisioner.emulator.state import PAGE, Algorithm, CreateRules, TargetState
-from provisioner.emulator.wire import ApiError, Call, Reply, validation_error
+from provisioner.emulator.state import PAGE, Algorithm, TargetState
+from provisioner.emulator.wire import ApiError, Call, Response, validation_error
 
 ALGORITHMS = "/configured-model-algorithms"
 TAGS = "/tags"
@@ -36,13 +37,6 @@ _ROUTES = {
     ("DELETE", TAGS, True): "untag",
     ("GET", TAGS, True): "list_tags",
 }
-
-
-class Rules(msgspec.Struct, frozen=True):
-    """What the operations need to know of the endpoint's behaviour."""
-
-    create: CreateRules = CreateRules()
-    list_lag: float = 0.0
 
 
 def operation_of(call: Call) -> str:
@@ -72,8 +66,8 @@ def parse(call: Call, operation: str) -> dict[str, Any]:
 
 
 def perform(
-    target: TargetState, operation: str, parameters: dict[str, Any], now: float, rules: Rules
-) -> tuple[Reply, Algorithm | None]:
+    target: TargetState, operation: str, parameters: dict[str, Any], now: float, behaviour: Behaviour
+) -> tuple[Response, Algorithm | None]:
     """Executes an operation.
 
     Returns:
@@ -83,12 +77,12 @@ def perform(
         ApiError: what the state refuses.
     """
     if operation == "create":
-        algorithm, new = target.create(parameters, rules.create, now)
+        algorithm, new = target.create(parameters, now, names=behaviour.names, quota=behaviour.quota)
         return created(algorithm.arn), algorithm if new else None
-    return _reply(_PERFORM[operation](target, parameters, now, rules)), None
+    return _reply(_PERFORM[operation](target, parameters, now, behaviour)), None
 
 
-def created(arn: str) -> Reply:
+def created(arn: str) -> Response:
     """The answer to a create."""
     return _reply({"configuredModelAlgorithmArn": arn})
 
@@ -125,44 +119,44 @@ def _body(call: Call) -> dict[str, Any]:
     return body
 
 
-def _reply(body: dict[str, Any]) -> Reply:
-    return Reply(200, msgspec.json.encode(body))
+def _reply(body: dict[str, Any]) -> Response:
+    return Response(200, msgspec.json.encode(body))
 
 
-def _perform_list(target: TargetState, parameters: dict[str, Any], now: float, rules: Rules) -> dict[str, Any]:
+def _perform_list(target: TargetState, parameters: dict[str, Any], now: float, behaviour: Behaviour) -> dict[str, Any]:
     limit = parameters.get("maxResults", PAGE)
-    page = target.page(now, rules.list_lag, parameters.get("nextToken"), limit)
+    page = target.page(now, behaviour.list_lag, parameters.get("nextToken"), limit)
     body: dict[str, Any] = {"configuredModelAlgorithms": [_summary(algorithm) for algorithm in page.algorithms]}
     return {**body, "nextToken": page.next_token} if page.next_token else body
 
 
-def _perform_get(target: TargetState, parameters: dict[str, Any], _now: float, _rules: Rules) -> dict[str, Any]:
+def _perform_get(target: TargetState, parameters: dict[str, Any], _now: float, _: Behaviour) -> dict[str, Any]:
     algorithm = target.get(parameters["configuredModelAlgorithmArn"])
     known = output_members(MODEL_NAMES["get"])
     definition = {name: value for name, value in algorithm.request.items() if name in known}
     return {**definition, **_summary(algorithm), "tags": algorithm.tags}
 
 
-def _perform_delete(target: TargetState, parameters: dict[str, Any], now: float, _rules: Rules) -> dict[str, Any]:
+def _perform_delete(target: TargetState, parameters: dict[str, Any], now: float, _: Behaviour) -> dict[str, Any]:
     target.delete(parameters["configuredModelAlgorithmArn"], now)
     return {}
 
 
-def _perform_tag(target: TargetState, parameters: dict[str, Any], _now: float, _rules: Rules) -> dict[str, Any]:
+def _perform_tag(target: TargetState, parameters: dict[str, Any], _now: float, _: Behaviour) -> dict[str, Any]:
     target.tag(parameters["resourceArn"], parameters["tags"])
     return {}
 
 
-def _perform_untag(target: TargetState, parameters: dict[str, Any], _now: float, _rules: Rules) -> dict[str, Any]:
+def _perform_untag(target: TargetState, parameters: dict[str, Any], _now: float, _: Behaviour) -> dict[str, Any]:
     target.untag(parameters["resourceArn"], parameters["tagKeys"])
     return {}
 
 
-def _perform_list_tags(target: TargetState, parameters: dict[str, Any], _now: float, _rules: Rules) -> dict[str, Any]:
+def _perform_list_tags(target: TargetState, parameters: dict[str, Any], _now: float, _: Behaviour) -> dict[str, Any]:
     return {"tags": target.get(parameters["resourceArn"]).tags}
 
 
-_PERFORM: dict[str, Callable[[TargetState, dict[str, Any], float, Rules], dict[str, Any]]] = {
+_PERFORM: dict[str, Callable[[TargetState, dict[str, Any], float, Behaviour], dict[str, Any]]] = {
     "list": _perform_list,
     "get": _perform_get,
     "delete": _perform_delete,

@@ -1,7 +1,7 @@
 """How the endpoint behaves: its limits, its faults, and which of them hits the next call.
 
 A :class:`Behaviour` is a value; a running endpoint takes a new one at any moment. Chances are drawn from the generator
-that is handed in, so a seed replays them; scripts name the outcomes of the next calls one by one and draw nothing.
+that is handed in, so a seed replays them; scripts name the faults of the next calls one by one and draw nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Effect = Literal["now", "late", "none"]
 Ending = Literal["answer", "close", "reset", "hang", "cut"]
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class InjectedFault(msgspec.Struct, frozen=True):
     """What becomes of one call.
 
     Args:
@@ -34,34 +34,34 @@ class Outcome(msgspec.Struct, frozen=True):
     status: int = 500
 
 
-OUTCOMES: dict[str, Outcome] = {
-    "ok": Outcome(),
-    "throttle": Outcome(effect="none", reply="throttle"),
-    "bare_throttle": Outcome(effect="none", reply="bare_throttle"),
-    "slow_down": Outcome(effect="none", reply="slow_down"),
-    "lost_reply": Outcome(ending="close"),
-    "lost_request": Outcome(effect="none", ending="close"),
-    "late": Outcome(effect="late", ending="close"),
-    "late_error": Outcome(effect="late", reply="error"),
-    "hang": Outcome(ending="hang"),
-    "hang_without_effect": Outcome(effect="none", ending="hang"),
-    "reset": Outcome(ending="reset"),
-    "reset_without_effect": Outcome(effect="none", ending="reset"),
-    "error": Outcome(reply="error"),
-    "error_without_effect": Outcome(effect="none", reply="error"),
-    "truncated": Outcome(reply="truncated"),
-    "no_arn": Outcome(reply="no_arn"),
-    "html": Outcome(reply="html"),
-    "cut_reply": Outcome(ending="cut"),
-    "foreign_arn": Outcome(reply="foreign_arn"),
-    "repeated_arn": Outcome(reply="repeated_arn"),
-    "quota": Outcome(effect="none", reply="quota"),
-    "denied": Outcome(effect="none", reply="denied"),
-    "denied_role": Outcome(effect="none", reply="denied_role"),
-    "expired_token": Outcome(effect="none", reply="expired_token"),
-    "conflict": Outcome(effect="none", reply="conflict"),
+FAULTS: dict[str, InjectedFault] = {
+    "ok": InjectedFault(),
+    "throttle": InjectedFault(effect="none", reply="throttle"),
+    "bare_throttle": InjectedFault(effect="none", reply="bare_throttle"),
+    "slow_down": InjectedFault(effect="none", reply="slow_down"),
+    "lost_reply": InjectedFault(ending="close"),
+    "lost_request": InjectedFault(effect="none", ending="close"),
+    "late": InjectedFault(effect="late", ending="close"),
+    "late_error": InjectedFault(effect="late", reply="error"),
+    "hang": InjectedFault(ending="hang"),
+    "hang_without_effect": InjectedFault(effect="none", ending="hang"),
+    "reset": InjectedFault(ending="reset"),
+    "reset_without_effect": InjectedFault(effect="none", ending="reset"),
+    "error": InjectedFault(reply="error"),
+    "error_without_effect": InjectedFault(effect="none", reply="error"),
+    "truncated": InjectedFault(reply="truncated"),
+    "no_arn": InjectedFault(reply="no_arn"),
+    "html": InjectedFault(reply="html"),
+    "cut_reply": InjectedFault(ending="cut"),
+    "foreign_arn": InjectedFault(reply="foreign_arn"),
+    "repeated_arn": InjectedFault(reply="repeated_arn"),
+    "quota": InjectedFault(effect="none", reply="quota"),
+    "denied": InjectedFault(effect="none", reply="denied"),
+    "denied_role": InjectedFault(effect="none", reply="denied_role"),
+    "expired_token": InjectedFault(effect="none", reply="expired_token"),
+    "conflict": InjectedFault(effect="none", reply="conflict"),
 }
-"""Every outcome by name. ``error`` and its kin take a status: ``error:503``. Without one it is 500."""
+"""Every fault by name. ``error`` and its kin take a status: ``error:503``. Without one it is 500."""
 
 UNREADABLE = ("truncated", "no_arn", "html")
 """The kinds of a 2xx that holds no readable ARN; a chance of ``unreadable`` takes one of them."""
@@ -81,7 +81,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The switches of the endpoint. Times are seconds, rates are calls per second, shares are between 0 and 1.
 
     Raises:
-        ValueError: a script names an unknown outcome, or the shares of faults add up to more than 1.
+        ValueError: a script names an unknown fault, or the shares of faults add up to more than 1.
     """
 
     rate: Annotated[Seconds, _doc("creates per second, account and Region; 0: no limit")] = 0.0
@@ -122,16 +122,16 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     clock_offset: Annotated[float, _doc("seconds that the endpoint's clock is ahead of the machine's")] = 0.0
     verify: Annotated[bool, _doc("verify signatures")] = True
     seed: Annotated[int, _doc("seed of ids, order and chances; read when the endpoint starts")] = 0
-    script: Annotated[Script, _doc("outcomes of the next creates, in order")] = ()
-    list_script: Annotated[Script, _doc("outcomes of the next Lists, in order")] = ()
-    get_script: Annotated[Script, _doc("outcomes of the next Gets, in order")] = ()
-    delete_script: Annotated[Script, _doc("outcomes of the next deletes, in order")] = ()
+    script: Annotated[Script, _doc("faults of the next creates, in order")] = ()
+    list_script: Annotated[Script, _doc("faults of the next Lists, in order")] = ()
+    get_script: Annotated[Script, _doc("faults of the next Gets, in order")] = ()
+    delete_script: Annotated[Script, _doc("faults of the next deletes, in order")] = ()
 
     def __post_init__(self) -> None:
         for operation, field in SCRIPTS.items():
             for item in getattr(self, field):
-                if outcome_named(item).reply in _CREATE_ONLY and operation != "create":
-                    message = f"{item!r} is an outcome of creates alone"
+                if fault_named(item).reply in _CREATE_ONLY and operation != "create":
+                    message = f"{item!r} is a fault of creates alone"
                     raise ValueError(message)
         if sum(share for _, share in self.chances()) > 1:
             message = "the shares of faults add up to more than 1"
@@ -158,23 +158,23 @@ SCRIPTS = {"create": "script", "list": "list_script", "get": "get_script", "dele
 """Which field of a behaviour scripts which operation."""
 
 
-def outcome_named(text: str) -> Outcome:
-    """The outcome of a script's item: a name of :data:`OUTCOMES`, for server errors with a status: "error:503".
+def fault_named(text: str) -> InjectedFault:
+    """The fault of a script's item: a name of :data:`FAULTS`, for server errors with a status: "error:503".
 
     Raises:
-        ValueError: no such outcome, or a status that is no error.
+        ValueError: no such fault, or a status that is no error.
     """
     name, colon, status = text.partition(":")
-    outcome = OUTCOMES.get(name)
-    if outcome is None:
-        message = f"unknown outcome {text!r}; known: {', '.join(OUTCOMES)}"
+    fault = FAULTS.get(name)
+    if fault is None:
+        message = f"unknown fault {text!r}; known: {', '.join(FAULTS)}"
         raise ValueError(message)
     if not colon:
-        return outcome
-    if outcome.reply != "error" or not status.isdigit() or not 400 <= int(status) <= 599:  # noqa: PLR2004 - HTTP errors
+        return fault
+    if fault.reply != "error" or not status.isdigit() or not 400 <= int(status) <= 599:  # noqa: PLR2004 - HTTP errors
         message = f"{text!r}: only server errors take a status, 400 to 599"
         raise ValueError(message)
-    return msgspec.structs.replace(outcome, status=int(status))
+    return msgspec.structs.replace(fault, status=int(status))
 
 
 def take_scripted(behaviour: Behaviour, operation: str) -> tuple[str, Behaviour]:
@@ -187,7 +187,7 @@ def take_scripted(behaviour: Behaviour, operation: str) -> tuple[str, Behaviour]
 
 
 def draw(behaviour: Behaviour, operation: str, random: Random) -> str:
-    """The name of the outcome that chance gives an admitted call."""
+    """The name of the fault that chance gives an admitted call."""
     if operation != "create":
         hit = behaviour.read_error and random.random() < behaviour.read_error
         return f"error_without_effect:{behaviour.error_status}" if hit else "ok"

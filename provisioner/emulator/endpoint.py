@@ -13,7 +13,7 @@ from provisioner.emulator.behaviour import Behaviour
 from provisioner.emulator.front import HOST, Front, Truth, truth_of
 from provisioner.emulator.service import Service
 from provisioner.emulator.signature import DEFAULT_ACCOUNT, credentials
-from provisioner.emulator.state import State
+from provisioner.emulator.state import Accounts
 from provisioner.emulator.store import Store
 from provisioner.errors import UsageError
 
@@ -58,12 +58,12 @@ class Emulator:
             raise
         return self
 
-    def _load(self) -> State:
+    def _load(self) -> Accounts:
         ids = Random(f"ids of {self._first_behaviour.seed}")  # noqa: S311 - replayable by their seed, not secret
         if self._state_file is None:
-            return State(ids)
+            return Accounts(ids)
         self._store = Store(self._state_file)
-        return State(ids, self._store.save, self._store.load())
+        return Accounts(ids, self._store.save, self._store.load())
 
     async def __aexit__(self, *_: object) -> None:
         try:

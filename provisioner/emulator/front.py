@@ -17,7 +17,7 @@ from aiohttp import web
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.emulator.service import CreateRecord  # noqa: TC001 - msgspec reads the field types at run time
 from provisioner.emulator.state import Algorithm  # noqa: TC001 - the same
-from provisioner.emulator.wire import JSON, ApiError, Call, Reply
+from provisioner.emulator.wire import JSON, ApiError, Call, Response
 
 if TYPE_CHECKING:
     from provisioner.emulator.service import Result, Service
@@ -60,7 +60,7 @@ class Truth(msgspec.Struct, frozen=True):
 
 def truth_of(service: Service) -> Truth:
     """The live truth of a service."""
-    return Truth(service.state.algorithms, service.calls, service.creates)  # type: ignore[arg-type] # live Counters
+    return Truth(service.accounts.algorithms, service.calls, service.creates)  # type: ignore[arg-type] # live Counters
 
 
 class Front:
@@ -99,7 +99,7 @@ class Front:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             error = ApiError(413, "RequestEntityTooLargeException", "The request body is over 1 MiB.")
-            response = self._response(error.reply())
+            response = self._response(error.response())
             response.force_close()
             return response
         call = Call(request.method, request.raw_path, _headers(request), body)
@@ -119,11 +119,11 @@ class Front:
                 _reset_on_close(transport)
                 transport.abort()
             elif result.ending == "cut":
-                transport.write(_first_half(result.reply))
+                transport.write(_first_half(result.response))
             transport.close()
-        return self._response(result.reply)
+        return self._response(result.response)
 
-    def _response(self, reply: Reply) -> web.Response:
+    def _response(self, reply: Response) -> web.Response:
         request_id = f"{next(self._request_ids):08x}-0000-4000-8000-{self.port:012x}"
         headers = {"Content-Type": reply.content_type, "x-amzn-requestid": request_id, **reply.headers}
         return web.Response(body=reply.body, status=reply.status, headers=headers)
@@ -143,33 +143,33 @@ def _reset_on_close(transport: asyncio.BaseTransport) -> None:
         duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def _first_half(reply: Reply) -> bytes:
+def _first_half(reply: Response) -> bytes:
     head = (
         f"HTTP/1.1 {reply.status} OK\r\nContent-Type: {reply.content_type}\r\nContent-Length: {len(reply.body)}\r\n\r\n"
     )
     return head.encode() + reply.body[: len(reply.body) // 2]
 
 
-def _control(service: Service, call: Call, remote: str | None) -> Reply:
+def _control(service: Service, call: Call, remote: str | None) -> Response:
     if remote is None or not ipaddress.ip_address(remote).is_loopback:
-        return ApiError(403, "AccessDeniedException", "Only this machine may ask.").reply()
+        return ApiError(403, "AccessDeniedException", "Only this machine may ask.").response()
     match call.method, call.path.removeprefix(CONTROL):
         case "GET", "truth":
-            return Reply(200, msgspec.json.encode(truth_of(service)))
+            return Response(200, msgspec.json.encode(truth_of(service)))
         case "GET", "behaviour":
-            return Reply(200, msgspec.json.encode(service.behaviour))
+            return Response(200, msgspec.json.encode(service.behaviour))
         case ("PUT" | "PATCH") as method, "behaviour":
             return _change(service, call.body, keep=method == "PATCH")
         case _:
-            return ApiError(404, "UnknownOperationException", f"{CONTROL} has truth and behaviour.").reply()
+            return ApiError(404, "UnknownOperationException", f"{CONTROL} has truth and behaviour.").response()
 
 
-def _change(service: Service, body: bytes, *, keep: bool) -> Reply:
+def _change(service: Service, body: bytes, *, keep: bool) -> Response:
     """Sets the behaviour: all of it, or with ``keep`` only the fields that the body names."""
     before = msgspec.to_builtins(service.behaviour) if keep else {}
     try:
         changes = msgspec.json.decode(body, type=dict)
         service.behaviour = msgspec.convert({**before, **changes}, Behaviour)
     except (msgspec.MsgspecError, ValueError) as error:
-        return ApiError(400, "ValidationException", str(error)).reply()
-    return Reply(200, msgspec.json.encode(service.behaviour), content_type=JSON)
+        return ApiError(400, "ValidationException", str(error)).response()
+    return Response(200, msgspec.json.encode(service.behaviour), content_type=JSON)

@@ -18,6 +18,7 @@ from moto.core.base_backend import BackendDict, BaseBackend
 from moto.core.responses import BaseResponse
 
 from provisioner.emulator import api
+from provisioner.emulator.behaviour import Behaviour
 from provisioner.emulator.state import TargetState
 from provisioner.emulator.wire import ApiError, Call
 
@@ -67,7 +68,7 @@ class Backend(BaseBackend):
         return sys.modules[__name__]
 
 
-class Response(BaseResponse):
+class Dispatcher(BaseResponse):
     """One call, in moto's terms."""
 
     def __init__(self) -> None:
@@ -84,9 +85,9 @@ class Response(BaseResponse):
             parameters = api.parse(call, operation)
             backend = cleanroomsml_backends[self.current_account][self.region]
             with backend.lock:
-                reply, _ = api.perform(backend.target, operation, parameters, time.time(), api.Rules())
+                reply, _ = api.perform(backend.target, operation, parameters, time.time(), Behaviour())
         except ApiError as error:
-            reply = error.reply()
+            reply = error.response()
         return reply.status, {**reply.headers, "Content-Type": reply.content_type}, reply.body
 
 
@@ -95,7 +96,7 @@ cleanroomsml_backends = BackendDict(Backend, SERVICE, use_boto3_regions=False, a
 
 url_bases = [HOST]
 url_paths: dict[str, Callable[..., Any]] = {
-    "{0}/configured-model-algorithms$": Response.dispatch,
-    "{0}/configured-model-algorithms/(?P<arn>.+)$": Response.dispatch,
-    "{0}/tags/(?P<arn>.+)$": Response.dispatch,
+    "{0}/configured-model-algorithms$": Dispatcher.dispatch,
+    "{0}/configured-model-algorithms/(?P<arn>.+)$": Dispatcher.dispatch,
+    "{0}/tags/(?P<arn>.+)$": Dispatcher.dispatch,
 }

@@ -1,6 +1,6 @@
 """One call in, one ending out: who calls, whether it is let in, what it does, and how it ends. No I/O but the state's.
 
-The order is AWS's: signature, token, rate, model, permission, and only then the state. A scripted outcome takes the
+The order is AWS's: signature, token, rate, model, permission, and only then the state. A scripted fault takes the
 place of the rate and of chance; it replaces nothing else.
 """
 
@@ -16,20 +16,20 @@ import msgspec
 
 from provisioner.emulator import api, sts
 from provisioner.emulator.behaviour import (
-    OUTCOMES,
+    FAULTS,
     Behaviour,
     Ending,
-    Outcome,
+    InjectedFault,
     TokenBucket,
     delay,
     draw,
-    outcome_named,
+    fault_named,
     take_scripted,
 )
 from provisioner.emulator.signature import SERVICE_NAME, STS_NAME, Verifier, expired_token
-from provisioner.emulator.state import KIND, CreateRules, State, conflict, partition, quota_exceeded
+from provisioner.emulator.state import KIND, Accounts, conflict, partition, quota_exceeded
 from provisioner.emulator.store import StateFileError
-from provisioner.emulator.wire import ApiError, Call, Reply
+from provisioner.emulator.wire import ApiError, Call, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ class CreateRecord(msgspec.Struct, frozen=True, gc=False):
         region: of the signature; "" when the caller is not known.
         name: of the definition; "" when it could not be read.
         status: of the reply, 0 when none was sent.
-        outcome: what was scripted or drawn: a name of the outcomes.
+        fault: what was scripted or drawn: a name of the faults.
         arn: of the algorithm that the call made at once, "" when it made none.
     """
 
@@ -66,14 +66,14 @@ class CreateRecord(msgspec.Struct, frozen=True, gc=False):
     region: str
     name: str
     status: int
-    outcome: str
+    fault: str
     arn: str
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
     """How a call ends: the reply (of which a cut ending sends a half), the ending, seconds until then."""
 
-    reply: Reply
+    response: Response
     ending: Ending = "answer"
     delay_s: float = 0.0
 
@@ -85,7 +85,7 @@ class _Progress(msgspec.Struct, gc=False):
     account_id: str = ""
     region: str = ""
     name: str = ""
-    outcome: str = "ok"
+    fault: str = "ok"
     arn: str = ""
 
 
@@ -94,12 +94,12 @@ class Service:
 
     Args:
         behaviour: assignable at any time; scripts shrink in it as they are used up.
-        state: what it holds.
+        accounts: what it holds.
     """
 
-    def __init__(self, behaviour: Behaviour, state: State) -> None:
+    def __init__(self, behaviour: Behaviour, accounts: Accounts) -> None:
         self.behaviour = behaviour
-        self.state = state
+        self.accounts = accounts
         self.calls: defaultdict[str, Counter[int]] = defaultdict(Counter)
         self.creates: list[CreateRecord] = []
         self._random = Random(behaviour.seed)  # noqa: S311 - chances and latencies, replayable by their seed
@@ -108,47 +108,47 @@ class Service:
 
     def handle(self, call: Call, now: float) -> Result:
         """Executes a call and says how it ends; counts it whatever its end. Times are seconds since the epoch."""
-        self.state.advance(now)
+        self.accounts.advance(now)
         progress = _Progress()
         is_sts = call.path == "/"
         try:
-            outcome, reply = self._sts(call, now, progress) if is_sts else self._call(call, now, progress)
+            fault, reply = self._sts(call, now, progress) if is_sts else self._call(call, now, progress)
         except StateFileError:
-            outcome, reply = OUTCOMES["ok"], _server_error(500).reply()
+            fault, reply = FAULTS["ok"], _server_error(500).response()
         except ApiError as error:
-            outcome, reply = OUTCOMES["ok"], sts.error_reply(error) if is_sts else error.reply()
-        status = reply.status if outcome.ending in {"answer", "cut"} else 0
+            fault, reply = FAULTS["ok"], sts.error_reply(error) if is_sts else error.response()
+        status = reply.status if fault.ending in {"answer", "cut"} else 0
         self.calls[progress.operation][status] += 1
         if progress.operation == "create":
             self.creates.append(
                 CreateRecord(
-                    now, progress.account_id, progress.region, progress.name, status, progress.outcome, progress.arn
+                    now, progress.account_id, progress.region, progress.name, status, progress.fault, progress.arn
                 )
             )
-        return Result(reply, outcome.ending, delay(self.behaviour, self._random))
+        return Result(reply, fault.ending, delay(self.behaviour, self._random))
 
-    def _sts(self, call: Call, now: float, progress: _Progress) -> tuple[Outcome, Reply]:
+    def _sts(self, call: Call, now: float, progress: _Progress) -> tuple[InjectedFault, Response]:
         parameters = sts.parameters_of(call)
         progress.operation = sts.operation_of(parameters)
         caller = self._identify(call, now, STS_NAME)
-        return OUTCOMES["ok"], sts.perform(progress.operation, parameters, caller, now, self.behaviour.token_lifetime)
+        return FAULTS["ok"], sts.perform(progress.operation, parameters, caller, now, self.behaviour.token_lifetime)
 
-    def _call(self, call: Call, now: float, progress: _Progress) -> tuple[Outcome, Reply]:
+    def _call(self, call: Call, now: float, progress: _Progress) -> tuple[InjectedFault, Response]:
         progress.operation = operation = api.operation_of(call)
         caller = self._identify(call, now, SERVICE_NAME)
         progress.account_id, progress.region = caller.account_id, caller.region
         scripted, self.behaviour = take_scripted(self.behaviour, operation)
-        progress.outcome = scripted or self._admit(caller, operation, now)
-        outcome = outcome_named(progress.outcome)
-        if outcome.reply in _BEFORE_PARSING:
-            raise self._refusal(outcome, caller, operation, {})
+        progress.fault = scripted or self._admit(caller, operation, now)
+        fault = fault_named(progress.fault)
+        if fault.reply in _BEFORE_PARSING:
+            raise self._refusal(fault, caller, operation, {})
         parameters = api.parse(call, operation)
         progress.name = parameters.get("name", "")
         self._authorize(caller, operation, parameters)
-        if not scripted and progress.outcome == "ok":
-            progress.outcome = draw(self.behaviour, operation, self._random)
-            outcome = outcome_named(progress.outcome)
-        return outcome, self._execute(caller, parameters, now, outcome, progress)
+        if not scripted and progress.fault == "ok":
+            progress.fault = draw(self.behaviour, operation, self._random)
+            fault = fault_named(progress.fault)
+        return fault, self._execute(caller, parameters, now, fault, progress)
 
     def _identify(self, call: Call, now: float, service: str) -> Caller:
         behaviour = self.behaviour
@@ -160,7 +160,7 @@ class Service:
         return caller
 
     def _admit(self, caller: Caller, operation: str, now: float) -> str:
-        """The outcome that the rate gives a call: "ok" or one of the throttles."""
+        """The fault that the rate gives a call: "ok" or one of the throttles."""
         behaviour = self.behaviour
         creating = operation == "create"
         rate, burst = (behaviour.rate, behaviour.burst) if creating else (behaviour.read_rate, behaviour.read_burst)
@@ -178,30 +178,28 @@ class Service:
             raise _denied_role(caller, role_arn)
 
     def _execute(
-        self, caller: Caller, parameters: dict[str, Any], now: float, outcome: Outcome, progress: _Progress
-    ) -> Reply:
-        if outcome.effect == "late":
+        self, caller: Caller, parameters: dict[str, Any], now: float, fault: InjectedFault, progress: _Progress
+    ) -> Response:
+        if fault.effect == "late":
             self._execute_late(caller, progress.operation, parameters, now)
-        if outcome.effect != "now":
-            return self._refusal(outcome, caller, progress.operation, parameters).reply()
+        if fault.effect != "now":
+            return self._refusal(fault, caller, progress.operation, parameters).response()
         try:
             reply, made = self._perform(caller, progress.operation, parameters, now)
         except ApiError as error:
-            reply, made = error.reply(), None
+            reply, made = error.response(), None
         progress.arn = made.arn if made else ""
-        if outcome.reply == "error":
-            return _server_error(outcome.status).reply()
-        return self._lie(outcome.reply, caller, reply) if outcome.reply and reply.status == OK else reply
+        if fault.reply == "error":
+            return _server_error(fault.status).response()
+        return self._lie(fault.reply, caller, reply) if fault.reply and reply.status == OK else reply
 
     def _perform(
         self, caller: Caller, operation: str, parameters: dict[str, Any], now: float
-    ) -> tuple[Reply, Algorithm | None]:
-        behaviour = self.behaviour
-        rules = api.Rules(CreateRules(behaviour.names, behaviour.quota), behaviour.list_lag)
-        target = self.state.target(caller.account_id, caller.region)
-        reply, made = api.perform(target, operation, parameters, now, rules)
+    ) -> tuple[Response, Algorithm | None]:
+        target = self.accounts.target(caller.account_id, caller.region)
+        reply, made = api.perform(target, operation, parameters, now, self.behaviour)
         if made is not None:
-            self.state.algorithms.append(made)
+            self.accounts.algorithms.append(made)
         return reply, made
 
     def _execute_late(self, caller: Caller, operation: str, parameters: dict[str, Any], now: float) -> None:
@@ -209,26 +207,26 @@ class Service:
             with suppress(ApiError, StateFileError):
                 self._perform(caller, operation, parameters, time)
 
-        self.state.execute_at(now + self.behaviour.late_delay, effect)
+        self.accounts.execute_at(now + self.behaviour.late_delay, effect)
 
-    def _lie(self, kind: str, caller: Caller, reply: Reply) -> Reply:
+    def _lie(self, kind: str, caller: Caller, reply: Response) -> Response:
         """A 200 that does not tell the truth about a call that was executed.
 
         A repeated ARN is that of the first algorithm of the account and Region.
         """
         if kind == "truncated":
-            return Reply(OK, reply.body[: len(reply.body) // 2])
+            return Response(OK, reply.body[: len(reply.body) // 2])
         if kind == "no_arn":
-            return Reply(OK, b"{}")
+            return Response(OK, b"{}")
         if kind == "html":
-            return Reply(OK, b"<html><body>It works!</body></html>", content_type="text/html")
+            return Response(OK, b"<html><body>It works!</body></html>", content_type="text/html")
         if kind == "foreign_arn":
-            return Reply(OK, reply.body.replace(f":{caller.account_id}:".encode(), b":999999999999:"))
+            return Response(OK, reply.body.replace(f":{caller.account_id}:".encode(), b":999999999999:"))
         target = (caller.account_id, caller.region)
-        return api.created(next(a.arn for a in self.state.algorithms if (a.account_id, a.region) == target))
+        return api.created(next(a.arn for a in self.accounts.algorithms if (a.account_id, a.region) == target))
 
-    def _refusal(self, outcome: Outcome, caller: Caller, operation: str, parameters: dict[str, Any]) -> ApiError:
-        """The error of an outcome that is not executed."""
+    def _refusal(self, fault: InjectedFault, caller: Caller, operation: str, parameters: dict[str, Any]) -> ApiError:
+        """The error of a fault that is not executed."""
         behaviour = self.behaviour
         errors: dict[str, Callable[[], ApiError]] = {
             "throttle": lambda: _throttled(behaviour, bare=behaviour.bare_throttles),
@@ -240,8 +238,8 @@ class Service:
             "denied_role": lambda: _denied_role(caller, parameters.get("roleArn", "")),
             "conflict": lambda: conflict(parameters.get("name", "")),
         }
-        make = errors.get(outcome.reply)
-        return make() if make else _server_error(outcome.status)
+        make = errors.get(fault.reply)
+        return make() if make else _server_error(fault.status)
 
 
 def _throttled(behaviour: Behaviour, *, bare: bool) -> ApiError:

@@ -66,18 +66,11 @@ class Algorithm(msgspec.Struct, gc=False):
         return request
 
 
-class Page(msgspec.Struct, frozen=True):
+class ListPage(msgspec.Struct, frozen=True):
     """One page of List. ``next_token`` is None on the last."""
 
     algorithms: list[Algorithm]
     next_token: str | None
-
-
-class CreateRules(msgspec.Struct, frozen=True):
-    """What a create meets. A quota of 0 is none."""
-
-    names: Names = "unique"
-    quota: int = 0
 
 
 def _forget(_: Algorithm) -> None:
@@ -120,8 +113,16 @@ class TargetState:
         if algorithm.deleted_at is None:
             self._index(algorithm)
 
-    def create(self, request: Mapping[str, Any], rules: CreateRules, now: float) -> tuple[Algorithm, bool]:
+    def create(
+        self, request: Mapping[str, Any], now: float, *, names: Names = "unique", quota: int = 0
+    ) -> tuple[Algorithm, bool]:
         """Creates an algorithm from a checked request.
+
+        Args:
+            request: the parameters of the call.
+            now: when it takes effect.
+            names: what a second create of a name does; see :class:`~provisioner.emulator.behaviour.Behaviour`.
+            quota: algorithms that may be alive at once; 0 means no quota.
 
         Returns:
             The algorithm, and whether it is new: with ``names="same"`` it may be the first of its name.
@@ -133,12 +134,12 @@ class TargetState:
         check_tags(tags)
         name = request["name"]
         namesakes = self._by_name.get(name)
-        if namesakes and rules.names == "unique":
+        if namesakes and names == "unique":
             raise conflict(name)
-        if namesakes and rules.names == "same":
+        if namesakes and names == "same":
             return namesakes[0], False
-        if rules.quota and len(self._alive) >= rules.quota:
-            raise quota_exceeded(rules.quota)
+        if quota and len(self._alive) >= quota:
+            raise quota_exceeded(quota)
         definition = msgspec.Raw(msgspec.json.encode(request))
         algorithm = Algorithm(self._mint(), name, self.account_id, self.region, now, definition, tags)
         self._save(algorithm)
@@ -157,7 +158,7 @@ class TargetState:
             raise not_found(arn)
         return algorithm
 
-    def page(self, now: float, lag: float = 0.0, token: str | None = None, limit: int = PAGE) -> Page:
+    def page(self, now: float, lag: float = 0.0, token: str | None = None, limit: int = PAGE) -> ListPage:
         """One page of the algorithms that are at least ``lag`` seconds old.
 
         The token names the last ARN seen, so that creates and deletes between two pages neither repeat an algorithm
@@ -176,9 +177,9 @@ class TargetState:
             if lag and now < algorithm.created_at + lag:
                 continue
             if len(found) == limit:
-                return Page(found, self._token(found[-1].arn))
+                return ListPage(found, self._token(found[-1].arn))
             found.append(algorithm)
-        return Page(found, None)
+        return ListPage(found, None)
 
     def delete(self, arn: str, now: float) -> None:
         """Deletes an algorithm.
@@ -245,7 +246,7 @@ class TargetState:
         return arn
 
 
-class State:
+class Accounts:
     """All accounts and Regions, and everything that ever existed in them.
 
     Args:

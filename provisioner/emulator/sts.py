@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from provisioner.emulator.signature import issue
-from provisioner.emulator.wire import XML, ApiError, Reply
+from provisioner.emulator.wire import XML, ApiError, Response
 
 if TYPE_CHECKING:
     from provisioner.emulator.signature import Caller
@@ -53,7 +53,7 @@ def operation_of(parameters: dict[str, str]) -> str:
     return operation
 
 
-def perform(operation: str, parameters: dict[str, str], caller: Caller, now: float, longest: float) -> Reply:
+def perform(operation: str, parameters: dict[str, str], caller: Caller, now: float, longest: float) -> Response:
     """Executes an operation; tokens live for at most ``longest`` seconds.
 
     Raises:
@@ -65,14 +65,14 @@ def perform(operation: str, parameters: dict[str, str], caller: Caller, now: flo
     return _reply("AssumeRole", _assume_role(parameters, now, longest))
 
 
-def error_reply(error: ApiError) -> Reply:
+def error_reply(error: ApiError) -> Response:
     """The XML form of an error."""
     code = _CODES.get(error.code, error.code)
     body = (
         f'<ErrorResponse xmlns="{NAMESPACE}"><Error><Type>Sender</Type><Code>{code}</Code>'
         f"<Message>{escape(error.message)}</Message></Error></ErrorResponse>"
     )
-    return Reply(error.status, body.encode(), error.headers, XML)
+    return Response(error.status, body.encode(), error.headers, XML)
 
 
 def _assume_role(parameters: dict[str, str], now: float, longest: float) -> str:
@@ -96,6 +96,6 @@ def _elements(values: dict[str, str]) -> str:
     return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in values.items())
 
 
-def _reply(action: str, result: str) -> Reply:
+def _reply(action: str, result: str) -> Response:
     body = f'<{action}Response xmlns="{NAMESPACE}"><{action}Result>{result}</{action}Result></{action}Response>'
-    return Reply(200, body.encode(), content_type=XML)
+    return Response(200, body.encode(), content_type=XML)

@@ -36,7 +36,7 @@ class Call(msgspec.Struct, gc=False):
         return self.target.partition("?")[2]
 
 
-class Reply(msgspec.Struct, gc=False):
+class Response(msgspec.Struct, gc=False):
     """One HTTP response.
 
     Args:
@@ -79,10 +79,10 @@ class ApiError(Exception):
         self.members = dict(members or {})
         self.headers = dict(headers or {})
 
-    def reply(self) -> Reply:
+    def response(self) -> Response:
         """The rest-json form: the code in ``x-amzn-errortype``, the text in ``message``."""
         headers = {**self.headers, "x-amzn-errortype": self.code} if self.code else self.headers
-        return Reply(self.status, msgspec.json.encode({"message": self.message, **self.members}), headers)
+        return Response(self.status, msgspec.json.encode({"message": self.message, **self.members}), headers)
 
 
 def validation_error(*problems: str) -> ApiError:

@@ -133,7 +133,7 @@ def test_a_wrong_value_in_the_configuration_is_told_in_one_line(tmp_path: Path, 
     [
         ("rate = 'x'", 'c.toml: local.rate must be a number of at least 0, not the string "x"'),
         ("rte = 5", "c.toml: unknown key local.rte. Did you mean local.rate?"),
-        ("script = ['ok', 'bang']", "c.toml: local: unknown outcome 'bang'; known: ok, "),
+        ("script = ['ok', 'bang']", "c.toml: local: unknown fault 'bang'; known: ok, "),
         ("script = 'ok'", 'c.toml: local.script must be a list of strings, not the string "ok"'),
         ("hang = 2", "c.toml: local.hang must be a number from 0 to 1, not the number 2"),
         ("names = 'no'", 'c.toml: local.names must be "unique", "duplicates" or "same", not the string "no"'),

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.emulator.behaviour import (
-    OUTCOMES,
+    FAULTS,
     UNREADABLE,
     Behaviour,
     TokenBucket,
     delay,
     draw,
-    outcome_named,
+    fault_named,
     take_scripted,
 )
 
@@ -40,7 +40,7 @@ def test_script_is_used_up_in_order() -> None:
 
 @pytest.mark.parametrize("item", ["nonsense", "ok:500", "error:200", "error:", "error:x", "reset:500", "error:600"])
 def test_unknown_outcome_is_refused(item: str) -> None:
-    """A script with a name that no outcome has, or with a status where none belongs, is refused at once."""
+    """A script with a name that no fault has, or with a status where none belongs, is refused at once."""
     with pytest.raises(ValueError, match=item.partition(":")[0]):
         Behaviour(script=(item,))
 
@@ -53,7 +53,7 @@ def test_outcome_of_creates_is_refused_elsewhere() -> None:
 
 def test_status_of_a_server_error() -> None:
     """A server error has the status that its item names, 500 without one."""
-    statuses = [outcome_named(item).status for item in ("error", "error:503", "late_error:504")]
+    statuses = [fault_named(item).status for item in ("error", "error:503", "late_error:504")]
 
     assert statuses == [500, 503, 504]
 
@@ -152,5 +152,5 @@ def test_impossible_switches_are_refused(switches: dict[str, object]) -> None:
 
 
 def test_every_outcome_can_be_scripted() -> None:
-    """Each outcome of the table is a valid item of a script."""
-    assert len(Behaviour(script=tuple(OUTCOMES)).script) == len(OUTCOMES)
+    """Each fault of the table is a valid item of a script."""
+    assert len(Behaviour(script=tuple(FAULTS)).script) == len(FAULTS)

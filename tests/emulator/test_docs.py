@@ -12,16 +12,16 @@ from urllib.request import Request, urlopen
 import pytest
 
 from provisioner.cli.emulate import command
-from provisioner.emulator import OUTCOMES, Behaviour, running
+from provisioner.emulator import FAULTS, Behaviour, running
 
 TEXT = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text()
 SHELL = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
-@pytest.mark.parametrize("name", [*Behaviour.__struct_fields__, *OUTCOMES])
+@pytest.mark.parametrize("name", [*Behaviour.__struct_fields__, *FAULTS])
 def test_every_switch_and_outcome_is_documented(name: str) -> None:
-    """No switch and no outcome of a script is missing from the page's tables."""
+    """No switch and no fault of a script is missing from the page's tables."""
     cells = [cell for line in TEXT.splitlines() if line.startswith("| `") for cell in line.split("|")[1:2]]
 
     assert any(f"`{name}`" in cell for cell in cells)
@@ -32,7 +32,7 @@ def test_documented_names_exist() -> None:
     cells = [line.split("|")[1] for line in TEXT.splitlines() if line.startswith("| `")]
     names = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
 
-    assert names == {*Behaviour.__struct_fields__, *OUTCOMES}
+    assert names == {*Behaviour.__struct_fields__, *FAULTS}
 
 
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("provisioner")])

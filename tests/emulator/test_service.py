@@ -10,7 +10,7 @@ import pytest
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.emulator.service import Service
 from provisioner.emulator.signature import credentials, issue
-from provisioner.emulator.state import State
+from provisioner.emulator.state import Accounts
 from provisioner.emulator.store import StateFileError
 
 from .support import ALGORITHMS, ROLE, create_call, now, seeded, signed
@@ -18,14 +18,14 @@ from .support import ALGORITHMS, ROLE, create_call, now, seeded, signed
 if TYPE_CHECKING:
     from provisioner.emulator.service import Result
     from provisioner.emulator.state import Algorithm
-    from provisioner.emulator.wire import Reply
+    from provisioner.emulator.wire import Response
 
 
 def _service(**switches: Any) -> Service:
-    return Service(Behaviour(**switches), State(seeded()))
+    return Service(Behaviour(**switches), Accounts(seeded()))
 
 
-def _body(reply: Reply) -> dict[str, Any]:
+def _body(reply: Response) -> dict[str, Any]:
     body: dict[str, Any] = msgspec.json.decode(reply.body)
     return body
 
@@ -35,11 +35,11 @@ def _create(service: Service, name: str = "algorithm", at: float | None = None, 
 
 
 def _names(service: Service) -> list[str]:
-    return [algorithm.name for algorithm in service.state.algorithms]
+    return [algorithm.name for algorithm in service.accounts.algorithms]
 
 
 @pytest.mark.parametrize(
-    ("outcome", "ending", "status", "code", "made"),
+    ("fault", "ending", "status", "code", "made"),
     [
         ("ok", "answer", 200, None, 1),
         ("throttle", "answer", 429, "ThrottlingException", 0),
@@ -69,32 +69,32 @@ def _names(service: Service) -> list[str]:
         ("conflict", "answer", 409, "ConflictException", 0),
     ],
 )
-def test_each_outcome(outcome: str, ending: str, status: int, code: str | None, made: int) -> None:
-    """A scripted outcome decides the ending, the status, the error code and whether an algorithm is made."""
-    service = _service(script=(outcome,))
+def test_each_outcome(fault: str, ending: str, status: int, code: str | None, made: int) -> None:
+    """A scripted fault decides the ending, the status, the error code and whether an algorithm is made."""
+    service = _service(script=(fault,))
     result = _create(service)
 
     assert result.ending == ending
     assert service.calls == {"create": {status: 1}}
-    assert len(service.state.algorithms) == made
+    assert len(service.accounts.algorithms) == made
     if status:
-        assert (result.reply.status, result.reply.headers.get("x-amzn-errortype")) == (status, code)
+        assert (result.response.status, result.response.headers.get("x-amzn-errortype")) == (status, code)
     (record,) = service.creates
-    assert (record.status, record.outcome, bool(record.arn)) == (status, outcome, bool(made))
+    assert (record.status, record.fault, bool(record.arn)) == (status, fault, bool(made))
 
 
 def test_script_covers_every_outcome() -> None:
-    """The table above leaves no outcome out."""
-    from provisioner.emulator.behaviour import OUTCOMES
+    """The table above leaves no fault out."""
+    from provisioner.emulator.behaviour import FAULTS
 
     (mark,) = [mark for mark in test_each_outcome.pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
-    assert {row[0].partition(":")[0] for row in mark.args[1]} == set(OUTCOMES)
+    assert {row[0].partition(":")[0] for row in mark.args[1]} == set(FAULTS)
 
 
 def test_lies_about_the_arn() -> None:
     """A truncated reply is no JSON, an empty one has no ARN, HTML is HTML, a foreign ARN is another account's."""
     service = _service(script=("ok", "truncated", "no_arn", "html", "foreign_arn", "repeated_arn"))
-    first, truncated, no_arn, html, foreign, repeated = (_create(service, f"n{n}").reply for n in range(6))
+    first, truncated, no_arn, html, foreign, repeated = (_create(service, f"n{n}").response for n in range(6))
 
     with pytest.raises(msgspec.DecodeError):
         _body(truncated)
@@ -102,16 +102,16 @@ def test_lies_about_the_arn() -> None:
     assert (html.content_type, html.body[:6]) == ("text/html", b"<html>")
     assert ":999999999999:" in _body(foreign)["configuredModelAlgorithmArn"]
     assert _body(repeated) == _body(first)
-    assert len(service.state.algorithms) == 6
+    assert len(service.accounts.algorithms) == 6
 
 
 def test_same_arn_is_no_second_algorithm() -> None:
     """Where a second create answers the first ARN, the truth has one algorithm and one create that made it."""
     service = _service(names="same")
-    replies = [_create(service).reply for _ in range(2)]
+    replies = [_create(service).response for _ in range(2)]
 
     assert _body(replies[0]) == _body(replies[1])
-    assert len(service.state.algorithms) == 1
+    assert len(service.accounts.algorithms) == 1
     assert [bool(record.arn) for record in service.creates] == [True, False]
 
 
@@ -125,7 +125,7 @@ def test_late_create_takes_effect_after_the_delay() -> None:
     assert _names(service) == []
     service.handle(signed("GET", ALGORITHMS), start + 60)
 
-    assert [algorithm.created_at for algorithm in service.state.algorithms] == [start + 60]
+    assert [algorithm.created_at for algorithm in service.accounts.algorithms] == [start + 60]
 
 
 def test_late_create_can_come_too_late() -> None:
@@ -136,7 +136,7 @@ def test_late_create_can_come_too_late() -> None:
     _create(service, at=start + 0.5)
     service.handle(signed("GET", ALGORITHMS), start + 2)
 
-    assert len(service.state.algorithms) == 1
+    assert len(service.accounts.algorithms) == 1
 
 
 def test_lost_reply_of_a_conflict_is_lost_too() -> None:
@@ -145,7 +145,7 @@ def test_lost_reply_of_a_conflict_is_lost_too() -> None:
     _create(service)
 
     assert _create(service).ending == "close"
-    assert len(service.state.algorithms) == 1
+    assert len(service.accounts.algorithms) == 1
 
 
 def test_rate_is_per_operation_and_target() -> None:
@@ -162,7 +162,7 @@ def test_rate_is_per_operation_and_target() -> None:
         signed("GET", ALGORITHMS),
     ]
 
-    assert [service.handle(call, start).reply.status for call in calls] == [200, 429, 200, 200, 200, 429]
+    assert [service.handle(call, start).response.status for call in calls] == [200, 429, 200, 200, 200, 429]
 
 
 def test_throttled_call_spends_no_name() -> None:
@@ -170,7 +170,7 @@ def test_throttled_call_spends_no_name() -> None:
     service = _service(rate=1.0)
     start = now()
 
-    statuses = [_create(service, name, start + at).reply.status for name, at in (("a", 0), ("b", 0.5), ("b", 1.0))]
+    statuses = [_create(service, name, start + at).response.status for name, at in (("a", 0), ("b", 0.5), ("b", 1.0))]
 
     assert statuses == [200, 429, 200]
     assert _names(service) == ["a", "b"]
@@ -180,8 +180,8 @@ def test_throttles_can_be_a_share_of_all() -> None:
     """A storm of throttles hits creates whatever the rate; nothing else."""
     service = _service(throttled=1.0)
 
-    assert _create(service).reply.status == 429
-    assert service.handle(signed("GET", ALGORITHMS), now()).reply.status == 200
+    assert _create(service).response.status == 429
+    assert service.handle(signed("GET", ALGORITHMS), now()).response.status == 200
 
 
 @pytest.mark.parametrize(
@@ -194,14 +194,14 @@ def test_throttles_can_be_a_share_of_all() -> None:
 )
 def test_advice_in_a_throttle(form: str, headers: dict[str, str], members: dict[str, int]) -> None:
     """Advice comes in the header or member asked for, in its unit: seconds, or milliseconds."""
-    reply = _create(_service(throttled=1.0, bare_throttles=True, retry_after=2.5, retry_after_form=form)).reply
+    reply = _create(_service(throttled=1.0, bare_throttles=True, retry_after=2.5, retry_after_form=form)).response
 
     assert (reply.headers, _body(reply)) == (headers, {"message": "Rate exceeded", **members})
 
 
 def test_bare_throttle_has_no_code() -> None:
     """A 429 without a code has neither the header nor a code in the body."""
-    reply = _create(_service(throttled=1.0, bare_throttles=True)).reply
+    reply = _create(_service(throttled=1.0, bare_throttles=True)).response
 
     assert reply.headers == {}
     assert list(_body(reply)) == ["message"]
@@ -210,8 +210,8 @@ def test_bare_throttle_has_no_code() -> None:
 def test_denied_role_names_pass_role() -> None:
     """A role that may not be passed refuses its creates alone, and the message names iam:PassRole and the role."""
     service = _service(denied_roles=(ROLE,))
-    denied = _create(service).reply
-    other = _create(service, roleArn=ROLE + "2").reply
+    denied = _create(service).response
+    other = _create(service, roleArn=ROLE + "2").response
 
     assert (denied.status, denied.headers["x-amzn-errortype"]) == (403, "AccessDeniedException")
     assert "iam:PassRole" in _body(denied)["message"]
@@ -222,7 +222,7 @@ def test_denied_role_names_pass_role() -> None:
 def test_denied_names_the_action() -> None:
     """Where everything is denied, each operation's own action is named."""
     service = _service(denied=True)
-    replies = [_create(service).reply, service.handle(signed("GET", ALGORITHMS), now()).reply]
+    replies = [_create(service).response, service.handle(signed("GET", ALGORITHMS), now()).response]
 
     assert [reply.status for reply in replies] == [403, 403]
     assert "cleanrooms-ml:CreateConfiguredModelAlgorithm" in _body(replies[0])["message"]
@@ -235,11 +235,11 @@ def test_order_of_refusals() -> None:
     unsigned = msgspec.structs.replace(create_call(), headers={})
 
     statuses = [
-        service.handle(unsigned, now()).reply.status,
-        service.handle(signed("POST", ALGORITHMS, b"{}"), now()).reply.status,
-        service.handle(signed("POST", ALGORITHMS, b"{}"), now()).reply.status,
-        service.handle(signed("POST", ALGORITHMS, b"{}", region="eu-west-1"), now()).reply.status,
-        service.handle(signed("POST", ALGORITHMS, create_call().body, region="eu-west-2"), now()).reply.status,
+        service.handle(unsigned, now()).response.status,
+        service.handle(signed("POST", ALGORITHMS, b"{}"), now()).response.status,
+        service.handle(signed("POST", ALGORITHMS, b"{}"), now()).response.status,
+        service.handle(signed("POST", ALGORITHMS, b"{}", region="eu-west-1"), now()).response.status,
+        service.handle(signed("POST", ALGORITHMS, create_call().body, region="eu-west-2"), now()).response.status,
     ]
 
     assert statuses == [403, 400, 429, 400, 403]
@@ -248,7 +248,7 @@ def test_order_of_refusals() -> None:
 @pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", b"7", b"[" * 100_000])
 def test_body_that_is_no_json_object(body: bytes) -> None:
     """A body that cannot be read answers 400 and never breaks the endpoint."""
-    reply = _service().handle(signed("POST", ALGORITHMS, body), now()).reply
+    reply = _service().handle(signed("POST", ALGORITHMS, body), now()).response
 
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (400, "SerializationException")
 
@@ -266,14 +266,14 @@ def test_body_that_is_no_json_object(body: bytes) -> None:
 )
 def test_unknown_operation(method: str, target: str) -> None:
     """What is no operation of the service is an error of its own, signed or not."""
-    assert _service().handle(signed(method, target), now()).reply.status in {400, 404}
+    assert _service().handle(signed(method, target), now()).response.status in {400, 404}
 
 
 def test_service_of_the_signature_must_match() -> None:
     """A signature for another service is refused, on both sides."""
     service = _service()
-    wrong = service.handle(signed("GET", ALGORITHMS, service="s3"), now()).reply
-    sts = service.handle(signed("POST", "/", b"Action=GetCallerIdentity"), now()).reply
+    wrong = service.handle(signed("GET", ALGORITHMS, service="s3"), now()).response
+    sts = service.handle(signed("POST", "/", b"Action=GetCallerIdentity"), now()).response
 
     assert (wrong.status, wrong.headers["x-amzn-errortype"]) == (403, "InvalidSignatureException")
     assert (sts.status, b"<Code>SignatureDoesNotMatch</Code>" in sts.body) == (403, True)
@@ -284,13 +284,13 @@ def test_tokens_expire_by_age() -> None:
     service = _service(tokens_since=now() + 1)
     session = issue("arn:aws:iam::123456789012:role/x", "s", now(), 900)
 
-    assert service.handle(signed("GET", ALGORITHMS, keys=session), now()).reply.status == 403
-    assert service.handle(signed("GET", ALGORITHMS), now()).reply.status == 200
+    assert service.handle(signed("GET", ALGORITHMS, keys=session), now()).response.status == 403
+    assert service.handle(signed("GET", ALGORITHMS), now()).response.status == 200
 
 
 def test_clock_of_the_endpoint_can_be_off() -> None:
     """With the endpoint's clock ten minutes ahead, a signature made now has expired."""
-    reply = _create(_service(clock_offset=600.0)).reply
+    reply = _create(_service(clock_offset=600.0)).response
 
     assert "Signature expired" in _body(reply)["message"]
 
@@ -301,17 +301,17 @@ def test_signatures_can_go_unverified() -> None:
     forged = signed("GET", ALGORITHMS, keys=credentials()._replace(secret_access_key="wrong"))
     unsigned = msgspec.structs.replace(forged, headers={})
 
-    assert [service.handle(call, now()).reply.status for call in (forged, unsigned)] == [200, 403]
+    assert [service.handle(call, now()).response.status for call in (forged, unsigned)] == [200, 403]
 
 
 def test_behaviour_changes_between_calls() -> None:
     """A new behaviour holds from the next call on."""
     service = _service()
-    statuses = [_create(service, "a").reply.status]
+    statuses = [_create(service, "a").response.status]
     service.behaviour = Behaviour(quota=1)
-    statuses.append(_create(service, "b").reply.status)
+    statuses.append(_create(service, "b").response.status)
     service.behaviour = Behaviour()
-    statuses.append(_create(service, "b").reply.status)
+    statuses.append(_create(service, "b").response.status)
 
     assert statuses == [200, 402, 200]
 
@@ -320,7 +320,7 @@ def test_chances_hit_valid_calls_only() -> None:
     """A call that is refused anyway draws no fault."""
     service = _service(hang=1.0)
 
-    assert service.handle(signed("POST", ALGORITHMS, b"{}"), now()).reply.status == 400
+    assert service.handle(signed("POST", ALGORITHMS, b"{}"), now()).response.status == 400
     assert _create(service).ending == "hang"
 
 
@@ -328,10 +328,10 @@ def test_faults_replay_with_the_seed() -> None:
     """The same seed and calls give the same endings and the same ARNs."""
 
     def run(seed: int) -> list[tuple[str, str]]:
-        service = Service(Behaviour(reset=0.3, error=0.3, seed=seed), State(seeded(seed)))
+        service = Service(Behaviour(reset=0.3, error=0.3, seed=seed), Accounts(seeded(seed)))
         for number in range(30):
             _create(service, f"n{number}")
-        return [(record.outcome, record.arn) for record in service.creates]
+        return [(record.fault, record.arn) for record in service.creates]
 
     assert run(1) == run(1)
     assert run(1) != run(2)
@@ -340,7 +340,7 @@ def test_faults_replay_with_the_seed() -> None:
 def test_every_call_is_counted() -> None:
     """Each call is in the counts, by operation and status, also those that nobody serves."""
     service = _service()
-    arn = _body(_create(service).reply)["configuredModelAlgorithmArn"].replace("/", "%2F").replace(":", "%3A")
+    arn = _body(_create(service).response)["configuredModelAlgorithmArn"].replace("/", "%2F").replace(":", "%3A")
     for method, target in (
         ("GET", ALGORITHMS),
         ("GET", f"{ALGORITHMS}/{arn}"),
@@ -371,7 +371,7 @@ def test_read_script() -> None:
 
     results = [service.handle(signed("GET", ALGORITHMS), now()) for _ in range(4)]
 
-    assert [(result.ending, result.reply.status) for result in results[:2]] == [("answer", 200), ("answer", 503)]
+    assert [(result.ending, result.response.status) for result in results[:2]] == [("answer", 200), ("answer", 503)]
     assert [result.ending for result in results[2:]] == ["hang", "answer"]
 
 
@@ -381,10 +381,10 @@ def test_state_that_cannot_be_saved_is_a_server_error() -> None:
     def save(_: Algorithm) -> None:
         raise StateFileError("full")
 
-    service = Service(Behaviour(), State(seeded(), save))
+    service = Service(Behaviour(), Accounts(seeded(), save))
 
-    assert _create(service).reply.status == 500
-    assert service.state.algorithms == []
+    assert _create(service).response.status == 500
+    assert service.accounts.algorithms == []
 
 
 def test_latency_is_told_to_the_front() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.emulator.state import CreateRules, State, TargetState, partition
+from provisioner.emulator.state import Accounts, TargetState, partition
 from provisioner.emulator.wire import ApiError
 
 from .support import definition, seeded
@@ -26,7 +26,7 @@ def _target(seed: int = 0) -> TargetState:
 
 
 def _create(target: TargetState, name: str, now: float = 0.0, names: Names = "unique", quota: int = 0) -> Algorithm:
-    return target.create(definition(name), CreateRules(names, quota), now)[0]
+    return target.create(definition(name), now, names=names, quota=quota)[0]
 
 
 def _sweep(target: TargetState, limit: int, now: float = 0.0, lag: float = 0.0) -> list[str]:
@@ -100,8 +100,8 @@ def test_duplicate_names_make_second_algorithm() -> None:
 def test_same_names_answer_first_arn() -> None:
     """Where a second create answers the same ARN, nothing is made and what was there is unchanged."""
     target = _target()
-    first, made_first = target.create(definition("a"), CreateRules("same"), 1.0)
-    second, made_second = target.create(definition("a", description="other"), CreateRules("same"), 2.0)
+    first, made_first = target.create(definition("a"), 1.0, names="same")
+    second, made_second = target.create(definition("a", description="other"), 2.0, names="same")
 
     assert (made_first, made_second) == (True, False)
     assert second is first
@@ -209,7 +209,7 @@ def test_deleted_algorithm_is_gone() -> None:
 def test_tags_merge_and_go() -> None:
     """Tagging adds and replaces; untagging removes and does not mind keys that are not there."""
     target = _target()
-    arn = target.create(definition(tags={"a": "1", "b": "2"}), CreateRules(), 0.0)[0].arn
+    arn = target.create(definition(tags={"a": "1", "b": "2"}), 0.0)[0].arn
     target.tag(arn, {"b": "3", "c": "4"})
     target.untag(arn, ["a", "zzz"])
 
@@ -236,7 +236,7 @@ def test_tag_rules_of_the_documentation(tags: dict[str, str], *, allowed: bool) 
     """50 tags, no aws: keys in any case, letters and digits of any language, some punctuation."""
     target = _target()
     try:
-        target.create(definition(tags=tags), CreateRules(), 0.0)
+        target.create(definition(tags=tags), 0.0)
         accepted = True
     except ApiError:
         accepted = False
@@ -247,7 +247,7 @@ def test_tag_rules_of_the_documentation(tags: dict[str, str], *, allowed: bool) 
 def test_tagging_counts_what_is_there() -> None:
     """Tags that together are over 50 are refused, and nothing changes."""
     target = _target()
-    arn = target.create(definition(tags={f"k{n}": "" for n in range(50)}), CreateRules(), 0.0)[0].arn
+    arn = target.create(definition(tags={f"k{n}": "" for n in range(50)}), 0.0)[0].arn
 
     with pytest.raises(ApiError):
         target.tag(arn, {"one": "more"})
@@ -279,7 +279,7 @@ def test_change_that_cannot_be_saved_does_not_happen() -> None:
 
 def test_late_effects_come_in_time_order() -> None:
     """What is due happens before the next call, earliest first, each at its own time."""
-    state = State(seeded(0))
+    state = Accounts(seeded(0))
     happened: list[float] = []
     for due in (30.0, 10.0, 20.0):
         state.execute_at(due, happened.append)
@@ -293,7 +293,7 @@ def test_late_effects_come_in_time_order() -> None:
 
 def test_targets_are_apart() -> None:
     """The same name lives in every account and Region, each with its own ARN."""
-    state = State(seeded(0))
+    state = Accounts(seeded(0))
     places = [("123456789012", "us-east-1"), ("123456789012", "eu-west-1"), ("111122223333", "us-east-1")]
     arns = {_create(state.target(*place), "a").arn for place in places}
 

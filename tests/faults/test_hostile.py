@@ -17,7 +17,7 @@ import pytest
 
 from provisioner.core.entry import Outcome, State
 from provisioner.core.verdict import BEFORE_FIRST_BYTE
-from provisioner.emulator.behaviour import OUTCOMES, Behaviour
+from provisioner.emulator.behaviour import FAULTS, Behaviour
 from provisioner.engine.site import Policy
 from tests.faults.crash import NAMES
 from tests.faults.invariants import check_invariants
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 COUNT = int(os.environ.get("PROVISIONER_HISTORIES", "1000"))
 LIES = {"foreign_arn", "repeated_arn"}
 """What no client can see through: an ARN that is wrong and that nobody holds yet."""
-KINDS = [*sorted(OUTCOMES.keys() - LIES - {"ok"}), *sorted(map(str, BEFORE_FIRST_BYTE)), "error:502", "error:503"]
+KINDS = [*sorted(FAULTS.keys() - LIES - {"ok"}), *sorted(map(str, BEFORE_FIRST_BYTE)), "error:502", "error:503"]
 HOSTILE_RUNS = 8
 RUNS = 14
 PATIENCE_S = 4 * 3600.0

@@ -101,7 +101,7 @@ class Job:
         body = {"name": name, "roleArn": ROLE, **more}
         self.world.send(EPOCH - 3600, msgspec.json.encode(body), Fate(there_s=0.0))
         self.world.advance(EPOCH - 1)
-        self.before.append(self.world.service.state.algorithms[-1].arn)
+        self.before.append(self.world.service.accounts.algorithms[-1].arn)
         return self.before[-1]
 
 

@@ -326,7 +326,7 @@ def test_late_or_lagging_beyond_the_settle_time(tmp_path: Path) -> None:
     with job_at(tmp_path, size=3, late_delay=3600.0, settings={"settle": "500ms", "list_lag": "100ms"}) as job:
         job.change(script=("late", "ok", "ok"))
         assert job.run()[0] == 0
-        job.endpoint._service.state.advance(time.time() + 7200.0)
+        job.endpoint._service.accounts.advance(time.time() + 7200.0)
         assert len(job.truth.alive) == 4
 
         code, told = job.run("verify")

@@ -26,7 +26,7 @@ from provisioner.core.verdict import BEFORE_FIRST_BYTE, Loss, Reply
 from provisioner.emulator import credentials
 from provisioner.emulator.front import truth_of
 from provisioner.emulator.service import Service
-from provisioner.emulator.state import State as ServerState
+from provisioner.emulator.state import Accounts
 from provisioner.emulator.wire import Call
 from provisioner.engine.clock import Clock
 from provisioner.engine.engine import Engine
@@ -74,7 +74,7 @@ class Fate(NamedTuple):
     """What becomes of one create.
 
     Attributes:
-        outcome: one of the endpoint's outcomes, a :class:`Loss` when nothing leaves, "" for what its rate decides.
+        outcome: one of the endpoint's faults, a :class:`Loss` when nothing leaves, "" for what its rate decides.
         there_s: seconds until it arrives.
         back_s: seconds until its reply, or its loss, is seen.
         late_s: seconds until it takes effect, where the outcome is late.
@@ -107,7 +107,7 @@ class World:
 
     def __init__(self, behaviour: Behaviour, journal: Path | None = None) -> None:
         self.behaviour = msgspec.structs.replace(behaviour, verify=False)
-        self.service = Service(self.behaviour, ServerState(Random(f"ids {behaviour.seed}")))  # noqa: S311  replayable
+        self.service = Service(self.behaviour, Accounts(Random(f"ids {behaviour.seed}")))  # noqa: S311  replayable
         self.ended_at = EPOCH
         self._journal = journal
         self._arrivals: list[tuple[float, int, Sent]] = []
@@ -149,7 +149,7 @@ class World:
             self.service.behaviour = msgspec.structs.replace(self.service.behaviour, **switches)
             call = Call("POST", "/configured-model-algorithms", HEADERS, sent.body.encode())
             self._results[number] = self.service.handle(call, at)
-        self.service.state.advance(now)
+        self.service.accounts.advance(now)
 
     def result(self, number: int, now: float) -> Any:
         """How the service ended a create that has arrived."""
@@ -164,7 +164,7 @@ class World:
     @property
     def quiet(self) -> bool:
         """Whether nothing is on its way any more."""
-        return not self._arrivals and not self.service.state.waiting
+        return not self._arrivals and not self.service.accounts.waiting
 
     @property
     def truth(self) -> Truth:
@@ -287,8 +287,8 @@ class WorldCreates:
 
 def seen(result: Any) -> Reply:
     """A reply off the wire."""
-    headers = {"x-amzn-requestid": "1", **{name.lower(): value for name, value in result.reply.headers.items()}}
-    return wire.read(result.reply.status, headers, result.reply.body, EPOCH)
+    headers = {"x-amzn-requestid": "1", **{name.lower(): value for name, value in result.response.headers.items()}}
+    return wire.read(result.response.status, headers, result.response.body, EPOCH)
 
 
 class WorldControl:
@@ -333,7 +333,7 @@ class WorldControl:
             raise CallError(operation, Reply(loss=Loss.CLOSED))
         if reply.status != 200:
             raise CallError(operation, reply)
-        answer: dict[str, Any] = msgspec.json.decode(result.reply.body)
+        answer: dict[str, Any] = msgspec.json.decode(result.response.body)
         return answer
 
 
