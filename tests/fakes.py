@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from provisioner.aws.faces import Aws, CallError, Described, Listed, Page
+from provisioner.config.settings import ADOPT, Settings
 from provisioner.core.entry import Entry, Fact, Stamp, State, apply
 from provisioner.core.verdict import Loss, Reply
 from provisioner.engine.clock import Clock
-from provisioner.engine.site import Site
+from provisioner.engine.site import Policy, Site
 from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import PaceBounds, Pacer
@@ -388,6 +389,23 @@ class Endpoint:
         if one is None or one.since > now():
             raise CallError(operation, Reply(status=404, code="ResourceNotFoundException", request_id="r"), arn)
         return one
+
+
+def make_policy(**changes: Any) -> Policy:
+    """The policy of a run without configuration or options, with ``changes``."""
+    reconcile = Settings().reconcile
+    return msgspec.structs.replace(
+        Policy(
+            ownership_tag=reconcile.ownership_tag,
+            settle_s=reconcile.settle_s,
+            list_lag_s=reconcile.list_lag_s,
+            names=reconcile.names,
+            adopt=ADOPT,
+            retry_failed=False,
+            wait=True,
+        ),
+        **changes,
+    )
 
 
 def gate(rate: float = 1000.0) -> Gate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from provisioner import commands
 from provisioner.cli.options import Duration, common
 from provisioner.cli.running import COMMON, Options, execute, policy_of
-from provisioner.config.settings import seconds
+from provisioner.config.settings import ADOPT, Adopt, seconds
 
 if TYPE_CHECKING:
     from provisioner.config.settings import Settings
@@ -29,7 +29,7 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
     deadline: str | None
     lock_timeout: str
     no_wait: bool
-    adopt: Literal["never", "same", "any"]
+    adopt: Adopt
     retry_failed: bool
 
     def settings(self) -> Settings:
@@ -66,8 +66,8 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
 @click.option("--no-wait", is_flag=True, help="Leave unanswered creates to the next run (exit 5).")
 @click.option(
     "--adopt",
-    type=click.Choice(["never", "same", "any"]),
-    default="same",
+    type=click.Choice(get_args(Adopt)),
+    default=ADOPT,
     show_default=True,
     help="Take over an algorithm of the same name that is not ours: never, if its definition is the same, always.",
 )

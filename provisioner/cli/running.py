@@ -19,6 +19,7 @@ from provisioner import commands
 from provisioner.cli.local import local_endpoint, tell_ignored
 from provisioner.cli.options import settings_of
 from provisioner.cli.output import say
+from provisioner.config.settings import ADOPT
 from provisioner.errors import ExitCode, ProvisionerError, UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ COMMON = ("config", "ledger", "target", "endpoint-url", "local", "output", "prog
 
 
 def policy_of(settings: Settings) -> Policy:
-    """The rules that the configuration sets."""
+    """The rules that the configuration sets; a command's options may change them."""
     from provisioner.engine.site import Policy
 
     reconcile = settings.reconcile
@@ -84,6 +85,9 @@ def policy_of(settings: Settings) -> Policy:
         settle_s=reconcile.settle_s,
         list_lag_s=reconcile.list_lag_s,
         names=reconcile.names,
+        adopt=ADOPT,
+        retry_failed=False,
+        wait=True,
     )
 
 

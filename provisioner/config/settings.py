@@ -22,6 +22,8 @@ from provisioner.errors import ConfigurationError, UsageError
 
 Names = Literal["unknown", "unique", "duplicates", "same"]
 Adopt = Literal["never", "same", "any"]
+ADOPT: Adopt = "same"
+"""What ``apply`` does with an algorithm of the same name that is not ours, unless `--adopt` says otherwise."""
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")

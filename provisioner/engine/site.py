@@ -39,13 +39,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         wait: whether the tail of the run waits for unanswered creates to settle.
     """
 
-    ownership_tag: str = "provisioner:origin"
-    settle_s: float = 360.0
-    list_lag_s: float = 60.0
-    names: Literal["unknown", "unique", "duplicates", "same"] = "unknown"
-    adopt: Literal["never", "same", "any"] = "same"
-    retry_failed: bool = False
-    wait: bool = True
+    ownership_tag: str
+    settle_s: float
+    list_lag_s: float
+    names: Literal["unknown", "unique", "duplicates", "same"]
+    adopt: Literal["never", "same", "any"]
+    retry_failed: bool
+    wait: bool
 
     @property
     def resend_is_safe(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import pytest
@@ -25,12 +25,27 @@ from provisioner.engine.reconciler import (
     facts_of,
     rule,
 )
-from provisioner.engine.site import Policy
 from provisioner.engine.tally import Tally
 from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
 from provisioner.manifest.definition import Definition
-from tests.fakes import EPOCH_S, LEDGER_ID, ROLE, TAG, Algorithm, Endpoint, FakeClock, FakeLease, FakeLedger, now, site
+from tests.fakes import (
+    EPOCH_S,
+    LEDGER_ID,
+    ROLE,
+    TAG,
+    Algorithm,
+    Endpoint,
+    FakeClock,
+    FakeLease,
+    FakeLedger,
+    make_policy,
+    now,
+    site,
+)
 from tests.virtual_time import virtual_time
+
+if TYPE_CHECKING:
+    from provisioner.engine.site import Policy
 
 OTHER_LEDGER = "00000000000000bb"
 SAME, OTHER = "5a" * 16, "07" * 16
@@ -58,7 +73,7 @@ def sweep(*found: Found, began_at: float = 400.0, complete: bool = True, unread:
 
 def ruled(suspect: Suspect, seen: Sweep, **policy: Any) -> tuple[Decision, str, list[str]]:
     """The decision, the ARN that it is about, and those of further ones."""
-    ruling = rule(suspect, seen, Policy(**policy), LEDGER_ID)
+    ruling = rule(suspect, seen, make_policy(**policy), LEDGER_ID)
     return ruling.decision, ruling.found.arn if ruling.found else "", [one.arn for one in ruling.duplicates]
 
 
@@ -214,7 +229,7 @@ suspects = st.builds(
     st.one_of(st.none(), st.floats(0, 1000)),
 )
 policies = st.builds(
-    Policy,
+    make_policy,
     names=st.sampled_from(["unknown", "unique", "duplicates", "same"]),
     adopt=st.sampled_from(["never", "same", "any"]),
 )
@@ -260,7 +275,7 @@ def test_no_sweep_says_more_than_it_saw(
 )
 def test_when_the_next_sweep_may_begin(suspects_: list[Suspect], at: float) -> None:
     """One sweep serves all: when the last suspect is ready, or at once for a conflict that nobody has looked at."""
-    assert due(suspects_, Policy()) == at
+    assert due(suspects_, make_policy()) == at
 
 
 def facts(decision: Decision, found: Found | None = None) -> tuple[Fact, ...]:
@@ -326,7 +341,7 @@ def made(endpoint: Endpoint, name: str, *, ledger_id: str = LEDGER_ID, since: fl
 
 def reconciler(endpoint: Endpoint, ledger: FakeLedger, **given: Any) -> Reconciler:
     """A reconciler of the target ``here``."""
-    policy = given.pop("policy", Policy())
+    policy = given.pop("policy", make_policy())
     return Reconciler(site(endpoint, ledger, **given), policy, Tally("here"))
 
 
@@ -655,7 +670,7 @@ async def test_a_foreign_conflict_follows_the_policy() -> None:
     for adopt, (decision, state) in expected.items():
         endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
         arn = made(endpoint, "x", ledger_id=OTHER_LEDGER).arn
-        ours = reconciler(endpoint, ledger, policy=Policy(adopt=adopt))
+        ours = reconciler(endpoint, ledger, policy=make_policy(adopt=adopt))
         ours.add(entry("x"), conflict=True)
 
         [(_, _, ruled_)] = await resolve(ours)
@@ -681,7 +696,7 @@ async def test_a_transient_conflict_is_planned_again() -> None:
 async def test_where_names_are_unique_a_conflict_needs_no_settling() -> None:
     """Known to be unique, a name that answered 409 has nothing of ours under way: only the List lag is waited for."""
     ledger = FakeLedger([entry("x")])
-    ours = reconciler(Endpoint(), ledger, policy=Policy(names="unique"))
+    ours = reconciler(Endpoint(), ledger, policy=make_policy(names="unique"))
     ours.add(entry("x"), conflict=True)
 
     assert await resolve(ours) == [(60.0, "x", Decision.ABSENT)]

@@ -28,7 +28,7 @@ import structlog
 
 from provisioner.core.entry import Outcome
 from provisioner.emulator.behaviour import Behaviour
-from provisioner.engine.site import Policy
+from tests.fakes import make_policy
 from tests.faults.invariants import TAG, check_finished, check_invariants
 from tests.faults.world import (
     EPOCH,
@@ -142,7 +142,7 @@ class Campaign:
         self.manifest = write_manifest(directory / "m.jsonl", self.names)
         self.ledger = directory / "ledger.db"
         self.journal = directory / "journal"
-        self.policy = Policy(names=scenario.told, ownership_tag=scenario.tag)
+        self.policy = make_policy(names=scenario.told, ownership_tag=scenario.tag)
 
     def world(self) -> World:
         """The endpoint as the journal has it."""

@@ -27,14 +27,16 @@ from provisioner.core.verdict import Loss, Reply, Verdict, is_conflict, judge
 from provisioner.engine.engine import DOUBTS, STALE_S
 from provisioner.engine.inventory import Found
 from provisioner.engine.reconciler import Decision, Reconciler, Sweep, facts_of, interrupted, missed, rule
-from provisioner.engine.site import Policy
 from provisioner.engine.tally import Tally
 from provisioner.manifest.definition import Definition
 from provisioner.manifest.reader import Row
+from tests.fakes import make_policy
 from tests.faults.world import ROLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from provisioner.engine.site import Policy
 
 Names = Literal["unique", "duplicates", "same"]
 Flaw = Literal["", "settle 0", "settle 60", "blind resend", "immediate List"]
@@ -431,7 +433,7 @@ def run(seed: int, steps: int = 40, flaw: Flaw = "") -> str:
     told: Any = random.choice(("unknown", names))
     if flaw:
         names, told = "duplicates", "unknown"
-    schedule = Schedule(names, Policy(names=told), random.randint(1, 3), flaw)
+    schedule = Schedule(names, make_policy(names=told), random.randint(1, 3), flaw)
     for _ in range(steps):
         step(schedule, random)
         schedule.service.advance(schedule.now)

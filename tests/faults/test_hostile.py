@@ -18,7 +18,7 @@ import pytest
 from provisioner.core.entry import Outcome, State
 from provisioner.core.verdict import BEFORE_FIRST_BYTE
 from provisioner.emulator.behaviour import FAULTS, Behaviour
-from provisioner.engine.site import Policy
+from tests.fakes import make_policy
 from tests.faults.crash import NAMES
 from tests.faults.invariants import check_invariants
 from tests.faults.world import EPOCH, Fate, Order, World, entries_of, ledger_id_of, register, write_manifest
@@ -87,7 +87,7 @@ class History:
         random = self.random
         stop_at = random.choice((None, None, random.uniform(0.0, 5.0), random.uniform(0.0, 500.0)))
         stop_s = PATIENCE_S if stop_at is None or not hostile else stop_at
-        policy = Policy(names=self.told)
+        policy = make_policy(names=self.told)
         if hostile:
             adopt = random.choice(("never", "same", "any"))
             policy = msgspec.structs.replace(policy, wait=random.random() < 0.8, adopt=adopt)

@@ -17,8 +17,8 @@ import pytest
 from provisioner.core.entry import Event, Outcome, State
 from provisioner.core.verdict import Loss
 from provisioner.emulator.behaviour import Behaviour
-from provisioner.engine.site import Policy
 from provisioner.errors import ExitCode, LedgerError
+from tests.fakes import make_policy
 from tests.faults.invariants import check_finished, check_invariants, told
 from tests.faults.world import (
     ACCOUNT,
@@ -206,7 +206,7 @@ def test_a_create_that_takes_effect_late_a_list_that_lags(tmp_path: Path, names:
     """Within the settle time neither makes a duplicate, whether or not the world of names is told."""
     job = Job(tmp_path, numbered(4), Behaviour(names=names, list_lag=59.0))
     late = Fate("late", late_s=299.0), Fate("late_error", late_s=120.0)
-    policy = Policy(names=names if known else "unknown")
+    policy = make_policy(names=names if known else "unknown")
 
     ended = job.run(hand=handing(*late), policy=policy)
 
@@ -269,7 +269,7 @@ def test_409_that_is_ours(tmp_path: Path) -> None:
     """A name that our own lost create took is found and adopted at once."""
     job = Job(tmp_path, numbered(2), Behaviour(names="unique"))
 
-    ended = job.run(hand=handing("lost_reply"), policy=Policy(names="unique"))
+    ended = job.run(hand=handing("lost_reply"), policy=make_policy(names="unique"))
 
     assert told(ended.tally) == {"adopted": 1, "created": 1}
     assert ended.at - EPOCH < 10
@@ -280,7 +280,7 @@ def test_409_that_could_not_be_looked_up(tmp_path: Path) -> None:
     """A conflict that a run left open is looked up by the next, not sent again."""
     unreadable = ("error_without_effect:500",) * 8 * 3
     job = Job(tmp_path, numbered(1), Behaviour(names="unique", list_script=unreadable))
-    unique = Policy(names="unique")
+    unique = make_policy(names="unique")
     assert told(job.run(hand=handing("lost_reply"), policy=unique).tally) == {"ambiguous": 1}
 
     ended = job.run(policy=unique)
@@ -301,7 +301,7 @@ def test_409_that_is_foreign(tmp_path: Path, adopt: Any, same: bool, outcome: st
     definition = {"inferenceContainerConfig": {"imageUri": image}} if same else {}
     arn = job.foreign("algorithm 0", **definition)
 
-    ended = job.run(policy=Policy(names="unknown", adopt=adopt))
+    ended = job.run(policy=make_policy(names="unknown", adopt=adopt))
 
     assert told(ended.tally) == {outcome: 1, "created": 1}
     told_of = [problem.message for problem in ended.tally.problems]
@@ -440,7 +440,7 @@ def test_the_wall_clock_jumps_a_day_either_way(tmp_path: Path, jump_s: float, be
         clock.jump = jump_s
 
     if between:
-        job.run(hand=handing(late, "lost_request"), policy=Policy(wait=False))
+        job.run(hand=handing(late, "lost_request"), policy=make_policy(wait=False))
         job.run(jump_s=jump_s)
     else:
         job.run(hand=handing(late, "lost_request"), act=jump)
@@ -453,7 +453,7 @@ def test_the_wall_clock_jumps_a_day_either_way(tmp_path: Path, jump_s: float, be
 def test_another_boot_proves_no_age(tmp_path: Path) -> None:
     """What was sent before a restart of the machine is settled only after the whole settle time."""
     job = Job(tmp_path, numbered(1), Behaviour(names="duplicates"))
-    job.run(hand=handing("lost_request"), policy=Policy(wait=False))
+    job.run(hand=handing("lost_request"), policy=make_policy(wait=False))
     job.at += 10_000.0
 
     ended = job.run(boot="another")
@@ -478,7 +478,7 @@ def test_the_manifest_changed_between_runs(tmp_path: Path) -> None:
 def test_the_manifest_changed_while_its_create_was_in_doubt(tmp_path: Path) -> None:
     """What was made by the older definition is adopted as such, and has drifted."""
     job = Job(tmp_path, numbered(1))
-    job.run(hand=handing("lost_reply"), policy=Policy(wait=False))
+    job.run(hand=handing("lost_reply"), policy=make_policy(wait=False))
     write_manifest(job.manifest, job.names, description="another")
 
     ended = job.run()
@@ -528,7 +528,7 @@ def test_one_target_parked_halted_or_black_holed(tmp_path: Path, fault: str) -> 
     good = Order(manifest=job.manifest, ledger=job.ledger, target="good", hand=lambda: Fate(""), workers=16)
     alone = register(World(limited), good)
     (tmp_path / "ledger.db").unlink()
-    bad = Order(manifest=job.manifest, ledger=job.ledger, hand=handing(then=fault), policy=Policy(wait=False))
+    bad = Order(manifest=job.manifest, ledger=job.ledger, hand=handing(then=fault), policy=make_policy(wait=False))
 
     beside, _ = register_together((World(limited), good), (job.world, bad))
 
@@ -625,9 +625,9 @@ def test_a_sweep_that_breaks_off_proves_no_absence(tmp_path: Path) -> None:
 def test_an_entry_that_is_in_no_manifest_is_resolved_too(tmp_path: Path) -> None:
     """What an earlier manifest left in doubt is found, whatever is registered now."""
     job = Job(tmp_path, numbered(2))
-    job.run(hand=handing("lost_reply", "lost_request"), policy=Policy(wait=False))
+    job.run(hand=handing("lost_reply", "lost_request"), policy=make_policy(wait=False))
     write_manifest(job.manifest, ["another"])
-    hasty = job.run(policy=Policy(wait=False))
+    hasty = job.run(policy=make_policy(wait=False))
     assert (told(hasty.tally), hasty.tally.exit_codes()) == ({"created": 1}, {ExitCode.AMBIGUOUS})
 
     ended = job.run()
@@ -641,7 +641,7 @@ def test_an_entry_that_is_in_no_manifest_is_resolved_too(tmp_path: Path) -> None
 def test_runs_that_never_wait_prove_absence_together(tmp_path: Path, boot: str) -> None:
     """The first of two sweeps that prove absence is durable: runs with --no-wait share the proof."""
     job = Job(tmp_path, numbered(1))
-    patient = Policy(wait=False)
+    patient = make_policy(wait=False)
     assert told(job.run(hand=handing("lost_request"), policy=patient).tally) == {"ambiguous": 1}
     job.at += POLICY.settle_s + 20.0
 

@@ -13,7 +13,7 @@ from provisioner import aws, commands
 from provisioner.config.settings import ReconcileSettings, RunSettings, Settings, Target
 from provisioner.core.verdict import Verdict, judge
 from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
-from provisioner.engine.site import Policy
+from tests.fakes import make_policy
 from tests.faults.invariants import check_finished, check_invariants
 from tests.faults.network import Cut, Proxy
 from tests.faults.world import ROLE, entries_of, ledger_id_of, write_manifest
@@ -171,7 +171,7 @@ async def test_a_run_over_a_line_that_fails(tmp_path: Path) -> None:
             reconcile=ReconcileSettings(settle="500ms", list_lag="100ms"),
             targets={"default": Target(region="us-east-1", endpoint_url=proxy.url)},
         )
-        policy = Policy(settle_s=0.5, list_lag_s=0.1)
+        policy = make_policy(settle_s=0.5, list_lag_s=0.1)
         order = commands.Order(sources=(str(manifest),), settings=settings, targets=settings.select(()), policy=policy)
         for _ in range(4):
             summary = await commands.apply(commands.Run(order))

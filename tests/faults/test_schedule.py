@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from provisioner.engine.site import Policy
+from tests.fakes import make_policy
 from tests.faults.schedule import EXECUTION_S, HARMLESS, LAG_S, LOST, Schedule, explore
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_controls(flaw: Flaw) -> None:
 
 def test_what_a_dead_run_left_may_have_left_at_its_death() -> None:
     """A process that stood still before it sent, and died right after, leaves nothing that is settled already."""
-    schedule = Schedule("duplicates", Policy(), 1)
+    schedule = Schedule("duplicates", make_policy(), 1)
     schedule.start()
     schedule.intend()
     schedule.look(schedule.names[0])
@@ -67,7 +67,7 @@ class EveryOrder(RuleBasedStateMachine):
     @initialize(names=st.sampled_from(["unique", "duplicates", "same"]), told=st.booleans(), size=st.integers(1, 3))
     def begin(self, names: Any, told: bool, size: int) -> None:  # noqa: FBT001  hypothesis draws it
         """A world of names, which the configuration may know."""
-        self.schedule = Schedule(names, Policy(names=names if told else "unknown"), size)
+        self.schedule = Schedule(names, make_policy(names=names if told else "unknown"), size)
 
     @property
     def process(self) -> Process:

@@ -40,6 +40,7 @@ from provisioner.manifest.definition import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import PaceBounds, Pacer
+from tests.fakes import make_policy
 from tests.virtual_time import run as run_virtually
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/access"
 EPOCH = 1_790_000_000.0
 """Virtual time 0, seconds since the epoch."""
 READ_TIMEOUT_S = 20.0
-POLICY = Policy(names="unknown", settle_s=360.0, list_lag_s=60.0)
+POLICY = make_policy(names="unknown", settle_s=360.0, list_lag_s=60.0)
 """What is built in."""
 HEADERS = {
     "authorization": "AWS4-HMAC-SHA256 "
