@@ -22,7 +22,7 @@ from benchmarks.machine import command, machine
 from provisioner.core.entry import Event, Fact
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials, running
 from provisioner.errors import ExitCode
-from provisioner.ledger import Run
+from provisioner.ledger import RunRecord
 from provisioner.ledger.location import open_ledger
 from provisioner.manifest.definition import Rules, parse
 
@@ -55,7 +55,7 @@ async def fill_ledger(path: Path, manifest: Path) -> None:
     """A ledger in which all of ``manifest`` is created."""
     rules = Rules(ownership_tag="provisioner:origin")
     async with open_ledger(str(path)) as ledger:
-        await ledger.begin_run(Run("fill", "apply", time.time()))
+        await ledger.begin_run(RunRecord("fill", "apply", time.time()))
         facts = []
         for number, line in enumerate(manifest.open("rb")):
             definition = parse(line, rules)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from provisioner.core.problem import Problem
-    from provisioner.ledger import Run
+    from provisioner.ledger import RunRecord
 
 EPOCH_S = 1_795_000_000.0
 """Wall-clock time at which every virtual clock starts."""
@@ -97,7 +97,7 @@ class FakeLedger:
         self.table = {(entry.target, entry.name): entry for entry in entries}
         self.commits: list[tuple[float, tuple[Fact, ...]]] = []
         self.kept_problems: list[Problem] = []
-        self.kept_runs: list[Run] = []
+        self.kept_runs: list[RunRecord] = []
         self.paces: dict[tuple[str, str], bytes] = {}
         self.broken = False
         self._commit_s = commit_s
@@ -171,18 +171,18 @@ class FakeLedger:
         """See the interface."""
         return sum(any(fact.target == target for fact in facts) for _, facts in self.commits)
 
-    async def begin_run(self, run: Run) -> None:
+    async def begin_run(self, run: RunRecord) -> None:
         """See the interface."""
         self._check()
         self._run_id = run.run_id
         self.kept_runs.append(run)
 
-    async def end_run(self, run: Run) -> None:
+    async def end_run(self, run: RunRecord) -> None:
         """See the interface."""
         self._check()
         self.kept_runs[-1] = run
 
-    async def runs(self, limit: int = 10) -> list[Run]:
+    async def runs(self, limit: int = 10) -> list[RunRecord]:
         """See the interface."""
         return self.kept_runs[::-1][:limit]
 

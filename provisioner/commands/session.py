@@ -10,7 +10,7 @@ import anyio
 
 from provisioner.engine.stop import DRAIN_S
 from provisioner.errors import LedgerError, ProvisionerError, first_error
-from provisioner.ledger import Run as LedgerRun
+from provisioner.ledger import RunRecord
 from provisioner.ledger.location import open_ledger
 from provisioner.ledger.sqlite.lock import RunLock
 
@@ -58,10 +58,10 @@ async def _locked(run: Run, command: str, work: Callable[[Ledger, Lease], Awaita
             if waiting.cancelled_caught:
                 return run.summary()
             ledger = await stack.enter_async_context(open_ledger(path))
-            began = LedgerRun(run.run_id, command, run.started_at)
+            began = RunRecord(run.run_id, command, run.started_at)
             await ledger.begin_run(began)
             summary = await _done(run, work(ledger, lease))
-            ended = LedgerRun(
+            ended = RunRecord(
                 run.run_id,
                 command,
                 run.started_at,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from provisioner.core.problem import Problem
 
 
-class Run(msgspec.Struct, frozen=True, omit_defaults=True):
+class RunRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A run as the ledger remembers it.
 
     Attributes:
@@ -82,15 +82,15 @@ class Ledger(Protocol):
         """How many entries each target has in each state."""
         ...
 
-    async def begin_run(self, run: Run) -> None:
+    async def begin_run(self, run: RunRecord) -> None:
         """Remember that ``run`` has begun; facts recorded from now on carry its id."""
         ...
 
-    async def end_run(self, run: Run) -> None:
+    async def end_run(self, run: RunRecord) -> None:
         """Remember how ``run`` ended."""
         ...
 
-    async def runs(self, limit: int = 10) -> list[Run]:
+    async def runs(self, limit: int = 10) -> list[RunRecord]:
         """The latest runs, newest first."""
         ...
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from provisioner.core.problem import Problem
     from provisioner.emulator.behaviour import Behaviour
     from provisioner.emulator.front import Truth
-    from provisioner.ledger import Run
+    from provisioner.ledger import RunRecord
     from provisioner.ledger.sqlite.database import Connection
     from provisioner.ledger.sqlite.writing import Request
     from provisioner.manifest.reader import Batch
@@ -395,15 +395,15 @@ class DirectLedger:
         """See the interface."""
         return reading.counts(self._reader)
 
-    async def begin_run(self, run: Run) -> None:
+    async def begin_run(self, run: RunRecord) -> None:
         """See the interface."""
         self._commit(BeginRun(run))
 
-    async def end_run(self, run: Run) -> None:
+    async def end_run(self, run: RunRecord) -> None:
         """See the interface."""
         self._commit(EndRun(run))
 
-    async def runs(self, limit: int = 10) -> list[Run]:
+    async def runs(self, limit: int = 10) -> list[RunRecord]:
         """See the interface."""
         return reading.runs(self._reader, limit)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from provisioner.core.entry import Entry, Event, Fact, Stamp, State, apply, sources
 from provisioner.core.problem import Problem
 from provisioner.errors import IllegalTransitionError, IntegrityError, LedgerError, ProvisionerError
-from provisioner.ledger import Run
+from provisioner.ledger import RunRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,7 +90,7 @@ class LedgerContract:
         fact = msgspec.structs.replace(intend("weiß ☂ \t'\"\\ 😀"), message="NUL \x00 and control \x1b", code="c\x00d")
         async with store(now=clock) as ledger:
             identity = ledger.ledger_id
-            await ledger.begin_run(Run("run-1", "apply", AT))
+            await ledger.begin_run(RunRecord("run-1", "apply", AT))
             await ledger.record([fact])
         async with store() as ledger:
             [entry] = await all_of(ledger)
@@ -246,16 +246,16 @@ class LedgerContract:
         """A fact belongs to the run that began last before it."""
         async with store() as ledger:
             await ledger.record([intend("a")])
-            await ledger.begin_run(Run("run-1", "apply", AT))
+            await ledger.begin_run(RunRecord("run-1", "apply", AT))
             await ledger.record([intend("b")])
-            await ledger.begin_run(Run("run-2", "apply", AT))
+            await ledger.begin_run(RunRecord("run-2", "apply", AT))
             await ledger.record([intend("c")])
 
             assert {entry.name: entry.run_id for entry in await all_of(ledger)} == {"a": "", "b": "run-1", "c": "run-2"}
 
     async def test_runs_are_remembered(self, store: Store) -> None:
         """Runs come newest first; one that has ended has its summary, one that died has not."""
-        runs = [Run(f"run-{number:02}", "apply", AT + number) for number in range(12)]
+        runs = [RunRecord(f"run-{number:02}", "apply", AT + number) for number in range(12)]
         ended = msgspec.structs.replace(runs[11], ended_at=AT + 60.5, exit_code=3, summary=b'{"run_id":"run-11"}')
         async with store() as ledger:
             for run in runs:
@@ -272,15 +272,15 @@ class LedgerContract:
             for line in range(1, 1203)
         ]
         async with store() as ledger:
-            await ledger.begin_run(Run("run-00", "apply", AT))
+            await ledger.begin_run(RunRecord("run-00", "apply", AT))
             await ledger.add_problems(problems[:5])
             await ledger.add_problems(problems[5:])
             first = [problem async for problem in ledger.problems("run-00")]
             for number in range(1, 20):
-                await ledger.begin_run(Run(f"run-{number:02}", "apply", AT))
+                await ledger.begin_run(RunRecord(f"run-{number:02}", "apply", AT))
                 await ledger.add_problems(problems[:1])
             twentieth = [problem async for problem in ledger.problems("run-00")]
-            await ledger.begin_run(Run("run-20", "apply", AT))
+            await ledger.begin_run(RunRecord("run-20", "apply", AT))
 
             assert first == problems
             assert twentieth == problems

@@ -17,7 +17,7 @@ import pytest
 from provisioner.core.entry import Event, Fact, State
 from provisioner.core.problem import Problem
 from provisioner.errors import ConfigurationError, ExitCode, IllegalTransitionError, LedgerError
-from provisioner.ledger import Run
+from provisioner.ledger import RunRecord
 from provisioner.ledger.location import open_ledger
 from provisioner.ledger.sqlite.database import connect
 from provisioner.ledger.sqlite.store import SqliteLedger, Statistics
@@ -145,7 +145,7 @@ async def test_a_cancelled_close_still_closes(tmp_path: Path) -> None:
 async def test_a_thousand_runs_are_kept(tmp_path: Path) -> None:
     """A job that runs every minute does not fill the disk: the oldest runs are forgotten, their entries are not."""
     ledger = await SqliteLedger.open(tmp_path / "l.db")
-    runs = [Run(f"run-{number:05}", "apply", AT) for number in range(KEPT_RUNS + 5)]
+    runs = [RunRecord(f"run-{number:05}", "apply", AT) for number in range(KEPT_RUNS + 5)]
     await ledger.begin_run(runs[0])
     await ledger.record([intend("a")])
     await asyncio.gather(*(ledger.begin_run(run) for run in runs[1:]))

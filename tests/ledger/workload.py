@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from provisioner.core.entry import Entry, Event, Fact, Stamp, State, advance
 from provisioner.core.problem import Problem
 from provisioner.errors import IllegalTransitionError
-from provisioner.ledger import Run
+from provisioner.ledger import RunRecord
 from provisioner.ledger.sqlite import reading
 from provisioner.ledger.sqlite.database import connect, open_writer
 from tests.ledger.contract import AT, Reference, arn
@@ -49,7 +49,7 @@ class History:
 
     async def run(self, ledger: Ledger, records: int, acknowledge: Callable[[str], None]) -> None:
         """Write to ``ledger``, and tell ``acknowledge`` the index of each state that it says to be durable."""
-        await ledger.begin_run(Run("run-1", "apply", AT))
+        await ledger.begin_run(RunRecord("run-1", "apply", AT))
         for number in range(records):
             facts = self._facts()
             self._reference.record(facts, AT, "run-1")

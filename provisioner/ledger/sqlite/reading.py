@@ -13,7 +13,7 @@ import msgspec
 
 from provisioner.core.entry import Entry, Stamp, State
 from provisioner.core.problem import Problem
-from provisioner.ledger import Run
+from provisioner.ledger import RunRecord
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -123,10 +123,10 @@ def holders(connection: Connection, arns: Iterable[str]) -> dict[str, Key | None
     return {arn: (target, name) for arn, target, name in rows}
 
 
-def runs(connection: Connection, limit: int) -> list[Run]:
+def runs(connection: Connection, limit: int) -> list[RunRecord]:
     """The latest runs, newest first."""
     rows = connection.execute("SELECT * FROM runs ORDER BY run_id DESC LIMIT ?", (limit,)).fetchall()
-    return [Run(*row) for row in rows]
+    return [RunRecord(*row) for row in rows]
 
 
 def problems(connection: Connection, run_id: str, after: int, limit: int) -> list[tuple[int, Problem]]:

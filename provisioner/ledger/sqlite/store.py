@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from provisioner.core.entry import Entry, Fact, State
     from provisioner.core.problem import Problem
-    from provisioner.ledger import Run
+    from provisioner.ledger import RunRecord
     from provisioner.ledger.sqlite.database import Connect, Connection
 
 P = ParamSpec("P")
@@ -353,15 +353,15 @@ class SqliteLedger:
         """See :meth:`provisioner.ledger.Ledger.counts`."""
         return await self._read(reading.counts)
 
-    async def begin_run(self, run: Run) -> None:
+    async def begin_run(self, run: RunRecord) -> None:
         """See :meth:`provisioner.ledger.Ledger.begin_run`."""
         await self._ask(BeginRun(run))
 
-    async def end_run(self, run: Run) -> None:
+    async def end_run(self, run: RunRecord) -> None:
         """See :meth:`provisioner.ledger.Ledger.end_run`."""
         await self._ask(EndRun(run))
 
-    async def runs(self, limit: int = 10) -> list[Run]:
+    async def runs(self, limit: int = 10) -> list[RunRecord]:
         """See :meth:`provisioner.ledger.Ledger.runs`."""
         return await self._read(reading.runs, limit)
 

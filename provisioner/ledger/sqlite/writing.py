@@ -13,7 +13,7 @@ from provisioner.bulk import insert
 from provisioner.core.entry import Entry, Fact, apply
 from provisioner.core.problem import Problem  # noqa: TC001  msgspec reads these types at run time
 from provisioner.errors import IntegrityError, ProvisionerError
-from provisioner.ledger import Run  # noqa: TC001  msgspec reads these types at run time
+from provisioner.ledger import RunRecord  # noqa: TC001  msgspec reads these types at run time
 from provisioner.ledger.sqlite.database import is_storage_error
 from provisioner.ledger.sqlite.reading import CHANGES, Key, entries_by_name, holders
 
@@ -59,13 +59,13 @@ class Record(msgspec.Struct, frozen=True):
 class BeginRun(msgspec.Struct, frozen=True):
     """Facts and problems from now on belong to this run."""
 
-    run: Run
+    run: RunRecord
 
 
 class EndRun(msgspec.Struct, frozen=True):
     """This is how the run ended."""
 
-    run: Run
+    run: RunRecord
 
 
 class AddProblems(msgspec.Struct, frozen=True):
@@ -174,7 +174,7 @@ class Writing:
         self._open_entries.learn(batch.changed)
         return answers
 
-    def _put_run(self, run: Run) -> None:
+    def _put_run(self, run: RunRecord) -> None:
         insert(self._connection, "INSERT OR REPLACE INTO runs VALUES", [msgspec.structs.astuple(run)])
 
     def _add_problems(self, problems: Sequence[Problem]) -> None:
