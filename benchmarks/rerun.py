@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from benchmarks.machine import command, machine
 from provisioner.core.entry import Event, Fact
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials, running
-from provisioner.errors import ExitCode
+from provisioner.exit_codes import ExitCode
 from provisioner.ledger import RunRecord
 from provisioner.ledger.location import open_ledger
 from provisioner.manifest.definition import Rules, parse

@@ -1,56 +1,41 @@
 """Errors that reach a user: each says what went wrong, where, why, and what to do next.
 
-Every error derives from :class:`ProvisionerError` and carries the exit code that a scheduler acts on (the codes are
-a contract). The command line prints ``str(error)`` and nothing else: no traceback reaches a user, except for a bug.
+Every error derives from :class:`ProvisionerError` and carries its :class:`Reason`; ``exit_codes.py`` has the exit code
+for each. The command line prints ``str(error)`` and nothing else: no traceback reaches a user.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-class ExitCode(IntEnum):
-    """What a run tells its scheduler."""
+class Reason(StrEnum):
+    """Why a run, or a target, does not end as asked. The heaviest first: where several apply, the first one counts."""
 
-    DONE = 0
-    INTERNAL = 1
-    USAGE = 2
-    FAILED = 3
-    PARKED = 4
-    AMBIGUOUS = 5
-    LOCKED = 6
-    INVALID = 65
-    LEDGER = 74
-    STOPPED = 75
-    DENIED = 77
-    CONFIGURATION = 78
-    INTERRUPTED = 130
-
-
-PRECEDENCE = (
-    ExitCode.INTERNAL,
-    ExitCode.USAGE,
-    ExitCode.CONFIGURATION,
-    ExitCode.LEDGER,
-    ExitCode.LOCKED,
-    ExitCode.DENIED,
-    ExitCode.PARKED,
-    ExitCode.STOPPED,
-    ExitCode.AMBIGUOUS,
-    ExitCode.INVALID,
-    ExitCode.FAILED,
-)
-"""When several codes apply, the first of these wins; the rest is in the summary."""
+    INTERRUPTED = "interrupted"
+    INTERNAL = "internal"
+    USAGE = "usage"
+    CONFIGURATION = "configuration"
+    LEDGER = "ledger"
+    LOCKED = "locked"
+    DENIED = "denied"
+    QUOTA = "quota"
+    UNFINISHED = "unfinished"
+    AMBIGUOUS = "ambiguous"
+    INVALID = "invalid"
+    FAILED = "failed"
 
 
-def worst(codes: Iterable[ExitCode]) -> ExitCode:
-    """The one code that stands for all ``codes``, DONE when none applies."""
-    present = set(codes)
-    return next((code for code in PRECEDENCE if code in present), ExitCode.DONE)
+_WEIGHT = {reason: place for place, reason in enumerate(Reason)}
+
+
+def heaviest(reasons: Iterable[Reason]) -> Reason | None:
+    """The one reason that stands for all ``reasons``; None when there is none."""
+    return min(reasons, key=_WEIGHT.__getitem__, default=None)
 
 
 def printable(text: str, limit: int = 500) -> str:
@@ -69,7 +54,7 @@ class ProvisionerError(Exception):
         hint: the next step for the reader.
     """
 
-    exit_code = ExitCode.INTERNAL
+    reason = Reason.INTERNAL
 
     def __init__(self, what: str, *, where: str = "", why: str = "", hint: str = "") -> None:
         super().__init__(what)
@@ -91,13 +76,13 @@ class ProvisionerError(Exception):
 class UsageError(ProvisionerError):
     """The command line asks for something that cannot be: a missing manifest, options that exclude each other."""
 
-    exit_code = ExitCode.USAGE
+    reason = Reason.USAGE
 
 
 class ConfigurationError(ProvisionerError):
     """The configuration is wrong, or points at an endpoint that cannot be the right one."""
 
-    exit_code = ExitCode.CONFIGURATION
+    reason = Reason.CONFIGURATION
 
 
 class ManifestError(UsageError):
@@ -107,25 +92,25 @@ class ManifestError(UsageError):
 class LedgerError(ProvisionerError):
     """The ledger cannot be opened, read or written. Nothing that was acknowledged is lost."""
 
-    exit_code = ExitCode.LEDGER
+    reason = Reason.LEDGER
 
 
 class LedgerLockedError(ProvisionerError):
     """Another run holds the ledger."""
 
-    exit_code = ExitCode.LOCKED
+    reason = Reason.LOCKED
 
 
 class CredentialsError(ProvisionerError):
     """Credentials are missing, expired for good, or not allowed to do what the run needs."""
 
-    exit_code = ExitCode.DENIED
+    reason = Reason.DENIED
 
 
 class IntegrityError(ProvisionerError):
     """An answer contradicts what is known: an ARN of another account or Region, or one that another entry holds."""
 
-    exit_code = ExitCode.DENIED
+    reason = Reason.DENIED
 
 
 class IllegalTransitionError(ProvisionerError):
@@ -153,7 +138,7 @@ def first_error(error: BaseException) -> ProvisionerError:
         if not isinstance(leaf, ProvisionerError):
             raise leaf
     ours = [leaf for leaf in leaves if isinstance(leaf, ProvisionerError)]
-    return min(ours, key=lambda one: PRECEDENCE.index(one.exit_code))
+    return min(ours, key=lambda one: _WEIGHT[one.reason])
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

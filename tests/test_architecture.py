@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "ledger": {"bulk", "config", "core", "errors"},
     "engine": {"aws", "core", "errors", "ledger", "manifest", "pacing"},
     "fleet": {"aws", "commands", "config", "core", "engine", "errors", "ledger", "pacing"},
-    "report": {"commands", "core", "engine", "errors", "ledger"},
+    "report": {"commands", "core", "engine", "errors", "exit_codes", "ledger"},
     "commands": {"aws", "config", "core", "engine", "errors", "fleet", "ledger", "manifest", "pacing", "report"},
     "emulator": {"errors"},
     "cli": {
@@ -37,12 +37,14 @@ ROOMS: dict[str, set[str]] = {
         "emulator",
         "engine",
         "errors",
+        "exit_codes",
         "ledger",
         "manifest",
         "pacing",
         "report",
     },
     "bulk": set(),
+    "exit_codes": {"errors"},
     "__main__": {"cli"},
 }
 """What each room (a package, or a module that several rooms use) may import of ours. An import that is not named here

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from provisioner.errors import ExitCode
+from provisioner.exit_codes import ExitCode
 from tests.e2e.process import environment
 
 if TYPE_CHECKING:

@@ -10,15 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provisioner import errors
-from provisioner.errors import (
-    PRECEDENCE,
-    ExitCode,
-    IllegalTransitionError,
-    LedgerError,
-    ProvisionerError,
-    printable,
-    worst,
-)
+from provisioner.errors import IllegalTransitionError, LedgerError, ProvisionerError, Reason, printable
+from provisioner.exit_codes import ADVICE, ExitCode, code_for
 
 CONTRACT = (1, 2, 78, 74, 6, 77, 4, 75, 5, 65, 3)
 """The order in which exit codes win, as the contract has it."""
@@ -36,29 +29,37 @@ CODES = {
 }
 
 
+BY_WEIGHT = [reason for reason in Reason if reason is not Reason.INTERRUPTED]
+
+
 def test_precedence_is_the_contract() -> None:
-    """The codes win over each other in the order of the contract."""
-    assert tuple(map(int, PRECEDENCE)) == CONTRACT
+    """The codes win over each other in the order of the contract; an interrupted run says so whatever else applies."""
+    assert tuple(int(code_for([reason])) for reason in BY_WEIGHT) == CONTRACT
+    assert code_for(Reason) is ExitCode.INTERRUPTED
 
 
 def test_the_first_of_two_codes_wins() -> None:
-    """Of any two codes that apply, the earlier one in the contract is what the scheduler gets, in either order."""
+    """Of any two reasons that apply, the earlier one in the contract is what the scheduler gets, in either order."""
     for first, second in permutations(range(len(CONTRACT)), 2):
-        pair = [ExitCode(CONTRACT[first]), ExitCode(CONTRACT[second])]
+        pair = [BY_WEIGHT[first], BY_WEIGHT[second]]
 
-        assert worst(pair) == CONTRACT[min(first, second)]
+        assert code_for(pair) == CONTRACT[min(first, second)]
 
 
-@pytest.mark.parametrize("codes", [(), (ExitCode.DONE,)])
-def test_no_code_is_done(codes: tuple[ExitCode, ...]) -> None:
-    """Where no code applies, everything that was asked for is done."""
-    assert worst(codes) is ExitCode.DONE
+def test_no_reason_is_done() -> None:
+    """Where no reason applies, everything that was asked for is done."""
+    assert code_for([]) is ExitCode.DONE
+
+
+def test_every_code_has_its_advice() -> None:
+    """Each exit code says what to do."""
+    assert set(ADVICE) == set(ExitCode)
 
 
 def test_each_error_has_its_exit_code() -> None:
     """Every error that is not a bug says what a scheduler should do."""
     found = {
-        kind: int(kind.exit_code)
+        kind: int(code_for([kind.reason]))
         for kind in vars(errors).values()
         if inspect.isclass(kind) and issubclass(kind, ProvisionerError)
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from provisioner.core.verdict import Verdict, judge
-from provisioner.errors import ExitCode, ProvisionerError
+from provisioner.errors import ProvisionerError, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -135,7 +135,7 @@ class CallError(ProvisionerError):
         super().__init__(f"{operation} failed", where=where, why=str(reply))
         self.operation = operation
         self.reply = reply
-        self.exit_code = ExitCode.DENIED if judge(reply) is Verdict.DENIED else ExitCode.STOPPED
+        self.reason = Reason.DENIED if judge(reply) is Verdict.DENIED else Reason.UNFINISHED
 
 
 class Control(Protocol):

@@ -15,7 +15,8 @@ import click
 
 from provisioner import __version__
 from provisioner.cli.output import UnwritableError, open_standard_streams, say
-from provisioner.errors import ExitCode, ProvisionerError, UsageError, printable
+from provisioner.errors import ProvisionerError, UsageError, printable
+from provisioner.exit_codes import ExitCode, code_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +114,7 @@ def _tell(error: ProvisionerError, given: Sequence[str]) -> ExitCode:
 
         with contextlib.suppress(UnwritableError):
             say(never_begun(error).json())
-    return error.exit_code
+    return code_for([error.reason])
 
 
 def _bug(error: Exception) -> ExitCode:

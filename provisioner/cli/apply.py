@@ -16,7 +16,7 @@ from provisioner.config.settings import ADOPT, Adopt, seconds
 
 if TYPE_CHECKING:
     from provisioner.config.settings import Settings
-    from provisioner.errors import ExitCode
+    from provisioner.exit_codes import ExitCode
 
 
 class ApplyOptions(Options, frozen=True, kw_only=True):

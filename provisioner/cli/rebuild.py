@@ -12,7 +12,7 @@ from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
 
 if TYPE_CHECKING:
-    from provisioner.errors import ExitCode
+    from provisioner.exit_codes import ExitCode
     from provisioner.report.summary import Summary
 
 

@@ -20,7 +20,8 @@ from provisioner.cli.local import local_endpoint, tell_ignored
 from provisioner.cli.options import settings_of
 from provisioner.cli.output import say
 from provisioner.config.settings import ADOPT
-from provisioner.errors import ExitCode, ProvisionerError, UsageError
+from provisioner.errors import ProvisionerError, UsageError
+from provisioner.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -139,7 +140,7 @@ async def _watch_signals(run: commands.Run, options: Options) -> None:
     with anyio.open_signal_receiver(*SIGNALS) as received:
         async for number in received:
             if run.stop.requested:
-                text = options.text(run.summary(exit_code=ExitCode.INTERRUPTED))
+                text = options.text(run.summary(interrupted=True))
                 telling = threading.Thread(target=say, args=(text,), daemon=True)
                 telling.start()
                 telling.join(TELLING_S)
@@ -179,6 +180,6 @@ def never_begun(error: ProvisionerError, ledger: str = "") -> Summary:
             started_at=time.time(),
             elapsed_s=0.0,
             error=str(error),
-            exit_code=error.exit_code,
+            reasons=frozenset({error.reason}),
         ),
     )

@@ -10,7 +10,7 @@ import msgspec
 
 from provisioner.cli.options import common, settings_of
 from provisioner.cli.output import say
-from provisioner.errors import ExitCode
+from provisioner.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from provisioner.core.problem import Problem

@@ -10,9 +10,10 @@ import click
 from provisioner import commands
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
-from provisioner.errors import ExitCode, UsageError, printable, worst
+from provisioner.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from provisioner.exit_codes import ExitCode
     from provisioner.report.summary import Summary
 
 
@@ -60,5 +61,4 @@ def command(*, prune_duplicates: bool, mark_missing: bool, yes: bool, **given: A
     findings: list[commands.Finding] = []
     options = VerifyOptions(**given, findings=findings)
     work = partial(commands.verify, findings=findings, prune_duplicates=prune_duplicates, mark_missing=mark_missing)
-    code = execute(options, work)
-    return worst({code, *commands.codes_of(findings)})
+    return execute(options, work)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from provisioner.commands.apply import apply
     from provisioner.commands.run import Order, Run
-    from provisioner.commands.upkeep import Finding, codes_of, rebuild, reconcile, verify, with_findings
+    from provisioner.commands.upkeep import Finding, reasons_of, rebuild, reconcile, verify, with_findings
 
-__all__ = ["Finding", "Order", "Run", "apply", "codes_of", "rebuild", "reconcile", "verify", "with_findings"]
+__all__ = ["Finding", "Order", "Run", "apply", "reasons_of", "rebuild", "reconcile", "verify", "with_findings"]
 
 _HOME = {"apply": "apply", "Order": "run", "Run": "run"}
 

@@ -11,7 +11,7 @@ import msgspec
 from provisioner.engine.clock import Clock
 from provisioner.engine.stop import Stop
 from provisioner.engine.tally import Tally
-from provisioner.errors import ConfigurationError, ExitCode, ProvisionerError
+from provisioner.errors import ConfigurationError, ProvisionerError, Reason
 from provisioner.report.summary import Ending, Summary, summarize
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class Run:
         tallies: by target.
         gates: of the targets that are connected, by target.
         places: of the targets that were opened so far.
+        reasons: why the command does not end as asked, beside what the targets count.
     """
 
     def __init__(self, order: Order, *, clock: Clock | None = None) -> None:
@@ -94,13 +95,16 @@ class Run:
         self.tallies = {target.name: Tally(target.name) for target in order.targets}
         self.gates: dict[str, Gate] = {}
         self.places = Places()
+        self.reasons: set[Reason] = set()
         self.started_at = self.clock.wall()
         self._began = self.clock.monotonic()
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self.started_at))
         self.run_id = f"{stamp}{int(self.started_at % 1 * 1000):03d}-{secrets.token_hex(3)}"
 
-    def summary(self, *, error: ProvisionerError | None = None, exit_code: ExitCode = ExitCode.DONE) -> Summary:
+    def summary(self, *, error: ProvisionerError | None = None, interrupted: bool = False) -> Summary:
         """What was done so far; ``error`` is what ended the run, if one did."""
+        if interrupted:
+            self.reasons.add(Reason.INTERRUPTED)
         for name, gate in self.gates.items():
             self.tallies[name].pace_per_s = float(gate.statistics()["rate"])
         for tally in self.tallies.values():
@@ -113,6 +117,6 @@ class Run:
             elapsed_s=self.clock.monotonic() - self._began,
             stopped=self.stop.reason,
             error=str(error) if error else None,
-            exit_code=error.exit_code if error else exit_code,
+            reasons=frozenset(self.reasons | ({error.reason} if error else set())),
         )
         return summarize(list(self.tallies.values()), ending)

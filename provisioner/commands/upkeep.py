@@ -18,7 +18,7 @@ from provisioner.core.verdict import Verdict, judge
 from provisioner.engine.engine import Engine
 from provisioner.engine.inventory import Survey
 from provisioner.engine.tally import Halt
-from provisioner.errors import ExitCode, ProvisionerError, UsageError, worst
+from provisioner.errors import ProvisionerError, Reason, UsageError
 from provisioner.fleet.open import contained, open_site
 
 if TYPE_CHECKING:
@@ -60,25 +60,23 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     pruned: bool = False
 
 
-_CODES = {
-    "missing": ExitCode.FAILED,
-    "drifted": ExitCode.FAILED,
-    "duplicate": ExitCode.AMBIGUOUS,
-    "unrecorded": ExitCode.AMBIGUOUS,
-    "unread": ExitCode.AMBIGUOUS,
+_REASONS = {
+    "missing": Reason.FAILED,
+    "drifted": Reason.FAILED,
+    "duplicate": Reason.AMBIGUOUS,
+    "unrecorded": Reason.AMBIGUOUS,
+    "unread": Reason.AMBIGUOUS,
 }
 
 
-def codes_of(findings: Iterable[Finding]) -> set[ExitCode]:
-    """The exit codes that ``findings`` call for; what was pruned needs no one any more."""
-    return {_CODES[finding.kind] for finding in findings if not finding.pruned}
+def reasons_of(findings: Iterable[Finding]) -> set[Reason]:
+    """Why a command with these ``findings`` does not end as asked; a duplicate that is deleted is no reason."""
+    return {_REASONS[finding.kind] for finding in findings if not finding.pruned}
 
 
 def with_findings(summary: Summary, findings: list[Finding]) -> bytes:
-    """The summary as JSON, with ``findings`` and the exit code that they call for."""
-    code = worst({ExitCode(summary.exit_code), *codes_of(findings)})
-    told = msgspec.structs.replace(summary, exit_code=int(code))
-    return msgspec.json.encode({**msgspec.to_builtins(told), "findings": findings})
+    """The summary as JSON, with ``findings``."""
+    return msgspec.json.encode({**msgspec.to_builtins(summary), "findings": findings})
 
 
 async def reconcile(run: Run) -> Summary:
@@ -111,6 +109,7 @@ async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, m
             if mark_missing:
                 gone = [one for one in found if one.kind == "missing"]
                 await ledger.record([Fact(one.target, one.name, Event.DELETE, message=one.message) for one in gone])
+            run.reasons |= reasons_of(findings)
 
     async def work(ledger: Ledger, lease: Lease) -> None:
         await _each(run, ledger, lease, one)
@@ -231,7 +230,7 @@ async def _deleted(run: Run, site: Site, finding: Finding) -> Finding:
     except CallError as error:
         log.error("prune.failed", arn=finding.arn, why=str(error))  # noqa: TRY400  users see no traceback
         if judge(error.reply) is Verdict.DENIED:
-            run.tallies[site.target].halt = Halt(ExitCode.DENIED, str(error))
+            run.tallies[site.target].halt = Halt(Reason.DENIED, str(error))
         return msgspec.structs.replace(finding, message=f"{finding.message}; {error}")
     return msgspec.structs.replace(finding, pruned=True)
 
@@ -249,7 +248,7 @@ async def _owned(run: Run, site: Site) -> list[Found]:
 class BrokenOffError(ProvisionerError):
     """AWS could not be read to the end, so that a rebuilt ledger would miss entries."""
 
-    exit_code = ExitCode.STOPPED
+    reason = Reason.UNFINISHED
 
     def __init__(self, target: str) -> None:
         super().__init__("AWS could not be read to the end, so no ledger was made", where=target, hint="Run again")

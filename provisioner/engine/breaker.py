@@ -19,7 +19,7 @@ from collections import Counter
 
 from provisioner.core.verdict import Loss, Reply, Verdict
 from provisioner.engine.tally import Halt
-from provisioner.errors import ExitCode
+from provisioner.errors import Reason
 
 ROLE_REFUSALS = 3
 """Refusals in a row that block a role (the fault model's table)."""
@@ -99,7 +99,7 @@ class Breaker:
             self._sure_refusals += 1
         if self._refusals >= REFUSALS or self._sure_refusals >= SURE_REFUSALS:
             hint = "Check the credentials and `cleanrooms-ml:CreateConfiguredModelAlgorithm`, `iam:PassRole`; run again"
-            self._trip(ExitCode.DENIED, f"every create is refused: {reply}. {hint}")
+            self._trip(Reason.DENIED, f"every create is refused: {reply}. {hint}")
 
     def _unreachable(self, reply: Reply, now: float) -> None:
         self._unreached += 1
@@ -107,27 +107,27 @@ class Breaker:
             self._unreached_since = now
         if reply.loss is Loss.CREDENTIALS:
             if self._unreached >= UNREACHABLE:
-                self._trip(ExitCode.DENIED, f"there are no usable credentials: {reply.message}")
+                self._trip(Reason.DENIED, f"there are no usable credentials: {reply.message}")
         elif not self._reached and self._unreached >= UNREACHABLE:
             hint = "Check the Region, the endpoint URL and the network"
-            self._trip(ExitCode.CONFIGURATION, f"{self._endpoint} cannot be reached: {reply}. {hint}")
+            self._trip(Reason.CONFIGURATION, f"{self._endpoint} cannot be reached: {reply}. {hint}")
         elif now - self._unreached_since > OUTAGE_S:
-            self._trip(ExitCode.STOPPED, f"{self._endpoint} has been out of reach for {OUTAGE_S:.0f} s: {reply}")
+            self._trip(Reason.UNFINISHED, f"{self._endpoint} has been out of reach for {OUTAGE_S:.0f} s: {reply}")
 
     def _stranger(self, reply: Reply) -> None:
         strange = 300 <= reply.status < 500 and reply.status != 429 and not (reply.code or reply.request_id)  # noqa: PLR2004
         self._strangers = self._strangers + 1 if strange else 0
         if self._strangers >= UNREACHABLE:
             hint = "Check the endpoint URL and any proxy in between"
-            self._trip(ExitCode.CONFIGURATION, f"{self._endpoint} does not answer like Clean Rooms ML: {reply}. {hint}")
+            self._trip(Reason.CONFIGURATION, f"{self._endpoint} does not answer like Clean Rooms ML: {reply}. {hint}")
 
     def _doubt(self, reply: Reply, verdict: Verdict) -> None:
         doubtful = verdict is Verdict.AMBIGUOUS and reply.status != 409  # noqa: PLR2004  a conflict is a sure answer
         self._doubts = self._doubts + 1 if doubtful else 0
         if self._doubts >= DOUBTS + PROBES:
-            self._trip(ExitCode.STOPPED, f"{self._endpoint} answers no create any more: {reply}. Run again later")
+            self._trip(Reason.UNFINISHED, f"{self._endpoint} answers no create any more: {reply}. Run again later")
 
-    def _trip(self, code: ExitCode, what: str) -> None:
+    def _trip(self, code: Reason, what: str) -> None:
         if self.halt is None:
             self.halt = Halt(code, what)
 

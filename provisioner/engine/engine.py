@@ -36,7 +36,7 @@ from provisioner.engine.job import Job
 from provisioner.engine.problems import Reporter, quota_text
 from provisioner.engine.reconciler import Decision, Reconciler, facts_of
 from provisioner.engine.tally import Halt
-from provisioner.errors import CredentialsError, ExitCode, IllegalTransitionError, IntegrityError, ProvisionerError
+from provisioner.errors import CredentialsError, IllegalTransitionError, IntegrityError, ProvisionerError, Reason
 from provisioner.manifest.fingerprint import Fingerprint
 from provisioner.pacing.gate import GateClosedError
 
@@ -80,7 +80,7 @@ log = structlog.get_logger()
 class WithheldError(ProvisionerError):
     """Raised to a worker whose definition must not be sent in this run: its role or its target is refused."""
 
-    exit_code = ExitCode.DENIED
+    reason = Reason.DENIED
 
 
 class Engine:
@@ -359,7 +359,7 @@ class Engine:
             case Verdict.QUOTA:
                 await self._record(entry, Event.PARK, reply)
                 await self._count(job, Outcome.PARKED, reply)
-                self._halt(Halt(ExitCode.PARKED, quota_text(reply)))
+                self._halt(Halt(Reason.QUOTA, quota_text(reply)))
             case Verdict.DENIED:
                 await self._denied(job, entry, reply)
             case Verdict.AMBIGUOUS:
@@ -375,7 +375,7 @@ class Engine:
         except IntegrityError as error:
             await self._record(entry, Event.DOUBT, Reply(status=reply.status, code="integrity", message=str(error)))
             self._tally.outcomes[Outcome.AMBIGUOUS] += 1
-            self._halt(Halt(error.exit_code, str(error)))
+            self._halt(Halt(error.reason, str(error)))
             return
         self._tally.outcomes[Outcome.CREATED] += 1
 
@@ -424,7 +424,7 @@ class Engine:
         except CredentialsError as error:
             why = str(error)
         self._tally.denied = True
-        self._halt(Halt(ExitCode.DENIED, f"the credentials have expired and there are no newer ones: {why}"))
+        self._halt(Halt(Reason.DENIED, f"the credentials have expired and there are no newer ones: {why}"))
 
     async def _record(self, entry: Entry, event: Event, reply: Reply) -> None:
         code = reply.code or str(reply.status or reply.loss)
@@ -478,7 +478,7 @@ class Engine:
     def _halt(self, halt: Halt) -> None:
         if self._tally.halt is None:
             self._tally.halt = halt
-            self._log.error("target.halted", why=halt.what, exit_code=int(halt.code))
+            self._log.error("target.halted", why=halt.what, reason=halt.reason)
             self._close()
 
     def _close(self) -> None:
@@ -524,7 +524,7 @@ class Engine:
                 await self._rule(suspect, ruling)
             await self._until_idle()
             if (refusal := self._reconciler.refusal) is not None:
-                self._halt(Halt(refusal.exit_code, str(refusal)))
+                self._halt(Halt(refusal.reason, str(refusal)))
             if sweep.unread or not sweep.complete:
                 broken += 1
                 await self._stop.pause(self._policy.list_lag_s)
@@ -532,7 +532,7 @@ class Engine:
         self._tally.open = len(self._reconciler)
 
     def _may_resolve(self) -> bool:
-        parked = self._tally.halt is None or self._tally.halt.code is ExitCode.PARKED
+        parked = self._tally.halt is None or self._tally.halt.reason is Reason.QUOTA
         ready = self._policy.wait or not self._reconciler.due_in_s()
         return parked and ready and not self._stop.requested
 
@@ -552,9 +552,9 @@ class Engine:
             except CallError as error:
                 self._tally.denied = True
                 hint = "allow cleanrooms-ml:ListConfiguredModelAlgorithms and cleanrooms-ml:GetConfiguredModelAlgorithm"
-                self._halt(Halt(ExitCode.DENIED, f"unanswered creates cannot be resolved: {error}; {hint}"))
+                self._halt(Halt(Reason.DENIED, f"unanswered creates cannot be resolved: {error}; {hint}"))
             except IntegrityError as error:
-                self._halt(Halt(error.exit_code, str(error)))
+                self._halt(Halt(error.reason, str(error)))
         return sweep
 
     async def _rule(self, suspect: Suspect, ruling: Ruling) -> None:

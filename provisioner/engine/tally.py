@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Outcome
-from provisioner.errors import ExitCode
+from provisioner.errors import Reason
 
 if TYPE_CHECKING:
     from provisioner.core.problem import Problem
@@ -22,11 +22,11 @@ class Halt(msgspec.Struct, frozen=True):
     """Why a target sends nothing more in this run.
 
     Attributes:
-        code: the exit code that it calls for.
+        reason: what kind of halt it is.
         what: for the reader: what happened and what to do.
     """
 
-    code: ExitCode
+    reason: Reason
     what: str
 
 
@@ -120,21 +120,21 @@ class Tally:
         """Definitions whose outcome is known."""
         return sum(self.outcomes.values())
 
-    def exit_codes(self) -> set[ExitCode]:
-        """All codes that apply to this target."""
-        codes = {
-            ExitCode.INVALID: self.invalid,
-            ExitCode.FAILED: self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DRIFTED],
-            ExitCode.PARKED: self.outcomes[Outcome.PARKED],
-            ExitCode.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS] or self.open,
-            ExitCode.DENIED: self.denied,
-            ExitCode.STOPPED: self.stopped and self._work_left,
+    def reasons(self) -> set[Reason]:
+        """Why this target did not end as asked."""
+        reasons = {
+            Reason.INVALID: self.invalid,
+            Reason.FAILED: self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DRIFTED],
+            Reason.QUOTA: self.outcomes[Outcome.PARKED],
+            Reason.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS] or self.open,
+            Reason.DENIED: self.denied,
+            Reason.UNFINISHED: self.stopped and self._work_left,
         }
-        applied = {code for code, applies in codes.items() if applies}
+        applied = {reason for reason, applies in reasons.items() if applies}
         if self.halt:
-            applied.add(self.halt.code)
+            applied.add(self.halt.reason)
         # What is left without any of these reasons is left for the next run all the same.
-        return applied or ({ExitCode.STOPPED} if self.outcomes[Outcome.PENDING] else applied)
+        return applied or ({Reason.UNFINISHED} if self.outcomes[Outcome.PENDING] else applied)
 
     @property
     def _work_left(self) -> bool:

@@ -98,7 +98,7 @@ def contained(tally: Tally) -> Iterator[None]:
         if isinstance(cause, LedgerError | LedgerLockedError):
             raise cause from error
         log.error("target.halted", target=tally.target, why=str(cause))  # noqa: TRY400  users see no traceback
-        tally.halt = tally.halt or Halt(cause.exit_code, str(cause))
+        tally.halt = tally.halt or Halt(cause.reason, str(cause))
 
 
 async def _guard_account(calls: aws.Aws, target: Target) -> str:

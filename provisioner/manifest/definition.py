@@ -20,7 +20,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from provisioner.config.defaults import merge
-from provisioner.errors import ExitCode, ProvisionerError, printable
+from provisioner.errors import ProvisionerError, Reason, printable
 from provisioner.manifest import diagnosis, jsontext
 from provisioner.manifest.diagnosis import TextRule
 from provisioner.manifest.jsontext import Fault
@@ -251,7 +251,7 @@ class InvalidDefinitionError(ProvisionerError):
         name: the definition's name, as far as it could be read; not safe to print.
     """
 
-    exit_code = ExitCode.INVALID
+    reason = Reason.INVALID
 
     def __init__(self, faults: tuple[Fault, ...], name: str) -> None:
         first, more = faults[0], len(faults) - 1

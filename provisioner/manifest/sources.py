@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from msgspec import Struct
 
-from provisioner.errors import ExitCode, ManifestError, ProvisionerError, printable
+from provisioner.errors import ManifestError, ProvisionerError, Reason, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,7 +47,7 @@ _MARK = b"\xef\xbb\xbf"
 class ScratchError(ProvisionerError):
     """The temporary files that a run needs beside the ledger cannot be written."""
 
-    exit_code = ExitCode.LEDGER
+    reason = Reason.LEDGER
 
     def __init__(self, why: str) -> None:
         super().__init__(

@@ -24,7 +24,7 @@ from collections import deque
 from math import ceil
 from typing import TYPE_CHECKING
 
-from provisioner.errors import ExitCode, ProvisionerError
+from provisioner.errors import ProvisionerError, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ CAP_RECOVERY = 0.25
 class GateClosedError(ProvisionerError):
     """Raised to whoever waits for a slot or a turn, or asks for one, once the gate is closed: nothing was sent."""
 
-    exit_code = ExitCode.STOPPED
+    reason = Reason.UNFINISHED
 
     def __init__(self) -> None:
         super().__init__("the run is stopping: nothing new is sent", hint="run again: what is left is planned still")

@@ -10,7 +10,8 @@ import msgspec
 
 from provisioner.core.entry import Outcome
 from provisioner.engine.tally import PROBLEMS_SHOWN
-from provisioner.errors import ExitCode, printable, worst
+from provisioner.errors import Reason, printable
+from provisioner.exit_codes import ADVICE, ExitCode, code_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +105,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
         elapsed_s: duration.
         stopped: why it ended early, "" when it did not.
         error: the error that ended it, None when none did.
-        exit_code: that of the error, or a code that comes from outside what was counted; DONE otherwise.
+        reasons: why it did not end as asked, beside what the targets count.
     """
 
     run_id: str
@@ -113,7 +114,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float
     stopped: str = ""
     error: str | None = None
-    exit_code: ExitCode = ExitCode.DONE
+    reasons: frozenset[Reason] = frozenset()
 
 
 def summarize(tallies: Sequence[Tally], ending: Ending) -> Summary:
@@ -124,11 +125,10 @@ def summarize(tallies: Sequence[Tally], ending: Ending) -> Summary:
         outcomes.update(tally.outcomes)
         calls.update(tally.calls)
     problems = [problem for tally in tallies for problem in tally.problems]
-    codes = {code for tally in tallies for code in tally.exit_codes()}
-    exit_code = ending.exit_code if ending.exit_code is ExitCode.INTERRUPTED else worst({*codes, ending.exit_code})
+    reasons = ending.reasons.union(*(tally.reasons() for tally in tallies))
     return Summary(
         run_id=ending.run_id,
-        exit_code=int(exit_code),
+        exit_code=int(code_for(reasons)),
         elapsed_s=round(ending.elapsed_s, 3),
         started_at=iso(ending.started_at),
         ledger=ending.ledger,
@@ -171,23 +171,6 @@ def _target(tally: Tally) -> TargetSummary:
     )
 
 
-_ADVICE = {
-    ExitCode.DONE: "done",
-    ExitCode.FAILED: "some definitions failed or drifted: look at them",
-    ExitCode.PARKED: "a service quota is reached: raise it, then run again",
-    ExitCode.AMBIGUOUS: "some creates had no reply yet: run again later, or `provisioner reconcile`",
-    ExitCode.INVALID: "the manifest has invalid lines: mend them, then run again",
-    ExitCode.LEDGER: "the ledger cannot be written",
-    ExitCode.LOCKED: "another run holds the ledger",
-    ExitCode.STOPPED: "stopped early with work left: run again",
-    ExitCode.DENIED: "credentials or permissions: mend them, then run again",
-    ExitCode.CONFIGURATION: "the configuration is wrong",
-    ExitCode.USAGE: "the command is wrong",
-    ExitCode.INTERNAL: "an internal error: please report it",
-    ExitCode.INTERRUPTED: "interrupted: run again",
-}
-
-
 def _lines(summary: Summary) -> list[str]:
     lines = [] if summary.error and not summary.manifest.lines else _told(summary)
     lines.append(f"ledger    {summary.ledger}")
@@ -195,7 +178,7 @@ def _lines(summary: Summary) -> list[str]:
         lines.append(f"stopped   {summary.stopped}")
     if summary.error:
         lines.append(f"error     {summary.error}")
-    lines.append(f"exit      {summary.exit_code}: {_ADVICE[ExitCode(summary.exit_code)]}")
+    lines.append(f"exit      {summary.exit_code}: {ADVICE[ExitCode(summary.exit_code)]}")
     return lines
 
 

@@ -14,7 +14,7 @@ from provisioner.aws import CallError, connect
 from provisioner.aws.session import REGIONS, Identity, open_session
 from provisioner.config.settings import Target
 from provisioner.core.verdict import Loss
-from provisioner.errors import ConfigurationError, CredentialsError, ExitCode
+from provisioner.errors import ConfigurationError, CredentialsError, Reason
 from tests.aws.server import Server, created, http, refuse, send
 from tests.aws.sts import Sts
 
@@ -88,7 +88,7 @@ async def test_no_region_names_those_that_exist() -> None:
         await open_and_close(region="")
 
     assert all(region in str(raised.value) for region in REGIONS)
-    assert raised.value.exit_code is ExitCode.CONFIGURATION
+    assert raised.value.reason is Reason.CONFIGURATION
 
 
 async def test_the_region_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ async def test_missing_credentials_end_with_77(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(CredentialsError) as raised:
         await open_and_close()
 
-    assert raised.value.exit_code is ExitCode.DENIED
+    assert raised.value.reason is Reason.DENIED
     assert "AWS_PROFILE" in str(raised.value)
 
 

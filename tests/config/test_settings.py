@@ -23,7 +23,7 @@ from provisioner.config.settings import (
     load,
     seconds,
 )
-from provisioner.errors import ConfigurationError, ExitCode, UsageError
+from provisioner.errors import ConfigurationError, Reason, UsageError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -39,7 +39,7 @@ def refusal(folder: Path, toml: str) -> str:
     """Why ``toml`` is refused."""
     with pytest.raises(ConfigurationError) as caught:
         loaded(folder, toml)
-    assert caught.value.exit_code is ExitCode.CONFIGURATION
+    assert caught.value.reason is Reason.CONFIGURATION
     assert caught.value.where == str(folder / "p.toml")
     return str(caught.value).removeprefix(f"{folder / 'p.toml'}: ")
 

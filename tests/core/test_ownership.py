@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provisioner.core.ownership import Arn, OwnershipTag, attempt_ids, check_place, read_arn, read_tag
-from provisioner.errors import ExitCode, IntegrityError
+from provisioner.errors import IntegrityError, Reason
 
 LEDGER, DIGEST = "0123456789abcdef", "0123456789abcdef0123456789abcdef"
 ARN = "arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm/9f-A_b/c.1"
@@ -95,7 +95,7 @@ def test_what_is_no_arn_of_an_algorithm(arn: str) -> None:
     with pytest.raises(IntegrityError) as caught:
         read_arn(arn)
 
-    assert caught.value.exit_code is ExitCode.DENIED
+    assert caught.value.reason is Reason.DENIED
 
 
 @pytest.mark.parametrize("account_id", ["123456789012", ""])

@@ -8,7 +8,7 @@ import pytest
 
 from provisioner.core.verdict import Loss, Reply, Verdict, judge
 from provisioner.engine.breaker import OUTAGE_S, Breaker, is_about_role
-from provisioner.errors import ExitCode
+from provisioner.errors import Reason
 
 A, B, C = (f"arn:aws:iam::123456789012:role/{name}" for name in "abc")
 
@@ -36,9 +36,9 @@ def told(*replies: Reply, role: str = A, breaker: Breaker | None = None) -> Brea
     return breaker
 
 
-def halt_code(breaker: Breaker) -> ExitCode | None:
+def halt_code(breaker: Breaker) -> Reason | None:
     """The exit code of the halt, None while the target may go on."""
-    return breaker.halt.code if breaker.halt else None
+    return breaker.halt.reason if breaker.halt else None
 
 
 @pytest.mark.parametrize(
@@ -105,20 +105,20 @@ def test_a_refusal_of_everything_puts_every_role_on_probation() -> None:
     ("calls", "code"),
     [
         ([(A, PASS_ROLE)] * 3 + [(B, PASS_ROLE)], None),
-        ([(A, PASS_ROLE)] * 3 + [(B, PASS_ROLE)] * 2, ExitCode.DENIED),
-        ([(A, PASS_ROLE), (B, PASS_ROLE), (C, PASS_ROLE), (A, PASS_ROLE), (B, PASS_ROLE)], ExitCode.DENIED),
+        ([(A, PASS_ROLE)] * 3 + [(B, PASS_ROLE)] * 2, Reason.DENIED),
+        ([(A, PASS_ROLE), (B, PASS_ROLE), (C, PASS_ROLE), (A, PASS_ROLE), (B, PASS_ROLE)], Reason.DENIED),
         ([(A, PASS_ROLE)] * 3 + [(C, CREATED)] + [(B, PASS_ROLE)] * 2, None),
         ([(A, REFUSED)] * 2, None),
-        ([(A, REFUSED), (B, REFUSED), (C, REFUSED)], ExitCode.DENIED),
+        ([(A, REFUSED), (B, REFUSED), (C, REFUSED)], Reason.DENIED),
         ([(A, REFUSED), (B, CREATED), (A, REFUSED), (A, REFUSED)], None),
-        ([(A, SIGNATURE)] * 3, ExitCode.DENIED),
+        ([(A, SIGNATURE)] * 3, Reason.DENIED),
         ([(A, REFUSED), (A, PASS_ROLE), (A, REFUSED), (A, PASS_ROLE)], None),
-        ([(A, REFUSED), (A, PASS_ROLE), (A, REFUSED), (A, PASS_ROLE), (A, PASS_ROLE)], ExitCode.DENIED),
+        ([(A, REFUSED), (A, PASS_ROLE), (A, REFUSED), (A, PASS_ROLE), (A, PASS_ROLE)], Reason.DENIED),
         ([(A, EXPIRED)] * 9, None),
         ([(A, REJECTED)] * 50, None),
     ],
 )
-def test_refusals_of_everything_halt(calls: list[tuple[str, Reply]], code: ExitCode | None) -> None:
+def test_refusals_of_everything_halt(calls: list[tuple[str, Reply]], code: Reason | None) -> None:
     """Three general denials in a row, or five refusals in a row over any roles, halt with 77; never more than five."""
     breaker = Breaker()
     for role, reply in calls:
@@ -140,17 +140,17 @@ def test_a_denial_tells_what_was_refused_and_what_to_do() -> None:
     ("replies", "code"),
     [
         ([DNS] * 2, None),
-        ([DNS] * 3, ExitCode.CONFIGURATION),
-        ([DNS, REFUSED_CONNECTION, DNS], ExitCode.CONFIGURATION),
-        ([NO_CREDENTIALS] * 3, ExitCode.DENIED),
+        ([DNS] * 3, Reason.CONFIGURATION),
+        ([DNS, REFUSED_CONNECTION, DNS], Reason.CONFIGURATION),
+        ([NO_CREDENTIALS] * 3, Reason.DENIED),
         ([CREATED] + [DNS] * 9, None),
         ([FAULT] + [DNS] * 9, None),
-        ([CREATED] + [NO_CREDENTIALS] * 3, ExitCode.DENIED),
-        ([NO_REPLY] + [DNS] * 3, ExitCode.CONFIGURATION),
+        ([CREATED] + [NO_CREDENTIALS] * 3, Reason.DENIED),
+        ([NO_REPLY] + [DNS] * 3, Reason.CONFIGURATION),
         ([DNS, DNS, NO_REPLY, DNS, DNS], None),
     ],
 )
-def test_an_endpoint_that_was_never_reached_halts_at_once(replies: list[Reply], code: ExitCode | None) -> None:
+def test_an_endpoint_that_was_never_reached_halts_at_once(replies: list[Reply], code: Reason | None) -> None:
     """Three failures in a row to reach what never answered are a wrong configuration; afterwards they are an outage."""
     assert halt_code(told(*replies)) is code
 
@@ -159,11 +159,11 @@ def test_an_endpoint_that_was_never_reached_halts_at_once(replies: list[Reply], 
     ("times", "code"),
     [
         ([0.0, OUTAGE_S], None),
-        ([0.0, OUTAGE_S + 1], ExitCode.STOPPED),
+        ([0.0, OUTAGE_S + 1], Reason.UNFINISHED),
         ([0.0, 1.0, 2.0, OUTAGE_S - 1], None),
     ],
 )
-def test_a_long_outage_stops_the_target(times: list[float], code: ExitCode | None) -> None:
+def test_a_long_outage_stops_the_target(times: list[float], code: Reason | None) -> None:
     """An endpoint that did answer may be out of reach for so long and no longer; then the target stops with 75."""
     breaker = told(CREATED)
     for now in times:
@@ -181,7 +181,7 @@ def test_any_reply_ends_an_outage() -> None:
 
     breaker.told(A, DNS, Verdict.NOT_CREATED, 150.0 + OUTAGE_S + 1)
 
-    assert halt_code(breaker) is ExitCode.STOPPED
+    assert halt_code(breaker) is Reason.UNFINISHED
 
 
 def test_an_unreachable_endpoint_is_named() -> None:
@@ -197,8 +197,8 @@ def test_an_unreachable_endpoint_is_named() -> None:
     ("replies", "code"),
     [
         ([Reply(status=404)] * 2, None),
-        ([Reply(status=404)] * 3, ExitCode.CONFIGURATION),
-        ([Reply(status=301), Reply(status=407), Reply(status=403)], ExitCode.CONFIGURATION),
+        ([Reply(status=404)] * 3, Reason.CONFIGURATION),
+        ([Reply(status=301), Reply(status=407), Reply(status=403)], Reason.CONFIGURATION),
         ([Reply(status=404), Reply(status=404), CREATED, Reply(status=404)], None),
         ([Reply(status=429)] * 3, None),
         ([Reply(status=404, request_id="r")] * 3, None),
@@ -206,7 +206,7 @@ def test_an_unreachable_endpoint_is_named() -> None:
         ([Reply(status=502)] * 3, None),
     ],
 )
-def test_strangers_halt(replies: list[Reply], code: ExitCode | None) -> None:
+def test_strangers_halt(replies: list[Reply], code: Reason | None) -> None:
     """Three answers in a row that bear neither an error code nor a request id are of a wrong host: 78."""
     assert halt_code(told(*replies)) is code
 
@@ -242,7 +242,7 @@ def test_probes_come_further_and_further_apart_and_then_the_target_stops() -> No
         delays.append(breaker.probe_delay_s())
 
     assert delays[:-1] == [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
-    assert halt_code(breaker) is ExitCode.STOPPED
+    assert halt_code(breaker) is Reason.UNFINISHED
 
 
 def test_conflicts_are_no_doubts() -> None:
@@ -255,7 +255,7 @@ def test_conflicts_are_no_doubts() -> None:
 
 def test_the_first_halt_stays() -> None:
     """What halted a target first is what its user is told."""
-    assert halt_code(told(*[DNS] * 3, *[REFUSED] * 3)) is ExitCode.CONFIGURATION
+    assert halt_code(told(*[DNS] * 3, *[REFUSED] * 3)) is Reason.CONFIGURATION
 
 
 @pytest.mark.parametrize(

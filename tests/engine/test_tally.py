@@ -9,7 +9,8 @@ import pytest
 from provisioner.core.entry import Outcome
 from provisioner.core.problem import Problem
 from provisioner.engine.tally import PROBLEMS_SHOWN, Halt, Tally
-from provisioner.errors import ExitCode, worst
+from provisioner.errors import Reason, heaviest
+from provisioner.exit_codes import code_for
 from provisioner.manifest.definition import Canonical, Definition
 from provisioner.manifest.reader import Batch, Row
 
@@ -38,7 +39,7 @@ def problem(number: int, severity: Literal["problem", "notice"] = "problem") -> 
     return Problem("m.jsonl", number, "x", "invalid", "bad", severity=severity)
 
 
-HALTED = Halt(ExitCode.CONFIGURATION, "wrong Region")
+HALTED = Halt(Reason.CONFIGURATION, "wrong Region")
 PENDING, AMBIGUOUS, CREATED = {Outcome.PENDING: 1}, {Outcome.AMBIGUOUS: 1}, {Outcome.CREATED: 1}
 
 
@@ -66,22 +67,22 @@ PENDING, AMBIGUOUS, CREATED = {Outcome.PENDING: 1}, {Outcome.AMBIGUOUS: 1}, {Out
         (tally(AMBIGUOUS, stopped=True), {5, 75}),
         (tally(CREATED, stopped=True, open=1), {5, 75}),
         (tally(halt=HALTED), {78}),
-        (tally({Outcome.PARKED: 1, Outcome.PENDING: 8}, halt=Halt(ExitCode.PARKED, "quota")), {4}),
+        (tally({Outcome.PARKED: 1, Outcome.PENDING: 8}, halt=Halt(Reason.QUOTA, "quota")), {4}),
     ],
 )
 def test_which_exit_codes_apply(done: Tally, codes: set[int]) -> None:
     """Each outcome, halt and stop calls for its code, and no run ends with 0 while work is left."""
-    assert set(map(int, done.exit_codes())) == codes
+    assert {int(code_for([reason])) for reason in done.reasons()} == codes
 
 
 def test_all_codes_are_told() -> None:
     """Every code that applies is there, so that the weightiest can win."""
     outcomes = dict.fromkeys(Outcome, 1)
 
-    codes = tally(outcomes, invalid=1, denied=True, stopped=True, halt=HALTED).exit_codes()
+    reasons = tally(outcomes, invalid=1, denied=True, stopped=True, halt=HALTED).reasons()
 
-    assert set(map(int, codes)) == {3, 4, 5, 65, 75, 77, 78}
-    assert worst(codes) is ExitCode.CONFIGURATION
+    assert {int(code_for([reason])) for reason in reasons} == {3, 4, 5, 65, 75, 77, 78}
+    assert heaviest(reasons) is Reason.CONFIGURATION
 
 
 def test_batches_add_up() -> None:

@@ -17,7 +17,7 @@ import pytest
 from provisioner.core.entry import Event, Outcome, State
 from provisioner.core.verdict import Loss
 from provisioner.emulator.behaviour import Behaviour
-from provisioner.errors import ExitCode, LedgerError
+from provisioner.errors import LedgerError, Reason
 from tests.fakes import make_policy
 from tests.faults.invariants import check_finished, check_invariants, told
 from tests.faults.world import (
@@ -257,7 +257,7 @@ def test_402_in_mid_run(tmp_path: Path) -> None:
     assert 1 <= first.tally.outcomes[Outcome.PARKED] <= orders[0].workers
     assert first.tally.halt is not None
     assert "quota of 10 " in first.tally.halt.what
-    assert first.tally.exit_codes() == {ExitCode.PARKED}
+    assert first.tally.reasons() == {Reason.QUOTA}
     assert told(second.tally) == {"created": 40}
     parked.check(first)
     parked.world.service.behaviour = msgspec.structs.replace(parked.world.service.behaviour, quota=100)
@@ -328,7 +328,7 @@ def test_403_in_mid_run(tmp_path: Path) -> None:
     assert ended.tally.outcomes[Outcome.CREATED] == 20
     assert ended.tally.outcomes[Outcome.PENDING] == 40
     assert job.world.truth.count("create", 403) <= 5
-    assert ExitCode.DENIED in ended.tally.exit_codes()
+    assert Reason.DENIED in ended.tally.reasons()
     states = {entry.state for entry in entries_of(job.ledger).values()}
     assert states == {State.CREATED, State.PLANNED}
     assert told(job.run().tally) == {"unchanged": 20, "created": 40}
@@ -357,7 +357,7 @@ def test_a_token_that_stays_expired(tmp_path: Path) -> None:
     ended = job.run(hand=handing(then="expired_token"))
 
     assert ended.tally.halt is not None
-    assert ended.tally.halt.code is ExitCode.DENIED
+    assert ended.tally.halt.reason is Reason.DENIED
     assert ended.tally.calls["create"] <= 3 * 4
     assert told(ended.tally) == {"pending": 50}
 
@@ -371,7 +371,7 @@ def test_wrong_region_wrong_host(tmp_path: Path, loss: Loss) -> None:
 
     assert ended.tally.calls["create"] <= 3 + 4
     assert ended.tally.halt is not None
-    assert ended.tally.halt.code is ExitCode.CONFIGURATION
+    assert ended.tally.halt.reason is Reason.CONFIGURATION
     assert "cannot be reached" in ended.tally.halt.what
     assert ended.at - EPOCH < 30
     assert told(ended.tally) == {"pending": 50}
@@ -472,7 +472,7 @@ def test_the_manifest_changed_between_runs(tmp_path: Path) -> None:
 
     assert told(ended.tally) == {"drifted": 3}
     assert job.world.truth.count("create") == 3
-    assert ExitCode.FAILED in ended.tally.exit_codes()
+    assert Reason.FAILED in ended.tally.reasons()
 
 
 def test_the_manifest_changed_while_its_create_was_in_doubt(tmp_path: Path) -> None:
@@ -496,7 +496,7 @@ def test_a_reply_whose_arn_is_of_another_account_or_another_entry(tmp_path: Path
 
     assert told(ended.tally) == {"created": 1, "ambiguous": 1, "pending": 28}
     assert ended.tally.halt is not None
-    assert ended.tally.halt.code is ExitCode.DENIED
+    assert ended.tally.halt.reason is Reason.DENIED
     assert job.world.truth.count("create") == 2
     assert told(job.run().tally) == {"unchanged": 1, "adopted": 1, "created": 28}
     job.check_finished()
@@ -517,7 +517,7 @@ def test_a_sweep_finds_what_another_entry_holds(tmp_path: Path) -> None:
     assert told(ended.tally) == {"created": 1, "adopted": 1, "ambiguous": 1}
     assert ended.tally.halt is not None
     assert "already" in ended.tally.halt.what
-    assert ExitCode.DENIED in ended.tally.exit_codes()
+    assert Reason.DENIED in ended.tally.reasons()
 
 
 @pytest.mark.parametrize("fault", ["quota", "denied", "hang", "refused"])
@@ -550,7 +550,7 @@ def test_a_stop_ends_the_tail_at_once(tmp_path: Path) -> None:
 
     assert ended.at - stopped_at[0] < 0.1
     assert told(ended.tally) == {"created": 1, "ambiguous": 1}
-    assert ExitCode.STOPPED in ended.tally.exit_codes()
+    assert Reason.UNFINISHED in ended.tally.reasons()
     assert told(job.run().tally) == {"adopted": 1, "unchanged": 1}
 
 
@@ -567,7 +567,7 @@ def test_a_stop_awaits_what_is_in_flight(tmp_path: Path) -> None:
     made = len(job.world.truth.alive)
     assert 0 < made < 40
     assert told(ended.tally) == {"created": made, "pending": 40 - made}
-    assert ended.tally.exit_codes() == {ExitCode.STOPPED}
+    assert ended.tally.reasons() == {Reason.UNFINISHED}
     job.run()
     job.check_finished()
 
@@ -609,7 +609,7 @@ def test_a_get_that_never_succeeds_ends_the_run(tmp_path: Path) -> None:
     ended = job.run(hand=handing("lost_reply"))
 
     assert told(ended.tally) == {"created": 1, "ambiguous": 1}
-    assert ExitCode.AMBIGUOUS in ended.tally.exit_codes()
+    assert Reason.AMBIGUOUS in ended.tally.reasons()
 
 
 def test_a_sweep_that_breaks_off_proves_no_absence(tmp_path: Path) -> None:
@@ -628,11 +628,11 @@ def test_an_entry_that_is_in_no_manifest_is_resolved_too(tmp_path: Path) -> None
     job.run(hand=handing("lost_reply", "lost_request"), policy=make_policy(wait=False))
     write_manifest(job.manifest, ["another"])
     hasty = job.run(policy=make_policy(wait=False))
-    assert (told(hasty.tally), hasty.tally.exit_codes()) == ({"created": 1}, {ExitCode.AMBIGUOUS})
+    assert (told(hasty.tally), hasty.tally.reasons()) == ({"created": 1}, {Reason.AMBIGUOUS})
 
     ended = job.run()
 
-    assert (told(ended.tally), ended.tally.exit_codes()) == ({"unchanged": 1}, set())
+    assert (told(ended.tally), ended.tally.reasons()) == ({"unchanged": 1}, set())
     states = {name: entry.state for name, entry in entries_of(job.ledger).items()}
     assert states == {"algorithm 0": State.CREATED, "algorithm 1": State.PLANNED, "another": State.CREATED}
 

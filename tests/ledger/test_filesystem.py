@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.errors import ExitCode, LedgerError
+from provisioner.errors import LedgerError, Reason
 from provisioner.ledger.sqlite import filesystem
 from provisioner.ledger.sqlite.filesystem import file_system_of, is_network, refuse_network_file_system
 from provisioner.ledger.sqlite.store import SqliteLedger
@@ -94,7 +94,7 @@ async def test_a_ledger_is_not_made_there(tmp_path: Path, monkeypatch: pytest.Mo
     reader = await SqliteLedger.open(tmp_path / "l.db", readonly=True)
     await reader.close()
 
-    assert caught.value.exit_code == ExitCode.LEDGER
+    assert caught.value.reason is Reason.LEDGER
     assert not (tmp_path / "new.db").exists()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.errors import ExitCode, LedgerError
+from provisioner.errors import LedgerError, Reason
 from provisioner.ledger.sqlite.store import SqliteLedger
 from tests.ledger.contract import Clock, all_of, intend
 from tests.ledger.disk import Disk, Fault, connector, put
@@ -63,7 +63,7 @@ async def check(directory: Path, fault: Fault) -> None:
         # Only what SQLite does by itself at the very end goes unsaid: all facts are durable by then.
         assert history.acknowledged == RECORDS
     else:
-        assert error.exit_code == ExitCode.LEDGER
+        assert error.reason is Reason.LEDGER
         assert (error.what, error.where) == (REMEDIES[fault.error], str(directory / "ledger.db"))
         assert "\n" not in str(error)
     assert history.allows(recovered(directory / "ledger.db"), history.acknowledged)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from provisioner.errors import ExitCode, LedgerError, LedgerLockedError
+from provisioner.errors import LedgerError, LedgerLockedError, Reason
 from provisioner.ledger.sqlite import filesystem
 from provisioner.ledger.sqlite.lock import CHECK_EVERY_S, Holder, RunLock
 from tests.ledger.processes import HOLD, line_of, running
@@ -32,7 +32,7 @@ async def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
             async with RunLock(path):
                 pass
 
-    assert caught.value.exit_code == ExitCode.LOCKED
+    assert caught.value.reason is Reason.LOCKED
     assert f"process {holder.pid} on {socket.gethostname()}, since 20" in str(caught.value)
 
 
@@ -167,7 +167,7 @@ async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
         async with RunLock(tmp_path / "no" / "l.db"):
             pass
 
-    assert caught.value.exit_code == ExitCode.LEDGER
+    assert caught.value.reason is Reason.LEDGER
 
 
 async def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from provisioner.core.entry import Event, Fact, State
 from provisioner.core.problem import Problem
-from provisioner.errors import ConfigurationError, ExitCode, IllegalTransitionError, LedgerError
+from provisioner.errors import ConfigurationError, IllegalTransitionError, LedgerError, Reason
 from provisioner.ledger import RunRecord
 from provisioner.ledger.location import open_ledger
 from provisioner.ledger.sqlite.database import connect
@@ -208,7 +208,7 @@ async def refusal(path: Path, *, readonly: bool = False) -> LedgerError:
     with pytest.raises(LedgerError) as caught:
         await SqliteLedger.open(path, readonly=readonly)
 
-    assert caught.value.exit_code == ExitCode.LEDGER
+    assert caught.value.reason is Reason.LEDGER
     assert caught.value.where == str(path)
     assert caught.value.hint
     return caught.value

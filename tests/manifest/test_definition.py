@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from provisioner.config.defaults import merge
-from provisioner.errors import ExitCode
+from provisioner.errors import Reason
 from provisioner.manifest import definition as module
 from provisioner.manifest.definition import (
     MAX_TAGS,
@@ -265,7 +265,7 @@ def test_every_problem_is_told() -> None:
         parse(line, PLAIN)
 
     assert caught.value.name == "n"
-    assert caught.value.exit_code is ExitCode.INVALID
+    assert caught.value.reason is Reason.INVALID
     assert [(fault.path, fault.code, fault.column) for fault in caught.value.faults] == [
         ("roleArn", "repeated_key", 27),
         ("roleArn", "pattern", 37),

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner.errors import ExitCode, ManifestError
+from provisioner.errors import ManifestError, Reason
 from provisioner.manifest.definition import Rules, parse
 from provisioner.manifest.reader import BATCH_BYTES, Batch, Manifest, Row
 from provisioner.manifest.sources import MAX_LINE, ScratchError
@@ -228,7 +228,7 @@ def test_the_disk_for_names_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ScratchError, match="full") as caught:
         read(manifest(lines_of(*(named(f"n{number}") for number in range(1000)))))
-    assert caught.value.exit_code is ExitCode.LEDGER
+    assert caught.value.reason is Reason.LEDGER
 
 
 # Batches.

@@ -16,7 +16,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.errors import ExitCode, ManifestError
+from provisioner.errors import ManifestError, Reason
 from provisioner.manifest import sources
 from provisioner.manifest.sources import (
     MAX_LINE,
@@ -321,7 +321,7 @@ def test_what_cannot_be_read_is_told_first(tmp_path: Path, name: str, message: s
     with pytest.raises(ManifestError, match=message) as caught:
         resolve([f"{tmp_path}/{name}"], None)
 
-    assert caught.value.exit_code is ExitCode.USAGE
+    assert caught.value.reason is Reason.USAGE
     assert str(caught.value).isprintable()
 
 
@@ -428,7 +428,7 @@ def test_a_spool_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None
 
     with pytest.raises(ScratchError, match="No space left") as caught:
         SpooledSource(stream(b"a"))
-    assert caught.value.exit_code is ExitCode.LEDGER
+    assert caught.value.reason is Reason.LEDGER
 
 
 def test_a_spool_has_no_name_and_obeys_tmpdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ import pytest
 from provisioner.core.entry import Outcome
 from provisioner.core.problem import Problem
 from provisioner.engine.tally import Halt, Tally
-from provisioner.errors import PRECEDENCE, ExitCode
+from provisioner.errors import Reason
+from provisioner.exit_codes import ExitCode, code_for
 from provisioner.report.summary import CALLS, Ending, Summary, iso, summarize
 
 OUTCOMES = ["created", "adopted", "unchanged", "drifted", "failed", "parked", "ambiguous", "pending"]
@@ -99,7 +100,7 @@ def test_what_is_told_only_where_it_applies() -> None:
     """Stop, error, halt, repeated lines, columns and targets of problems stand there only where there are any."""
     made = with_problem(column=4, target="default")
     made.repeated = 2
-    made.halt = Halt(ExitCode.PARKED, "quota")
+    made.halt = Halt(Reason.QUOTA, "quota")
 
     read = told(summary(made, stopped="signal SIGTERM", error="disk full"))
 
@@ -142,7 +143,7 @@ def test_the_manifest_is_counted_once() -> None:
 
 def test_a_run_that_could_not_begin_has_a_summary() -> None:
     """Without any target the summary has zeros, the error and its code."""
-    read = told(summary(error="no such file", exit_code=ExitCode.USAGE))
+    read = told(summary(error="no such file", reasons=frozenset({Reason.USAGE})))
 
     assert (read["exit_code"], read["error"], read["targets"]) == (2, "no such file", {})
     assert read["manifest"] == {"lines": 0, "valid": 0, "invalid": 0}
@@ -160,11 +161,11 @@ def test_a_hundred_problems_over_all_targets() -> None:
     assert (len(read["problems"]), read["problems_total"]) == (100, 160)
 
 
-@pytest.mark.parametrize(("first", "second"), list(combinations(PRECEDENCE, 2)))
-def test_the_weightier_of_two_codes_wins(first: ExitCode, second: ExitCode) -> None:
+@pytest.mark.parametrize(("first", "second"), list(combinations(Reason, 2)))
+def test_the_weightier_of_two_codes_wins(first: Reason, second: Reason) -> None:
     """Between a target's halt and what ended the run, the order of the contract decides, whichever is which."""
     for halt, end in [(first, second), (second, first)]:
-        assert summary(tally(halt=Halt(halt, "x")), exit_code=end).exit_code == first
+        assert summary(tally(halt=Halt(halt, "x")), reasons=frozenset({end})).exit_code == code_for([first])
 
 
 def test_the_worst_of_all_targets_is_the_exit_code() -> None:
@@ -174,14 +175,16 @@ def test_the_worst_of_all_targets_is_the_exit_code() -> None:
 
 def test_a_second_interrupt_is_told_as_such() -> None:
     """130 says that the run was cut short, whatever else applies."""
-    assert summary(tally(halt=Halt(ExitCode.CONFIGURATION, "x")), exit_code=ExitCode.INTERRUPTED).exit_code == 130
+    assert (
+        summary(tally(halt=Halt(Reason.CONFIGURATION, "x")), reasons=frozenset({Reason.INTERRUPTED})).exit_code == 130
+    )
 
 
 def test_the_text_says_all_that_matters() -> None:
     """The text has counts, calls, targets, problems, ledger and the exit code with its meaning."""
     made = with_problem()
     made.calls.update(create=10, throttled=1, list=2, get=3)
-    made.halt = Halt(ExitCode.PARKED, "the quota of 5 is reached")
+    made.halt = Halt(Reason.QUOTA, "the quota of 5 is reached")
     made.region, made.pace_per_s = "us-east-1", 4.981
 
     assert summary(made, stopped="the deadline of 55m is over", error="broke", elapsed_s=2.0).text().split("\n") == [
@@ -221,7 +224,8 @@ def test_the_text_shows_the_first_problems() -> None:
 @pytest.mark.parametrize("code", ExitCode)
 def test_every_exit_code_is_explained(code: ExitCode) -> None:
     """Whatever the exit code, the text ends with it and what it means."""
-    last = summary(exit_code=code).text().split("\n")[-1]
+    reasons = frozenset(reason for reason in Reason if code_for([reason]) is code)
+    last = summary(reasons=reasons).text().split("\n")[-1]
 
     assert last.startswith(f"exit      {int(code)}: ")
     assert len(last) > 16
@@ -249,7 +253,7 @@ def test_no_ending_steers_the_terminal(field: str) -> None:
 def test_no_target_steers_the_terminal(field: str) -> None:
     """The same for what a target tells of itself."""
     made = tally()
-    setattr(made, field, Halt(ExitCode.DENIED, ESCAPE) if field == "halt" else ESCAPE)
+    setattr(made, field, Halt(Reason.DENIED, ESCAPE) if field == "halt" else ESCAPE)
 
     assert all(line.isprintable() for line in summary(made).text().split("\n"))
 

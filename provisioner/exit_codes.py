@@ -1,0 +1,55 @@
+"""The one table from a reason to the exit code that a scheduler acts on, and to what a person should do."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from provisioner.errors import Reason, heaviest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class ExitCode(IntEnum):
+    """What a command returns to whoever started it. The numbers are a contract."""
+
+    DONE = 0
+    INTERNAL = 1
+    USAGE = 2
+    FAILED = 3
+    QUOTA = 4
+    AMBIGUOUS = 5
+    LOCKED = 6
+    INVALID = 65
+    LEDGER = 74
+    UNFINISHED = 75
+    DENIED = 77
+    CONFIGURATION = 78
+    INTERRUPTED = 130
+
+
+_CODES = {reason: ExitCode[reason.name] for reason in Reason}
+
+ADVICE = {
+    ExitCode.DONE: "done",
+    ExitCode.INTERNAL: "an internal error: please report it",
+    ExitCode.USAGE: "the command is wrong",
+    ExitCode.FAILED: "some definitions failed or drifted: look at them",
+    ExitCode.QUOTA: "a service quota is reached: raise it, then run again",
+    ExitCode.AMBIGUOUS: "some creates have no answer yet: run again later, or run `provisioner reconcile`",
+    ExitCode.LOCKED: "another run holds the ledger",
+    ExitCode.INVALID: "the manifest has invalid lines: fix them, then run again",
+    ExitCode.LEDGER: "the ledger cannot be written",
+    ExitCode.UNFINISHED: "stopped early with work left: run again",
+    ExitCode.DENIED: "credentials or permissions are missing: fix them, then run again",
+    ExitCode.CONFIGURATION: "the configuration is wrong",
+    ExitCode.INTERRUPTED: "interrupted: run again",
+}
+"""What to do about each code, one clause."""
+
+
+def code_for(reasons: Iterable[Reason]) -> ExitCode:
+    """The exit code of a command that ended for ``reasons``; DONE when there is none."""
+    reason = heaviest(reasons)
+    return ExitCode.DONE if reason is None else _CODES[reason]
