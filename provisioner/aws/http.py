@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import nullcontext
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
 from botocore.httpsession import create_urllib3_context, get_cert_path
 
+from provisioner.aws.timeouts import responsive_timeout
 from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 KEEPALIVE_S = 4
 """An idle connection is closed after this: below the 5 s at which common servers close theirs, because a create that
 meets a connection closed at that moment is ambiguous."""
+
+UNTIMED = aiohttp.ClientTimeout()
+"""In place of aiohttp's own time-outs for connecting, which count while the event loop is stalled, and are rounded up
+to whole seconds where they are long."""
 
 
 @cache
@@ -81,10 +88,12 @@ class CleanConnector(aiohttp.TCPConnector):
         """An open connection with nothing to read.
 
         Raises:
+            TimeoutError: it took longer than ``timeout.sock_connect`` with a responsive event loop.
             ConnectionResetError: three in a row were not.
         """
         for _ in range(3):
-            connection = await super().connect(req, traces, timeout)
+            async with responsive_timeout(timeout.sock_connect) if timeout.sock_connect else nullcontext():
+                connection = await super().connect(req, traces, UNTIMED)
             if is_clean(connection.protocol):
                 return connection
             connection.close()
@@ -99,9 +108,18 @@ class OneRequest(AIOHTTPSession):  # type: ignore[misc]  # the SDK has no types
     check the certificate at all.
     """
 
+    def __init__(self, max_pool_connections: int = 10, **options: Any) -> None:  # noqa: ANN401  the SDK has no types
+        super().__init__(max_pool_connections=max_pool_connections, **options)
+        self._places = asyncio.Semaphore(max_pool_connections)
+
+    async def send(self, request: object) -> object:
+        """Send one request. Waiting for a place in the pool is not part of the time for connecting."""
+        async with self._places:
+            return await super().send(request)
+
     def _create_connector(self, _proxy_url: str | None) -> aiohttp.TCPConnector:
         context = tls_context(self._verify) or False
-        return CleanConnector(limit=self._max_pool_connections, ssl=context, **self._connector_args)
+        return CleanConnector(limit=0, ssl=context, **self._connector_args)
 
     async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
         session: aiohttp.ClientSession = await super()._get_session(proxy_url)

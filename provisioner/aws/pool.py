@@ -9,18 +9,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import aiohttp
-
-from provisioner.aws.http import KEEPALIVE_S, is_clean
+from provisioner.aws.http import KEEPALIVE_S, UNTIMED, is_clean
+from provisioner.aws.timeouts import responsive_timeout
 
 if TYPE_CHECKING:
+    import aiohttp
     from aiohttp.connector import Connection
 
     from provisioner.aws.faces import Limits
-
-
-_ENDLESS = aiohttp.ClientTimeout()
-"""aiohttp's own time-outs are for each try, and long ones are rounded up to whole seconds."""
 
 
 class Pool:
@@ -46,7 +42,7 @@ class Pool:
         """An open connection on which nothing lies to be read; waits for one while all are in use.
 
         Raises:
-            TimeoutError: none could be opened in time.
+            TimeoutError: none could be opened in time, although the event loop was responsive.
             Exception: whatever aiohttp says of a connection that cannot be opened.
         """
         await self._places.acquire()
@@ -77,8 +73,8 @@ class Pool:
             self._idle.pop()[0].close()
 
     async def _open(self) -> Connection:
-        async with asyncio.timeout(self._timeout_s):
-            return await self._connector.connect(self._request, [], _ENDLESS)
+        async with responsive_timeout(self._timeout_s):
+            return await self._connector.connect(self._request, [], UNTIMED)
 
     def _kept(self) -> Connection | None:
         """The youngest idle connection, if it is still good."""

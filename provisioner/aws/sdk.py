@@ -6,7 +6,6 @@ the SDK's parser drops what its service model does not know (retry advice, newer
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +19,7 @@ from provisioner.aws import wire
 from provisioner.aws.faces import CallError, Described, Listed, Page
 from provisioner.aws.http import RedirectedError
 from provisioner.aws.losses import lost
+from provisioner.aws.timeouts import responsive_timeout
 from provisioner.core.verdict import Loss, Reply
 from provisioner.errors import CredentialsError
 
@@ -168,7 +168,7 @@ async def _call(method: Any, params: dict[str, Any], total_s: float) -> tuple[di
     kept: list[Reply] = []
     token = _raw.set(kept)
     try:
-        async with asyncio.timeout(total_s):
+        async with responsive_timeout(total_s):
             answer = await method(**params)
     except Exception as error:  # noqa: BLE001  the contract: nothing that happens to the call is raised
         return None, kept[0] if kept else _seen(error)
