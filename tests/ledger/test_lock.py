@@ -117,8 +117,17 @@ async def test_a_child_does_not_inherit_it(tmp_path: Path) -> None:
     path = tmp_path / "l.db"
     async with RunLock(path):
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", "input()", stdin=subprocess.PIPE, close_fds=False
+            sys.executable,
+            "-c",
+            "print('up', flush=True); input()",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            close_fds=False,
         )
+        assert child.stdout is not None
+        # posix_spawn returns a few milliseconds before the kernel closes what exec does not pass on. Only a line from
+        # the new program proves that exec is over.
+        assert await child.stdout.readline() == b"up\n"
     try:
         async with RunLock(path):
             pass
