@@ -51,6 +51,13 @@ class Stderr(io.TextIOBase):
         with contextlib.suppress(OSError, ValueError):
             self._stderr.flush()
 
+    def close(self) -> None:
+        """Leave stderr open.
+
+        The destructor of a file object closes it, and so flushes it. When the interpreter ends, the modules that a
+        flush needs may be gone by then; from Python 3.13 on that would end every command with a traceback.
+        """
+
 
 def configure(level: str, form: str, console: Console | None = None) -> None:
     """Send the logs of this process to stderr.
