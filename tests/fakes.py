@@ -26,8 +26,9 @@ from provisioner.pacing.pacer import PaceBounds, Pacer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
+    from provisioner.core.place import Place
     from provisioner.core.problem import Problem
-    from provisioner.ledger import RunRecord
+    from provisioner.ledger import FinishedManifest, RunRecord
 
 EPOCH_S = 1_795_000_000.0
 """Wall-clock time at which every virtual clock starts."""
@@ -99,7 +100,10 @@ class FakeLedger:
         self.kept_problems: list[Problem] = []
         self.kept_runs: list[RunRecord] = []
         self.paces: dict[tuple[str, str], bytes] = {}
+        self.kept_places: dict[str, Place] = {}
+        self.kept_finished: dict[str, FinishedManifest] = {}
         self.broken = False
+        self._renames = Counter[str]()
         self._commit_s = commit_s
         self._run_id = ""
 
@@ -169,7 +173,8 @@ class FakeLedger:
 
     async def changes(self, target: str) -> int:
         """See the interface."""
-        return sum(any(fact.target == target for fact in facts) for _, facts in self.commits)
+        commits = sum(any(fact.target == target for fact in facts) for _, facts in self.commits)
+        return commits + self._renames[target]
 
     async def begin_run(self, run: RunRecord) -> None:
         """See the interface."""
@@ -204,6 +209,43 @@ class FakeLedger:
     async def learn(self, target: str, family: str, state: bytes) -> None:
         """See the interface."""
         self.paces[target, family] = state
+
+    async def finished(self, target: str) -> FinishedManifest | None:
+        """See the interface."""
+        return self.kept_finished.get(target)
+
+    async def set_finished(self, target: str, manifest: FinishedManifest) -> None:
+        """See the interface."""
+        self._check()
+        self.kept_finished[target] = manifest
+
+    async def places(self) -> dict[str, Place]:
+        """See the interface."""
+        return dict(self.kept_places)
+
+    async def set_place(self, target: str, place: Place) -> None:
+        """See the interface."""
+        self._check()
+        self.kept_places[target] = place
+
+    async def rename_target(self, old: str, new: str) -> None:
+        """See the interface; every finished manifest is forgotten."""
+        self._check()
+        known = {entry.target for entry in self.table.values()}
+        if new in known or old not in known | self.kept_places.keys():
+            raise LedgerError("the target cannot be renamed", where="memory", why=f"{old!r} to {new!r}")
+        self._renames[new] += 1 + await self.changes(old)
+        self._renames[old] += 1
+        self.table = {
+            (new if target == old else target, name): msgspec.structs.replace(entry, target=new)
+            if target == old
+            else entry
+            for (target, name), entry in self.table.items()
+        }
+        self.paces = {(new if target == old else target, family): s for (target, family), s in self.paces.items()}
+        self.kept_finished.clear()
+        if old in self.kept_places:
+            self.kept_places[new] = self.kept_places.pop(old)
 
     async def close(self) -> None:
         """See the interface."""

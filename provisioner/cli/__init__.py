@@ -29,6 +29,7 @@ COMMANDS = {
     "reconcile": "Resolve creates whose reply was lost, now.",
     "verify": "Compare the ledger with AWS: missing, drifted, duplicates.",
     "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
+    "ledger": "Work on the ledger itself: rename-target.",
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
     "schema": "Print the JSON Schema of a definition.",
 }

@@ -11,31 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
-import msgspec
 
 from provisioner.core.entry import Outcome
+from provisioner.ledger import FinishedManifest
 
 if TYPE_CHECKING:
     from provisioner.engine.tally import Tally
     from provisioner.ledger import Ledger
     from provisioner.manifest.reader import Manifest
-
-KEY = "finished"
-"""Under which the ledger keeps it, beside what the pacers learned."""
-
-
-class Finished(msgspec.Struct, frozen=True):
-    """A manifest that a run finished.
-
-    Attributes:
-        fingerprint: of the manifest.
-        changes: the ledger's count of changes of the target, at the end of that run.
-        lines: all of them valid, and registered.
-    """
-
-    fingerprint: str
-    changes: int
-    lines: int
 
 
 async def finished_before(ledger: Ledger, manifest: Manifest, tally: Tally) -> bool:
@@ -44,10 +27,9 @@ async def finished_before(ledger: Ledger, manifest: Manifest, tally: Tally) -> b
     Raises:
         ManifestError: the manifest cannot be read any more.
     """
-    kept = await ledger.learned(tally.target, KEY)
-    if kept is None or not manifest.repeatable:
+    before = await ledger.finished(tally.target)
+    if before is None or not manifest.repeatable:
         return False
-    before = msgspec.json.decode(kept, type=Finished)
     if before.changes != await ledger.changes(tally.target):
         return False
     if before.fingerprint != await anyio.to_thread.run_sync(manifest.fingerprint, abandon_on_cancel=True):
@@ -62,5 +44,4 @@ async def keep_finished(ledger: Ledger, tally: Tally) -> None:
     """Remember a manifest of which nothing is left, for the next run."""
     if tally.finished and tally.fingerprint:
         changes = await ledger.changes(tally.target)
-        finished = Finished(tally.fingerprint, changes, tally.lines)
-        await ledger.learn(tally.target, KEY, msgspec.json.encode(finished))
+        await ledger.set_finished(tally.target, FinishedManifest(tally.fingerprint, changes, tally.lines))

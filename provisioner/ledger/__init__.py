@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from provisioner.core.entry import Entry, Fact, State
+    from provisioner.core.place import Place
     from provisioner.core.problem import Problem
 
 
@@ -31,6 +32,20 @@ class RunRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     ended_at: float | None = None
     exit_code: int | None = None
     summary: bytes = b""
+
+
+class FinishedManifest(msgspec.Struct, frozen=True):
+    """A manifest of which a run left nothing to do in a target.
+
+    Attributes:
+        fingerprint: of everything that the plan of its lines depends on.
+        changes: :meth:`Ledger.changes` of the target at that moment.
+        lines: how many there are, all of them valid and registered.
+    """
+
+    fingerprint: str
+    changes: int
+    lines: int
 
 
 class Ledger(Protocol):
@@ -108,6 +123,33 @@ class Ledger(Protocol):
 
     async def learn(self, target: str, family: str, state: bytes) -> None:
         """Keep what a pacer learned; written with the next commit, without a sync of its own."""
+        ...
+
+    async def finished(self, target: str) -> FinishedManifest | None:
+        """The manifest that a run finished last in ``target``."""
+        ...
+
+    async def set_finished(self, target: str, manifest: FinishedManifest) -> None:
+        """Keep ``manifest`` as the one finished last; durable when it returns."""
+        ...
+
+    async def places(self) -> Mapping[str, Place]:
+        """Where each target is, as :meth:`set_place` recorded it. A target may have entries and no place yet."""
+        ...
+
+    async def set_place(self, target: str, place: Place) -> None:
+        """Record where ``target`` is; durable when it returns. The last one counts."""
+        ...
+
+    async def rename_target(self, old: str, new: str) -> None:
+        """Give everything that the ledger holds of ``old`` to ``new``, in one commit.
+
+        Entries, place, paces and the finished manifest move. For :meth:`changes` it is a change of both targets. Past
+        runs and their problems keep the name that they were about.
+
+        Raises:
+            LedgerError: ``new`` has entries, or nothing is known of ``old``. Nothing has changed.
+        """
         ...
 
     async def changes(self, target: str) -> int:

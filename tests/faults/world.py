@@ -35,7 +35,17 @@ from provisioner.engine.stop import Stop
 from provisioner.engine.tally import Tally
 from provisioner.ledger.sqlite import reading
 from provisioner.ledger.sqlite.database import connect, open_writer
-from provisioner.ledger.sqlite.writing import AddProblems, BeginRun, EndRun, Learn, Record, Writing
+from provisioner.ledger.sqlite.writing import (
+    AddProblems,
+    BeginRun,
+    EndRun,
+    Learn,
+    Record,
+    RenameTarget,
+    SetFinished,
+    SetPlace,
+    Writing,
+)
 from provisioner.manifest.definition import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.pacing.gate import Gate
@@ -47,10 +57,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from provisioner.core.place import Place
     from provisioner.core.problem import Problem
     from provisioner.emulator.behaviour import Behaviour
     from provisioner.emulator.front import Truth
-    from provisioner.ledger import RunRecord
+    from provisioner.ledger import FinishedManifest, RunRecord
     from provisioner.ledger.sqlite.database import Connection
     from provisioner.ledger.sqlite.writing import Request
     from provisioner.manifest.reader import Batch
@@ -424,6 +435,26 @@ class DirectLedger:
     async def learn(self, target: str, family: str, state: bytes) -> None:
         """See the interface."""
         self._commit(Learn(target, family, state))
+
+    async def finished(self, target: str) -> FinishedManifest | None:
+        """See the interface."""
+        return reading.finished(self._reader, target)
+
+    async def set_finished(self, target: str, manifest: FinishedManifest) -> None:
+        """See the interface."""
+        self._commit(SetFinished(target, manifest))
+
+    async def places(self) -> Mapping[str, Place]:
+        """See the interface."""
+        return reading.places(self._reader)
+
+    async def set_place(self, target: str, place: Place) -> None:
+        """See the interface."""
+        self._commit(SetPlace(target, place))
+
+    async def rename_target(self, old: str, new: str) -> None:
+        """See the interface."""
+        self._commit(RenameTarget(old, new))
 
     async def changes(self, target: str) -> int:
         """What the ledger counts."""

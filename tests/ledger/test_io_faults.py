@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.errors import LedgerError, Reason
 from provisioner.ledger.sqlite.store import SqliteLedger
-from tests.ledger.contract import Clock, all_of, intend
+from tests.ledger.contract.facts import Clock, all_of, intend
 from tests.ledger.disk import Disk, Fault, connector, put
 from tests.ledger.workload import History, recovered
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from provisioner.ledger.sqlite.store import SqliteLedger
-from tests.ledger.contract import Clock
+from tests.ledger.contract.facts import Clock
 from tests.ledger.disk import Disk, after_power_loss, connector, put
 from tests.ledger.workload import Entries, History, recovered
 

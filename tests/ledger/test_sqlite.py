@@ -1,9 +1,8 @@
-"""The SQLite store: the contract, and what is its own."""
+"""The SQLite store: what is its own, beside the contract."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import sqlite3
 import stat
 import subprocess
@@ -22,22 +21,12 @@ from provisioner.ledger.location import open_ledger
 from provisioner.ledger.sqlite.database import connect
 from provisioner.ledger.sqlite.store import SqliteLedger, Statistics
 from provisioner.ledger.sqlite.writing import KEPT_RUNS
-from tests.ledger.contract import AT, Clock, LedgerContract, all_of, confirm, intend
+from tests.ledger.contract.facts import AT, Clock, all_of, confirm, intend
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.ledger.sqlite.database import Connection
-    from tests.ledger.contract import Store
-
-
-class TestSqlite(LedgerContract):
-    """The contract, for the SQLite store."""
-
-    @pytest.fixture
-    def store(self, tmp_path: Path) -> Store:
-        """Opens the ledger of the test."""
-        return functools.partial(open_ledger, str(tmp_path / "ledger.db"))
 
 
 class SlowClock(Clock):

@@ -11,7 +11,8 @@ from provisioner.errors import IllegalTransitionError
 from provisioner.ledger import RunRecord
 from provisioner.ledger.sqlite import reading
 from provisioner.ledger.sqlite.database import connect, open_writer
-from tests.ledger.contract import AT, Reference, arn
+from tests.ledger.contract.facts import AT, arn
+from tests.ledger.contract.reference import Reference
 
 if TYPE_CHECKING:
     import random

@@ -64,6 +64,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # A create that may have to be sent again is made from the manifest, never from what stood here.
     ("ALTER TABLE entries DROP COLUMN body",),
+    (
+        """CREATE TABLE places (
+            target TEXT PRIMARY KEY,
+            kind TEXT NOT NULL CHECK (kind IN ('aws', 'custom', 'embedded')),
+            region TEXT NOT NULL,
+            account_id TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE finished (
+            target TEXT PRIMARY KEY,
+            fingerprint TEXT NOT NULL,
+            changes INTEGER NOT NULL,
+            lines INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        # It stood among the paces before.
+        "DELETE FROM paces WHERE family = 'finished'",
+    ),
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from provisioner.core.entry import Entry, Stamp, State
+from provisioner.core.place import Place
 from provisioner.core.problem import Problem
-from provisioner.ledger import RunRecord
+from provisioner.ledger import FinishedManifest, RunRecord
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -144,6 +145,18 @@ def learned(connection: Connection, target: str, family: str) -> bytes | None:
     """What the pacer of (target, family) learned."""
     row = connection.execute("SELECT state FROM paces WHERE target = ? AND family = ?", (target, family)).fetchone()
     return None if row is None else bytes(row[0])
+
+
+def finished(connection: Connection, target: str) -> FinishedManifest | None:
+    """The manifest that was finished last in ``target``."""
+    row = connection.execute("SELECT fingerprint, changes, lines FROM finished WHERE target = ?", (target,)).fetchone()
+    return None if row is None else FinishedManifest(*row)
+
+
+def places(connection: Connection) -> dict[str, Place]:
+    """Where each target is."""
+    rows = _json(connection, "SELECT json_group_array(json_array(target, kind, region, account_id)) FROM places")
+    return {target: Place(*rest) for target, *rest in rows}
 
 
 def _rows(connection: Connection, sql: str, parameters: Sequence[Any]) -> list[_Row]:

@@ -40,7 +40,10 @@ from provisioner.ledger.sqlite.writing import (
     EndRun,
     Learn,
     Record,
+    RenameTarget,
     Request,
+    SetFinished,
+    SetPlace,
     TakeIdentity,
     Writing,
 )
@@ -49,8 +52,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
     from provisioner.core.entry import Entry, Fact, State
+    from provisioner.core.place import Place
     from provisioner.core.problem import Problem
-    from provisioner.ledger import RunRecord
+    from provisioner.ledger import FinishedManifest, RunRecord
     from provisioner.ledger.sqlite.database import Connect, Connection
 
 P = ParamSpec("P")
@@ -179,7 +183,8 @@ class _Writer(threading.Thread):
 
     def _commit(self, requests: list[Request]) -> Sequence[Answer]:
         learned = self._take_learned()
-        together = [*requests, *learned]
+        # First, so that a request that renames a target takes its paces along.
+        together = [*learned, *requests]
         if together and self._health.failure is None:
             try:
                 answers = self._writing.commit(together)
@@ -187,7 +192,7 @@ class _Writer(threading.Thread):
                 self._fail(error)
             else:
                 self._count(requests)
-                return answers[: len(requests)]
+                return answers[len(learned) :]
         return [self._health.failure] * len(requests)
 
     def _take_learned(self) -> list[Request]:
@@ -386,6 +391,31 @@ class SqliteLedger:
         """See :meth:`provisioner.ledger.Ledger.learn`."""
         self._writable().learned[target, family] = self._learned[target, family] = state
 
+    async def finished(self, target: str) -> FinishedManifest | None:
+        """See :meth:`provisioner.ledger.Ledger.finished`."""
+        return await self._read(reading.finished, target)
+
+    async def set_finished(self, target: str, manifest: FinishedManifest) -> None:
+        """See :meth:`provisioner.ledger.Ledger.set_finished`."""
+        await self._ask(SetFinished(target, manifest))
+
+    async def places(self) -> Mapping[str, Place]:
+        """See :meth:`provisioner.ledger.Ledger.places`."""
+        return await self._read(reading.places)
+
+    async def set_place(self, target: str, place: Place) -> None:
+        """See :meth:`provisioner.ledger.Ledger.set_place`."""
+        await self._ask(SetPlace(target, place))
+
+    async def rename_target(self, old: str, new: str) -> None:
+        """See :meth:`provisioner.ledger.Ledger.rename_target`."""
+        await self._ask(RenameTarget(old, new))
+        self._learned = {
+            (new if target == old else target, family): state
+            for (target, family), state in self._learned.items()
+            if target != new
+        }
+
     async def changes(self, target: str) -> int:
         """See :meth:`provisioner.ledger.Ledger.changes`."""
         return await self._read(reading.changes, target)
@@ -413,6 +443,8 @@ class SqliteLedger:
         self._asked.append(_Waiting(request, answer))
         if (error := await answer) is not None:
             self._health.check()
+            if isinstance(error, LedgerError):
+                error.where = error.where or str(self._path)
             raise error
 
     def _hand_over(self) -> None:

@@ -11,11 +11,12 @@ import msgspec
 
 from provisioner.bulk import insert
 from provisioner.core.entry import Entry, Fact, apply
+from provisioner.core.place import Place  # noqa: TC001  msgspec reads these types at run time
 from provisioner.core.problem import Problem  # noqa: TC001  msgspec reads these types at run time
-from provisioner.errors import IntegrityError, ProvisionerError
-from provisioner.ledger import RunRecord  # noqa: TC001  msgspec reads these types at run time
+from provisioner.errors import IntegrityError, LedgerError, ProvisionerError
+from provisioner.ledger import FinishedManifest, RunRecord  # noqa: TC001  msgspec reads these types at run time
 from provisioner.ledger.sqlite.database import is_storage_error
-from provisioner.ledger.sqlite.reading import CHANGES, Key, entries_by_name, holders
+from provisioner.ledger.sqlite.reading import CHANGES, Key, changes, entries_by_name, finished, holders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -88,7 +89,28 @@ class TakeIdentity(msgspec.Struct, frozen=True):
     ledger_id: str
 
 
-Request = Record | BeginRun | EndRun | AddProblems | Learn | TakeIdentity
+class SetFinished(msgspec.Struct, frozen=True):
+    """This is the manifest that was finished last in a target."""
+
+    target: str
+    manifest: FinishedManifest
+
+
+class SetPlace(msgspec.Struct, frozen=True):
+    """This is where a target is."""
+
+    target: str
+    place: Place
+
+
+class RenameTarget(msgspec.Struct, frozen=True):
+    """Everything of one target belongs to another from now on."""
+
+    old: str
+    new: str
+
+
+Request = Record | BeginRun | EndRun | AddProblems | Learn | TakeIdentity | SetFinished | SetPlace | RenameTarget
 Answer = Exception | None
 """None: it is durable. An exception: it changed nothing, and why."""
 
@@ -140,12 +162,10 @@ class Writing:
             if kind is Record:
                 answers += self._record(list(group))  # type: ignore[arg-type]  # groupby by type
             else:
-                for request in group:
-                    self._apply(request)
-                    answers.append(None)
+                answers += [self._apply(request) for request in group]
         return answers
 
-    def _apply(self, request: Request) -> None:
+    def _apply(self, request: Request) -> Answer:
         match request:
             case BeginRun(run):
                 self._run_id = run.run_id
@@ -156,9 +176,54 @@ class Writing:
             case AddProblems(problems):
                 self._add_problems(problems)
             case Learn(target, family, state):
-                insert(self._connection, "INSERT OR REPLACE INTO paces VALUES", [(target, family, state)])
+                self._put("paces", (target, family, state))
             case TakeIdentity(ledger_id):
-                insert(self._connection, "INSERT OR REPLACE INTO meta VALUES", [("ledger_id", ledger_id)])
+                self._put("meta", ("ledger_id", ledger_id))
+            case SetFinished(target, manifest):
+                self._put("finished", (target, *msgspec.structs.astuple(manifest)))
+            case SetPlace(target, place):
+                self._put("places", (target, *msgspec.structs.astuple(place)))
+            case RenameTarget(old, new):
+                return self._rename(old, new)
+        return None
+
+    def _put(self, table: str, row: tuple[Any, ...]) -> None:
+        insert(self._connection, f"INSERT OR REPLACE INTO {table} VALUES", [row])
+
+    def _rename(self, old: str, new: str) -> Answer:
+        """Move every row of ``old``, unless rows of ``new`` would be mixed with them."""
+        if (refusal := self._rename_refusal(old, new)) is not None:
+            return refusal
+        before, kept = changes(self._connection, old), finished(self._connection, old)
+        # What a target without entries leaves behind (a place, a pace) gives way to what is known of the old name.
+        for table in ("places", "paces", "finished"):
+            self._connection.execute(f"DELETE FROM {table} WHERE target = ?", (new,))  # noqa: S608  constants
+        for table in ("entries", "places", "paces", "finished"):
+            self._connection.execute(f"UPDATE {table} SET target = ? WHERE target = ?", (new, old))  # noqa: S608
+        # Both counts go on from the higher one, so that no number comes back that stood for other entries.
+        after = max(before, changes(self._connection, new)) + 1
+        for target in (old, new):
+            self._put("meta", (CHANGES + target, after))
+        if kept is not None and kept.changes == before:
+            self._put("finished", (new, kept.fingerprint, after, kept.lines))
+        self._open_entries.forget()
+        return None
+
+    def _rename_refusal(self, old: str, new: str) -> LedgerError | None:
+        def has(table: str, target: str) -> bool:
+            sql = f"SELECT EXISTS (SELECT 1 FROM {table} WHERE target = ?)"  # noqa: S608  constants
+            return bool(self._connection.execute(sql, (target,)).fetchone()[0])
+
+        if old == new or has("entries", new):
+            return LedgerError(
+                f"the ledger has entries of the target {new!r} already, so {old!r} cannot take its name",
+                hint="Choose a name that is not in use; `provisioner status` lists the targets",
+            )
+        if not has("entries", old) and not has("places", old):
+            return LedgerError(
+                f"the ledger knows no target {old!r}", hint="`provisioner status` lists the targets that it knows"
+            )
+        return None
 
     def _record(self, requests: Sequence[Record]) -> list[Answer]:
         facts = [fact for request in requests for fact in request.facts]
@@ -175,7 +240,7 @@ class Writing:
         return answers
 
     def _put_run(self, run: RunRecord) -> None:
-        insert(self._connection, "INSERT OR REPLACE INTO runs VALUES", [msgspec.structs.astuple(run)])
+        self._put("runs", msgspec.structs.astuple(run))
 
     def _add_problems(self, problems: Sequence[Problem]) -> None:
         last = self._connection.execute("SELECT max(seq) FROM problems WHERE run_id = ?", (self._run_id,)).fetchone()[0]

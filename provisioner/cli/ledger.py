@@ -1,0 +1,43 @@
+"""``provisioner ledger``."""
+
+from __future__ import annotations
+
+import anyio
+import click
+import msgspec
+
+from provisioner.cli.options import Duration, common, settings_of
+from provisioner.cli.output import say
+from provisioner.config.settings import seconds
+
+
+@click.group("ledger")
+def command() -> None:
+    """Works on the ledger alone, under its run lock; AWS is not asked."""
+
+
+@command.command("rename-target")
+@click.argument("old")
+@click.argument("new")
+@common("config", "ledger", "output")
+@click.option("--lock-timeout", type=Duration(), default="0s", help="Wait this long for a run to end.")
+def rename_target(  # noqa: PLR0913  click passes each option by its name
+    *, old: str, new: str, config: str | None, ledger: str | None, output: str, lock_timeout: str
+) -> None:
+    """Give the entries of target OLD to target NEW, for a target that has another name in the configuration now.
+
+    Entries, place, learned paces and the record of the finished manifest move together or not at all. NEW must have no
+    entries. Nothing changes in AWS.
+    """
+    from provisioner.commands.ledger import rename_target as rename
+
+    async def work() -> None:
+        settings = settings_of(config, ledger)
+        renamed = await rename(settings, old, new, lock_timeout_s=seconds(lock_timeout))
+        if output == "json":
+            found = {"ledger": settings.run.ledger, "exit_code": 0, **msgspec.structs.asdict(renamed)}
+            say(msgspec.json.encode(found))
+        else:
+            say(f"{renamed.entries} entries of {old} now belong to {new}, ledger {settings.run.ledger}")
+
+    anyio.run(work)

@@ -1,0 +1,61 @@
+"""``ledger``: what is done to the ledger itself. AWS is not asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+
+from provisioner.config.settings import Target
+from provisioner.errors import LedgerError, UsageError
+from provisioner.ledger.location import open_ledger
+from provisioner.ledger.sqlite.lock import RunLock
+
+if TYPE_CHECKING:
+    from provisioner.config.settings import Settings
+
+
+class Renamed(msgspec.Struct, frozen=True):
+    """A target that has another name now.
+
+    Attributes:
+        old, new: its names.
+        entries: how many have moved.
+    """
+
+    old: str
+    new: str
+    entries: int
+
+
+async def rename_target(settings: Settings, old: str, new: str, *, lock_timeout_s: float = 0.0) -> Renamed:
+    """Give everything that the ledger holds of ``old`` to ``new``; nothing else changes, here or in AWS.
+
+    Raises:
+        UsageError: ``new`` cannot be the name of a target, or the ledger does not know ``old``.
+        LedgerError: there is no ledger, or it has entries of ``new``.
+        LedgerLockedError: a run holds the ledger.
+    """
+    _refuse_name(new)
+    path = settings.run.ledger
+    if not await anyio.Path(path).exists():
+        hint = "Name it with --ledger"
+        raise LedgerError("there is no ledger here", where=path, hint=hint)
+    async with RunLock(Path(path), lock_timeout_s), open_ledger(path) as ledger:
+        counts = await ledger.counts()
+        known = {*counts, *await ledger.places()}
+        if old not in known:
+            hint = f"It has {', '.join(sorted(known)) or 'no targets at all'}"
+            raise UsageError(f"the ledger has no target {old!r}", hint=hint)
+        await ledger.rename_target(old, new)
+        return Renamed(old, new, sum(counts.get(old, {}).values()))
+
+
+def _refuse_name(name: str) -> None:
+    try:
+        msgspec.convert({"name": name}, Target)
+    except msgspec.ValidationError as error:
+        hint = "It is a name as in [targets.NAME] of the configuration"
+        raise UsageError(f"a target cannot be called {name!r}", why=str(error), hint=hint) from error

@@ -1,0 +1,24 @@
+"""Where a target is: which algorithms its entries can be about."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["aws", "custom", "embedded"]
+"""Whose endpoint it is: AWS's own, one that the configuration names, or the embedded one."""
+
+
+class Place(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The service, Region and account that a target leads to.
+
+    Attributes:
+        kind: see :data:`Kind`.
+        region: such as ``us-east-1``.
+        account_id: "" while it is not known: no credentials have been checked, and no ARN has been seen.
+    """
+
+    kind: Kind
+    region: str
+    account_id: str = ""

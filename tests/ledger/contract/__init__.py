@@ -1,0 +1,28 @@
+"""What every ledger must do, by topic. A store is proven by a subclass of the whole; see test_contract.py.
+
+Topics: :mod:`intents`, :mod:`results`, :mod:`claims`, :mod:`targets`, :mod:`reading`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.ledger.contract.claims import Claims
+from tests.ledger.contract.intents import Intents
+from tests.ledger.contract.reading import Reading
+from tests.ledger.contract.results import Results
+from tests.ledger.contract.targets import Targets
+
+if TYPE_CHECKING:
+    from tests.ledger.contract.facts import Store
+
+
+class LedgerContract(Intents, Results, Claims, Targets, Reading):
+    """The obligations of :class:`provisioner.ledger.Ledger`, one test each."""
+
+    @pytest.fixture
+    def store(self) -> Store:
+        """Opens the store under test; subclasses say how."""
+        raise NotImplementedError
