@@ -21,7 +21,7 @@ def command() -> None:
 @click.argument("new")
 @common("config", "ledger", "output")
 @click.option("--lock-timeout", type=Duration(), default="0s", help="Wait this long for a run to end.")
-def rename_target(  # noqa: PLR0913  click passes each option by its name
+def rename_target(
     *, old: str, new: str, config: str | None, ledger: str | None, output: str, lock_timeout: str
 ) -> None:
     """Give the entries of target OLD to target NEW, for a target that has another name in the configuration now.

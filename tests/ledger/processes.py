@@ -48,12 +48,34 @@ asyncio.run(main())
 """
 """Records for ever, and prints what was acknowledged."""
 
+RENAME = """
+import os, signal, sys, time
+from pathlib import Path
+from provisioner.ledger.sqlite.database import connect, open_writer
+from provisioner.ledger.sqlite.writing import RenameTarget, Writing
+
+class Dying:
+    def __init__(self, connection, statements):
+        self.connection, self.left = connection, statements
+
+    def execute(self, *call):
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left -= 1
+        return self.connection.execute(*call)
+
+connection = open_writer(Path(sys.argv[1]), connect)
+[answer] = Writing(Dying(connection, int(sys.argv[2])), time.time).commit([RenameTarget("old", "new")])
+print("renamed", flush=True)
+"""
+"""Renames the target ``old`` to ``new``, and is killed before a numbered statement."""
+
 
 @contextlib.contextmanager
-def running(code: str, path: Path) -> Iterator[subprocess.Popen[str]]:
+def running(code: str, path: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """A process that runs ``code`` on the ledger at ``path``; killed at the end if it still runs."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(path)],
+        [sys.executable, "-c", code, str(path), *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.core.entry import State
-from tests.ledger.processes import RECORD, line_of, running
+from provisioner.ledger.location import open_ledger
+from tests.ledger.contract.facts import intend
+from tests.ledger.contract.targets import HERE
+from tests.ledger.processes import RECORD, RENAME, line_of, running
 from tests.ledger.workload import recovered
 
 if TYPE_CHECKING:
@@ -49,6 +52,28 @@ def check(path: Path, lines: int) -> int:
 def test_acknowledged_facts_survive_a_kill(tmp_path: Path, lines: int) -> None:
     """A sample: whatever a process said to be recorded is in the ledger after it was killed."""
     check(tmp_path / "l.db", lines)
+
+
+async def test_a_killed_rename_leaves_the_old_name_or_the_new_one(tmp_path: Path) -> None:
+    """A process that renames a target is killed before each of its statements in turn: no entry is left behind."""
+    path = tmp_path / "l.db"
+    async with open_ledger(str(path)) as ledger:
+        await ledger.record([intend(name, target="old") for name in ("a", "b")])
+        await ledger.set_place("old", HERE)
+        await ledger.learn("old", "create", b"pace")
+    statements, said = 0, ""
+    while said != "renamed":
+        async with open_ledger(str(path)) as ledger:
+            found = (await ledger.counts(), await ledger.places(), await ledger.learned("old", "create"))
+        assert found == ({"old": {State.SENT: 2}}, {"old": HERE}, b"pace")
+        with running(RENAME, path, statements) as process:
+            said = line_of(process)
+        statements += 1
+    async with open_ledger(str(path)) as ledger:
+        found = (await ledger.counts(), await ledger.places(), await ledger.learned("new", "create"))
+
+    assert found == ({"new": {State.SENT: 2}}, {"new": HERE}, b"pace")
+    assert statements > 10
 
 
 @pytest.mark.torture

@@ -1,0 +1,98 @@
+"""``provisioner ledger``, through the real process."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.process import provisioner, start
+from tests.ledger.processes import HOLD, line_of, running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROLE = "arn:aws:iam::123456789012:role/access"
+
+
+@pytest.fixture
+def registered(tmp_path: Path) -> Path:
+    """A directory with a manifest of three definitions, registered by the target ``default``."""
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps({"name": f"a{n}", "roleArn": ROLE}) + "\n" for n in range(3)))
+    done = provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    return tmp_path
+
+
+def exported(directory: Path) -> dict[tuple[str, str], str]:
+    """ARN by target and name."""
+    rows = map(json.loads, provisioner("export", cwd=directory).stdout.splitlines())
+    return {(row["target"], row["name"]): row["arn"] for row in rows}
+
+
+def test_a_renamed_target_finds_everything_unchanged(registered: Path) -> None:
+    """After rename-target the entries have the new name, and apply under that name creates nothing."""
+    before = exported(registered)
+    (registered / "c.toml").write_text("[targets.prod]\n")
+
+    done = provisioner("ledger", "rename-target", "default", "prod", cwd=registered)
+    again = provisioner("apply", "m.jsonl", "-c", "c.toml", "--local", "--output", "json", cwd=registered)
+
+    summary = json.loads(again.stdout)
+    assert (done.returncode, done.stdout) == (0, "3 entries of default now belong to prod, ledger ledger.db\n")
+    assert exported(registered) == {("prod", name): arn for (_, name), arn in before.items()}
+    assert (again.returncode, summary["outcomes"]["unchanged"], summary["calls"]["create"]) == (0, 3, 0)
+
+
+def test_the_result_in_json(registered: Path) -> None:
+    """With --output json stdout is one object."""
+    done = provisioner("ledger", "rename-target", "default", "prod", "--output", "json", cwd=registered)
+
+    assert json.loads(done.stdout) == {
+        "ledger": "ledger.db",
+        "exit_code": 0,
+        "old": "default",
+        "new": "prod",
+        "entries": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "message"),
+    [
+        ("nobody", "prod", 2, "the ledger has no target 'nobody'. It has default"),
+        ("default", "default", 74, "has entries of the target 'default' already"),
+        ("default", "a b", 2, "a target cannot be called 'a b'"),
+    ],
+)
+def test_a_rename_that_cannot_be(registered: Path, old: str, new: str, code: int, message: str) -> None:
+    """What is refused changes nothing and says why; in JSON the refusal is one object too."""
+    before = exported(registered)
+
+    done = provisioner("ledger", "rename-target", old, new, "--output", "json", cwd=registered)
+
+    assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+    assert json.loads(done.stdout)["exit_code"] == code
+    assert exported(registered) == before
+
+
+def test_no_ledger_is_made_for_a_rename(tmp_path: Path) -> None:
+    """Without a ledger the command ends with 74 and leaves no file."""
+    done = provisioner("ledger", "rename-target", "default", "prod", cwd=tmp_path)
+
+    assert (done.returncode, "there is no ledger here" in done.stderr) == (74, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rename_waits_for_the_run_that_holds_the_ledger(registered: Path) -> None:
+    """While a run holds the ledger the command ends with 6, or waits with --lock-timeout until the run has ended."""
+    with running(HOLD, registered / "ledger.db") as holder:
+        assert line_of(holder) == "held"
+        refused = provisioner("ledger", "rename-target", "default", "prod", cwd=registered)
+        waiting = start("ledger", "rename-target", "default", "prod", "--lock-timeout", "30s", cwd=registered)
+        holder.communicate("end\n")
+    _, errors = waiting.communicate(timeout=30)
+
+    assert (refused.returncode, waiting.returncode) == (6, 0), errors
+    assert {target for target, _ in exported(registered)} == {"prod"}
