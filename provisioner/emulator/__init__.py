@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from provisioner.emulator.behaviour import FAULTS, Behaviour
     from provisioner.emulator.endpoint import Emulator, running, serve
     from provisioner.emulator.front import Truth
+    from provisioner.emulator.keys import DEFAULT_ACCOUNT, Credentials, credentials, issue
     from provisioner.emulator.remote import behaviour_at, change_at, truth_at
-    from provisioner.emulator.signature import DEFAULT_ACCOUNT, Credentials, credentials, issue
     from provisioner.emulator.state import Algorithm
 
 __all__ = [
@@ -37,17 +37,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DEFAULT_ACCOUNT": "signature",
+    "DEFAULT_ACCOUNT": "keys",
     "FAULTS": "behaviour",
     "Algorithm": "state",
     "Behaviour": "behaviour",
-    "Credentials": "signature",
+    "Credentials": "keys",
     "Emulator": "endpoint",
     "Truth": "front",
     "behaviour_at": "remote",
     "change_at": "remote",
-    "credentials": "signature",
-    "issue": "signature",
+    "credentials": "keys",
+    "issue": "keys",
     "running": "endpoint",
     "serve": "endpoint",
     "truth_at": "remote",

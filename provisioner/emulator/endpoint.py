@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Self
 
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.emulator.front import HOST, Front, Truth, truth_of
+from provisioner.emulator.keys import DEFAULT_ACCOUNT, credentials
 from provisioner.emulator.service import Service
-from provisioner.emulator.signature import DEFAULT_ACCOUNT, credentials
 from provisioner.emulator.state import Accounts
 from provisioner.emulator.store import Store
 from provisioner.errors import UsageError

@@ -44,6 +44,20 @@ def _model() -> dict[str, Any]:
     return model
 
 
+@cache
+def partition(region: str) -> str:
+    """The partition of a Region by botocore's list of them; "aws" for a Region that fits none."""
+    return next((name for name, fits in _partitions() if fits(region)), "aws")
+
+
+@cache
+def _partitions() -> list[tuple[str, Callable[[str], object]]]:
+    from botocore.loaders import Loader
+
+    listed = Loader().load_data("partitions")["partitions"]
+    return [(each["id"], re.compile(each["regionRegex"]).match) for each in listed]
+
+
 def _compile(shapes: dict[str, Any], name: str) -> Check:
     shape = shapes[name]
     return _COMPILERS[shape["type"]](shapes, shape)

@@ -26,8 +26,9 @@ from provisioner.emulator.behaviour import (
     fault_named,
     take_scripted,
 )
-from provisioner.emulator.signature import SERVICE_NAME, STS_NAME, Verifier, expired_token
-from provisioner.emulator.state import KIND, Accounts, conflict, partition, quota_exceeded
+from provisioner.emulator.model import partition
+from provisioner.emulator.signature import SERVICE_NAME, STS_NAME, authenticate, expired_token
+from provisioner.emulator.state import KIND, Accounts, conflict, quota_exceeded
 from provisioner.emulator.store import StateFileError
 from provisioner.emulator.wire import ApiError, Call, Response
 
@@ -104,7 +105,6 @@ class Service:
         self.creates: list[CreateRecord] = []
         self._random = Random(behaviour.seed)  # noqa: S311 - chances and latencies, replayable by their seed
         self._buckets: defaultdict[tuple[str, str, str], TokenBucket] = defaultdict(TokenBucket)
-        self._verifier = Verifier()
 
     def handle(self, call: Call, now: float) -> Result:
         """Executes a call and says how it ends; counts it whatever its end. Times are seconds since the epoch."""
@@ -153,7 +153,7 @@ class Service:
     def _identify(self, call: Call, now: float, service: str) -> Caller:
         behaviour = self.behaviour
         now += behaviour.clock_offset
-        caller = self._verifier.caller(call, now, tokens_since=behaviour.tokens_since, verify=behaviour.verify)
+        caller = authenticate(call, now, tokens_since=behaviour.tokens_since, verify=behaviour.verify)
         if caller.service != service:
             message = f"Credential should be scoped to correct service: '{service}'."
             raise ApiError(403, "InvalidSignatureException", message)

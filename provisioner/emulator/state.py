@@ -17,6 +17,7 @@ from uuid import UUID
 
 import msgspec
 
+from provisioner.emulator.model import partition
 from provisioner.emulator.wire import ApiError, not_found, validation_error
 
 if TYPE_CHECKING:
@@ -290,13 +291,6 @@ class Accounts:
     def waiting(self) -> int:
         """How many effects are still to come."""
         return len(self._late)
-
-
-def partition(region: str) -> str:
-    """The partition of a Region, as botocore's endpoints name them."""
-    if region.startswith("cn-"):
-        return "aws-cn"
-    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
 
 
 def conflict(name: str) -> ApiError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-from provisioner.emulator.signature import issue
+from provisioner.emulator.keys import issue
 from provisioner.emulator.wire import XML, ApiError, Response
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from provisioner.emulator.behaviour import Behaviour
+from provisioner.emulator.keys import credentials, issue
 from provisioner.emulator.service import Service
-from provisioner.emulator.signature import credentials, issue
 from provisioner.emulator.state import Accounts
 from provisioner.emulator.store import StateFileError
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.emulator.state import Accounts, TargetState, partition
+from provisioner.emulator.model import partition
+from provisioner.emulator.state import Accounts, TargetState
 from provisioner.emulator.wire import ApiError
 
 from .support import definition, seeded
@@ -68,10 +69,25 @@ def test_restored_arn_is_never_minted_again() -> None:
     assert _create(second, "a").arn != old.arn
 
 
-@pytest.mark.parametrize(("region", "expected"), [("eu-west-1", "aws"), ("cn-north-1", "aws-cn")])
+@pytest.mark.parametrize(
+    ("region", "expected"),
+    [
+        ("eu-west-1", "aws"),
+        ("cn-north-1", "aws-cn"),
+        ("us-gov-west-1", "aws-us-gov"),
+        ("eusc-de-east-1", "aws-eusc"),
+        ("us-iso-east-1", "aws-iso"),
+        ("us-isob-east-1", "aws-iso-b"),
+        ("us-isof-south-1", "aws-iso-f"),
+        ("nowhere-1", "aws"),
+    ],
+)
 def test_partition_follows_the_region(region: str, expected: str) -> None:
-    """Regions of other partitions give ARNs of other partitions."""
+    """A Region's ARNs begin with its partition, and one that no partition has counts as commercial."""
     assert partition(region) == expected
+    assert _create(TargetState(ACCOUNT, region, seeded()), "a").arn.startswith(
+        f"arn:{expected}:cleanrooms-ml:{region}:"
+    )
 
 
 def test_unique_names_conflict() -> None:
