@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+DISTRIBUTION = "cleanrooms-provisioner"
+"""What a hint tells people to install. On the registry the name ``provisioner`` is somebody else's project."""
+
 
 class Reason(StrEnum):
     """Why a run, or a target, does not end as asked. The heaviest first: where several apply, the first one counts."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from msgspec import Struct
 
-from provisioner.errors import ManifestError, ProvisionerError, Reason, printable
+from provisioner.errors import DISTRIBUTION, ManifestError, ProvisionerError, Reason, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -475,7 +475,7 @@ def _require_zstd(path: str) -> None:
         raise ManifestError(
             "reading .zst needs the zstandard library",
             where=path,
-            hint="Install it with: pip install 'provisioner[zstd]'",
+            hint=f"Install it with: pip install '{DISTRIBUTION}[zstd]'",
         ) from error
 
 

@@ -274,7 +274,7 @@ def test_zstd_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "m.zst").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "zstandard", None)
 
-    with pytest.raises(ManifestError, match=r"pip install 'provisioner\[zstd\]'"):
+    with pytest.raises(ManifestError, match=r"pip install 'cleanrooms-provisioner\[zstd\]'"):
         resolve([str(tmp_path / "m.zst")], None)
 
 
