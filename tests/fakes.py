@@ -24,7 +24,7 @@ from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import PaceBounds, Pacer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
     from provisioner.core.place import Place
     from provisioner.core.problem import Problem
@@ -364,8 +364,9 @@ class Endpoint:
         self.algorithms[arn] = made
         return made
 
-    async def create(self, body: bytes) -> Reply:
+    async def create(self, body: bytes, may_send: Callable[[], None]) -> Reply:
         """See the interface."""
+        may_send()
         self.calls.append(("create", now()))
         act = self.acts.pop(0) if self.acts else CREATED
         self.in_flight += 1

@@ -111,7 +111,7 @@ async def with_ours(url: str, count: int) -> None:
     async with connect(target, max_connections=IN_FLIGHT) as aws:
 
         async def create(number: int) -> None:
-            reply = await aws.creates.create(json.dumps(definition(number)).encode())
+            reply = await aws.creates.create(json.dumps(definition(number)).encode(), lambda: None)
             assert reply.arn
 
         await workers(count, create)

@@ -12,7 +12,7 @@ from botocore.config import Config
 from provisioner.aws.direct import open_direct
 from provisioner.aws.faces import Aws
 from provisioner.aws.route import Unsupported, find_route
-from provisioner.aws.sdk import SdkControl, SdkCreates, keep_replies
+from provisioner.aws.sdk import SdkControl, SdkCreates, register_handlers
 from provisioner.aws.session import (
     SERVICE,
     Identity,
@@ -90,7 +90,7 @@ class Clients:
             client = await self._stack.enter_async_context(opened)
         except (sdk.BotoCoreError, ValueError) as error:
             raise ConfigurationError("no client can be made", where=self._target.name, why=str(error)) from error
-        keep_replies(client)
+        register_handlers(client)
         return client
 
     async def close(self) -> None:

@@ -17,18 +17,20 @@ import aiohttp
 from yarl import URL
 
 from provisioner.aws import wire
+from provisioner.aws.faces import SIGNATURE_AGE_S
 from provisioner.aws.http import tls_context
 from provisioner.aws.losses import loss_of, lost
 from provisioner.aws.pool import Pool, abort
 from provisioner.aws.replies import ReplyConnector, ReplyHandler
 from provisioner.aws.route import SIGNING_NAME
 from provisioner.aws.sigv4 import Signer, host_header
+from provisioner.aws.timeouts import now_s
 from provisioner.core.verdict import BEFORE_FIRST_BYTE, SKEW_CODES, Loss, Reply
 from provisioner.errors import CredentialsError, ProvisionerError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aiohttp.connector import Connection
     from botocore.credentials import ReadOnlyCredentials
@@ -71,7 +73,7 @@ class DirectCreates:
         self._check_at = 0.0
         self._clock_offset_s = 0.0
 
-    async def create(self, body: bytes) -> Reply:
+    async def create(self, body: bytes, may_send: Callable[[], None]) -> Reply:
         """Send one create."""
         try:
             if time.monotonic() >= self._check_at or self._identity.generation != self._generation:
@@ -79,10 +81,15 @@ class DirectCreates:
             connection = await self._pool.take()
         except Exception as error:  # noqa: BLE001  the contract: nothing that happens to the call is raised
             return _unsent(error)
+        try:
+            request, now = self._sign(body, may_send)
+        except BaseException:
+            self._pool.keep(connection)
+            raise
         deadline = self._loop.time() + self._read_timeout_s
         expiry = self._loop.call_at(deadline, abort, connection)
         try:
-            reply = await self._exchange(connection, body)
+            reply = await self._exchange(connection, request, now)
         except Exception as error:  # noqa: BLE001  the same
             self._pool.drop(connection)
             late = self._loop.time() >= deadline
@@ -113,17 +120,33 @@ class DirectCreates:
         self._generation = generation
         self._check_at = time.monotonic() + _CREDENTIALS_AGE_S
 
-    async def _exchange(self, connection: Connection, body: bytes) -> Reply:
+    def _sign(self, body: bytes, may_send: Callable[[], None]) -> tuple[bytes, float]:
+        """The request with a signature that is fresh when this returns, and the time that it was signed for.
+
+        Raises:
+            Exception: what ``may_send`` raises.
+        """
+        while True:
+            signed_at, now = now_s(), time.time()
+            date, authorization = self._signer.sign(body, int(now + self._clock_offset_s))
+            request = b"%bX-Amz-Date: %b\r\nAuthorization: %b\r\n%bContent-Length: %d\r\n\r\n%b" % (
+                self._head,
+                date.encode(),
+                authorization.encode(),
+                self._token,
+                len(body),
+                body,
+            )
+            may_send()
+            if now_s() - signed_at <= SIGNATURE_AGE_S:
+                return request, now
+
+    async def _exchange(self, connection: Connection, request: bytes, now: float) -> Reply:
         protocol, line = connection.protocol, connection.transport
         assert isinstance(protocol, ReplyHandler)  # noqa: S101  what the connector makes
         assert line is not None  # noqa: S101  an open connection has one
-        now = time.time()
-        date, authorization = self._signer.sign(body, int(now + self._clock_offset_s))
         protocol.expect()
-        line.write(
-            b"%bX-Amz-Date: %b\r\nAuthorization: %b\r\n%bContent-Length: %d\r\n\r\n%b"
-            % (self._head, date.encode(), authorization.encode(), self._token, len(body), body)
-        )
+        line.write(request)
         reply, told = await protocol.reply(now)
         if reply.code in SKEW_CODES:
             self._learn_clock(told, now)

@@ -66,16 +66,26 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         return self.connect_timeout_s + self.read_timeout_s
 
 
+SIGNATURE_AGE_S = 2.0
+"""How old a signature may be when its request leaves. A process that stood still between the last look at its lease and
+the write must not send a request that AWS takes for a fresh one. A live process signs and writes within a millisecond,
+and no pause of a loaded machine or of the garbage collector comes near two seconds; a lease is trusted for longer."""
+
+
 class Creates(Protocol):
     """Sends creates. Every transport keeps these promises, and one contract suite proves them on each."""
 
-    async def create(self, body: bytes) -> Reply:
+    async def create(self, body: bytes, may_send: Callable[[], None]) -> Reply:
         """Send one create and say what was seen of it.
 
         - ``body`` is the complete, validated JSON body, ownership tag included. It is not changed.
+        - ``may_send`` is called when the request is signed and its connection open, immediately before the first byte
+          is written, and only then. Whatever it raises propagates; no byte has left then, and the connection serves
+          the next create. A signature that is older than ``SIGNATURE_AGE_S`` by then is discarded: the request is
+          signed again, and ``may_send`` asked again.
         - At most one HTTP request leaves for a call. Nothing below sends it again: no SDK retry, reconnect, redirect.
-        - Nothing that happens to the call is raised. A failure is a Reply with a Loss, or with the server's status. A
-          Loss of the first group (``BEFORE_FIRST_BYTE``) is told only when no byte of the request can have left.
+        - Nothing else that happens to the call is raised. A failure is a Reply with a Loss, or with the server's
+          status. A Loss of the first group (``BEFORE_FIRST_BYTE``) means that no byte of the request can have left.
         - Any number of calls may run at once; more than ``Limits.max_connections`` queue.
         - The call ends within ``Limits.total_s``, apart from what precedes it: the queue, a wait for fresh credentials.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
@@ -52,6 +54,11 @@ def tls_context(verify: str | bool) -> ssl.SSLContext | None:  # noqa: FBT001  t
         hint = "It comes from AWS_CA_BUNDLE, `ca_bundle` in the AWS configuration, or REQUESTS_CA_BUNDLE"
         raise ConfigurationError("the CA bundle cannot be read", where=path, why=str(error), hint=hint) from error
     return context
+
+
+before_write: ContextVar[Callable[[], None] | None] = ContextVar("before_write", default=None)
+"""Called by :class:`CleanConnector` when the connection for the running task's request is there and nothing of the
+request is written: the SDK has no hook at that place. What it raises goes through the SDK to the caller."""
 
 
 class RedirectedError(Exception):
@@ -90,13 +97,21 @@ class CleanConnector(aiohttp.TCPConnector):
         Raises:
             TimeoutError: it took longer than ``timeout.sock_connect`` with a responsive event loop.
             ConnectionResetError: three in a row were not.
+            Exception: what :data:`before_write` raises.
         """
         for _ in range(3):
             async with responsive_timeout(timeout.sock_connect) if timeout.sock_connect else nullcontext():
                 connection = await super().connect(req, traces, UNTIMED)
-            if is_clean(connection.protocol):
-                return connection
-            connection.close()
+            if not is_clean(connection.protocol):
+                connection.close()
+                continue
+            try:
+                if check := before_write.get():
+                    check()
+            except BaseException:
+                connection.release()
+                raise
+            return connection
         raise ConnectionResetError("the server closes connections, or talks, before a request is sent")
 
 

@@ -6,6 +6,7 @@ the SDK's parser drops what its service model does not know (retry advice, newer
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,10 +17,10 @@ from botocore import xform_name
 
 from provisioner.aws import quotas as service_quotas
 from provisioner.aws import wire
-from provisioner.aws.faces import CallError, Described, Listed, Page
-from provisioner.aws.http import RedirectedError
+from provisioner.aws.faces import SIGNATURE_AGE_S, CallError, Described, Listed, Page
+from provisioner.aws.http import RedirectedError, before_write
 from provisioner.aws.losses import lost
-from provisioner.aws.timeouts import responsive_timeout
+from provisioner.aws.timeouts import now_s, responsive_timeout
 from provisioner.core.verdict import Loss, Reply
 from provisioner.errors import CredentialsError
 
@@ -37,9 +38,57 @@ _raw: ContextVar[list[Reply]] = ContextVar("raw")
 """Where the running call finds the reply that :func:`_keep` read, before the SDK's parser works on it."""
 
 
-def keep_replies(client: Any) -> None:  # noqa: ANN401  the SDK has no types
-    """Have every reply to ``client`` read by us before the SDK's parser works on it."""
-    client.meta.events.register("before-parse.cleanroomsml", _keep)
+class _StaleSignatureError(Exception):
+    """The signature was too old when the request could leave. Nothing has left."""
+
+
+class _Sending:
+    """A create on its way through the SDK.
+
+    Attributes:
+        signed_at: when the SDK began to sign it.
+        refusal: what ``may_send`` raised, None when it let the create pass.
+        stale: whether the signature was discarded.
+    """
+
+    def __init__(self, may_send: Callable[[], None]) -> None:
+        self._may_send = may_send
+        self.signed_at = 0.0
+        self.refusal: BaseException | None = None
+        self.stale = False
+
+    def check(self) -> None:
+        """Ask whether the create may leave; called when its connection is open."""
+        try:
+            self._may_send()
+        except BaseException as error:
+            self.refusal = error
+            raise
+        self.stale = now_s() - self.signed_at > SIGNATURE_AGE_S
+        if self.stale:
+            raise _StaleSignatureError
+
+
+_sending: ContextVar[_Sending] = ContextVar("sending")
+
+
+def register_handlers(client: Any) -> None:  # noqa: ANN401  the SDK has no types
+    """Have creates of ``client`` checked before they leave, and all replies read before the SDK's parser sees them."""
+    events = client.meta.events
+    events.register("before-sign.cleanroomsml.CreateConfiguredModelAlgorithm", _note_signing)
+    events.register("before-send.cleanroomsml.CreateConfiguredModelAlgorithm", _arm)
+    events.register("before-parse.cleanroomsml", _keep)
+
+
+def _note_signing(**_: object) -> None:
+    if sending := _sending.get(None):
+        sending.signed_at = now_s()
+
+
+def _arm(**_: object) -> None:
+    """Have the create checked at its connection; not earlier, for signing may fetch credentials over another one."""
+    if sending := _sending.get(None):
+        before_write.set(sending.check)
 
 
 def _keep(response_dict: dict[str, Any], **_: object) -> None:
@@ -57,8 +106,9 @@ class SdkCreates:
         self._client = client
         self._identity = identity
         self._limits = limits
+        self._places = asyncio.Semaphore(limits.max_connections)
 
-    async def create(self, body: bytes) -> Reply:
+    async def create(self, body: bytes, may_send: Callable[[], None]) -> Reply:
         """Send one create."""
         try:
             params = msgspec.json.decode(body, type=dict[str, Any])
@@ -67,8 +117,23 @@ class SdkCreates:
             return Reply(loss=Loss.PARAMETERS, message=str(error))
         except CredentialsError as error:
             return lost(error)
-        call = self._client.create_configured_model_algorithm
-        return (await _call(call, params, self._limits.total_s))[1]
+        # The place in the pool is taken before the SDK signs, so that no signature grows old in the queue.
+        async with self._places:
+            while True:
+                sending = _Sending(may_send)
+                reply = await self._send(params, sending)
+                if sending.refusal is not None:
+                    raise sending.refusal
+                if not sending.stale:
+                    return reply
+
+    async def _send(self, params: dict[str, Any], sending: _Sending) -> Reply:
+        token = _sending.set(sending)
+        try:
+            return (await _call(self._client.create_configured_model_algorithm, params, self._limits.total_s))[1]
+        finally:
+            _sending.reset(token)
+            before_write.set(None)
 
 
 class SdkControl:

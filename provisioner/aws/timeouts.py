@@ -1,9 +1,11 @@
-"""A time-out that counts only while this machine's event loop is responsive."""
+"""A time-out that counts only while this machine's event loop is responsive, and a clock that never stands still."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
 TICKS = 50
 """How often the time that passed is counted. A stall counts as two ticks, so an operation gets at least 25 passes of
 the event loop: name look-up, connection and TLS handshake need about ten."""
+
+now_s = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+"""Seconds on a clock that goes on while the process is stopped or the machine suspended, and is never set."""
 
 
 @asynccontextmanager

@@ -290,20 +290,22 @@ class Engine:
         attempt, sent = next(self._attempts), clock.stamp()
         try:
             await self._site.ledger.record([self._intent(job, attempt, sent)])
-            self._site.lease.check()
         except BaseException:
             gate.unused(started_at)
             raise
         entry = self._entry(job, attempt, sent)
         if sent.age_s(clock.stamp()) > STALE_S:
             gate.unused(started_at)
-            await self._record(
-                entry, Event.RELEASE, Reply(code="stale", message="the process stood still before it was sent")
-            )
+            stale = Reply(code="stale", message="the process stood still before it was sent")
+            await self._record(entry, Event.RELEASE, stale)
             return Verdict.NOT_CREATED
         self._tally.calls["create"] += 1
         self._tally.under_way += 1
-        reply = await self._site.aws.creates.create(self._body(job, attempt))
+        try:
+            reply = await self._site.aws.creates.create(self._body(job, attempt), self._site.lease.check)
+        except ProvisionerError:
+            gate.unused(started_at)
+            raise
         tell(gate, started_at, reply)
         verdict = self._judge(job, reply)
         self._breaker.told(job.role, reply, verdict, clock.monotonic())

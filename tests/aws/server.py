@@ -50,13 +50,19 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Server:
-    """The server. ``requests`` holds every request that was read to its end, ``arrived`` is set by the first."""
+    """The server.
+
+    Attributes:
+        requests: every request that was read to its end; ``arrived`` is set by the first.
+        heard: bytes of requests that arrived, whole or not.
+    """
 
     def __init__(self, *script: Action, tls: ssl.SSLContext | None = None) -> None:
         self.script = list(script) or [created()]
         self.requests: list[Request] = []
         self.arrived = asyncio.Event()
         self.connections = 0
+        self.heard = 0
         self._tls = tls
         self._handlers: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server
@@ -89,7 +95,7 @@ class Server:
         number = self.connections
         try:
             while not writer.is_closing():
-                request = await _read(reader, number)
+                request = await self._read(reader, number)
                 self.requests.append(request)
                 self.arrived.set()
                 await self._next()(Line(reader, writer, request))
@@ -101,17 +107,20 @@ class Server:
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
 
+    async def _read(self, reader: asyncio.StreamReader, number: int) -> Request:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += await reader.readexactly(1)
+            self.heard += 1
+        first, *lines = head.decode().rstrip().split("\r\n")
+        method, path, _ = first.split(" ")
+        headers = {key.lower(): value for key, value in (line.split(": ", 1) for line in lines)}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        self.heard += len(body)
+        return Request(method, path, headers, body, number)
+
     def _next(self) -> Action:
         return self.script.pop(0) if len(self.script) > 1 else self.script[0]
-
-
-async def _read(reader: asyncio.StreamReader, number: int) -> Request:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    first, *lines = head.rstrip().split("\r\n")
-    method, path, _ = first.split(" ")
-    headers = {key.lower(): value for key, value in (line.split(": ", 1) for line in lines)}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Request(method, path, headers, body, number)
 
 
 def http(status: int = 200, body: bytes = CREATED, headers: dict[str, str] | None = None) -> bytes:
@@ -186,3 +195,7 @@ def drip(data: bytes, pause_s: float) -> Action:
             await asyncio.sleep(pause_s)
 
     return action
+
+
+def allowed() -> None:
+    """Let every create leave."""

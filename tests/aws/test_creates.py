@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from provisioner.aws.faces import SIGNATURE_AGE_S
 from provisioner.core.verdict import Loss, Reply, Verdict, judge
-from tests.aws.server import ARN, CREATED, Server, close, created, drip, hang, http, refuse, reset, send
+from provisioner.errors import LedgerLockedError
+from tests.aws.server import ARN, CREATED, Server, allowed, close, created, drip, hang, http, refuse, reset, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +34,7 @@ AFTER = (Loss.READ_TIMEOUT, Loss.CLOSED, Loss.RESET, Loss.UNKNOWN)
 async def test_a_create_is_one_signed_post_of_the_definition(open_at: Open) -> None:
     """The body arrives as the definition says, in one signed POST, and the reply's ARN comes back."""
     async with Server() as server, open_at(server.url) as aws:
-        reply = await aws.creates.create(BODY)
+        reply = await aws.creates.create(BODY, allowed)
 
         assert reply == Reply(status=200, arn=ARN, request_id="req-1")
         (request,) = server.requests
@@ -41,6 +43,74 @@ async def test_a_create_is_one_signed_post_of_the_definition(open_at: Open) -> N
         assert request.headers["content-type"] == "application/json"
         assert request.headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
         assert "/us-east-1/cleanrooms-ml/aws4_request" in request.headers["authorization"]
+
+
+async def test_leave_is_asked_for_when_the_connection_is_open_and_nothing_is_sent(open_at: Open) -> None:
+    """The last word before a create leaves is the caller's: signed and connected, and not a byte on the wire."""
+    asked: list[tuple[int, int]] = []
+
+    async with Server() as server, open_at(server.url) as aws:
+        for _ in range(2):
+            reply = await aws.creates.create(BODY, lambda: asked.append((server.heard, len(server.requests))))
+            assert reply.arn == ARN
+
+        size = server.heard // 2
+        assert asked == [(0, 0), (size, 1)]
+
+
+async def test_a_create_that_may_not_leave_leaves_nothing(open_at: Open) -> None:
+    """A refusal propagates as it is, no byte arrives, and the connection serves the next create."""
+    refusals: list[BaseException] = [LedgerLockedError("the lock is lost"), TimeoutError(), KeyboardInterrupt()]
+
+    def refuse_leave() -> None:
+        raise refusals[-1]
+
+    async with Server() as server, open_at(server.url) as aws:
+        while refusals:
+            with pytest.raises(type(refusals[-1])) as raised:
+                await aws.creates.create(BODY, refuse_leave)
+            assert raised.value is refusals.pop()
+        await asyncio.sleep(0.02)
+        assert server.heard == 0
+        replies = [await aws.creates.create(BODY, allowed) for _ in range(2)]
+
+        assert [reply.arn for reply in replies] == [ARN] * 2
+        assert len(server.requests) == 2
+        assert server.connections == 1
+
+
+async def test_what_is_not_a_create_needs_no_leave(open_at: Open) -> None:
+    """Only creates are asked for: neither a List afterwards nor a call in between is held up by one's refusal."""
+
+    def refuse_leave() -> None:
+        raise LedgerLockedError("the lock is lost")
+
+    listed = send(http(body=b'{"configuredModelAlgorithms": []}'))
+    async with Server(listed) as server, open_at(server.url) as aws:
+        with pytest.raises(LedgerLockedError):
+            await aws.creates.create(BODY, refuse_leave)
+
+        assert (await aws.control.list_algorithms()).items == ()
+
+
+async def test_a_signature_that_grew_old_is_made_anew(open_at: Open) -> None:
+    """Where the process stood still before its create could leave, it is signed again, and leave is asked for again."""
+    pauses = [SIGNATURE_AGE_S + 0.1, 0.0]
+    asked_at: list[float] = []
+
+    def stand_still() -> None:
+        asked_at.append(time.time())
+        time.sleep(pauses[len(asked_at) - 1])
+
+    async with Server() as server, open_at(server.url) as aws:
+        reply = await aws.creates.create(BODY, stand_still)
+
+        assert reply.arn == ARN
+        assert len(asked_at) == 2
+        (request,) = server.requests
+        signed_at = datetime.strptime(request.headers["x-amz-date"], "%Y%m%dT%H%M%S%z").timestamp()
+        assert signed_at > asked_at[0] + SIGNATURE_AGE_S - 1
+        assert server.connections == 1
 
 
 REFUSALS: list[tuple[Action, Reply]] = [
@@ -106,7 +176,7 @@ REFUSALS: list[tuple[Action, Reply]] = [
 async def test_every_reply_is_read_alike(open_at: Open) -> None:
     """Status, code, message, quota, advice and ARN come off the wire the same way through either transport."""
     async with Server(*[action for action, _ in REFUSALS]) as server, open_at(server.url) as aws:
-        seen = [await aws.creates.create(BODY) for _ in REFUSALS]
+        seen = [await aws.creates.create(BODY, allowed) for _ in REFUSALS]
 
         assert seen == [reply for _, reply in REFUSALS]
         assert len(server.requests) == len(REFUSALS)
@@ -116,7 +186,7 @@ async def test_headers_that_are_no_text_can_be_recorded(open_at: Open) -> None:
     """Bytes in a header that are not UTF-8 leave a reply that every ledger, log and JSON takes."""
     garbled = b"HTTP/1.1 400 Any\r\nx-amzn-errortype: Bad\xff\r\nx-amzn-requestid: \xfe1\r\ncontent-length: 0\r\n\r\n"
     async with Server(send(garbled)) as server, open_at(server.url) as aws:
-        reply = await aws.creates.create(BODY)
+        reply = await aws.creates.create(BODY, allowed)
 
         assert msgspec.json.encode(reply)
 
@@ -126,7 +196,7 @@ async def test_a_redirect_is_not_followed(open_at: Open, status: int) -> None:
     """A redirect is a reply, not a second request to a place that nobody chose."""
     async with Server() as other, Server(send(http(status, b"", {"location": other.url}))) as server:
         async with open_at(server.url) as aws:
-            reply = await aws.creates.create(BODY)
+            reply = await aws.creates.create(BODY, allowed)
 
         assert (reply.status, judge(reply)) == (status, Verdict.AMBIGUOUS)
         assert (len(server.requests), len(other.requests)) == (1, 0)
@@ -152,7 +222,7 @@ async def test_a_lost_reply_is_ambiguous_and_sent_once(open_at: Open, fault: str
         Server(action, created()) as server,
         open_at(server.url, connect_timeout_s=0.25, read_timeout_s=0.25) as aws,
     ):
-        reply = await aws.creates.create(BODY)
+        reply = await aws.creates.create(BODY, allowed)
 
         assert (reply.loss, judge(reply)) == (loss, Verdict.AMBIGUOUS)
         assert reply.message
@@ -165,7 +235,7 @@ async def test_the_sdk_never_retries(open_at: Open, status: int, monkeypatch: py
     monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
     async with Server(refuse(status, message="no"), created()) as server, open_at(server.url) as aws:
-        reply = await aws.creates.create(BODY)
+        reply = await aws.creates.create(BODY, allowed)
 
         assert reply.status == status
         assert len(server.requests) == 1
@@ -174,8 +244,8 @@ async def test_the_sdk_never_retries(open_at: Open, status: int, monkeypatch: py
 async def test_a_stale_connection_is_not_resent_on(open_at: Open) -> None:
     """A create that meets a kept-alive connection closed at that moment is ambiguous, and is not sent again."""
     async with Server(created(), close(), created()) as server, open_at(server.url) as aws:
-        first = await aws.creates.create(BODY)
-        second = await aws.creates.create(BODY)
+        first = await aws.creates.create(BODY, allowed)
+        second = await aws.creates.create(BODY, allowed)
 
         assert first.arn
         assert (second.loss, judge(second)) == (Loss.CLOSED, Verdict.AMBIGUOUS)
@@ -186,7 +256,7 @@ async def test_connections_are_kept_alive(open_at: Open) -> None:
     """Creates one after another use one connection."""
     async with Server() as server, open_at(server.url) as aws:
         for _ in range(5):
-            await aws.creates.create(BODY)
+            await aws.creates.create(BODY, allowed)
 
         assert server.connections == 1
 
@@ -215,7 +285,7 @@ FRAMINGS: list[tuple[bytes, str, int]] = [
 async def test_every_framing_of_a_reply_is_read(open_at: Open, reply: bytes, arn: str, connections: int) -> None:
     """However a reply says where it ends, its ARN is found, and its connection is used again where that may be."""
     async with Server(send(reply), created("arn:2")) as server, open_at(server.url) as aws:
-        first, second = await aws.creates.create(BODY), await aws.creates.create(BODY)
+        first, second = await aws.creates.create(BODY, allowed), await aws.creates.create(BODY, allowed)
 
         assert (first.arn, second.arn) == (arn, "arn:2")
         assert server.connections == connections
@@ -235,9 +305,9 @@ async def test_what_comes_unasked_is_nobody_s_reply(open_at: Open, reply: bytes,
         line.writer.write(more)
 
     async with Server(talk, created("arn:2")) as server, open_at(server.url, direct=True) as aws:
-        first = await aws.creates.create(BODY)
+        first = await aws.creates.create(BODY, allowed)
         await asyncio.sleep(0.06)
-        second = await aws.creates.create(BODY)
+        second = await aws.creates.create(BODY, allowed)
 
         assert (first.arn, second.arn) == (ARN, "arn:2")
         assert server.connections == 2
@@ -248,7 +318,7 @@ async def test_a_refused_connection_is_not_sent(open_at: Open) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         async with open_at(f"http://localhost:{taken.getsockname()[1]}") as aws:
-            reply = await aws.creates.create(BODY)
+            reply = await aws.creates.create(BODY, allowed)
 
     assert (reply.loss, judge(reply)) == (Loss.REFUSED, Verdict.NOT_CREATED)
 
@@ -256,7 +326,7 @@ async def test_a_refused_connection_is_not_sent(open_at: Open) -> None:
 async def test_an_unknown_host_is_not_sent(open_at: Open) -> None:
     """A name that does not resolve, as that of a wrong Region, means that no byte can have left."""
     async with open_at("https://cleanrooms-ml.nowhere.invalid") as aws:
-        reply = await aws.creates.create(BODY)
+        reply = await aws.creates.create(BODY, allowed)
 
     assert (reply.loss, judge(reply)) == (Loss.DNS, Verdict.NOT_CREATED)
 
@@ -271,7 +341,7 @@ async def test_a_connection_that_is_not_accepted_in_time_is_not_sent(open_at: Op
             filler.settimeout(0)
             filler.connect_ex(full.getsockname())
         async with open_at(f"http://localhost:{full.getsockname()[1]}", connect_timeout_s=0.2) as aws:
-            reply = await aws.creates.create(BODY)
+            reply = await aws.creates.create(BODY, allowed)
         for filler in fillers:
             filler.close()
 
@@ -281,12 +351,12 @@ async def test_a_connection_that_is_not_accepted_in_time_is_not_sent(open_at: Op
 async def test_cancellation_passes_and_spoils_no_connection(open_at: Open) -> None:
     """A cancelled create raises CancelledError; its late reply is never taken for another create's."""
     async with Server(hang(), created()) as server, open_at(server.url) as aws:
-        task = asyncio.create_task(aws.creates.create(BODY))
+        task = asyncio.create_task(aws.creates.create(BODY, allowed))
         await server.arrived.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        reply = await aws.creates.create(BODY)
+        reply = await aws.creates.create(BODY, allowed)
 
         assert reply.arn == ARN
         assert [request.connection for request in server.requests] == [1, 2]
@@ -303,9 +373,9 @@ async def test_an_unasked_reply_is_never_taken_for_an_answer(open_at: Open, paus
         line.writer.write(unasked)
 
     async with Server(talk, created()) as server, open_at(server.url) as aws:
-        first = await aws.creates.create(BODY)
+        first = await aws.creates.create(BODY, allowed)
         await asyncio.sleep(2 * pause_s)
-        second = await aws.creates.create(BODY)
+        second = await aws.creates.create(BODY, allowed)
 
     assert "wrong" not in first.arn + second.arn
 
@@ -314,7 +384,7 @@ async def test_an_endless_reply_is_given_up(open_at: Open) -> None:
     """A reply of more than a megabyte is no reply of the service; it does not fill the memory."""
     flood = http(body=CREATED + b" " * (3 << 20))
     async with Server(send(flood)) as server, open_at(server.url, direct=True) as aws:
-        reply = await aws.creates.create(BODY)
+        reply = await aws.creates.create(BODY, allowed)
 
     assert judge(reply) is Verdict.AMBIGUOUS
 
@@ -327,7 +397,7 @@ async def test_the_servers_clock_is_followed(open_at: Open) -> None:
     async with Server(denied, skewed, created()) as server:
         async with open_at(server.url, direct=True) as aws:
             for _ in range(3):
-                await aws.creates.create(BODY)
+                await aws.creates.create(BODY, allowed)
 
         stamps = [request.headers["x-amz-date"] for request in server.requests]
         first, second, third = (datetime.strptime(stamp, "%Y%m%dT%H%M%S%z").timestamp() for stamp in stamps)
@@ -343,7 +413,7 @@ async def test_many_at_once_are_each_answered(open_at: Open) -> None:
 
     async with Server(echo) as server, open_at(server.url, max_connections=5) as aws:
         bodies = [json.dumps({"name": str(n), "roleArn": "r" * 20}).encode() for n in range(50)]
-        replies = await asyncio.gather(*[aws.creates.create(body) for body in bodies])
+        replies = await asyncio.gather(*[aws.creates.create(body, allowed) for body in bodies])
 
         assert [reply.arn for reply in replies] == [f"arn:{n}" for n in range(50)]
         assert server.connections <= 5
@@ -360,7 +430,7 @@ async def test_those_that_find_no_free_connection_wait_for_one(open_at: Open) ->
         Server(slowly) as server,
         open_at(server.url, max_connections=2, connect_timeout_s=0.2) as aws,
     ):
-        replies = await asyncio.gather(*[aws.creates.create(BODY) for _ in range(10)])
+        replies = await asyncio.gather(*[aws.creates.create(BODY, allowed) for _ in range(10)])
 
         assert [reply.arn for reply in replies] == [ARN] * 10
 
@@ -381,7 +451,7 @@ async def test_a_reply_before_the_request_has_left_ends_the_connection(open_at: 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server, open_at(f"http://localhost:{server.sockets[0].getsockname()[1]}", direct=True) as aws:
         huge = b'{"name":"%b"}' % (b"x" * 16_000_000)
-        first, second = await aws.creates.create(huge), await aws.creates.create(BODY)
+        first, second = await aws.creates.create(huge, allowed), await aws.creates.create(BODY, allowed)
 
         for writer in writers:
             writer.close()
@@ -396,7 +466,7 @@ async def sweep(open_at: Open, offsets: list[int], cut: Callable[[bytes], Action
     async with Server() as server, open_at(server.url, read_timeout_s=2) as aws:
         for offset in offsets:
             server.script = [cut(reply[:offset])]
-            seen = await aws.creates.create(BODY)
+            seen = await aws.creates.create(BODY, allowed)
             assert judge(seen) in {Verdict.AMBIGUOUS, Verdict.CREATED}, (offset, seen)
             assert (judge(seen) is Verdict.CREATED) <= (seen.arn == ARN), (offset, seen)
             verdicts.add(judge(seen))
@@ -437,7 +507,7 @@ async def test_a_request_cut_anywhere_is_a_no_only_when_nothing_of_it_arrived(op
 
     listener = await asyncio.start_server(cut, "127.0.0.1", 0)
     async with listener, open_at(f"http://localhost:{listener.sockets[0].getsockname()[1]}") as aws:
-        reply = await aws.creates.create(BODY)
+        reply = await aws.creates.create(BODY, allowed)
 
     expected = {Verdict.AMBIGUOUS} if any(received) else {Verdict.AMBIGUOUS, Verdict.NOT_CREATED}
     assert judge(reply) in expected

@@ -11,7 +11,7 @@ from provisioner.aws.route import Route, Unsupported, find_route
 from provisioner.aws.session import open_session
 from provisioner.config.settings import Target
 from provisioner.errors import ConfigurationError
-from tests.aws.server import Server
+from tests.aws.server import Server, allowed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ async def by_the_sdk(region: str) -> tuple[str, str]:
     async with connect(Target(region=region), direct=False) as aws:
         client = await aws.control._client()  # type: ignore[attr-defined]
         client.meta.events.register("before-send.cleanroomsml", intercept)
-        await aws.creates.create(BODY)
+        await aws.creates.create(BODY, allowed)
     (request,) = sent
     scope = request.headers["Authorization"].decode().split("Credential=")[1].split(", ")[0]
     return request.url, "/".join(scope.split("/")[2:])
@@ -100,7 +100,7 @@ async def test_a_setting_for_the_sdk_alone_falls_back_and_says_so(monkeypatch: p
     async with Server() as server:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.port}")
         async with connect(Target(region="us-east-1", endpoint_url="http://localhost:1")) as aws:
-            reply = await aws.creates.create(BODY)
+            reply = await aws.creates.create(BODY, allowed)
 
         assert "SdkCreates" in repr(aws)
         assert any("a proxy is set for a plain http endpoint" in notice for notice in aws.notices)
@@ -119,7 +119,7 @@ async def test_the_user_agent_is_the_sdks(open_at: Open, monkeypatch: pytest.Mon
     """AWS sees the SDK's name and generation, ours, and the application id that the user configured."""
     monkeypatch.setenv("AWS_SDK_UA_APP_ID", "nightly")
     async with Server() as server, open_at(server.url) as aws:
-        await aws.creates.create(BODY)
+        await aws.creates.create(BODY, allowed)
 
         agent = server.requests[0].headers["user-agent"]
         assert "aiobotocore/" in agent
@@ -135,7 +135,7 @@ async def test_a_configuration_file_is_honoured(open_at: Open, tmp_path: Path, m
     )
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     async with Server() as server, open_at(server.url, {"profile": "p", "region": ""}) as aws:
-        await aws.creates.create(BODY)
+        await aws.creates.create(BODY, allowed)
 
         headers = server.requests[0].headers
         assert aws.region == "eu-west-1"

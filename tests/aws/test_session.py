@@ -15,7 +15,7 @@ from provisioner.aws.session import REGIONS, Identity, open_session
 from provisioner.config.settings import Target
 from provisioner.core.verdict import Loss
 from provisioner.errors import ConfigurationError, CredentialsError, Reason
-from tests.aws.server import Server, created, http, refuse, send
+from tests.aws.server import Server, allowed, created, http, refuse, send
 from tests.aws.sts import Sts
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ async def test_a_configured_endpoint_is_ignored_unless_asked_for(
         (tmp_path / "config").write_text(f"[default]\nendpoint_url = {hijacker.url}\n")
         target = {"sts_endpoint_url": sts.url, "assume_role_arn": ROLE}
         async with open_at(server.url, target) as aws:
-            await aws.creates.create(BODY)
+            await aws.creates.create(BODY, allowed)
             assert await aws.control.caller_account() == "123456789012"
         async with open_at("", {"endpoint_url": ""}) as aws:
             assert aws.endpoint == "https://cleanrooms-ml.us-east-1.amazonaws.com"
@@ -176,7 +176,7 @@ async def test_container_credentials_are_used(open_at: Open, monkeypatch: pytest
     async with Server(send(http(body=json.dumps(given).encode()))) as container, Server() as server:
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{container.url}/credentials")
         async with open_at(server.url) as aws:
-            await aws.creates.create(BODY)
+            await aws.creates.create(BODY, allowed)
 
         assert "Credential=ASIACONTAINER/" in server.requests[0].headers["authorization"]
 
@@ -187,7 +187,7 @@ async def test_a_role_is_assumed_once_with_its_external_id(open_at: Open) -> Non
     async with Server(stub) as sts, Server() as server:
         target = {"assume_role_arn": ROLE, "external_id": "x-1", "sts_endpoint_url": sts.url}
         async with open_at(server.url, target) as aws:
-            await asyncio.gather(*[aws.creates.create(BODY) for _ in range(5)])
+            await asyncio.gather(*[aws.creates.create(BODY, allowed) for _ in range(5)])
             await aws.control.caller_account()
 
         (assume, _) = stub.asked
@@ -220,7 +220,7 @@ async def test_role_credentials_are_refreshed_before_they_expire(open_at: Open) 
         async with open_at(server.url, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
             at_start = stub.assumed
             stub.valid_for = timedelta(hours=1)
-            await asyncio.gather(*[aws.creates.create(BODY) for _ in range(4)])
+            await asyncio.gather(*[aws.creates.create(BODY, allowed) for _ in range(4)])
 
         assert stub.assumed == at_start + 1
         assert all(f"Credential=ASIA{at_start + 1}/" in request.headers["authorization"] for request in server.requests)
@@ -240,7 +240,7 @@ async def test_role_credentials_are_refreshed_without_a_stall(open_at: Open) -> 
         async with open_at(server.url, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
             at_start = stub.assumed
             go_on.clear()
-            replies = await asyncio.gather(*[aws.creates.create(BODY) for _ in range(4)])
+            replies = await asyncio.gather(*[aws.creates.create(BODY, allowed) for _ in range(4)])
             go_on.set()
 
         keys = {request.headers["authorization"].split("=")[1].split("/")[0] for request in server.requests}
@@ -271,7 +271,7 @@ async def test_credentials_that_cannot_be_refreshed_send_nothing(open_at: Open) 
     async with Server(stub) as sts, Server() as server:
         async with open_at(server.url, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
             stub.denied = True
-            reply = await aws.creates.create(BODY)
+            reply = await aws.creates.create(BODY, allowed)
 
         assert reply.loss is Loss.CREDENTIALS
         assert reply.concerns_credentials
@@ -284,7 +284,7 @@ async def test_credentials_that_cannot_be_refreshed_are_asked_for_once(open_at: 
     async with Server(stub) as sts, open_at(LOCAL, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
         stub.denied = True
         before = len(stub.asked)
-        replies = await asyncio.gather(*[aws.creates.create(BODY) for _ in range(8)])
+        replies = await asyncio.gather(*[aws.creates.create(BODY, allowed) for _ in range(8)])
 
         assert {reply.loss for reply in replies} == {Loss.CREDENTIALS}
         assert len(stub.asked) == before + 1
@@ -307,7 +307,7 @@ async def test_a_cancelled_create_takes_no_credentials_from_others(open_at: Open
             go_on.clear()
             stub.valid_for = timedelta(hours=1)
             before = stub.assumed
-            first, second = (asyncio.create_task(aws.creates.create(BODY)) for _ in range(2))
+            first, second = (asyncio.create_task(aws.creates.create(BODY, allowed)) for _ in range(2))
             await asked.wait()
             first.cancel()
             go_on.set()
@@ -322,10 +322,10 @@ async def test_an_expired_token_is_replaced_when_asked(open_at: Open, monkeypatc
     """A forced refresh reads the environment anew and says that it changed; the next create uses what it found."""
     async with Server(refuse(403, "ExpiredTokenException", message="old"), created()) as server:
         async with open_at(server.url) as aws:
-            first = await aws.creates.create(BODY)
+            first = await aws.creates.create(BODY, allowed)
             monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDFRESH")
             changed = await asyncio.gather(aws.refresh_credentials(), aws.refresh_credentials())
-            second = await aws.creates.create(BODY)
+            second = await aws.creates.create(BODY, allowed)
 
         assert first.expired
         assert all(changed)
@@ -362,7 +362,7 @@ async def test_no_secret_is_told(open_at: Open, monkeypatch: pytest.MonkeyPatch)
     """Neither a reply nor an error nor the open target repeats a secret or a token."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "tok\r\nX-Evil: 1")
     async with Server() as server, open_at(server.url) as aws:
-        reply = await aws.creates.create(BODY)
+        reply = await aws.creates.create(BODY, allowed)
         texts = [repr(reply), repr(aws), repr(aws.creates)]
         try:
             await aws.control.list_algorithms()

@@ -7,14 +7,16 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.aws.faces import SIGNATURE_AGE_S
 from provisioner.aws.timeouts import responsive_timeout
 from provisioner.core.verdict import Loss
 from tests.aws.certificates import Authority
-from tests.aws.server import ARN, http
+from tests.aws.server import ARN, allowed, http
 
 if TYPE_CHECKING:
     import ssl
@@ -25,22 +27,33 @@ if TYPE_CHECKING:
 
 BODY = b'{"name":"a","roleArn":"arn:aws:iam::123456789012:role/access"}'
 
-HANDSHAKE_S = 0.05
 
+class Slow:
+    """A slow but healthy server in threads of its own, which no stall of the event loop holds up.
 
-def answer(line: socket.socket, tls: ssl.SSLContext) -> None:
-    """Take a moment for the handshake, then answer one create."""
-    time.sleep(HANDSHAKE_S)
-    with line, tls.wrap_socket(line, server_side=True) as secured:
-        received = b""
-        while not received.endswith(b"}"):
-            received += secured.recv(65536)
-        secured.sendall(http(headers={"connection": "close"}))
+    Attributes:
+        requests: with the time at which each arrived.
+    """
+
+    def __init__(self, tls: ssl.SSLContext, handshake_s: float) -> None:
+        self._tls = tls
+        self._handshake_s = handshake_s
+        self.requests: list[tuple[float, bytes]] = []
+
+    def answer(self, line: socket.socket) -> None:
+        """Take a while for the handshake, then answer one create."""
+        time.sleep(self._handshake_s)
+        with line, self._tls.wrap_socket(line, server_side=True) as secured:
+            received = b""
+            while not received.endswith(b"}"):
+                received += secured.recv(65536)
+            self.requests.append((time.time(), received))
+            secured.sendall(http(headers={"connection": "close"}))
 
 
 @contextmanager
-def slow_listener(tls: ssl.SSLContext) -> Iterator[str]:
-    """The URL of a slow but healthy server in a thread of its own, which no stall of the event loop holds up."""
+def listening(server: Slow) -> Iterator[str]:
+    """The URL of ``server``."""
     with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
 
         def serve() -> None:
@@ -49,7 +62,7 @@ def slow_listener(tls: ssl.SSLContext) -> Iterator[str]:
                     line, _ = listener.accept()
                 except OSError:
                     return
-                threading.Thread(target=answer, args=(line, tls), daemon=True).start()
+                threading.Thread(target=server.answer, args=(line,), daemon=True).start()
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -58,16 +71,19 @@ def slow_listener(tls: ssl.SSLContext) -> Iterator[str]:
         thread.join()
 
 
-async def test_a_busy_event_loop_is_no_unreachable_endpoint(
-    open_at: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Stalls of this machine's own, far longer than the time-out together, do not use up the time for connecting."""
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """Of a server that is trusted."""
     authority = Authority(tmp_path)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.bundle))
+    return authority.server("localhost")
 
-    with slow_listener(authority.server("localhost")) as url:
+
+async def test_a_busy_event_loop_is_no_unreachable_endpoint(open_at: Open, tls: ssl.SSLContext) -> None:
+    """Stalls of this machine's own, far longer than the time-out together, do not use up the time for connecting."""
+    with listening(Slow(tls, 0.05)) as url:
         async with open_at(url, connect_timeout_s=0.4, read_timeout_s=5.0) as aws:
-            creates = [asyncio.create_task(aws.creates.create(BODY)) for _ in range(3)]
+            creates = [asyncio.create_task(aws.creates.create(BODY, allowed)) for _ in range(3)]
             for _ in range(8):
                 await asyncio.sleep(0)
                 time.sleep(0.25)  # noqa: ASYNC251  the stall
@@ -76,12 +92,27 @@ async def test_a_busy_event_loop_is_no_unreachable_endpoint(
     assert [(reply.loss, reply.arn) for reply in replies] == [(None, ARN)] * 3
 
 
+async def test_no_signature_grows_old_while_a_connection_opens(open_at: Open, tls: ssl.SSLContext) -> None:
+    """A connection that takes its time carries a signature of when it was open, not of when it was begun."""
+    slow = Slow(tls, SIGNATURE_AGE_S + 0.5)
+
+    with listening(slow) as url:
+        async with open_at(url) as aws:
+            # The second attempt of a transport that signs first finds a connection.
+            assert (await aws.creates.create(BODY, allowed)).arn == ARN
+
+    ((arrived_at, request),) = slow.requests
+    stamp = request.lower().split(b"x-amz-date: ")[1].split(b"\r\n")[0].decode().upper()
+    signed_at = datetime.strptime(stamp, "%Y%m%dT%H%M%S%z").timestamp()
+    assert arrived_at - signed_at < SIGNATURE_AGE_S
+
+
 async def test_an_unreachable_endpoint_is_reported_in_time(open_at: Open) -> None:
     """While the loop is responsive, the time for connecting ends when it says."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with open_at(f"https://localhost:{silent.getsockname()[1]}", connect_timeout_s=0.3) as aws:
             began = time.monotonic()
-            reply = await aws.creates.create(BODY)
+            reply = await aws.creates.create(BODY, allowed)
 
     assert reply.loss is Loss.CONNECT_TIMEOUT
     assert 0.3 <= time.monotonic() - began < 0.9

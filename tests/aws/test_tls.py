@@ -13,7 +13,7 @@ from provisioner.core.verdict import Loss, Verdict, judge
 from provisioner.errors import ConfigurationError
 from tests.aws.certificates import Authority
 from tests.aws.proxy import Proxy
-from tests.aws.server import ARN, Server, close, hang, http
+from tests.aws.server import ARN, Server, allowed, close, hang, http
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ async def test_the_ca_bundle_is_honoured(
     """A server whose certificate the configured bundle vouches for is trusted."""
     monkeypatch.setenv(variable, str(authority.bundle))
     async with Server(tls=authority.server("localhost")) as server, open_at(server.url) as aws:
-        replies = [await aws.creates.create(BODY) for _ in range(3)]
+        replies = [await aws.creates.create(BODY, allowed) for _ in range(3)]
 
         assert [reply.arn for reply in replies] == [ARN] * 3
         assert server.connections == 1
@@ -56,7 +56,7 @@ async def test_a_ca_bundle_that_cannot_be_read_is_named(
                 pass
     else:
         async with open_at("https://localhost:1") as aws:
-            reply = await aws.creates.create(BODY)
+            reply = await aws.creates.create(BODY, allowed)
         assert (reply.loss, judge(reply)) == (Loss.HANDSHAKE, Verdict.NOT_CREATED)
         assert bundle in reply.message
 
@@ -65,7 +65,7 @@ async def test_an_empty_ca_bundle_is_none(open_at: Open, authority: Authority, m
     """A variable that is set to nothing does not switch the check of certificates off."""
     monkeypatch.setenv("AWS_CA_BUNDLE", "")
     async with Server(tls=authority.server("localhost")) as server, open_at(server.url) as aws:
-        reply = await aws.creates.create(BODY)
+        reply = await aws.creates.create(BODY, allowed)
 
         assert (reply.loss, judge(reply)) == (Loss.HANDSHAKE, Verdict.NOT_CREATED)
         assert server.requests == []
@@ -74,7 +74,7 @@ async def test_an_empty_ca_bundle_is_none(open_at: Open, authority: Authority, m
 async def test_an_untrusted_certificate_is_not_sent_to(open_at: Open, authority: Authority) -> None:
     """A handshake that fails on our side means that no byte of the request has left."""
     async with Server(tls=authority.server("localhost")) as server, open_at(server.url) as aws:
-        reply = await aws.creates.create(BODY)
+        reply = await aws.creates.create(BODY, allowed)
 
         assert (reply.loss, judge(reply)) == (Loss.HANDSHAKE, Verdict.NOT_CREATED)
         assert server.requests == []
@@ -86,7 +86,7 @@ async def test_a_certificate_for_another_host_is_not_sent_to(
     """A trusted certificate that names another host is no proof of being the service."""
     monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.bundle))
     async with Server(tls=authority.server("elsewhere.example")) as server, open_at(server.url) as aws:
-        reply = await aws.creates.create(BODY)
+        reply = await aws.creates.create(BODY, allowed)
 
         assert (reply.loss, judge(reply)) == (Loss.HANDSHAKE, Verdict.NOT_CREATED)
         assert server.requests == []
@@ -107,7 +107,7 @@ async def test_a_server_that_speaks_no_tls_is_not_sent_to(open_at: Open) -> None
     for handler in (refuse, slam):
         listener = await asyncio.start_server(handler, "127.0.0.1", 0)
         async with listener, open_at(f"https://localhost:{listener.sockets[0].getsockname()[1]}") as aws:
-            reply = await aws.creates.create(BODY)
+            reply = await aws.creates.create(BODY, allowed)
         losses.append(reply.loss)
         assert judge(reply) is Verdict.NOT_CREATED
 
@@ -119,7 +119,7 @@ async def test_a_handshake_that_hangs_is_not_sent(open_at: Open) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://localhost:{silent.getsockname()[1]}"
         async with open_at(url, connect_timeout_s=0.2) as aws:
-            reply = await aws.creates.create(BODY)
+            reply = await aws.creates.create(BODY, allowed)
 
     assert (reply.loss, judge(reply)) == (Loss.CONNECT_TIMEOUT, Verdict.NOT_CREATED)
 
@@ -139,7 +139,7 @@ async def test_tls_that_breaks_after_the_handshake_is_ambiguous(
     monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.bundle))
     async with Server(action, tls=authority.server("localhost")) as server:
         async with open_at(server.url, connect_timeout_s=0.5, read_timeout_s=0.3) as aws:
-            reply = await aws.creates.create(BODY)
+            reply = await aws.creates.create(BODY, allowed)
 
         expected = {"closes": Loss.CLOSED, "sends garbage": Loss.TLS, "hangs": Loss.READ_TIMEOUT}[fault]
         assert (reply.loss, judge(reply)) == (expected, Verdict.AMBIGUOUS)
@@ -152,7 +152,7 @@ async def test_the_proxy_is_honoured(open_at: Open, authority: Authority, monkey
     async with Proxy() as proxy, Server(tls=authority.server("localhost")) as server:
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:word@127.0.0.1:{proxy.port}")
         async with open_at(server.url) as aws:
-            replies = [await aws.creates.create(BODY) for _ in range(3)]
+            replies = [await aws.creates.create(BODY, allowed) for _ in range(3)]
 
         assert [reply.arn for reply in replies] == [ARN] * 3
         assert proxy.asked == [(f"localhost:{server.port}", f"Basic {b64encode(b'user:word').decode()}")]
@@ -168,7 +168,7 @@ async def test_a_proxy_excuses_no_certificate(
     async with Proxy() as proxy, Server(tls=authority.server(host)) as server:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         async with open_at(server.url) as aws:
-            reply = await aws.creates.create(BODY)
+            reply = await aws.creates.create(BODY, allowed)
 
         assert (reply.loss, judge(reply)) == (Loss.HANDSHAKE, Verdict.NOT_CREATED)
         assert server.requests == []
@@ -181,7 +181,7 @@ async def test_no_proxy_is_honoured(open_at: Open, authority: Authority, monkeyp
     async with Proxy() as proxy, Server(tls=authority.server("localhost")) as server:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         async with open_at(server.url) as aws:
-            reply = await aws.creates.create(BODY)
+            reply = await aws.creates.create(BODY, allowed)
 
         assert (reply.arn, proxy.asked) == (ARN, [])
 
@@ -195,7 +195,7 @@ async def test_a_proxy_that_refuses_is_not_sent_through(
     async with Proxy(status) as proxy, Server(tls=authority.server("localhost")) as server:
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:word@127.0.0.1:{proxy.port}")
         async with open_at(server.url) as aws:
-            reply = await aws.creates.create(BODY)
+            reply = await aws.creates.create(BODY, allowed)
 
         assert (reply.loss, judge(reply)) == (Loss.PROXY, Verdict.NOT_CREATED)
         assert server.requests == []
@@ -208,6 +208,6 @@ async def test_a_proxy_that_is_down_is_not_sent_through(open_at: Open, monkeypat
         gone = proxy.port
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{gone}")
     async with open_at("https://localhost:1") as aws:
-        reply = await aws.creates.create(BODY)
+        reply = await aws.creates.create(BODY, allowed)
 
     assert (reply.loss, judge(reply)) == (Loss.PROXY, Verdict.NOT_CREATED)

@@ -41,8 +41,10 @@ class Mutant(NamedTuple):
 
 
 INTENT = "            await self._site.ledger.record([self._intent(job, attempt, sent)])\n"
-LEASE = "            self._site.lease.check()\n        except BaseException:"
-SEND = "reply = await self._site.aws.creates.create(self._body(job, attempt))"
+LEASE = "self._body(job, attempt), self._site.lease.check)"
+SEND = "reply = await self._site.aws.creates.create(self._body(job, attempt), self._site.lease.check)"
+EARLY = "            early = await self._site.aws.creates.create(self._body(job, attempt), lambda: None)\n"
+UNCHECKED = "self._body(job, attempt), lambda: None)"
 MUTANTS = (
     Mutant(
         "synchronous=NORMAL",
@@ -57,7 +59,7 @@ MUTANTS = (
         "send before commit",
         "provisioner/engine/engine.py",
         (
-            (INTENT, f"            early = await self._site.aws.creates.create(self._body(job, attempt))\n{INTENT}"),
+            (INTENT, EARLY + INTENT),
             (SEND, "reply = early"),
         ),
         (MATRIX,),
@@ -74,7 +76,12 @@ MUTANTS = (
         (("max(0.0, self._policy.settle_s - age_s)", "0.0"),),
         (SCHEDULES, MATRIX),
     ),
-    Mutant("no lease check", "provisioner/engine/engine.py", ((LEASE, "        except BaseException:"),), (MATRIX,)),
+    Mutant(
+        "no lease check",
+        "provisioner/engine/engine.py",
+        ((LEASE, UNCHECKED),),
+        (MATRIX,),
+    ),
     Mutant(
         "409 = failed",
         "provisioner/core/verdict.py",

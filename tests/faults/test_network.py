@@ -13,6 +13,7 @@ from provisioner import aws, commands
 from provisioner.config.settings import ReconcileSettings, RunSettings, Settings, Target
 from provisioner.core.verdict import Verdict, judge
 from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
+from tests.aws.server import allowed
 from tests.fakes import make_policy
 from tests.faults.invariants import check_finished, check_invariants
 from tests.faults.network import Cut, Proxy
@@ -51,7 +52,7 @@ class Line:
         """One create whose connection meets ``cut``: what is told of it, and whether it made an algorithm."""
         self.cut = cut
         before = len(self.emulator.truth.alive)
-        reply = await self.creates.create(BODY)
+        reply = await self.creates.create(BODY, allowed)
         return reply, len(self.emulator.truth.alive) > before
 
 
@@ -104,8 +105,8 @@ async def fresh(*, direct: bool) -> AsyncIterator[tuple[Line, dict[str, int]]]:
         found = await lengths(line)
         create = line.creates.create
 
-        async def alone(body: bytes) -> Reply:
-            reply = await create(body)
+        async def alone(body: bytes, may_send: Callable[[], None]) -> Reply:
+            reply = await create(body, may_send)
             for task in set(line.proxy._tasks):
                 task.cancel()
             return reply

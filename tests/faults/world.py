@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 
 from provisioner.aws import wire
-from provisioner.aws.faces import Aws, CallError, Described, Listed, Page
+from provisioner.aws.faces import SIGNATURE_AGE_S, Aws, CallError, Described, Listed, Page
 from provisioner.core.entry import Entry, Fact, Stamp, State
 from provisioner.core.ownership import read_tag
 from provisioner.core.verdict import BEFORE_FIRST_BYTE, Loss, Reply
@@ -259,14 +259,17 @@ class WorldCreates:
         self.under_way = 0
         self.most = 0
 
-    async def create(self, body: bytes) -> Reply:
-        """Send one create."""
+    async def create(self, body: bytes, may_send: Callable[[], None]) -> Reply:
+        """Send one create. A process that stands still before it leaves signs and asks again, as the transports do."""
         fate = self._hand()
         self._check_intent(body)
         if fate.outcome in list(BEFORE_FIRST_BYTE):
             await asyncio.sleep(fate.back_s)
             return Reply(loss=Loss(fate.outcome))
+        may_send()
         await asyncio.sleep(fate.held_s)
+        if fate.held_s > SIGNATURE_AGE_S:
+            may_send()
         self._point("before send")
         number = self._world.send(self._clock.true(), body, fate)
         self._point("after send")
