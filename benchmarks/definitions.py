@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from benchmarks.machine import command, machine
-from provisioner.manifest.definition import InvalidDefinitionError, Rules, parse
+from provisioner.manifest.parser import Rules, parse
+from provisioner.manifest.problems import InvalidDefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ DEFAULTS = Rules(
 )
 WHOLE = """
 import sys, time
-from provisioner.manifest.definition import Rules
+from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 rules = Rules(ownership_tag="provisioner:origin")
 began = time.process_time()
@@ -64,12 +65,12 @@ def per_item(work: Callable[[bytes], object], items: list[bytes]) -> tuple[float
     return min(rounds), statistics.median(rounds) / min(rounds) - 1
 
 
-def told(line: bytes) -> int:
-    """How many faults a line has."""
+def problems_in(line: bytes) -> int:
+    """How many problems a line has."""
     try:
         parse(line, PLAIN)
     except InvalidDefinitionError as error:
-        return len(error.faults)
+        return len(error.problems)
     return 0
 
 
@@ -77,8 +78,8 @@ def print_lines() -> None:
     """Microseconds of each step, for the lines of the examples."""
     lines = EXAMPLES.read_bytes().splitlines()
     bad = [line.replace(b'"name"', b'"nmae"') for line in lines]
-    assert not any(map(told, lines))
-    assert all(map(told, bad))
+    assert not any(map(problems_in, lines))
+    assert all(map(problems_in, bad))
     decode = msgspec.json.Decoder().decode
     print(f"\n{sum(map(len, lines)) // len(lines)} bytes a line\n{'step':<52} {'us a line':>9} {'spread':>7}")
     steps: list[tuple[str, Callable[[bytes], object], list[bytes]]] = [
@@ -87,7 +88,7 @@ def print_lines() -> None:
         ("decode and validate", lambda line: parse(line, PLAIN), lines),
         ("decode and validate, with defaults", lambda line: parse(line, DEFAULTS), lines),
         ("decode, validate and both digests", lambda line: parse(line, PLAIN).canonical(), lines),
-        ("diagnosis of a line with one misspelt key", told, bad),
+        ("diagnosis of a line with one misspelt key", problems_in, bad),
     ]
     for name, work, items in steps:
         best, spread = per_item(work, items)

@@ -24,7 +24,7 @@ from provisioner.emulator import DEFAULT_ACCOUNT, credentials, running
 from provisioner.exit_codes import ExitCode
 from provisioner.ledger import RunRecord
 from provisioner.ledger.location import open_ledger
-from provisioner.manifest.definition import Rules, parse
+from provisioner.manifest.parser import Rules, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

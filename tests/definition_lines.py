@@ -8,6 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from provisioner.manifest.definition import MAX_TAGS
+
 ROLE = "arn:aws:iam::123456789012:role/access"
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:1.0"
@@ -45,6 +47,87 @@ def changed(path: str, value: object) -> dict[str, Any]:
     inner[int(last) if isinstance(inner, list) else last] = value
     return copy
 
+
+VALID = [
+    ("name", "\t"[:0] + "a\tb"),
+    ("name", "../../etc/passwd"),
+    ("name", "--delete-all"),
+    ("name", "=HYPERLINK(1)"),
+    ("name", "%s %n {0}"),
+    ("name", "'; DROP TABLE entries; --"),
+    ("name", "\u00a0"),
+    ("name", "\u0085\u0085"),
+    ("name", "a\u2028"),
+    ("name", "😀" * 63),
+    ("name", "\x7f\u009b31m"),
+    ("description", ""),
+    ("description", "\t\r\n\u2028"),
+    ("roleArn", "arn:aws-cn:iam::123456789012:role/path/to/role name"),
+    ("kmsKeyArn", "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/a"),
+    ("trainingContainerConfig.imageUri", "localhost/a"),
+    ("trainingContainerConfig.imageUri", "registry:5000/a/b__c--d.e:Tag_1.0"),
+    ("trainingContainerConfig.imageUri", f"public.ecr.aws/a@sha256:{'0' * 64}"),
+    ("trainingContainerConfig.metricDefinitions", []),
+    ("trainingContainerConfig.arguments", ["\t", " ", '"', "\\", "/"]),
+    ("tags", {}),
+    ("tags", {"Team Æ٣": "aws:x", "AWS": "AWS:", "a+-=._:/@ \u3000": ""}),
+    ("tags", {f"k{number}": "" for number in range(MAX_TAGS)}),
+]
+"""Paths of FULL with unusual values that are valid."""
+REFUSED = [
+    ("name", "", "too_short"),
+    ("name", "   ", "pattern"),
+    ("name", " \t", "pattern"),
+    ("name", "\u0085", "pattern"),
+    ("name", "  \u2028", "pattern"),
+    ("name", "x" * 64, "too_long"),
+    ("name", "a\nb", "control_character"),
+    ("name", "\x00", "control_character"),
+    ("name", "\x1b[31m", "control_character"),
+    ("name", "a\uffff", "pattern"),
+    ("name", "\ufeffa", "byte_order_mark"),
+    ("name", None, "wrong_type"),
+    ("name", 1, "wrong_type"),
+    ("name", ["a"], "wrong_type"),
+    ("description", "x" * 256, "too_long"),
+    ("description", "\x0b", "control_character"),
+    ("description", {"a": "b"}, "wrong_type"),
+    ("roleArn", "", "too_short"),
+    ("roleArn", "arn:aws:iam::12345678901:role/x", "pattern"),
+    ("roleArn", "arn:aws:iam::123456789012:role/", "pattern"),
+    ("roleArn", "arn:aws:iam::123456789012:role/a\u2028", "pattern"),
+    ("roleArn", ROLE + "x" * 2048, "too_long"),
+    ("kmsKeyArn", "alias/key", "pattern"),
+    ("kmsKeyArn", True, "wrong_type"),
+    ("trainingContainerConfig", "x", "wrong_type"),
+    ("trainingContainerConfig.imageUri", "train", "pattern"),
+    ("trainingContainerConfig.imageUri", "library/ubuntu:22.04", "pattern"),
+    ("trainingContainerConfig.imageUri", "a.b/Upper:1", "pattern"),
+    ("trainingContainerConfig.imageUri", f"a.b/c:1@sha256:{'0' * 64}", "pattern"),
+    ("trainingContainerConfig.imageUri", f"a.b/c@sha256:{'0' * 63}", "pattern"),
+    ("trainingContainerConfig.imageUri", "https://a.b/c", "pattern"),
+    ("trainingContainerConfig.imageUri", "a.b/c\n", "control_character"),
+    ("trainingContainerConfig.imageUri", f"a.b/{'c' * 252}", "too_long"),
+    ("trainingContainerConfig.entrypoint", [], "too_few"),
+    ("trainingContainerConfig.entrypoint", ["x"] * 101, "too_many"),
+    ("trainingContainerConfig.arguments", [], "too_few"),
+    ("trainingContainerConfig.arguments", {"0": "x"}, "wrong_type"),
+    ("trainingContainerConfig.arguments.0", "", "too_short"),
+    ("trainingContainerConfig.arguments.0", "x" * 257, "too_long"),
+    ("trainingContainerConfig.arguments.0", "a\nb", "control_character"),
+    ("trainingContainerConfig.arguments.0", "a\u2029b", "pattern"),
+    ("trainingContainerConfig.metricDefinitions", [{"name": "a", "regex": "b"}] * 41, "too_many"),
+    ("trainingContainerConfig.metricDefinitions.0.name", "x" * 256, "too_long"),
+    ("trainingContainerConfig.metricDefinitions.0.regex", "x" * 501, "too_long"),
+    ("inferenceContainerConfig.imageUri", "", "too_short"),
+    ("tags", {f"k{number}": "" for number in range(MAX_TAGS + 1)}, "too_many"),
+    ("tags", ["a"], "wrong_type"),
+    ("tags.team", "x" * 257, "too_long"),
+    ("tags.team", "a,b", "pattern"),
+    ("tags.team", "a\tb", "control_character"),
+    ("tags.team", 5, "wrong_type"),
+]
+"""Paths of FULL with values that are invalid, and the code of the one problem."""
 
 _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\ufeff\ufffe\uffff", min_codepoint=32), max_size=12)
 _WORD = st.text(

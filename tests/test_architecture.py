@@ -57,7 +57,7 @@ PURE = {
     "provisioner.errors",
     "provisioner.manifest.definition",
     "provisioner.manifest.diagnosis",
-    "provisioner.manifest.jsontext",
+    "provisioner.manifest.json_scanner",
     "provisioner.pacing.observed",
     "provisioner.pacing.pacer",
 }

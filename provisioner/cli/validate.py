@@ -52,7 +52,7 @@ class Counts(msgspec.Struct, omit_defaults=True):
 
 
 def _check(manifest: Manifest, printer: _Text | _Json, target: str) -> Counts:
-    from provisioner.manifest.regexes import RegexCheck
+    from provisioner.manifest.metric_regexes import RegexCheck
 
     counts = Counts(target=target)
     with RegexCheck() as check:

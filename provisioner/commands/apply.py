@@ -12,7 +12,7 @@ from provisioner.commands.session import session
 from provisioner.engine.engine import Engine
 from provisioner.errors import ProvisionerError
 from provisioner.fleet.open import contained, open_site
-from provisioner.manifest.definition import Rules
+from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 
 if TYPE_CHECKING:

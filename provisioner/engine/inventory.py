@@ -16,7 +16,8 @@ from tenacity.wait import wait_base
 from provisioner.aws.faces import CallError
 from provisioner.core.ownership import OwnershipTag, check_place, read_tag
 from provisioner.core.verdict import Loss, Reply, Verdict, judge
-from provisioner.manifest.definition import Definition, InvalidDefinitionError
+from provisioner.manifest.definition import Definition
+from provisioner.manifest.problems import InvalidDefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -1,4 +1,4 @@
-"""What a manifest says, in one digest: its rules, the labels of its sources and all their bytes as they lie on disk."""
+"""One digest of a whole manifest: its rules, the labels of its sources and all their bytes as they lie on disk."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import msgspec
 from provisioner import __version__
 
 if TYPE_CHECKING:
-    from provisioner.manifest.definition import Rules
+    from provisioner.manifest.parser import Rules
 
 
 class Fingerprint:
-    """Takes in a manifest while it is read.
+    """The fingerprint of a manifest, computed while it is read.
 
-    The digest of the bytes that were read, not of the file, so that a file that changes meanwhile cannot deceive it.
-    The version counts too: another one may judge the same line differently.
+    It covers the bytes that were read, not the file, so that a file that changes meanwhile has another fingerprint. It
+    covers the program's version too: another version may read the same line differently.
     """
 
     def __init__(self, rules: Rules) -> None:
-        said = [__version__, rules.ownership_tag, dict(rules.defaults)]
-        self._digest = sha256(msgspec.json.encode(said, order="sorted"))
+        rules_read = [__version__, rules.ownership_tag, dict(rules.defaults)]
+        self._digest = sha256(msgspec.json.encode(rules_read, order="sorted"))
         self._size = 0
 
     def begin(self, label: str) -> None:
-        """The next bytes are of the source called ``label``."""
+        """The next bytes belong to the source ``label``."""
         self._digest.update(f"\0{self._size}\0{label}\0".encode(errors="surrogateescape"))
         self._size = 0
 
     def update(self, chunk: bytes) -> None:
-        """The next bytes."""
+        """Add the next bytes."""
         self._digest.update(chunk)
         self._size += len(chunk)
 
     def hexdigest(self) -> str:
-        """Of everything so far."""
+        """The fingerprint of everything so far."""
         end = self._digest.copy()
         end.update(f"\0{self._size}".encode())
         return end.hexdigest()

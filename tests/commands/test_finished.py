@@ -12,8 +12,8 @@ from provisioner.commands.finished import finished_before, keep_finished
 from provisioner.core.entry import Event, Fact, Outcome
 from provisioner.engine.tally import Tally
 from provisioner.ledger.location import open_ledger
-from provisioner.manifest.definition import Rules
 from provisioner.manifest.fingerprint import Fingerprint
+from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from tests.fakes import ROLE
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from provisioner.emulator.model import input_check, java_pattern
 from provisioner.emulator.state import check_tags
-from provisioner.manifest import definition as product
+from provisioner.manifest.parser import Rules, parse
+from provisioner.manifest.problems import InvalidDefinitionError
 
 from .support import ROLE, definition
 
@@ -127,8 +128,8 @@ def test_what_the_product_accepts_the_endpoint_accepts(
     parameters = definition(name, description=description, tags=tags)
     parameters["trainingContainerConfig"] = {"imageUri": IMAGE, "arguments": [argument]}
     try:
-        product.parse(msgspec.json.encode(parameters), product.Rules())
-    except product.InvalidDefinitionError:
+        parse(msgspec.json.encode(parameters), Rules())
+    except InvalidDefinitionError:
         return
 
     check_tags(tags)

@@ -46,7 +46,7 @@ from provisioner.ledger.sqlite.writing import (
     SetPlace,
     Writing,
 )
-from provisioner.manifest.definition import Rules
+from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import PaceBounds, Pacer

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provisioner.errors import ManifestError, Reason
-from provisioner.manifest.definition import Rules, parse
+from provisioner.manifest.lines import MAX_LINE
+from provisioner.manifest.parser import Rules, parse
 from provisioner.manifest.reader import BATCH_BYTES, Batch, Manifest, Row
-from provisioner.manifest.sources import MAX_LINE, ScratchError
+from provisioner.manifest.sources import ScratchError
 from tests.definition_lines import FULL, IMAGE, LEAST, ROLE, line_of, mutate, spell
 from tests.memory import peak_mib
 
@@ -88,7 +89,7 @@ def test_a_problem_as_text() -> None:
     (problem,) = read(manifest(data))[1]
 
     assert str(problem) == (
-        '-:1:178: name "x": trainingContainerConfig.arguments: an empty list is not allowed; leave the field out'
+        '-:1:178: name "x": trainingContainerConfig.arguments: must not be an empty list; leave the field out'
     )
 
 
@@ -151,13 +152,13 @@ def test_a_name_that_is_repeated() -> None:
 
     assert [row.line for row in rows] == [1, 2]
     assert (problem.line, problem.code, problem.severity) == (3, "repeated_name", "notice")
-    assert "-:1 already" in problem.message
+    assert "repeats -:1 " in problem.message
     assert (total.lines, total.invalid, total.repeated) == (3, 0, 1)
 
 
 @pytest.mark.parametrize(
     ("other", "what"),
-    [({"description": "d"}, "with another definition;"), ({"tags": {"a": "b"}}, "with other tags;")],
+    [({"description": "d"}, "with a different definition;"), ({"tags": {"a": "b"}}, "with different tags;")],
 )
 def test_a_name_with_another_definition(other: dict[str, Any], what: str) -> None:
     """A name that comes back with another definition or other tags is a problem; the first one is used."""
@@ -191,8 +192,8 @@ def test_names_across_sources_and_batches(tmp_path: Path) -> None:
         (2, "wrong_type"),
         (3, "conflicting_name"),
     ]
-    assert f"{first}:1000 already" in problems[0].message
-    assert f"{first}:1 already" in problems[2].message
+    assert f"repeats {first}:1000 " in problems[0].message
+    assert f"already used at {first}:1 with" in problems[2].message
 
 
 @settings(max_examples=60, deadline=None)
@@ -224,7 +225,7 @@ def test_the_disk_for_names_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
         return database
 
     real = sqlite3.connect
-    monkeypatch.setattr("provisioner.manifest.reader.sqlite3.connect", connect)
+    monkeypatch.setattr("provisioner.manifest.names.sqlite3.connect", connect)
 
     with pytest.raises(ScratchError, match="full") as caught:
         read(manifest(lines_of(*(named(f"n{number}") for number in range(1000)))))
@@ -395,7 +396,7 @@ def test_files_whose_names_look_alike_when_printed_are_told_apart(tmp_path: Path
 
 READ = """
 import sys
-from provisioner.manifest.definition import Rules
+from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 print(sum(len(batch.rows) for batch in Manifest([sys.argv[1]], Rules()).batches()))
 """

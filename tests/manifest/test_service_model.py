@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import botocore.loaders
 import pytest
 
-from provisioner.manifest.definition import Definition, InvalidDefinitionError, Rules, parse
+from provisioner.manifest.definition import Definition
+from provisioner.manifest.parser import Rules, parse
+from provisioner.manifest.problems import InvalidDefinitionError
 from tests.definition_lines import FULL, IMAGE, KEY, ROLE, line_of
 
 OPERATION = "CreateConfiguredModelAlgorithm"

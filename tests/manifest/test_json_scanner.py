@@ -7,8 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from provisioner.manifest.diagnosis import located, overlay, plain
-from provisioner.manifest.jsontext import MAX_DEPTH, MAX_FAULTS, Fault, member_path, scan
+from provisioner.manifest.diagnosis import merge_defaults, node_of, value_of
+from provisioner.manifest.json_scanner import MAX_DEPTH, MAX_PROBLEMS, member_path, scan_json
+from provisioner.manifest.problems import LineProblem
 from tests.definition_lines import mutants
 
 _WORDS = '"a" "b": \\n \\u0041 \\ud83d\\ude00 \\ud83d 0 -1.5e+3 01 1. true null nul NaN é \x00 \ufeff \'x\' \\/'
@@ -29,7 +30,7 @@ def test_the_language_is_that_of_a_strict_decoder(line: bytes) -> None:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         assume("Number out of range" not in str(error))  # which is JSON so far; the rest has not been read
         decodes = False
-    codes = {fault.code for fault in scan(line).faults}
+    codes = {problem.code for problem in scan_json(line).problems}
 
     assert bool(codes - {"repeated_key"}) is not decodes or "too_deep" in codes
 
@@ -37,28 +38,28 @@ def test_the_language_is_that_of_a_strict_decoder(line: bytes) -> None:
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        (b'{"a":1 "b":2}', (8, "", "',' or '}' is expected here, not '\"'")),
-        (b'{"a" 1}', (6, "a", "':' is expected here, not '1'")),
-        (b'{"a":}', (6, "a", "a value is expected here, not '}'")),
-        (b'["x",]', (5, "", "a comma before the end of the list; remove it")),
-        (b'{"a":[True]}', (7, "a[0]", "True is no JSON value; a text stands in double quotes")),
-        (b'{"\xc3\xa9\xf0\x9f\x98\x80": "\\q"}', (9, '["é😀"]', "no JSON escape; a backslash is written \\\\")),
-        (b"[01]", (2, "[0]", "01 is no JSON value; a text stands in double quotes")),
-        (b"{a:1}", (2, "", "a key in double quotes is expected here, not 'a'")),
+        (b'{"a":1 "b":2}', (8, "", "expected ',' or '}', found '\"'")),
+        (b'{"a" 1}', (6, "a", "expected ':', found '1'")),
+        (b'{"a":}', (6, "a", "expected a value, found '}'")),
+        (b'["x",]', (5, "", "trailing comma at the end of the list; remove it")),
+        (b'{"a":[True]}', (7, "a[0]", "True is not a JSON value; put text in double quotes")),
+        (b'{"\xc3\xa9\xf0\x9f\x98\x80": "\\q"}', (9, '["é😀"]', "not a JSON escape; write a backslash as \\\\")),
+        (b"[01]", (2, "[0]", "01 is not a JSON value; put text in double quotes")),
+        (b"{a:1}", (2, "", "expected a key in double quotes, found 'a'")),
     ],
 )
 def test_faults_stand_where_the_text_goes_wrong(line: bytes, fault: tuple[int, str, str]) -> None:
     """A fault has the column of its character, counted in characters, and says what was expected."""
     column, path, message = fault
 
-    assert scan(line).faults == [Fault(column, path, "invalid_json", message)]
+    assert scan_json(line).problems == [LineProblem(column, path, "invalid_json", message)]
 
 
 def test_the_scan_goes_on_after_a_fault() -> None:
     """Faults that leave the rest readable do not hide each other, and the values are kept."""
-    found = scan(b'{"a":NaN,"b":"x\x01y","a":"z\\ud800",}')
+    found = scan_json(b'{"a":NaN,"b":"x\x01y","a":"z\\ud800",}')
 
-    assert [(fault.column, fault.code) for fault in found.faults] == [
+    assert [(problem.column, problem.code) for problem in found.problems] == [
         (6, "invalid_json"),
         (16, "control_character"),
         (20, "repeated_key"),
@@ -71,45 +72,45 @@ def test_the_scan_goes_on_after_a_fault() -> None:
 
 def test_a_wrong_byte_is_one_fault() -> None:
     """What does not read as JSON after a byte that is not UTF-8 is not told again."""
-    assert [fault.code for fault in scan("{}".encode("utf-16")).faults] == ["not_utf8"]
+    assert [problem.code for problem in scan_json("{}".encode("utf-16")).problems] == ["not_utf8"]
 
 
 def test_two_first_halves_before_a_second() -> None:
     """Of two high surrogates in a row the first is alone, and the second finds its other half."""
-    found = scan(b'["\\ud83d\\ud83d\\ude00"]')
+    found = scan_json(b'["\\ud83d\\ud83d\\ude00"]')
 
-    assert [(fault.code, fault.column) for fault in found.faults] == [("lone_surrogate", 3)]
+    assert [(fault.code, fault.column) for fault in found.problems] == [("lone_surrogate", 3)]
     assert found.root.items[0].text == "\ud83d😀"
 
 
 def test_a_key_that_is_wrong_is_told_once() -> None:
     """A key with a fault of its own is no member: nobody asks whether there is such a field."""
-    found = scan(b'{"na\x01me":"x","b":"y"}')
+    found = scan_json(b'{"na\x01me":"x","b":"y"}')
 
-    assert [fault.code for fault in found.faults] == ["control_character"]
+    assert [problem.code for problem in found.problems] == ["control_character"]
     assert list(found.root.members) == ["b"]
 
 
 def test_faults_are_bounded() -> None:
     """The scan stops after a hundred faults and one."""
-    found = scan(b'"' + b"\x01" * 100_000)
+    found = scan_json(b'"' + b"\x01" * 100_000)
 
-    assert len(found.faults) == MAX_FAULTS + 1
+    assert len(found.problems) == MAX_PROBLEMS + 1
     assert not found.complete
 
 
 def test_nesting_is_bounded() -> None:
     """Sixteen objects and lists within each other are read, one more stops the scan."""
-    assert not scan(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH).faults
-    (fault,) = scan(b"[" * (MAX_DEPTH + 1)).faults
+    assert not scan_json(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH).problems
+    (fault,) = scan_json(b"[" * (MAX_DEPTH + 1)).problems
 
     assert (fault.code, fault.column) == ("too_deep", MAX_DEPTH + 1)
-    assert not scan(b"[" * 100_000).complete
+    assert not scan_json(b"[" * 100_000).complete
 
 
 def test_a_stop_keeps_what_was_read() -> None:
     """The members before the place where the text ends are kept, so that a problem can tell the name."""
-    found = scan(b'{"name":"x","tags":{"a"')
+    found = scan_json(b'{"name":"x","tags":{"a"')
 
     assert found.root.members["name"].text == "x"
     assert not found.complete
@@ -135,15 +136,15 @@ def test_paths(path: str, key: str, whole: str) -> None:
 def test_nodes_of_values() -> None:
     """A value that does not stand in the text becomes nodes without a column, and nodes become the value again."""
     value = {"a": ["x", {"b": "y"}], "c": None}
-    node = located(value)
+    node = node_of(value)
 
-    assert plain(node) == value
+    assert value_of(node) == value
     assert {node.column, node.members["a"].column, node.members["a"].items[0].column} == {0}
 
 
 def test_overlay_is_merge() -> None:
     """Defaults are laid under a node as merge lays them under a value."""
-    node = scan(b'{"a":{"x":"1"},"b":["1"],"c":"text"}').root
-    overlay(node, {"a": {"x": "0", "y": "0"}, "b": ["0", "0"], "c": {"z": "0"}, "d": {"e": "0"}})
+    node = scan_json(b'{"a":{"x":"1"},"b":["1"],"c":"text"}').root
+    merge_defaults(node, {"a": {"x": "0", "y": "0"}, "b": ["0", "0"], "c": {"z": "0"}, "d": {"e": "0"}})
 
-    assert plain(node) == {"a": {"x": "1", "y": "0"}, "b": ["1"], "c": "text", "d": {"e": "0"}}
+    assert value_of(node) == {"a": {"x": "1", "y": "0"}, "b": ["1"], "c": "text", "d": {"e": "0"}}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from provisioner.manifest.definition import Rules, parse
+from provisioner.manifest.metric_regexes import RegexCheck
+from provisioner.manifest.parser import Rules, parse
 from provisioner.manifest.reader import Row
-from provisioner.manifest.regexes import RegexCheck
 from tests.definition_lines import FULL, LEAST, changed, line_of
 
 SLOW = "(?i)" + "[!-\U0010ffff]" * 90

@@ -1,7 +1,7 @@
-"""Metric regexes, compiled under a time limit: for ``validate``, which only warns.
+"""Metric regexes, compiled under a time limit, for the notices of ``validate``.
 
-The service runs them over logs; here they are data. A hostile one can keep the compiler busy for minutes, and nothing
-in Python can stop it, so that a child process compiles them, which is killed when it does not answer in time.
+The service matches them against logs; here they are only data. A hostile one can keep Python's compiler busy for
+minutes, and a thread cannot be stopped, so a child process compiles them and is killed when it takes too long.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from provisioner.manifest.reader import Row
 
 LIMIT_S = 1.0
-"""For one regex; the usual one takes a tenth of a millisecond."""
+"""For one regex; a normal one takes a tenth of a millisecond."""
 _REMEMBERED = 4096
-"""Regexes whose answer is kept: a manifest has few, each many times."""
+"""Regexes whose result is cached: a manifest has few, each many times."""
 _MEMORY = 512 * 1024 * 1024
-"""Bytes of address space that the child may have."""
+"""Bytes of address space that the child may use."""
 _CHILD = f"""
 import json, re, resource, sys, warnings
 warnings.simplefilter("ignore")
@@ -45,7 +45,7 @@ for line in sys.stdin:
 
 
 class RegexCheck:
-    """Compiles the metric regexes of definitions in a child process; to be used as a context manager.
+    """Compiles the metric regexes of definitions in a child process; a context manager.
 
     Args:
         limit_s: seconds for one regex.
@@ -54,7 +54,7 @@ class RegexCheck:
     def __init__(self, limit_s: float = LIMIT_S) -> None:
         self._limit_s = limit_s
         self._child: subprocess.Popen[bytes] | None = None
-        self._answers: dict[str, str] = {}
+        self._results: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -74,20 +74,20 @@ class RegexCheck:
             return
         name = printable(row.definition.name)
         for index, metric in enumerate(training.metric_definitions):
-            if answer := self._answer(metric.regex):
+            if why := self._check(metric.regex):
                 where = f"trainingContainerConfig.metricDefinitions[{index}].regex"
-                message = f'{where}: "{printable(metric.regex, 60)}" does not compile in Python: {printable(answer)}'
+                message = f'{where}: "{printable(metric.regex, 60)}" does not compile in Python: {printable(why)}'
                 yield Problem(row.source, row.line, name, "metric_regex", message, column=1, severity="notice")
 
-    def _answer(self, regex: str) -> str:
-        """What is wrong with a regex, empty when nothing is."""
-        if regex not in self._answers:
-            if len(self._answers) >= _REMEMBERED:
-                self._answers.clear()
-            self._answers[regex] = self._ask(regex)
-        return self._answers[regex]
+    def _check(self, regex: str) -> str:
+        """What is wrong with a regex, "" when nothing is."""
+        if regex not in self._results:
+            if len(self._results) >= _REMEMBERED:
+                self._results.clear()
+            self._results[regex] = self._compile(regex)
+        return self._results[regex]
 
-    def _ask(self, regex: str) -> str:
+    def _compile(self, regex: str) -> str:
         child = self._child = self._child or _start()
         assert child.stdin is not None  # noqa: S101 - a pipe was asked for
         assert child.stdout is not None  # noqa: S101 - a pipe was asked for
@@ -97,7 +97,7 @@ class RegexCheck:
         line = child.stdout.readline() if ready else b""
         if not line:
             self._stop()
-            return f"it takes more than {self._limit_s:g} s" if not ready else "it makes the compiler fail"
+            return f"it takes more than {self._limit_s:g} s" if not ready else "it crashes the compiler"
         return msgspec.json.decode(line, type=str)
 
     def _stop(self) -> None:
@@ -109,7 +109,7 @@ class RegexCheck:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    """A child that is ready: how long it takes to start is no regex's fault."""
+    """A child that is ready, so that its start-up time does not count against the first regex."""
     child = subprocess.Popen(  # noqa: S603 - our own interpreter and program
         [sys.executable, "-I", "-S", "-c", _CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

@@ -1,0 +1,344 @@
+"""Parsing: what is accepted, what is reported about the rest, and that the fast path agrees with the slow one."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from provisioner.config.defaults import merge
+from provisioner.errors import Reason
+from provisioner.manifest import parser, text_rules
+from provisioner.manifest.definition import MAX_TAGS, ContainerConfig, Definition
+from provisioner.manifest.parser import Rules, parse
+from provisioner.manifest.problems import InvalidDefinitionError, LineProblem
+from tests.definition_lines import (
+    FULL,
+    IMAGE,
+    KEY,
+    LEAST,
+    REFUSED,
+    ROLE,
+    VALID,
+    changed,
+    line_of,
+    mutants,
+    mutate,
+    spell,
+    spellings,
+)
+
+PLAIN = Rules()
+OWNED = Rules(ownership_tag="provisioner:origin")
+DEFAULTS = Rules(
+    defaults={
+        "roleArn": ROLE,
+        "tags": {"team": "ads", "stage": "prod"},
+        "trainingContainerConfig": {"imageUri": IMAGE, "arguments": ["--lr", "1"]},
+    },
+    ownership_tag="provisioner:origin",
+)
+
+
+def problems_of(line: bytes, rules: Rules = PLAIN) -> tuple[LineProblem, ...]:
+    """What is told of a line that must be refused."""
+    with pytest.raises(InvalidDefinitionError) as caught:
+        parse(line, rules)
+    return caught.value.problems
+
+
+def codes_of(value: object, rules: Rules = PLAIN) -> list[tuple[str, str]]:
+    """Path and code of each fault of a value."""
+    return [(fault.path, fault.code) for fault in problems_of(line_of(value), rules)]
+
+
+def test_every_parameter_is_read() -> None:
+    """A definition that has everything is read whole, by snake_case names."""
+    read = parse(line_of(FULL), OWNED)
+
+    assert read.name == FULL["name"]
+    assert read.role_arn == ROLE
+    assert read.kms_key_arn == KEY
+    assert read.description == "two\nlines"
+    assert isinstance(read.training_container_config, ContainerConfig)
+    assert read.training_container_config.arguments == ("--epochs", "10")
+    assert read.training_container_config.metric_definitions[0].regex == 'loss: "([0-9\\.]+)"'
+    assert read.tags == FULL["tags"]
+    assert msgspec.json.decode(read.canonical().request({})) == FULL
+
+
+def test_the_least_definition() -> None:
+    """Name and role are all that a definition needs; the rest is left out of the request."""
+    assert json.loads(parse(line_of(LEAST), PLAIN).canonical().request({})) == LEAST
+
+
+@pytest.mark.parametrize(("path", "value"), VALID)
+def test_accepted(path: str, value: object) -> None:
+    """What the service takes is taken, however odd: what looks like a path, flag, formula or escape is only data."""
+    assert json.loads(parse(line_of(changed(path, value)), PLAIN).canonical().request({}))["name"]
+
+
+@pytest.mark.parametrize(("path", "value", "code"), REFUSED)
+def test_refused(path: str, value: object, code: str) -> None:
+    """Each limit that is broken is one fault, with the path and the code that belong to it."""
+    shown = re.sub(r"\.(\d+)", r"[\1]", path)
+
+    assert codes_of(changed(path, value)) == [(shown, code)]
+
+
+REFUSED_TAGS = [
+    ("", "", "too_short"),
+    ("x" * 129, 'x" * 129', "too_long"),
+    ("a!", 'tags["a!"]', "pattern"),
+    ("\x00", 'tags["\\x00"]', "control_character"),
+    ("aws:x", 'tags["aws:x"]', "reserved_tag"),
+    ("AwS:", 'tags["AwS:"]', "reserved_tag"),
+    ("provisioner:origin", 'tags["provisioner:origin"]', "reserved_tag"),
+]
+
+
+@pytest.mark.parametrize(("key", "path", "code"), REFUSED_TAGS)
+def test_refused_tag_keys(key: str, path: str, code: str) -> None:
+    """A tag key that the service, or the ownership tag, forbids is one fault."""
+    ((told_path, told),) = codes_of(changed("tags", {key: "v"}), OWNED)
+
+    assert told == code
+    assert told_path == path or code.startswith("too_")
+
+
+def test_the_ownership_tag_takes_one_of_the_fifty() -> None:
+    """With an ownership tag, 49 tags are the most that a definition may have."""
+    tags = {f"k{number}": "" for number in range(MAX_TAGS - 1)}
+
+    assert len(parse(line_of(LEAST | {"tags": tags}), OWNED).tags) == 49
+    assert codes_of(LEAST | {"tags": tags | {"one": "more"}}, OWNED) == [("tags", "too_many")]
+
+
+TEXTS = [
+    (b"", "invalid_json", 1),
+    (b"{", "invalid_json", 2),
+    (b"nonsense", "invalid_json", 1),
+    (b"[]", "wrong_type", 1),
+    (b'"x"', "wrong_type", 1),
+    (b'\xef\xbb\xbf{"name":"x","roleArn":"%s"}' % ROLE.encode(), "byte_order_mark", 1),
+    (b'{"name":"x","roleArn":"%s"}\xef\xbb\xbf' % ROLE.encode(), "byte_order_mark", 63),
+    (b'{"name":"x","roleArn":"%s"}{}' % ROLE.encode(), "invalid_json", 63),
+    (b'{"name":"x","roleArn":"%s",}' % ROLE.encode(), "invalid_json", 62),
+    (b'{"name":"x","roleArn":"%s","tags":{"a":NaN}}' % ROLE.encode(), "invalid_json", 75),
+    (b'{"name":"x","roleArn":"%s","tags":{"a":-Infinity}}' % ROLE.encode(), "invalid_json", 75),
+    (b'{"name":"\xc3\xa9\xff","roleArn":"%s"}' % ROLE.encode(), "not_utf8", 11),
+    (b'{"name":"\xed\xa0\x80","roleArn":"%s"}' % ROLE.encode(), "not_utf8", 10),
+    (b'{"name":"a\\ud800","roleArn":"%s"}' % ROLE.encode(), "lone_surrogate", 11),
+    (b'{"name":"a\\udc00\\ud800b","roleArn":"%s"}' % ROLE.encode(), "lone_surrogate", 11),
+    (b'{"name":"a\x00b","roleArn":"%s"}' % ROLE.encode(), "control_character", 11),
+    (b'{"name":"a\tb","roleArn":"%s"}' % ROLE.encode(), "control_character", 11),
+    (b'{"name":"a\\x","roleArn":"%s"}' % ROLE.encode(), "invalid_json", 11),
+    (b'{"name":"x","name":"x","roleArn":"%s"}' % ROLE.encode(), "repeated_key", 13),
+    (b'{"name":"x","n\\u0061me":"x","roleArn":"%s"}' % ROLE.encode(), "repeated_key", 13),
+    (b'{"name":"x","roleArn":"%s","tags":{"a":"","a":""}}' % ROLE.encode(), "repeated_key", 78),
+    (b'{"name":"x","roleArn":"%s","rolearn":1}' % ROLE.encode(), "unknown_field", 63),
+    (b'{"name":"x","roleArn":"%s","x":%s}' % (ROLE.encode(), b"[" * 20 + b"]" * 20), "too_deep", 82),
+    (b"{'name': 'x'}", "invalid_json", 2),
+    (b'{"name":"x"', "invalid_json", 12),
+    (b'{"name":"x', "invalid_json", 9),
+]
+
+
+@pytest.mark.parametrize(("line", "code", "column"), TEXTS)
+def test_hostile_text(line: bytes, code: str, column: int) -> None:
+    """What is wrong with a line as text is told at the character where it stands."""
+    first = problems_of(line)[0]
+
+    assert (first.code, first.column) == (code, column)
+
+
+@pytest.mark.parametrize(("line", "code"), [(line, code) for line, code, _ in TEXTS if ROLE.encode() in line])
+def test_hostile_text_is_one_problem(line: bytes, code: str) -> None:
+    """One hostile thing in a definition that is fine otherwise is one fault; both halves of a swapped pair are two."""
+    swapped = b"\\udc00\\ud800" in line
+
+    assert [fault.code for fault in problems_of(line)] == [code] * (1 + swapped)
+
+
+def test_every_problem_is_told() -> None:
+    """A line with many faults tells them all, by column, and the name."""
+    line = (
+        b'{"name":"n","roleArn":"b","roleArn":"b","Tags":{},"trainingContainerConfig":{"entry_point":["x"],'
+        b'"arguments":["",null]},"tags":{"AWS:x":"1","a!":"\\u0000"}}'
+    )
+    with pytest.raises(InvalidDefinitionError) as caught:
+        parse(line, PLAIN)
+
+    assert caught.value.name == "n"
+    assert caught.value.reason is Reason.INVALID
+    assert [(fault.path, fault.code, fault.column) for fault in caught.value.problems] == [
+        ("roleArn", "repeated_key", 27),
+        ("roleArn", "pattern", 37),
+        ("Tags", "unknown_field", 41),
+        ("trainingContainerConfig.imageUri", "missing", 77),
+        ("trainingContainerConfig.entry_point", "unknown_field", 78),
+        ("trainingContainerConfig.arguments[0]", "too_short", 111),
+        ("trainingContainerConfig.arguments[1]", "wrong_type", 114),
+        ('tags["AWS:x"]', "reserved_tag", 129),
+        ('tags["a!"]', "pattern", 141),
+        ('tags["a!"]', "control_character", 146),
+    ]
+
+
+def test_unknown_fields_name_the_nearest() -> None:
+    """A field that does not exist names the one that was meant, or all that there are."""
+    same, near, far = problems_of(line_of(LEAST | {"kms_key_arn": KEY, "descrption": "", "zzz": 1}))
+
+    assert "did you mean kmsKeyArn?" in same.message
+    assert "did you mean description?" in near.message
+    assert "known fields: name, roleArn" in far.message
+
+
+def test_messages_are_safe_to_print() -> None:
+    """What came from the line reaches no message unescaped."""
+    hostile = "\x1b]0;pwned\x07\u202e"
+    for fault in problems_of(line_of({hostile: hostile, "name": hostile, "tags": {hostile: hostile}})):
+        assert (fault.path + fault.message).isprintable()
+
+
+def test_the_problems_of_a_line_are_bounded() -> None:
+    """A hostile line tells a hundred faults and that there are more, whatever it holds."""
+    fields = ",".join(f'"k{number}":1' for number in range(20_000))
+    told = problems_of(f"{{{fields}}}".encode())
+    controls = problems_of(b'{"name":"' + b"\x01" * 200_000)
+
+    assert [len(told), len(controls)] == [101, 101]
+    assert told[-1].code == controls[-1].code == "more_problems"
+
+
+def test_the_error_stands_for_the_first_fault() -> None:
+    """Printed alone, the error tells the first fault, where it is, and how many others there are."""
+    with pytest.raises(InvalidDefinitionError) as caught:
+        parse(b'{"name":"\x1b"}', PLAIN)
+
+    assert str(caught.value) == (
+        "column 1, name \\x1b: roleArn: required field is missing; add it. This line has 1 more problem"
+    )
+
+
+# Defaults.
+
+
+def test_defaults_merge_under_a_definition() -> None:
+    """Maps merge, lists and texts of the definition replace, and what is absent is taken from the defaults."""
+    line = line_of({"name": "x", "tags": {"team": "own"}, "trainingContainerConfig": {"arguments": ["-v"]}})
+    read = parse(line, DEFAULTS)
+
+    assert read.role_arn == ROLE
+    assert read.tags == {"team": "own", "stage": "prod"}
+    assert read.training_container_config == ContainerConfig(IMAGE, arguments=("-v",))
+
+
+def test_merge_leaves_its_arguments_alone() -> None:
+    """Merging makes new maps: one definition's tags never become another's."""
+    under: dict[str, Any] = {"tags": {"a": "1"}, "list": [1]}
+    over: dict[str, Any] = {"tags": {"b": "2"}, "list": [2]}
+
+    assert merge(under, over) == {"tags": {"a": "1", "b": "2"}, "list": [2]}
+    assert under == {"tags": {"a": "1"}, "list": [1]}
+
+
+def test_a_fault_of_the_defaults_says_so() -> None:
+    """A wrong value that the line does not have is blamed on the configuration, at the first column."""
+    rules = Rules(defaults={"kmsKeyArn": "x", "tags": {"aws:a": "b"}, "stray": 1})
+    told = problems_of(line_of(LEAST), rules)
+
+    assert {fault.path for fault in told} == {"kmsKeyArn", 'tags["aws:a"]', "stray"}
+    assert {fault.column for fault in told} == {1}
+    assert all("comes from the defaults" in fault.message for fault in told)
+
+
+def test_tags_of_defaults_count() -> None:
+    """Tags from the defaults take their share of the fifty, and the fault tells how many they are."""
+    rules = Rules(defaults={"tags": {f"d{number}": "" for number in range(30)}})
+    (fault,) = problems_of(line_of(LEAST | {"tags": {f"k{number}": "" for number in range(30)}}), rules)
+
+    assert (fault.path, fault.code) == ("tags", "too_many")
+    assert "60 elements (30 of them from the defaults" in fault.message
+
+
+def test_a_line_may_be_wrong_where_defaults_are_right() -> None:
+    """A value of the wrong type in a line is not hidden by a default of the right one."""
+    assert codes_of({"name": "x", "tags": None}, DEFAULTS) == [("tags", "wrong_type")]
+    assert codes_of(["x"], DEFAULTS) == [("", "wrong_type")]
+
+
+# The fast path against the diagnosis.
+
+
+def slow(line: bytes, rules: Rules) -> Definition | None:
+    """What the diagnosis alone makes of a line."""
+    try:
+        return parser._diagnose(line, rules)
+    except InvalidDefinitionError:
+        return None
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@given(mutants, st.sampled_from([PLAIN, OWNED, DEFAULTS]))
+@example(line_of(FULL), PLAIN)
+@example(b'{"name":"x","roleArn":"%s","description":""}' % ROLE.encode(), PLAIN)
+@example(b'{"name":"\\u0022\\u0022","name":"\\u0022\\u0022","roleArn":"%s"}' % ROLE.encode(), PLAIN)
+@example(b'{"name":"\\\\","description":"","roleArn":"%s","tags":{"a":"","a":""}}' % ROLE.encode(), PLAIN)
+@example(b'{"name":"x","tags":{"team":"","team":""}}', DEFAULTS)
+@example(b'{"name":"x","trainingContainerConfig":{}}', DEFAULTS)
+@example(b'{"name":"x","roleArn":"%s","x":%s}' % (ROLE.encode(), b"[" * 5000 + b"]" * 5000), DEFAULTS)
+def test_the_fast_path_is_the_diagnosis(line: bytes, rules: Rules) -> None:
+    """The fast path accepts exactly the lines in which the diagnosis finds no fault, and reads the same."""
+    assert parser._parse_valid(line, rules) == slow(line, rules)
+
+
+@pytest.mark.parametrize("count", [5_000, pytest.param(1_000_000, marks=pytest.mark.torture)])
+def test_the_fast_path_is_the_diagnosis_in_bulk(count: int) -> None:
+    """As above, over seeded mutants of full and least definitions; about one in four is valid."""
+    valid = 0
+    for seed in range(count):
+        chance = random.Random(seed)  # noqa: S311 - seeded, to be repeated
+        rules = chance.choice([PLAIN, OWNED, DEFAULTS])
+        line = mutate(spell(chance.choice([FULL, LEAST, {"name": "x"}]), chance), chance)
+        read = parser._parse_valid(line, rules)
+        valid += read is not None
+        assert read == slow(line, rules), f"seed {seed}: {line!r}"
+
+    assert count / 10 < valid < count / 2
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.binary(max_size=64))
+def test_any_bytes_are_read_or_refused(line: bytes) -> None:
+    """Whatever the bytes are, the answer is a definition or a list of faults whose columns lie in the line."""
+    for fault in problems_of(line):
+        assert 1 <= fault.column <= len(line) + 1
+        assert fault.message.isprintable()
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(spellings)
+def test_every_spelling_of_a_definition_is_one(case: tuple[dict[str, Any], bytes]) -> None:
+    """Order of keys, blanks and escapes change neither the definition nor its digests."""
+    value, line = case
+    straight, other = parse(line_of(value), PLAIN), parse(line, PLAIN)
+
+    assert straight == other
+    assert straight.canonical() == other.canonical()
+
+
+@pytest.mark.parametrize("rule", ["NAME", "DESCRIPTION", "ONE_LINE", "ROLE", "KMS_KEY", "IMAGE", "TAG"])
+def test_no_text_makes_a_pattern_backtrack(rule: str) -> None:
+    """Each pattern soon refuses a long text of its own characters with a wrong one at the end."""
+    fits = getattr(text_rules, rule).fits
+    starts = ["", "arn:aws:iam::123456789012:role/", "arn:aws", f"arn:aws:kms:{'a-' * 99}", "a.b/", IMAGE]
+    for start in starts:
+        for unit in ("a", "a.", "a-", "a/", "a:", "a_", "1", "é", "é ", " ", "\t", "\u2028", "-", "a.-_/"):
+            assert not fits(start + unit * 5_000 + "\x00")
