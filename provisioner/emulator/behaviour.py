@@ -6,6 +6,7 @@ that is handed in, so a seed replays them; scripts name the faults of the next c
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -13,6 +14,9 @@ from msgspec import Meta
 
 if TYPE_CHECKING:
     from random import Random
+
+MIN_ERROR, MAX_ERROR = 400, 599
+"""The statuses that a server error may have."""
 
 Effect = Literal["now", "late", "none"]
 Ending = Literal["answer", "close", "reset", "hang", "cut"]
@@ -31,7 +35,7 @@ class InjectedFault(msgspec.Struct, frozen=True):
     effect: Effect = "now"
     ending: Ending = "answer"
     reply: str = ""
-    status: int = 500
+    status: int = HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 FAULTS: dict[str, InjectedFault] = {
@@ -112,10 +116,15 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     reset_without_effect: Annotated[Share, _doc("share of creates not executed and answered by a TCP reset")] = 0.0
     error: Annotated[Share, _doc("share of creates executed and answered by a server error")] = 0.0
     error_without_effect: Annotated[Share, _doc("share of creates not executed and answered by a server error")] = 0.0
-    error_status: Annotated[int, _doc("status of the server errors", ge=400, le=599)] = 500
+    error_status: Annotated[int, _doc("status of the server errors", ge=MIN_ERROR, le=MAX_ERROR)] = (
+        HTTPStatus.INTERNAL_SERVER_ERROR
+    )
     unreadable: Annotated[Share, _doc("share of creates executed and answered 200 without a readable ARN")] = 0.0
     read_error: Annotated[Share, _doc("share of other calls answered by a server error, not executed")] = 0.0
     denied_roles: Annotated[tuple[str, ...], _doc("role ARNs that may not be passed: 403")] = ()
+    denied_actions: Annotated[
+        tuple[str, ...], _doc("actions that no policy allows, such as tag:GetResources: 403")
+    ] = ()
     denied: Annotated[bool, _doc("403 for every call")] = False
     tokens_since: Annotated[Seconds, _doc("session tokens issued before this time have expired (epoch seconds)")] = 0.0
     token_lifetime: Annotated[Seconds, _doc("longest life of a token that AssumeRole issues")] = 3600.0
@@ -171,8 +180,8 @@ def fault_named(text: str) -> InjectedFault:
         raise ValueError(message)
     if not colon:
         return fault
-    if fault.reply != "error" or not status.isdigit() or not 400 <= int(status) <= 599:  # noqa: PLR2004 - HTTP errors
-        message = f"{text!r}: only server errors take a status, 400 to 599"
+    if fault.reply != "error" or not status.isdigit() or not MIN_ERROR <= int(status) <= MAX_ERROR:
+        message = f"{text!r}: only server errors take a status, {MIN_ERROR} to {MAX_ERROR}"
         raise ValueError(message)
     return msgspec.structs.replace(fault, status=int(status))
 

@@ -1,4 +1,4 @@
-"""The HTTP front: aiohttp's low-level server around a :class:`Service`, and the control face for other processes."""
+"""The HTTP front: aiohttp's low-level server around a :class:`Service`, and the control API for other processes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import socket
 import struct
 import time
+from email.utils import formatdate
+from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -17,29 +19,29 @@ from aiohttp import web
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.emulator.service import CreateRecord  # noqa: TC001 - msgspec reads the field types at run time
 from provisioner.emulator.state import Algorithm  # noqa: TC001 - the same
-from provisioner.emulator.wire import JSON, ApiError, Call, Response
+from provisioner.emulator.wire import ApiError, Call, Response
 
 if TYPE_CHECKING:
     from provisioner.emulator.service import Result, Service
 
 HOST = "127.0.0.1"
-"""The endpoint is for this machine alone: its credentials are public."""
+"""Loopback only, because the endpoint's credentials are public."""
 
 CONTROL = "/_emulator/"
 
 BACKLOG = 1024
-"""Connections that may wait to be accepted: several hundred come at once when a client fills its pool."""
+"""Connections that may wait to be accepted: a client that fills its pool opens several hundred at once."""
 
 SHUTDOWN_S = 0.2
-"""Seconds that calls in progress have left when the endpoint stops."""
+"""Seconds that calls in progress have to finish when the endpoint stops."""
 
 
 class Truth(msgspec.Struct, frozen=True):
-    """What the endpoint knows for sure. In the same process its parts are live; over HTTP they are a copy.
+    """Everything that happened at the endpoint. In the same process its parts are live; over HTTP they are a copy.
 
     Args:
         algorithms: everything that ever existed, in the order of its creation.
-        calls: how often each operation was called, by status; 0 counts the calls that got no reply.
+        calls: the number of calls of each operation, by status; 0 counts the calls that got no response.
         creates: every create call, in the order of arrival.
     """
 
@@ -53,7 +55,7 @@ class Truth(msgspec.Struct, frozen=True):
         return [algorithm for algorithm in self.algorithms if algorithm.deleted_at is None]
 
     def count(self, operation: str, status: int | None = None) -> int:
-        """How often an operation was called; with a status, how often it was answered so."""
+        """The number of calls of an operation; with a status, of those that were answered with it."""
         by_status = self.calls.get(operation, {})
         return sum(by_status.values()) if status is None else by_status.get(status, 0)
 
@@ -67,7 +69,7 @@ class Front:
     """Serves a service over HTTP on the loopback interface, until it is stopped.
 
     Args:
-        service: what answers.
+        service: answers the calls.
         port: 0 takes any free port.
     """
 
@@ -77,7 +79,7 @@ class Front:
         self._request_ids = count(1)
 
     async def start(self) -> None:
-        """Begins to accept connections.
+        """Starts to accept connections.
 
         Raises:
             OSError: the port is taken.
@@ -88,7 +90,7 @@ class Front:
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Closes every connection, also those that hang, within a fraction of a second."""
+        """Closes every connection, including those that hang, within a fraction of a second."""
         self._listener.close()
         self._server.pre_shutdown()
         await self._server.shutdown(SHUTDOWN_S)
@@ -98,7 +100,9 @@ class Front:
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            error = ApiError(413, "RequestEntityTooLargeException", "The request body is over 1 MiB.")
+            error = ApiError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestEntityTooLargeException", "The request body is over 1 MiB."
+            )
             response = self._response(error.response())
             response.force_close()
             return response
@@ -113,20 +117,27 @@ class Front:
     async def _finish(self, request: web.BaseRequest, result: Result) -> web.StreamResponse:
         transport = request.transport
         if result.ending == "hang":
-            await asyncio.Event().wait()  # until the client goes or the endpoint stops: both cancel
+            await asyncio.Event().wait()  # until the client disconnects or the endpoint stops: both cancel this task
         if transport is not None and result.ending != "answer":
             if result.ending == "reset":
                 _reset_on_close(transport)
                 transport.abort()
             elif result.ending == "cut":
-                transport.write(_first_half(result.response))
+                transport.write(_first_half(result.response, self._headers(result.response)))
             transport.close()
         return self._response(result.response)
 
-    def _response(self, reply: Response) -> web.Response:
-        request_id = f"{next(self._request_ids):08x}-0000-4000-8000-{self.port:012x}"
-        headers = {"Content-Type": reply.content_type, "x-amzn-requestid": request_id, **reply.headers}
-        return web.Response(body=reply.body, status=reply.status, headers=headers)
+    def _response(self, response: Response) -> web.Response:
+        return web.Response(body=response.body, status=response.status, headers=self._headers(response))
+
+    def _headers(self, response: Response) -> dict[str, str]:
+        """The headers on the wire. The date is the endpoint's, from which SDKs work out how far their clock is off."""
+        return {
+            "Date": formatdate(time.time() + self.service.behaviour.clock_offset, usegmt=True),
+            "Content-Type": response.content_type,
+            "x-amzn-requestid": f"{next(self._request_ids):08x}-0000-4000-8000-{self.port:012x}",
+            **response.headers,
+        }
 
 
 def _headers(request: web.BaseRequest) -> dict[str, str]:
@@ -143,25 +154,27 @@ def _reset_on_close(transport: asyncio.BaseTransport) -> None:
         duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def _first_half(reply: Response) -> bytes:
-    head = (
-        f"HTTP/1.1 {reply.status} OK\r\nContent-Type: {reply.content_type}\r\nContent-Length: {len(reply.body)}\r\n\r\n"
-    )
-    return head.encode() + reply.body[: len(reply.body) // 2]
+def _first_half(response: Response, headers: dict[str, str]) -> bytes:
+    """The head of a response, which promises the whole body, and the first half of that body."""
+    lines = [f"{name}: {value}" for name, value in {**headers, "Content-Length": len(response.body)}.items()]
+    head = "\r\n".join([f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}", *lines, "", ""])
+    return head.encode() + response.body[: len(response.body) // 2]
 
 
 def _control(service: Service, call: Call, remote: str | None) -> Response:
     if remote is None or not ipaddress.ip_address(remote).is_loopback:
-        return ApiError(403, "AccessDeniedException", "Only this machine may ask.").response()
+        message = "The control API answers this machine only."
+        return ApiError(HTTPStatus.FORBIDDEN, "AccessDeniedException", message).response()
     match call.method, call.path.removeprefix(CONTROL):
         case "GET", "truth":
-            return Response(200, msgspec.json.encode(truth_of(service)))
+            return Response(HTTPStatus.OK, msgspec.json.encode(truth_of(service)))
         case "GET", "behaviour":
-            return Response(200, msgspec.json.encode(service.behaviour))
+            return Response(HTTPStatus.OK, msgspec.json.encode(service.behaviour))
         case ("PUT" | "PATCH") as method, "behaviour":
             return _change(service, call.body, keep=method == "PATCH")
         case _:
-            return ApiError(404, "UnknownOperationException", f"{CONTROL} has truth and behaviour.").response()
+            message = f"{CONTROL} has truth and behaviour."
+            return ApiError(HTTPStatus.NOT_FOUND, "UnknownOperationException", message).response()
 
 
 def _change(service: Service, body: bytes, *, keep: bool) -> Response:
@@ -171,5 +184,5 @@ def _change(service: Service, body: bytes, *, keep: bool) -> Response:
         changes = msgspec.json.decode(body, type=dict)
         service.behaviour = msgspec.convert({**before, **changes}, Behaviour)
     except (msgspec.MsgspecError, ValueError) as error:
-        return ApiError(400, "ValidationException", str(error)).response()
-    return Response(200, msgspec.json.encode(service.behaviour), content_type=JSON)
+        return ApiError(HTTPStatus.BAD_REQUEST, "ValidationException", str(error)).response()
+    return Response(HTTPStatus.OK, msgspec.json.encode(service.behaviour))

@@ -47,15 +47,20 @@ def _model() -> dict[str, Any]:
 @cache
 def partition(region: str) -> str:
     """The partition of a Region by botocore's list of them; "aws" for a Region that fits none."""
-    return next((name for name, fits in _partitions() if fits(region)), "aws")
+    return next((each["id"] for each in _partitions() if re.match(each["regionRegex"], region)), "aws")
+
+
+def regions() -> list[str]:
+    """Every Region of every partition, as far as botocore knows them."""
+    return [region for each in _partitions() for region in each["regions"] if re.match(each["regionRegex"], region)]
 
 
 @cache
-def _partitions() -> list[tuple[str, Callable[[str], object]]]:
+def _partitions() -> list[dict[str, Any]]:
     from botocore.loaders import Loader
 
-    listed = Loader().load_data("partitions")["partitions"]
-    return [(each["id"], re.compile(each["regionRegex"]).match) for each in listed]
+    listed: list[dict[str, Any]] = Loader().load_data("partitions")["partitions"]
+    return listed
 
 
 def _compile(shapes: dict[str, Any], name: str) -> Check:

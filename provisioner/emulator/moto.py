@@ -1,7 +1,7 @@
 """The same state as a backend of moto: ``register()``, then ``mock_aws`` or moto's server.
 
-moto knows its services by name: this module stands in for the package ``moto.cleanroomsml`` that it looks for.
-Nothing else in this package imports moto, which is a development dependency.
+moto finds a service by the name of its package, so this module poses as ``moto.cleanroomsml``. Nothing else in this
+package imports moto, which is a development dependency.
 """
 
 from __future__ import annotations
@@ -17,34 +17,21 @@ from moto import backend_index
 from moto.core.base_backend import BackendDict, BaseBackend
 from moto.core.responses import BaseResponse
 
-from provisioner.emulator import api
+from provisioner.emulator import cleanrooms
 from provisioner.emulator.behaviour import Behaviour
+from provisioner.emulator.model import regions
 from provisioner.emulator.state import TargetState
-from provisioner.emulator.wire import ApiError, Call
+from provisioner.emulator.wire import ApiError, Call, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import ModuleType
 
     from moto.core.request import Request
 
 SERVICE = "cleanroomsml"
 HOST = r"https?://cleanrooms-ml\.(.+)\.amazonaws\.com"
-
-REGIONS = [
-    "us-east-1",
-    "us-east-2",
-    "us-west-2",
-    "ap-northeast-1",
-    "ap-northeast-2",
-    "ap-southeast-1",
-    "ap-southeast-2",
-    "eu-central-1",
-    "eu-west-1",
-    "eu-west-2",
-    "eu-north-1",
-]
-"""Where the service is, from the AWS documentation: botocore lists no Region for it."""
+"""moto rewrites the host names of other partitions to this domain before it looks for a service."""
 
 
 def register() -> None:
@@ -55,7 +42,7 @@ def register() -> None:
 
 
 class Backend(BaseBackend):
-    """One account and Region, in moto's terms. The lock is for moto's server, which has a thread per call."""
+    """One account and Region, in moto's terms. The lock is for moto's server, which uses a thread for each call."""
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
@@ -69,30 +56,73 @@ class Backend(BaseBackend):
 
 
 class Dispatcher(BaseResponse):
-    """One call, in moto's terms."""
+    """One call, in moto's terms: moto authorizes it, then calls the method that is named like the operation."""
+
+    use_raw_body = True
 
     def __init__(self) -> None:
         super().__init__(service_name=SERVICE)
 
-    def _dispatch(
-        self, request: Request, full_url: str | None = None, headers: Mapping[str, str] | None = None
-    ) -> tuple[int, dict[str, str], bytes]:
-        self.setup_class(request, full_url, headers)
-        target = request.raw_path + (f"?{request.query_string.decode()}" if request.query_string else "")
-        call = Call(request.method, target, {}, request.data)
+    def setup_class(
+        self,
+        request: Request,
+        full_url: str | None = None,
+        headers: Any = None,  # noqa: ANN401 - moto's signature
+        use_raw_body: bool | None = None,  # noqa: FBT001 - the same
+    ) -> None:
+        """Drops the headers that moto takes for a form: it would sign them as the body of every GET and DELETE."""
+        super().setup_class(request, full_url, headers, use_raw_body)
+        self.data: dict[str, Any] = {}
+
+    def create_configured_model_algorithm(self) -> tuple[int, dict[str, Any], bytes]:
+        """As every method here: status, headers and body."""
+        return self._answer("create")
+
+    def list_configured_model_algorithms(self) -> tuple[int, dict[str, Any], bytes]:
+        """GET on the collection."""
+        return self._answer("list")
+
+    def get_configured_model_algorithm(self) -> tuple[int, dict[str, Any], bytes]:
+        """GET on an algorithm."""
+        return self._answer("get")
+
+    def delete_configured_model_algorithm(self) -> tuple[int, dict[str, Any], bytes]:
+        """DELETE on an algorithm."""
+        return self._answer("delete")
+
+    def tag_resource(self) -> tuple[int, dict[str, Any], bytes]:
+        """POST on an algorithm's tags."""
+        return self._answer("tag")
+
+    def untag_resource(self) -> tuple[int, dict[str, Any], bytes]:
+        """DELETE on an algorithm's tags."""
+        return self._answer("untag")
+
+    def list_tags_for_resource(self) -> tuple[int, dict[str, Any], bytes]:
+        """GET on an algorithm's tags."""
+        return self._answer("list_tags")
+
+    def _answer(self, operation: str) -> tuple[int, dict[str, Any], bytes]:
+        response = self._response(operation)
+        # moto takes the status from this entry of the headers and ignores the first member.
+        headers = {**response.headers, "Content-Type": response.content_type, "status": response.status}
+        return response.status, headers, response.body
+
+    def _response(self, operation: str) -> Response:
+        query = f"?{self.parsed_url.query}" if self.parsed_url.query else ""
+        call = Call(self.method, self.raw_path + query, {}, self.raw_body)
         try:
-            operation = api.operation_of(call)
-            parameters = api.parse(call, operation)
+            parameters = cleanrooms.parse(call, operation)
             backend = cleanroomsml_backends[self.current_account][self.region]
             with backend.lock:
-                reply, _ = api.perform(backend.target, operation, parameters, time.time(), Behaviour())
+                response, _ = cleanrooms.perform(backend.target, operation, parameters, time.time(), Behaviour())
         except ApiError as error:
-            reply = error.response()
-        return reply.status, {**reply.headers, "Content-Type": reply.content_type}, reply.body
+            return error.response()
+        return response
 
 
-cleanroomsml_backends = BackendDict(Backend, SERVICE, use_boto3_regions=False, additional_regions=REGIONS)
-"""Under the name that moto looks for, as are the two below."""
+cleanroomsml_backends = BackendDict(Backend, SERVICE, use_boto3_regions=False, additional_regions=regions())
+"""moto looks for this name, and for the two below."""
 
 url_bases = [HOST]
 url_paths: dict[str, Callable[..., Any]] = {

@@ -11,6 +11,7 @@ import heapq
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping  # noqa: TC003 - aliases and fields are needed at run time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 from unicodedata import category
 from uuid import UUID
@@ -295,14 +296,21 @@ class Accounts:
 
 def conflict(name: str) -> ApiError:
     """409: the name is taken."""
-    return ApiError(409, "ConflictException", f"A configured model algorithm with the name {name} already exists.")
+    message = f"A configured model algorithm with the name {name} already exists."
+    return ApiError(HTTPStatus.CONFLICT, "ConflictException", message)
+
+
+def in_use() -> ApiError:
+    """409: the algorithm cannot be deleted."""
+    message = "The configured model algorithm cannot be deleted because an association depends on it."
+    return ApiError(HTTPStatus.CONFLICT, "ConflictException", message)
 
 
 def quota_exceeded(quota: int) -> ApiError:
     """402: there are as many algorithms as the quota allows."""
     message = f"You have reached the quota of {quota} for {QUOTA_NAME}."
     members = {"quotaName": QUOTA_NAME, "quotaValue": float(quota)}
-    return ApiError(402, "ServiceQuotaExceededException", message, members=members)
+    return ApiError(HTTPStatus.PAYMENT_REQUIRED, "ServiceQuotaExceededException", message, members=members)
 
 
 def check_tags(tags: Mapping[str, str]) -> None:

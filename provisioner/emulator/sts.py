@@ -1,23 +1,24 @@
-"""The two calls of STS that the product makes: GetCallerIdentity and AssumeRole. Query protocol, XML answers."""
+"""The two operations of STS that the product calls: GetCallerIdentity and AssumeRole. Query protocol, XML responses."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from provisioner.emulator.keys import issue
-from provisioner.emulator.wire import XML, ApiError, Response
+from provisioner.emulator.wire import ApiError, Response, timestamp
 
 if TYPE_CHECKING:
     from provisioner.emulator.signature import Caller
     from provisioner.emulator.wire import Call
 
+XML = "text/xml"
 NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 DEFAULT_LIFETIME_S = 3600
-"""From the reference of AssumeRole."""
+"""From the API reference of AssumeRole."""
 
 OPERATIONS = {"GetCallerIdentity": "get_caller_identity", "AssumeRole": "assume_role"}
 
@@ -30,42 +31,43 @@ _CODES = {
     "IncompleteSignatureException": "IncompleteSignature",
     "ValidationException": "ValidationError",
 }
-"""The names that the query protocol gives to errors that rest-json has too."""
+"""The query protocol's names of errors that rest-json has too."""
 
 _ROLE_ARN = re.compile(r"arn:aws[-a-z]*:iam::\d{12}:role/.+").fullmatch
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII).fullmatch
 
 
 def parameters_of(call: Call) -> dict[str, str]:
-    """The form that a call carries."""
+    """The form in the body of a call."""
     return dict(parse_qsl(call.body.decode(errors="replace"), keep_blank_values=True))
 
 
-def operation_of(parameters: dict[str, str]) -> str:
-    """Our word for the action.
+def operation_of(call: Call) -> str:
+    """The operation that a call requests.
 
     Raises:
         ApiError: 400 for an action that is not served.
     """
-    operation = OPERATIONS.get(parameters.get("Action", ""))
+    operation = OPERATIONS.get(parameters_of(call).get("Action", ""))
     if operation is None:
-        raise ApiError(400, "InvalidAction", "The embedded endpoint serves GetCallerIdentity and AssumeRole.")
+        message = "The embedded endpoint serves GetCallerIdentity and AssumeRole."
+        raise ApiError(HTTPStatus.BAD_REQUEST, "InvalidAction", message)
     return operation
 
 
-def perform(operation: str, parameters: dict[str, str], caller: Caller, now: float, longest: float) -> Response:
-    """Executes an operation; tokens live for at most ``longest`` seconds.
+def perform(call: Call, operation: str, caller: Caller, now: float, longest: float) -> Response:
+    """Executes an operation; tokens are valid for at most ``longest`` seconds.
 
     Raises:
-        ApiError: 400 for a role or session name that no role can have.
+        ApiError: 400 for a malformed role ARN, session name or duration.
     """
     if operation == "get_caller_identity":
         identity = {"Arn": caller.arn, "UserId": caller.user_id, "Account": caller.account_id}
-        return _reply("GetCallerIdentity", _elements(identity))
-    return _reply("AssumeRole", _assume_role(parameters, now, longest))
+        return _ok("GetCallerIdentity", _elements(identity))
+    return _ok("AssumeRole", _assume_role(parameters_of(call), now, longest))
 
 
-def error_reply(error: ApiError) -> Response:
+def error_response(error: ApiError) -> Response:
     """The XML form of an error."""
     code = _CODES.get(error.code, error.code)
     body = (
@@ -79,14 +81,14 @@ def _assume_role(parameters: dict[str, str], now: float, longest: float) -> str:
     role_arn, name = parameters.get("RoleArn", ""), parameters.get("RoleSessionName", "")
     duration = parameters.get("DurationSeconds", str(DEFAULT_LIFETIME_S))
     if not _ROLE_ARN(role_arn) or not _SESSION_NAME(name) or not duration.isdecimal():
-        raise ApiError(400, "ValidationException", "RoleArn, RoleSessionName or DurationSeconds is not valid.")
+        message = "RoleArn, RoleSessionName or DurationSeconds is not valid."
+        raise ApiError(HTTPStatus.BAD_REQUEST, "ValidationException", message)
     issued = issue(role_arn, name, now, min(int(duration), longest))
-    expiration = datetime.fromtimestamp(issued.expires_at, UTC).isoformat(timespec="milliseconds")
     keys = {
         "AccessKeyId": issued.access_key_id,
         "SecretAccessKey": issued.secret_access_key,
         "SessionToken": issued.session_token,
-        "Expiration": expiration,
+        "Expiration": timestamp(issued.expires_at),
     }
     user = {"AssumedRoleId": f"{issued.access_key_id}:{name}", "Arn": f"{role_arn}/{name}"}
     return f"<Credentials>{_elements(keys)}</Credentials><AssumedRoleUser>{_elements(user)}</AssumedRoleUser>"
@@ -96,6 +98,6 @@ def _elements(values: dict[str, str]) -> str:
     return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in values.items())
 
 
-def _reply(action: str, result: str) -> Response:
+def _ok(action: str, result: str) -> Response:
     body = f'<{action}Response xmlns="{NAMESPACE}"><{action}Result>{result}</{action}Result></{action}Response>'
-    return Response(200, body.encode(), content_type=XML)
+    return Response(HTTPStatus.OK, body.encode(), content_type=XML)

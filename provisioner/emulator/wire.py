@@ -1,22 +1,23 @@
-"""What travels: a call as it came in, a reply as it goes out, and an error in the service's own wire form."""
+"""The HTTP messages: a call as it arrives, a response as it leaves, and an error in the service's own form."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 - msgspec reads the field types at run time
+from datetime import UTC, datetime
+from http import HTTPStatus
 
 import msgspec
 
 JSON = "application/json"
-XML = "text/xml"
 
 
 class Call(msgspec.Struct, gc=False):
-    """One HTTP request, as raw as the signature needs it.
+    """One HTTP request, as raw as its signature requires.
 
     Args:
         method: upper case.
         target: path and query, percent-encoded as on the wire.
-        headers: names in lower case; values of a repeated header are joined with a comma.
+        headers: names in lower case; the values of a repeated header are joined with a comma.
         body: the whole body.
     """
 
@@ -42,7 +43,7 @@ class Response(msgspec.Struct, gc=False):
     Args:
         status: the HTTP status.
         body: the whole body.
-        headers: beside those that every reply has (content type, request id).
+        headers: besides those that every response has (content type, date, request id).
         content_type: of the body.
     """
 
@@ -53,11 +54,11 @@ class Response(msgspec.Struct, gc=False):
 
 
 class ApiError(Exception):
-    """An error that the service answers with; never shown to a user of ours.
+    """An error that the service answers with; it never reaches a user of the product as an exception.
 
     Args:
         status: the HTTP status.
-        code: the service's name for it; "" for an answer that carries none.
+        code: the service's name for it; "" for an answer without a code.
         message: the service's text.
         members: further members of the JSON body (``quotaName``...).
         headers: further headers (``Retry-After``...).
@@ -72,8 +73,8 @@ class ApiError(Exception):
         members: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(f"{status} {code}: {message}")
-        self.status = status
+        super().__init__(f"{int(status)} {code}: {message}")
+        self.status = int(status)
         self.code = code
         self.message = message
         self.members = dict(members or {})
@@ -86,12 +87,18 @@ class ApiError(Exception):
 
 
 def validation_error(*problems: str) -> ApiError:
-    """400 ValidationException that tells all ``problems``, worded as the service words them."""
+    """400 ValidationException that lists all ``problems``, worded as the service words them."""
     count = len(problems)
     noun = "error" if count == 1 else "errors"
-    return ApiError(400, "ValidationException", f"{count} validation {noun} detected: {'; '.join(problems)}")
+    message = f"{count} validation {noun} detected: {'; '.join(problems)}"
+    return ApiError(HTTPStatus.BAD_REQUEST, "ValidationException", message)
 
 
 def not_found(arn: str) -> ApiError:
     """404 ResourceNotFoundException for ``arn``."""
-    return ApiError(404, "ResourceNotFoundException", f"Resource {arn} does not exist.")
+    return ApiError(HTTPStatus.NOT_FOUND, "ResourceNotFoundException", f"Resource {arn} does not exist.")
+
+
+def timestamp(seconds: float) -> str:
+    """ISO 8601 in UTC with milliseconds and a Z: some SDKs read no other form."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

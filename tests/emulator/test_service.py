@@ -48,14 +48,14 @@ def _names(service: Service) -> list[str]:
         ("lost_reply", "close", 0, None, 1),
         ("lost_request", "close", 0, None, 0),
         ("late", "close", 0, None, 0),
-        ("late_error:504", "answer", 504, "InternalServerException", 0),
+        ("late_error:504", "answer", 504, "InternalServiceException", 0),
         ("hang", "hang", 0, None, 1),
         ("hang_without_effect", "hang", 0, None, 0),
         ("reset", "reset", 0, None, 1),
         ("reset_without_effect", "reset", 0, None, 0),
-        ("error", "answer", 500, "InternalServerException", 1),
+        ("error", "answer", 500, "InternalServiceException", 1),
         ("error:503", "answer", 503, "ServiceUnavailableException", 1),
-        ("error_without_effect", "answer", 500, "InternalServerException", 0),
+        ("error_without_effect", "answer", 500, "InternalServiceException", 0),
         ("truncated", "answer", 200, None, 1),
         ("no_arn", "answer", 200, None, 1),
         ("html", "answer", 200, None, 1),
@@ -69,7 +69,7 @@ def _names(service: Service) -> list[str]:
         ("conflict", "answer", 409, "ConflictException", 0),
     ],
 )
-def test_each_outcome(fault: str, ending: str, status: int, code: str | None, made: int) -> None:
+def test_each_fault(fault: str, ending: str, status: int, code: str | None, made: int) -> None:
     """A scripted fault decides the ending, the status, the error code and whether an algorithm is made."""
     service = _service(script=(fault,))
     result = _create(service)
@@ -83,11 +83,11 @@ def test_each_outcome(fault: str, ending: str, status: int, code: str | None, ma
     assert (record.status, record.fault, bool(record.arn)) == (status, fault, bool(made))
 
 
-def test_script_covers_every_outcome() -> None:
+def test_script_covers_every_fault() -> None:
     """The table above leaves no fault out."""
     from provisioner.emulator.behaviour import FAULTS
 
-    (mark,) = [mark for mark in test_each_outcome.pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
+    (mark,) = [mark for mark in test_each_fault.pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
     assert {row[0].partition(":")[0] for row in mark.args[1]} == set(FAULTS)
 
 
@@ -227,6 +227,26 @@ def test_denied_names_the_action() -> None:
     assert [reply.status for reply in replies] == [403, 403]
     assert "cleanrooms-ml:CreateConfiguredModelAlgorithm" in _body(replies[0])["message"]
     assert "cleanrooms-ml:ListConfiguredModelAlgorithms" in _body(replies[1])["message"]
+
+
+def test_single_actions_can_be_denied() -> None:
+    """An action that is denied by name answers 403 in its own words; the others work."""
+    service = _service(denied_actions=("cleanrooms-ml:ListConfiguredModelAlgorithms",))
+    listed = service.handle(signed("GET", ALGORITHMS), now()).response
+
+    assert (listed.status, listed.headers["x-amzn-errortype"]) == (403, "AccessDeniedException")
+    assert "cleanrooms-ml:ListConfiguredModelAlgorithms" in _body(listed)["message"]
+    assert _create(service).response.status == 200
+
+
+def test_conflict_of_a_delete_names_the_association() -> None:
+    """A scripted conflict of a delete is that of an algorithm in use, not of a name."""
+    service = _service(delete_script=("conflict",))
+    arn = _body(_create(service).response)["configuredModelAlgorithmArn"].replace("/", "%2F").replace(":", "%3A")
+    deleted = service.handle(signed("DELETE", f"{ALGORITHMS}/{arn}"), now()).response
+
+    assert (deleted.status, "association" in _body(deleted)["message"]) == (409, True)
+    assert len(service.accounts.algorithms) == 1
 
 
 def test_order_of_refusals() -> None:

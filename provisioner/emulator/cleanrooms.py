@@ -1,9 +1,9 @@
-"""The seven operations of the service: from the wire to the state and back. No signature, limit or fault lives here."""
+"""The seven operations of Clean Rooms ML, from the wire to the state and back; no signatures, limits or faults."""
 
 from __future__ import annotations
 
 from collections.abc import Callable  # noqa: TC003 - used in an alias
-from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -12,7 +12,7 @@ import msgspec
 from provisioner.emulator.behaviour import Behaviour  # noqa: TC001 - used in an alias
 from provisioner.emulator.model import input_check, output_members
 from provisioner.emulator.state import PAGE, Algorithm, TargetState
-from provisioner.emulator.wire import ApiError, Call, Response, validation_error
+from provisioner.emulator.wire import ApiError, Call, Response, timestamp, validation_error
 
 ALGORITHMS = "/configured-model-algorithms"
 TAGS = "/tags"
@@ -26,7 +26,7 @@ MODEL_NAMES = {
     "untag": "UntagResource",
     "list_tags": "ListTagsForResource",
 }
-"""The model's name of each operation."""
+"""The name of each operation in the service model, and of its action in IAM policies."""
 
 _ROUTES = {
     ("POST", ALGORITHMS, False): "create",
@@ -40,23 +40,29 @@ _ROUTES = {
 
 
 def operation_of(call: Call) -> str:
-    """The operation that a call asks for.
+    """The operation that a call requests.
 
     Raises:
-        ApiError: 404 when there is none.
+        ApiError: 404 for a path or method without an operation.
     """
     head, slash, rest = call.path[1:].partition("/")
     operation = _ROUTES.get((call.method, f"/{head}", bool(slash and rest)))
     if operation is None:
-        raise ApiError(404, "UnknownOperationException", f"No operation answers {call.method} {call.path}.")
+        message = f"No operation answers {call.method} {call.path}."
+        raise ApiError(HTTPStatus.NOT_FOUND, "UnknownOperationException", message)
     return operation
+
+
+def action_of(operation: str) -> str:
+    """The name of an operation in IAM policies."""
+    return f"cleanrooms-ml:{MODEL_NAMES[operation]}"
 
 
 def parse(call: Call, operation: str) -> dict[str, Any]:
     """The checked parameters of a call, without members that the model does not know.
 
     Raises:
-        ApiError: 400 that tells every violation of the service model.
+        ApiError: 400 that lists every violation of the service model.
     """
     problems: list[str] = []
     parameters = input_check(MODEL_NAMES[operation])(_raw(call, operation), "", problems)
@@ -71,7 +77,7 @@ def perform(
     """Executes an operation.
 
     Returns:
-        The reply, and the algorithm that the call made, if it made one.
+        The response, and the algorithm that the call made, if it made one.
 
     Raises:
         ApiError: what the state refuses.
@@ -79,12 +85,12 @@ def perform(
     if operation == "create":
         algorithm, new = target.create(parameters, now, names=behaviour.names, quota=behaviour.quota)
         return created(algorithm.arn), algorithm if new else None
-    return _reply(_PERFORM[operation](target, parameters, now, behaviour)), None
+    return _ok(_PERFORM[operation](target, parameters, now, behaviour)), None
 
 
 def created(arn: str) -> Response:
-    """The answer to a create."""
-    return _reply({"configuredModelAlgorithmArn": arn})
+    """The response to a create."""
+    return _ok({"configuredModelAlgorithmArn": arn})
 
 
 def _raw(call: Call, operation: str) -> dict[str, Any]:
@@ -113,28 +119,30 @@ def _body(call: Call) -> dict[str, Any]:
     try:
         body = msgspec.json.decode(call.body or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(400, "SerializationException", "The body is not JSON.") from error
+        raise ApiError(HTTPStatus.BAD_REQUEST, "SerializationException", "The body is not JSON.") from error
     if not isinstance(body, dict):
-        raise ApiError(400, "SerializationException", "The body is not a JSON object.")
+        raise ApiError(HTTPStatus.BAD_REQUEST, "SerializationException", "The body is not a JSON object.")
     return body
 
 
-def _reply(body: dict[str, Any]) -> Response:
-    return Response(200, msgspec.json.encode(body))
+def _ok(body: dict[str, Any]) -> Response:
+    return Response(HTTPStatus.OK, msgspec.json.encode(body))
 
 
 def _perform_list(target: TargetState, parameters: dict[str, Any], now: float, behaviour: Behaviour) -> dict[str, Any]:
     limit = parameters.get("maxResults", PAGE)
     page = target.page(now, behaviour.list_lag, parameters.get("nextToken"), limit)
-    body: dict[str, Any] = {"configuredModelAlgorithms": [_summary(algorithm) for algorithm in page.algorithms]}
+    body: dict[str, Any] = {
+        "configuredModelAlgorithms": [_summary(algorithm, behaviour) for algorithm in page.algorithms]
+    }
     return {**body, "nextToken": page.next_token} if page.next_token else body
 
 
-def _perform_get(target: TargetState, parameters: dict[str, Any], _now: float, _: Behaviour) -> dict[str, Any]:
+def _perform_get(target: TargetState, parameters: dict[str, Any], _now: float, behaviour: Behaviour) -> dict[str, Any]:
     algorithm = target.get(parameters["configuredModelAlgorithmArn"])
     known = output_members(MODEL_NAMES["get"])
     definition = {name: value for name, value in algorithm.request.items() if name in known}
-    return {**definition, **_summary(algorithm), "tags": algorithm.tags}
+    return {**definition, **_summary(algorithm, behaviour), "tags": algorithm.tags}
 
 
 def _perform_delete(target: TargetState, parameters: dict[str, Any], now: float, _: Behaviour) -> dict[str, Any]:
@@ -166,8 +174,8 @@ _PERFORM: dict[str, Callable[[TargetState, dict[str, Any], float, Behaviour], di
 }
 
 
-def _summary(algorithm: Algorithm) -> dict[str, Any]:
-    time = datetime.fromtimestamp(algorithm.created_at, UTC).isoformat(timespec="milliseconds")
+def _summary(algorithm: Algorithm, behaviour: Behaviour) -> dict[str, Any]:
+    time = timestamp(algorithm.created_at + behaviour.clock_offset)
     summary = {
         "configuredModelAlgorithmArn": algorithm.arn,
         "name": algorithm.name,
