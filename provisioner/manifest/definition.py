@@ -58,7 +58,7 @@ class _Wire(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
     """Encoded in camelCase; a field that equals its default is left out, so that absent and empty are the same."""
 
 
-class MetricDefinition(_Wire, frozen=True):
+class MetricDefinition(_Wire, frozen=True, order=True):
     """A metric, and the regular expression that finds it in the container's log."""
 
     name: Annotated[str, _text(text_rules.ONE_LINE, 255, 1, "The metric's name.")]
@@ -90,8 +90,9 @@ class InferenceContainerConfig(_Wire, frozen=True):
 class Canonical(Struct, frozen=True, gc=False):
     r"""A definition as bytes that are equal for equal content, in every version of the program.
 
-    JSON in UTF-8 without white space: fields in the order of :class:`Definition`, tags in code point order, fields that
-    equal their default left out, only ``"``, ``\\`` and control characters escaped.
+    JSON in UTF-8 without white space: fields in the order of :class:`Definition`, metrics as a set, sorted by
+    name and regex; tags in code point order; fields that equal their default left out; only ``"``, ``\\`` and control
+    characters escaped.
 
     Args:
         untagged: the definition without ``tags``.
@@ -141,9 +142,23 @@ class Definition(_Wire, frozen=True):
         Meta(max_length=MAX_TAGS, description="User tags; a run adds one more, the ownership tag."),
     ] = {}
 
+    def with_sorted_metrics(self) -> Definition:
+        """The same definition with its metrics as a set: sorted by name, then regex, each once.
+
+        The service's schema calls ``metricDefinitions`` unordered, and a Get may return them in any order.
+        """
+        training = self.training_container_config
+        if training is UNSET or len(training.metric_definitions) < 2:  # noqa: PLR2004  nothing to sort
+            return self
+        metrics = tuple(sorted(set(training.metric_definitions)))
+        if metrics == training.metric_definitions:
+            return self
+        training = msgspec.structs.replace(training, metric_definitions=metrics)
+        return msgspec.structs.replace(self, training_container_config=training)
+
     def canonical(self) -> Canonical:
         """The canonical form, and its digests."""
-        whole = _encode(self)
+        whole = _encode(self.with_sorted_metrics())
         # Tags are the last field. The match cannot be inside a string, where the quotes would be escaped.
         at = whole.rfind(b',"tags":{')
         untagged, tags = (whole, b"{}") if at < 0 else (whole[:at] + b"}", whole[at + 8 : -1])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.manifest.definition import MAX_TAGS, Definition, json_schema
+from provisioner.manifest.definition import MAX_TAGS, ContainerConfig, Definition, json_schema
 from provisioner.manifest.parser import Rules, parse
 from provisioner.manifest.problems import InvalidDefinitionError
 from tests.definition_lines import FULL, KEY, LEAST, REFUSED, ROLE, VALID, changed, definitions, line_of
@@ -57,6 +57,46 @@ def test_empty_and_absent_have_one_digest() -> None:
     assert parse(line_of(empty), PLAIN).canonical() == parse(line_of(LEAST), PLAIN).canonical()
 
 
+METRICS = "trainingContainerConfig.metricDefinitions"
+metrics = st.lists(
+    st.fixed_dictionaries({"name": st.sampled_from("ab\u00e9\U0001d4b3"), "regex": st.sampled_from("xy")}), max_size=5
+)
+
+
+@given(metrics, st.data())
+def test_metric_definitions_are_a_set(given_metrics: list[dict[str, str]], data: st.DataObject) -> None:
+    """Their order and repetitions change neither digest nor request, as in the service, which may return any order."""
+    other = data.draw(st.permutations(given_metrics)) + data.draw(st.sampled_from([[], given_metrics[:1]]))
+    one, two = (parse(line_of(changed(METRICS, value)), PLAIN).canonical() for value in (given_metrics, other))
+    back = Definition.from_request(one.request({})).training_container_config
+
+    assert one == two
+    assert Definition.from_request(line_of(changed(METRICS, other))).canonical() == one
+    assert isinstance(back, ContainerConfig)
+    assert [(metric.name, metric.regex) for metric in back.metric_definitions] == sorted(
+        {(metric["name"], metric["regex"]) for metric in given_metrics}
+    )
+
+
+@given(metrics, metrics)
+def test_other_metric_definitions_have_another_digest(one: list[dict[str, str]], two: list[dict[str, str]]) -> None:
+    """Two sets of metrics have one digest only when they are equal."""
+    sets = [{(metric["name"], metric["regex"]) for metric in metrics} for metrics in (one, two)]
+    digests = [parse(line_of(changed(METRICS, value)), PLAIN).canonical().digest for value in (one, two)]
+
+    assert (digests[0] == digests[1]) is (sets[0] == sets[1])
+
+
+@pytest.mark.parametrize("field", ["entrypoint", "arguments"])
+def test_the_order_of_a_command_counts(field: str) -> None:
+    """Entrypoint and arguments are lists: another order is another definition."""
+    path = f"trainingContainerConfig.{field}"
+    one, two = (parse(line_of(changed(path, value)), PLAIN).canonical() for value in (["b", "a"], ["a", "b"]))
+
+    assert one.digest != two.digest
+    assert json.loads(one.untagged)["trainingContainerConfig"][field] == ["b", "a"]
+
+
 @pytest.mark.parametrize("path", ["name", "description", "roleArn", "kmsKeyArn", "trainingContainerConfig.arguments.0"])
 def test_the_digest_covers_every_field(path: str) -> None:
     """A change outside the tags changes the first digest and not the second."""
@@ -84,7 +124,7 @@ def test_a_request_reads_back(value: dict[str, Any], tags: dict[str, str]) -> No
     body = read.canonical().request(tags)
     back = Definition.from_request(body)
 
-    assert back == msgspec.structs.replace(read, tags=read.tags | tags)
+    assert back == msgspec.structs.replace(read.with_sorted_metrics(), tags=read.tags | tags)
     assert back.canonical().digest == read.canonical().digest
     assert json.loads(body) == json.loads(back.canonical().request({}))
 
