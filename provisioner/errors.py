@@ -47,6 +47,16 @@ def printable(text: str, limit: int = 500) -> str:
     return escaped if len(escaped) <= limit else f"{escaped[:limit]}…"
 
 
+def printable_json(text: str) -> str:
+    r"""The same JSON as ``text``, with every character that could steer a terminal as ``\uXXXX``."""
+    if text.isprintable():
+        return text
+    import json
+
+    # Of what is not printable, only line feeds occur outside strings: msgspec and json escape control characters.
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
 class ProvisionerError(Exception):
     """The base of all errors of ours.
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from provisioner.cli import COMMANDS
+from provisioner.cli.program import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "provisioner"

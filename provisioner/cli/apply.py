@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -11,6 +10,7 @@ import msgspec
 
 from provisioner import commands
 from provisioner.cli.options import Duration, common
+from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, Options, execute, policy_of
 from provisioner.config.settings import ADOPT, Adopt, seconds
 
@@ -78,4 +78,4 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
     Run it again at any time: what is registered already is not sent again. Ends with 0 when everything is registered;
     the other exit codes tell a scheduler what to do.
     """
-    return execute(ApplyOptions(**given), partial(commands.apply, stdin=sys.stdin.buffer))
+    return execute(ApplyOptions(**given), partial(commands.apply, stdin=current().streams.stdin))

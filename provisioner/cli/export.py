@@ -11,8 +11,9 @@ import anyio
 import click
 
 from provisioner.cli.options import common, known_targets, settings_of
-from provisioner.cli.output import say
+from provisioner.cli.output import say, say_json
 from provisioner.core.entry import State
+from provisioner.errors import printable
 from provisioner.ledger.location import open_ledger
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 FIELDS = ("target", "name", "arn", "state")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection")."""
+
+MAX_CELL = 32_767
+"""Characters of a spreadsheet's cell; no name and no ARN is nearly as long."""
 
 
 @click.command("export")
@@ -57,9 +61,14 @@ def _row(entry: Entry) -> dict[str, str]:
     return {"target": entry.target, "name": entry.name, "arn": entry.arn, "state": entry.state.value}
 
 
+def _cell(value: str) -> str:
+    """A value for a spreadsheet or a person: neither a formula nor a character that steers a terminal."""
+    return printable(f"'{value}" if value.startswith(FORMULA) else value, MAX_CELL)
+
+
 class _Jsonl:
     def add(self, entry: Entry) -> None:
-        say(json.dumps(_row(entry), ensure_ascii=False))
+        say_json(json.dumps(_row(entry), ensure_ascii=False))
 
     def end(self) -> None:
         pass
@@ -75,7 +84,7 @@ class _Json:
     def end(self) -> None:
         only = next(iter(self._found.values()), {})
         shown: dict[str, Any] = self._found if len(self._found) > 1 else only
-        say(json.dumps(shown, ensure_ascii=False, indent=2))
+        say_json(json.dumps(shown, ensure_ascii=False, indent=2))
 
 
 class _Csv:
@@ -88,7 +97,7 @@ class _Csv:
         say(line.getvalue())
 
     def add(self, entry: Entry) -> None:
-        self._write(tuple(f"'{cell}" if cell.startswith(FORMULA) else cell for cell in _row(entry).values()))
+        self._write(tuple(_cell(value) for value in _row(entry).values()))
 
     def end(self) -> None:
         pass

@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from provisioner.cli.streams import Stderr
 from provisioner.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
     from rich.console import Console
-
-
-class Stderr(io.TextIOBase):
-    """stderr, as a file that never raises: a reader that went away must not harm a run.
-
-    It is the stderr of when it was made: what rich puts in its place writes here.
-    """
-
-    def __init__(self) -> None:
-        self._stderr = sys.stderr
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # a property here, an attribute there
-        """That of stderr."""
-        return self._stderr.encoding
-
-    def isatty(self) -> bool:
-        """Whether a person reads it."""
-        return self._stderr.isatty()
-
-    def fileno(self) -> int:
-        """That of stderr."""
-        return self._stderr.fileno()
-
-    def write(self, text: str) -> int:
-        """Write, or forget it."""
-        with contextlib.suppress(OSError, ValueError):
-            self._stderr.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush, or forget it."""
-        with contextlib.suppress(OSError, ValueError):
-            self._stderr.flush()
-
-    def close(self) -> None:
-        """Leave stderr open.
-
-        The destructor of a file object closes it, and so flushes it. When the interpreter ends, the modules that a
-        flush needs may be gone by then; from Python 3.13 on that would end every command with a traceback.
-        """
 
 
 def configure(level: str, form: str, console: Console | None = None) -> None:
@@ -69,13 +27,21 @@ def configure(level: str, form: str, console: Console | None = None) -> None:
     """
     if level == "auto":
         level = "warning" if sys.stderr.isatty() else "info"
-    file: Any = _Above(console) if console else Stderr()
+    file: Any = _Above(console) if console else sys.stderr
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     readable = form == "console" or (form == "auto" and sys.stderr.isatty())
     renderer: Any = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
         if readable
         else structlog.processors.JSONRenderer(sort_keys=True)
     )
+    if isinstance(sys.stderr, Stderr) and not readable:
+
+        def dropped(messages: int) -> str:
+            event = {"event": "log.dropped", "level": "warning", "messages": messages, "why": "stderr was not read"}
+            return f"{renderer(None, 'warning', stamp(None, 'warning', event))}\n"
+
+        sys.stderr.report = dropped
     for library in ("aiobotocore", "botocore", "aiohttp"):
         # What they have to say reaches us as errors; their tracebacks are not for users.
         logging.getLogger(library).addHandler(logging.NullHandler())
@@ -83,7 +49,7 @@ def configure(level: str, form: str, console: Console | None = None) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            stamp,
             _escape,
             renderer,
         ],

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
-import signal
 import sys
 import threading
 import time
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import TYPE_CHECKING, TextIO, cast
 
 import anyio
@@ -18,7 +17,8 @@ import msgspec
 from provisioner import commands
 from provisioner.cli.local import local_endpoint, tell_ignored
 from provisioner.cli.options import settings_of
-from provisioner.cli.output import say
+from provisioner.cli.output import say, say_json
+from provisioner.cli.program import HURRY_S, CancelledError, InternalError, current, hurry
 from provisioner.config.settings import ADOPT
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.exit_codes import ExitCode
@@ -26,15 +26,15 @@ from provisioner.exit_codes import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from provisioner.cli.program import Program
     from provisioner.config.settings import Settings
     from provisioner.engine.site import Policy
     from provisioner.report.summary import Summary
 
-TELLING_S = 0.5
-"""How long the summary may take after a second signal, also where stdout is a pipe that nobody reads any more."""
+SHOW_CURSOR = b"\x1b[?25h\n"
+"""What a terminal needs after a progress bar that had no time to end (DECTCEM), and a line of its own for the rest."""
 GARBAGE_OBJECTS = 20_000
 """New objects after which the youngest are looked at: some 10 MB."""
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,14 +98,15 @@ def execute(options: Options, work: Callable[[commands.Run], Awaitable[Summary]]
     Raises:
         ProvisionerError: it could not begin, and the result is for people.
     """
+    program = current()
+    settings = options.settings()
     _relax_garbage_collection()
-    try:
-        summary = anyio.run(partial(_execute, options, work), backend_options={"use_uvloop": True})
-    except ProvisionerError as error:
-        if options.output != "json":
-            raise
-        summary = never_begun(error, options.ledger or "")
-    say(options.text(summary))
+    running = _Running(options, program)
+    with program.signals.reaction(running.signalled):
+        summary = anyio.run(running.execute, settings, work, backend_options={"use_uvloop": True})
+    with program.signals.reaction(hurry):
+        program.streams.stderr.drain(HURRY_S)
+        running.say(summary)
     return ExitCode(summary.exit_code)
 
 
@@ -115,57 +116,107 @@ def _relax_garbage_collection() -> None:
     gc.set_threshold(GARBAGE_OBJECTS, 20, 50)
 
 
-async def _execute(options: Options, work: Callable[[commands.Run], Awaitable[Summary]]) -> Summary:
-    settings = given = options.settings()
-    if options.local and options.endpoint_url:
-        raise UsageError("--local and --endpoint-url exclude each other", hint="--local brings its own endpoint")
-    async with AsyncExitStack() as stack:
-        if options.local:
-            settings = await stack.enter_async_context(local_endpoint(settings, options.config))
-        elif options.endpoint_url:
-            settings = settings.with_endpoint(options.endpoint_url)
-        run = commands.Run(options.order(settings))
-        group = await stack.enter_async_context(anyio.create_task_group())
-        group.start_soon(_watch_signals, run, options)
-        _show(group, run, options)
-        if options.local:
-            tell_ignored(given.select(options.targets))
-        summary = await work(run)
-        group.cancel_scope.cancel()
-    return summary
+class _Running:
+    """A run and what surrounds it: the embedded endpoint, signals, logs, progress."""
 
+    def __init__(self, options: Options, program: Program) -> None:
+        self._options = options
+        self._signals = program.signals
+        self._streams = program.streams
+        self._run: commands.Run | None = None
+        self._bar = False
+        self._request: Callable[[str], object] | None = None
 
-async def _watch_signals(run: commands.Run, options: Options) -> None:
-    """The first signal drains; the second ends the process at once, which is safe: entries say what is known."""
-    with anyio.open_signal_receiver(*SIGNALS) as received:
-        async for number in received:
-            if run.stop.requested:
-                text = options.text(run.summary(interrupted=True))
-                telling = threading.Thread(target=say, args=(text,), daemon=True)
-                telling.start()
-                telling.join(TELLING_S)
-                os._exit(ExitCode.INTERRUPTED)
-            run.stop.request(f"signal {signal.Signals(number).name}")
+    async def execute(self, settings: Settings, work: Callable[[commands.Run], Awaitable[Summary]]) -> Summary:
+        """Do ``work`` at the endpoint that the options name.
 
+        Raises:
+            ProvisionerError: it could not begin.
+        """
+        options, given = self._options, settings
+        if options.local and options.endpoint_url:
+            raise UsageError("--local and --endpoint-url exclude each other", hint="--local brings its own endpoint")
+        async with AsyncExitStack() as stack:
+            if options.local:
+                settings = await stack.enter_async_context(local_endpoint(settings, options.config))
+            elif options.endpoint_url:
+                settings = settings.with_endpoint(options.endpoint_url)
+            run = commands.Run(options.order(settings))
+            self._begin(run)
+            group = await stack.enter_async_context(anyio.create_task_group())
+            self._show(group, run)
+            if options.local:
+                tell_ignored(given.select(options.targets))
+            try:
+                summary = await work(run)
+            except ProvisionerError as error:
+                summary = run.summary(error=error)
+            except Exception as error:  # noqa: BLE001  a bug, or no memory: what was done so far is known all the same
+                summary = run.summary(error=InternalError(error))
+            group.cancel_scope.cancel()
+        return summary
 
-def _show(group: anyio.abc.TaskGroup, run: commands.Run, options: Options) -> None:
-    from provisioner.cli import logs
+    def _begin(self, run: commands.Run) -> None:
+        """From here on the first signal drains the run.
 
-    bar = options.progress == "always" or (options.progress == "auto" and sys.stderr.isatty())
-    if not bar:
-        logs.configure(options.log_level, options.log_format)
-    if options.progress == "never":
-        return
-    from provisioner.report import progress
+        Raises:
+            CancelledError: it came before.
+        """
+        loop = asyncio.get_running_loop()
+        self._request = lambda reason: loop.call_soon_threadsafe(run.stop.request, reason)
+        self._run = run
+        if self._signals.received:
+            raise CancelledError(self._signals.received[0])
 
-    if bar:
-        from rich.console import Console
+    def signalled(self) -> None:
+        """The first signal drains; the second ends the process at once, which is safe: entries say what is known.
 
-        console = Console(file=cast("TextIO", logs.Stderr()), force_terminal=True)
-        logs.configure(options.log_level, options.log_format, console)
-        group.start_soon(progress.show_bar, run, console)
-    else:
-        group.start_soon(progress.show_lines, run)
+        A run that drains already, for its deadline, has not been interrupted yet: this one is still its first.
+        """
+        if self._run is None or self._request is None:
+            return
+        if len(self._signals.received) == 1:
+            self._request(f"signal {self._signals.received[0]}")
+            return
+        summary = self._run.summary(interrupted=True)
+        last = threading.Thread(target=self._last_words, args=(summary,), daemon=True)
+        last.start()
+        last.join(HURRY_S)
+        os._exit(ExitCode.INTERRUPTED)
+
+    def _last_words(self, summary: Summary) -> None:
+        if self._bar:  # not through rich: the main thread may hold its lock, and does not go on
+            os.write(self._streams.stderr.fileno(), SHOW_CURSOR)
+        self.say(summary)
+
+    def say(self, summary: Summary) -> None:
+        """Print the result."""
+        text = self._options.text(summary)
+        if self._options.output == "json":
+            say_json(text)
+        else:
+            say(text)
+
+    def _show(self, group: anyio.abc.TaskGroup, run: commands.Run) -> None:
+        from provisioner.cli import logs
+
+        options = self._options
+        bar = options.progress == "always" or (options.progress == "auto" and sys.stderr.isatty())
+        if not bar:
+            logs.configure(options.log_level, options.log_format)
+        if options.progress == "never":
+            return
+        from provisioner.report import progress
+
+        if bar:
+            from rich.console import Console
+
+            console = Console(file=cast("TextIO", self._streams.stderr), force_terminal=True)
+            logs.configure(options.log_level, options.log_format, console)
+            self._bar = True
+            group.start_soon(progress.show_bar, run, console)
+        else:
+            group.start_soon(progress.show_lines, run)
 
 
 def never_begun(error: ProvisionerError, ledger: str = "") -> Summary:

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from provisioner.cli.options import common, known_targets, settings_of
-from provisioner.cli.output import say
+from provisioner.cli.output import say, say_json
 from provisioner.core.entry import State
 from provisioner.errors import printable
 from provisioner.ledger.location import open_ledger
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 OPEN_SHOWN = 20
 """Unanswered creates that the text form names."""
 
+MAX_LINE = 4000
+"""Characters of a line of the text form."""
+
 
 @click.command("status")
 @common("config", "ledger", "target", "output")
@@ -30,7 +33,10 @@ def command(config: str | None, ledger: str | None, targets: tuple[str, ...], ou
     """Reads the ledger only; may be asked while a run is going on."""
     settings = settings_of(config, ledger)
     status = anyio.run(_status, settings.run.ledger, targets)
-    say(json.dumps(status, ensure_ascii=False) if output == "json" else "\n".join(_lines(status)))
+    if output == "json":
+        say_json(json.dumps(status, ensure_ascii=False))
+    else:
+        say("\n".join(printable(line, MAX_LINE) for line in _lines(status)))
 
 
 async def _status(path: str, targets: tuple[str, ...]) -> dict[str, Any]:
@@ -82,7 +88,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
         told = f", limit {pace['limit_per_s']}/s, learned from {pace['accepts']} accepts" if pace else ""
         lines.append(f"target  {name}: {states or 'empty'}{told}")
     lines += [
-        f"open    {entry['target']}: {printable(entry['name'])}, sent {entry['sent_at']}, not answered"
+        f"open    {entry['target']}: {entry['name']}, sent {entry['sent_at']}, not answered"
         for entry in status["open"][:OPEN_SHOWN]
     ]
     if len(status["open"]) > OPEN_SHOWN:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +9,7 @@ import msgspec
 
 from provisioner.cli.options import common, settings_of
 from provisioner.cli.output import say
+from provisioner.cli.program import current
 from provisioner.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def command(manifest: tuple[str, ...], config: str | None, targets: tuple[str, .
 
     settings = settings_of(config, None)
     rules = {target.name: rules_for(settings, target) for target in settings.select(targets)}
-    first = Manifest(manifest, next(iter(rules.values())), stdin=sys.stdin.buffer)
+    first = Manifest(manifest, next(iter(rules.values())), stdin=current().streams.stdin)
     if len(rules) > 1:
         first = first.spooled()
     manifests = once_per_rules({name: first.under(rule) for name, rule in rules.items()})

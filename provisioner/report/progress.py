@@ -98,7 +98,8 @@ async def show_bar(run: Run, console: Console) -> None:
         TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
         TextColumn("{task.fields[told]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
     )
-    with Progress(*columns, console=console, auto_refresh=False) as progress:
+    bar = Progress(*columns, console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+    with bar as progress:
         task = progress.add_task("", total=None, told="")
         try:
             while True:

@@ -1,0 +1,224 @@
+"""The program around the commands: their list, what every error becomes, and the end of the process."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import itertools
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from provisioner import __version__
+from provisioner.cli.output import UnwritableError, say_json, talk
+from provisioner.cli.streams import Streams
+from provisioner.errors import ProvisionerError, Reason, UsageError, printable
+from provisioner.exit_codes import ExitCode, code_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioner.cli.signals import Signals
+
+COMMANDS = {
+    "apply": "Register everything in the manifest that is not registered yet.",
+    "validate": "Check manifests offline; every problem of every line.",
+    "status": "What the ledger holds: counts, open ambiguities, learned paces.",
+    "export": "Print name and ARN of every registered algorithm.",
+    "reconcile": "Resolve creates whose reply was lost, now.",
+    "verify": "Compare the ledger with AWS: missing, drifted, duplicates.",
+    "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
+    "ledger": "Work on the ledger itself: rename-target.",
+    "emulate": "Run the embedded Clean Rooms ML endpoint.",
+    "schema": "Print the JSON Schema of a definition.",
+}
+"""Commands with their one-line help, which is known without loading them."""
+
+
+class Commands(click.Group):
+    """Loads a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a user meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, from the module of its name."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"provisioner.cli.{cmd_name}")
+        command: click.Command = module.command
+        command.help = f"{COMMANDS[cmd_name]}\n\n{inspect.cleandoc(command.help or '')}"
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  as in click
+        """Run the command; what a signal raised in it is an error like any other."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, BaseExceptionGroup) as error:
+            if isinstance(error, BaseExceptionGroup) and not error.subgroup(KeyboardInterrupt):
+                raise
+            raise CancelledError(current().signals.received[0]) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without loading any."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="provisioner")
+def provisioner() -> None:
+    """Register many AWS Clean Rooms ML algorithms: none lost, none twice, at the account's hidden rate limit.
+
+    Start with `provisioner apply configs/example.jsonl --local`: it needs no AWS account.
+    """
+
+
+HURRY_S = 0.5
+"""How long output may take once a signal asks a process to end that does nothing else any more: its reader may be gone
+without having closed the pipe."""
+
+
+class CancelledError(ProvisionerError):
+    """A signal ended the command before it had begun to change anything."""
+
+    reason = Reason.INTERRUPTED
+
+    def __init__(self, signal: str) -> None:
+        super().__init__(f"interrupted by {signal}; nothing was sent", hint="Run it again")
+
+
+class InternalError(ProvisionerError):
+    """A bug, or a machine without memory. The traceback is for those who ask for it."""
+
+    reason = Reason.INTERNAL
+
+    def __init__(self, error: BaseException) -> None:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        trace = traceback.extract_tb(error.__traceback__, -1)
+        where = f"{Path(trace[-1].filename).name}:{trace[-1].lineno}" if trace else "unknown"
+        hint = "Please report this; PROVISIONER_DEBUG=1 shows the traceback"
+        if isinstance(error, MemoryError):
+            hint = "The machine, or this process's limit, has too little memory"
+        what = f"internal error at {where}: {type(error).__name__}"
+        super().__init__(what, why=printable(str(error)), hint=hint)
+        if os.environ.get("PROVISIONER_DEBUG"):
+            traceback.print_exception(error)
+
+
+class Program:
+    """One run of the command line.
+
+    Args:
+        signals: taken over already.
+
+    Attributes:
+        signals, streams: for the command.
+    """
+
+    def __init__(self, signals: Signals) -> None:
+        self.signals = signals
+        self.streams = Streams()
+
+    def main(self, arguments: Sequence[str] | None) -> NoReturn:
+        """Run the command that ``arguments`` name, and exit with its code."""
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        try:
+            with self.signals.reaction(_interrupt):
+                code = self._run(given)
+        except KeyboardInterrupt:
+            with self.signals.reaction(hurry):
+                code = self._failed(CancelledError(self.signals.received[0]), given)
+        self._leave(code)
+
+    def _run(self, given: list[str]) -> int:
+        try:
+            return int(provisioner.main(given, prog_name="provisioner", standalone_mode=False, obj=self) or 0)
+        except click.exceptions.Exit as end:
+            return end.exit_code
+        except click.exceptions.NoArgsIsHelpError as error:
+            talk(error.format_message())
+            return ExitCode.USAGE
+        except BaseException as error:  # noqa: BLE001  the last line of defence; what is no error is raised again
+            return self._failed(self._shown(error), given)
+
+    def _shown(self, error: BaseException) -> ProvisionerError:
+        """What a user sees of ``error``.
+
+        Raises:
+            BaseException: it is an interrupt, or another way to end the process.
+        """
+        if isinstance(error, ProvisionerError):
+            return error
+        if isinstance(error, click.Abort):  # what click makes of an interrupt
+            raise KeyboardInterrupt
+        if isinstance(error, click.ClickException):
+            return UsageError(error.format_message(), hint="See `provisioner --help`")
+        if isinstance(error, OSError) and error is self.streams.stdout.failure:
+            return UnwritableError("the result cannot be written to stdout", why=str(error.strerror))
+        if isinstance(error, Exception):
+            return InternalError(error)
+        raise error
+
+    def _failed(self, error: ProvisionerError, given: list[str]) -> ExitCode:
+        """Report ``error`` on stderr; with ``--output json`` also as the one object on stdout."""
+        talk(f"provisioner: {error}")
+        code = code_for([error.reason])
+        if _wants_json(given) and not self.streams.stdout.used:
+            with contextlib.suppress(UnwritableError):
+                say_json(_as_json(error))
+        return code
+
+    def _leave(self, code: int) -> NoReturn:
+        """Exit, also while a thread still waits in a read that nothing interrupts: of a pipe that nobody writes to."""
+        self.signals.ignore()
+        written = self.streams.close()
+        waiting = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+        if not written or any(not thread.daemon for thread in waiting):
+            os._exit(code)
+        sys.exit(code)
+
+
+def current() -> Program:
+    """The program that runs the command that asks."""
+    program = click.get_current_context().find_object(Program)
+    assert program is not None  # noqa: S101  Program.main hands itself to click
+    return program
+
+
+def _interrupt() -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def hurry() -> None:
+    """End the process soon, whether or not its output has been taken by then."""
+    timer = threading.Timer(HURRY_S, os._exit, (ExitCode.INTERRUPTED,))
+    timer.daemon = True
+    timer.start()
+
+
+def _wants_json(given: list[str]) -> bool:
+    return "--output=json" in given or ("--output", "json") in itertools.pairwise(given)
+
+
+def _as_json(error: ProvisionerError) -> bytes | str:
+    """The summary of a run that ``error`` kept from beginning; only code and error where even that cannot be made."""
+    try:
+        from provisioner.cli.running import never_begun
+
+        return never_begun(error).json()
+    except Exception:  # noqa: BLE001  what failed before (no memory, a broken installation) may fail again
+        import json
+
+        return json.dumps({"exit_code": int(code_for([error.reason])), "error": str(error)})

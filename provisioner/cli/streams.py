@@ -1,0 +1,273 @@
+"""The three standard streams, whatever they are connected to.
+
+The parent may have closed them, made them non-blocking, filled the disk under them, stopped reading, or chosen an
+encoding that cannot express a name. None of this may change what is registered, and only a result that cannot be
+written changes the exit code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import select
+import sys
+import threading
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TextIO
+
+STDERR_LIMIT = 1024 * 1024
+"""Bytes for stderr that wait for their reader, some five thousand log lines; what comes on top is dropped."""
+PATIENCE_S = 2.0
+"""At the end, how long a stderr may take no byte at all before the rest is given up."""
+
+
+class Streams:
+    """The standard streams of this process, once :meth:`open` has set them up.
+
+    Attributes:
+        stdin: what standard input was when the process started, unbuffered. Descriptor 0 itself is empty: a helper
+            process that the SDK starts (``credential_process``) or a prompt would otherwise consume the manifest.
+        stdout: where results go.
+        stderr: where everything else goes.
+    """
+
+    def __init__(self) -> None:
+        _fill_gaps()
+        self._stderr_before = sys.stderr
+        self.stdin = _private_stdin()
+        self.stdout = Stdout(1)
+        self.stderr = Stderr(2, sys.stderr)
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(self.stdout), encoding="utf-8", errors="backslashreplace", newline="\n"
+        )
+        sys.stderr = self.stderr
+
+    def close(self) -> bool:
+        """Write what is left, as far as somebody takes it; whether nothing waits any more."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        written = self.stderr.finish(PATIENCE_S)
+        sys.stderr = self._stderr_before
+        return written
+
+
+def _fill_gaps() -> None:
+    """Give a process that was started with a closed stdin, stdout or stderr an empty one.
+
+    Otherwise the first file that is opened takes its number, and is written to by whoever means stdout.
+    """
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
+
+
+def _private_stdin() -> io.FileIO:
+    """A duplicate of descriptor 0 that no child process inherits; descriptor 0 becomes empty."""
+    private = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return io.FileIO(private, "rb")
+
+
+def _write_some(descriptor: int, data: memoryview) -> int:
+    """Write a part of ``data``, once the other end takes any; its length."""
+    while True:
+        try:
+            return os.write(descriptor, data)
+        except BlockingIOError:  # the parent made it non-blocking, and its buffer is full
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT)
+            poll.poll()
+
+
+class Stdout(io.RawIOBase):
+    """Descriptor 1, to which everything is written or an error is raised: the kernel may take a part only.
+
+    A reader that went away (``| head``) is no error: what is left goes nowhere. Any other error is raised once; what
+    comes after it goes nowhere too, so that the interpreter does not meet it again when it flushes at its end.
+
+    Attributes:
+        used: whether anything was written.
+        failure: why it cannot be written, None while it can.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._reader_gone = False
+        self.failure: OSError | None = None
+        self.used = False
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return os.isatty(self._descriptor)
+
+    def write(self, data: object, /) -> int:
+        """Write all of ``data``.
+
+        Raises:
+            OSError: it cannot be written, for another reason than a reader that went away.
+        """
+        view = memoryview(data).cast("B")  # type: ignore[arg-type]  # any buffer
+        length = len(view)
+        self.used = self.used or length > 0
+        try:
+            while view and not (self._reader_gone or self.failure):
+                view = view[_write_some(self._descriptor, view) :]
+        except BrokenPipeError:
+            self._reader_gone = True
+        except OSError as error:
+            self.failure = error
+            raise
+        return length
+
+    def close(self) -> None:
+        """Leave the descriptor open.
+
+        The destructor of a file object closes it, and so flushes it. When the interpreter ends, what a flush needs may
+        be gone by then; from Python 3.13 on that would end every command with a traceback.
+        """
+
+
+class Stderr(io.TextIOBase):
+    """Descriptor 2 as a file that neither blocks nor fails: a thread of its own writes what was put in its queue.
+
+    Where nobody reads, the queue fills and what comes on top is dropped, counted and reported once there is room again.
+
+    Args:
+        descriptor: where to write.
+        like: whose encoding to use.
+
+    Attributes:
+        report: makes the line that reports how many messages were dropped.
+    """
+
+    def __init__(self, descriptor: int, like: TextIO) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._encoding = like.encoding or "utf-8"
+        self._queue: deque[bytes] = deque()
+        self._waiting = 0  # bytes in the queue and in the hands of the thread
+        self._written = 0
+        self._dropped = 0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self.report: Callable[[int], str] = _report
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # a property here, an attribute there
+        """That of the stream this one stands for."""
+        return self._encoding
+
+    def isatty(self) -> bool:
+        """Whether a person reads it."""
+        return os.isatty(self._descriptor)
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, text: str, /) -> int:
+        """Put ``text`` in the queue, or drop it when the queue is full."""
+        data = text.encode(self._encoding, "backslashreplace")
+        with self._changed:
+            if self._waiting and self._waiting + len(data) > STDERR_LIMIT:
+                self._dropped += 1
+            else:
+                self._put(self._take_report() + data)
+        return len(text)
+
+    def close(self) -> None:
+        """Leave the descriptor open.
+
+        The destructor of a file object closes it, and so flushes it. When the interpreter ends, what a flush needs may
+        be gone by then; from Python 3.13 on that would end every command with a traceback.
+        """
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until everything is written, at most ``timeout_s``; whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting, timeout_s)
+
+    def finish(self, patience_s: float) -> bool:
+        """Write the rest, for as long as some goes out every ``patience_s``; whether all is written."""
+        with self._changed:
+            if report := self._take_report():
+                self._put(report)
+            before = -1
+            while self._waiting and before != self._written:
+                before = self._written
+                self._changed.wait_for(partial(self._moved_since, before), patience_s)
+            return not self._waiting
+
+    def _moved_since(self, before: int) -> bool:
+        return not self._waiting or self._written != before
+
+    def _take_report(self) -> bytes:
+        dropped, self._dropped = self._dropped, 0
+        return self.report(dropped).encode(self._encoding, "backslashreplace") if dropped else b""
+
+    def _put(self, data: bytes) -> None:
+        self._queue.append(data)
+        self._waiting += len(data)
+        self._changed.notify_all()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._pump, name="stderr", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # no memory for a thread: what says so is written from here
+                self._thread = None
+                self._write_queue()
+
+    def _pump(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue)
+            self._write_queue()
+
+    def _write_queue(self) -> None:
+        with self._changed:
+            view = memoryview(b"".join(self._queue))
+            self._queue.clear()
+        while view:
+            view = self._write_part(view)
+
+    def _write_part(self, view: memoryview) -> memoryview:
+        """Write a part of ``view``, or give it up where it cannot be written; what is left of it."""
+        try:
+            length = _write_some(self._descriptor, view)
+        except OSError:
+            length = len(view)
+        with self._changed:
+            self._waiting -= length
+            self._written += length
+            self._changed.notify_all()
+        return view[length:]
+
+
+def _report(dropped: int) -> str:
+    return f"provisioner: {dropped} messages were dropped: stderr was not read in time\n"

@@ -1,0 +1,178 @@
+"""Signals at every moment of a process's life: none is lost, and none ends it with a code that says nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.moments import TERMINATED, at
+from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, emulate, environment, provisioner, start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROLE = "arn:aws:iam::123456789012:role/access"
+NOHUP = shutil.which("nohup") or "nohup"
+LOADING = ["click", "provisioner.cli.apply", "provisioner.commands.apply", "uvloop"]
+"""Modules in the order in which ``apply`` loads them; the last one when its event loop is made."""
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
+    """An endpoint of its own for each test."""
+    with emulate(tmp_path) as running:
+        yield running
+
+
+def write(path: Path, count: int) -> None:
+    """A manifest of ``count`` definitions."""
+    path.write_text("".join(json.dumps({"name": f"algorithm {n}", "roleArn": ROLE}) + "\n" for n in range(count)))
+
+
+def creates(endpoint: Endpoint) -> int:
+    """Creates that were answered so far."""
+    return sum(endpoint.truth()["calls"].get("create", {}).values())
+
+
+@pytest.mark.parametrize("moment", LOADING)
+def test_a_signal_while_the_program_loads_ends_it_before_anything_is_sent(tmp_path: Path, moment: str) -> None:
+    """SIGTERM at any moment before the run begins: exit 130, one JSON object, no ledger."""
+    write(tmp_path / "m.jsonl", 2)
+
+    done = provisioner(
+        "apply", "m.jsonl", "--local", "--output", "json", cwd=tmp_path, **at(moment, TERMINATED, tmp_path / "site")
+    )
+
+    assert (done.returncode, json.loads(done.stdout)["exit_code"]) == (130, 130), done.stderr
+    assert "SIGTERM" in done.stderr
+    assert not (tmp_path / "ledger.db").exists()
+
+
+@pytest.mark.parametrize("moment", ["at exit", "in the last moment"])
+def test_a_signal_after_the_result_changes_nothing(tmp_path: Path, moment: str) -> None:
+    """SIGTERM while the interpreter takes itself apart: the code is that of the run."""
+    write(tmp_path / "m.jsonl", 2)
+
+    done = provisioner("apply", "m.jsonl", "--local", cwd=tmp_path, **at(moment, TERMINATED, tmp_path / "site"))
+
+    assert (done.returncode, "2 created" in done.stdout) == (0, True)
+
+
+@pytest.mark.parametrize(("moment", "code"), [*((moment, 130) for moment in LOADING), ("at exit", 0)])
+def test_a_signal_reaches_the_first_process_of_a_container(tmp_path: Path, moment: str, code: int) -> None:
+    """The kernel discards a signal to process 1 that has no handler: there is one from the first import on."""
+    alone = ["unshare", "--pid", "--fork", "--kill-child"]
+    if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let the test make a process namespace (unshare --pid)")
+    write(tmp_path / "m.jsonl", 2)
+
+    done = subprocess.run(
+        [*alone, *COMMAND, "apply", "m.jsonl", "--local"],
+        cwd=tmp_path,
+        env=environment(**at(moment, TERMINATED, tmp_path / "site")),
+        capture_output=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+    assert done.returncode == code, done.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "export", "validate"])
+def test_a_signal_ends_a_command_that_only_reads(tmp_path: Path, command: str) -> None:
+    """SIGTERM in a command that has no run: exit 130 and one line, at once."""
+    write(tmp_path / "m.jsonl", 2)
+    provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
+    arguments = ["m.jsonl"] if command == "validate" else []
+    moment = "provisioner.manifest.reader" if command == "validate" else "asyncio.runners"
+
+    done = provisioner(command, *arguments, cwd=tmp_path, **at(moment, TERMINATED, tmp_path / "site"))
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (130, "", 1), done.stderr
+
+
+def test_a_signal_that_is_ignored_at_the_start_stays_ignored(tmp_path: Path, endpoint: Endpoint) -> None:
+    """Under nohup a run outlives the terminal it was started from, and SIGTERM still drains it."""
+    write(tmp_path / "m.jsonl", 60)
+    endpoint.change(rate=20, burst=2)
+    run = subprocess.Popen(
+        [NOHUP, *COMMAND, "apply", "m.jsonl", "--endpoint-url", endpoint.url, "--output", "json"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+    )
+    while creates(endpoint) < 3:
+        assert run.poll() is None
+
+    run.send_signal(signal.SIGHUP)
+    seen = creates(endpoint)
+    while creates(endpoint) < seen + 5:
+        assert run.poll() is None
+    run.send_signal(signal.SIGTERM)
+    stdout, _ = run.communicate(timeout=LIMIT_S)
+
+    assert (run.returncode, json.loads(stdout)["stopped"]) == (75, "signal SIGTERM")
+
+
+def test_the_first_signal_in_a_drain_for_the_deadline_is_not_a_second_one(tmp_path: Path, endpoint: Endpoint) -> None:
+    """A run that drains because its deadline is over still answers the first SIGTERM with its results, not with 130."""
+    write(tmp_path / "m.jsonl", 2)
+    endpoint.change(latency=4)
+    run = start(
+        "apply", "m.jsonl", "--endpoint-url", endpoint.url, "--deadline", "1s", "--output", "json", cwd=tmp_path
+    )
+    time.sleep(2.5)
+
+    run.send_signal(signal.SIGTERM)
+    stdout, _ = run.communicate(timeout=LIMIT_S)
+
+    assert (run.returncode, json.loads(stdout)["exit_code"]) in {(0, 0), (75, 75)}
+
+
+def test_a_second_interrupt_leaves_a_clean_terminal(tmp_path: Path, endpoint: Endpoint) -> None:
+    """The progress bar hides the cursor; a second Ctrl-C ends the run with 130 and shows it again."""
+    write(tmp_path / "m.jsonl", 2)
+    endpoint.change(hang=1.0)
+    terminal, end = pty.openpty()
+    run = subprocess.Popen(
+        [*COMMAND, "apply", "m.jsonl", "--endpoint-url", endpoint.url],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=end,
+        env=environment(TERM="xterm"),
+    )
+    os.close(end)
+    seen = b""
+    while not re.search(rb"[1-9] in flight", seen):
+        seen += os.read(terminal, 4096)
+
+    run.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    run.send_signal(signal.SIGINT)
+    stdout, _ = run.communicate(timeout=LIMIT_S)
+    while chunk := _rest(terminal):
+        seen += chunk
+    os.close(terminal)
+
+    assert (run.returncode, b"interrupted" in stdout) == (130, True)
+    assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l")
+
+
+def _rest(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # what Linux answers once the other end is closed
+        return b""

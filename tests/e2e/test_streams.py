@@ -1,0 +1,260 @@
+"""The standard streams, whatever they are connected to: nothing is lost, and nothing is reported that is not so."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import resource
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from provisioner.emulator import DEFAULT_ACCOUNT, credentials
+from tests.e2e.moments import BUG, OUT_OF_MEMORY, at
+from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, emulate, environment, provisioner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROLE = "arn:aws:iam::123456789012:role/access"
+PIPE = 4096
+"""Bytes of the smallest pipe."""
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
+    """An endpoint of its own for each test."""
+    with emulate(tmp_path) as running:
+        yield running
+
+
+def manifest(*names: str) -> str:
+    """A definition for each name."""
+    return "".join(json.dumps({"name": name, "roleArn": ROLE}) + "\n" for name in names)
+
+
+def numbered(count: int) -> str:
+    """A manifest of so many definitions."""
+    return manifest(*(f"algorithm {n}" for n in range(count)))
+
+
+def small_pipe() -> tuple[int, int]:
+    """The ends of a pipe that is soon full."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE)
+    return reader, writer
+
+
+def spawn(*arguments: object, cwd: Path, **streams: Any) -> subprocess.Popen[bytes]:
+    """Start the command with these streams, and environment variables as ``env``."""
+    more = streams.pop("env", {})
+    streams.setdefault("stdin", subprocess.DEVNULL)
+    return subprocess.Popen([*COMMAND, *map(str, arguments)], cwd=cwd, env=environment(**more), **streams)
+
+
+def test_a_helper_process_does_not_consume_the_manifest(tmp_path: Path, endpoint: Endpoint) -> None:
+    """A credential_process that reads its standard input leaves ``apply -`` every line."""
+    keys = credentials(DEFAULT_ACCOUNT).environment()
+    answer = {
+        "Version": 1,
+        "AccessKeyId": keys["AWS_ACCESS_KEY_ID"],
+        "SecretAccessKey": keys["AWS_SECRET_ACCESS_KEY"],
+    }
+    helper = tmp_path / "helper"
+    helper.write_text(f"#!/bin/sh\ncat > /dev/null\necho '{json.dumps(answer)}'\n")
+    helper.chmod(0o700)
+    (tmp_path / "aws").write_text(f"[default]\ncredential_process = {helper}\n")
+    unset = dict.fromkeys(keys, "")
+
+    done = provisioner(
+        "apply",
+        "-",
+        "--endpoint-url",
+        endpoint.url,
+        cwd=tmp_path,
+        stdin=numbered(10).encode(),
+        **{**unset, "AWS_CONFIG_FILE": str(tmp_path / "aws")},
+    )
+
+    assert (done.returncode, "10 created" in done.stdout) == (0, True), done.stdout
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_slow_reader_gets_the_whole_result(tmp_path: Path, blocking: bool) -> None:  # noqa: FBT001  a parameter
+    """A pipe that is soon full, blocking or not, cuts nothing off, with unbuffered output too."""
+    (tmp_path / "m.jsonl").write_text(numbered(100))
+    provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
+    reader, writer = small_pipe()
+    os.set_blocking(writer, blocking)
+    run = spawn("export", cwd=tmp_path, stdout=writer, env={"PYTHONUNBUFFERED": "1"})
+    os.close(writer)
+
+    read = b""
+    while chunk := os.read(reader, 1000):
+        read += chunk
+    os.close(reader)
+
+    assert run.wait(LIMIT_S) == 0
+    assert [json.loads(line)["name"] for line in read.splitlines()] == sorted(f"algorithm {n}" for n in range(100))
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_result_that_is_cut_off_is_an_error(tmp_path: Path, unbuffered: str) -> None:
+    """A disk that is full after a part of the result ends with 74, with unbuffered output too."""
+    with (tmp_path / "out").open("wb") as out:
+        run = spawn(
+            "schema",
+            cwd=tmp_path,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            env={"PYTHONUNBUFFERED": unbuffered},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (PIPE, PIPE)),
+        )
+        _, stderr = run.communicate(timeout=LIMIT_S)
+
+    assert (run.returncode, (tmp_path / "out").stat().st_size) == (74, PIPE)
+    assert b"cannot be written to stdout" in stderr
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "latin-1"}])
+def test_results_are_utf8_whatever_the_locale(tmp_path: Path, locale: dict[str, Any]) -> None:
+    """Names that the locale's encoding has no character for are exported, and the rest is not in that encoding."""
+    names = ["Grüße", "日本"]
+    (tmp_path / "m.jsonl").write_text(manifest(*names))
+    applied = provisioner("apply", "m.jsonl", "--local", "--output", "json", cwd=tmp_path, **locale)
+
+    exported = {
+        form: provisioner("export", "--format", form, cwd=tmp_path, **locale) for form in ("jsonl", "json", "csv")
+    }
+
+    assert (applied.returncode, json.loads(applied.stdout)["outcomes"]["created"]) == (0, 2)
+    assert {form: done.returncode for form, done in exported.items()} == {"jsonl": 0, "json": 0, "csv": 0}
+    assert all(name in done.stdout for name in names for done in exported.values())
+
+
+def test_a_stderr_that_nobody_reads_holds_up_nothing(tmp_path: Path) -> None:
+    """A run whose log goes into a full pipe ends as fast as ever; what it dropped is counted in the last line."""
+    (tmp_path / "m.jsonl").write_text(numbered(3) + '{"name": 1}\n' * 10_000)
+    reader, writer = small_pipe()
+    run = spawn("apply", "m.jsonl", "--local", "--output", "json", cwd=tmp_path, stdout=subprocess.PIPE, stderr=writer)
+    os.close(writer)
+    assert run.stdout is not None
+
+    summary = json.loads(run.stdout.readline())
+    log = b""
+    while chunk := os.read(reader, 65536):
+        log += chunk
+    os.close(reader)
+    run.communicate(timeout=LIMIT_S)
+
+    last = json.loads(log.splitlines()[-1])
+    logged = sum(json.loads(line)["event"] == "definition.reported" for line in log.splitlines())
+    assert (run.returncode, summary["outcomes"]["created"], summary["problems_total"]) == (65, 3, 20_000)
+    assert last["event"] == "log.dropped"
+    assert logged + last["messages"] >= 20_000
+
+
+def test_a_stderr_that_nobody_reads_does_not_hold_up_a_signal(tmp_path: Path, endpoint: Endpoint) -> None:
+    """SIGTERM drains a run whose log goes into a full pipe that stays full."""
+    (tmp_path / "m.jsonl").write_text(numbered(400))
+    endpoint.change(rate=40, burst=2)
+    reader, writer = small_pipe()
+    arguments = ("apply", "m.jsonl", "--endpoint-url", endpoint.url, "--output", "json", "--log-level", "debug")
+    os.set_blocking(writer, False)
+    while True:
+        try:
+            os.write(writer, b"x" * 1000)
+        except BlockingIOError:
+            break
+    os.set_blocking(writer, True)
+    run = spawn(*arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=writer)
+    os.close(writer)
+    while sum(endpoint.truth()["calls"].get("create", {}).values()) < 5:
+        assert run.poll() is None
+
+    run.send_signal(signal.SIGTERM)
+    stdout, _ = run.communicate(timeout=LIMIT_S)
+    os.close(reader)
+
+    assert (run.returncode, json.loads(stdout)["stopped"]) == (75, "signal SIGTERM")
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", "2> >(exit)"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("apply m.jsonl --local --log-level debug --progress always", 65),
+        ("validate m.jsonl", 65),
+        ("status --ledger none.db", 74),
+        ("frobnicate", 2),
+    ],
+)
+def test_a_stderr_that_cannot_be_written_does_not_change_the_exit_code(
+    tmp_path: Path, redirection: str, arguments: str, code: int
+) -> None:
+    """A full disk under stderr, a closed one, or one whose reader went away: the code is that of the command."""
+    (tmp_path / "m.jsonl").write_text(numbered(2) + "{}\n")
+    line = f"{' '.join(COMMAND)} {arguments} {redirection}"
+
+    done = subprocess.run(["/bin/bash", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, check=False)
+
+    assert done.returncode == code, done.stdout
+
+
+@pytest.mark.parametrize("action", [OUT_OF_MEMORY, BUG])
+@pytest.mark.parametrize("moment", ["provisioner.commands.apply", "provisioner.fleet.open", "provisioner.cli.logs"])
+def test_an_internal_error_is_one_json_object_too(tmp_path: Path, action: str, moment: str) -> None:
+    """A bug, or a machine without memory, ends with 1, one line on stderr and one object on stdout."""
+    (tmp_path / "m.jsonl").write_text(numbered(2))
+
+    done = provisioner(
+        "apply", "m.jsonl", "--local", "--output", "json", cwd=tmp_path, **at(moment, action, tmp_path / "site")
+    )
+
+    summary = json.loads(done.stdout)
+    assert (done.returncode, summary["exit_code"]) == (1, 1)
+    assert ("MemoryError" if action == OUT_OF_MEMORY else "LookupError: a bug") in summary["error"]
+    assert "Traceback" not in done.stderr
+
+
+HOSTILE = ["red\x9b31m", "evil\u202egpj.exe", "title\x9d0;x\x9c", "tab\there", "join\u200dner", "mark\u2066er"]
+"""Names with CSI, OSC, a right-to-left override, a zero-width joiner and an isolate: all of them valid in the API."""
+
+
+def unprintable(text: str) -> set[str]:
+    """The characters in ``text`` that could steer a terminal."""
+    return {character for character in text if not character.isprintable()} - {"\n"}
+
+
+def test_names_cannot_steer_a_terminal(tmp_path: Path, endpoint: Endpoint) -> None:
+    """Whatever a name contains, no output has it raw; JSON gives it back exactly."""
+    (tmp_path / "m.jsonl").write_text(manifest(*HOSTILE))
+    common = ("--endpoint-url", endpoint.url, "--log-level", "debug")
+    endpoint.change(lost_reply=1.0)
+    done = [provisioner("apply", "m.jsonl", *common, "--no-wait", "--output", form, cwd=tmp_path) for form in ("json",)]
+    done += [provisioner("status", "--output", form, cwd=tmp_path) for form in ("text", "json")]
+    endpoint.change(lost_reply=0.0)
+    fresh = ("--ledger", "second.db", *common)
+    done += [provisioner("apply", "m.jsonl", *fresh, "--progress", "always", cwd=tmp_path)]
+    done += [provisioner("verify", *fresh, "--output", form, cwd=tmp_path) for form in ("text", "json")]
+
+    assert [unprintable(one.stdout) for one in done] == [set()] * len(done)
+    assert all(unprintable(one.stderr) <= {"\x1b", "\r"} for one in done)
+    assert sorted(entry["name"] for entry in json.loads(done[2].stdout)["open"]) == sorted(HOSTILE)
+
+
+def test_exported_names_cannot_steer_a_terminal(tmp_path: Path) -> None:
+    """Every export format escapes what could; the JSON ones give the name back exactly."""
+    (tmp_path / "m.jsonl").write_text(manifest(*HOSTILE))
+    provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
+
+    exported = {form: provisioner("export", "--format", form, cwd=tmp_path).stdout for form in ("json", "jsonl", "csv")}
+
+    assert {form: unprintable(text) for form, text in exported.items()} == {form: set() for form in exported}
+    assert set(json.loads(exported["json"])) == set(HOSTILE)
+    assert {json.loads(line)["name"] for line in exported["jsonl"].splitlines()} == set(HOSTILE)
+    assert "evil\\u202egpj.exe" in exported["csv"]
