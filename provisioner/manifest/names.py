@@ -1,4 +1,4 @@
-"""The names of a manifest: each may occur once.
+"""The names of a manifest: each may occur once, and names that look alike are worth a notice.
 
 Ten million names do not fit in the memory that a run may use, so they are in a private temporary database on disk.
 """
@@ -6,16 +6,20 @@ Ten million names do not fit in the memory that a run may use, so they are in a 
 from __future__ import annotations
 
 import sqlite3
+import unicodedata
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from provisioner.bulk import insert
+from provisioner.core.names import folded
 from provisioner.core.problem import Problem
 from provisioner.errors import printable
 from provisioner.manifest.sources import ScratchError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from provisioner.manifest.reader import Row
 
 _CACHE_KIB = 2048
@@ -56,22 +60,74 @@ class Repetition(Struct, frozen=True):
         return Problem(row.source, row.line, name, "conflicting_name", message, column=1)
 
 
+class LookAlike(Struct, frozen=True):
+    """A row whose name looks like an earlier one.
+
+    Args:
+        row: the later one.
+        name, source, line: of the earlier one.
+    """
+
+    row: Row
+    name: str
+    source: str
+    line: int
+
+    def notices(self) -> list[Problem]:
+        """A notice at each of the two lines."""
+        row, what = self.row, _difference(self.row.name, self.name)
+        places = ((self.source, self.line, self.name), (row.source, row.line, row.name))
+        return [
+            Problem(
+                source,
+                line,
+                printable(name),
+                "similar_name",
+                f'differs from "{printable(other)}" at {other_source}:{other_line} only in {what}; both are used. If'
+                " they are the same algorithm, remove one of them",
+                column=1,
+                severity="notice",
+            )
+            for (source, line, name), (other_source, other_line, other) in (places, places[::-1])
+        ]
+
+
+def _difference(one: str, other: str) -> str:
+    if one.strip() == other.strip():
+        return "leading or trailing spaces"
+    if one.casefold() == other.casefold():
+        return "upper and lower case"
+    if unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other):
+        return "Unicode normal form"
+    return "case, spaces or Unicode normal form"
+
+
 class SeenNames:
-    """The names so far: exact, and in the same memory for any number of them."""
+    """The names so far: exact, and in the same memory for any number of them.
+
+    Raises:
+        ScratchError: the temporary database cannot be made.
+    """
 
     def __init__(self) -> None:
         # An empty name is a temporary file of SQLite's, deleted when it is closed; it is never synced or rolled back.
         # WITHOUT ROWID clusters the table by name: names that come sorted, as most do, are appended.
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._sources: dict[str, int] = {}
-        for statement in (
+        self._any_variants = False
+        statements = (
             "PRAGMA journal_mode = OFF",
             "PRAGMA synchronous = OFF",
             f"PRAGMA cache_size = -{_CACHE_KIB}",
             "CREATE TABLE names (name TEXT PRIMARY KEY, digests TEXT, source INT, line INT) WITHOUT ROWID",
+            "CREATE TABLE variants (folded TEXT PRIMARY KEY, name TEXT, source INT, line INT) WITHOUT ROWID",
             "BEGIN",
-        ):
-            self._database.execute(statement)
+        )
+        try:
+            for statement in statements:
+                self._database.execute(statement)
+        except sqlite3.Error as error:
+            raise ScratchError(str(error)) from error
 
     def close(self) -> None:
         """Delete the file."""
@@ -102,6 +158,55 @@ class SeenNames:
         except sqlite3.Error as error:
             raise ScratchError(str(error)) from error
         return [one for one in found if (one.row.source, one.row.line) != (one.source, one.line)]
+
+    def look_alikes(self, rows: list[Row]) -> list[LookAlike]:
+        """The ``rows`` whose name differs from an earlier one only in case, outer white space or normal form.
+
+        A name that is its own folded form is found under itself. Only the others, few in most manifests, are stored a
+        second time, under their folded form.
+
+        Args:
+            rows: what has just been added, without repetitions.
+
+        Raises:
+            ScratchError: the disk is full.
+        """
+        keys = {row.name: folded(row.name) for row in rows}
+        try:
+            suspects = self._colliding([row for row in rows if keys[row.name] != row.name], keys)
+            if self._any_variants:
+                suspects |= self._stored("SELECT folded FROM variants WHERE folded", keys)
+            earlier = [(row, self._earlier(row, keys[row.name])) for row in rows if keys[row.name] in suspects]
+        except sqlite3.Error as error:
+            raise ScratchError(str(error)) from error
+        return [LookAlike(row, *first) for row, first in earlier if first is not None]
+
+    def _colliding(self, variants: list[Row], keys: dict[str, str]) -> set[str]:
+        """Store the names that are not their own folded form; returns the folded forms that stand for two names."""
+        if not variants:
+            return set()
+        before = self._database.total_changes
+        values = [(keys[row.name], row.name, self._sources[row.source], row.line) for row in variants]
+        insert(self._database, "INSERT OR IGNORE INTO variants VALUES", values)
+        folded_forms = [keys[row.name] for row in variants]
+        self._any_variants = True
+        if self._database.total_changes - before < len(variants):
+            return set(folded_forms)
+        return self._stored("SELECT name FROM names WHERE name", folded_forms)
+
+    def _stored(self, query: str, values: Iterable[str]) -> set[str]:
+        given = list(values)
+        return {value for (value,) in self._database.execute(f"{query} IN ({','.join('?' * len(given))})", given)}
+
+    def _earlier(self, row: Row, key: str) -> tuple[str, str, int] | None:
+        """Name, source and line of the first name with the folded form ``key``, if that is before ``row``."""
+        query = (
+            "SELECT source, line, name FROM names WHERE name = ?1"
+            " UNION ALL SELECT source, line, name FROM variants WHERE folded = ?1 ORDER BY 1, 2"
+        )
+        source, line, name = self._database.execute(query, (key,)).fetchone()
+        before = (source, line) < (self._sources[row.source], row.line)
+        return (name, list(self._sources)[source], line) if before else None
 
     def _compared(self, row: Row) -> Repetition:
         """The row beside the first of its name, which may be itself."""

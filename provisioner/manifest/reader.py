@@ -225,15 +225,16 @@ class _BatchAssembler:
             batch.rows.append(Row(source, number, definition, definition.canonical()))
 
     def _check_names(self, batch: Batch) -> None:
-        """Remove the rows whose name occurred before, and report them."""
-        repetitions = self._names.add(batch.rows)
-        if not repetitions:
-            return
-        for repetition in repetitions:
-            problem = repetition.problem()
-            batch.problems.append(problem)
-            batch.repeated += problem.severity == "notice"
-            batch.invalid += problem.severity == "problem"
-        removed = {id(repetition.row) for repetition in repetitions}
-        batch.rows = [row for row in batch.rows if id(row) not in removed]
-        batch.problems.sort(key=lambda problem: (self._order[problem.source], problem.line, problem.column))
+        """Remove the rows whose name occurred before, and report them and names that look alike."""
+        found = []
+        if repetitions := self._names.add(batch.rows):
+            found = [repetition.problem() for repetition in repetitions]
+            batch.repeated += sum(problem.severity == "notice" for problem in found)
+            batch.invalid += sum(problem.severity == "problem" for problem in found)
+            removed = {id(repetition.row) for repetition in repetitions}
+            batch.rows = [row for row in batch.rows if id(row) not in removed]
+        for look_alike in self._names.look_alikes(batch.rows):
+            found += look_alike.notices()
+        if found:
+            batch.problems += found
+            batch.problems.sort(key=lambda problem: (self._order[problem.source], problem.line, problem.column))

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from provisioner.core.names import folded
 from provisioner.errors import ManifestError, Reason
 from provisioner.manifest.lines import MAX_LINE
 from provisioner.manifest.parser import Rules, parse
@@ -187,6 +188,7 @@ def test_names_across_sources_and_batches(tmp_path: Path) -> None:
     rows, problems, _ = read(Manifest([str(first), str(second)], RULES), size=7)
 
     assert len(rows) == 1002
+    problems = [problem for problem in problems if problem.code != "similar_name"]
     assert [(problem.line, problem.code) for problem in problems] == [
         (1, "repeated_name"),
         (2, "wrong_type"),
@@ -216,19 +218,66 @@ def test_names_agree_with_a_dictionary(lines: list[tuple[str, str, str]], size: 
     assert total.lines == len(rows) + total.invalid + total.repeated
 
 
-def test_the_disk_for_names_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("one", "two", "what"),
+    [
+        ("train", "Train", "upper and lower case"),
+        ("Train", "train", "upper and lower case"),
+        ("TRAIN", "Train", "upper and lower case"),
+        ("train", "train ", "leading or trailing spaces"),
+        (" Train", "Train\t", "leading or trailing spaces"),
+        ("\u00e9t\u00e9", "e\u0301te\u0301", "Unicode normal form"),
+        ("e\u0301t\u00e9 ", "\u00c9TE\u0301", "case, spaces or Unicode normal form"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 512])
+def test_names_that_look_alike(one: str, two: str, what: str, size: int) -> None:
+    """Two names that people or a service may confuse are both used, with a notice at each of the two lines."""
+    rows, problems, total = read(manifest(lines_of(named(one), named("other"), named(two))), size)
+
+    assert [row.name for row in rows] == [one, "other", two]
+    assert sorted((problem.line, problem.code, problem.severity) for problem in problems) == [
+        (1, "similar_name", "notice"),
+        (3, "similar_name", "notice"),
+    ]
+    assert all(f"only in {what};" in problem.message for problem in problems)
+    assert {("-:3" in problem.message, problem.line) for problem in problems} == {(True, 1), (False, 3)}
+    assert (total.lines, total.invalid, total.repeated) == (3, 0, 0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.sampled_from(["a", "A", " a", "b", "B ", "\u00e9", "e\u0301", "E\u0301", "c"]), max_size=12),
+    st.integers(1, 5),
+)
+def test_look_alikes_agree_with_a_dictionary(names: list[str], size: int) -> None:
+    """In whatever batches, each new name is compared with the first one of its folded form, and only with that."""
+    first: dict[str, int] = {}
+    expected = []
+    for number, name in enumerate(names, 1):
+        if name not in names[: number - 1]:
+            earlier = first.setdefault(folded(name), number)
+            expected += [earlier, number] if earlier != number else []
+    problems = read(manifest(lines_of(*map(named, names))), size)[1]
+
+    assert sorted(problem.line for problem in problems if problem.code == "similar_name") == sorted(expected)
+
+
+@pytest.mark.parametrize("pages", [2, 12])
+@pytest.mark.parametrize("prefix", ["n", "N"])
+def test_the_disk_for_names_is_full(monkeypatch: pytest.MonkeyPatch, pages: int, prefix: str) -> None:
     """When the names cannot be kept, the run stops with what to do (74): it must not go on without them."""
 
     def connect(*_: object, **options: Any) -> sqlite3.Connection:
         database: sqlite3.Connection = real("", **options)
-        database.execute("PRAGMA max_page_count = 2")
+        database.execute(f"PRAGMA max_page_count = {pages}")
         return database
 
     real = sqlite3.connect
     monkeypatch.setattr("provisioner.manifest.names.sqlite3.connect", connect)
 
     with pytest.raises(ScratchError, match="full") as caught:
-        read(manifest(lines_of(*(named(f"n{number}") for number in range(1000)))))
+        read(manifest(lines_of(*(named(f"{prefix}{number}") for number in range(1000)))))
     assert caught.value.reason is Reason.LEDGER
 
 
@@ -402,9 +451,10 @@ print(sum(len(batch.rows) for batch in Manifest([sys.argv[1]], Rules()).batches(
 """
 
 
-def test_memory_is_flat(tmp_path: Path) -> None:
-    """Twelve times the lines take the same memory, but for the fixed cache of the names."""
-    line = json.dumps(named("00000000", tags={"team": "ads"}, description="d" * 200))
+@pytest.mark.parametrize("prefix", ["", "A"])
+def test_memory_is_flat(tmp_path: Path, prefix: str) -> None:
+    """Twelve times the lines take the same memory, but for the fixed cache of the names; capitals change nothing."""
+    line = json.dumps(named(prefix + "00000000", tags={"team": "ads"}, description="d" * 200))
     peaks = {}
     for count in (5_000, 60_000):
         path = tmp_path / f"{count}.jsonl"
