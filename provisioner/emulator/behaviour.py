@@ -99,6 +99,11 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         _doc("a second create of a name: answers 409, makes a second algorithm, or answers the ARN of the first"),
     ] = "unique"
     list_lag: Annotated[Seconds, _doc("seconds until List shows a new algorithm; Get shows it at once")] = 0.0
+    list_delete_lag: Annotated[Seconds, _doc("seconds for which List still shows a deleted algorithm")] = 0.0
+    shuffle_metrics: Annotated[bool, _doc("Get returns metricDefinitions in another order each time")] = False
+    tagging_lag: Annotated[Seconds, _doc("seconds until GetResources shows a create, a tag change or a delete")] = 0.0
+    tagging_omissions: Annotated[Share, _doc("share of algorithms that GetResources never returns")] = 0.0
+    tagging_ghosts: Annotated[Share, _doc("share of deleted algorithms that GetResources returns for ever")] = 0.0
     quota: Annotated[int, _doc("algorithms per account and Region; 0: no quota", ge=0)] = 0
     throttled: Annotated[Share, _doc("share of creates answered 429 whatever the rate")] = 0.0
     bare_throttles: Annotated[bool, _doc("429 without an error code")] = False
@@ -135,6 +140,9 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     list_script: Annotated[Script, _doc("faults of the next Lists, in order")] = ()
     get_script: Annotated[Script, _doc("faults of the next Gets, in order")] = ()
     delete_script: Annotated[Script, _doc("faults of the next deletes, in order")] = ()
+    tag_script: Annotated[Script, _doc("faults of the next TagResource calls, in order")] = ()
+    untag_script: Annotated[Script, _doc("faults of the next UntagResource calls, in order")] = ()
+    get_resources_script: Annotated[Script, _doc("faults of the next GetResources calls, in order")] = ()
 
     def __post_init__(self) -> None:
         for operation, field in SCRIPTS.items():
@@ -163,8 +171,16 @@ _CHANCES = (
     "unreadable",
 )
 
-SCRIPTS = {"create": "script", "list": "list_script", "get": "get_script", "delete": "delete_script"}
-"""Which field of a behaviour scripts which operation."""
+SCRIPTS = {
+    "create": "script",
+    "list": "list_script",
+    "get": "get_script",
+    "delete": "delete_script",
+    "tag": "tag_script",
+    "untag": "untag_script",
+    "get_resources": "get_resources_script",
+}
+"""The field of a behaviour that scripts an operation."""
 
 
 def fault_named(text: str) -> InjectedFault:

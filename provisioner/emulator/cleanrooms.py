@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable  # noqa: TC003 - used in an alias
+from functools import partial
 from http import HTTPStatus
+from random import Random
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -131,18 +133,36 @@ def _ok(body: dict[str, Any]) -> Response:
 
 def _perform_list(target: TargetState, parameters: dict[str, Any], now: float, behaviour: Behaviour) -> dict[str, Any]:
     limit = parameters.get("maxResults", PAGE)
-    page = target.page(now, behaviour.list_lag, parameters.get("nextToken"), limit)
+    page = target.page(partial(_listed, now, behaviour), parameters.get("nextToken"), limit)
     body: dict[str, Any] = {
         "configuredModelAlgorithms": [_summary(algorithm, behaviour) for algorithm in page.algorithms]
     }
     return {**body, "nextToken": page.next_token} if page.next_token else body
 
 
-def _perform_get(target: TargetState, parameters: dict[str, Any], _now: float, behaviour: Behaviour) -> dict[str, Any]:
+def _listed(now: float, behaviour: Behaviour, algorithm: Algorithm) -> bool:
+    """Whether List shows an algorithm: neither too new nor deleted too long ago."""
+    deleted_at = algorithm.deleted_at
+    return now >= algorithm.created_at + behaviour.list_lag and (
+        deleted_at is None or now < deleted_at + behaviour.list_delete_lag
+    )
+
+
+def _perform_get(target: TargetState, parameters: dict[str, Any], now: float, behaviour: Behaviour) -> dict[str, Any]:
     algorithm = target.get(parameters["configuredModelAlgorithmArn"])
     known = output_members(MODEL_NAMES["get"])
     definition = {name: value for name, value in algorithm.request.items() if name in known}
+    if behaviour.shuffle_metrics:
+        _shuffle_metrics(definition, Random(f"{behaviour.seed} {algorithm.arn} {now}"))  # noqa: S311 - replayable
     return {**definition, **_summary(algorithm, behaviour), "tags": algorithm.tags}
+
+
+def _shuffle_metrics(definition: dict[str, Any], random: Random) -> None:
+    """Reorders what the provider's schema calls unordered; two or more never come back as they were sent."""
+    metrics = definition.get("trainingContainerConfig", {}).get("metricDefinitions", [])
+    sent = list(metrics)
+    while metrics == sent and any(metric != sent[0] for metric in sent):
+        random.shuffle(metrics)
 
 
 def _perform_delete(target: TargetState, parameters: dict[str, Any], now: float, _: Behaviour) -> dict[str, Any]:
@@ -150,13 +170,13 @@ def _perform_delete(target: TargetState, parameters: dict[str, Any], now: float,
     return {}
 
 
-def _perform_tag(target: TargetState, parameters: dict[str, Any], _now: float, _: Behaviour) -> dict[str, Any]:
-    target.tag(parameters["resourceArn"], parameters["tags"])
+def _perform_tag(target: TargetState, parameters: dict[str, Any], now: float, _: Behaviour) -> dict[str, Any]:
+    target.tag(parameters["resourceArn"], parameters["tags"], now)
     return {}
 
 
-def _perform_untag(target: TargetState, parameters: dict[str, Any], _now: float, _: Behaviour) -> dict[str, Any]:
-    target.untag(parameters["resourceArn"], parameters["tagKeys"])
+def _perform_untag(target: TargetState, parameters: dict[str, Any], now: float, _: Behaviour) -> dict[str, Any]:
+    target.untag(parameters["resourceArn"], parameters["tagKeys"], now)
     return {}
 
 

@@ -1,4 +1,4 @@
-r"""Checks requests against botocore's own description of the service, compiled once into closures.
+r"""What botocore's data files say: the service models, compiled once into closures that check requests; partitions.
 
 The service refuses what the model forbids: wrong types, missing members, lengths, patterns. Members that the model
 does not know are ignored, and so are nulls, as AWS does. Lengths are counted in code points, as the model's language
@@ -15,7 +15,10 @@ from typing import Any
 Check = Callable[[object, str, list[str]], object]
 """Takes a value, its path and the list of problems to add to; returns the value without unknown members."""
 
-SERVICE = "cleanroomsml"
+CLEAN_ROOMS_MODEL = "cleanroomsml"
+TAGGING_MODEL = "resourcegroupstaggingapi"
+"""botocore's names of the two models."""
+
 ASTRAL = r"\uD800\uDBFF-\uDC00\uDFFF"
 """How the model's patterns spell "any character beyond U+FFFF"."""
 
@@ -23,24 +26,24 @@ LINE_END = r"[\n\r\u0085\u2028\u2029]"
 
 
 @cache
-def input_check(operation: str) -> Check:
+def input_check(operation: str, service: str = CLEAN_ROOMS_MODEL) -> Check:
     """The check of the whole input of an ``operation``, such as "CreateConfiguredModelAlgorithm"."""
-    model = _model()
+    model = _model(service)
     return _compile(model["shapes"], model["operations"][operation]["input"]["shape"])
 
 
 @cache
 def output_members(operation: str) -> frozenset[str]:
-    """The names of the members that the answer of an ``operation`` may have."""
-    model = _model()
+    """The names of the members that the response of a Clean Rooms ML ``operation`` may have."""
+    model = _model(CLEAN_ROOMS_MODEL)
     return frozenset(model["shapes"][model["operations"][operation]["output"]["shape"]]["members"])
 
 
 @cache
-def _model() -> dict[str, Any]:
+def _model(service: str) -> dict[str, Any]:
     from botocore.loaders import Loader
 
-    model: dict[str, Any] = Loader().load_service_model(SERVICE, "service-2")
+    model: dict[str, Any] = Loader().load_service_model(service, "service-2")
     return model
 
 
@@ -153,12 +156,23 @@ def _compile_integer(_: dict[str, Any], shape: dict[str, Any]) -> Check:
     return check
 
 
+def _compile_boolean(_: dict[str, Any], __: dict[str, Any]) -> Check:
+    def check(value: object, path: str, problems: list[str]) -> object:
+        if not isinstance(value, bool):
+            problems.append(_problem(value, path, "Member must be a boolean"))
+            return None
+        return value
+
+    return check
+
+
 _COMPILERS = {
     "structure": _compile_structure,
     "list": _compile_list,
     "map": _compile_map,
     "string": _compile_string,
     "integer": _compile_integer,
+    "boolean": _compile_boolean,
 }
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from provisioner.emulator import cleanrooms, sts
+from provisioner.emulator import cleanrooms, sts, tagging
 from provisioner.emulator.behaviour import (
     FAULTS,
     Behaviour,
@@ -104,6 +104,15 @@ _CLEAN_ROOMS = _Api(
     ApiError.response,
 )
 
+_TAGGING = _Api(
+    tagging.SIGNING_NAME,
+    tagging.operation_of,
+    tagging.action_of,
+    tagging.parse,
+    tagging.perform,
+    tagging.error_response,
+)
+
 
 class Service:
     """Handles one call after the other.
@@ -125,8 +134,8 @@ class Service:
         """Executes a call, counts it whatever its end, and returns how it ends. Times are seconds since the epoch."""
         self.accounts.advance(now)
         exchange = _Exchange(call, now)
-        is_sts = call.path == "/"
-        api = _CLEAN_ROOMS
+        api = _TAGGING if call.headers.get("x-amz-target", "").startswith(tagging.TARGET_PREFIX) else _CLEAN_ROOMS
+        is_sts = api is _CLEAN_ROOMS and call.path == "/"
         error_form = sts.error_response if is_sts else api.error
         try:
             fault, response = self._sts(exchange) if is_sts else self._answer(api, exchange)

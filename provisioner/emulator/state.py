@@ -1,7 +1,7 @@
-"""What the endpoint holds: the algorithms of each account and Region. Pure and synchronous; every method takes ``now``.
+"""What the endpoint holds: the algorithms of each account and Region. Pure, synchronous, with no clock.
 
-Deleted algorithms stay in the record, so that a test can ask what ever existed. List has no order that means
-anything: it goes by the random ids that the service mints.
+Deleted algorithms stay on record: a test can ask what ever existed, and the readers that lag still see them. Pages are
+ordered by the random ids that the service mints, an order that means nothing.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Algorithm(msgspec.Struct, gc=False):
         name: not necessarily unique.
         account_id: twelve digits.
         region: such as us-east-1.
-        created_at: when it took effect, seconds since the epoch.
-        definition: the JSON of the create call, as far as the service knows its members.
-        tags: as they are now.
+        created_at: when the create took effect, seconds since the epoch by the machine's clock.
+        definition: the JSON of the create call, without members that the service does not know.
+        tags: the current ones.
         deleted_at: None while it is alive.
     """
 
@@ -69,39 +69,40 @@ class Algorithm(msgspec.Struct, gc=False):
 
 
 class ListPage(msgspec.Struct, frozen=True):
-    """One page of List. ``next_token`` is None on the last."""
+    """One page of algorithms. ``next_token`` is None on the last."""
 
     algorithms: list[Algorithm]
     next_token: str | None
 
 
-def _forget(_: Algorithm) -> None:
-    """Keeps nothing: the state lives in memory alone."""
+def _keep_in_memory(_: Algorithm) -> None:
+    """Saves nothing."""
 
 
 class TargetState:
-    """The algorithms of one account and Region.
+    """The algorithms of one account and Region, alive and deleted.
 
     Args:
         account_id: twelve digits.
         region: such as us-east-1.
         random: mints the ids.
-        save: called with each algorithm that was made or changed, before the call is answered. What it raises undoes
-            the change.
+        save: called with each algorithm that was made or changed, before the call is answered. If it raises, the change
+            does not take place.
     """
 
     def __init__(
-        self, account_id: str, region: str, random: Random, save: Callable[[Algorithm], None] = _forget
+        self, account_id: str, region: str, random: Random, save: Callable[[Algorithm], None] = _keep_in_memory
     ) -> None:
         self.account_id = account_id
         self.region = region
         self._random = random
         self._save = save
+        self._all: dict[str, Algorithm] = {}
         self._alive: dict[str, Algorithm] = {}
         self._by_name: dict[str, list[Algorithm]] = {}
         self._order: list[str] = []
         self._sorted = True
-        self._used: set[str] = set()
+        self._former_tags: dict[str, list[tuple[float, dict[str, str]]]] = {}
 
     def __repr__(self) -> str:
         return f"TargetState({self.account_id}, {self.region}, {len(self._alive)} algorithms)"
@@ -111,9 +112,7 @@ class TargetState:
 
     def restore(self, algorithm: Algorithm) -> None:
         """Takes in an algorithm from a file; it is not saved again."""
-        self._used.add(algorithm.arn)
-        if algorithm.deleted_at is None:
-            self._index(algorithm)
+        self._index(algorithm)
 
     def create(
         self, request: Mapping[str, Any], now: float, *, names: Names = "unique", quota: int = 0
@@ -145,12 +144,11 @@ class TargetState:
         definition = msgspec.Raw(msgspec.json.encode(request))
         algorithm = Algorithm(self._mint(), name, self.account_id, self.region, now, definition, tags)
         self._save(algorithm)
-        self._used.add(algorithm.arn)
         self._index(algorithm)
         return algorithm, True
 
     def get(self, arn: str) -> Algorithm:
-        """The algorithm of an ARN.
+        """The living algorithm of an ARN.
 
         Raises:
             ApiError: 404.
@@ -160,11 +158,11 @@ class TargetState:
             raise not_found(arn)
         return algorithm
 
-    def page(self, now: float, lag: float = 0.0, token: str | None = None, limit: int = PAGE) -> ListPage:
-        """One page of the algorithms that are at least ``lag`` seconds old.
+    def page(self, visible: Callable[[Algorithm], bool], token: str | None = None, limit: int = PAGE) -> ListPage:
+        """One page of the ``visible`` algorithms, deleted ones included.
 
-        The token names the last ARN seen, so that creates and deletes between two pages neither repeat an algorithm
-        nor hide one that was there all along.
+        The token names the last ARN of the page before, so that creates and deletes between two pages neither repeat an
+        algorithm nor hide one that was there all along.
 
         Raises:
             ApiError: 400 for a token that is not of this account and Region.
@@ -175,13 +173,17 @@ class TargetState:
         found: list[Algorithm] = []
         start = bisect_right(self._order, self._cursor(token)) if token else 0
         for index in range(start, len(self._order)):
-            algorithm = self._alive[self._order[index]]
-            if lag and now < algorithm.created_at + lag:
+            algorithm = self._all[self._order[index]]
+            if not visible(algorithm):
                 continue
             if len(found) == limit:
                 return ListPage(found, self._token(found[-1].arn))
             found.append(algorithm)
         return ListPage(found, None)
+
+    def find(self, arns: Iterable[str]) -> list[Algorithm]:
+        """The algorithms of these ARNs, deleted ones included; unknown ARNs are left out."""
+        return [self._all[arn] for arn in arns if arn in self._all]
 
     def delete(self, arn: str, now: float) -> None:
         """Deletes an algorithm.
@@ -193,10 +195,9 @@ class TargetState:
         self._save(msgspec.structs.replace(algorithm, deleted_at=now))
         algorithm.deleted_at = now
         del self._alive[arn]
-        self._order.remove(arn)
         self._by_name[algorithm.name].remove(algorithm)
 
-    def tag(self, arn: str, tags: Mapping[str, str]) -> None:
+    def tag(self, arn: str, tags: Mapping[str, str], now: float) -> None:
         """Adds tags; a key that exists gets the new value.
 
         Raises:
@@ -206,33 +207,49 @@ class TargetState:
         merged = {**algorithm.tags, **tags}
         check_tags(tags)
         check_tags(merged)
-        self._retag(algorithm, merged)
+        self._retag(algorithm, merged, now)
 
-    def untag(self, arn: str, keys: Iterable[str]) -> None:
+    def untag(self, arn: str, keys: Iterable[str], now: float) -> None:
         """Removes tags; keys that do not exist are ignored.
 
         Raises:
-            ApiError: 404.
+            ApiError: 404, or 400 for a key with the prefix that AWS reserves.
         """
         algorithm = self.get(arn)
         gone = set(keys)
-        self._retag(algorithm, {key: value for key, value in algorithm.tags.items() if key not in gone})
+        if reserved := _reserved(gone):
+            raise validation_error(*reserved)
+        self._retag(algorithm, {key: value for key, value in algorithm.tags.items() if key not in gone}, now)
 
-    def _retag(self, algorithm: Algorithm, tags: dict[str, str]) -> None:
+    def tags_at(self, algorithm: Algorithm, time: float) -> dict[str, str]:
+        """The tags that an algorithm had at a time, as far back as this process remembers."""
+        for changed_at, before in self._former_tags.get(algorithm.arn, ()):
+            if changed_at > time:
+                return before
+        return algorithm.tags
+
+    def was_ever_tagged(self, algorithm: Algorithm) -> bool:
+        """Whether an algorithm has or had a tag, as far back as this process remembers."""
+        return bool(algorithm.tags) or algorithm.arn in self._former_tags or bool(algorithm.request.get("tags"))
+
+    def _retag(self, algorithm: Algorithm, tags: dict[str, str], now: float) -> None:
         self._save(msgspec.structs.replace(algorithm, tags=tags))
+        self._former_tags.setdefault(algorithm.arn, []).append((now, algorithm.tags))
         algorithm.tags = tags
 
     def _index(self, algorithm: Algorithm) -> None:
-        self._alive[algorithm.arn] = algorithm
-        self._by_name.setdefault(algorithm.name, []).append(algorithm)
+        self._all[algorithm.arn] = algorithm
         self._order.append(algorithm.arn)
         self._sorted = False
+        if algorithm.deleted_at is None:
+            self._alive[algorithm.arn] = algorithm
+            self._by_name.setdefault(algorithm.name, []).append(algorithm)
 
     def _mint(self) -> str:
         prefix = f"arn:{partition(self.region)}:cleanrooms-ml:{self.region}:{self.account_id}:{KIND}/"
         while True:
             arn = f"{prefix}{UUID(int=self._random.getrandbits(128), version=4)}"
-            if arn not in self._used:
+            if arn not in self._all:
                 return arn
 
     def _token(self, arn: str) -> str:
@@ -258,7 +275,7 @@ class Accounts:
     """
 
     def __init__(
-        self, random: Random, save: Callable[[Algorithm], None] = _forget, restored: Iterable[Algorithm] = ()
+        self, random: Random, save: Callable[[Algorithm], None] = _keep_in_memory, restored: Iterable[Algorithm] = ()
     ) -> None:
         self._random = random
         self._save = save
@@ -271,14 +288,14 @@ class Accounts:
             self.target(algorithm.account_id, algorithm.region).restore(algorithm)
 
     def target(self, account_id: str, region: str) -> TargetState:
-        """The state of one account and Region; it exists as soon as it is asked for."""
+        """The state of one account and Region, made when it is first asked for."""
         key = (account_id, region)
         if key not in self._targets:
             self._targets[key] = TargetState(account_id, region, self._random, self._save)
         return self._targets[key]
 
     def execute_at(self, time: float, effect: Callable[[float], None]) -> None:
-        """Has ``effect`` take place, with its own time, before the first call that comes at ``time`` or after."""
+        """Schedules ``effect`` at ``time``: it takes place before the first call that arrives then or later."""
         self._late_count += 1
         heapq.heappush(self._late, (time, self._late_count, effect))
 
@@ -290,7 +307,7 @@ class Accounts:
 
     @property
     def waiting(self) -> int:
-        """How many effects are still to come."""
+        """The number of effects still to come."""
         return len(self._late)
 
 
@@ -319,11 +336,7 @@ def check_tags(tags: Mapping[str, str]) -> None:
     Raises:
         ApiError: 400 for too many tags, a reserved key, or a character that tags may not have.
     """
-    problems = [
-        f"Value '{key}' at 'tags' failed to satisfy constraint: Tag keys must not begin with aws:"
-        for key in tags
-        if key[:4].lower() == "aws:"
-    ]
+    problems = _reserved(tags)
     problems += [
         f"Value '{text}' at 'tags' failed to satisfy constraint: Tags hold letters, digits, spaces and +-=._:/@"
         for pair in tags.items()
@@ -334,6 +347,11 @@ def check_tags(tags: Mapping[str, str]) -> None:
         problems.append(f"Value at 'tags' failed to satisfy constraint: A resource has at most {MAX_USER_TAGS} tags")
     if problems:
         raise validation_error(*problems)
+
+
+def _reserved(keys: Iterable[str]) -> list[str]:
+    constraint = "failed to satisfy constraint: Tag keys must not begin with aws:"
+    return [f"Value '{key}' at 'tags' {constraint}" for key in keys if key[:4].lower() == "aws:"]
 
 
 _PLAIN_TAG_TEXT = re.compile(r"[A-Za-z0-9 +\-=._:/@]*").fullmatch
