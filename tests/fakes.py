@@ -453,7 +453,8 @@ def make_policy(**changes: Any) -> Policy:
 
 def gate(rate: float = 1000.0) -> Gate:
     """A gate that hardly waits; to be made while the loop runs."""
-    return Gate(Pacer(PaceBounds(initial_rate=rate), now()), clock=now)
+    bounds = PaceBounds(initial_rate=rate, max_rate=0.0, share=1.0)
+    return Gate(Pacer(bounds, now()), max_in_flight=256, clock=now)
 
 
 def site(

@@ -58,8 +58,13 @@ PURE = {
     "provisioner.manifest.definition",
     "provisioner.manifest.diagnosis",
     "provisioner.manifest.json_scanner",
+    "provisioner.pacing.climb",
+    "provisioner.pacing.estimate",
+    "provisioner.pacing.hold",
     "provisioner.pacing.observed",
     "provisioner.pacing.pacer",
+    "provisioner.pacing.tuning",
+    "provisioner.pacing.turns",
 }
 """Modules that decide, beside those of core: the same answer for the same arguments, whatever the clock, the network
 and the disk do."""

@@ -11,6 +11,7 @@ import msgspec
 from benchmarks.pace.clients import Aimd, BotocoreAdaptive, Fixed, GoogleSre, Reference
 from benchmarks.pace.limiter import Bucket, Concurrency, Limiter, Lumps, Schedule, Shards, SlidingLog
 from benchmarks.pace.simulator import PATIENCE, Client, Network, Run, Simulator
+from provisioner.config.settings import PaceSettings
 from provisioner.pacing.pacer import PaceBounds, Pacer
 
 Steps = tuple[tuple[float, float], ...]
@@ -79,16 +80,20 @@ class Figures(msgspec.Struct):
     run: Run
 
 
+DEFAULTS = PaceSettings()
+BOUNDS = PaceBounds(initial_rate=DEFAULTS.initial_rate, max_rate=DEFAULTS.max_rate, share=DEFAULTS.share)
+"""What a user gets who sets nothing."""
+
 Maker = Callable[[Cell, random.Random], Client]
 
 
 def ours(cell: Cell, rng: random.Random) -> Client:
     """The product's pacer, cold, or with what a cold run of the same cell has left it."""
     if not cell.warm:
-        return Pacer(PaceBounds(), 0.0)
-    first = Pacer(PaceBounds(), 0.0)
+        return Pacer(BOUNDS, 0.0)
+    first = Pacer(BOUNDS, 0.0)
     measure(msgspec.structs.replace(cell, warm=False), lambda _cell, _rng: first, rng.getrandbits(32))
-    return Pacer(PaceBounds(), 0.0, first.learned(WALL - cell.idle_s), WALL)
+    return Pacer(BOUNDS, 0.0, first.learned(WALL - cell.idle_s), WALL)
 
 
 CLIENTS: dict[str, Maker] = {

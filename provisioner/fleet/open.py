@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from provisioner import aws
+from provisioner.config.settings import PaceSettings
 from provisioner.core.entry import State
 from provisioner.core.ownership import read_arn
 from provisioner.engine.site import Site
@@ -77,7 +78,7 @@ async def open_site(run: Run, ledger: Ledger, lease: Lease, target: Target) -> A
             lease=lease,
             aws=calls,
             creates=gate,
-            reads=_gate(run, Pacer(PaceBounds(), run.clock.monotonic())),
+            reads=_gate(run, Pacer(_bounds(PaceSettings()), run.clock.monotonic())),
             clock=run.clock,
         )
         async with _remembering(run, ledger, target, pacer):
@@ -136,8 +137,13 @@ async def _pacer(run: Run, ledger: Ledger, target: Target, calls: aws.Aws) -> Pa
     if pace.service_quotas and learned is None and not target.endpoint_url:
         published = await calls.control.published_rate()
         log.info("pace.published", target=target.name, rate_per_s=published)
-    bounds = PaceBounds(published or pace.initial_rate, pace.max_rate, pace.share)
-    return Pacer(bounds, run.clock.monotonic(), learned, run.clock.wall())
+    if published:
+        pace = msgspec.structs.replace(pace, initial_rate=published)
+    return Pacer(_bounds(pace), run.clock.monotonic(), learned, run.clock.wall())
+
+
+def _bounds(pace: PaceSettings) -> PaceBounds:
+    return PaceBounds(initial_rate=pace.initial_rate, max_rate=pace.max_rate, share=pace.share)
 
 
 def _gate(run: Run, pacer: Pacer) -> Gate:

@@ -145,7 +145,7 @@ class Gate:
         clock: monotonic seconds, the clock that the pacer was born with.
     """
 
-    def __init__(self, pacer: Pacer, *, max_in_flight: int = 256, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, pacer: Pacer, *, max_in_flight: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._pacer = pacer
         self._clock = clock
         self._max_in_flight = max_in_flight

@@ -1,25 +1,21 @@
-"""What a pacer has seen: its calls in order, how long they took, and whether the limiter counts by the second. Pure.
+"""What the pacer observes: calls in the order of their starts, round trips, limiters that count by the second.
 
-And what it leaves to the next run.
+Arithmetic without a clock. Also the record that one run leaves to the next.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from typing import TYPE_CHECKING
 
 import msgspec
 
+if TYPE_CHECKING:
+    from provisioner.pacing.tuning import Tuning
+
 KEPT_STARTS = 4096
-"""Starts whose order is remembered at least: more than can be in flight."""
-WINDOW_MEMORY = 8
-WINDOW_GAP_S = 0.4
-WINDOW_JITTER_S = 0.02
-WINDOW_CHANCE = 1.0e-3
-WINDOW_EVIDENCE = 400
-"""A limiter that counts by the second is believed when the last gaps between a refused and an accepted call, none
-longer than WINDOW_GAP_S, have a phase in common, and would by chance with WINDOW_CHANCE only. A count of one second is
-worth as much as WINDOW_EVIDENCE accepts."""
+"""Starts whose order is kept at least: more than can be in flight."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -50,7 +46,7 @@ class Learned(msgspec.Struct, frozen=True):
 
 
 class Calls:
-    """The order in which calls started, and how many of them were throttled."""
+    """The order in which calls started, and how they ended."""
 
     def __init__(self) -> None:
         self.started_at: list[float] = []
@@ -70,7 +66,7 @@ class Calls:
             self.forgotten += KEPT_STARTS
 
     def cancel(self, started_at: float) -> bool:
-        """The call of that start never left; whether it is known."""
+        """Take back the call of that start, which never left; False where it is not known."""
         place = bisect_left(self.started_at, started_at)
         if place == len(self.started_at):
             return False
@@ -83,17 +79,21 @@ class Calls:
         """How many calls started before that one."""
         return self.forgotten + bisect_left(self.started_at, started_at)
 
-    def mark(self, started_at: float) -> Checkpoint:
-        """A mark at that call, which was throttled and is counted as such already."""
+    def start_of(self, index: int) -> float:
+        """When the call with that index started; of those that are kept the nearest."""
+        kept = min(len(self.started_at) - 1, index - self.forgotten)
+        return self.started_at[max(0, kept)]
+
+    def checkpoint(self, started_at: float) -> Checkpoint:
+        """A checkpoint at that call, which was throttled and is counted as throttled already."""
         return Checkpoint(started_at, self.index(started_at) + 1 - self.throttled)
 
 
 class Trip:
-    """Smoothed round trip of accepted calls and its mean deviation, seconds."""
+    """The round-trip estimate: smoothed time of accepted calls and its mean deviation, seconds (RFC 6298)."""
 
-    GAIN = 0.05
-
-    def __init__(self) -> None:
+    def __init__(self, gain: float) -> None:
+        self._gain = gain
         self.mean = 0.0
         self.deviation = 0.0
 
@@ -101,43 +101,54 @@ class Trip:
         """One more round trip, seconds."""
         if not self.mean:
             self.mean, self.deviation = sample, 0.25 * sample
-        self.deviation += self.GAIN * (abs(sample - self.mean) - self.deviation)
-        self.mean += self.GAIN * (sample - self.mean)
+        self.deviation += self._gain * (abs(sample - self.mean) - self.deviation)
+        self.mean += self._gain * (sample - self.mean)
 
 
 class Seconds:
-    """Notices a limiter that counts by the second: wherever it refuses, it accepts again at the same phase.
+    """Detects a limiter that counts by the second: wherever it throttles, it accepts again at the same phase.
 
     Times are starts of calls; the way to the server shifts all of them alike.
     """
 
-    def __init__(self) -> None:
-        self._ends: deque[tuple[float, float]] = deque(maxlen=WINDOW_MEMORY)
+    def __init__(self, tuning: Tuning) -> None:
+        self._tuning = tuning
+        self._gaps: deque[tuple[float, float]] = deque(maxlen=tuning.window_memory)
         self.boundary: float | None = None
         self.doubt = 0.0
 
-    def saw(self, refused_at: float, accepted_at: float, jitter: float) -> None:
+    def saw(self, throttled_at: float, accepted_at: float, jitter: float) -> None:
         """Between these two starts the server began to accept again."""
-        gap = accepted_at - refused_at
-        if 0.0 < gap < WINDOW_GAP_S:
-            self._ends.append((refused_at, gap))
-            self._fit(WINDOW_JITTER_S + jitter)
+        gap = accepted_at - throttled_at
+        if 0.0 < gap < self._tuning.window_gap_s:
+            self._gaps.append((throttled_at, gap))
+            self._fit(self._tuning.window_jitter_s + jitter)
 
     def _fit(self, jitter: float) -> None:
-        """A boundary that every gap contains, if it is unlikely that they have one in common by chance."""
-        base, width = min(self._ends, key=lambda end: end[1])
+        """Find a phase that lies in every gap, and believe it if that is unlikely by chance.
+
+        Each gap is an interval on the circle of one second, widened by the jitter. Random gaps all contain a given
+        phase with the product of their widths; the shortest one defines the phase, so its own width does not count.
+        """
+        base, width = min(self._gaps, key=lambda end: end[1])
         low, high, chance = -jitter, width + jitter, 1.0 / min(1.0, width + 2.0 * jitter)
-        for begin, gap in self._ends:
+        for begin, gap in self._gaps:
             shift = (begin - base + 0.5) % 1.0 - 0.5
             low, high = max(low, shift - jitter), min(high, shift + gap + jitter)
             chance *= min(1.0, gap + 2.0 * jitter)
-        self.boundary = base + 0.5 * (low + high) if low < high and chance < WINDOW_CHANCE else None
+        believed = low < high and chance < self._tuning.window_chance
+        self.boundary = base + 0.5 * (low + high) if believed else None
         self.doubt = max(0.0, 0.5 * (high - low))
 
     def forget(self) -> None:
-        """The boundary was no boundary."""
-        self._ends.clear()
-        self.boundary = None
+        """Drop a boundary that proved wrong: the server throttled right after it."""
+        if self.boundary is not None:
+            self._gaps.clear()
+            self.boundary = None
+
+    def pause(self, throttled_at: float, jitter: float, now: float) -> float:
+        """Seconds until the second that follows a throttled start has surely begun."""
+        return max(0.0, self.after(throttled_at) + self.doubt + jitter - now)
 
     def after(self, now: float) -> float:
         """The next boundary after ``now``; ``now`` itself where none is known."""

@@ -594,7 +594,8 @@ async def _refreshed() -> bool:
 
 
 def _gate(clock: Clock, workers: int) -> Gate:
-    return Gate(Pacer(PaceBounds(50.0), clock.monotonic()), max_in_flight=workers, clock=clock.monotonic)
+    bounds = PaceBounds(initial_rate=50.0, max_rate=0.0, share=1.0)
+    return Gate(Pacer(bounds, clock.monotonic()), max_in_flight=workers, clock=clock.monotonic)
 
 
 def entries_of(path: Path, target: str = TARGET) -> dict[str, Entry]:

@@ -24,7 +24,8 @@ def now() -> float:
 
 def make_gate(rate: float = 10.0, max_in_flight: int = 256) -> Gate:
     """A gate that paces ``rate`` starts a second, whatever it is told."""
-    return Gate(Pacer(PaceBounds(initial_rate=rate, max_rate=rate), now()), max_in_flight=max_in_flight, clock=now)
+    bounds = PaceBounds(initial_rate=rate, max_rate=rate, share=1.0)
+    return Gate(Pacer(bounds, now()), max_in_flight=max_in_flight, clock=now)
 
 
 async def settle() -> None:

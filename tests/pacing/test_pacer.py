@@ -12,17 +12,15 @@ from hypothesis import strategies as st
 
 from benchmarks.pace.cells import CLIENTS, Cell, measure
 from provisioner.pacing.observed import Learned
-from provisioner.pacing.pacer import (
-    ADVICE_LIMIT_S,
-    CATCH_UP_S,
-    FLOOR,
-    MEMORY_S,
-    PAUSE_LIMIT_S,
-    PaceBounds,
-    Pacer,
-)
+from provisioner.pacing.pacer import PaceBounds, Pacer
+from provisioner.pacing.tuning import TUNING
 
 WALL = 1_800_000_000.0
+
+
+def paced(initial_rate: float = 5.0, max_rate: float = 0.0, share: float = 1.0) -> PaceBounds:
+    """What the user sets: by default 5/s to begin with and no bound."""
+    return PaceBounds(initial_rate=initial_rate, max_rate=max_rate, share=share)
 
 
 def call(pacer: Pacer, *, throttled: bool = False, latency: float = 0.1) -> float:
@@ -43,7 +41,7 @@ def known(rate: float = 10.0, **changes: float) -> Learned:
 
 def warm(learned: Learned, bounds: PaceBounds | None = None) -> Pacer:
     """A pacer born at second 0 with that memory."""
-    return Pacer(bounds or PaceBounds(), 0.0, learned, WALL)
+    return Pacer(bounds or paced(), 0.0, learned, WALL)
 
 
 # ---- Turns
@@ -51,7 +49,7 @@ def warm(learned: Learned, bounds: PaceBounds | None = None) -> Pacer:
 
 def test_the_first_turn_is_due_at_once_and_the_second_an_interval_later() -> None:
     """A cold pacer starts at the initial rate, to the letter."""
-    pacer = Pacer(PaceBounds(initial_rate=4.0), 100.0)
+    pacer = Pacer(paced(initial_rate=4.0), 100.0)
 
     assert pacer.peek(100.0) == 100.0
     pacer.start(100.0)
@@ -60,27 +58,27 @@ def test_the_first_turn_is_due_at_once_and_the_second_an_interval_later() -> Non
 
 def test_a_turn_taken_a_little_late_keeps_its_place() -> None:
     """Lateness of a timer is caught up, so that the pace does not drift."""
-    pacer = Pacer(PaceBounds(initial_rate=10.0), 0.0)
+    pacer = Pacer(paced(initial_rate=10.0), 0.0)
     pacer.start(0.0)
 
-    pacer.start(0.1 + 0.9 * CATCH_UP_S)
+    pacer.start(0.1 + 0.9 * TUNING.catch_up_s)
 
     assert pacer.peek(0.2) == pytest.approx(0.2)
 
 
 def test_turns_that_nobody_took_are_not_made_up_for() -> None:
     """After a long silence at most the catch-up is due, not what could have been sent."""
-    pacer = Pacer(PaceBounds(initial_rate=10.0), 0.0)
+    pacer = Pacer(paced(initial_rate=10.0), 0.0)
     pacer.start(0.0)
 
     pacer.start(60.0)
 
-    assert pacer.peek(60.0) == pytest.approx(60.1 - CATCH_UP_S)
+    assert pacer.peek(60.0) == pytest.approx(60.1 - TUNING.catch_up_s)
 
 
 def test_a_cancelled_turn_is_given_back() -> None:
     """A call that did not start leaves its turn to the next."""
-    pacer = Pacer(PaceBounds(initial_rate=10.0), 0.0)
+    pacer = Pacer(paced(initial_rate=10.0), 0.0)
     pacer.start(0.0)
     pacer.start(0.1)
 
@@ -92,9 +90,9 @@ def test_a_cancelled_turn_is_given_back() -> None:
 @pytest.mark.parametrize(
     ("bounds", "expected"),
     [
-        (PaceBounds(initial_rate=5.0), 5.0),
-        (PaceBounds(initial_rate=5.0, max_rate=2.0), 2.0),
-        (PaceBounds(initial_rate=5.0, max_rate=8.0), 5.0),
+        (paced(initial_rate=5.0), 5.0),
+        (paced(initial_rate=5.0, max_rate=2.0), 2.0),
+        (paced(initial_rate=5.0, max_rate=8.0), 5.0),
     ],
 )
 def test_a_cold_pacer_begins_as_told(bounds: PaceBounds, expected: float) -> None:
@@ -145,7 +143,7 @@ def test_barren_calls_double_the_pause_and_keep_the_measurement() -> None:
 
     gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
     assert all(later >= earlier - 1e-9 for earlier, later in itertools.pairwise(gaps))
-    assert gaps[-1] == pytest.approx(PAUSE_LIMIT_S, abs=0.3)
+    assert gaps[-1] == pytest.approx(TUNING.pause_limit_s, abs=0.3)
     assert pacer.statistics()["limit"] == pytest.approx(50.0, rel=0.4)
 
 
@@ -167,11 +165,11 @@ def test_after_a_barren_call_one_goes_alone() -> None:
 
 @pytest.mark.parametrize(
     ("advice_s", "earliest"),
-    [(2.0, 2.1), (3600.0, 0.1 + ADVICE_LIMIT_S), (0.0, 0.1), (-7.0, 0.1), (None, 0.1)],
+    [(2.0, 2.1), (3600.0, 0.1 + TUNING.advice_limit_s), (0.0, 0.1), (-7.0, 0.1), (None, 0.1)],
 )
 def test_advice_freezes_the_pacer_within_bounds(advice_s: float | None, earliest: float) -> None:
     """The server's advice is followed up to five seconds, and never shortens what the pacer wants itself."""
-    pacer = Pacer(PaceBounds(), 0.0)
+    pacer = Pacer(paced(), 0.0)
     pacer.start(0.0)
 
     pacer.throttled(0.0, 0.1, advice_s)
@@ -197,7 +195,7 @@ def test_a_dropped_call_says_nothing() -> None:
 
 def test_a_pace_that_is_not_used_does_not_grow() -> None:
     """A caller that sends once a second, whatever it is allowed, proves nothing about the limit."""
-    pacer = Pacer(PaceBounds(initial_rate=5.0), 0.0)
+    pacer = Pacer(paced(initial_rate=5.0), 0.0)
 
     for second in range(200):
         pacer.start(float(second))
@@ -208,7 +206,7 @@ def test_a_pace_that_is_not_used_does_not_grow() -> None:
 
 def test_where_nobody_throttles_the_pace_stays_within_reach_of_what_is_used() -> None:
     """A client that can make 100 calls a second, and is never throttled, ends with a bounded pace and memory."""
-    pacer = Pacer(PaceBounds(), 0.0)
+    pacer = Pacer(paced(), 0.0)
     last = 0.0
     for _ in range(60_000):
         at = max(last + 0.01, pacer.peek(last))
@@ -217,7 +215,7 @@ def test_where_nobody_throttles_the_pace_stays_within_reach_of_what_is_used() ->
         last = at
 
     assert 100.0 < pacer.rate < 2000.0
-    assert len(pacer._steps) < 100
+    assert len(pacer._estimate._climbed) < 100
 
 
 def test_a_limit_that_rose_is_followed() -> None:
@@ -235,7 +233,7 @@ def test_a_limit_that_rose_is_followed() -> None:
 
 def test_share_leaves_the_rest_to_others() -> None:
     """With share 0.5 the pace is half of the learned limit, however well it goes."""
-    pacer = warm(known(rate=40.0), PaceBounds(share=0.5))
+    pacer = warm(known(rate=40.0), paced(share=0.5))
 
     for _ in range(500):
         call(pacer)
@@ -247,7 +245,7 @@ def test_share_follows_the_limit_that_the_run_itself_learned() -> None:
     """A cold run finds the limit first, and then keeps to its share of it."""
     cell = Cell(rate=20.0, burst=20.0, calls=2000)
 
-    figures = measure(cell, lambda _cell, _rng: Pacer(PaceBounds(share=0.5), 0.0), seed=1, trace=True)
+    figures = measure(cell, lambda _cell, _rng: Pacer(paced(share=0.5), 0.0), seed=1, trace=True)
 
     late = [rate for second, rate in figures.run.paces if second > figures.run.finished_at / 2]
     assert max(late) <= 10.5
@@ -262,7 +260,7 @@ def test_a_warm_start_begins_at_the_remembered_rate() -> None:
     assert warm(known(rate=37.0)).rate == pytest.approx(37.0)
 
 
-@pytest.mark.parametrize("age_s", [MEMORY_S + 1.0, 10 * MEMORY_S])
+@pytest.mark.parametrize("age_s", [TUNING.memory_s + 1.0, 10 * TUNING.memory_s])
 def test_an_old_memory_is_forgotten(age_s: float) -> None:
     """After a week the remembered rate is worth no more than the initial one."""
     assert warm(known(rate=37.0, learned_at=WALL - age_s)).rate == 5.0
@@ -290,7 +288,7 @@ def test_a_run_right_after_another_does_not_assume_a_full_bucket() -> None:
 
 def test_what_was_learned_survives_the_ledger() -> None:
     """The record goes through JSON unchanged, and a pacer that knows nothing leaves none."""
-    pacer = Pacer(PaceBounds(), 0.0)
+    pacer = Pacer(paced(), 0.0)
     for _ in range(12):
         call(pacer)
 
@@ -339,7 +337,7 @@ def test_the_pacer_prints_its_state() -> None:
 # ---- Invariants: any limiter, any latency, any order of replies
 
 BOUNDS = st.builds(
-    PaceBounds,
+    paced,
     initial_rate=st.floats(0.5, 50.0),
     max_rate=st.one_of(st.just(0.0), st.floats(0.5, 200.0)),
     share=st.sampled_from([1.0, 0.5]),
@@ -394,7 +392,7 @@ def test_never_more_starts_in_a_window_than_the_bound_allows(bounds: PaceBounds,
     if bound:
         for first, begin in enumerate(trial.starts):
             for last in range(first + 1, min(first + 40, len(trial.starts))):
-                assert last - first <= bound * (trial.starts[last] - begin + CATCH_UP_S) + 1e-6
+                assert last - first <= bound * (trial.starts[last] - begin + TUNING.catch_up_s) + 1e-6
 
 
 @settings(max_examples=60, deadline=None)
@@ -406,16 +404,16 @@ def test_the_rate_stays_within_its_bounds(bounds: PaceBounds, seed: int, refuse:
     for _ in range(400):
         trial.step()
         rate = trial.pacer.rate
-        assert min(FLOOR, bounds.initial_rate, bounds.max_rate or FLOOR) * bounds.share <= rate
+        assert min(TUNING.floor, bounds.initial_rate, bounds.max_rate or TUNING.floor) * bounds.share <= rate
         assert not bounds.max_rate or rate <= bounds.max_rate
-        assert trial.pacer.peek(trial.now) - trial.now <= max(1.0 / rate, ADVICE_LIMIT_S) + 1e-6
+        assert trial.pacer.peek(trial.now) - trial.now <= max(1.0 / rate, TUNING.advice_limit_s) + 1e-6
 
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), refuse=st.sampled_from([0.01, 0.3, 1.0]))
 def test_the_pacer_is_monotone_in_what_it_is_told(seed: int, refuse: float) -> None:
     """A 429 never raises the pace, a drop never changes it, and an accept never lowers it while holding or climbing."""
-    trial = Trial(PaceBounds(), seed, refuse)
+    trial = Trial(paced(), seed, refuse)
     pacer = trial.pacer
 
     for _ in range(400):
@@ -434,7 +432,7 @@ def test_the_pacer_is_monotone_in_what_it_is_told(seed: int, refuse: float) -> N
 @given(seed=st.integers(0, 2**32), refuse=st.sampled_from([0.0, 0.3]))
 def test_a_clock_that_stands_still_changes_nothing(seed: int, refuse: float) -> None:
     """Asking does not move the turn, and without time no second turn comes."""
-    trial = Trial(PaceBounds(), seed, refuse)
+    trial = Trial(paced(), seed, refuse)
     for _ in range(100):
         trial.step()
 
@@ -443,7 +441,7 @@ def test_a_clock_that_stands_still_changes_nothing(seed: int, refuse: float) -> 
     turns = {pacer.peek(now) for _ in range(5)}
 
     assert len(turns) == 1
-    assert turns.pop() >= now + min(1.0 / pacer.rate, 10.0) - CATCH_UP_S - 1e-9
+    assert turns.pop() >= now + min(1.0 / pacer.rate, 10.0) - TUNING.catch_up_s - 1e-9
 
 
 # ---- Goals that the grid of benchmarks/pace shows in full
@@ -470,11 +468,11 @@ def test_the_goals_of_the_common_jobs_are_met(cell: Cell, efficiency: float, thr
 
 def test_a_storm_that_does_not_end_is_survived() -> None:
     """Hours of nothing but 429s leave the pacer as it is after minutes: no doubling goes on for ever."""
-    pacer, now = Pacer(PaceBounds(initial_rate=5.0), 0.0), 0.0
+    pacer, now = Pacer(paced(initial_rate=5.0), 0.0), 0.0
     for _ in range(3000):
         now = max(now, pacer.peek(now))
         pacer.start(now)
         pacer.throttled(now, now + 0.1)
         now += 0.1
 
-    assert pacer.peek(now) - now <= 1.0 / FLOOR
+    assert pacer.peek(now) - now <= 1.0 / TUNING.floor
