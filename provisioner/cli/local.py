@@ -1,7 +1,7 @@
 """``--local``: the embedded endpoint in this process, with its accounts in a file beside the ledger.
 
-Every account exists there and any role can be assumed, so account guards and roles mean what they mean on AWS: several
-accounts do not become one, and a role of another account than the guard's is refused. Profiles mean nothing there.
+Every account exists there and any role can be assumed, so account guards and roles work as they do on AWS: several
+accounts do not become one, and a role in another account than the guard's is refused. Profiles are ignored.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 REGION = "us-east-1"
 RATE = {"rate": 20.0, "burst": 20.0, "latency": 0.05}
-"""What the embedded endpoint does when the configuration does not say: a limit that it does not tell."""
+"""How the embedded endpoint behaves unless ``[local]`` says otherwise: like an account whose limit has to be found."""
 
 
 @asynccontextmanager
 async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterator[Settings]:
-    """Run the embedded endpoint; yields settings whose targets all lie there.
+    """Run the embedded endpoint; yields ``settings`` with every target at it.
 
     Args:
-        settings: what the command is asked for.
-        config: the file that they come from.
+        settings: of the command.
+        config: the file that they come from, for messages.
 
     Raises:
-        ConfigurationError: ``[local]`` has a wrong switch.
+        ConfigurationError: a switch in ``[local]`` is wrong.
         LedgerLockedError: another run uses the embedded endpoint beside this ledger.
         LedgerError: the state file cannot be used.
     """
@@ -51,10 +51,7 @@ async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterato
             raise LedgerLockedError(str(error)) from error
         except StateFileError as error:
             raise LedgerError(str(error)) from error
-        os.environ.pop("AWS_PROFILE", None)
-        os.environ.pop("AWS_SESSION_TOKEN", None)
-        os.environ.update(credentials(DEFAULT_ACCOUNT).environment())
-        os.environ["no_proxy"] = "*"  # no proxy leads to this machine, and nothing else is called
+        _replace_environment(credentials(DEFAULT_ACCOUNT).environment())
         targets = {
             name: msgspec.structs.replace(
                 target,
@@ -69,13 +66,26 @@ async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterato
         yield msgspec.structs.replace(settings, targets=targets)
 
 
+def _replace_environment(keys: dict[str, str]) -> None:
+    """Leave the SDK nothing to find but ``keys``: no variable, file or proxy that is meant for AWS applies here.
+
+    The SDK reads well over fifty variables, more with each release, and the files that some of them name; any of them
+    may be left over, broken, or point elsewhere. This process calls the embedded endpoint and nothing else.
+    """
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name == "REQUESTS_CA_BUNDLE":
+            del os.environ[name]
+    files = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    os.environ.update(keys | files | {"no_proxy": "*"})
+
+
 def _role_in(account_id: str) -> str:
-    """A role that leads into an account, "" for the account that the embedded endpoint's credentials are of."""
+    """A role in an account, to get there; "" for the account of the embedded endpoint's own credentials."""
     return f"arn:aws:iam::{account_id}:role/local" if account_id else ""
 
 
-def tell_ignored(targets: Iterable[Target]) -> None:
-    """Log whose profiles are not used."""
+def warn_of_profiles(targets: Iterable[Target]) -> None:
+    """Log which targets have a profile, which ``--local`` ignores."""
     import structlog
 
     if named := [target.name for target in targets if target.profile]:

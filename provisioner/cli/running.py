@@ -15,7 +15,7 @@ import anyio
 import msgspec
 
 from provisioner import commands
-from provisioner.cli.local import local_endpoint, tell_ignored
+from provisioner.cli.local import local_endpoint, warn_of_profiles
 from provisioner.cli.options import settings_of
 from provisioner.cli.output import say, say_json
 from provisioner.cli.program import HURRY_S, CancelledError, InternalError, current, hurry
@@ -146,7 +146,7 @@ class _Running:
             group = await stack.enter_async_context(anyio.create_task_group())
             self._show(group, run)
             if options.local:
-                tell_ignored(given.select(options.targets))
+                warn_of_profiles(given.select(options.targets))
             try:
                 summary = await work(run)
             except ProvisionerError as error:

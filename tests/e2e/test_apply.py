@@ -226,6 +226,35 @@ def test_local_needs_no_way_through_a_proxy(tmp_path: Path) -> None:
     assert "proxy" not in applied.stderr
 
 
+@pytest.mark.parametrize(
+    "left_over",
+    [
+        {"AWS_SECURITY_TOKEN": "x", "AWS_SESSION_TOKEN": "y", "AWS_CREDENTIAL_EXPIRATION": "2020-01-01T00:00:00Z"},
+        {"AWS_PROFILE": "gone", "AWS_DEFAULT_PROFILE": "gone"},
+        {"AWS_CONFIG_FILE": "broken", "AWS_SHARED_CREDENTIALS_FILE": "broken"},
+        {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ENDPOINT_URL_STS": "x", "AWS_USE_FIPS_ENDPOINT": "true"},
+        {"AWS_CA_BUNDLE": "/none", "REQUESTS_CA_BUNDLE": "/none", "AWS_USE_DUALSTACK_ENDPOINT": "true"},
+        {
+            "AWS_RETRY_MODE": "none",
+            "AWS_MAX_ATTEMPTS": "x",
+            "AWS_DEFAULTS_MODE": "x",
+            "AWS_STS_REGIONAL_ENDPOINTS": "x",
+        },
+        {"AWS_REQUEST_CHECKSUM_CALCULATION": "x", "AWS_SDK_UA_APP_ID": "x y\n", "AWS_REGION": "no where"},
+    ],
+    ids=lambda variables: next(iter(variables)),
+)
+def test_local_depends_on_nothing_that_is_meant_for_aws(tmp_path: Path, left_over: dict[str, Any]) -> None:
+    """With --local no variable and no file of the SDK matters, whether left over, broken or for elsewhere."""
+    (tmp_path / "c.toml").write_text("[targets.a]\naccount_id = '111111111111'\n[targets.b]\n")
+    (tmp_path / "m.jsonl").write_text(definitions(2))
+    (tmp_path / "broken").write_text("[default\nregion")
+
+    done = provisioner("apply", "m.jsonl", "--local", "-c", "c.toml", cwd=tmp_path, **left_over)
+
+    assert (done.returncode, "4 created" in done.stdout) == (0, True), done.stdout + done.stderr
+
+
 def test_local_targets_lie_in_the_accounts_that_the_configuration_names(tmp_path: Path) -> None:
     """With --local an account guard and a role say whose account a target is, so that targets do not meet in one."""
     (tmp_path / "c.toml").write_text(
