@@ -56,7 +56,7 @@ async def connect(
         ConfigurationError: unknown profile, no Region, an endpoint that is neither https nor on this machine.
         CredentialsError: no credentials, or the role cannot be assumed.
     """
-    from provisioner.aws.connection import open_target
+    from provisioner.aws.target import open_target
 
     limits = Limits(max_connections=max_connections, connect_timeout_s=connect_timeout_s, read_timeout_s=read_timeout_s)
     async with open_target(target, limits, direct=direct) as aws:

@@ -1,136 +1,175 @@
-"""Opens a target: session, credentials, the transport for creates, and a client for all else when it is asked for."""
+"""One HTTP/1.1 connection of the direct transport: a request is one write, and its reply is read by httptools."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from botocore import exceptions as sdk
-from botocore.config import Config
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from provisioner.aws.direct import open_direct
-from provisioner.aws.faces import Aws
-from provisioner.aws.route import Unsupported, find_route
-from provisioner.aws.sdk import SdkControl, SdkCreates, register_handlers
-from provisioner.aws.session import (
-    SERVICE,
-    Identity,
-    account_of_key,
-    check_endpoint,
-    client_config,
-    open_session,
-    region_notice,
-    region_of,
-    sts_client,
-    use_identity,
-)
-from provisioner.errors import ConfigurationError
+from provisioner.aws import wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from asyncio import Future, Transport
 
-    from aiobotocore.session import AioSession
-
-    from provisioner.aws.faces import Creates, Limits, Target
-    from provisioner.aws.route import Route
+REPLY_LIMIT = 1 << 20
+"""Bytes of a reply that are read; the service's replies have a few hundred."""
 
 
-class Clients:
-    """The SDK's clients, made when they are first needed: that takes 0.1 s of CPU, and many runs never do.
+class Response(NamedTuple):
+    """A reply, read to its end.
 
-    Args:
-        target: where to.
-        region: of the target.
-        identity: of the target.
-        limits: of the connections.
+    Attributes:
+        status: of HTTP.
+        headers: those that :data:`provisioner.aws.wire.HEADERS` names.
+        body: the whole body.
+        keep: whether the connection may serve another request.
     """
 
-    def __init__(self, target: Target, region: str, identity: Identity, limits: Limits) -> None:
-        self._target = target
-        self._region = region
-        self._identity = identity
-        self._limits = limits
-        self._stack = AsyncExitStack()
-        self._lock = asyncio.Lock()
-        self._service: Any = None
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    keep: bool
 
-    async def service(self) -> Any:  # noqa: ANN401  the SDK has no types
-        """The client of Clean Rooms ML.
+
+class ClosedError(ConnectionError):
+    """The server closed the connection in good order before a whole reply came."""
+
+    def __init__(self) -> None:
+        super().__init__("the server closed the connection before the reply was complete")
+
+
+class UnreadableError(Exception):
+    """What came is no reply that can be relied on: no HTTP, too long, or more than was asked for."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection, open from the moment that it exists.
+
+    One request at a time: :meth:`exchange` writes it and returns the reply. Data that arrives while no reply is due
+    would pass for the reply to the next request, so it ends the connection, and whatever came over it is in doubt.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: Transport
+        self._parser = HttpResponseParser(self)
+        self._waiter: Future[Response] | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._status = 0
+        self._headers: dict[str, str] = {}
+        self._body = b""
+        self._keep = False
+        self._size = 0
+        self._in_head = True
+        self._framed = False
+        self._complete = False
+        self._overlong = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether the connection is open and everything that was written to it has left."""
+        return not (self._transport.is_closing() or self._transport.get_write_buffer_size())
+
+    async def exchange(self, request: bytes, timeout_s: float) -> Response:
+        """Write ``request`` and wait for its reply.
+
+        The connection must be usable. After anything but a return it must be aborted: bytes may have left.
 
         Raises:
-            ConfigurationError: the SDK cannot make one of this Region and endpoint.
+            TimeoutError: no whole reply came in ``timeout_s``.
+            OSError: the connection broke.
+            UnreadableError: what came is no reply.
         """
-        async with self._lock:
-            if self._service is None:
-                self._service = await self._open()
-        return self._service
-
-    def sts(self) -> Any:  # noqa: ANN401  the SDK has no types
-        """A client of STS that sends each call once, as an asynchronous context manager."""
-        return sts_client(self._session(), self._target, self._region, 1)
-
-    def quotas(self) -> Any:  # noqa: ANN401  the SDK has no types
-        """A client of Service Quotas, as an asynchronous context manager."""
-        config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
-        return self._session().create_client("service-quotas", region_name=self._region, config=config)
-
-    def _session(self) -> AioSession:
-        session = open_session(self._target)
-        use_identity(session, self._identity)
-        return session
-
-    async def _open(self) -> Any:  # noqa: ANN401  the SDK has no types
-        import aioboto3
-
-        session = aioboto3.Session(botocore_session=self._session())
-        endpoint = self._target.endpoint_url or None
+        self._reset()
+        self._waiter = self._loop.create_future()
+        # Both event loops look at the sockets before they run this, so a reply that came during a stall is read.
+        expiry = self._loop.call_later(timeout_s, self._fail, TimeoutError("no reply in time"))
         try:
-            opened = session.client(SERVICE, self._region, endpoint_url=endpoint, config=client_config(self._limits))
-            client = await self._stack.enter_async_context(opened)
-        except (sdk.BotoCoreError, ValueError) as error:
-            raise ConfigurationError("no client can be made", where=self._target.name, why=str(error)) from error
-        register_handlers(client)
-        return client
+            self._transport.write(request)
+            return await self._waiter
+        finally:
+            expiry.cancel()
+            self._waiter = None
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._stack.aclose()
+    def abort(self) -> None:
+        """End the connection at once; what was written and has not left yet never leaves."""
+        self._transport.abort()
 
+    def _fail(self, error: BaseException) -> None:
+        """End the connection, and the exchange that waits for a reply with ``error``."""
+        self._transport.abort()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
 
-@asynccontextmanager
-async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncIterator[Aws]:
-    """Connect to ``target``. See :func:`provisioner.aws.connect`."""
-    for url in filter(None, [target.endpoint_url, target.sts_endpoint_url]):
-        check_endpoint(url, target.name)
-    session = open_session(target)
-    region = region_of(target, session)
-    identity = Identity(target, region, session)
-    credentials = await identity.get_frozen_credentials()
-    clients = Clients(target, region, identity, limits)
-    route = find_route(session, region, target.endpoint_url) if direct else Unsupported("")
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(identity.close)
-        stack.push_async_callback(clients.close)
-        creates: Creates
-        if isinstance(route, Unsupported):
-            client = await clients.service()
-            creates, endpoint = SdkCreates(client, identity, limits), client.meta.endpoint_url
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is open."""
+        self._transport = cast("Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Part of a reply, as a rule the whole."""
+        self._size += len(data)
+        if self._waiter is None or self._waiter.done():
+            self._fail(UnreadableError("the server sent data that nobody asked for"))
+            return
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._overlong = self._complete
+            if not self._complete:
+                self._fail(UnreadableError(f"the reply is not HTTP/1.1: {wire.clean(str(error))}"))
+                return
+        if self._overlong:
+            self._fail(UnreadableError("the server sent more than the reply to one request"))
+        elif self._complete:
+            self._succeed()
+        elif self._size > REPLY_LIMIT:
+            self._fail(UnreadableError(f"the reply has more than {REPLY_LIMIT} bytes"))
+
+    def _succeed(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(Response(self._status, self._headers, self._body, self._keep))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone. Where no length was given, its end in good order is the end of the reply."""
+        if exc is None and not (self._in_head or self._framed or self._complete):
+            self._succeed()
         else:
-            creates, endpoint = await stack.enter_async_context(open_direct(route, identity, limits)), route.endpoint
-        yield Aws(
-            creates=creates,
-            control=SdkControl(clients.service, clients.sts, limits, clients.quotas),
-            region=region,
-            endpoint=endpoint,
-            account_id=account_of_key(credentials.access_key),
-            notices=(*region_notice(region), *_route_notice(route)),
-            refresh_credentials=identity.refresh,
-        )
+            self._fail(exc or ClosedError())
 
+    # Called by the parser.
 
-def _route_notice(route: Route | Unsupported) -> tuple[str, ...]:
-    """Why creates go through the SDK, when nobody asked for that."""
-    if isinstance(route, Unsupported) and route.reason:
-        return (f"Creates go through the SDK, which costs more CPU: {route.reason}",)
-    return ()
+    def on_message_begin(self) -> None:
+        """A reply begins: ours, or one too many."""
+        self._overlong = self._complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep what is of interest, and not from the trailers behind a chunked body."""
+        lower = name.lower()
+        if self._in_head and lower in wire.HEADERS:
+            self._headers[lower.decode()] = value.decode(errors="replace")
+        self._framed |= lower in {b"content-length", b"transfer-encoding"}
+
+    def on_headers_complete(self) -> None:
+        """The body begins."""
+        self._in_head = False
+        self._status = self._parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        """Part of the body."""
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        """The end, unless the reply is an informational one, which the real one follows."""
+        if self._overlong:
+            return
+        if self._status < HTTPStatus.OK:
+            self._headers, self._body, self._in_head, self._framed = {}, b"", True, False
+        else:
+            self._complete = True
+            self._keep = self._parser.should_keep_alive()

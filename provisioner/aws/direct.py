@@ -1,38 +1,30 @@
-"""The hot transport: a create is one write on a pooled connection and one reply off it.
+"""The direct transport: a create is one write on a pooled connection, and one reply read off it.
 
-aiohttp opens, secures and closes the connections (``TCPConnector``) and parses the replies; its client session, request
-and response layers, two thirds of the cost of a call, are left out. So there is nothing here that could send a
-request twice, and the line between "not sent" and "may have arrived" is exact: it is the call of ``write``.
+There is nothing here that could send a request twice, and the line between "not sent" and "may have arrived" is exact:
+it is the call of ``write`` in :meth:`provisioner.aws.connection.Connection.exchange`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
-from contextlib import asynccontextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
-
-import aiohttp
-from yarl import URL
+from urllib.parse import urlsplit
 
 from provisioner.aws import wire
 from provisioner.aws.faces import SIGNATURE_AGE_S
 from provisioner.aws.http import tls_context
-from provisioner.aws.losses import loss_of, lost
-from provisioner.aws.pool import Pool, abort
-from provisioner.aws.replies import ReplyConnector, ReplyHandler
+from provisioner.aws.losses import lost
+from provisioner.aws.pool import Place, Pool, UnconnectedError
 from provisioner.aws.route import SIGNING_NAME
-from provisioner.aws.sigv4 import Signer, host_header
+from provisioner.aws.sigv4 import PORTS, Signer, host_header
 from provisioner.aws.timeouts import now_s
-from provisioner.core.verdict import BEFORE_FIRST_BYTE, SKEW_CODES, Loss, Reply
-from provisioner.errors import CredentialsError, ProvisionerError
+from provisioner.core.verdict import SKEW_CODES, Loss, Reply
+from provisioner.errors import CredentialsError
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable, Iterator
 
-    from aiohttp.connector import Connection
     from botocore.credentials import ReadOnlyCredentials
 
     from provisioner.aws.faces import Limits
@@ -51,21 +43,11 @@ _CREDENTIALS_AGE_S = 1.0
 class DirectCreates:
     """Creates over raw connections. See :class:`provisioner.aws.Creates` for the obligations."""
 
-    def __init__(self, session: aiohttp.ClientSession, route: Route, identity: Identity, limits: Limits) -> None:
-        self._loop = asyncio.get_running_loop()
-        connector = session.connector
-        assert connector is not None  # noqa: S101  a session that is open has one
+    def __init__(self, route: Route, identity: Identity, limits: Limits) -> None:
         self._route = route
         self._identity = identity
         self._read_timeout_s = limits.read_timeout_s
-        request = aiohttp.ClientRequest(
-            "POST",
-            URL(route.url, encoded=True),
-            loop=self._loop,
-            session=session,
-            proxy=URL(route.proxy) if route.proxy else None,
-        )
-        self._pool = Pool(connector, request, limits)
+        self._pool = Pool(_place(route), limits)
         self._head = _head(route)
         self._credentials: ReadOnlyCredentials | None = None
         self._signer: Signer
@@ -79,31 +61,29 @@ class DirectCreates:
             if time.monotonic() >= self._check_at or self._identity.generation != self._generation:
                 await self._renew()
             connection = await self._pool.take()
-        except Exception as error:  # noqa: BLE001  the contract: nothing that happens to the call is raised
+        except (CredentialsError, UnconnectedError) as error:
             return _unsent(error)
         try:
             request, now = self._sign(body, may_send)
         except BaseException:
             self._pool.keep(connection)
             raise
-        deadline = self._loop.time() + self._read_timeout_s
-        expiry = self._loop.call_at(deadline, abort, connection)
         try:
-            reply = await self._exchange(connection, request, now)
-        except Exception as error:  # noqa: BLE001  the same
+            response = await connection.exchange(request, self._read_timeout_s)
+        except Exception as error:  # noqa: BLE001  the contract: nothing that happens to the call is raised
             self._pool.drop(connection)
-            late = self._loop.time() >= deadline
-            return Reply(loss=Loss.READ_TIMEOUT, message="no reply in time") if late else lost(error)
+            return lost(error)
         except BaseException:
             self._pool.drop(connection)
             raise
-        finally:
-            expiry.cancel()
-        self._pool.keep(connection)
+        (self._pool.keep if response.keep else self._pool.drop)(connection)
+        reply = wire.read(response.status, response.headers, response.body, now)
+        if reply.code in SKEW_CODES:
+            self._learn_clock(response.headers.get("date", ""), now)
         return reply
 
     def close(self) -> None:
-        """Close the connections; no create may be under way."""
+        """Close the connections. No create may be under way."""
         self._pool.close()
 
     async def _renew(self) -> None:
@@ -141,17 +121,6 @@ class DirectCreates:
             if now_s() - signed_at <= SIGNATURE_AGE_S:
                 return request, now
 
-    async def _exchange(self, connection: Connection, request: bytes, now: float) -> Reply:
-        protocol, line = connection.protocol, connection.transport
-        assert isinstance(protocol, ReplyHandler)  # noqa: S101  what the connector makes
-        assert line is not None  # noqa: S101  an open connection has one
-        protocol.expect()
-        line.write(request)
-        reply, told = await protocol.reply(now)
-        if reply.code in SKEW_CODES:
-            self._learn_clock(told, now)
-        return reply
-
     def _learn_clock(self, told: str, now: float) -> None:
         """Follow the server's clock in later signatures, when it refused one of ours and its clock differs."""
         server = wire.http_date(told)
@@ -161,7 +130,7 @@ class DirectCreates:
 
 def _head(route: Route) -> bytes:
     """The request up to the headers that change from call to call."""
-    path = URL(route.url, encoded=True).raw_path
+    path = urlsplit(route.url).path
     lines = (
         f"POST {path} HTTP/1.1",
         f"Host: {host_header(route.url)}",
@@ -180,24 +149,20 @@ def _check(credentials: ReadOnlyCredentials) -> None:
 
 
 def _unsent(error: Exception) -> Reply:
-    """What kept the request from being sent. Nothing here can be taken for a loss after the first byte."""
-    if isinstance(error, ProvisionerError):
-        return Reply(loss=Loss.CREDENTIALS, message=str(error))
-    loss = loss_of(error)
-    if loss not in BEFORE_FIRST_BYTE:
-        loss = Loss.CONNECT_TIMEOUT if isinstance(error, TimeoutError) else Loss.REFUSED
-    return Reply(loss=loss, message=wire.clean(str(error)) or "the connection could not be opened in time")
+    """What kept the request from being sent."""
+    if isinstance(error, UnconnectedError):
+        return Reply(loss=error.loss, message=str(error))
+    return Reply(loss=Loss.CREDENTIALS, message=str(error))
 
 
-def _tls(route: Route) -> ssl.SSLContext | bool:
-    """False where nothing is to be verified: plain http, or verification switched off."""
-    return (tls_context(route.verify) or False) if route.endpoint.startswith("https") else False
+def _place(route: Route) -> Place:
+    parts = urlsplit(route.endpoint)
+    tls = tls_context(route.verify) if parts.scheme == "https" else None
+    return Place(parts.hostname or "", parts.port or PORTS[parts.scheme], tls)
 
 
-@asynccontextmanager
-async def open_direct(route: Route, identity: Identity, limits: Limits) -> AsyncIterator[DirectCreates]:
+@contextmanager
+def open_direct(route: Route, identity: Identity, limits: Limits) -> Iterator[DirectCreates]:
     """The direct transport over ``route``, with its pool of connections."""
-    connector = ReplyConnector(_tls(route))
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        with contextlib.closing(DirectCreates(session, route, identity, limits)) as creates:
-            yield creates
+    with closing(DirectCreates(route, identity, limits)) as creates:
+        yield creates

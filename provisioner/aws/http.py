@@ -1,18 +1,21 @@
-"""How requests leave: what both transports and every SDK client share below the API."""
+"""How requests of the SDK leave this machine, and the TLS settings of both transports."""
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
+from aiobotocore.awsrequest import AioAWSResponse
 from aiobotocore.config import AioConfig
-from aiobotocore.httpsession import AIOHTTPSession
-from botocore.httpsession import create_urllib3_context, get_cert_path
+from botocore import exceptions as sdk
+from botocore.httpsession import ProxyConfiguration, create_urllib3_context, get_cert_path
+from multidict import CIMultiDict
+from yarl import URL
 
+from provisioner.aws.pool import KEEPALIVE_S
 from provisioner.aws.timeouts import responsive_timeout
 from provisioner.errors import ConfigurationError
 
@@ -23,10 +26,6 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
-
-KEEPALIVE_S = 4
-"""An idle connection is closed after this: below the 5 s at which common servers close theirs, because a create that
-meets a connection closed at that moment is ambiguous."""
 
 UNTIMED = aiohttp.ClientTimeout()
 """In place of aiohttp's own time-outs for connecting, which count while the event loop is stalled, and are rounded up
@@ -59,19 +58,6 @@ def tls_context(verify: str | bool) -> ssl.SSLContext | None:  # noqa: FBT001  t
 before_write: ContextVar[Callable[[], None] | None] = ContextVar("before_write", default=None)
 """Called by :class:`CleanConnector` when the connection for the running task's request is there and nothing of the
 request is written: the SDK has no hook at that place. What it raises goes through the SDK to the caller."""
-
-
-class RedirectedError(Exception):
-    """The server redirects. Following would be a second request, with the body, to a place that nobody chose."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"the server redirects with status {status}")
-        self.status = status
-
-
-async def _refuse_redirect(_session: object, _context: object, params: aiohttp.TraceRequestRedirectParams) -> None:
-    params.response.close()
-    raise RedirectedError(params.response.status)
 
 
 def is_clean(protocol: ResponseHandler | None) -> bool:
@@ -115,47 +101,104 @@ class CleanConnector(aiohttp.TCPConnector):
         raise ConnectionResetError("the server closes connections, or talks, before a request is sent")
 
 
-class OneRequest(AIOHTTPSession):  # type: ignore[misc]  # the SDK has no types
-    """The SDK's HTTP session, made safe (aiobotocore 2.25, ``httpsession.py``).
+class HttpSession:
+    """The HTTP session of every SDK client, in place of the SDK's own (aiobotocore 2.25, ``httpsession.py``).
 
-    By default it follows redirects, with the body; it never checks the host name of a certificate, because it took over
-    urllib3's TLS context, in which the check is off since urllib3 does it by itself; and through a proxy it does not
-    check the certificate at all.
+    The SDK's follows redirects, with the body, to a place that nobody chose; it never checks the host name of a
+    certificate, because it took over urllib3's TLS context, in which the check is off since urllib3 does it by itself;
+    and through a proxy it does not check the certificate at all.
+
+    The arguments are those that the SDK gives.
     """
 
-    def __init__(self, max_pool_connections: int = 10, **options: Any) -> None:  # noqa: ANN401  the SDK has no types
-        super().__init__(max_pool_connections=max_pool_connections, **options)
-        self._places = asyncio.Semaphore(max_pool_connections)
+    def __init__(
+        self,
+        *,
+        verify: str | bool = True,
+        proxies: dict[str, str] | None = None,
+        timeout: tuple[float, float],
+        proxies_config: dict[str, Any] | None = None,
+        connector_args: dict[str, Any] | None = None,
+        **_: object,
+    ) -> None:
+        self._verify = verify
+        self._proxies = ProxyConfiguration(proxies=proxies, proxies_settings=proxies_config)
+        self._connect_s, self._read_s = timeout
+        self._connector_args = connector_args or {}
+        self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, request: object) -> object:
-        """Send one request. Waiting for a place in the pool is not part of the time for connecting."""
-        async with self._places:
-            return await super().send(request)
+    async def __aenter__(self) -> Self:
+        return self
 
-    def _create_connector(self, _proxy_url: str | None) -> aiohttp.TCPConnector:
-        context = tls_context(self._verify) or False
-        return CleanConnector(limit=0, ssl=context, **self._connector_args)
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
-    async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
-        session: aiohttp.ClientSession = await super()._get_session(proxy_url)
-        if not session.trace_configs:
-            config = aiohttp.TraceConfig()
-            config.on_request_redirect.append(_refuse_redirect)
-            config.freeze()
-            session.trace_configs.append(config)
-        return session
+    async def close(self) -> None:
+        """Close the connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def send(self, request: Any) -> AioAWSResponse:  # noqa: ANN401  the SDK has no types
+        """Send one request and read its reply to the end.
+
+        Raises:
+            EndpointConnectionError: no connection could be opened, or it broke.
+            HTTPClientError: anything else went wrong; ``kwargs["error"]`` is what.
+        """
+        try:
+            async with responsive_timeout(self._connect_s + self._read_s):
+                return await self._send(request)
+        except aiohttp.ClientConnectionError as error:
+            raise sdk.EndpointConnectionError(endpoint_url=request.url, error=error) from error
+        except Exception as error:
+            raise sdk.HTTPClientError(error=error) from error
+
+    async def _send(self, request: Any) -> AioAWSResponse:  # noqa: ANN401  the same
+        if self._session is None:
+            self._session = self._open()
+        headers = CIMultiDict((name, _text(value)) for name, value in request.headers.items())
+        headers["Accept-Encoding"] = "identity"
+        response = await self._session.request(
+            request.method,
+            URL(request.url, encoded=True),
+            headers=headers,
+            data=request.body,
+            proxy=self._proxies.proxy_url_for(request.url),
+            proxy_headers=self._proxies.proxy_headers_for(request.url),
+            allow_redirects=False,
+        )
+        kept = {name.decode().lower(): value.decode(errors="replace") for name, value in response.raw_headers}
+        answer = AioAWSResponse(request.url, response.status, kept, response)
+        await answer.content
+        return answer
+
+    def _open(self) -> aiohttp.ClientSession:
+        connector = CleanConnector(limit=0, ssl=tls_context(self._verify) or False, **self._connector_args)
+        timeout = aiohttp.ClientTimeout(sock_connect=self._connect_s)
+        cookies = aiohttp.DummyCookieJar()
+        skip = {"Content-Type"}
+        return aiohttp.ClientSession(
+            connector=connector, timeout=timeout, cookie_jar=cookies, skip_auto_headers=skip, auto_decompress=False
+        )
 
 
-class Config(AioConfig):  # type: ignore[misc]  # the SDK has no types
-    """A client configuration whose clients use :class:`OneRequest`, also when it is merged under another one.
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+class ClientConfig(AioConfig):  # type: ignore[misc]  # the SDK has no types
+    """A client configuration whose clients use :class:`HttpSession`, also when it is merged under another one.
 
     Set as a session's default, it reaches the clients that the SDK makes on its own for SSO and assumed roles.
     """
 
-    def __init__(self, connector_args: dict[str, object] | None = None, **options: object) -> None:
-        super().__init__(connector_args or {"keepalive_timeout": KEEPALIVE_S}, http_session_cls=OneRequest, **options)
+    def __init__(self, **options: object) -> None:
+        super().__init__({"keepalive_timeout": KEEPALIVE_S}, http_session_cls=HttpSession, **options)
 
-    def merge(self, other_config: AioConfig) -> Config:
+    def merge(self, other_config: AioConfig) -> AioConfig:
         """This configuration with the options of ``other_config`` over it."""
-        theirs = other_config._user_provided_options  # noqa: SLF001  what botocore's own merge works on
-        return Config(self.connector_args, **(self._user_provided_options | theirs))
+        merged = super().merge(other_config)
+        # AioConfig.merge drops it (aiobotocore 2.25).
+        merged.http_session_cls = HttpSession
+        return merged

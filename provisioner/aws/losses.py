@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 from botocore import exceptions as sdk
 
+from provisioner.aws.connection import ClosedError
+from provisioner.aws.pool import OUT_OF_FILES
 from provisioner.aws.wire import clean
 from provisioner.core.verdict import Loss, Reply
 from provisioner.errors import ConfigurationError, CredentialsError
@@ -46,6 +48,7 @@ _CONNECTING: _Table = (
 _SENDING: _Table = (
     (TimeoutError, Loss.READ_TIMEOUT),
     (ssl.SSLError, Loss.TLS),
+    (ClosedError, Loss.CLOSED),
     (ConnectionResetError, Loss.RESET),
     (BrokenPipeError, Loss.RESET),
     (ConnectionAbortedError, Loss.RESET),
@@ -78,6 +81,8 @@ def _refusal(cause: OSError) -> Loss:
     """A connection that ends inside the TLS handshake shows as a connector error with the reset inside."""
     if isinstance(cause, ConnectionResetError | ConnectionAbortedError):
         return Loss.HANDSHAKE
+    if cause.errno in OUT_OF_FILES:
+        return Loss.FILES
     return Loss.CONNECT_TIMEOUT if isinstance(cause, TimeoutError) else Loss.REFUSED
 
 

@@ -1,22 +1,66 @@
-"""Connections to one place, kept open between requests.
-
-aiohttp opens, secures and closes them, and parses what comes in; only who uses which is decided here, because its own
-pool, made for any number of places, takes a tenth of a create.
-"""
+"""Connections to one place, opened when they are needed and kept between requests."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import socket
+from collections import deque
 from typing import TYPE_CHECKING
 
-from provisioner.aws.http import KEEPALIVE_S, UNTIMED, is_clean
+import msgspec
+from aiohappyeyeballs import AddrInfoType, start_connection
+
+from provisioner.aws.connection import Connection
 from provisioner.aws.timeouts import responsive_timeout
+from provisioner.aws.wire import clean
+from provisioner.core.verdict import Loss
 
 if TYPE_CHECKING:
-    import aiohttp
-    from aiohttp.connector import Connection
+    import ssl
 
     from provisioner.aws.faces import Limits
+
+KEEPALIVE_S = 4.0
+"""An idle connection is closed after this: below the 5 s at which common servers close theirs, because a create that
+meets a connection closed at that moment is ambiguous."""
+
+ADDRESSES_S = 10.0
+"""How long the addresses of a name are used: a pool that opens its connections at once looks its name up once, and a
+service that moves is found again within this."""
+
+NEXT_ADDRESS_S = 0.25
+"""When an address does not answer, the next is tried beside it after this (RFC 8305, section 5)."""
+
+OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+class UnconnectedError(Exception):
+    """No connection could be opened, so nothing was sent.
+
+    Args:
+        loss: why, one of ``BEFORE_FIRST_BYTE``.
+        error: what was raised.
+    """
+
+    def __init__(self, loss: Loss, error: Exception) -> None:
+        super().__init__(clean(str(error)) or "the connection could not be opened in time")
+        self.loss = loss
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where connections lead.
+
+    Attributes:
+        host: name or address.
+        port: of TCP.
+        tls: how the connection is secured and the host checked; None for plain http.
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
 
 
 class Pool:
@@ -25,69 +69,139 @@ class Pool:
     Every connection that :meth:`take` gave ends in exactly one of :meth:`keep` and :meth:`drop`.
 
     Args:
-        connector: opens connections, and has no limit of its own.
-        request: where to, and through which proxy.
+        place: where to.
         limits: how many at once, and how long opening one may take.
     """
 
-    def __init__(self, connector: aiohttp.BaseConnector, request: aiohttp.ClientRequest, limits: Limits) -> None:
-        self._connector = connector
-        self._request = request
+    def __init__(self, place: Place, limits: Limits) -> None:
+        self._place = place
         self._timeout_s = limits.connect_timeout_s
-        self._places = asyncio.Semaphore(limits.max_connections)
+        self._free = asyncio.Semaphore(limits.max_connections)
         self._idle: list[tuple[Connection, float]] = []
+        self._in_use = 0
+        self._returns: deque[asyncio.Future[None]] = deque()
         self._loop = asyncio.get_running_loop()
+        self._lookup = asyncio.Lock()
+        self._addresses: list[AddrInfoType] = []
+        self._looked_up_at = 0.0
 
     async def take(self) -> Connection:
-        """An open connection on which nothing lies to be read; waits for one while all are in use.
+        """A usable connection; waits for one while all are in use, or while this machine has no file left for another.
 
         Raises:
-            TimeoutError: none could be opened in time, although the event loop was responsive.
-            Exception: whatever aiohttp says of a connection that cannot be opened.
+            UnconnectedError: none could be opened.
         """
-        await self._places.acquire()
+        await self._free.acquire()
         try:
-            return self._kept() or await self._open()
+            while (connection := self._kept() or await self._open()) is None:
+                await self._return_of_another()
         except BaseException:
-            self._places.release()
+            self._free.release()
+            self._wake()
             raise
+        self._in_use += 1
+        return connection
 
     def keep(self, connection: Connection) -> None:
-        """The reply was read to its end: the connection may serve another request, if this one was sent whole."""
-        line = connection.transport
-        if line is None or line.get_write_buffer_size():
+        """The connection may serve another request, if its last one has left whole."""
+        if not connection.usable:
             self.drop(connection)
-        else:
-            self._idle.append((connection, self._loop.time()))
-            self._places.release()
+            return
+        self._idle.append((connection, self._loop.time()))
+        self._give_back()
 
     def drop(self, connection: Connection) -> None:
-        """Something went wrong: the connection ends at once, and what was not sent yet never leaves."""
-        abort(connection)
-        connection.close()
-        self._places.release()
+        """Something went wrong: the connection ends at once, and what has not left yet never leaves."""
+        connection.abort()
+        self._give_back()
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the connections that are not in use."""
         while self._idle:
-            self._idle.pop()[0].close()
+            self._idle.pop()[0].abort()
 
-    async def _open(self) -> Connection:
-        async with responsive_timeout(self._timeout_s):
-            return await self._connector.connect(self._request, [], UNTIMED)
+    def _give_back(self) -> None:
+        self._in_use -= 1
+        self._free.release()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let one that waits for the return of another look again."""
+        while self._returns:
+            if not (waiter := self._returns.popleft()).done():
+                waiter.set_result(None)
+                break
+
+    async def _return_of_another(self) -> None:
+        waiter = self._loop.create_future()
+        self._returns.append(waiter)
+        await waiter
 
     def _kept(self) -> Connection | None:
         """The youngest idle connection, if it is still good."""
         oldest = self._loop.time() - KEEPALIVE_S
         while self._idle:
             connection, since = self._idle.pop()
-            if since >= oldest and is_clean(connection.protocol):
+            if since >= oldest and connection.usable:
                 return connection
-            connection.close()
+            connection.abort()
         return None
 
+    async def _open(self) -> Connection | None:
+        """A new connection; None when there is no file left for it, but others of this pool will come back."""
+        try:
+            async with responsive_timeout(self._timeout_s):
+                return await self._secure(await self._connect(await self._resolve()))
+        except TimeoutError as error:
+            raise UnconnectedError(Loss.CONNECT_TIMEOUT, error) from error
+        except UnconnectedError as error:
+            if error.loss is Loss.FILES and self._in_use:
+                return None
+            raise
 
-def abort(connection: Connection) -> None:
-    """Break the connection off; whoever reads from it is told."""
-    if connection.transport is not None:
-        connection.transport.abort()
+    async def _resolve(self) -> list[AddrInfoType]:
+        async with self._lookup:
+            if not self._addresses or self._looked_up_at + ADDRESSES_S < self._loop.time():
+                self._addresses = []
+                try:
+                    place = self._place
+                    found = await self._loop.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+                except (OSError, UnicodeError) as error:
+                    # The resolver reads files; its error does not say when it could not open them.
+                    raise UnconnectedError(Loss.FILES if _no_file_left() else Loss.DNS, error) from error
+                self._addresses = [(family, kind, proto, name, where) for family, kind, proto, name, where in found]
+                self._looked_up_at = self._loop.time()
+            return list(self._addresses)
+
+    async def _connect(self, addresses: list[AddrInfoType]) -> socket.socket:
+        try:
+            return await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S)
+        except TimeoutError as error:
+            raise UnconnectedError(Loss.CONNECT_TIMEOUT, error) from error
+        except RuntimeError as error:  # uvloop raises it for some refusals
+            raise UnconnectedError(Loss.REFUSED, error) from error
+        except OSError as error:
+            raise UnconnectedError(Loss.FILES if error.errno in OUT_OF_FILES else Loss.REFUSED, error) from error
+
+    async def _secure(self, line: socket.socket) -> Connection:
+        """Take ``line`` over, and secure it where the place asks for that."""
+        tls = self._place.tls
+        try:
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            host = self._place.host if tls else None
+            _, connection = await self._loop.create_connection(Connection, sock=line, ssl=tls, server_hostname=host)
+        except OSError as error:
+            line.close()
+            raise UnconnectedError(Loss.HANDSHAKE if tls else Loss.REFUSED, error) from error
+        except BaseException:
+            line.close()
+            raise
+        return connection
+
+
+def _no_file_left() -> bool:
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in OUT_OF_FILES
+    return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
 from botocore import exceptions as sdk
@@ -18,7 +17,7 @@ from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
 from yarl import URL
 
-from provisioner.aws.http import Config
+from provisioner.aws.http import ClientConfig
 from provisioner.aws.session import SERVICE
 from provisioner.errors import ConfigurationError
 
@@ -41,14 +40,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         region: of the signature's scope.
         user_agent: as the SDK would send it.
         verify: CA bundle; True for the SDK's own, False for no verification.
-        proxy: URL with its credentials, "" for none.
     """
 
     endpoint: str
     region: str
     user_agent: str
     verify: str | bool = True
-    proxy: str = ""
 
     @property
     def url(self) -> str:
@@ -81,17 +78,13 @@ def find_route(session: AioSession, region: str, endpoint_url: str) -> Route | U
         return Unsupported(f"the endpoint rules need the SDK: {error}")
     if not endpoint:
         return Unsupported(f"the endpoint rules for {region} ask for more than a plain signature")
-    proxy = _proxy(endpoint)
-    if proxy and urlsplit(endpoint).scheme == "http":
-        return Unsupported("a proxy is set for a plain http endpoint")
-    if os.environ.get("BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER"):
-        return Unsupported("BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER is set")
+    if _proxy(endpoint):
+        return Unsupported("a proxy is set for the endpoint")
     return Route(
         endpoint=endpoint,
         region=region,
         user_agent=_user_agent(session),
         verify=_verify(session),
-        proxy=proxy,
     )
 
 
@@ -139,5 +132,5 @@ def _user_agent(session: AioSession) -> str:
         session_user_agent_version=session.user_agent_version,
         session_user_agent_extra=session.user_agent_extra,
     )
-    config = Config(user_agent_appid=session.get_config_variable("user_agent_appid"))
+    config = ClientConfig(user_agent_appid=session.get_config_variable("user_agent_appid"))
     return str(creator.with_client_config(config).to_string())

@@ -18,9 +18,9 @@ from botocore import xform_name
 from provisioner.aws import quotas as service_quotas
 from provisioner.aws import wire
 from provisioner.aws.faces import SIGNATURE_AGE_S, CallError, Described, Listed, Page
-from provisioner.aws.http import RedirectedError, before_write
+from provisioner.aws.http import before_write
 from provisioner.aws.losses import lost
-from provisioner.aws.timeouts import now_s, responsive_timeout
+from provisioner.aws.timeouts import now_s
 from provisioner.core.verdict import Loss, Reply
 from provisioner.errors import CredentialsError
 
@@ -105,7 +105,6 @@ class SdkCreates:
     def __init__(self, client: Any, identity: Identity, limits: Limits) -> None:  # noqa: ANN401  the SDK has no types
         self._client = client
         self._identity = identity
-        self._limits = limits
         self._places = asyncio.Semaphore(limits.max_connections)
 
     async def create(self, body: bytes, may_send: Callable[[], None]) -> Reply:
@@ -130,7 +129,7 @@ class SdkCreates:
     async def _send(self, params: dict[str, Any], sending: _Sending) -> Reply:
         token = _sending.set(sending)
         try:
-            return (await _call(self._client.create_configured_model_algorithm, params, self._limits.total_s))[1]
+            return (await _call(self._client.create_configured_model_algorithm, params))[1]
         finally:
             _sending.reset(token)
             before_write.set(None)
@@ -142,7 +141,6 @@ class SdkControl:
     Args:
         client: gives the client of Clean Rooms ML.
         sts: makes a client of STS, as an asynchronous context manager, when the account is asked for.
-        limits: of the connections.
         quotas: makes a client of Service Quotas, likewise.
     """
 
@@ -150,12 +148,10 @@ class SdkControl:
         self,
         client: Callable[[], Awaitable[Any]],
         sts: Callable[[], Any],
-        limits: Limits,
         quotas: Callable[[], Any],
     ) -> None:
         self._client = client
         self._sts = sts
-        self._limits = limits
         self._quotas = quotas
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
@@ -175,7 +171,7 @@ class SdkControl:
         """The account of the credentials."""
         try:
             async with self._sts() as sts:
-                answer, reply = await _call(sts.get_caller_identity, {}, self._limits.total_s)
+                answer, reply = await _call(sts.get_caller_identity, {})
         except Exception as error:
             raise CallError("GetCallerIdentity", lost(error)) from error
         if answer is None or "Account" not in answer:
@@ -188,7 +184,7 @@ class SdkControl:
 
     async def _ask(self, operation: str, params: dict[str, Any], read: Callable[[dict[str, Any]], _T]) -> _T:
         method = getattr(await self._client(), xform_name(operation))
-        answer, reply = await _call(method, params, self._limits.total_s)
+        answer, reply = await _call(method, params)
         where = params.get("configuredModelAlgorithmArn", "")
         if answer is None:
             raise CallError(operation, reply, where)
@@ -228,13 +224,12 @@ def _described(answer: dict[str, Any]) -> Described:
     )
 
 
-async def _call(method: Any, params: dict[str, Any], total_s: float) -> tuple[dict[str, Any] | None, Reply]:  # noqa: ANN401  no SDK types
+async def _call(method: Any, params: dict[str, Any]) -> tuple[dict[str, Any] | None, Reply]:  # noqa: ANN401  no SDK types
     """Call once. The SDK's answer, None when it made none of the reply; and what was seen on the wire."""
     kept: list[Reply] = []
     token = _raw.set(kept)
     try:
-        async with responsive_timeout(total_s):
-            answer = await method(**params)
+        answer = await method(**params)
     except Exception as error:  # noqa: BLE001  the contract: nothing that happens to the call is raised
         return None, kept[0] if kept else _seen(error)
     finally:
@@ -243,10 +238,7 @@ async def _call(method: Any, params: dict[str, Any], total_s: float) -> tuple[di
 
 
 def _seen(error: Exception) -> Reply:
-    """What ``error`` tells when no reply was kept: a redirect, an error of another service, a loss."""
-    cause = error.kwargs.get("error") if isinstance(error, sdk.BotoCoreError) else None
-    if isinstance(cause, RedirectedError):
-        return Reply(status=cause.status, message=str(cause))
+    """What ``error`` says when no reply was kept: an error of another service, or a loss."""
     if isinstance(error, sdk.ClientError):
         told, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
         return Reply(

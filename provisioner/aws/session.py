@@ -21,7 +21,7 @@ from botocore import exceptions as sdk
 from botocore.utils import validate_region_name
 
 import provisioner
-from provisioner.aws.http import Config
+from provisioner.aws.http import ClientConfig
 from provisioner.errors import ConfigurationError, CredentialsError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def open_session(target: Target) -> AioSession:
         ConfigurationError: the profile does not exist, or the AWS configuration file is broken.
     """
     session = AioSession(profile=target.profile or None)
-    session.set_default_client_config(Config())
+    session.set_default_client_config(ClientConfig())
     session.set_config_variable("ignore_configured_endpoint_urls", value=True)
     session.user_agent_extra = f"provisioner/{provisioner.__version__}"
     try:
@@ -147,9 +147,9 @@ def check_endpoint(url: str, where: str) -> None:
     raise ConfigurationError("the endpoint is not acceptable", where=where, why=url, hint=hint)
 
 
-def client_config(limits: Limits) -> Config:
+def client_config(limits: Limits) -> ClientConfig:
     """How a client is set up: one attempt, no client-side rate limit, the pool and time-outs of ``limits``."""
-    return Config(
+    return ClientConfig(
         connect_timeout=limits.connect_timeout_s,
         read_timeout=limits.read_timeout_s,
         max_pool_connections=limits.max_connections,
@@ -305,7 +305,9 @@ def _note(fetch: asyncio.Task[None]) -> None:
 
 def sts_client(session: AioSession, target: Target, region: str, attempts: int) -> Any:  # noqa: ANN401  no SDK types
     """A client of STS at the target's endpoint, which sends each call up to ``attempts`` times."""
-    config = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": attempts, "mode": "standard"})
+    config = ClientConfig(
+        connect_timeout=5, read_timeout=10, retries={"total_max_attempts": attempts, "mode": "standard"}
+    )
     return session.create_client("sts", region_name=region, endpoint_url=target.sts_endpoint_url or None, config=config)
 
 

@@ -19,7 +19,7 @@ from botocore.utils import normalize_url_path
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
 
-_DEFAULT_PORTS = {"https": 443, "http": 80}
+PORTS = {"https": 443, "http": 80}
 
 
 def host_header(url: str) -> str:
@@ -27,7 +27,7 @@ def host_header(url: str) -> str:
     parts = urlsplit(url)
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
-    return host if parts.port in {None, _DEFAULT_PORTS.get(parts.scheme)} else f"{host}:{parts.port}"
+    return host if parts.port in {None, PORTS.get(parts.scheme)} else f"{host}:{parts.port}"
 
 
 class Signer:

@@ -32,42 +32,20 @@ class _Created(msgspec.Struct):
     arn: str = msgspec.field(name="configuredModelAlgorithmArn", default="")
 
 
-_HEAD = re.compile(rb"HTTP/1\.1 200 [\t\x20-\x7e]*+(?:\r\n[-!#$%&'*+.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+)*+")
-"""The head of a reply to a create that was done: RFC 9112, without folded lines, and in ASCII alone."""
-
-_EXTRAORDINARY = (b"\r\ntransfer-encoding:", b"\r\ncontent-encoding:", b"\r\nconnection:", b"\r\nupgrade:")
-"""What the head of an ordinary reply, in lower case, does not have."""
+HEADERS = frozenset(
+    {
+        b"date",
+        b"retry-after",
+        b"x-amz-request-id",
+        b"x-amz-retry-after",
+        b"x-amzn-errortype",
+        b"x-amzn-requestid",
+    }
+)
+"""The headers that :func:`read` looks at."""
 
 _created = msgspec.json.Decoder(_Created)
 _anything = msgspec.json.Decoder(strict=False)
-
-
-def whole(data: bytes) -> Reply | None:
-    """The Reply in ``data`` when that is, from the first byte to the last, an ordinary reply to a create that was done.
-
-    None for everything else: another status, a reply that is not complete or not alone, one that is framed by anything
-    but one Content-Length, that is encoded, or that ends the connection.
-    """
-    head, gap, body = data.partition(b"\r\n\r\n")
-    names = head.lower()
-    if not gap or _HEAD.fullmatch(head) is None:
-        return None
-    if any(name in names for name in _EXTRAORDINARY) or names.count(b"\r\ncontent-length:") != 1:
-        return None
-    if _value(head, names, b"\r\ncontent-length:") != b"%d" % len(body):
-        return None
-    request_id = _value(head, names, b"\r\nx-amzn-requestid:") or _value(head, names, b"\r\nx-amz-request-id:")
-    return Reply(status=200, arn=_arn(body), request_id=request_id.decode())
-
-
-def _value(head: bytes, names: bytes, name: bytes) -> bytes:
-    """The value of a header, as it stands in ``head``; ``names`` is the same in lower case."""
-    at = names.find(name)
-    if at < 0:
-        return b""
-    start = at + len(name)
-    end = head.find(b"\r\n", start)
-    return head[start : end if end >= 0 else len(head)].strip(b" \t")
 
 
 def read(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Reply:

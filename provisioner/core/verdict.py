@@ -37,6 +37,7 @@ class Loss(StrEnum):
     CONNECT_TIMEOUT = "connect_timeout"
     PROXY = "proxy"
     HANDSHAKE = "handshake"
+    FILES = "files"
 
     READ_TIMEOUT = "read_timeout"
     CLOSED = "closed"
@@ -55,6 +56,7 @@ BEFORE_FIRST_BYTE = frozenset(
         Loss.CONNECT_TIMEOUT,
         Loss.PROXY,
         Loss.HANDSHAKE,
+        Loss.FILES,
     },
 )
 

@@ -67,7 +67,7 @@ async def test_endpoint_and_scope_are_the_sdks(
     ("region", "variables", "reason"),
     [
         ("fips-us-east-1", {}, "pseudo-Region"),
-        ("us-east-1", {"BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER": "1"}, "BOTO_EXPERIMENTAL"),
+        ("us-east-1", {"HTTPS_PROXY": "http://proxy.example:3128"}, "proxy"),
     ],
 )
 def test_what_the_direct_transport_cannot_honour_is_said(
@@ -96,14 +96,14 @@ def test_a_proxy_that_is_no_url_is_a_configuration_error(proxy: str, monkeypatch
 
 
 async def test_a_setting_for_the_sdk_alone_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a proxy before a plain http endpoint, creates go through the SDK, and a notice tells why."""
+    """With a proxy, creates go through the SDK, and a notice says why."""
     async with Server() as server:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.port}")
         async with connect(Target(region="us-east-1", endpoint_url="http://localhost:1")) as aws:
             reply = await aws.creates.create(BODY, allowed)
 
         assert "SdkCreates" in repr(aws)
-        assert any("a proxy is set for a plain http endpoint" in notice for notice in aws.notices)
+        assert any("a proxy is set for the endpoint" in notice for notice in aws.notices)
         assert reply.arn
 
 

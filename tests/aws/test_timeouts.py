@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
+import uvloop
 
 from provisioner.aws.faces import SIGNATURE_AGE_S
 from provisioner.aws.timeouts import responsive_timeout
@@ -20,9 +21,10 @@ from tests.aws.server import ARN, allowed, http
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from provisioner.core.verdict import Reply
     from tests.aws.conftest import Open
 
 BODY = b'{"name":"a","roleArn":"arn:aws:iam::123456789012:role/access"}'
@@ -48,6 +50,7 @@ class Slow:
             while not received.endswith(b"}"):
                 received += secured.recv(65536)
             self.requests.append((time.time(), received))
+            time.sleep(0.05)
             secured.sendall(http(headers={"connection": "close"}))
 
 
@@ -90,6 +93,28 @@ async def test_a_busy_event_loop_is_no_unreachable_endpoint(open_at: Open, tls: 
             replies = await asyncio.gather(*creates)
 
     assert [(reply.loss, reply.arn) for reply in replies] == [(None, ARN)] * 3
+
+
+@pytest.mark.parametrize("new_event_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_reply_that_lies_unread_is_not_lost(
+    open_at: Open, tls: ssl.SSLContext, new_event_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """A reply that came in time is read, though the event loop was busy until its time was over."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        reply = runner.run(stalled_while_waiting(open_at, Slow(tls, 0.0)))
+
+    assert (reply.loss, reply.arn) == (None, ARN)
+
+
+async def stalled_while_waiting(open_at: Open, slow: Slow) -> Reply:
+    """The reply to a create during which the event loop is busy for longer than the reply may take."""
+    with listening(slow) as url:
+        async with open_at(url, read_timeout_s=0.3) as aws:
+            create = asyncio.create_task(aws.creates.create(BODY, allowed))
+            while not slow.requests:  # noqa: ASYNC110  another thread sets it
+                await asyncio.sleep(0)
+            time.sleep(1.0)  # noqa: ASYNC251  the stall
+            return await create
 
 
 async def test_no_signature_grows_old_while_a_connection_opens(open_at: Open, tls: ssl.SSLContext) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from itertools import product
 from typing import Any
 
 import pytest
-from aiohttp.http import HttpResponseParser
-from aiohttp.http_exceptions import HttpProcessingError
 from botocore.parsers import RestJSONParser
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,101 +35,6 @@ def test_code_and_message_are_those_of_botocore(header: str | None, members: dic
     assert reply.code == ("" if invented else told["Code"])
     if members:
         assert reply.message == told["Message"]
-
-
-class Line:
-    """What aiohttp's parser asks of a connection."""
-
-    def pause_reading(self) -> None:
-        """Nothing comes anyway."""
-
-    def resume_reading(self, *, resume_parser: bool = True) -> None:
-        """The same."""
-
-
-def parsed(data: bytes) -> tuple[int, Any, bytes] | None:
-    """Status, headers and body as aiohttp's parser reads them; None unless ``data`` is one whole reply and no more."""
-    loop = asyncio.new_event_loop()
-    try:
-        parser = HttpResponseParser(Line(), loop, 2**16, read_until_eof=False, auto_decompress=False)  # type: ignore[arg-type]
-        messages, upgraded, tail = parser.feed_data(data)
-        if len(messages) != 1 or upgraded or tail:
-            return None
-        ((message, payload),) = messages
-        if message.should_close or not payload.is_eof():
-            return None
-        return message.code, message.headers, payload.read_nowait()
-    except HttpProcessingError:
-        return None
-    finally:
-        loop.close()
-
-
-STATUS_LINES = (
-    b"HTTP/1.1 200 OK",
-    b"HTTP/1.1 200 ",
-    b"HTTP/1.1 200",
-    b"HTTP/1.0 200 OK",
-    b"HTTP/1.1 2000 OK",
-    b"HTTP/1.1 201 Created",
-    b"HTTP/1.1 200 O\0K",
-)
-
-HEAD_LINES = (
-    b"Content-Length: %d",
-    b"content-length:%d",
-    b"CONTENT-LENGTH:\t%d ",
-    b"Content-Length: 0%d",
-    b"Content-Length: +%d",
-    b"Content-Length: %d0",
-    b"Content-Length : %d",
-    b" Content-Length: %d",
-    b"X: a\nContent-Length: %d",
-    b"X-Content-Length: %d",
-    b"Transfer-Encoding: chunked",
-    b"Connection: close",
-    b"Connection: keep-alive",
-    b"Content-Encoding: gzip",
-    b"Upgrade: h2c",
-    b"x-amzn-RequestId: 0123-abc",
-    b"x-amz-request-id:other",
-    b"Date: Mon, 23 Nov 2026 10:00:00 GMT",
-    b"X-Odd: \xff",
-    b"X: \0",
-    b"X\0: a",
-    b"X: a\rb",
-    b"X Y: a",
-    b": a",
-    b"no colon",
-    b"",
-)
-
-BODIES = (b"", b"{}", b'{"configuredModelAlgorithmArn":"arn:x"}', b"a\r\n\r\nb", b"\xff")
-
-
-def test_the_short_cut_reads_what_the_parser_reads() -> None:
-    """A reply that is read without a parser is one whole, sound reply to the parser too, and says the same."""
-    taken = 0
-    for number, (status, *lines) in enumerate(product(STATUS_LINES, HEAD_LINES, HEAD_LINES)):
-        body = BODIES[number % len(BODIES)]
-        head = b"\r\n".join([status, *[line.replace(b"%d", b"%d" % len(body)) for line in lines]])
-        for data in (head + b"\r\n\r\n" + body, head + b"\r\n\r\n" + body[:-1], head + b"\r\n\r\n" + body + b"x", head):
-            if (short := wire.whole(data)) is not None:
-                taken += 1
-                told = parsed(data)
-                assert told is not None, data
-                assert short == wire.read(*told, NOW), data
-
-    assert taken > 40
-
-
-def test_the_short_cut_is_taken_for_an_ordinary_reply() -> None:
-    """What the service says of a create that was done is read without a parser."""
-    body = b'{"configuredModelAlgorithmArn":"arn:x"}'
-    lines = (b"HTTP/1.1 200 OK", b"Date: x", b"Content-Type: application/json", b"x-amzn-RequestId: r-1")
-    head = b"\r\n".join([*lines, b"Content-Length: %d" % len(body)])
-
-    assert wire.whole(head + b"\r\n\r\n" + body) == Reply(200, arn="arn:x", request_id="r-1")
 
 
 ADVICE: list[tuple[dict[str, str], dict[str, Any], float | None]] = [

@@ -1,0 +1,136 @@
+"""Opens a target: session, credentials, the transport for creates, and a client for all else when it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from botocore import exceptions as sdk
+from botocore.config import Config
+
+from provisioner.aws.direct import open_direct
+from provisioner.aws.faces import Aws
+from provisioner.aws.route import Unsupported, find_route
+from provisioner.aws.sdk import SdkControl, SdkCreates, register_handlers
+from provisioner.aws.session import (
+    SERVICE,
+    Identity,
+    account_of_key,
+    check_endpoint,
+    client_config,
+    open_session,
+    region_notice,
+    region_of,
+    sts_client,
+    use_identity,
+)
+from provisioner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiobotocore.session import AioSession
+
+    from provisioner.aws.faces import Creates, Limits, Target
+    from provisioner.aws.route import Route
+
+
+class Clients:
+    """The SDK's clients, made when they are first needed: that takes 0.1 s of CPU, and many runs never do.
+
+    Args:
+        target: where to.
+        region: of the target.
+        identity: of the target.
+        limits: of the connections.
+    """
+
+    def __init__(self, target: Target, region: str, identity: Identity, limits: Limits) -> None:
+        self._target = target
+        self._region = region
+        self._identity = identity
+        self._limits = limits
+        self._stack = AsyncExitStack()
+        self._lock = asyncio.Lock()
+        self._service: Any = None
+
+    async def service(self) -> Any:  # noqa: ANN401  the SDK has no types
+        """The client of Clean Rooms ML.
+
+        Raises:
+            ConfigurationError: the SDK cannot make one of this Region and endpoint.
+        """
+        async with self._lock:
+            if self._service is None:
+                self._service = await self._open()
+        return self._service
+
+    def sts(self) -> Any:  # noqa: ANN401  the SDK has no types
+        """A client of STS that sends each call once, as an asynchronous context manager."""
+        return sts_client(self._session(), self._target, self._region, 1)
+
+    def quotas(self) -> Any:  # noqa: ANN401  the SDK has no types
+        """A client of Service Quotas, as an asynchronous context manager."""
+        config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
+        return self._session().create_client("service-quotas", region_name=self._region, config=config)
+
+    def _session(self) -> AioSession:
+        session = open_session(self._target)
+        use_identity(session, self._identity)
+        return session
+
+    async def _open(self) -> Any:  # noqa: ANN401  the SDK has no types
+        import aioboto3
+
+        session = aioboto3.Session(botocore_session=self._session())
+        endpoint = self._target.endpoint_url or None
+        try:
+            opened = session.client(SERVICE, self._region, endpoint_url=endpoint, config=client_config(self._limits))
+            client = await self._stack.enter_async_context(opened)
+        except (sdk.BotoCoreError, ValueError) as error:
+            raise ConfigurationError("no client can be made", where=self._target.name, why=str(error)) from error
+        register_handlers(client)
+        return client
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._stack.aclose()
+
+
+@asynccontextmanager
+async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncIterator[Aws]:
+    """Connect to ``target``. See :func:`provisioner.aws.connect`."""
+    for url in filter(None, [target.endpoint_url, target.sts_endpoint_url]):
+        check_endpoint(url, target.name)
+    session = open_session(target)
+    region = region_of(target, session)
+    identity = Identity(target, region, session)
+    credentials = await identity.get_frozen_credentials()
+    clients = Clients(target, region, identity, limits)
+    route = find_route(session, region, target.endpoint_url) if direct else Unsupported("")
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(identity.close)
+        stack.push_async_callback(clients.close)
+        creates: Creates
+        if isinstance(route, Unsupported):
+            client = await clients.service()
+            creates, endpoint = SdkCreates(client, identity, limits), client.meta.endpoint_url
+        else:
+            creates, endpoint = stack.enter_context(open_direct(route, identity, limits)), route.endpoint
+        yield Aws(
+            creates=creates,
+            control=SdkControl(clients.service, clients.sts, clients.quotas),
+            region=region,
+            endpoint=endpoint,
+            account_id=account_of_key(credentials.access_key),
+            notices=(*region_notice(region), *_route_notice(route)),
+            refresh_credentials=identity.refresh,
+        )
+
+
+def _route_notice(route: Route | Unsupported) -> tuple[str, ...]:
+    """Why creates go through the SDK, when nobody asked for that."""
+    if isinstance(route, Unsupported) and route.reason:
+        return (f"Creates go through the SDK, which costs more CPU: {route.reason}",)
+    return ()
