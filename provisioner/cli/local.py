@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.config.tables import struct_of
-from provisioner.errors import LedgerError, LedgerLockedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -40,17 +39,11 @@ async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterato
         LedgerError: the state file cannot be used.
     """
     from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
-    from provisioner.emulator.store import StateFileBusyError, StateFileError
 
     behaviour = struct_of({**RATE, **settings.local}, Behaviour, config or "", "local")
     state = Path(f"{settings.run.ledger}.local")
     async with AsyncExitStack() as stack:
-        try:
-            emulator = await stack.enter_async_context(Emulator(behaviour, state_file=state))
-        except StateFileBusyError as error:
-            raise LedgerLockedError(str(error)) from error
-        except StateFileError as error:
-            raise LedgerError(str(error)) from error
+        emulator = await stack.enter_async_context(Emulator(behaviour, state_file=state))
         _replace_environment(credentials(DEFAULT_ACCOUNT).environment())
         targets = {
             name: msgspec.structs.replace(

@@ -1,8 +1,8 @@
-"""The state in a file: SQLite, so that an answered create survives the death of the process, and one owner at a time.
+"""The state in an SQLite file with one owner at a time: an answered create survives the death of the process.
 
 Each change is committed before its call is answered. ``synchronous=OFF`` hands a commit to the kernel without waiting
-for the disk: a killed process loses nothing, a machine that loses power may. The exclusive lock that SQLite holds
-while the file is open keeps a second process out, and ends with its holder.
+for the disk: a killed process loses nothing, a machine that loses power may. SQLite's exclusive lock, held as long as
+the file is open, keeps a second process out and ends with its holder.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.emulator.state import Algorithm
-from provisioner.errors import ProvisionerError, UsageError
+from provisioner.errors import LedgerError, LedgerLockedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 APPLICATION_ID = 0x434D4145
-"""Marks the file as ours, in SQLite's header: "CMAE"."""
+"""Identifies a state file in SQLite's header: "CMAE"."""
 
 VERSION = 1
 _SCHEMA = (
@@ -43,30 +43,32 @@ ON CONFLICT (arn) DO UPDATE SET tags = excluded.tags, deleted_at = excluded.dele
 """
 
 
-class StateFileError(ProvisionerError):
+class StateFileError(LedgerError):
     """The state file cannot be opened, read or written."""
 
 
-class StateFileBusyError(UsageError):
-    """Another process, or another endpoint of this one, holds the state file."""
+class StateFileBusyError(LedgerLockedError):
+    """Another process, or another endpoint of this process, holds the state file."""
 
 
 class Store:
     """A state file, held until it is closed.
 
     Args:
-        path: made when it does not exist, mode 0600.
+        path: created with mode 0600 when it does not exist.
 
     Raises:
-        StateFileBusyError: someone else holds it.
-        StateFileError: it cannot be opened, or is no state file.
+        StateFileBusyError: another endpoint holds it.
+        StateFileError: it cannot be opened, or is not a state file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             path.touch(mode=0o600)
-            self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+            # SQLite gives a relative ":memory:" or "file:x?mode=ro" a meaning of its own; an absolute path is a path.
+            name = path.absolute()
+            self._connection = sqlite3.connect(name, timeout=0, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             raise StateFileError("the state file cannot be opened", where=str(path), why=str(error)) from error
         try:
@@ -88,10 +90,10 @@ class Store:
             raise StateFileError("the state file cannot be read", where=str(self.path), why=str(error)) from error
 
     def save(self, algorithm: Algorithm) -> None:
-        """Saves a new algorithm, or the tags and the end of one that exists.
+        """Saves a new algorithm, or the tags and the time of deletion of one that exists.
 
         Raises:
-            StateFileError: it could not be saved; the call that asked for it must fail.
+            StateFileError: it could not be saved; its call must fail.
         """
         key = (algorithm.arn, algorithm.name, algorithm.account_id, algorithm.region, algorithm.created_at)
         tags = msgspec.json.encode(algorithm.tags)
@@ -101,7 +103,7 @@ class Store:
             raise StateFileError("the state file cannot be written", where=str(self.path), why=str(error)) from error
 
     def close(self) -> None:
-        """Gives the file up, as one single file."""
+        """Releases the file and leaves nothing beside it."""
         self._connection.close()
 
     def _open(self) -> None:
@@ -131,7 +133,7 @@ class Store:
         (application,) = self._connection.execute("PRAGMA application_id").fetchone()
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if (application, version) != (APPLICATION_ID, VERSION):
-            raise self._not_ours("it is a database of something else, or of another version")
+            raise self._not_ours("it is another database, or of another version")
 
     def _not_ours(self, why: str) -> StateFileError:
         return StateFileError(

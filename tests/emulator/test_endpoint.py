@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,7 +23,6 @@ from .support import client, definition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SERVE = """
 import sys
@@ -154,7 +154,52 @@ def test_foreign_file_is_refused_untouched(tmp_path: Path, make: Any) -> None:
     assert (state.read_bytes() if state.is_file() else b"") == before
 
 
-def test_missing_directory_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", [b"a b", b"h#s?h%41&x=1;y", b"bad\xff\xfe", b":memory:", b"file:x?mode=ro", b"new\nline", b"-dash"]
+)
+def test_any_name_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sdk: list[Any], name: bytes) -> None:
+    """Whatever bytes a state file's name has, the file of that name in the current folder keeps the account."""
+    monkeypatch.chdir(tmp_path)
+    state = Path(os.fsdecode(name))
+    for names in ([], ["algorithm"]):
+        with running(state_file=state) as emulator:
+            assert [algorithm.name for algorithm in emulator.truth.alive] == names
+            if not names:
+                _client(sdk, emulator.url).create_configured_model_algorithm(**definition())
+
+    assert [os.fsencode(path.name) for path in tmp_path.iterdir()] == [name]
+
+
+def test_unusable_state_file_ends_the_command_with_74(tmp_path: Path) -> None:
+    """`provisioner emulate` with a file that is no state file says so, names it as typed, and ends with 74."""
+    state = tmp_path / os.fsdecode(b"not\xff ours")
+    state.write_text("a text " * 200)
+    done = subprocess.run(
+        [sys.executable, "-m", "provisioner", "emulate", "--state", state], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stdout) == (74, "")
+    assert "not a state file of the embedded endpoint" in done.stderr
+    assert " ours" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_local_runs_share_their_account(tmp_path: Path) -> None:
+    """Each run with --local finds what the runs before it made, in a folder of any name; nothing is created twice."""
+    folder = tmp_path / "h#s?h %41"
+    folder.mkdir()
+    (folder / "m.jsonl").write_bytes(msgspec.json.encode(definition()))
+    command = [sys.executable, "-m", "provisioner", "apply", "m.jsonl", "--local", "--output", "json"]
+    runs = [subprocess.run(command, cwd=folder, capture_output=True, check=True) for _ in range(3)]
+
+    outcomes = [msgspec.json.decode(run.stdout)["outcomes"] for run in runs]
+    assert [each["created"] for each in outcomes] == [1, 0, 0]
+    assert [each["unchanged"] for each in outcomes] == [0, 1, 1]
+    with running(state_file=folder / "ledger.db.local") as emulator:
+        assert len(emulator.truth.algorithms) == 1
+
+
+def test_missing_directory_is_named(tmp_path: Path) -> None:
     """A state file in a directory that does not exist is an error that names it."""
     with pytest.raises(StateFileError, match="nowhere"):
         Store(tmp_path / "nowhere" / "state.db")
@@ -222,7 +267,7 @@ def test_other_process_can_change_and_ask(tmp_path: Path, sdk: list[Any]) -> Non
         _end(process, signal.SIGTERM)
 
 
-async def test_port_that_is_taken_is_told(tmp_path: Path) -> None:
+async def test_taken_port_is_named(tmp_path: Path) -> None:
     """A taken port is an error of usage, and the state file is free again."""
     async with Emulator() as emulator:
         port = int(emulator.url.rpartition(":")[2])
