@@ -82,7 +82,8 @@ class ProvisionerError(Exception):
         if self.why:
             text += f": {printable(self.why, 2000)}"
         if self.hint:
-            text = f"{text.rstrip('. ')}. {printable(self.hint, 2000)}"
+            text = text.rstrip(". ")
+            text += f"{'' if text.endswith('?') else '.'} {printable(self.hint, 2000)}"
         return text
 
 

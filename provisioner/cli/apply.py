@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ApplyOptions(Options, frozen=True, kw_only=True):
-    """The command line of ``apply``, as click read it."""
+    """The options of ``apply``, as click parsed them."""
 
     manifest: tuple[str, ...]
     strict: bool
@@ -33,7 +33,7 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
     retry_failed: bool
 
     def settings(self) -> Settings:
-        """The configuration, with what the command line says of it."""
+        """The configuration, overridden by the command line."""
         settings = super().settings()
         settings = settings.override("run", max_in_flight=self.max_in_flight, deadline=self.deadline)
         return settings.override("pace", max_rate=self.max_rate)
@@ -58,24 +58,31 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
 @click.command("apply")
 @click.argument("manifest", nargs=-1, required=True)
 @common(*COMMON)
-@click.option("--strict", is_flag=True, help="Send nothing at all when any line is invalid.")
-@click.option("--max-rate", type=click.FloatRange(min=0), metavar="N", help="Never more than N creates per second.")
-@click.option("--max-in-flight", type=click.IntRange(1, 4096), metavar="N", help="Never more than N creates under way.")
-@click.option("--deadline", type=Duration(), help="Drain and stop after this long.")
-@click.option("--lock-timeout", type=Duration(), default="0s", help="Wait this long for another run to end.")
-@click.option("--no-wait", is_flag=True, help="Leave unanswered creates to the next run (exit 5).")
+@click.option("--strict", is_flag=True, help="Send nothing if any line is invalid.")
+@click.option("--max-rate", type=click.FloatRange(min=0), metavar="N", help="Send at most N creates per second.")
+@click.option("--max-in-flight", type=click.IntRange(1, 4096), metavar="N", help="Keep at most N creates in flight.")
+@click.option("--deadline", type=Duration(), help="After this time, finish what is in flight and stop (75).")
+@click.option(
+    "--lock-timeout",
+    type=Duration(),
+    default="0s",
+    show_default=True,
+    help="Wait up to this long for another run to release the ledger.",
+)
+@click.option("--no-wait", is_flag=True, help="Leave creates without an answer to the next run (exit code 5).")
 @click.option(
     "--adopt",
     type=click.Choice(get_args(Adopt)),
     default=ADOPT,
     show_default=True,
-    help="Take over an algorithm of the same name that is not ours: never, if its definition is the same, always.",
+    help="Whether to take over an algorithm of the same name that no ledger created: never, only if its definition is "
+    "the same, or any.",
 )
-@click.option("--retry-failed", is_flag=True, help="Try again what failed for good before.")
+@click.option("--retry-failed", is_flag=True, help="Try definitions again that an earlier run recorded as failed.")
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by ApplyOptions
-    """MANIFEST is a path, a glob, or - for standard input; .gz and .zst are read as such.
+    """MANIFEST is a path, a glob, or - for standard input; .gz and .zst files are decompressed.
 
-    Run it again at any time: what is registered already is not sent again. Ends with 0 when everything is registered;
-    the other exit codes tell a scheduler what to do.
+    It is safe to run at any time and as often as you like: what is registered is not sent again. The exit code is 0
+    when everything is registered; README.md lists the others.
     """
     return execute(ApplyOptions(**given), partial(commands.apply, stdin=current().streams.stdin))

@@ -59,8 +59,8 @@ def _kind(hint: Any) -> tuple[Any, str]:  # noqa: ANN401  a type hint may be any
 def command(port: int, state: Path | None, **switches: Any) -> None:  # noqa: ANN401  click's values
     """Prints its address and how to use it, then serves until SIGTERM or SIGINT.
 
-    Its switches can be changed while it runs: GET, PUT or PATCH /_emulator/behaviour; GET /_emulator/truth tells
-    everything that it holds.
+    Its switches can be changed while it runs: GET, PUT or PATCH /_emulator/behaviour; GET /_emulator/truth returns
+    everything it holds.
     """
     from provisioner.emulator import Emulator, serve
 
@@ -73,5 +73,5 @@ def command(port: int, state: Path | None, **switches: Any) -> None:  # noqa: AN
 
 def _announce(emulator: Emulator) -> None:
     click.echo(emulator.url)
-    click.echo(f"Use it so, in another shell:\n  {emulator.usage}", err=True)
+    click.echo(f"To use it, run in another shell:\n  {emulator.usage}", err=True)
     sys.stdout.flush()

@@ -35,13 +35,14 @@ MAX_CELL = 32_767
     type=click.Choice(["jsonl", "json", "csv"]),
     default="jsonl",
     show_default=True,
-    help="json: one object of name to ARN (with several targets, by target).",
+    help="json: one object that maps names to ARNs, grouped by target if there are several.",
 )
 def command(config: str | None, ledger: str | None, targets: tuple[str, ...], form: str) -> None:
-    """In order of target and name; created and drifted entries alike.
+    r"""Sorted by target and name; entries that are created or drifted. It can run while `apply` does.
 
-    Only what is durable in the ledger is printed, also while a run is going on. In CSV a value that a spreadsheet would
-    run as a formula is preceded by an apostrophe.
+    In JSON every name is exact; characters that could steer a terminal are written as \uXXXX. CSV is for people and
+    spreadsheets: such characters are escaped there too, and a value that a spreadsheet would run as a formula begins
+    with an apostrophe.
     """
     settings = settings_of(config, ledger)
     anyio.run(_export, settings.run.ledger, targets, form)

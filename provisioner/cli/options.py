@@ -1,18 +1,26 @@
-"""Options that several commands share, and what they mean."""
+"""Options that several commands share, and the environment variable of every option."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from provisioner.cli.output import talk
 from provisioner.config.settings import Settings, load, seconds
-from provisioner.errors import UsageError
+from provisioner.config.tables import nearest
+from provisioner.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
+
+CONFIG_NAME = "provisioner.toml"
+"""Of a configuration that is found without being named."""
 
 
 class Duration(click.ParamType[str]):
@@ -29,6 +37,21 @@ class Duration(click.ParamType[str]):
         return str(value)
 
 
+def find_config() -> str | None:
+    """The configuration to use when none is named: in the working directory, or else in the user's own folder."""
+    places = (Path(CONFIG_NAME), Path(click.get_app_dir("provisioner")) / CONFIG_NAME)
+    return next((os.fspath(place) for place in places if place.is_file()), None)
+
+
+def found_config() -> str | None:
+    """The configuration that the running command uses though nobody named it; None when there is none."""
+    context = click.get_current_context()
+    if context.get_parameter_source("config") is not ParameterSource.DEFAULT:
+        return None
+    path: str | None = context.params["config"]
+    return path
+
+
 def common(*names: str) -> Callable[[Command], Command]:
     """The common options called ``names``."""
 
@@ -41,59 +64,92 @@ def common(*names: str) -> Callable[[Command], Command]:
 
 
 _COMMON: dict[str, Callable[[Any], Any]] = {
-    "config": click.option("-c", "--config", metavar="FILE", help="Configuration (TOML)."),
-    "ledger": click.option("-l", "--ledger", metavar="LEDGER", help="Path of the ledger  [default: ledger.db]"),
+    "config": click.option(
+        "-c",
+        "--config",
+        metavar="FILE",
+        default=find_config,
+        help=f"Configuration file (TOML).  [default: ./{CONFIG_NAME}, else the one in your configuration folder]",
+    ),
+    "ledger": click.option("-l", "--ledger", metavar="LEDGER", help="Path of the ledger.  [default: ledger.db]"),
     "target": click.option(
         "-t",
         "--target",
         "targets",
         metavar="NAME",
         multiple=True,
-        help="Only this target; may be repeated  [default: all]",
+        help="Only this target; can be repeated.  [default: all]",
     ),
-    "endpoint-url": click.option("--endpoint-url", metavar="URL", help="Endpoint of Clean Rooms ML."),
+    "endpoint-url": click.option(
+        "--endpoint-url", metavar="URL", help="Endpoint of Clean Rooms ML: https, or http on this machine."
+    ),
     "local": click.option(
         "--local",
         is_flag=True,
-        help="Start the embedded endpoint and use it; its state lies beside the ledger.",
+        help="Start the embedded endpoint and use it instead of AWS; its state is kept beside the ledger.",
     ),
     "output": click.option(
         "--output",
         type=click.Choice(["text", "json"]),
         default="text",
         show_default=True,
-        help="Form of the result on stdout.",
+        help="Format of the result on stdout.",
     ),
     "progress": click.option(
         "--progress",
         type=click.Choice(["auto", "always", "never"]),
         default="auto",
         show_default=True,
-        help="Progress on stderr; auto: a bar on a terminal, else a line every 10 s.",
+        help="Progress on stderr. auto: a progress bar on a terminal, otherwise a log line every 10 s.",
     ),
     "log-level": click.option(
         "--log-level",
         type=click.Choice(["auto", "debug", "info", "warning", "error"]),
         default="auto",
         show_default=True,
-        help="Least level of what is logged on stderr; auto: warning on a terminal, else info.",
+        help="Lowest level to log on stderr. auto: warning on a terminal, otherwise info.",
     ),
     "log-format": click.option(
         "--log-format",
         type=click.Choice(["auto", "console", "json"]),
         default="auto",
         show_default=True,
-        help="auto: console on a terminal, else JSON.",
+        help="Format of the log. auto: console on a terminal, otherwise json.",
     ),
 }
 
 
+def add_variables(command: click.Command, *path: str) -> None:
+    """Let every option of ``command`` be set by the environment.
+
+    The variable is ``PROVISIONER_<COMMAND>_<OPTION>``; for a common option ``PROVISIONER_<OPTION>`` works too, for all
+    commands at once, and gives way to the former.
+
+    Args:
+        command: a command, or a group of commands.
+        path: the words that call it.
+    """
+    for option in command.params:
+        if isinstance(option, click.Option):
+            name = max(option.opts, key=len).lstrip("-")
+            option.envvar = [_variable(*path, name), *([_variable(name)] if name in _COMMON else [])]
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            add_variables(inner, *path, name)
+
+
+def _variable(*words: str) -> str:
+    return "_".join(("provisioner", *words)).replace("-", "_").upper()
+
+
 def settings_of(config: str | None, ledger: str | None) -> Settings:
-    """The configuration with the ledger of the command line.
+    """The configuration with the ledger of the command line, for a command that has no log to name the file in.
 
     Raises:
         ConfigurationError: the file is wrong.
     """
+    if path := found_config():
+        talk(f"Configuration: {printable(path)}")
     return load(config).override("run", ledger=ledger)
 
 
@@ -105,5 +161,5 @@ def known_targets(chosen: Collection[str], known: Collection[str]) -> None:
     """
     for name in chosen:
         if name not in known:
-            hint = f"It has {', '.join(sorted(known)) or 'no entries at all'}"
+            hint = nearest(name, sorted(known), "The ledger has {}") if known else "It has no entries at all"
             raise UsageError(f"the ledger has no entries of a target {name!r}", hint=hint)

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from provisioner.errors import LedgerError, printable_json
+from provisioner.errors import LedgerError, printable, printable_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_LINE = 4000
+"""Characters of a line of a text result: room for an error with all its parts."""
 
 
 class UnwritableError(LedgerError):
@@ -22,6 +29,11 @@ def say(text: str | bytes, *, end: str = "\n") -> None:
         sys.stdout.flush()
     except OSError as error:
         raise UnwritableError("the result cannot be written to stdout", why=str(error.strerror)) from error
+
+
+def printable_lines(lines: Iterable[str]) -> str:
+    """A text result: no character in it steers a terminal, and no line is endless."""
+    return "\n".join(printable(line, MAX_LINE) for line in lines)
 
 
 def say_json(text: str | bytes, *, end: str = "\n") -> None:

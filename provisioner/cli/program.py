@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from provisioner import __version__
 from provisioner.cli.output import UnwritableError, say_json, talk
@@ -22,23 +23,44 @@ from provisioner.errors import ProvisionerError, Reason, UsageError, printable
 from provisioner.exit_codes import ExitCode, code_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from provisioner.cli.signals import Signals
 
 COMMANDS = {
-    "apply": "Register everything in the manifest that is not registered yet.",
-    "validate": "Check manifests offline; every problem of every line.",
-    "status": "What the ledger holds: counts, open ambiguities, learned paces.",
-    "export": "Print name and ARN of every registered algorithm.",
-    "reconcile": "Resolve creates whose reply was lost, now.",
-    "verify": "Compare the ledger with AWS: missing, drifted, duplicates.",
+    "apply": "Register every definition of the manifest that is not registered yet.",
+    "validate": "Check manifests offline and report every problem of every line.",
+    "status": "Show what the ledger holds: counts, unanswered creates, learned paces.",
+    "export": "Print the name and ARN of every registered algorithm.",
+    "reconcile": "Find out now what became of creates without an answer.",
+    "verify": "Compare the ledger with AWS: missing, drifted, duplicate, unrecorded.",
     "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
     "ledger": "Work on the ledger itself: rename-target.",
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
     "schema": "Print the JSON Schema of a definition.",
 }
 """Commands with their one-line help, which is known without loading them."""
+
+EXAMPLES = {
+    "apply": (
+        "provisioner apply definitions.jsonl --local",
+        "provisioner apply 'definitions/*.jsonl' --ledger prod.db --deadline 55m",
+        "generate | provisioner apply - --target prod --output json",
+    ),
+    "validate": ("provisioner validate definitions.jsonl", "generate | provisioner validate - --output json"),
+    "status": ("provisioner status", "provisioner status --ledger prod.db --output json"),
+    "export": ("provisioner export --format csv", "provisioner export --target prod --format json"),
+    "reconcile": ("provisioner reconcile --ledger prod.db",),
+    "verify": ("provisioner verify", "provisioner verify --prune-duplicates --yes"),
+    "rebuild": (
+        "provisioner rebuild --ledger new.db",
+        "provisioner rebuild --ledger new.db --ledger-id 0123456789abcdef",
+    ),
+    "ledger": ("provisioner ledger rename-target default prod --ledger prod.db",),
+    "emulate": ("provisioner emulate --port 8080 --state account.json", "provisioner emulate --rate 5 --burst 10"),
+    "schema": ("provisioner schema > definition.schema.json",),
+}
+"""What the help of each command shows at its end."""
 
 
 class Commands(click.Group):
@@ -54,10 +76,29 @@ class Commands(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
+        from provisioner.cli.options import add_variables
+
         module = importlib.import_module(f"provisioner.cli.{cmd_name}")
         command: click.Command = module.command
         command.help = f"{COMMANDS[cmd_name]}\n\n{inspect.cleandoc(command.help or '')}"
+        command.epilog = "\n".join(("\b", "Examples:", *(f"  {line}" for line in EXAMPLES[cmd_name])))
+        add_variables(command, cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            from provisioner.config.tables import nearest
+
+            hint = nearest(args[0], list(COMMANDS), "The commands are {}", prefix="provisioner ")
+            raise UsageError(f"there is no command {args[0]!r}", hint=hint)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  as in click
         """Run the command; what a signal raised in it is an error like any other."""
@@ -80,7 +121,10 @@ class Commands(click.Group):
 def provisioner() -> None:
     """Register many AWS Clean Rooms ML algorithms: none lost, none twice, at the account's hidden rate limit.
 
-    Start with `provisioner apply configs/example.jsonl --local`: it needs no AWS account.
+    Start with `provisioner apply configs/example.jsonl --local`, which needs no AWS account.
+
+    Every option can be set by an environment variable: PROVISIONER_APPLY_MAX_RATE is `apply --max-rate`,
+    PROVISIONER_LEDGER is the `--ledger` of every command. Flags go first, then variables, then the configuration file.
     """
 
 
@@ -164,7 +208,7 @@ class Program:
         if isinstance(error, click.Abort):  # what click makes of an interrupt
             raise KeyboardInterrupt
         if isinstance(error, click.ClickException):
-            return UsageError(error.format_message(), hint="See `provisioner --help`")
+            return UsageError(error.format_message(), hint=_hint(error))
         if isinstance(error, OSError) and error is self.streams.stdout.failure:
             return UnwritableError("the result cannot be written to stdout", why=str(error.strerror))
         if isinstance(error, Exception):
@@ -175,7 +219,7 @@ class Program:
         """Report ``error`` on stderr; with ``--output json`` also as the one object on stdout."""
         talk(f"provisioner: {error}")
         code = code_for([error.reason])
-        if _wants_json(given) and not self.streams.stdout.used:
+        if wants_json(given, os.environ) and not self.streams.stdout.used:
             with contextlib.suppress(UnwritableError):
                 say_json(_as_json(error))
         return code
@@ -188,6 +232,18 @@ class Program:
         if not written or any(not thread.daemon for thread in waiting):
             os._exit(code)
         sys.exit(code)
+
+
+def _hint(error: click.ClickException) -> str:
+    """Where the value comes from that click refuses, if that is not plain to see, and where to read on."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None:
+        return "See `provisioner --help`"
+    param = error.param if isinstance(error, click.BadParameter) else None
+    names = param.envvar if param and isinstance(param.envvar, list) else []
+    if param and context.get_parameter_source(param.name or "") is ParameterSource.ENVIRONMENT:
+        return f"The value is that of the environment variable {next(name for name in names if os.environ.get(name))}"
+    return f"See `{context.command_path} --help`"
 
 
 def current() -> Program:
@@ -208,8 +264,15 @@ def hurry() -> None:
     timer.start()
 
 
-def _wants_json(given: list[str]) -> bool:
-    return "--output=json" in given or ("--output", "json") in itertools.pairwise(given)
+def wants_json(given: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Whether a command line asks for JSON, also one that could not be read."""
+    if "--output=json" in given or ("--output", "json") in itertools.pairwise(given):
+        return True
+    if any(argument.startswith("--output") for argument in given):
+        return False
+    command = next((argument for argument in given if argument in COMMANDS), "")
+    own = environment.get(f"PROVISIONER_{command.upper()}_OUTPUT")
+    return (own or environment.get("PROVISIONER_OUTPUT")) == "json"
 
 
 def _as_json(error: ProvisionerError) -> bytes | str:

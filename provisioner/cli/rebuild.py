@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RebuildOptions(Options, frozen=True, kw_only=True):
-    """The command line of ``rebuild``."""
+    """The options of ``rebuild``."""
 
     def text(self, summary: Summary) -> str:
         """How many entries were restored, in the text form."""
@@ -32,11 +32,14 @@ class RebuildOptions(Options, frozen=True, kw_only=True):
 
 @click.command("rebuild")
 @common(*COMMON)
-@click.option("--ledger-id", default="", metavar="ID", help="Of the lost ledger, when the tags name several.")
+@click.option(
+    "--ledger-id", default="", metavar="ID", help="The lost ledger's id, if the tags name more than one ledger."
+)
 def command(ledger_id: str, **given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by RebuildOptions
-    """Reads List and Get, and restores an entry for every algorithm that bears the ownership tag of the lost ledger.
+    """Lists the account's algorithms and writes an entry for each one that has the ownership tag of the lost ledger.
 
-    The ledger must not exist: move a damaged one away first. What was planned, failed or ambiguous is not in AWS; the
-    next `apply` sees it as new, so let the settle time pass first if the lost ledger had open entries.
+    There must be no ledger yet: move a damaged one away first, together with its -wal file. What was planned, failed or
+    ambiguous is not in AWS, so the next `apply` takes it for new: if the lost ledger may have had creates without an
+    answer, wait for the settle time first.
     """
     return execute(RebuildOptions(**given), partial(commands.rebuild, ledger_id=ledger_id))

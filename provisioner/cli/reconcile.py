@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 
 
 class ReconcileOptions(Options, frozen=True, kw_only=True):
-    """The command line of ``reconcile``."""
+    """The options of ``reconcile``."""
 
     def text(self, summary: Summary) -> str:
-        """What was resolved, in the text form."""
+        """How many entries were resolved, and how."""
         if self.output == "json" or summary.error:
             return super().text(summary)
         from provisioner.engine.reconciler import Decision
 
         meaning = {
-            Decision.OURS: "found, ours: created",
-            Decision.ADOPT: "found, not ours: adopted",
-            Decision.TAKEN: "found, not ours: failed",
-            Decision.ABSENT: "proven absent: planned again",
+            Decision.OURS: "created",
+            Decision.ADOPT: "adopted",
+            Decision.TAKEN: "failed (the name belongs to another algorithm)",
+            Decision.ABSENT: "absent (the next apply sends them)",
         }
         lines = []
         for name, target in summary.targets.items():
-            told = [f"{target.resolved.get(decision.value, 0)} {text}" for decision, text in meaning.items()]
-            lines.append(f"target    {name}: {', '.join(told)}; {target.open} still open")
+            counts = [f"{target.resolved.get(decision.value, 0)} {text}" for decision, text in meaning.items()]
+            lines.append(f"target    {name}: {', '.join(counts)}, {target.open} unresolved")
         return "\n".join([*lines, summary.text().splitlines()[-1]])
 
 
 @click.command("reconcile")
 @common(*COMMON)
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by ReconcileOptions
-    """Waits for the settle time, sweeps List, and proves which of them exist. Nothing is created.
+    """Waits for the settle time, lists the account's algorithms, and finds out which of these creates took effect.
 
-    What is proven absent is planned again, and `apply` sends it. Ends with 5 when some could not be resolved.
+    Nothing is created: the next `apply` sends what is proven absent. The exit code is 5 when some remain unresolved.
     """
     return execute(ReconcileOptions(**given), commands.reconcile)

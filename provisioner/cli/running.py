@@ -16,11 +16,11 @@ import msgspec
 
 from provisioner import commands
 from provisioner.cli.local import local_endpoint, warn_of_profiles
-from provisioner.cli.options import settings_of
-from provisioner.cli.output import say, say_json
+from provisioner.cli.options import found_config
+from provisioner.cli.output import say, say_json, talk
 from provisioner.cli.program import HURRY_S, CancelledError, InternalError, current, hurry
-from provisioner.config.settings import ADOPT
-from provisioner.errors import ProvisionerError, UsageError
+from provisioner.config.settings import ADOPT, load
+from provisioner.errors import ProvisionerError, UsageError, printable
 from provisioner.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigurationError: the file or an option is wrong.
         """
-        return settings_of(self.config, self.ledger)
+        return load(self.config).override("run", ledger=self.ledger)
 
     def order(self, settings: Settings) -> commands.Order:
         """What the run is asked for."""
@@ -145,6 +145,8 @@ class _Running:
             self._begin(run)
             group = await stack.enter_async_context(anyio.create_task_group())
             self._show(group, run)
+            if path := found_config():
+                self._name_config(path)
             if options.local:
                 warn_of_profiles(given.select(options.targets))
             try:
@@ -196,6 +198,15 @@ class _Running:
             say_json(text)
         else:
             say(text)
+
+    def _name_config(self, path: str) -> None:
+        """Say which configuration is used, since the command line does not."""
+        import structlog
+
+        if self._streams.stderr.isatty():
+            talk(f"Configuration: {printable(path)}")
+        else:
+            structlog.get_logger().info("configuration.found", path=path)
 
     def _show(self, group: anyio.abc.TaskGroup, run: commands.Run) -> None:
         from provisioner.cli import logs

@@ -10,9 +10,8 @@ import click
 import msgspec
 
 from provisioner.cli.options import common, known_targets, settings_of
-from provisioner.cli.output import say, say_json
+from provisioner.cli.output import printable_lines, say, say_json
 from provisioner.core.entry import State
-from provisioner.errors import printable
 from provisioner.ledger.location import open_ledger
 from provisioner.pacing.observed import Learned
 from provisioner.report.summary import iso
@@ -21,22 +20,19 @@ if TYPE_CHECKING:
     from provisioner.ledger import Ledger
 
 OPEN_SHOWN = 20
-"""Unanswered creates that the text form names."""
-
-MAX_LINE = 4000
-"""Characters of a line of the text form."""
+"""Creates without an answer that the text form lists."""
 
 
 @click.command("status")
 @common("config", "ledger", "target", "output")
 def command(config: str | None, ledger: str | None, targets: tuple[str, ...], output: str) -> None:
-    """Reads the ledger only; may be asked while a run is going on."""
+    """Reads the ledger only, and can run while `apply` does."""
     settings = settings_of(config, ledger)
     status = anyio.run(_status, settings.run.ledger, targets)
     if output == "json":
         say_json(json.dumps(status, ensure_ascii=False))
     else:
-        say("\n".join(printable(line, MAX_LINE) for line in _lines(status)))
+        say(printable_lines(_lines(status)))
 
 
 async def _status(path: str, targets: tuple[str, ...]) -> dict[str, Any]:
@@ -85,15 +81,15 @@ def _lines(status: dict[str, Any]) -> list[str]:
     for name, target in status["targets"].items():
         states = ", ".join(f"{number} {state}" for state, number in target["states"].items() if number)
         pace = target["pace"]
-        told = f", limit {pace['limit_per_s']}/s, learned from {pace['accepts']} accepts" if pace else ""
-        lines.append(f"target  {name}: {states or 'empty'}{told}")
+        limit = f", limit {pace['limit_per_s']}/s, learned from {pace['accepts']} creates" if pace else ""
+        lines.append(f"target  {name}: {states or 'no entries'}{limit}")
     lines += [
-        f"open    {entry['target']}: {entry['name']}, sent {entry['sent_at']}, not answered"
+        f"open    {entry['target']}: {entry['name']}, sent {entry['sent_at']}, no answer yet"
         for entry in status["open"][:OPEN_SHOWN]
     ]
     if len(status["open"]) > OPEN_SHOWN:
         lines.append(f"        and {len(status['open']) - OPEN_SHOWN} more")
     for run in status["runs"]:
-        ended = "has not ended" if run["exit_code"] is None else f"exit {run['exit_code']}"
+        ended = "not finished" if run["exit_code"] is None else f"exit {run['exit_code']}"
         lines.append(f"run     {run['run_id']}: {run['command']}, {run['started_at']}, {ended}")
     return lines

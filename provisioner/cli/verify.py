@@ -9,6 +9,7 @@ import click
 
 from provisioner import commands
 from provisioner.cli.options import common
+from provisioner.cli.output import printable_lines
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.errors import UsageError, printable
 
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class VerifyOptions(Options, frozen=True, kw_only=True):
-    """The command line of ``verify``."""
+    """The options of ``verify``, and what it finds."""
 
     findings: list[commands.Finding]
 
     def text(self, summary: Summary) -> str:
-        """The findings, a line each, in the text form; in JSON they stand beside the summary."""
+        """One line for each finding; in JSON they are part of the summary."""
         if self.output == "json":
             return commands.with_findings(summary, self.findings).decode()
         lines = [_line(finding) for finding in self.findings]
@@ -34,8 +35,8 @@ class VerifyOptions(Options, frozen=True, kw_only=True):
             if target.halted
         ]
         broken = summary.error or any(target.halted for target in summary.targets.values())
-        told = "not compared" if broken and not self.findings else f"{len(self.findings)} findings"
-        return "\n".join([*lines, f"{told}, ledger {summary.ledger}"])
+        result = "not compared" if broken and not self.findings else f"{len(self.findings)} findings"
+        return printable_lines([*lines, f"{result}, ledger {summary.ledger}"])
 
 
 def _line(finding: commands.Finding) -> str:
@@ -45,14 +46,18 @@ def _line(finding: commands.Finding) -> str:
 
 @click.command("verify")
 @common(*COMMON)
-@click.option("--prune-duplicates", is_flag=True, help="Delete second algorithms of ours; needs --yes.")
-@click.option("--mark-missing", is_flag=True, help="Record what is missing as deleted; apply then creates it again.")
-@click.option("--yes", is_flag=True, help="Really delete.")
+@click.option("--prune-duplicates", is_flag=True, help="Delete duplicates that this ledger created; needs --yes.")
+@click.option(
+    "--mark-missing",
+    is_flag=True,
+    help="Record missing algorithms as deleted, so that the next apply creates them again.",
+)
+@click.option("--yes", is_flag=True, help="Confirm the deletion.")
 def command(*, prune_duplicates: bool, mark_missing: bool, yes: bool, **given: Any) -> ExitCode:  # noqa: ANN401  typed by VerifyOptions
-    """Finds what is missing, drifted, duplicated or unrecorded. Deletes nothing without being asked.
+    """Reports algorithms that are missing, drifted, duplicate or unrecorded. Deletes nothing unless you ask for it.
 
-    Ends with 0 when ledger and AWS agree, 3 when something is missing or drifted, 5 when there are duplicates or
-    algorithms of ours that the ledger does not record.
+    Exit codes: 0 when ledger and AWS agree, 3 when something is missing or drifted, 5 when there are duplicates or
+    algorithms that this ledger created but does not record.
     """
     if prune_duplicates and not yes:
         raise UsageError(

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from provisioner.config.defaults import merge
-from provisioner.config.tables import struct_of
+from provisioner.config.tables import nearest, struct_of
 from provisioner.errors import ConfigurationError, UsageError
 
 Names = Literal["unknown", "unique", "duplicates", "same"]
@@ -224,7 +224,7 @@ class Settings(Section, frozen=True, kw_only=True):
         """
         for name in names:
             if name not in self.targets:
-                hint = f"The configuration has {', '.join(self.targets)}"
+                hint = nearest(name, list(self.targets), "The configuration has {}")
                 raise UsageError(f"there is no target {name!r}", hint=hint)
         return tuple(self.targets[name] for name in dict.fromkeys(names or self.targets))
 

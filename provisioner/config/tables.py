@@ -9,12 +9,15 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from provisioner.errors import ConfigurationError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -43,8 +46,7 @@ def struct_of(table: object, kind: type[T], where: str, key: str = "") -> T:
     for name, value in table.items():
         inner = _dotted(key, name)
         if name not in hints:
-            near = difflib.get_close_matches(name, hints, n=1)
-            hint = f"Did you mean {_dotted(key, near[0])}?" if near else f"Known here: {', '.join(hints)}"
+            hint = nearest(name, list(hints), "Known here: {}", prefix=f"{key}." if key else "")
             raise ConfigurationError(f"unknown key {inner}", where=where, hint=hint)
         _check(value, hints[name], where, inner)
     try:
@@ -52,6 +54,19 @@ def struct_of(table: object, kind: type[T], where: str, key: str = "") -> T:
     except msgspec.ValidationError as error:  # of the struct itself: its values are checked
         why = str(error.__cause__ or error)
         raise ConfigurationError(f"{key}: {why}" if key else why, where=where) from error
+
+
+def nearest(name: str, known: Sequence[str], otherwise: str, *, prefix: str = "") -> str:
+    """A hint for someone who mistyped ``name``: the nearest of ``known``, else all of them.
+
+    Args:
+        name: what was typed.
+        known: what could have been meant.
+        otherwise: the hint where nothing is near; ``{}`` stands for all of ``known``.
+        prefix: goes before the nearest one.
+    """
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {prefix}{near[0]}?" if near else otherwise.format(", ".join(known))
 
 
 def _check(value: object, hint: Any, where: str, key: str) -> None:  # noqa: ANN401  a type hint may be anything

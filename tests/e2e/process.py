@@ -24,7 +24,9 @@ LIMIT_S = 60
 
 def environment(**more: str) -> dict[str, str]:
     """A clean environment with the embedded endpoint's credentials, which are public."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "COVERAGE_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "COVERAGE_", "PROVISIONER_"))
+    }
     return {
         **kept,
         **credentials(DEFAULT_ACCOUNT).environment(),
@@ -32,6 +34,7 @@ def environment(**more: str) -> dict[str, str]:
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "XDG_CONFIG_HOME": os.devnull,
         **more,
     }
 
