@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 
 from provisioner.commands.finished import finished_before, keep_finished
-from provisioner.commands.session import session
+from provisioner.commands.session import deadline, session
 from provisioner.engine.engine import Engine
 from provisioner.errors import ProvisionerError
 from provisioner.fleet.open import contained, open_site
@@ -38,13 +38,14 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
             await _targets(run, ledger, lease, manifests)
 
     manifests: dict[str, Manifest] = {}
-    try:
-        with run.stop.ends():
-            manifests = await anyio.to_thread.run_sync(_manifests, run.order, stdin, abandon_on_cancel=True)
-    except ProvisionerError as error:
-        return run.summary(error=error)
-    if not manifests:
-        return run.summary()
+    async with deadline(run):
+        try:
+            with run.stop.ends():
+                manifests = await anyio.to_thread.run_sync(_manifests, run.order, stdin, abandon_on_cancel=True)
+        except ProvisionerError as error:
+            return run.summary(error=error)
+        if not manifests:
+            return run.summary()
     return await session(run, "apply", work)
 
 
@@ -57,7 +58,10 @@ def _manifests(order: Order, stdin: BinaryIO | None) -> dict[str, Manifest]:
     """The manifest as each target reads it: on its own, so that a slow target holds up no other."""
     rules = {target.name: rules_for(order.settings, target) for target in order.targets}
     first = Manifest(order.sources, next(iter(rules.values())), stdin=stdin)
-    if not first.repeatable and (order.strict or len(rules) > 1):
+    if order.strict:
+        # Checked and sent from one copy: a file may change between the two passes.
+        first = first.spooled(files=True)
+    elif len(rules) > 1:
         first = first.spooled()
     return {name: first.under(rule) for name, rule in rules.items()}
 

@@ -11,7 +11,7 @@ import msgspec
 from provisioner.engine.clock import Clock
 from provisioner.engine.stop import Stop
 from provisioner.engine.tally import Tally
-from provisioner.errors import ConfigurationError, ProvisionerError, Reason
+from provisioner.errors import ConfigurationError, ProvisionerError, Reason, printable
 from provisioner.report.summary import Ending, Summary, summarize
 
 if TYPE_CHECKING:
@@ -101,6 +101,11 @@ class Run:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self.started_at))
         self.run_id = f"{stamp}{int(self.started_at % 1 * 1000):03d}-{secrets.token_hex(3)}"
 
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return self.clock.monotonic() - self._began
+
     def summary(self, *, error: ProvisionerError | None = None, interrupted: bool = False) -> Summary:
         """What was done so far; ``error`` is what ended the run, if one did."""
         if interrupted:
@@ -112,9 +117,9 @@ class Run:
             tally.close()
         ending = Ending(
             run_id=self.run_id,
-            ledger=self.order.settings.run.ledger,
+            ledger=printable(self.order.settings.run.ledger, 4096),
             started_at=self.started_at,
-            elapsed_s=self.clock.monotonic() - self._began,
+            elapsed_s=self.elapsed_s,
             stopped=self.stop.reason,
             error=str(error) if error else None,
             reasons=frozenset(self.reasons | ({error.reason} if error else set())),

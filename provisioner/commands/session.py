@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from provisioner.ledger.location import open_ledger
 from provisioner.ledger.sqlite.lock import RunLock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from provisioner.commands.run import Run
     from provisioner.engine.site import Lease
@@ -34,17 +34,26 @@ async def session(
     if not makes and not await anyio.Path(path).exists():
         hint = "Name it with --ledger, or make one with `provisioner apply`"
         return run.summary(error=LedgerError("there is no ledger here", where=path, hint=hint))
+    async with deadline(run):
+        return await _locked(run, command, work)
+
+
+@asynccontextmanager
+async def deadline(run: Run) -> AsyncIterator[None]:
+    """Request a stop when the deadline of the run, counted from its start, passes inside the block.
+
+    The block handles its own errors: an error that leaves it arrives in a group.
+    """
     async with anyio.create_task_group() as group:
         group.start_soon(_watch_deadline, run)
-        summary = await _locked(run, command, work)
+        yield
         group.cancel_scope.cancel()
-    return summary
 
 
 async def _watch_deadline(run: Run) -> None:
     deadline_s = run.order.settings.run.deadline_s
     if deadline_s is not None:
-        await anyio.sleep(deadline_s)
+        await anyio.sleep(deadline_s - run.elapsed_s)
         run.stop.request(f"the deadline of {run.order.settings.run.deadline} is over")
 
 

@@ -114,15 +114,20 @@ class Manifest:
         other.rules = rules
         return other
 
-    def spooled(self) -> Manifest:
+    def spooled(self, *, files: bool = False) -> Manifest:
         """A manifest that may be read again: what can be read only once is copied to disk. Blocks until its end.
+
+        Args:
+            files: copy files too, so that every reading sees the same bytes.
 
         Raises:
             ScratchError: the disk is full.
             ManifestError: a source cannot be read.
         """
         other = copy(self)
-        other.sources = [source if source.repeatable else SpooledSource(source) for source in self.sources]
+        other.sources = [
+            source if source.repeatable and not files else SpooledSource(source) for source in self.sources
+        ]
         return other
 
     def fingerprint(self) -> str:

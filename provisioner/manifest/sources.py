@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import io
 import os
+import select
 import stat
 import sys
 import tempfile
@@ -200,8 +201,29 @@ class _DescriptorReader(io.RawIOBase):
 
 def read_some(stream: BinaryIO, size: int) -> bytes:
     """At most ``size`` bytes, as soon as there are some, so that the lines of a slow writer are used at once."""
-    read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
-    return read(size)
+    read: Callable[[int], bytes | None] = getattr(stream, "read1", stream.read)
+    raw = getattr(stream, "raw", stream)
+    chunk = read(size)
+    if chunk or _blocks(stream):
+        return chunk or b""
+    # Node and some CI runners hand on pipes that do not block. There a raw reader returns None for "nothing yet", and a
+    # buffered one b"", as at the end; its buffer is empty then, so that the raw reader below it can say which it is.
+    # The descriptor is left as it is: the parent shares its mode.
+    chunk = None if raw is not stream else chunk
+    while chunk is None:
+        ready = select.poll()
+        ready.register(stream.fileno(), select.POLLIN)
+        ready.poll()
+        chunk = raw.read(size)
+    return chunk
+
+
+def _blocks(stream: BinaryIO) -> bool:
+    """Whether a read waits for bytes; so does everything that has no descriptor."""
+    try:
+        return os.get_blocking(stream.fileno())
+    except (OSError, ValueError):
+        return True
 
 
 def _append(descriptor: int, chunk: bytes) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import threading
 import zlib
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -109,6 +110,28 @@ def test_a_slow_writer_is_not_waited_for() -> None:
         writer.write(b"a\n")
 
         assert next(found).lines == [b"a"]
+
+
+@pytest.mark.parametrize("buffering", [-1, 0])
+def test_a_pipe_that_does_not_block(buffering: int) -> None:
+    """From a non-blocking pipe, as some parents leave it, "nothing there yet" is waited out: it is not the end."""
+    inlet, outlet = os.pipe()
+    os.set_blocking(inlet, False)
+    written = threading.Event()
+
+    def write() -> None:
+        with os.fdopen(outlet, "wb", buffering=0) as writer:
+            for line in (b"a\n", b"b\n", b"c"):
+                written.wait(0.05)
+                writer.write(line)
+
+    writer = threading.Thread(target=write)
+    with os.fdopen(inlet, "rb", buffering=buffering) as reader:
+        writer.start()
+        lines = lines_of(StreamSource(reader))
+        writer.join()
+
+    assert lines == [(1, b"a"), (2, b"b"), (3, b"c")]
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n", b""])
