@@ -82,7 +82,7 @@ def connect(path: Path, mode: str) -> Connection:
     """
     query = "mode=ro&immutable=1" if mode == "still" else f"mode={mode}"
     return sqlite3.connect(
-        f"file:{quote(str(path))}?{query}",
+        f"file:{quote(os.fsencode(path))}?{query}",
         uri=True,
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
