@@ -148,8 +148,13 @@ class Engine:
         batches = manifest.batches(fingerprint=fingerprint)
         while not self._stop.requested:
             batch = None
-            with self._stop.ends() as reading:
-                batch = await self._next(batches)
+            try:
+                with self._stop.ends() as reading:
+                    batch = await self._next(batches)
+            except ProvisionerError as error:
+                # Not further up: the workers' group would cancel the creates in flight.
+                self._halt(Halt(error.reason, str(error)))
+                break
             if batch is None:
                 self._tally.whole = not reading.cancelled_caught
                 self._tally.fingerprint = fingerprint.hexdigest() if self._tally.whole else ""

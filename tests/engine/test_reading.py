@@ -1,0 +1,59 @@
+"""What the engine does when its manifest cannot be read to the end."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provisioner.core.entry import Outcome, State
+from provisioner.engine.engine import Engine
+from provisioner.engine.stop import Stop
+from provisioner.engine.tally import Tally
+from provisioner.errors import ManifestError, ProvisionerError, Reason
+from provisioner.manifest.parser import Rules
+from provisioner.manifest.reader import Manifest
+from provisioner.manifest.sources import ScratchError
+from tests.definition_lines import line_of
+from tests.fakes import ROLE, Act, Endpoint, FakeLedger, make_policy, site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from provisioner.manifest.fingerprint import Fingerprint
+    from provisioner.manifest.reader import Batch
+
+
+class Breaking(Manifest):
+    """A manifest whose reading fails after its first batch."""
+
+    def __init__(self, error: ProvisionerError, *names: str) -> None:
+        data = b"".join(line_of({"name": name, "roleArn": ROLE}) + b"\n" for name in names)
+        super().__init__(["-"], Rules(), stdin=io.BytesIO(data))
+        self._error = error
+
+    def batches(self, size: int = 512, fingerprint: Fingerprint | None = None) -> Iterator[Batch]:
+        """The first batch, then the error."""
+        yield next(super().batches(size, fingerprint))
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(ScratchError("disk full"), Reason.LEDGER), (ManifestError("gone"), Reason.USAGE)]
+)
+async def test_creates_in_flight_outlive_the_manifest(error: ProvisionerError, reason: Reason) -> None:
+    """When reading fails in the middle, nothing more is sent, and what is in flight is awaited and recorded."""
+    endpoint, ledger, tally = Endpoint([Act(effect_s=0.0, after_s=0.2)] * 3), FakeLedger(), Tally("here")
+    manifest = Breaking(error, "a", "b", "c")
+
+    await Engine(site(endpoint, ledger), make_policy(), tally, Stop(), workers=4).run(manifest)
+
+    assert tally.halt is not None
+    assert (tally.halt.reason, tally.halt.what) == (reason, str(error))
+    assert not tally.whole
+    made = {algorithm.name for algorithm in endpoint.algorithms.values()}
+    assert made
+    assert made == {name for name in "abc" if ledger.state(name) is State.CREATED}
+    assert tally.outcomes[Outcome.CREATED] == len(made)
+    assert tally.outcomes[Outcome.CREATED] + tally.outcomes[Outcome.PENDING] == 3
