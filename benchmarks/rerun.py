@@ -23,7 +23,7 @@ from provisioner.core.entry import Event, Fact
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials, running
 from provisioner.exit_codes import ExitCode
 from provisioner.ledger import RunRecord
-from provisioner.ledger.location import open_ledger
+from provisioner.ledger.location import locate
 from provisioner.manifest.parser import Rules, parse
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def write_manifest(path: Path, count: int) -> None:
 async def fill_ledger(path: Path, manifest: Path) -> None:
     """A ledger in which all of ``manifest`` is created."""
     rules = Rules(ownership_tag="provisioner:origin")
-    async with open_ledger(str(path)) as ledger:
+    location = locate(str(path))
+    async with location.lease() as lease, location.open(lease) as ledger:
         await ledger.begin_run(RunRecord("fill", "apply", time.time()))
         facts = []
         for number, line in enumerate(manifest.open("rb")):

@@ -14,7 +14,7 @@ from provisioner.cli.options import common, known_targets, settings_of
 from provisioner.cli.output import say, say_json
 from provisioner.core.entry import State
 from provisioner.errors import printable
-from provisioner.ledger.location import open_ledger
+from provisioner.ledger.location import locate
 
 if TYPE_CHECKING:
     from provisioner.core.entry import Entry
@@ -50,7 +50,7 @@ def command(config: str | None, ledger: str | None, targets: tuple[str, ...], fo
 
 async def _export(ledger: str, targets: tuple[str, ...], form: str) -> None:
     write = _WRITERS[form]()
-    async with open_ledger(ledger, readonly=True) as opened:
+    async with locate(ledger).read() as opened:
         known_targets(targets, await opened.counts())
         async for entry in opened.entries(states=(State.CREATED, State.DRIFTED)):
             if not targets or entry.target in targets:

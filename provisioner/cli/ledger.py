@@ -9,6 +9,7 @@ import msgspec
 from provisioner.cli.options import Duration, common, settings_of
 from provisioner.cli.output import say
 from provisioner.config.settings import seconds
+from provisioner.ledger.location import printable_location
 
 
 @click.group("ledger")
@@ -34,10 +35,11 @@ def rename_target(
     async def work() -> None:
         settings = settings_of(config, ledger)
         renamed = await rename(settings, old, new, lock_timeout_s=seconds(lock_timeout))
+        name = printable_location(settings.run.ledger)
         if output == "json":
-            found = {"ledger": settings.run.ledger, "exit_code": 0, **msgspec.structs.asdict(renamed)}
+            found = {"ledger": name, "exit_code": 0, **msgspec.structs.asdict(renamed)}
             say(msgspec.json.encode(found))
         else:
-            say(f"{renamed.entries} entries of {old} now belong to {new}, ledger {settings.run.ledger}")
+            say(f"{renamed.entries} entries of {old} now belong to {new}, ledger {name}")
 
     anyio.run(work)

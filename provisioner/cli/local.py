@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import os
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import msgspec
 
 from provisioner.config.tables import struct_of
+from provisioner.ledger.location import locate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
 
     from provisioner.config.settings import Settings, Target
+    from provisioner.emulator import Emulator
 
 REGION = "us-east-1"
 RATE = {"rate": 20.0, "burst": 20.0, "latency": 0.05}
@@ -41,9 +44,16 @@ async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterato
     from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
 
     behaviour = struct_of({**RATE, **settings.local}, Behaviour, config or "", "local")
-    state = Path(f"{settings.run.ledger}.local")
+    state = locate(settings.run.ledger).local_state
+    known = await anyio.Path(state).exists()
     async with AsyncExitStack() as stack:
-        emulator = await stack.enter_async_context(Emulator(behaviour, state_file=state))
+        emulator = Emulator(behaviour, state_file=state)
+        async with AsyncExitStack() as opening:
+            await opening.enter_async_context(emulator)
+            if not known:
+                # Runs after the endpoint has let go of the file: a start that failed leaves none.
+                stack.push_async_callback(_discard_unused, emulator, state)
+            stack.push_async_exit(opening.pop_all())
         _replace_environment(credentials(DEFAULT_ACCOUNT).environment())
         targets = {
             name: msgspec.structs.replace(
@@ -70,6 +80,11 @@ def _replace_environment(keys: dict[str, str]) -> None:
             del os.environ[name]
     files = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
     os.environ.update(keys | files | {"no_proxy": "*"})
+
+
+async def _discard_unused(emulator: Emulator, state: Path) -> None:
+    if not emulator.truth.count("create"):
+        await anyio.Path(state).unlink(missing_ok=True)
 
 
 def _role_in(account_id: str) -> str:

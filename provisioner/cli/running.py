@@ -232,13 +232,14 @@ class _Running:
 
 def never_begun(error: ProvisionerError, ledger: str = "") -> Summary:
     """The summary of a run that ``error`` kept from beginning."""
+    from provisioner.ledger.location import printable_location
     from provisioner.report.summary import Ending, summarize
 
     return summarize(
         [],
         Ending(
             run_id="",
-            ledger=ledger,
+            ledger=printable_location(ledger),
             started_at=time.time(),
             elapsed_s=0.0,
             error=str(error),

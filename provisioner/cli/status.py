@@ -12,7 +12,7 @@ import msgspec
 from provisioner.cli.options import common, known_targets, settings_of
 from provisioner.cli.output import printable_lines, say, say_json
 from provisioner.core.entry import State
-from provisioner.ledger.location import open_ledger
+from provisioner.ledger.location import locate
 from provisioner.pacing.observed import Learned
 from provisioner.report.summary import iso
 
@@ -35,8 +35,9 @@ def command(config: str | None, ledger: str | None, targets: tuple[str, ...], ou
         say(printable_lines(_lines(status)))
 
 
-async def _status(path: str, targets: tuple[str, ...]) -> dict[str, Any]:
-    async with open_ledger(path, readonly=True) as ledger:
+async def _status(where: str, targets: tuple[str, ...]) -> dict[str, Any]:
+    location = locate(where)
+    async with location.read() as ledger:
         counts = await ledger.counts()
         known_targets(targets, counts)
         chosen = [name for name in counts if not targets or name in targets]
@@ -55,7 +56,7 @@ async def _status(path: str, targets: tuple[str, ...]) -> dict[str, Any]:
             for run in await ledger.runs(limit=5)
         ]
         return {
-            "ledger": path,
+            "ledger": location.name,
             "ledger_id": ledger.ledger_id,
             "targets": {name: await _target(ledger, name, counts[name]) for name in chosen},
             "open": open_,

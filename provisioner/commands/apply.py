@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from provisioner.commands.run import Order, Run
     from provisioner.config.settings import Settings, Target
-    from provisioner.engine.site import Lease
     from provisioner.ledger import Ledger
+    from provisioner.ledger.lease import Lease
     from provisioner.report.summary import Summary
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
 import msgspec
 
 from provisioner.config.settings import Target
 from provisioner.errors import LedgerError, UsageError
-from provisioner.ledger.location import open_ledger
-from provisioner.ledger.sqlite.lock import RunLock
+from provisioner.ledger.location import locate
 
 if TYPE_CHECKING:
     from provisioner.config.settings import Settings
@@ -39,11 +36,10 @@ async def rename_target(settings: Settings, old: str, new: str, *, lock_timeout_
         LedgerLockedError: a run holds the ledger.
     """
     _refuse_name(new)
-    path = settings.run.ledger
-    if not await anyio.Path(path).exists():
-        hint = "Name it with --ledger"
-        raise LedgerError("there is no ledger here", where=path, hint=hint)
-    async with RunLock(Path(path), lock_timeout_s), open_ledger(path) as ledger:
+    location = locate(settings.run.ledger)
+    if not await location.exists():
+        raise LedgerError("there is no ledger here", where=location.name, hint="Name it with --ledger")
+    async with location.lease(lock_timeout_s) as lease, location.open(lease) as ledger:
         counts = await ledger.counts()
         known = {*counts, *await ledger.places()}
         if old not in known:

@@ -11,7 +11,8 @@ import msgspec
 from provisioner.engine.clock import Clock
 from provisioner.engine.stop import Stop
 from provisioner.engine.tally import Tally
-from provisioner.errors import ConfigurationError, ProvisionerError, Reason, printable
+from provisioner.errors import ConfigurationError, ProvisionerError, Reason
+from provisioner.ledger.location import printable_location
 from provisioner.report.summary import Ending, Summary, summarize
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Run:
             tally.close()
         ending = Ending(
             run_id=self.run_id,
-            ledger=printable(self.order.settings.run.ledger, 4096),
+            ledger=printable_location(self.order.settings.run.ledger),
             started_at=self.started_at,
             elapsed_s=self.elapsed_s,
             stopped=self.stop.reason,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
@@ -11,31 +11,52 @@ import anyio
 from provisioner.engine.stop import DRAIN_S
 from provisioner.errors import LedgerError, ProvisionerError, first_error
 from provisioner.ledger import RunRecord
-from provisioner.ledger.location import open_ledger
-from provisioner.ledger.sqlite.lock import RunLock
+from provisioner.ledger.location import locate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from provisioner.commands.run import Run
-    from provisioner.engine.site import Lease
     from provisioner.ledger import Ledger
+    from provisioner.ledger.lease import Lease
+    from provisioner.ledger.location import Location
     from provisioner.report.summary import Summary
 
 
-async def session(
-    run: Run, command: str, work: Callable[[Ledger, Lease], Awaitable[None]], *, makes: bool = True
-) -> Summary:
-    """Do ``work`` with the ledger of ``run`` under its lock, remember the run, and tell how it went.
+CLOSED_BY_S = 24.6
+"""From the wish to stop to the end of the last commit and the close, within the 25 s that are promised. A disk that
+hangs in a sync needs longer, and would hold the process for as long as it hangs."""
 
-    An error of ours ends the work and stands in the summary. Only a command that ``makes`` ledgers begins without one.
+
+async def session(
+    run: Run,
+    command: str,
+    work: Callable[[Ledger, Lease], Awaitable[None]],
+    *,
+    makes: bool = True,
+    built: Callable[[], bool] | None = None,
+) -> Summary:
+    """Do ``work`` with the ledger of ``run`` under its lease, record the run, and return its summary.
+
+    An error ends the work and stands in the summary.
+
+    Args:
+        run: whose ledger.
+        command: for the record.
+        work: takes the ledger and the lease.
+        makes: whether the command may begin without a ledger.
+        built: for a command that makes a ledger from nothing: whether it is whole after the work. If not, there is
+            none afterwards.
     """
-    path = run.order.settings.run.ledger
-    if not makes and not await anyio.Path(path).exists():
-        hint = "Name it with --ledger, or make one with `provisioner apply`"
-        return run.summary(error=LedgerError("there is no ledger here", where=path, hint=hint))
+    try:
+        location = locate(run.order.settings.run.ledger)
+        if not makes and not await location.exists():
+            hint = "Name it with --ledger, or make one with `provisioner apply`"
+            raise LedgerError("there is no ledger here", where=location.name, hint=hint)
+    except ProvisionerError as error:
+        return run.summary(error=error)
     async with deadline(run):
-        return await _locked(run, command, work)
+        return await _leased(run, _Session(command, work, location, built))
 
 
 @asynccontextmanager
@@ -57,31 +78,76 @@ async def _watch_deadline(run: Run) -> None:
         run.stop.request(f"the deadline of {run.order.settings.run.deadline} is over")
 
 
-async def _locked(run: Run, command: str, work: Callable[[Ledger, Lease], Awaitable[None]]) -> Summary:
-    path = run.order.settings.run.ledger
+async def _leased(run: Run, session: _Session) -> Summary:
     try:
-        async with AsyncExitStack() as stack:
-            lease = RunLock(Path(path), run.order.lock_timeout_s)
+        async with _closing(run, session.location) as stack:
             with run.stop.ends() as waiting:
-                await stack.enter_async_context(lease)
+                lease = await stack.enter_async_context(session.location.lease(run.order.lock_timeout_s))
+                opened = await stack.enter_async_context(session.open(lease))
+                await opened.ledger.begin_run(RunRecord(run.run_id, session.command, run.started_at))
             if waiting.cancelled_caught:
                 return run.summary()
-            ledger = await stack.enter_async_context(open_ledger(path))
-            began = RunRecord(run.run_id, command, run.started_at)
-            await ledger.begin_run(began)
-            summary = await _done(run, work(ledger, lease))
-            ended = RunRecord(
-                run.run_id,
-                command,
-                run.started_at,
-                run.clock.wall(),
-                summary.exit_code,
-                summary.json(),
-            )
-            await ledger.end_run(ended)
+            summary = await _done(run, session.work(opened.ledger, lease))
+            with run.stop.ends_by(CLOSED_BY_S):
+                ended_at = run.clock.wall()
+                await opened.ledger.end_run(
+                    RunRecord(run.run_id, session.command, run.started_at, ended_at, summary.exit_code, summary.json())
+                )
+                if session.built is not None and session.built():
+                    await opened.finish()
             return summary
     except ProvisionerError as error:
         return run.summary(error=error)
+
+
+@asynccontextmanager
+async def _closing(run: Run, location: Location) -> AsyncIterator[AsyncExitStack]:
+    """Close what is entered, but wait no longer than a stopped run may take.
+
+    Raises:
+        LedgerError: it did not close in time.
+    """
+    stack = AsyncExitStack()
+    try:
+        yield stack
+    finally:
+        with run.stop.ends_by(CLOSED_BY_S) as closing:
+            await stack.aclose()
+        if closing.cancelled_caught:
+            hint = "Look at the disk that it is on, and run again: what was under way is resolved then"
+            raise LedgerError("the ledger's disk does not answer", where=location.name, hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """See :func:`session`."""
+
+    command: str
+    work: Callable[[Ledger, Lease], Awaitable[None]]
+    location: Location
+    built: Callable[[], bool] | None
+
+    @asynccontextmanager
+    async def open(self, lease: Lease) -> AsyncIterator[_Opened]:
+        """The ledger, to be finished if it is being built."""
+        if self.built is None:
+            async with self.location.open(lease) as ledger:
+                yield _Opened(ledger, _nothing)
+        else:
+            async with self.location.build(lease) as building:
+                yield _Opened(building.ledger, building.finish)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A ledger, and what gives it its name when it has none yet."""
+
+    ledger: Ledger
+    finish: Callable[[], Awaitable[None]]
+
+
+async def _nothing() -> None:
+    """A ledger that was there needs no finish."""
 
 
 async def _done(run: Run, work: Awaitable[None]) -> Summary:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -27,8 +26,9 @@ if TYPE_CHECKING:
     from provisioner.commands.run import Run
     from provisioner.config.settings import Target
     from provisioner.engine.inventory import Details, Found, Listing
-    from provisioner.engine.site import Lease, Site
+    from provisioner.engine.site import Site
     from provisioner.ledger import Ledger
+    from provisioner.ledger.lease import Lease
     from provisioner.report.summary import Summary
 
 RECORD_AT_ONCE = 256
@@ -124,10 +124,7 @@ async def rebuild(run: Run, ledger_id: str) -> Summary:
         run: its ledger must not exist yet.
         ledger_id: of the lost ledger; "" finds the only one that the tags name.
     """
-    path = Path(run.order.settings.run.ledger)
-    if await anyio.Path(path).exists():
-        hint = "Move it away first, or name another file with --ledger"
-        return run.summary(error=UsageError("there is a ledger here already", where=str(path), hint=hint))
+    whole = False
     owned: dict[str, list[Found]] = {}
 
     async def one(ledger: Ledger, lease: Lease, target: Target) -> None:
@@ -135,6 +132,7 @@ async def rebuild(run: Run, ledger_id: str) -> Summary:
             owned[target.name] = await _owned(run, site)
 
     async def work(ledger: Ledger, lease: Lease) -> None:
+        nonlocal whole
         await _each(run, ledger, lease, one)
         if any(tally.halt for tally in run.tallies.values()):
             return
@@ -142,11 +140,9 @@ async def rebuild(run: Run, ledger_id: str) -> Summary:
         await ledger.take_identity(lost)
         for target, found in owned.items():
             await _restore(run, ledger, target, [one for one in found if one.tag and one.tag.ledger_id == lost])
+        whole = True
 
-    summary = await session(run, "rebuild", work)
-    if summary.error or any(target.halted for target in summary.targets.values()):
-        _discard(path)
-    return summary
+    return await session(run, "rebuild", work, built=lambda: whole)
 
 
 async def _each(run: Run, ledger: Ledger, lease: Lease, one: Work) -> None:
@@ -300,9 +296,3 @@ def _confirmed(target: str, found: Found) -> Fact:
         attempt=found.tag.attempt if found.tag else "",
         code="rebuilt",
     )
-
-
-def _discard(path: Path) -> None:
-    """A ledger that could not be rebuilt is none: the next try must find nothing here."""
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -11,19 +11,8 @@ if TYPE_CHECKING:
     from provisioner.aws.faces import Aws
     from provisioner.engine.clock import Clock
     from provisioner.ledger import Ledger
+    from provisioner.ledger.lease import Lease
     from provisioner.pacing.gate import Gate
-
-
-class Lease(Protocol):
-    """The right to write to a ledger and to send."""
-
-    def check(self) -> None:
-        """Nothing may be sent by a run that does not hold the ledger any more.
-
-        Raises:
-            LedgerLockedError: the lease is lost.
-        """
-        ...
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ class Stop:
     def __init__(self) -> None:
         self.reason = ""
         self._event = anyio.Event()
+        self._requested_at = 0.0
         self._graces: dict[anyio.CancelScope, float] = {}
 
     @property
@@ -37,6 +38,7 @@ class Stop:
         if not self.requested:
             self.reason = reason
             self._event.set()
+            self._requested_at = anyio.current_time()
             for scope, grace_s in self._graces.items():
                 scope.deadline = anyio.current_time() + grace_s
 
@@ -55,6 +57,15 @@ class Stop:
                 yield scope
             finally:
                 del self._graces[scope]
+
+    @contextmanager
+    def ends_by(self, grace_s: float) -> Iterator[anyio.CancelScope]:
+        """As :meth:`ends`, but ``grace_s`` counts from the wish also where it came before: for what ends the run."""
+        left_s = grace_s
+        if self.requested:
+            left_s = max(0.0, self._requested_at + grace_s - anyio.current_time())
+        with self.ends(left_s) as scope:
+            yield scope
 
     async def pause(self, seconds: float) -> None:
         """Sleep, but no longer than until a drain is asked for."""

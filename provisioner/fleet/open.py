@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from provisioner.commands.run import Run
     from provisioner.config.settings import Target
-    from provisioner.engine.site import Lease
     from provisioner.engine.tally import Tally
     from provisioner.ledger import Ledger
+    from provisioner.ledger.lease import Lease
 
 CONNECT_TIMEOUT_S = 3.0
 """With a reply that may take 20 s it stays below the 24 s that a drain allows."""

@@ -1,44 +1,144 @@
-"""Which store a location names."""
+"""Where a ledger is. The only place that knows which kinds of ledgers there are, and that one of them is a file."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from provisioner.errors import ConfigurationError
-from provisioner.ledger.sqlite.store import SqliteLedger
+from provisioner.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
     from provisioner.ledger import Ledger
+    from provisioner.ledger.lease import Lease
 
 
-@contextlib.asynccontextmanager
-async def open_ledger(
-    location: str, *, readonly: bool = False, now: Callable[[], float] = time.time
-) -> AsyncIterator[Ledger]:
-    """The ledger at ``location``, closed at the end. A run takes its run lock first.
+class Building(Protocol):
+    """A ledger that is being made from what AWS holds, and does not have its name yet."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Empty at first."""
+        ...
+
+    async def finish(self) -> None:
+        """Close the ledger, which is whole now, and give it its name. Without this it is discarded at the end.
+
+        Raises:
+            LedgerError: it cannot be done, or there is a ledger of that name by now.
+        """
+        ...
+
+
+class Location(Protocol):
+    """One ledger, that exists or can be made. Nothing is touched before a method is called."""
+
+    @property
+    def name(self) -> str:
+        """For people: without a password, and with odd bytes escaped."""
+        ...
+
+    @property
+    def local_state(self) -> Path:
+        """The file in which the embedded endpoint keeps its accounts, so that a ledger finds what it created."""
+        ...
+
+    async def exists(self) -> bool:
+        """Whether there is a ledger."""
+        ...
+
+    def lease(self, timeout_s: float = 0.0) -> AbstractAsyncContextManager[Lease]:
+        """Take the right to write; at the end it is given back.
+
+        Args:
+            timeout_s: how long to wait for another holder, 0 not to wait.
+
+        Raises:
+            LedgerLockedError: another run holds it, still after ``timeout_s``.
+            LedgerError: a ledger cannot be kept safe here.
+        """
+        ...
+
+    def open(self, lease: Lease) -> AbstractAsyncContextManager[Ledger]:
+        """The ledger for writing, closed at the end; it is made when there never was one.
+
+        Args:
+            lease: that :meth:`lease` of this location gave.
+
+        Raises:
+            LedgerError: it cannot be opened, is damaged, of a newer version, or has vanished.
+        """
+        ...
+
+    def read(self) -> AbstractAsyncContextManager[Ledger]:
+        """The ledger for reading only, closed at the end; a run may be using it meanwhile.
+
+        Raises:
+            LedgerError: there is none, or it cannot be opened.
+        """
+        ...
+
+    def build(self, lease: Lease) -> AbstractAsyncContextManager[Building]:
+        """Make a new ledger that appears under its name only when it is whole; see :class:`Building`.
+
+        Args:
+            lease: as for :meth:`open`.
+
+        Raises:
+            UsageError: there is a ledger already.
+            LedgerError: it cannot be made here.
+        """
+        ...
+
+
+def locate(text: str, *, now: Callable[[], float] = time.time) -> Location:
+    """The location that ``text`` names: a path.
 
     Args:
-        location: a path; the file is made when it is missing, unless ``readonly``.
-        readonly: refuse to write; a run may be using the ledger meanwhile.
+        text: as given with ``--ledger`` or in the configuration.
         now: the wall clock, seconds since the epoch.
 
     Raises:
+        UsageError: it cannot be the path of a file.
         ConfigurationError: the location is of a kind that this version does not have.
-        LedgerError: the ledger cannot be opened, is damaged, or of a newer version.
     """
-    if location.startswith(("postgresql://", "postgres://")):
+    # Loaded late: to read the help of a command, no database is needed.
+    from provisioner.ledger.sqlite.location import SqliteLocation
+
+    if text.startswith(("postgresql://", "postgres://")):
         raise ConfigurationError(
             "a PostgreSQL ledger is not available in this version",
-            where="postgresql://…",
+            where=printable_location(text),
             hint="Give the path of a file, such as ledger.db",
         )
-    ledger = await SqliteLedger.open(Path(location), readonly=readonly, now=now)
-    try:
-        yield ledger
-    finally:
-        await ledger.close()
+    _refuse_no_file(text)
+    return SqliteLocation(text, now=now)
+
+
+def printable_location(text: str) -> str:
+    """``text`` as it may be printed: of a URL its scheme alone, for a password is in the rest; odd bytes escaped."""
+    scheme, separator, _ = text.partition("://")
+    if separator:
+        return f"{scheme}://…"
+    return os.fsencode(text).decode(errors="backslashreplace")
+
+
+def _refuse_no_file(text: str) -> None:
+    """Refuse what names a directory or nothing before a lock file is made in a directory that nobody meant."""
+    what = ""
+    if not text:
+        what = "the ledger's path is empty"
+    elif "\0" in text:
+        what = "the ledger's path has a NUL character in it"
+    elif text.endswith(os.sep) or os.path.basename(text) in {os.curdir, os.pardir}:  # noqa: PTH119  a Path drops the slash
+        what = "the ledger's path names a directory"
+    else:
+        with contextlib.suppress(OSError):
+            what = "the ledger's path names a directory" if Path(text).is_dir() else ""
+    if what:
+        raise UsageError(what, where=printable_location(text), hint="Give the path of a file, such as ledger.db")

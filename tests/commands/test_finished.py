@@ -11,11 +11,11 @@ import pytest
 from provisioner.commands.finished import finished_before, keep_finished
 from provisioner.core.entry import Event, Fact, Outcome
 from provisioner.engine.tally import Tally
-from provisioner.ledger.location import open_ledger
 from provisioner.manifest.fingerprint import Fingerprint
 from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from tests.fakes import ROLE
+from tests.ledger.opening import open_ledger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.core.entry import Event, Fact
-from provisioner.ledger.location import open_ledger
 from tests.e2e.process import Endpoint, emulate, provisioner
 from tests.emulator.support import client
+from tests.ledger.opening import open_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

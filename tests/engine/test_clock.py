@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from provisioner.core.entry import Stamp
 from provisioner.engine.clock import Clock
 
 
@@ -33,6 +37,35 @@ def test_ticks_count_suspended_time() -> None:
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
 
     assert before <= Clock().stamp().ticks <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+STAMP = """
+import msgspec
+from provisioner.engine.clock import Clock
+print(msgspec.json.encode(Clock().stamp()).decode())
+"""
+
+
+def stamp_in(*namespace: str) -> Stamp:
+    """A stamp that a process takes in a time namespace of its own."""
+    command = [sys.executable, "-c", STAMP]
+    if namespace:
+        command = ["unshare", "--time", "--fork", *namespace, *command]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"NOT TESTED, time namespaces are not permitted here: {done.stderr.decode().strip()}")
+    return msgspec.json.decode(done.stdout, type=Stamp)
+
+
+def test_stamps_of_two_time_namespaces_are_not_subtracted() -> None:
+    """A container whose boot clock is shifted is as another machine; two with the same shift are one."""
+    here, ahead, also_ahead = stamp_in(), stamp_in("--boottime", "86400"), stamp_in("--boottime", "86400")
+
+    assert ahead.ticks - here.ticks > 80_000
+    assert here.age_s(ahead) == ahead.age_s(here) == 0.0
+    assert ahead.boot == also_ahead.boot
+    assert 0.0 < ahead.age_s(also_ahead) < 60.0
+    assert stamp_in("--monotonic", "86400").boot == here.boot
 
 
 def test_without_a_boot_id_nothing_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from provisioner.engine.stop import Stop
 from tests.virtual_time import virtual_time
 
@@ -133,3 +135,18 @@ async def test_what_hangs_ends_after_its_grace() -> None:
 
     assert (quick.cancelled_caught, hanging.cancelled_caught) == (False, True)
     assert loop.time() == 44.0
+
+
+@virtual_time
+async def test_what_ends_the_run_has_no_grace_of_its_own() -> None:
+    """The last steps of a run share one grace, which counts from the wish, also when they begin after it."""
+    stop, loop = Stop(), asyncio.get_running_loop()
+    loop.call_later(10.0, stop.request, "enough")
+    await asyncio.sleep(30.0)
+
+    for _ in range(2):
+        with stop.ends_by(24.6) as closing:
+            await asyncio.sleep(3600)
+        assert closing.cancelled_caught
+
+    assert loop.time() == pytest.approx(34.6)

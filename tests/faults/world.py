@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -363,12 +363,15 @@ class DirectLedger:
         path: of the file.
         now: the wall clock.
         point: see :class:`Point`.
+        beside: of the same run, for another target: a run is one writer.
     """
 
-    def __init__(self, path: Path, now: Callable[[], float], point: Point = passing) -> None:
-        self._writer = open_writer(path, connect)
+    def __init__(
+        self, path: Path, now: Callable[[], float], point: Point = passing, beside: DirectLedger | None = None
+    ) -> None:
+        self._writer = None if beside else open_writer(path, connect)
         self._reader: Connection = connect(path, "ro")
-        self._writing = Writing(self._writer, now)
+        self._writing: Writing = beside._writing if beside else Writing(cast("Connection", self._writer), now)
         self._point = point
         self._learned: dict[str, bytes] = {}
         self.facts: list[Fact] = []
@@ -470,7 +473,8 @@ class DirectLedger:
     async def close(self) -> None:
         """See the interface."""
         self._reader.close()
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def _commit(self, request: Request) -> None:
         self._point("before commit")
@@ -545,18 +549,23 @@ def register(world: World, order: Order) -> Ended:
 
 
 def register_together(*runs: tuple[World, Order]) -> list[Ended]:
-    """Runs side by side on one loop, each in a world of its own."""
+    """The targets of one run side by side on one loop, each in a world of its own, all over one ledger."""
 
     async def together() -> list[Ended]:
-        return await asyncio.gather(*(_register(world, order) for world, order in runs))
+        first = runs[0][1]
+        shared = DirectLedger(first.ledger, VirtualClock(first.base, first.boot).wall)
+        try:
+            return await asyncio.gather(*(_register(world, order, shared) for world, order in runs))
+        finally:
+            await shared.close()
 
     return run_virtually(together())
 
 
-async def _register(world: World, order: Order) -> Ended:
+async def _register(world: World, order: Order, beside: DirectLedger | None = None) -> Ended:
     clock = VirtualClock(order.base, order.boot)
     clock.jump = order.jump_s
-    ledger = DirectLedger(order.ledger, clock.wall, order.point)
+    ledger = DirectLedger(order.ledger, clock.wall, order.point, beside)
     creates = WorldCreates(world, clock, order.hand, partial(ledger.known, order.target), order.point)
     site = Site(
         target=order.target,

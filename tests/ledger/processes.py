@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 HOLD = """
 import anyio, os, sys
 from pathlib import Path
-from provisioner.ledger.sqlite.lock import RunLock
+from provisioner.ledger.sqlite.lease import FileLease
 
 async def main():
-    async with RunLock(Path(sys.argv[1])):
+    async with FileLease(Path(sys.argv[1])):
         print("held", flush=True)
         sys.stdin.readline()
 
@@ -28,7 +28,7 @@ anyio.run(main)
 RECORD = """
 import asyncio, sys
 from provisioner.core.entry import Event, Fact
-from provisioner.ledger.location import open_ledger
+from tests.ledger.opening import open_ledger
 
 async def write(ledger, worker):
     number = 0

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import functools
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.ledger.location import open_ledger
 from tests.ledger.contract import LedgerContract
+from tests.ledger.opening import open_ledger
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.ledger.contract.facts import Store
+    from provisioner.ledger import Ledger
+    from tests.ledger.contract.facts import Rival, Store
 
 
 class TestSqlite(LedgerContract):
@@ -23,3 +26,15 @@ class TestSqlite(LedgerContract):
     def store(self, tmp_path: Path) -> Store:
         """Opens the ledger of the test."""
         return functools.partial(open_ledger, str(tmp_path / "ledger.db"))
+
+    @pytest.fixture
+    def rival(self, tmp_path: Path) -> Rival:
+        """A run that begins after somebody has deleted the lock file."""
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[Ledger]:
+            (tmp_path / "ledger.db.lock").unlink()
+            async with open_ledger(str(tmp_path / "ledger.db")) as ledger:
+                yield ledger
+
+        return opened

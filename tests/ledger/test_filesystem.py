@@ -8,7 +8,7 @@ import pytest
 
 from provisioner.errors import LedgerError, Reason
 from provisioner.ledger.sqlite import filesystem
-from provisioner.ledger.sqlite.filesystem import file_system_of, is_network, refuse_network_file_system
+from provisioner.ledger.sqlite.filesystem import Mount, is_network, mount_of, refuse_unsafe
 from provisioner.ledger.sqlite.store import SqliteLedger
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ this line is not one of proc(5)
 )
 def test_the_nearest_mount_counts(path: str, kind: str) -> None:
     """The deepest mount point above a path tells its file system, of two on one point the later."""
-    assert file_system_of(MOUNTS, path) == kind
+    assert mount_of(MOUNTS, path).kind == kind
 
 
 def test_without_a_root_nothing_is_told() -> None:
     """Where the table does not cover a path, its file system is unknown, and unknown is not refused."""
-    assert file_system_of("", "/x") == ""
+    assert mount_of("", "/x") == Mount()
     assert not is_network("")
 
 
@@ -102,4 +102,4 @@ def test_a_system_without_the_table_is_trusted(tmp_path: Path, monkeypatch: pyte
     """Where the system does not tell, nothing is refused."""
     monkeypatch.setattr(filesystem, "_MOUNTS", tmp_path / "none")
 
-    refuse_network_file_system(tmp_path / "l.db")
+    refuse_unsafe(tmp_path / "l.db")

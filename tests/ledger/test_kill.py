@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.core.entry import State
-from provisioner.ledger.location import open_ledger
 from tests.ledger.contract.facts import intend
 from tests.ledger.contract.targets import HERE
+from tests.ledger.opening import open_ledger
 from tests.ledger.processes import RECORD, RENAME, line_of, running
 from tests.ledger.workload import recovered
 

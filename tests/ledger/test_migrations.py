@@ -10,11 +10,11 @@ import pytest
 
 from provisioner.core.entry import State
 from provisioner.errors import LedgerError
-from provisioner.ledger.location import open_ledger
 from provisioner.ledger.sqlite import database
 from provisioner.ledger.sqlite.database import connect, migrate
 from provisioner.ledger.sqlite.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from tests.ledger.contract.facts import all_of
+from tests.ledger.opening import open_ledger
 
 FIRST = Path(__file__).with_name("schema-1.sql")
 """A ledger as the first released schema has it, by ``sqlite3 .dump``."""

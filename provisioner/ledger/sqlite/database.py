@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from provisioner.errors import LedgerError
-from provisioner.ledger.sqlite.filesystem import refuse_network_file_system
+from provisioner.ledger.sqlite.filesystem import refuse_split, refuse_unsafe
 from provisioner.ledger.sqlite.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ BUSY_TIMEOUT_S = 5.0
 """How long a statement waits for another process's commit. A commit takes milliseconds; the run lock keeps other runs
 away, so that only a checkpoint or a backup is ever waited for."""
 
-QUICK_CHECK_BYTES = 32 << 20
-"""Up to this size a ledger is checked for damage at every open (about 0.1 s); a larger one where it is touched."""
+CHECKED_BYTES = 16 << 20
+"""Up to this size a ledger is checked for damage at every open; a larger one where it is touched, or when its last
+writer was killed."""
 
 _CACHE_KIB = 4 << 10
 """For the writing connection; about 800 changed pages, three full commits. More is not faster: the index of ARNs, whose
@@ -81,8 +82,9 @@ def connect(path: Path, mode: str) -> Connection:
         mode: ``rw``, ``ro`` for reading only, or ``still`` for reading what nobody can be writing.
     """
     query = "mode=ro&immutable=1" if mode == "still" else f"mode={mode}"
+    # An empty authority, for a path may begin with two slashes; and bytes, for it need not be Unicode.
     return sqlite3.connect(
-        f"file:{quote(os.fsencode(path))}?{query}",
+        f"file://{quote(os.fsencode(path))}?{query}",
         uri=True,
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
@@ -98,15 +100,17 @@ def open_writer(path: Path, connect: Connect) -> Connection:
         LedgerError: the file is no ledger, is damaged, has a newer schema, or its file system cannot keep it safe.
         sqlite3.Error, OSError: it cannot be opened, read or written.
     """
-    refuse_network_file_system(path)
-    _refuse_orphaned_log(path)
-    _create_file(path)
+    refuse_unsafe(path)
+    refuse_orphaned_log(path)
+    made = _create_file(path)
     connection = connect(path, "rw")
     try:
-        prepare_writer(connection)
-    except BaseException as error:
-        with _bystander(path, connect) if is_storage_error(error) else contextlib.nullcontext():
-            connection.close()
+        with closed_on_error(connection, path, connect):
+            prepare_writer(connection, killed=_has_log(path))
+    except BaseException:
+        if made:
+            with contextlib.suppress(OSError):
+                discard(path)
         raise
     # Only now is it known to be a ledger. SQLite gives the files beside a new one the mode of the first.
     for suffix in ("", "-wal", "-shm"):
@@ -124,6 +128,7 @@ def open_reader(path: Path, connect: Connect) -> Connection:
     """
     if not path.exists():
         raise LedgerError("there is no ledger here", hint="Name it with --ledger, or make one with `provisioner apply`")
+    refuse_split(path)
     try:
         return _prepared_reader(connect(path, "ro"))
     except sqlite3.OperationalError as error:
@@ -143,6 +148,17 @@ def _prepared_reader(connection: Connection) -> Connection:
 
 
 @contextlib.contextmanager
+def closed_on_error(connection: Connection, path: Path, connect: Connect) -> Iterator[None]:
+    """Close ``connection`` if an error comes from within; without a sync, if it is an error of the storage."""
+    try:
+        yield
+    except BaseException as error:
+        with _bystander(path, connect) if is_storage_error(error) else contextlib.nullcontext():
+            connection.close()
+        raise
+
+
+@contextlib.contextmanager
 def _bystander(path: Path, connect: Connect) -> Iterator[None]:
     """Another connection, so that the one that closes is not the last: the last one syncs, and a sync has failed."""
     with contextlib.ExitStack() as opened:
@@ -152,24 +168,50 @@ def _bystander(path: Path, connect: Connect) -> Iterator[None]:
         yield
 
 
-def _refuse_orphaned_log(path: Path) -> None:
-    """SQLite would delete the log beside an empty file, and with it the last facts of a ledger that was moved away."""
-    log = path.with_name(f"{path.name}-wal")
-    with contextlib.suppress(FileNotFoundError):
-        if log.stat().st_size and not (path.exists() and path.stat().st_size):
-            raise LedgerError(
-                "the ledger is gone, but its log is still here",
-                where=str(log),
-                hint="Put the ledger back, or move its log away too before a new one is made",
-            )
+def refuse_orphaned_log(path: Path) -> None:
+    """SQLite would delete the log beside an empty file, and with it the last facts of a ledger that was moved away.
+
+    Raises:
+        LedgerError: there is a log, and no ledger that it could belong to.
+    """
+    if _has_log(path) and not (path.exists() and path.stat().st_size):
+        raise LedgerError(
+            "the ledger is gone, but its log is still here",
+            where=str(_log_of(path)),
+            hint="Put the ledger back, or move its log away too before a new one is made",
+        )
 
 
-def _create_file(path: Path) -> None:
-    """Make an empty file that only its owner may read, and its name durable; leave one that exists."""
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _has_log(path: Path) -> bool:
+    """Whether there are commits beside the file: its last writer did not close it, or still has it open."""
+    try:
+        return _log_of(path).stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def discard(path: Path) -> None:
+    """Delete a ledger that nobody has open, its log first: a log must never lie beside another ledger."""
+    for suffix in ("-wal", "-shm", ""):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _create_file(path: Path) -> bool:
+    """Make an empty file that only its owner may read, and its name durable; False where there is a file."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, _LEDGER_MODE))
     except FileExistsError:
-        return
+        return False
+    sync_directory(path)
+    return True
+
+
+def sync_directory(path: Path) -> None:
+    """Make the name ``path`` durable."""
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
@@ -177,8 +219,12 @@ def _create_file(path: Path) -> None:
         os.close(directory)
 
 
-def prepare_writer(connection: Connection) -> None:
+def prepare_writer(connection: Connection, *, killed: bool) -> None:
     """Make ``connection`` durable and its file a ledger of the current schema.
+
+    Args:
+        connection: reads and writes.
+        killed: whether the last writer left a log behind.
 
     Raises:
         LedgerError: the file is not a ledger, or of a newer schema, or damaged, or its file system cannot do WAL.
@@ -187,11 +233,9 @@ def prepare_writer(connection: Connection) -> None:
     # A file of someone else's is refused before anything is written to it.
     version = _schema_version(connection)
     _set_durable(connection)
-    _refuse_damaged(connection)
+    _refuse_damaged(connection, thoroughly=killed)
     if version < SCHEMA_VERSION:
         migrate(connection)
-    # A full disk or a read-only file system shows now, and not at the first create.
-    _commit_something(connection)
 
 
 def prepare_reader(connection: Connection) -> None:
@@ -271,17 +315,20 @@ def _set_durable(connection: Connection) -> None:
         )
 
 
-def _refuse_damaged(connection: Connection) -> None:
-    if _pragma(connection, "page_count") * _pragma(connection, "page_size") > QUICK_CHECK_BYTES:
+def _refuse_damaged(connection: Connection, *, thoroughly: bool) -> None:
+    """Check that pages and indexes hold together.
+
+    A log that was left behind is the moment of danger: beside a ledger that was restored from a backup meanwhile, its
+    pages and those of the file are mixed, and only a comparison of each index with its table finds that. So then it is
+    done at any size.
+    """
+    large = _pragma(connection, "page_count") * _pragma(connection, "page_size") > CHECKED_BYTES
+    if large and not thoroughly:
         return
-    finding = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    finding = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if finding != "ok":
         what, hint = _DAMAGED
         raise LedgerError(what, why=finding, hint=hint)
-
-
-def _commit_something(connection: Connection) -> None:
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('opened_at', strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))")
 
 
 def _pragma(connection: Connection, name: str) -> int:
@@ -294,10 +341,10 @@ _DAMAGED = (
 )
 _REMEDIES: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
-    sqlite3.SQLITE_FULL: ("the disk is full", "Free some space and run again; nothing that was told is lost"),
+    sqlite3.SQLITE_FULL: ("the disk is full", "Free some space and run again; nothing that was reported is lost"),
     sqlite3.SQLITE_IOERR: (
         "the disk failed",
-        "Look at the system log and the disk quota, and run again on a sound disk; nothing that was told is lost",
+        "Look at the system log and the disk quota, and run again on a sound disk; nothing that was reported is lost",
     ),
     sqlite3.SQLITE_READONLY: (
         "the ledger cannot be written",
@@ -342,12 +389,14 @@ def _primary_code(error: BaseException) -> int:
 
 
 def is_storage_error(error: BaseException) -> bool:
-    """Whether ``error`` tells of the storage, and not of what was to be stored."""
+    """Whether ``error`` comes from the storage, and not from what was to be stored."""
     return isinstance(error, OSError) or (isinstance(error, sqlite3.Error) and _primary_code(error) not in _DATA_ERRORS)
 
 
 def storage_error(error: Exception, path: Path) -> LedgerError:
     """What ``error`` at the ledger ``path`` means to a user, and what to do about it."""
+    if isinstance(error, LedgerError):
+        return error
     code = _primary_code(error)
     why = f"{error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
     if isinstance(error, OSError):
@@ -357,8 +406,8 @@ def storage_error(error: Exception, path: Path) -> LedgerError:
 
 
 @contextlib.contextmanager
-def told_of(path: Path) -> Iterator[None]:
-    """Errors from within name the ledger at ``path``, and are :class:`LedgerError`."""
+def errors_at(path: Path) -> Iterator[None]:
+    """Errors of the storage from within are raised as :class:`LedgerError`, which names the ledger at ``path``."""
     try:
         yield
     except LedgerError as error:

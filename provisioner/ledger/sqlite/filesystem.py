@@ -1,9 +1,11 @@
-"""On which file systems a ledger is safe."""
+"""Where a ledger is safe: on which file systems, and under which names."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from provisioner.errors import LedgerError
 
@@ -44,14 +46,26 @@ LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuseblk"})
 """File systems in user space that are of this machine only; any other one may lead anywhere (sshfs, s3fs, gcsfuse)."""
 
 
-def file_system_of(mountinfo: str, path: str) -> str:
-    """The type of the file system that ``path`` is on, "" when ``mountinfo`` does not tell.
+class Mount(NamedTuple):
+    """A mount that a path is under.
+
+    Attributes:
+        kind: the type of its file system, "" when unknown.
+        point: where it is mounted, without a slash at the end.
+    """
+
+    kind: str = ""
+    point: str = ""
+
+
+def mount_of(mountinfo: str, path: str) -> Mount:
+    """The mount that ``path`` is on; an unknown one when ``mountinfo`` does not say.
 
     Args:
         mountinfo: the text of ``/proc/self/mountinfo`` (proc(5)).
         path: absolute, symbolic links resolved.
     """
-    found, longest = "", -1
+    found, longest = Mount(), -1
     for line in mountinfo.splitlines():
         mount, _, source = line.partition(" - ")
         fields = mount.split(" ")
@@ -60,7 +74,7 @@ def file_system_of(mountinfo: str, path: str) -> str:
         point = _unescape(fields[4]).rstrip("/")
         # The later of two mounts on one point hides the earlier.
         if (path == point or path.startswith(f"{point}/")) and len(point) >= longest:
-            found, longest = source.split(" ", 1)[0], len(point)
+            found, longest = Mount(source.split(" ", 1)[0], point), len(point)
     return found
 
 
@@ -69,23 +83,55 @@ def is_network(kind: str) -> bool:
     return kind in NETWORK_FILE_SYSTEMS or (kind.startswith("fuse") and kind not in LOCAL_FUSE)
 
 
-def refuse_network_file_system(path: Path) -> None:
-    """Make sure that the file ``path``, which need not exist yet, is on a local file system, if the system can tell.
+def refuse_unsafe(path: Path) -> None:
+    """Make sure that a ledger may be written at ``path``, which need not exist yet, as far as the system says.
 
     Raises:
-        LedgerError: it is not.
+        LedgerError: several machines may share the file system, or as for :func:`refuse_split`.
     """
-    try:
-        mountinfo = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
-        return
-    kind = file_system_of(mountinfo, os.path.realpath(path))
-    if is_network(kind):
+    mount = refuse_split(path)
+    if is_network(mount.kind):
         raise LedgerError(
-            f"the file system is of type {kind}, on which a ledger may be damaged or have two writers",
+            f"the file system is of type {mount.kind}, on which a ledger may be damaged or have two writers",
             where=str(path),
             hint="Put the ledger on a local disk (--ledger), and copy a backup to the network when the run has ended",
         )
+
+
+def refuse_split(path: Path) -> Mount:
+    """Make sure that whoever opens the file also finds its log and its lock; returns where the file is.
+
+    Raises:
+        LedgerError: the file has several names, or is mounted without what lies beside it.
+    """
+    real = os.path.realpath(path)
+    _refuse_hard_links(real)
+    try:
+        mountinfo = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return Mount()
+    mount = mount_of(mountinfo, real)
+    if mount.point == real and not Path(real).is_dir():
+        raise LedgerError(
+            "the ledger's file is mounted alone",
+            where=str(path),
+            why="its log and its lock lie outside of the mount, and are lost with the container",
+            hint="Mount the directory that the ledger is in",
+        )
+    return mount
+
+
+def _refuse_hard_links(real: str) -> None:
+    """Each name of a file has a log and a lock of its own: two runs would not see each other."""
+    with contextlib.suppress(OSError):
+        links = Path(real).stat().st_nlink
+        if links > 1 and Path(real).is_file():
+            raise LedgerError(
+                "the ledger has more than one name (hard links)",
+                where=real,
+                why=f"{links} names lead to one file, each with a log and a lock of its own",
+                hint="Delete the other names, or replace them by copies made with `sqlite3 … .backup`",
+            )
 
 
 def _unescape(field: str) -> str:

@@ -28,11 +28,21 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
+import anyio.to_thread
 import msgspec
 
 from provisioner.errors import LedgerError
+from provisioner.ledger.lease import OvertakenError
 from provisioner.ledger.sqlite import reading
-from provisioner.ledger.sqlite.database import connect, open_reader, open_writer, storage_error, told_of
+from provisioner.ledger.sqlite.database import (
+    closed_on_error,
+    connect,
+    errors_at,
+    open_reader,
+    open_writer,
+    storage_error,
+)
+from provisioner.ledger.sqlite.watch import Watch
 from provisioner.ledger.sqlite.writing import (
     AddProblems,
     Answer,
@@ -109,7 +119,8 @@ class _Health:
         """Remember that the storage failed by ``error``; the first one counts."""
         if self.failure is None:
             self.failure = storage_error(error, self._path)
-            self.failure.__cause__ = error
+            if self.failure is not error:
+                self.failure.__cause__ = error
         return self.failure
 
     def check(self) -> None:
@@ -129,25 +140,19 @@ class _Writer(threading.Thread):
     """The thread that owns the writing connection.
 
     Args:
-        connection: prepared for writing.
-        now: the wall clock, seconds since the epoch.
+        opened: its writing connection, and what it writes to.
         loop: the event loop that waits for the answers.
-        health: where the first error of the storage is told.
+        health: takes the first error of the storage.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        now: Callable[[], float],
-        loop: asyncio.AbstractEventLoop,
-        health: _Health,
-    ) -> None:
+    def __init__(self, opened: _WriterParts, loop: asyncio.AbstractEventLoop, health: _Health) -> None:
         super().__init__(name="ledger-writer", daemon=True)
         self.queue: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
         self.learned: dict[tuple[str, str], bytes] = {}
         self.statistics = Statistics()
-        self._connection = connection
-        self._writing = Writing(connection, now)
+        self._connection = opened.connection
+        self._writing = opened.writing
+        self._watch = opened.watch
         self._loop = loop
         self._health = health
         self._handed: deque[_Waiting] = deque()
@@ -188,6 +193,9 @@ class _Writer(threading.Thread):
         if together and self._health.failure is None:
             try:
                 answers = self._writing.commit(together)
+                # After the commit, for it is worth nothing if the name leads elsewhere by now; before the answer,
+                # for a create may leave as soon as its intent is said to be durable.
+                self._watch.check()
             except Exception as error:  # noqa: BLE001  whatever it is, the commit's fate is unknown
                 self._fail(error)
             else:
@@ -216,6 +224,14 @@ class _Writer(threading.Thread):
             except sqlite3.Error as error:
                 self._fail(error)
 
+    def check(self) -> None:
+        """See whether everything that was committed is still under the ledger's name; call it after the thread."""
+        if self._health.failure is None:
+            try:
+                self._watch.check()
+            except (LedgerError, OSError) as error:
+                self._fail(error)
+
     def close(self) -> None:
         """Let go of the file; call it when the thread has ended."""
         with contextlib.suppress(sqlite3.Error):
@@ -242,6 +258,14 @@ def _deliver(answers: list[tuple[asyncio.Future[Answer], Answer]]) -> None:
             future.set_result(answer)
 
 
+class _WriterParts(NamedTuple):
+    """What the writer thread works with."""
+
+    connection: Connection
+    writing: Writing
+    watch: Watch
+
+
 class _Opened(NamedTuple):
     """Connections that have passed all checks.
 
@@ -255,17 +279,27 @@ class _Opened(NamedTuple):
     path: Path
     ledger_id: str
     reader: Connection
-    writer: Connection | None
+    writer: _WriterParts | None
 
 
-def _open(path: Path, readonly: bool, connect: Connect) -> _Opened:  # noqa: FBT001  called with names one level up
+def _open(path: Path, now: Callable[[], float] | None, connect: Connect) -> _Opened:
+    """Open the ledger at ``path``, for reading only when there is no ``now``."""
     path = Path(os.path.realpath(path))
-    with told_of(path), contextlib.ExitStack() as opened:
-        writer = None if readonly else opened.enter_context(contextlib.closing(open_writer(path, connect)))
-        reader = opened.enter_context(contextlib.closing(open_reader(path, connect)))
-        found = _Opened(path, reading.ledger_id(reader), reader, writer)
-        opened.pop_all()
-        return found
+    with errors_at(path):
+        if now is None:
+            return _with_reader(path, connect, None)
+        connection = open_writer(path, connect)
+        with closed_on_error(connection, path, connect):
+            return _with_reader(path, connect, _WriterParts(connection, Writing(connection, now), Watch(path)))
+
+
+def _with_reader(path: Path, connect: Connect, writer: _WriterParts | None) -> _Opened:
+    reader = open_reader(path, connect)
+    try:
+        return _Opened(path, reading.ledger_id(reader), reader, writer)
+    except BaseException:
+        reader.close()
+        raise
 
 
 class SqliteLedger:
@@ -307,11 +341,12 @@ class SqliteLedger:
         Raises:
             LedgerError: the file cannot be opened or written, is no ledger, has a newer schema, or is damaged.
         """
-        opened = await asyncio.to_thread(_open, path, readonly, connect)
+        # Abandoned when it is cancelled: nothing interrupts a disk that hangs in a sync.
+        opened = await anyio.to_thread.run_sync(_open, path, None if readonly else now, connect, abandon_on_cancel=True)
         health = _Health(opened.path)
         writer = None
         if opened.writer is not None:
-            writer = _Writer(opened.writer, now, asyncio.get_running_loop(), health)
+            writer = _Writer(opened.writer, asyncio.get_running_loop(), health)
             writer.start()
         return cls(opened, health, writer)
 
@@ -443,7 +478,7 @@ class SqliteLedger:
         self._asked.append(_Waiting(request, answer))
         if (error := await answer) is not None:
             self._health.check()
-            if isinstance(error, LedgerError):
+            if isinstance(error, LedgerError | OvertakenError):
                 error.where = error.where or str(self._path)
             raise error
 
@@ -480,6 +515,7 @@ class SqliteLedger:
         if self._writer is not None:
             self._writer.queue.put(None)
             self._writer.join()
+            self._writer.check()
             if self._health.failure is not None:
                 self._writer.close()
         self._reader.close()

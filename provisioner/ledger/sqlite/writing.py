@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sqlite3
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from provisioner.core.place import Place  # noqa: TC001  msgspec reads these typ
 from provisioner.core.problem import Problem  # noqa: TC001  msgspec reads these types at run time
 from provisioner.errors import IntegrityError, LedgerError, ProvisionerError
 from provisioner.ledger import FinishedManifest, RunRecord  # noqa: TC001  msgspec reads these types at run time
+from provisioner.ledger.lease import OvertakenError
 from provisioner.ledger.sqlite.database import is_storage_error
 from provisioner.ledger.sqlite.reading import CHANGES, Key, changes, entries_by_name, finished, holders
 
@@ -118,16 +120,24 @@ Answer = Exception | None
 class Writing:
     """Turns requests into commits. :func:`provisioner.core.entry.apply` alone decides, so that the store has no rules.
 
+    To make one is to become the ledger's writer: it raises the ledger's epoch, and from then on whatever an earlier
+    writer tries to commit is refused.
+
     Args:
         connection: the one that writes.
         now: the wall clock, seconds since the epoch.
+
+    Raises:
+        sqlite3.Error: the ledger cannot be written. A full disk shows here, and not at the first create.
     """
 
     def __init__(self, connection: Connection, now: Callable[[], float]) -> None:
         self._connection = connection
         self._now = now
         self._run_id = ""
-        self._open_entries = _OpenEntries(connection)
+        self._open_entries = _OpenEntries()
+        self._epoch = _raise_epoch(connection)
+        self._version: int | None = None
 
     def commit(self, requests: Sequence[Request]) -> list[Answer]:
         """Make ``requests`` durable in one commit and answer each, in their order.
@@ -140,17 +150,37 @@ class Writing:
         """
         self._connection.execute("BEGIN IMMEDIATE")
         try:
+            # Inside the transaction, so that no writer can take over between this look and the commit.
+            self._notice_others()
             answers = self._apply_all(requests)
             self._connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
             self._open_entries.forget()
+            if isinstance(error, OvertakenError):
+                return [error] * len(requests)
             if is_storage_error(error) or not isinstance(error, Exception):
                 raise
             if len(requests) == 1:
                 return [error]
             return [answer for request in requests for answer in self.commit([request])]
         return answers
+
+    def _notice_others(self) -> None:
+        """Forget what another connection may have changed, and give up when it is the ledger's writer now.
+
+        Raises:
+            OvertakenError: another run has taken the lease.
+        """
+        # The version changes when, and only when, another connection has committed, so that a run that is alone never
+        # reads its epoch again. The first time it is read: another may have come right after this writer was made.
+        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        if version == self._version:
+            return
+        self._open_entries.forget()
+        if _epoch(self._connection) != self._epoch:
+            raise OvertakenError
+        self._version = version
 
     def _roll_back(self) -> None:
         with contextlib.suppress(sqlite3.Error):
@@ -227,7 +257,7 @@ class Writing:
 
     def _record(self, requests: Sequence[Record]) -> list[Answer]:
         facts = [fact for request in requests for fact in request.facts]
-        batch = _Batch(self._connection, facts, self._open_entries.known())
+        batch = _Batch(self._connection, facts, self._open_entries.known)
         at = round(self._now(), 3)
         answers = [batch.apply(request.facts, at, self._run_id) for request in requests]
         # An ARN that one entry gives up and another takes in the same commit must be free when it is taken.
@@ -270,40 +300,48 @@ def _entry_row(entry: Entry) -> tuple[Any, ...]:
     return tuple(row)
 
 
+_TAKEN = """INSERT OR REPLACE INTO meta VALUES
+    ('epoch', ?), ('opened_at', strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))"""
+
+
+def _epoch(connection: Connection) -> str:
+    row = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+    return str(row[0]) if row else ""
+
+
+def _raise_epoch(connection: Connection) -> str:
+    """Take the next epoch: a counter for people, and a nonce, so that a copy of the ledger never has the same one."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        epoch = f"{int(_epoch(connection).partition('-')[0] or 0) + 1}-{secrets.token_hex(8)}"
+        connection.execute(_TAKEN, (epoch,))
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+    return epoch
+
+
 class _OpenEntries:
-    """Entries that this connection wrote last and that wait for a result, so that they need not be read for it.
+    """Entries that this connection wrote last and that wait for a result, so that they need not be read for it."""
 
-    Args:
-        connection: the one that writes.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._entries: dict[Key, Entry] = {}
-        self._version: int | None = None
-
-    def known(self) -> Mapping[Key, Entry]:
-        """The entries as they are stored; to be asked inside the transaction that relies on it."""
-        # The version changes when, and only when, another connection has committed.
-        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        if version != self._version:
-            self.forget()
-            self._version = version
-        return self._entries
+    def __init__(self) -> None:
+        self.known: dict[Key, Entry] = {}
 
     def learn(self, changed: Mapping[Key, Entry]) -> None:
         """Take over what was ``changed``; to be forgotten when its transaction is rolled back."""
         for key, entry in changed.items():
             if entry.unsettled:
-                self._entries[key] = entry
+                self.known[key] = entry
             else:
-                self._entries.pop(key, None)
-        if len(self._entries) > _OPEN_ENTRIES:
+                self.known.pop(key, None)
+        if len(self.known) > _OPEN_ENTRIES:
             self.forget()
 
     def forget(self) -> None:
-        """Know nothing."""
-        self._entries.clear()
+        """Read every entry anew."""
+        self.known.clear()
 
 
 class _Batch:

@@ -1,6 +1,6 @@
 """What every ledger must do, by topic. A store is proven by a subclass of the whole; see test_contract.py.
 
-Topics: :mod:`intents`, :mod:`results`, :mod:`claims`, :mod:`targets`, :mod:`reading`.
+Topics: :mod:`intents`, :mod:`results`, :mod:`claims`, :mod:`targets`, :mod:`lease`, :mod:`reading`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,24 @@ import pytest
 
 from tests.ledger.contract.claims import Claims
 from tests.ledger.contract.intents import Intents
+from tests.ledger.contract.lease import LeaseTopic
 from tests.ledger.contract.reading import Reading
 from tests.ledger.contract.results import Results
 from tests.ledger.contract.targets import Targets
 
 if TYPE_CHECKING:
-    from tests.ledger.contract.facts import Store
+    from tests.ledger.contract.facts import Rival, Store
 
 
-class LedgerContract(Intents, Results, Claims, Targets, Reading):
+class LedgerContract(Intents, Results, Claims, Targets, LeaseTopic, Reading):
     """The obligations of :class:`provisioner.ledger.Ledger`, one test each."""
 
     @pytest.fixture
     def store(self) -> Store:
         """Opens the store under test; subclasses say how."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def rival(self) -> Rival:
+        """Opens the store under test although another run has it; subclasses say how a lease is lost."""
         raise NotImplementedError

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     Store = Callable[..., AbstractAsyncContextManager[Ledger]]
     """Opens the same ledger again and again; takes ``now`` and ``readonly``."""
+    Rival = Callable[[], AbstractAsyncContextManager[Ledger]]
+    """Takes the ledger away from its writer, as after its lease was lost, and opens it for writing."""
 
 AT = 1_790_000_000.125
 

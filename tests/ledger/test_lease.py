@@ -16,7 +16,7 @@ import pytest
 
 from provisioner.errors import LedgerError, LedgerLockedError, Reason
 from provisioner.ledger.sqlite import filesystem
-from provisioner.ledger.sqlite.lock import CHECK_EVERY_S, Holder, RunLock
+from provisioner.ledger.sqlite.lease import CHECK_EVERY_S, FileLease, Holder
 from tests.ledger.processes import HOLD, line_of, running
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ async def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
     with running(HOLD, path) as holder:
         assert line_of(holder) == "held"
         with pytest.raises(LedgerLockedError) as caught:
-            async with RunLock(path):
+            async with FileLease(path):
                 pass
 
     assert caught.value.reason is Reason.LOCKED
@@ -38,7 +38,7 @@ async def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
 
 async def test_it_names_its_holder(tmp_path: Path) -> None:
     """The lock file holds pid, host and start time as JSON, and only its owner may read it."""
-    async with RunLock(tmp_path / "l.db", now=lambda: 1_790_000_000.5) as lock:
+    async with FileLease(tmp_path / "l.db", now=lambda: 1_790_000_000.5) as lock:
         holder = msgspec.json.decode(lock.path.read_bytes(), type=Holder)
 
         assert holder == Holder(os.getpid(), socket.gethostname(), 1_790_000_000.5)
@@ -49,11 +49,11 @@ async def test_it_names_its_holder(tmp_path: Path) -> None:
 async def test_one_process_cannot_hold_it_twice(tmp_path: Path) -> None:
     """Two locks in one process exclude each other too; when the first is released the second gets it."""
     path = tmp_path / "l.db"
-    async with RunLock(path):
+    async with FileLease(path):
         with pytest.raises(LedgerLockedError, match=f"process {os.getpid()} on .*, since 20"):
-            async with RunLock(path):
+            async with FileLease(path):
                 pass
-    async with RunLock(path):
+    async with FileLease(path):
         pass
 
 
@@ -65,7 +65,7 @@ async def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
         holder.kill()
         holder.wait()
         inode = (tmp_path / "l.db.lock").stat().st_ino
-        async with RunLock(path) as lock:
+        async with FileLease(path) as lock:
             assert lock.path.stat().st_ino == inode
 
 
@@ -76,11 +76,11 @@ async def test_a_stopped_holder_keeps_it(tmp_path: Path) -> None:
         assert line_of(holder) == "held"
         holder.send_signal(signal.SIGSTOP)
         with pytest.raises(LedgerLockedError):
-            async with RunLock(path, 0.3):
+            async with FileLease(path, 0.3):
                 pass
         holder.send_signal(signal.SIGCONT)
         with pytest.raises(LedgerLockedError):
-            async with RunLock(path):
+            async with FileLease(path):
                 pass
 
 
@@ -89,7 +89,7 @@ async def test_waiting_gets_it_when_the_holder_ends(tmp_path: Path) -> None:
     path = tmp_path / "l.db"
     with running(HOLD, path) as holder:
         assert line_of(holder) == "held"
-        lock = RunLock(path, 30)
+        lock = FileLease(path, 30)
         waiting = asyncio.create_task(lock.__aenter__())
         await asyncio.sleep(0.05)
 
@@ -102,20 +102,20 @@ async def test_waiting_gets_it_when_the_holder_ends(tmp_path: Path) -> None:
 async def test_waiting_can_be_cancelled(tmp_path: Path) -> None:
     """Who waits may be cancelled, and then holds nothing."""
     path = tmp_path / "l.db"
-    async with RunLock(path):
-        waiting = asyncio.create_task(RunLock(path, 3600).__aenter__())
+    async with FileLease(path):
+        waiting = asyncio.create_task(FileLease(path, 3600).__aenter__())
         await asyncio.sleep(0.05)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-    async with RunLock(path):
+    async with FileLease(path):
         pass
 
 
 async def test_a_child_does_not_inherit_it(tmp_path: Path) -> None:
     """A process that the run started and that outlives it does not keep the lock."""
     path = tmp_path / "l.db"
-    async with RunLock(path):
+    async with FileLease(path):
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
@@ -129,7 +129,7 @@ async def test_a_child_does_not_inherit_it(tmp_path: Path) -> None:
         # the new program proves that exec is over.
         assert await child.stdout.readline() == b"up\n"
     try:
-        async with RunLock(path):
+        async with FileLease(path):
             pass
     finally:
         child.kill()
@@ -139,41 +139,52 @@ async def test_a_child_does_not_inherit_it(tmp_path: Path) -> None:
 async def test_a_link_leads_to_the_same_lock(tmp_path: Path) -> None:
     """Two names of one ledger have one lock."""
     (tmp_path / "link.db").symlink_to(tmp_path / "l.db")
-    async with RunLock(tmp_path / "link.db"):
+    async with FileLease(tmp_path / "link.db"):
         with pytest.raises(LedgerLockedError):
-            async with RunLock(tmp_path / "l.db"):
+            async with FileLease(tmp_path / "l.db"):
                 pass
 
 
-async def test_a_lock_file_that_was_replaced_is_noticed(tmp_path: Path) -> None:
-    """A holder whose lock file was deleted, so that another may have begun, is told when it asks."""
+async def test_a_lock_file_that_was_deleted_is_noticed(tmp_path: Path) -> None:
+    """A holder whose lock file was deleted, so that another may begin, is refused when it asks: exit 74."""
     path = tmp_path / "l.db"
-    async with RunLock(path) as lock:
-        lock.check()
-        lock.path.unlink()
+    async with FileLease(path) as lease:
+        lease.check()
+        lease.path.unlink()
         await asyncio.sleep(CHECK_EVERY_S)
-        async with RunLock(path) as other:
-            with pytest.raises(LedgerError, match="deleted or replaced"):
-                lock.check()
+        with pytest.raises(LedgerError, match="deleted during the run"):
+            lease.check()
+    with pytest.raises(LedgerError, match="not held"):
+        lease.check()
+
+
+async def test_a_holder_that_was_overtaken_is_refused(tmp_path: Path) -> None:
+    """When another run has taken the lock after its file was deleted, the first is refused with 6, the other is not."""
+    path = tmp_path / "l.db"
+    async with FileLease(path) as lease:
+        lease.check()
+        lease.path.unlink()
+        async with FileLease(path) as other:
+            await asyncio.sleep(CHECK_EVERY_S)
+            with pytest.raises(LedgerLockedError, match="another run has taken over"):
+                lease.check()
             other.check()
-    with pytest.raises(LedgerError):
-        other.check()
 
 
-async def test_a_holder_that_has_not_told_its_name(tmp_path: Path) -> None:
+async def test_a_lock_file_that_cannot_be_read(tmp_path: Path) -> None:
     """A lock whose file says nothing readable is still a lock."""
     path = tmp_path / "l.db"
-    async with RunLock(path) as lock:
+    async with FileLease(path) as lock:
         lock.path.write_bytes(b"\xff")
-        with pytest.raises(LedgerLockedError, match="not told its name"):
-            async with RunLock(path):
+        with pytest.raises(LedgerLockedError, match="does not say by which process"):
+            async with FileLease(path):
                 pass
 
 
 async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     """Where no lock can be made, the ledger cannot be used: exit code 74."""
     with pytest.raises(LedgerError, match=r"cannot be taken: No such file.*Check") as caught:
-        async with RunLock(tmp_path / "no" / "l.db"):
+        async with FileLease(tmp_path / "no" / "l.db"):
             pass
 
     assert caught.value.reason is Reason.LEDGER
@@ -185,7 +196,7 @@ async def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pyt
     mounts.write_text(f"1 0 0:1 / / rw - ext4 /dev/vda rw\n2 1 0:2 / {tmp_path} rw - nfs4 server:/x rw\n")
     monkeypatch.setattr(filesystem, "_MOUNTS", mounts)
     with pytest.raises(LedgerError, match=r"type nfs4.*local disk"):
-        async with RunLock(tmp_path / "l.db"):
+        async with FileLease(tmp_path / "l.db"):
             pass
 
     assert not (tmp_path / "l.db.lock").exists()

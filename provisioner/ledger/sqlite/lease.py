@@ -1,0 +1,211 @@
+"""The lease on a SQLite ledger: a run lock on a file beside it.
+
+``flock`` on a file beside the ledger. The kernel releases it when its holder dies, however it dies, and a stopped
+holder keeps it. A run that ended leaves the file: it says which ledger is here, so that a ledger that has vanished is
+not silently replaced by an empty one. Only a start that made the file and then could not open a ledger removes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import anyio
+import msgspec
+
+from provisioner.errors import LedgerError, LedgerLockedError
+from provisioner.ledger.lease import OvertakenError
+from provisioner.ledger.sqlite.filesystem import refuse_unsafe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+CHECK_EVERY_S = 0.02
+"""Between two looks at the file: two system calls for each create would cost as much as its signature."""
+POLL_S = 0.1
+"""Between two tries. A blocking flock could not be cancelled."""
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """What the lock file says.
+
+    Attributes:
+        pid: of the process that took the lock last.
+        host: the name of its machine or container.
+        started_at: when it took the lock, seconds since the epoch.
+        ledger_id: of the ledger that was opened here last; "" as long as none was.
+    """
+
+    pid: int
+    host: str
+    started_at: float
+    ledger_id: str = ""
+
+
+class FileLease:
+    """Keeps other runs away from the ledger at ``path``, as an async context manager.
+
+    Args:
+        path: of the ledger; the lock is ``<path>.lock``, beside the file that ``path`` leads to.
+        timeout_s: how long to wait for another holder, 0 not to wait.
+        now: the wall clock, seconds since the epoch.
+    """
+
+    def __init__(self, path: Path, timeout_s: float = 0.0, *, now: Callable[[], float] = time.time) -> None:
+        self._ledger = Path(os.path.realpath(path))
+        self.path = Path(f"{self._ledger}.lock")
+        self._timeout_s = timeout_s
+        self._now = now
+        self._descriptor: int | None = None
+        self._made = False
+        self._holder = Holder(0, "", 0.0)
+        self._checked_at = float("-inf")
+
+    async def __aenter__(self) -> Self:
+        """Take the lock.
+
+        Raises:
+            LedgerLockedError: another process has it, still after ``timeout_s``.
+            LedgerError: it cannot be had here, or a ledger would not be safe here.
+        """
+        refuse_unsafe(self._ledger)
+        deadline = anyio.current_time() + self._timeout_s
+        while not self._try():
+            left_s = deadline - anyio.current_time()
+            if left_s <= 0:
+                raise self._locked()
+            await anyio.sleep(min(POLL_S, left_s))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._descriptor is None:
+            return
+        # While the lock is held: whoever waits for this file finds that its name is gone, and makes a new one.
+        if self._made and not self._holder.ledger_id and self._is_current(self._descriptor):
+            self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+        self._descriptor = None
+
+    def check(self) -> None:
+        """See :meth:`provisioner.ledger.lease.Lease.check`."""
+        now = time.monotonic()
+        if now - self._checked_at < CHECK_EVERY_S and self._descriptor is not None:
+            return
+        if self._descriptor is None:
+            raise LedgerError("the run lock is not held", where=str(self.path))
+        if not self._is_current(self._descriptor):
+            if self.path.exists():
+                raise OvertakenError(str(self.path))
+            raise LedgerError(
+                "the lock file was deleted during the run",
+                where=str(self.path),
+                hint="Leave it where it is: the lock is released when its run ends. Run again",
+            )
+        self._checked_at = now
+
+    def refuse_vanished(self) -> None:
+        """Make sure that no new ledger takes the place of one that was here.
+
+        Raises:
+            LedgerError: a ledger was opened here before, and its file is gone or empty now.
+        """
+        if self._holder.ledger_id and not (self._ledger.exists() and self._ledger.stat().st_size):
+            raise LedgerError(
+                "the ledger is gone or empty",
+                where=str(self._ledger),
+                why=f"{self.path.name} says that ledger {self._holder.ledger_id} was here",
+                hint="Put it back, or rebuild it from AWS with `provisioner rebuild`. To begin with a new one, delete "
+                "the lock file while no run is under way",
+            )
+
+    def keep(self, ledger_id: str) -> None:
+        """Write into the lock file that the ledger with this id is here.
+
+        Raises:
+            LedgerError: the lock is not held, or its file cannot be written.
+        """
+        if self._descriptor is None:
+            raise LedgerError("the run lock is not held", where=str(self.path))
+        self._write(self._descriptor, msgspec.structs.replace(self._holder, ledger_id=ledger_id))
+
+    def _try(self) -> bool:
+        """Take the lock if it is free."""
+        while True:
+            descriptor = self._open()
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is_current(descriptor):
+                    before = _read(self.path)
+                    self._write(descriptor, Holder(os.getpid(), socket.gethostname(), self._now(), before.ledger_id))
+                    self._descriptor = descriptor
+                    return True
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                raise self._unusable(error) from error
+            finally:
+                if self._descriptor is None:
+                    os.close(descriptor)
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            try:
+                descriptor = os.open(self.path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                return os.open(self.path, flags | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
+        self._made = True
+        return descriptor
+
+    def _is_current(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _write(self, descriptor: int, holder: Holder) -> None:
+        text = msgspec.json.encode(holder)
+        try:
+            # Written before it is cut to size, so that no reader and no crash finds an empty file.
+            os.pwrite(descriptor, text, 0)
+            os.ftruncate(descriptor, len(text))
+        except OSError as error:
+            raise self._unusable(error) from error
+        self._holder = holder
+
+    def _locked(self) -> LedgerLockedError:
+        holder = _read(self.path)
+        why = "the lock file does not say by which process"
+        if holder.pid:
+            since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(holder.started_at))
+            why = f"process {holder.pid} on {holder.host}, since {since}"
+        return LedgerLockedError(
+            "another run holds the ledger",
+            where=str(self.path),
+            why=why,
+            hint="Wait for it with --lock-timeout, or end it; the lock is then released by itself",
+        )
+
+    def _unusable(self, error: OSError) -> LedgerError:
+        return LedgerError(
+            "the run lock cannot be taken",
+            where=str(self.path),
+            why=error.strerror or str(error),
+            hint="Check that the directory exists and that you may write there",
+        )
+
+
+def _read(path: Path) -> Holder:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Holder)
+    except (OSError, msgspec.DecodeError):
+        return Holder(0, "", 0.0)

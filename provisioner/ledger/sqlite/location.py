@@ -1,0 +1,144 @@
+"""A ledger in a file: its lease, opening, reading, and building one that is whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from provisioner.errors import LedgerError, UsageError
+from provisioner.ledger.location import printable_location
+from provisioner.ledger.sqlite.database import discard, errors_at, refuse_orphaned_log, sync_directory
+from provisioner.ledger.sqlite.lease import FileLease
+from provisioner.ledger.sqlite.store import SqliteLedger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from provisioner.ledger import Ledger
+    from provisioner.ledger.lease import Lease
+
+BUILDING = ".building"
+"""Behind the name of a ledger that is not whole yet."""
+
+
+class SqliteLocation:
+    """See :class:`provisioner.ledger.location.Location`.
+
+    Args:
+        text: a path.
+        now: the wall clock, seconds since the epoch.
+    """
+
+    def __init__(self, text: str, *, now: Callable[[], float]) -> None:
+        self._path = Path(text)
+        self._real = Path(os.path.realpath(text))
+        self._now = now
+        self.name = printable_location(text)
+        self.local_state = Path(f"{text}.local")
+
+    async def exists(self) -> bool:
+        """See :meth:`provisioner.ledger.location.Location.exists`."""
+        return await anyio.Path(self._path).exists()
+
+    def lease(self, timeout_s: float = 0.0) -> FileLease:
+        """See :meth:`provisioner.ledger.location.Location.lease`."""
+        return FileLease(self._path, timeout_s, now=self._now)
+
+    @contextlib.asynccontextmanager
+    async def open(self, lease: Lease) -> AsyncIterator[Ledger]:
+        """See :meth:`provisioner.ledger.location.Location.open`."""
+        held = _held(lease)
+        held.check()
+        held.refuse_vanished()
+        ledger = await SqliteLedger.open(self._path, now=self._now)
+        try:
+            held.keep(ledger.ledger_id)
+            yield ledger
+        finally:
+            await ledger.close()
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[Ledger]:
+        """See :meth:`provisioner.ledger.location.Location.read`."""
+        ledger = await SqliteLedger.open(self._path, readonly=True)
+        try:
+            yield ledger
+        finally:
+            await ledger.close()
+
+    @contextlib.asynccontextmanager
+    async def build(self, lease: Lease) -> AsyncIterator[SqliteBuilding]:
+        """See :meth:`provisioner.ledger.location.Location.build`."""
+        held = _held(lease)
+        held.check()
+        path, unfinished = self._real, self._real.with_name(self._real.name + BUILDING)
+        with errors_at(path):
+            _refuse_taken(path)
+            # What a rebuild left that was killed; nobody else can have it open under the same lease.
+            discard(unfinished)
+        building = SqliteBuilding(path, unfinished, await SqliteLedger.open(unfinished, now=self._now), held)
+        try:
+            yield building
+        finally:
+            with anyio.CancelScope(shield=True):
+                await building.discard()
+
+
+class SqliteBuilding:
+    """See :class:`provisioner.ledger.location.Building`.
+
+    Args:
+        path: the name that the ledger is to have.
+        unfinished: the one that it has.
+        ledger: open for writing.
+        lease: of ``path``.
+    """
+
+    def __init__(self, path: Path, unfinished: Path, ledger: SqliteLedger, lease: FileLease) -> None:
+        self._path = path
+        self._unfinished = unfinished
+        self._lease = lease
+        self.ledger: Ledger = ledger
+
+    async def finish(self) -> None:
+        """See :meth:`provisioner.ledger.location.Building.finish`."""
+        # Closing folds the log into the file, which is then all there is to rename.
+        await self.ledger.close()
+        await anyio.to_thread.run_sync(self._rename)
+
+    def _rename(self) -> None:
+        with errors_at(self._path):
+            self._lease.check()
+            # Again: the first look was minutes ago, and renaming would silently replace what is there.
+            _refuse_taken(self._path)
+            self._unfinished.rename(self._path)
+            sync_directory(self._path)
+            self._lease.keep(self.ledger.ledger_id)
+
+    async def discard(self) -> None:
+        """Delete what was not finished."""
+        with contextlib.suppress(LedgerError):
+            await self.ledger.close()
+        with contextlib.suppress(OSError):
+            discard(self._unfinished)
+
+
+def _held(lease: Lease) -> FileLease:
+    if not isinstance(lease, FileLease):
+        raise TypeError(f"a ledger in a file needs the lease of its file, not {lease!r}")
+    return lease
+
+
+def _refuse_taken(path: Path) -> None:
+    refuse_orphaned_log(path)
+    if path.exists():
+        raise UsageError(
+            "there is a ledger here already",
+            where=str(path),
+            hint="Move it away first, or name another file with --ledger",
+        )

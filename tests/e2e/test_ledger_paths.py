@@ -1,0 +1,91 @@
+"""What ``--ledger`` may be, through the real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.process import provisioner
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROLE = "arn:aws:iam::123456789012:role/access"
+WORKING = [["apply", "m.jsonl", "--local"], ["reconcile", "--local"], ["verify", "--local"], ["rebuild", "--local"]]
+READING = [["status"], ["export"], ["ledger", "rename-target", "a", "b"]]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A directory of its own inside one that nothing may be written to, with a manifest."""
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (inside / "m.jsonl").write_text(json.dumps({"name": "a", "roleArn": ROLE}) + "\n")
+    return inside
+
+
+def names_in(directory: Path) -> set[str]:
+    """The names of the files in ``directory`` and above it."""
+    return {path.name for path in (*directory.iterdir(), *directory.parent.iterdir())} - {"inside", "m.jsonl"}
+
+
+@pytest.mark.parametrize("ledger", ["", "../", "./", "."])
+@pytest.mark.parametrize("arguments", [*WORKING, *READING], ids=lambda arguments: arguments[0])
+def test_no_file_is_wrong_usage(directory: Path, arguments: list[str], ledger: str) -> None:
+    """An empty path or a directory ends with 2 before any file is made, in every command."""
+    done = provisioner(*arguments, "--ledger", ledger, cwd=directory)
+
+    assert (done.returncode, "the ledger's path" in done.stderr + done.stdout) == (2, True), done.stderr
+    assert names_in(directory) == set()
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+@pytest.mark.parametrize("arguments", [*WORKING, *READING], ids=lambda arguments: arguments[0])
+def test_the_password_of_a_database_is_not_printed(directory: Path, arguments: list[str], output: str) -> None:
+    """A PostgreSQL ledger, which this version does not have, ends with 78 in every command; no password is repeated."""
+    form = [] if arguments == ["export"] else ["--output", output]
+
+    done = provisioner(*arguments, *form, "--ledger", "postgresql://me:secret@host/db?password=secret", cwd=directory)
+
+    assert done.returncode == 78, done.stderr
+    assert "not available in this version" in done.stderr + done.stdout
+    assert "secret" not in done.stderr + done.stdout
+    assert names_in(directory) == set()
+
+
+def test_a_start_that_fails_leaves_no_file(directory: Path) -> None:
+    """Where the ledger is somebody else's file, neither lock nor the embedded endpoint's state stay behind."""
+    with closing(sqlite3.connect(directory / "foreign.db")) as connection:
+        connection.execute("CREATE TABLE entries (target, name)")
+
+    codes = [
+        provisioner(*arguments, "--ledger", ledger, cwd=directory).returncode
+        for arguments in WORKING
+        for ledger in ("foreign.db", "no/such/l.db")
+    ]
+
+    assert set(codes) <= {2, 74}
+    assert names_in(directory) == {"foreign.db"}
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe.db", b" l d ", "ü☂.db".encode(), b"100% #1 ?mode=ro&x.db", b"a\nb.db"])
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_any_file_name_will_do(directory: Path, name: bytes, output: str) -> None:
+    """Odd bytes, blanks, newlines and the characters of URLs: every command finds the ledger, and stdout is UTF-8."""
+    ledger = os.fsdecode(name)
+    for arguments in (WORKING[0], ["status"], ["verify", "--local"], ["ledger", "rename-target", "default", "prod"]):
+        done = provisioner(*arguments, "--ledger", f"./{ledger}", "--output", output, cwd=directory)
+
+        assert done.returncode == 0, done.stderr
+        assert "internal error" not in done.stderr
+        if output == "json":
+            assert json.loads(done.stdout)["ledger"]
+    done = provisioner("export", "--ledger", f"./{ledger}", cwd=directory)
+
+    assert [json.loads(line)["target"] for line in done.stdout.splitlines()] == ["prod"]
+    assert os.fsencode(ledger) in {os.fsencode(path.name) for path in directory.iterdir()}
