@@ -19,18 +19,16 @@ if TYPE_CHECKING:
 
 
 def _switches(function: Callable[..., Any]) -> Callable[..., Any]:
-    """One option for each switch of the endpoint, with the switch's own documentation."""
+    """Adds one option for each switch of the endpoint, with the switch's own documentation and bounds."""
     hints = get_type_hints(Behaviour, include_extras=True)
     for field in reversed(msgspec.structs.fields(Behaviour)):
-        flag, hint = f"--{field.name.replace('_', '-')}", hints[field.name]
-        kind, help_ = _kind(hint)
-        if kind is bool:
-            flag = f"{flag}/--no-{field.name.replace('_', '-')}"
-        multiple = kind is tuple
+        flag = f"--{field.name.replace('_', '-')}"
+        type_, help_ = _described(hints[field.name])
+        multiple = type_ is tuple
         function = click.option(
-            flag,
+            f"{flag}/--no-{flag.removeprefix('--')}" if type_ is bool else flag,
             field.name,
-            type=str if multiple else kind,
+            type=str if multiple else type_,
             multiple=multiple,
             default=field.default,
             show_default=not multiple,
@@ -39,35 +37,41 @@ def _switches(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _kind(hint: Any) -> tuple[Any, str]:  # noqa: ANN401  a type hint may be anything
+def _described(hint: Any) -> tuple[Any, str]:  # noqa: ANN401  a type hint may be anything
     """A switch's click type and its documentation."""
-    help_ = ""
+    metas: list[Any] = []
     while get_origin(hint) is Annotated:
-        inner, *metas = get_args(hint)
-        help_ = next((meta.description for meta in metas if getattr(meta, "description", None)), help_)
-        hint = inner
+        hint, *more = get_args(hint)
+        metas += more
+    help_ = next((meta.description for meta in metas if getattr(meta, "description", None)), "")
+    low, high = (next((v for m in metas if (v := getattr(m, name, None)) is not None), None) for name in ("ge", "le"))
     if get_origin(hint) is tuple:
         return tuple, help_
-    choices = get_args(hint)
-    return (click.Choice(choices) if choices else hint), help_
+    if choices := get_args(hint):
+        return click.Choice(choices), help_
+    if low is None and high is None:
+        return hint, help_
+    return (click.IntRange if hint is int else click.FloatRange)(low, high), help_
 
 
 @click.command("emulate")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes any free port.")
-@click.option("--state", type=click.Path(path_type=Path), help="Keep the account in this file.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 takes any free one.")
+@click.option("--state", type=click.Path(path_type=Path), help="Keep the accounts in this file; default: in memory.")
 @_switches
 def command(port: int, state: Path | None, **switches: Any) -> None:  # noqa: ANN401  click's values
-    """Prints its address and how to use it, then serves until SIGTERM or SIGINT.
+    """Prints the endpoint's URL and how to use it, then serves on the loopback interface until SIGTERM or SIGINT.
 
-    Its switches can be changed while it runs: GET, PUT or PATCH /_emulator/behaviour; GET /_emulator/truth returns
-    everything it holds.
+    The switches can be changed while it runs, by GET, PUT or PATCH on /_emulator/behaviour; GET /_emulator/truth
+    returns every algorithm and every call. docs/emulator.md describes both, and the faults that a script can name.
     """
     from provisioner.emulator import Emulator, serve
 
     try:
         behaviour = msgspec.convert(switches, Behaviour)
     except msgspec.ValidationError as error:
-        raise UsageError("a switch is wrong", why=str(error)) from error
+        raise UsageError(
+            "the switches cannot be used", why=str(error), hint="See `provisioner emulate --help`"
+        ) from error
     serve(Emulator(behaviour, state_file=state, port=port), _announce)
 
 

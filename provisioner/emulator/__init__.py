@@ -1,9 +1,9 @@
-"""The embedded Clean Rooms ML endpoint: the whole product with no AWS account, and the oracle of its tests.
+"""The embedded Clean Rooms ML endpoint: the product without an AWS account, and what its tests compare it with.
 
     async with Emulator(Behaviour(rate=5, burst=5)) as emulator:
         client = session.client("cleanroomsml", endpoint_url=emulator.url, ...)
 
-Its parts load when they are first asked for, so that importing this package costs nothing.
+Its parts load when they are first used, so importing this package is cheap.
 """
 
 from __future__ import annotations

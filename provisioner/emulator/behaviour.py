@@ -1,12 +1,12 @@
-"""How the endpoint behaves: its limits, its faults, and which of them hits the next call.
+"""How the endpoint behaves: its limits, its faults, and which fault the next call meets.
 
-A :class:`Behaviour` is a value; a running endpoint takes a new one at any moment. Chances are drawn from the generator
-that is handed in, so a seed replays them; scripts name the faults of the next calls one by one and draw nothing.
+A :class:`Behaviour` is a value; a running endpoint takes a new one at any moment. Random faults are drawn from the
+generator that is passed in, so a seed replays them; a script names the faults of the next calls one by one and draws
+nothing.
 """
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -14,6 +14,9 @@ from msgspec import Meta
 
 if TYPE_CHECKING:
     from random import Random
+
+SERVER_ERROR = 500
+"""The status of a server error that names none."""
 
 MIN_ERROR, MAX_ERROR = 400, 599
 """The statuses that a server error may have."""
@@ -23,19 +26,19 @@ Ending = Literal["answer", "close", "reset", "hang", "cut"]
 
 
 class InjectedFault(msgspec.Struct, frozen=True):
-    """What becomes of one call.
+    """What happens to one call.
 
     Args:
         effect: whether the call is executed: now, after ``late_delay``, or never.
-        ending: an answer; a connection closed without a byte; a TCP reset; silence; an answer cut in the middle.
-        reply: which answer, where it is not the call's own: the name of an error or of a lie.
-        status: of an answer that is a server error.
+        ending: a response; a connection closed without a byte; a TCP reset; silence; a response cut in the middle.
+        reply: what the response is, where it is not the call's own: the name of an error, or of a wrong 200.
+        status: of a response that is a server error.
     """
 
     effect: Effect = "now"
     ending: Ending = "answer"
     reply: str = ""
-    status: int = HTTPStatus.INTERNAL_SERVER_ERROR
+    status: int = SERVER_ERROR
 
 
 FAULTS: dict[str, InjectedFault] = {
@@ -65,15 +68,16 @@ FAULTS: dict[str, InjectedFault] = {
     "expired_token": InjectedFault(effect="none", reply="expired_token"),
     "conflict": InjectedFault(effect="none", reply="conflict"),
 }
-"""Every fault by name. ``error`` and its kin take a status: ``error:503``. Without one it is 500."""
+"""Every fault by name; "ok" is none. Those that are server errors may take a status: ``error:503``."""
 
 UNREADABLE = ("truncated", "no_arn", "html")
-"""The kinds of a 2xx that holds no readable ARN; a chance of ``unreadable`` takes one of them."""
+"""The kinds of a 200 without a readable ARN; the random fault ``unreadable`` is one of them."""
 
 _CREATE_ONLY = {"no_arn", "foreign_arn", "repeated_arn", "quota", "denied_role"}
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(ge=0)]
+Rate = Annotated[float, Meta(ge=0)]
 Script = tuple[str, ...]
 
 
@@ -85,77 +89,73 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The switches of the endpoint. Times are seconds, rates are calls per second, shares are between 0 and 1.
 
     Raises:
-        ValueError: a script names an unknown fault, or the shares of faults add up to more than 1.
+        ValueError: a script names an unknown fault, or the shares of the random faults add up to more than 1.
     """
 
-    rate: Annotated[Seconds, _doc("creates per second, account and Region; 0: no limit")] = 0.0
-    burst: Annotated[float, _doc("creates that may come at once", ge=1)] = 1.0
-    read_rate: Annotated[Seconds, _doc("calls per second of each other operation; 0: no limit")] = 0.0
-    read_burst: Annotated[float, _doc("calls of each other operation that may come at once", ge=1)] = 1.0
-    latency: Annotated[Seconds, _doc("seconds between a call and its reply")] = 0.0
-    jitter: Annotated[Seconds, _doc("sigma of the lognormal factor on the latency")] = 0.0
+    rate: Annotated[Rate, _doc("creates per second in each account and Region; 0 means no limit")] = 0.0
+    burst: Annotated[float, _doc("size of the token bucket of creates", ge=1)] = 1.0
+    read_rate: Annotated[Rate, _doc("calls per second of each other operation; 0 means no limit")] = 0.0
+    read_burst: Annotated[float, _doc("size of the token bucket of each other operation", ge=1)] = 1.0
+    latency: Annotated[Seconds, _doc("seconds between a call and its response")] = 0.0
+    jitter: Annotated[Seconds, _doc("sigma of a lognormal factor on the latency")] = 0.0
     names: Annotated[
         Literal["unique", "duplicates", "same"],
-        _doc("a second create of a name: answers 409, makes a second algorithm, or answers the ARN of the first"),
+        _doc("what a second create of a name does: fail with 409, make a duplicate, or return the ARN of the first"),
     ] = "unique"
     list_lag: Annotated[Seconds, _doc("seconds until List shows a new algorithm; Get shows it at once")] = 0.0
     list_delete_lag: Annotated[Seconds, _doc("seconds for which List still shows a deleted algorithm")] = 0.0
     shuffle_metrics: Annotated[bool, _doc("Get returns metricDefinitions in another order each time")] = False
     tagging_lag: Annotated[Seconds, _doc("seconds until GetResources shows a create, a tag change or a delete")] = 0.0
     tagging_omissions: Annotated[Share, _doc("share of algorithms that GetResources never returns")] = 0.0
-    tagging_ghosts: Annotated[Share, _doc("share of deleted algorithms that GetResources returns for ever")] = 0.0
-    quota: Annotated[int, _doc("algorithms per account and Region; 0: no quota", ge=0)] = 0
-    throttled: Annotated[Share, _doc("share of creates answered 429 whatever the rate")] = 0.0
-    bare_throttles: Annotated[bool, _doc("429 without an error code")] = False
-    retry_after: Annotated[Seconds, _doc("advice in each 429, in seconds; 0: none")] = 0.0
+    tagging_ghosts: Annotated[Share, _doc("share of deleted algorithms that GetResources returns forever")] = 0.0
+    quota: Annotated[int, _doc("algorithms per account and Region; 0 means no quota", ge=0)] = 0
+    throttled: Annotated[Share, _doc("share of creates throttled whatever the rate")] = 0.0
+    bare_throttles: Annotated[bool, _doc("throttle with a 429 that has no error code")] = False
+    retry_after: Annotated[Seconds, _doc("the wait that each throttle advises; 0 means no advice")] = 0.0
     retry_after_form: Annotated[
         Literal["Retry-After", "x-amz-retry-after", "retryAfterSeconds"],
-        _doc("where the advice stands: one of two headers, or a member of the body"),
+        _doc("where the advice is: in one of two headers, or in a member of the body"),
     ] = "Retry-After"
-    lost_reply: Annotated[Share, _doc("share of creates executed whose connection closes without a byte")] = 0.0
-    late: Annotated[Share, _doc("share of creates whose connection closes and which take effect later")] = 0.0
-    late_delay: Annotated[Seconds, _doc("seconds until a late create takes effect")] = 1.0
+    lost_reply: Annotated[Share, _doc("share of creates executed, then the connection closes without a byte")] = 0.0
+    late: Annotated[Share, _doc("share of creates whose connection closes and that take effect later")] = 0.0
+    late_delay: Annotated[Seconds, _doc("seconds until a late call takes effect")] = 1.0
     hang: Annotated[Share, _doc("share of creates executed and never answered")] = 0.0
-    hang_without_effect: Annotated[Share, _doc("share of creates never executed and never answered")] = 0.0
-    reset: Annotated[Share, _doc("share of creates executed and answered by a TCP reset")] = 0.0
-    reset_without_effect: Annotated[Share, _doc("share of creates not executed and answered by a TCP reset")] = 0.0
-    error: Annotated[Share, _doc("share of creates executed and answered by a server error")] = 0.0
-    error_without_effect: Annotated[Share, _doc("share of creates not executed and answered by a server error")] = 0.0
-    error_status: Annotated[int, _doc("status of the server errors", ge=MIN_ERROR, le=MAX_ERROR)] = (
-        HTTPStatus.INTERNAL_SERVER_ERROR
-    )
+    hang_without_effect: Annotated[Share, _doc("share of creates not executed and never answered")] = 0.0
+    reset: Annotated[Share, _doc("share of creates executed, then a TCP reset")] = 0.0
+    reset_without_effect: Annotated[Share, _doc("share of creates not executed, then a TCP reset")] = 0.0
+    error: Annotated[Share, _doc("share of creates executed and answered with a server error")] = 0.0
+    error_without_effect: Annotated[Share, _doc("share of creates not executed, answered with a server error")] = 0.0
+    error_status: Annotated[int, _doc("status of random server errors", ge=MIN_ERROR, le=MAX_ERROR)] = SERVER_ERROR
     unreadable: Annotated[Share, _doc("share of creates executed and answered 200 without a readable ARN")] = 0.0
-    read_error: Annotated[Share, _doc("share of other calls answered by a server error, not executed")] = 0.0
-    denied_roles: Annotated[tuple[str, ...], _doc("role ARNs that may not be passed: 403")] = ()
-    denied_actions: Annotated[
-        tuple[str, ...], _doc("actions that no policy allows, such as tag:GetResources: 403")
-    ] = ()
-    denied: Annotated[bool, _doc("403 for every call")] = False
-    tokens_since: Annotated[Seconds, _doc("session tokens issued before this time have expired (epoch seconds)")] = 0.0
-    token_lifetime: Annotated[Seconds, _doc("longest life of a token that AssumeRole issues")] = 3600.0
-    clock_offset: Annotated[float, _doc("seconds that the endpoint's clock is ahead of the machine's")] = 0.0
+    read_error: Annotated[Share, _doc("share of other calls not executed, answered with a server error")] = 0.0
+    denied_roles: Annotated[tuple[str, ...], _doc("ARN of a role that may not be passed: 403")] = ()
+    denied_actions: Annotated[tuple[str, ...], _doc("action that is denied, such as tag:GetResources: 403")] = ()
+    denied: Annotated[bool, _doc("deny every action: 403")] = False
+    tokens_since: Annotated[Seconds, _doc("session tokens issued before this epoch time have expired")] = 0.0
+    token_lifetime: Annotated[Seconds, _doc("upper bound on the lifetime of a session token")] = 3600.0
+    clock_offset: Annotated[float, _doc("seconds by which the endpoint's clock is ahead of the machine's")] = 0.0
     verify: Annotated[bool, _doc("verify signatures")] = True
-    seed: Annotated[int, _doc("seed of ids, order and chances; read when the endpoint starts")] = 0
-    script: Annotated[Script, _doc("faults of the next creates, in order")] = ()
-    list_script: Annotated[Script, _doc("faults of the next Lists, in order")] = ()
-    get_script: Annotated[Script, _doc("faults of the next Gets, in order")] = ()
-    delete_script: Annotated[Script, _doc("faults of the next deletes, in order")] = ()
-    tag_script: Annotated[Script, _doc("faults of the next TagResource calls, in order")] = ()
-    untag_script: Annotated[Script, _doc("faults of the next UntagResource calls, in order")] = ()
-    get_resources_script: Annotated[Script, _doc("faults of the next GetResources calls, in order")] = ()
+    seed: Annotated[int, _doc("seed of ids, order and random faults; read when the endpoint starts")] = 0
+    script: Annotated[Script, _doc("fault of the next create")] = ()
+    list_script: Annotated[Script, _doc("fault of the next List")] = ()
+    get_script: Annotated[Script, _doc("fault of the next Get")] = ()
+    delete_script: Annotated[Script, _doc("fault of the next Delete")] = ()
+    tag_script: Annotated[Script, _doc("fault of the next TagResource")] = ()
+    untag_script: Annotated[Script, _doc("fault of the next UntagResource")] = ()
+    get_resources_script: Annotated[Script, _doc("fault of the next GetResources")] = ()
 
     def __post_init__(self) -> None:
         for operation, field in SCRIPTS.items():
             for item in getattr(self, field):
                 if fault_named(item).reply in _CREATE_ONLY and operation != "create":
-                    message = f"{item!r} is a fault of creates alone"
+                    message = f"{field}: {item!r} is a fault of creates only"
                     raise ValueError(message)
         if sum(share for _, share in self.chances()) > 1:
             message = "the shares of faults add up to more than 1"
             raise ValueError(message)
 
     def chances(self) -> list[tuple[str, float]]:
-        """Each fault that a create may draw, with its share."""
+        """The random faults of creates, each with its share."""
         return [(name, getattr(self, name)) for name in _CHANCES]
 
 
@@ -184,10 +184,10 @@ SCRIPTS = {
 
 
 def fault_named(text: str) -> InjectedFault:
-    """The fault of a script's item: a name of :data:`FAULTS`, for server errors with a status: "error:503".
+    """The fault that an item of a script names, with a status where it has one: "error:503".
 
     Raises:
-        ValueError: no such fault, or a status that is no error.
+        ValueError: there is no such fault, or it takes no such status.
     """
     name, colon, status = text.partition(":")
     fault = FAULTS.get(name)
@@ -203,7 +203,7 @@ def fault_named(text: str) -> InjectedFault:
 
 
 def take_scripted(behaviour: Behaviour, operation: str) -> tuple[str, Behaviour]:
-    """The next item of an operation's script, "" when there is none, and the behaviour that is left without it."""
+    """The next item of an operation's script, "" when there is none, and the behaviour without that item."""
     field = SCRIPTS.get(operation)
     script: Script = getattr(behaviour, field) if field else ()
     if not field or not script:
@@ -212,7 +212,7 @@ def take_scripted(behaviour: Behaviour, operation: str) -> tuple[str, Behaviour]
 
 
 def draw(behaviour: Behaviour, operation: str, random: Random) -> str:
-    """The name of the fault that chance gives an admitted call."""
+    """Draws the fault of a call that the rate limit has let through."""
     if operation != "create":
         hit = behaviour.read_error and random.random() < behaviour.read_error
         return f"error_without_effect:{behaviour.error_status}" if hit else "ok"
@@ -231,14 +231,14 @@ def _spelled(behaviour: Behaviour, name: str, random: Random) -> str:
 
 
 def delay(behaviour: Behaviour, random: Random) -> float:
-    """Seconds from a call to its reply: the latency times a lognormal factor of median 1."""
+    """Seconds from a call to its response: the latency times a lognormal factor of median 1."""
     if not behaviour.latency:
         return 0.0
     return behaviour.latency * (random.lognormvariate(0.0, behaviour.jitter) if behaviour.jitter else 1.0)
 
 
 class TokenBucket:
-    """A bucket that holds ``burst`` tokens and gains ``rate`` of them a second; it starts full."""
+    """A bucket that holds up to ``burst`` tokens and gains ``rate`` tokens a second; it starts full."""
 
     __slots__ = ("_at", "_tokens")
 
@@ -248,7 +248,7 @@ class TokenBucket:
 
     def take(self, rate: float, burst: float, now: float) -> bool:
         """Takes a token if there is one. The limits may differ from one call to the next."""
-        elapsed = max(0.0, now - self._at)
+        elapsed = max(0.0, now - self._at)  # a clock that goes back adds no tokens and takes none
         self._tokens = min(burst, self._tokens + elapsed * rate)
         self._at = now
         if self._tokens < 1:

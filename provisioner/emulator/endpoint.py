@@ -1,4 +1,4 @@
-"""The embedded endpoint as its users start it: in a task, in a thread, or as a process of its own."""
+"""Starts the embedded endpoint: in a task, in a thread, or as a process of its own."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class Emulator:
-    """Clean Rooms ML, and as much of STS as the product asks for, on a port of the loopback interface.
+    """Clean Rooms ML, and what the product calls of STS and the tagging API, on a port of the loopback interface.
 
-    Every account of twelve digits and every Region exists; ``credentials(account_id)`` gives the keys of an account.
+    Every account of twelve digits and every Region exists; ``credentials(account_id)`` returns the keys of an account.
     ``async with`` starts and stops it.
 
     Args:
         behaviour: its switches; :attr:`behaviour` can be assigned while it runs.
-        state_file: keeps the algorithms beyond the process; None keeps them in memory.
+        state_file: keeps the algorithms when the process ends; None keeps them in memory.
         port: 0 takes any free port.
 
     Raises:
@@ -83,7 +83,7 @@ class Emulator:
 
     @property
     def behaviour(self) -> Behaviour:
-        """What it does now; what is left of the scripts."""
+        """The current switches; scripts hold what is left of them."""
         return self._service.behaviour
 
     @behaviour.setter
@@ -92,19 +92,19 @@ class Emulator:
 
     @property
     def truth(self) -> Truth:
-        """What it holds and what it was asked, live."""
+        """Everything that it holds and every call, live."""
         return truth_of(self._service)
 
     @property
     def usage(self) -> str:
-        """How to use it from a shell."""
+        """A command line that uses it."""
         keys = " ".join(f"{name}={value}" for name, value in credentials(DEFAULT_ACCOUNT).environment().items())
         return f"{keys} AWS_REGION=us-east-1 provisioner apply MANIFEST --endpoint-url {self.url}"
 
 
 @contextmanager
 def running(behaviour: Behaviour | None = None, *, state_file: Path | None = None, port: int = 0) -> Iterator[Emulator]:
-    """Runs an endpoint in a thread of its own, for callers that do not await. Arguments and errors as for Emulator."""
+    """Runs an endpoint in a thread, for callers that do not await. Arguments and errors are those of Emulator."""
     emulator = Emulator(behaviour, state_file=state_file, port=port)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="emulator", daemon=True)
@@ -122,7 +122,7 @@ def running(behaviour: Behaviour | None = None, *, state_file: Path | None = Non
 
 
 def serve(emulator: Emulator, announce: Callable[[Emulator], None]) -> None:
-    """Runs an endpoint until SIGTERM or SIGINT; ``announce`` is called once it accepts connections.
+    """Runs an endpoint until SIGTERM or SIGINT; calls ``announce`` when it accepts connections.
 
     Raises:
         ProvisionerError: as for Emulator.

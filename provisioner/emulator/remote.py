@@ -1,4 +1,4 @@
-"""The control face of an endpoint in another process: its truth and its switches, over plain HTTP."""
+"""The control API of an endpoint in another process: its truth and its switches, over plain HTTP."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def truth_at(url: str) -> Truth:
 
 
 def behaviour_at(url: str) -> Behaviour:
-    """What the endpoint at ``url`` does now.
+    """The current switches of the endpoint at ``url``.
 
     Raises:
         OSError: nothing answers there.
@@ -32,10 +32,10 @@ def behaviour_at(url: str) -> Behaviour:
 
 
 def change_at(url: str, **switches: Any) -> Behaviour:  # noqa: ANN401 - the types of the fields of Behaviour
-    """Changes the named switches of the endpoint at ``url`` and leaves the others.
+    """Changes the named switches of the endpoint at ``url``; returns all of them.
 
     Raises:
-        OSError: nothing answers there, or it refuses a value (urllib.error.HTTPError).
+        OSError: nothing answers there, or a value is refused (urllib.error.HTTPError).
     """
     return msgspec.json.decode(_ask(url, "behaviour", switches), type=Behaviour)
 
