@@ -104,11 +104,12 @@ async def with_aiohttp(url: str, count: int) -> None:
 
 async def with_ours(url: str, count: int) -> None:
     """The direct transport alone: no manifest, no ledger."""
-    from provisioner.aws import connect
+    from provisioner.aws import Limits, connect
     from provisioner.config.settings import Target
 
     target = Target(region=REGION, endpoint_url=url)
-    async with connect(target, max_connections=IN_FLIGHT) as aws:
+    limits = Limits(max_connections=IN_FLIGHT, connect_timeout_s=5.0, read_timeout_s=20.0)
+    async with connect(target, limits) as aws:
 
         async def create(number: int) -> None:
             reply = await aws.creates.create(json.dumps(definition(number)).encode(), lambda: None)

@@ -15,38 +15,6 @@ if TYPE_CHECKING:
     from provisioner.core.verdict import Reply
 
 
-class Target(Protocol):
-    """One account + Region, and how to get credentials there; ``""`` stands for "not set"."""
-
-    @property
-    def name(self) -> str:
-        """What the configuration calls it."""
-
-    @property
-    def region(self) -> str:
-        """``""`` is the profile's or environment's Region."""
-
-    @property
-    def profile(self) -> str:
-        """Of the AWS configuration files; ``""`` is the usual environment."""
-
-    @property
-    def assume_role_arn(self) -> str:
-        """A role to assume from there."""
-
-    @property
-    def external_id(self) -> str:
-        """For the role."""
-
-    @property
-    def endpoint_url(self) -> str:
-        """Of Clean Rooms ML; ``""`` is the SDK's own."""
-
-    @property
-    def sts_endpoint_url(self) -> str:
-        """Of STS; ``""`` is the SDK's own."""
-
-
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of the connections to one target.
 
@@ -56,9 +24,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         read_timeout_s: seconds for the reply. A drain must end within 25 s, so connect + read is to stay below that.
     """
 
-    max_connections: int = 256
-    connect_timeout_s: float = 5.0
-    read_timeout_s: float = 20.0
+    max_connections: int
+    connect_timeout_s: float
+    read_timeout_s: float
 
     @property
     def total_s(self) -> float:

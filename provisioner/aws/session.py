@@ -13,7 +13,6 @@ import math
 import os
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
 from aiobotocore.session import AioSession
@@ -27,7 +26,8 @@ from provisioner.errors import ConfigurationError, CredentialsError
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
 
-    from provisioner.aws.faces import Limits, Target
+    from provisioner.aws.faces import Limits
+    from provisioner.config.settings import Target
 
 SERVICE = "cleanroomsml"
 
@@ -131,20 +131,6 @@ def region_notice(region: str) -> tuple[str, ...]:
     if region in REGIONS:
         return ()
     return (f"Region {region} is not known to have Clean Rooms ML; known are {', '.join(REGIONS)}",)
-
-
-def check_endpoint(url: str, where: str) -> None:
-    """Let https pass, and http to a loopback address.
-
-    Raises:
-        ConfigurationError: ``url`` is anything else.
-    """
-    parts = urlsplit(url)
-    local = parts.hostname in {"localhost", "::1"} or (parts.hostname or "").startswith("127.")
-    if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and local)):
-        return
-    hint = "Use https, or http on a loopback address"
-    raise ConfigurationError("the endpoint is not acceptable", where=where, why=url, hint=hint)
 
 
 def client_config(limits: Limits) -> ClientConfig:

@@ -17,7 +17,6 @@ from provisioner.aws.session import (
     SERVICE,
     Identity,
     account_of_key,
-    check_endpoint,
     client_config,
     open_session,
     region_notice,
@@ -32,8 +31,9 @@ if TYPE_CHECKING:
 
     from aiobotocore.session import AioSession
 
-    from provisioner.aws.faces import Creates, Limits, Target
+    from provisioner.aws.faces import Creates, Limits
     from provisioner.aws.route import Route
+    from provisioner.config.settings import Target
 
 
 class Clients:
@@ -101,8 +101,6 @@ class Clients:
 @asynccontextmanager
 async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncIterator[Aws]:
     """Connect to ``target``. See :func:`provisioner.aws.connect`."""
-    for url in filter(None, [target.endpoint_url, target.sts_endpoint_url]):
-        check_endpoint(url, target.name)
     session = open_session(target)
     region = region_of(target, session)
     identity = Identity(target, region, session)

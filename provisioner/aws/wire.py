@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -57,7 +58,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Re
         body: the whole body.
         now: seconds since the epoch, for a Retry-After date when the reply has no Date.
     """
-    if 200 <= status < 300:  # noqa: PLR2004  the 2xx class of HTTP
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return Reply(status=status, arn=_arn(body), request_id=_request_id(headers))
     members = _members(body)
     return Reply(

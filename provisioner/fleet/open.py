@@ -55,12 +55,12 @@ async def open_site(run: Run, ledger: Ledger, lease: Lease, target: Target) -> A
         IntegrityError: the credentials are of another account than the configured one.
     """
     tally, settings = run.tallies[target.name], run.order.settings
-    async with aws.connect(
-        target,
+    limits = aws.Limits(
         max_connections=settings.run.max_in_flight,
         connect_timeout_s=CONNECT_TIMEOUT_S,
         read_timeout_s=settings.run.read_timeout_s,
-    ) as calls:
+    )
+    async with aws.connect(target, limits) as calls:
         tally.region = calls.region
         for notice in calls.notices:
             log.warning("target.notice", target=target.name, notice=notice)

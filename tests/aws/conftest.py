@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.loaders import create_loader
 
-from provisioner.aws import connect
+from provisioner.aws import Limits, connect
 from provisioner.config.settings import Target
 
 if TYPE_CHECKING:
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from provisioner.aws import Aws
 
     Open = Callable[..., AbstractAsyncContextManager[Aws]]
+
+
+def limits_of(**fields: Any) -> Limits:
+    """Limits for a test, ``fields`` over them."""
+    return Limits(**{"max_connections": 8, "connect_timeout_s": 5.0, "read_timeout_s": 20.0} | fields)
 
 
 @pytest.fixture(autouse=True)
@@ -62,8 +67,9 @@ def open_at(*, direct: bool) -> Open:
     @asynccontextmanager
     async def open_url(url: str, target: dict[str, str] | None = None, **limits: Any) -> AsyncIterator[Aws]:
         fields: dict[str, Any] = {"region": "us-east-1", "endpoint_url": url} | (target or {})
-        options: dict[str, Any] = {"max_connections": 8, "direct": direct} | limits
-        async with connect(Target(**fields), **options) as aws:
+        options: dict[str, Any] = {"direct": direct} | limits
+        over = options.pop("direct")
+        async with connect(Target(**fields), limits_of(**options), direct=over) as aws:
             yield aws
 
     return open_url

@@ -10,6 +10,7 @@ import pytest
 from provisioner.aws import CallError, Described, Listed, Page, connect
 from provisioner.config.settings import Target
 from provisioner.core.verdict import Loss, Verdict, judge
+from tests.aws.conftest import limits_of
 from tests.aws.server import ARN, Server, close, hang, http, refuse, send
 from tests.aws.sts import Sts
 
@@ -44,7 +45,7 @@ DEFINITION = {
 
 def open_control(url: str, **options: Any) -> AbstractAsyncContextManager[Aws]:
     """A target at ``url``."""
-    return connect(Target(region="us-east-1", endpoint_url=url, sts_endpoint_url=url), **options)
+    return connect(Target(region="us-east-1", endpoint_url=url, sts_endpoint_url=url), limits_of(**options))
 
 
 def answer(**members: Any) -> Action:

@@ -11,6 +11,7 @@ from provisioner.aws.route import Route, Unsupported, find_route
 from provisioner.aws.session import open_session
 from provisioner.config.settings import Target
 from provisioner.errors import ConfigurationError
+from tests.aws.conftest import limits_of
 from tests.aws.server import Server, allowed
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ async def by_the_sdk(region: str) -> tuple[str, str]:
         sent.append(request)
         raise ConnectionError
 
-    async with connect(Target(region=region), direct=False) as aws:
+    async with connect(Target(region=region), limits_of(), direct=False) as aws:
         client = await aws.control._client()  # type: ignore[attr-defined]
         client.meta.events.register("before-send.cleanroomsml", intercept)
         await aws.creates.create(BODY, allowed)
@@ -99,7 +100,7 @@ async def test_a_setting_for_the_sdk_alone_falls_back_and_says_so(monkeypatch: p
     """With a proxy, creates go through the SDK, and a notice says why."""
     async with Server() as server:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.port}")
-        async with connect(Target(region="us-east-1", endpoint_url="http://localhost:1")) as aws:
+        async with connect(Target(region="us-east-1", endpoint_url="http://localhost:1"), limits_of()) as aws:
             reply = await aws.creates.create(BODY, allowed)
 
         assert "SdkCreates" in repr(aws)

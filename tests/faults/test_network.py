@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from provisioner.core.verdict import Reply
 
 BODY = msgspec.json.encode({"name": "x", "roleArn": ROLE, "tags": {"team": "ads"}})
+LIMITS = aws.Limits(max_connections=8, connect_timeout_s=5.0, read_timeout_s=2.0)
 HOWS: tuple[Literal["close", "reset"], ...] = ("close", "reset")
 
 
@@ -61,7 +62,7 @@ async def a_line(*, direct: bool) -> AsyncIterator[Line]:
     """A line to an endpoint of its own."""
     async with Emulator(Behaviour(names="duplicates")) as emulator, Proxy(_port(emulator), lambda: line.cut) as proxy:
         target = Target(region="us-east-1", endpoint_url=proxy.url)
-        async with aws.connect(target, read_timeout_s=2.0, direct=direct) as calls:
+        async with aws.connect(target, LIMITS, direct=direct) as calls:
             line = Line(calls.creates, proxy, emulator)
             yield line
 
