@@ -1,9 +1,9 @@
-"""How many creates a second the embedded endpoint serves: with and without signatures, in memory and with a file.
+"""Creates per second that the embedded endpoint serves: with and without signatures, in memory and with a file.
 
     python -m benchmarks.emulator [--creates 10000] [--connections 32] [--rounds 3]
 
-The endpoint runs in a process of its own; the load comes from this one, over loopback, as requests that were signed
-beforehand, so that the client costs little. Rounds take turns, so that a slow minute of the machine hits all alike.
+The endpoint runs in its own process; this one sends the load over loopback, as requests that are signed beforehand, so
+the client costs little. The cases take turns, so a slow minute of the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DEFINITION = {
     },
     "tags": {"framework": "blazingtext", "processor": "cpu", "cost-center": "ads/lookalike"},
 }
-"""Of the size of a real definition, about 600 bytes."""
+"""As large as a real definition, about 600 bytes."""
 
 CASES = {
     "signatures verified": ["--verify"],
@@ -48,7 +48,7 @@ CASES = {
 
 
 def requests(host: str, count: int) -> list[bytes]:
-    """As many creates, each of its own name, signed by hand: botocore's signer would take longer than the endpoint."""
+    """``count`` creates with different names, signed by hand: botocore's signer takes longer than the endpoint."""
     keys = credentials()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     scope = f"{stamp[:8]}/us-east-1/cleanrooms-ml/aws4_request"
@@ -74,7 +74,7 @@ def requests(host: str, count: int) -> list[bytes]:
 
 
 async def send_all(host: str, made: list[bytes], connections: int) -> float:
-    """Seconds until all are answered."""
+    """Sends all requests; returns the seconds until the last response."""
     pending = iter(made)
     address, port = host.split(":")
     before = time.perf_counter()
@@ -94,7 +94,7 @@ async def _send(address: str, port: int, pending: Iterator[bytes]) -> None:
 
 
 def cpu_seconds(process_id: int) -> float:
-    """What a process used so far, in user and system mode."""
+    """The CPU time of a process so far, in user and system mode."""
     fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

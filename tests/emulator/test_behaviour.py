@@ -1,4 +1,4 @@
-"""The switches: scripts, chances, the token bucket, and how a command line offers them."""
+"""The switches: scripts, random faults, the token bucket, documentation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .support import seeded
 
 
 def test_script_is_used_up_in_order() -> None:
-    """Each call takes the next item of its operation's script; what is left is in the behaviour."""
+    """Each call takes the next item of its operation's script; the behaviour keeps the rest."""
     behaviour = Behaviour(rate=5.0, script=("throttle", "ok"), list_script=("error:503",))
 
     first, behaviour = take_scripted(behaviour, "create")
@@ -40,13 +40,13 @@ def test_script_is_used_up_in_order() -> None:
 
 @pytest.mark.parametrize("item", ["nonsense", "ok:500", "error:200", "error:", "error:x", "reset:500", "error:600"])
 def test_unknown_outcome_is_refused(item: str) -> None:
-    """A script with a name that no fault has, or with a status where none belongs, is refused at once."""
+    """A script with an unknown fault, or a status on a fault that takes none, is refused at once."""
     with pytest.raises(ValueError, match=item.partition(":")[0]):
         Behaviour(script=(item,))
 
 
 def test_outcome_of_creates_is_refused_elsewhere() -> None:
-    """Lies about an ARN make no sense in a List's script."""
+    """A List cannot return a wrong ARN of a create."""
     with pytest.raises(ValueError, match="no_arn"):
         Behaviour(list_script=("no_arn",))
 
@@ -58,14 +58,14 @@ def test_status_of_a_server_error() -> None:
     assert statuses == [500, 503, 504]
 
 
-def test_chances_over_one_are_refused() -> None:
+def test_shares_over_one_are_refused() -> None:
     """The shares of faults exclude each other, so they cannot add up to more than 1."""
     with pytest.raises(ValueError, match="more than 1"):
         Behaviour(hang=0.6, reset=0.6)
 
 
 def test_draws_follow_the_shares() -> None:
-    """Each fault hits its share of the calls, within what 20,000 draws allow (five standard deviations: 2 points)."""
+    """Each fault takes its share of the calls, within what 20,000 draws allow (five standard deviations: 2 points)."""
     behaviour = Behaviour(lost_reply=0.2, late=0.1, error=0.3, unreadable=0.1, error_status=503)
     random = seeded(7)
     counts = Counter(draw(behaviour, "create", random) for _ in range(20_000))
@@ -85,8 +85,8 @@ def test_draws_replay_with_their_seed() -> None:
     assert runs[0] == runs[1]
 
 
-def test_other_calls_only_err() -> None:
-    """The faults of creates hit no other call; read_error does."""
+def test_other_calls_have_one_random_fault() -> None:
+    """Random faults of creates affect no other call; read_error does."""
     behaviour = Behaviour(hang=1.0, read_error=1.0, error_status=502)
 
     assert draw(behaviour, "list", seeded(0)) == "error_without_effect:502"
@@ -94,7 +94,7 @@ def test_other_calls_only_err() -> None:
 
 
 def test_latency_is_exact_without_jitter() -> None:
-    """Without jitter every reply takes the latency; with jitter the median does."""
+    """Without jitter every response takes the latency; with jitter the median does."""
     spread = sorted(delay(Behaviour(latency=0.1, jitter=0.3), random) for random in map(seeded, range(1001)))
 
     assert delay(Behaviour(latency=0.1), seeded(0)) == 0.1
@@ -114,7 +114,7 @@ def test_latency_is_exact_without_jitter() -> None:
     ],
 )
 def test_bucket_table(times: list[float], admitted: int) -> None:
-    """A bucket of 3 that gains 2 a second: full at first, never fuller than 3, whatever the clock does."""
+    """A bucket of 3 that gains 2 a second is full at first and never holds more than 3, whatever the clock does."""
     bucket = TokenBucket()
 
     assert sum(bucket.take(2.0, 3.0, now) for now in times) == admitted
@@ -122,7 +122,7 @@ def test_bucket_table(times: list[float], admitted: int) -> None:
 
 @given(st.lists(st.floats(0, 1), max_size=200), st.floats(0.5, 50), st.floats(1, 20))
 def test_bucket_never_admits_more_than_burst_and_rate(gaps: list[float], rate: float, burst: float) -> None:
-    """Over any run of calls at most burst + rate x time are admitted."""
+    """Over any sequence of calls, at most burst + rate x time are admitted."""
     bucket = TokenBucket()
     now = 1000.0
     admitted = 0
@@ -134,7 +134,7 @@ def test_bucket_never_admits_more_than_burst_and_rate(gaps: list[float], rate: f
 
 
 def test_every_switch_is_documented() -> None:
-    """Each field carries one line of documentation, which the command line shows as the help of its flag."""
+    """Each field has one line of documentation, which is the help of its option."""
     hints = get_type_hints(Behaviour, include_extras=True)
     lines = {
         name: [meta.description for meta in get_args(hint) if getattr(meta, "description", "")]
@@ -146,7 +146,7 @@ def test_every_switch_is_documented() -> None:
 
 @pytest.mark.parametrize("switches", [{"rate": -1}, {"hang": 1.5}, {"names": "odd"}, {"unknown": 1}, {"burst": 0}])
 def test_impossible_switches_are_refused(switches: dict[str, object]) -> None:
-    """A switch from outside is checked: its name, its type, its range."""
+    """The name, type and range of a switch are checked."""
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(switches, Behaviour)
 

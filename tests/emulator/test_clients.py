@@ -1,4 +1,4 @@
-"""What clients rely on that they did not write: dates, request ids, error names."""
+"""What the SDKs rely on: dates, timestamps, names of errors, ARNs, lags."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TEN_MINUTES = timedelta(minutes=10)
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:1"
 LEEWAY = timedelta(seconds=60)
-"""What a busy machine may need between a call and a look at its clock."""
+"""The time that a busy machine may take between a call and a look at the clock."""
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_times_end_in_z(emulator: Emulator) -> None:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", time)
 
 
-def test_a_failure_of_the_service_has_the_models_name(emulator: Emulator) -> None:
+def test_the_500_has_the_models_name(emulator: Emulator) -> None:
     """The 500 is InternalServiceException, which newer models know."""
     emulator.behaviour = Behaviour(script=("error",))
     with pytest.raises(ClientError) as caught:

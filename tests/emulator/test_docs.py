@@ -1,4 +1,4 @@
-"""docs/emulator.md tells all there is, and what it shows works."""
+"""docs/emulator.md is complete, and its examples work."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.mark.parametrize("name", [*Behaviour.__struct_fields__, *FAULTS])
-def test_every_switch_and_outcome_is_documented(name: str) -> None:
-    """No switch and no fault of a script is missing from the page's tables."""
+def test_every_switch_and_fault_is_documented(name: str) -> None:
+    """The page's tables list every switch and every fault."""
     cells = [cell for line in TEXT.splitlines() if line.startswith("| `") for cell in line.split("|")[1:2]]
 
     assert any(f"`{name}`" in cell for cell in cells)
 
 
 def test_documented_names_exist() -> None:
-    """The tables name nothing that is not there."""
+    """The tables list nothing that does not exist."""
     cells = [line.split("|")[1] for line in TEXT.splitlines() if line.startswith("| `")]
     names = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
 
@@ -59,7 +59,7 @@ def test_requests_are_answered() -> None:
 
 
 def test_python_runs() -> None:
-    """The page's programs run as they stand."""
+    """The page's programs run unchanged."""
     names: dict[str, Any] = {}
     for program in PYTHON:
         exec(program, names)  # noqa: S102 - our own page

@@ -87,8 +87,8 @@ def test_killed_process_loses_no_answered_create(tmp_path: Path, sdk: list[Any])
         assert emulator.truth.calls == {}
 
 
-def test_restored_endpoint_goes_on(tmp_path: Path, sdk: list[Any]) -> None:
-    """What a file holds is in List, in Get and in the way of its name."""
+def test_restart_keeps_the_algorithms(tmp_path: Path, sdk: list[Any]) -> None:
+    """A restored algorithm is in List and in Get, and its name is taken."""
     state = tmp_path / "state.db"
     with running(state_file=state) as emulator:
         arn = _client(sdk, emulator.url).create_configured_model_algorithm(**definition())[
@@ -115,7 +115,7 @@ def test_closed_state_is_one_private_file(tmp_path: Path) -> None:
 
 
 def test_second_process_is_refused(tmp_path: Path) -> None:
-    """A state file has one owner: a second one is told so at once, and the first is not disturbed."""
+    """A state file has one owner: a second one is refused at once, and the first is not disturbed."""
     state = tmp_path / "state.db"
     process, url = _start(state)
     try:
@@ -214,7 +214,7 @@ def test_signal_stops_the_process(tmp_path: Path, number: int) -> None:
 
 
 def test_endings_of_the_served_process(tmp_path: Path) -> None:
-    """A process of its own resets, closes, cuts and hangs as one in a task does, and stops while calls hang."""
+    """An endpoint in its own process resets, closes, cuts and hangs too, and stops while a call hangs."""
     process, url = _start(tmp_path / "state.db")
     address = ("127.0.0.1", int(url.rpartition(":")[2]))
     try:
@@ -255,7 +255,7 @@ def _ending(address: tuple[str, int], name: str) -> Any:
 
 
 def test_other_process_can_change_and_ask(tmp_path: Path, sdk: list[Any]) -> None:
-    """The control face works across processes."""
+    """The control API works across processes."""
     process, url = _start(tmp_path / "state.db")
     try:
         change_at(url, script=["throttle"])
@@ -268,7 +268,7 @@ def test_other_process_can_change_and_ask(tmp_path: Path, sdk: list[Any]) -> Non
 
 
 async def test_taken_port_is_named(tmp_path: Path) -> None:
-    """A taken port is an error of usage, and the state file is free again."""
+    """A taken port is a usage error that names it, and the state file is released."""
     async with Emulator() as emulator:
         port = int(emulator.url.rpartition(":")[2])
         with pytest.raises(UsageError, match=str(port)):
@@ -278,7 +278,7 @@ async def test_taken_port_is_named(tmp_path: Path) -> None:
 
 
 async def test_truth_outlives_the_endpoint() -> None:
-    """What the endpoint knows can be asked after it stopped."""
+    """The truth can be read after the endpoint stopped."""
     async with Emulator() as emulator:
         await asyncio.sleep(0)
 
@@ -286,7 +286,7 @@ async def test_truth_outlives_the_endpoint() -> None:
 
 
 def test_usage_names_all_that_a_shell_needs() -> None:
-    """The line that is printed has the URL, the keys and the Region."""
+    """The printed command line has the URL, the keys and the Region."""
     with running() as emulator:
         usage = emulator.usage
 
@@ -307,7 +307,7 @@ assert "moto" not in sys.modules
 
 
 def test_public_names_exist() -> None:
-    """Everything that the package offers can be had, and nothing else."""
+    """Every public name of the package can be imported, and no other."""
     import provisioner.emulator as package
 
     assert all(getattr(package, name) is not None for name in package.__all__)
@@ -316,7 +316,7 @@ def test_public_names_exist() -> None:
 
 
 def test_store_keeps_every_field(tmp_path: Path) -> None:
-    """What is saved is loaded as it was: every field, in the order of creation."""
+    """Every field is loaded as it was saved, in the order of creation."""
     from provisioner.emulator import Algorithm
 
     algorithms = [

@@ -1,4 +1,4 @@
-"""The HTTP front on real sockets: every ending, hostile clients, the control face, a quick stop."""
+"""The HTTP front on real sockets: every ending, hostile clients, the control API, a quick stop."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ async def _ask(streams: Streams, request: bytes) -> tuple[int, bytes, bytes]:
 async def _until(condition: object, seconds: float = 30.0) -> None:
     assert callable(condition)
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - the endpoint tells nobody when a connection ends
+        while not condition():  # noqa: ASYNC110 - the endpoint has no event for the end of a connection
             await asyncio.sleep(0.005)
 
 
 async def test_wire_form_of_success_and_error() -> None:
-    """Each reply has a request id of its own; an error has its code in x-amzn-errortype and a message."""
+    """Each response has its own request id; an error has its code in x-amzn-errortype and a message."""
     async with Emulator() as emulator, _connection(emulator) as streams:
         status, head, body = await _ask(streams, _bytes(create_call()))
         again, error_head, error_body = await _ask(streams, _bytes(create_call()))
@@ -70,7 +70,7 @@ async def test_wire_form_of_success_and_error() -> None:
 
 
 async def test_lost_reply_closes_without_a_byte() -> None:
-    """A lost reply: the create is executed and the connection ends cleanly, empty."""
+    """With a lost reply the create is executed, and the connection closes without a byte."""
     async with Emulator(Behaviour(script=("lost_reply",))) as emulator, _connection(emulator) as (reader, writer):
         writer.write(_bytes(create_call()))
 
@@ -89,7 +89,7 @@ async def test_reset_is_a_tcp_reset() -> None:
 
 
 async def test_cut_reply_ends_in_the_middle() -> None:
-    """A cut reply promises more bytes than it sends."""
+    """A cut reply announces more bytes than it sends."""
     async with Emulator(Behaviour(script=("cut_reply",))) as emulator, _connection(emulator) as streams:
         with pytest.raises(asyncio.IncompleteReadError) as caught:
             await _ask(streams, _bytes(create_call()))
@@ -98,7 +98,7 @@ async def test_cut_reply_ends_in_the_middle() -> None:
 
 
 async def test_hang_says_nothing_until_the_client_goes() -> None:
-    """A call that hangs gets no byte; when its client goes, the endpoint lets the connection go."""
+    """A call that hangs gets no byte; when its client disconnects, the endpoint closes the connection."""
     async with Emulator(Behaviour(script=("hang",))) as emulator:
         async with _connection(emulator) as (reader, writer):
             writer.write(_bytes(create_call()))
@@ -111,7 +111,7 @@ async def test_hang_says_nothing_until_the_client_goes() -> None:
 
 
 async def test_client_that_goes_before_the_reply_leaves_its_effect() -> None:
-    """A client that closes while its reply is on the way has made its algorithm all the same."""
+    """A client that disconnects before its response arrives has still created its algorithm."""
     async with Emulator(Behaviour(latency=30.0)) as emulator:
         async with _connection(emulator) as (_, writer):
             writer.write(_bytes(create_call()))
@@ -123,7 +123,7 @@ async def test_client_that_goes_before_the_reply_leaves_its_effect() -> None:
 
 @pytest.mark.parametrize("cut", [1, 60, -1])
 async def test_client_that_goes_in_mid_request_has_no_effect(cut: int) -> None:
-    """A request that ends before its last byte is not executed, and the endpoint goes on."""
+    """A request that ends before its last byte is not executed, and the endpoint keeps serving."""
     request = _bytes(create_call("half"))
     async with Emulator() as emulator:
         async with _connection(emulator) as (_, writer):
@@ -138,7 +138,7 @@ async def test_client_that_goes_in_mid_request_has_no_effect(cut: int) -> None:
 
 
 async def test_body_over_one_mebibyte_is_refused() -> None:
-    """A body over 1 MiB answers 413, is not executed, and ends the connection."""
+    """A body over 1 MiB is answered 413 and not executed, and the connection closes."""
     async with Emulator() as emulator, _connection(emulator) as (reader, writer):
         writer.write(
             b"POST /configured-model-algorithms HTTP/1.1\r\nHost: h\r\nContent-Length: 1048577\r\n\r\n" + b" " * 1048577
@@ -163,7 +163,7 @@ async def test_body_over_one_mebibyte_is_refused() -> None:
     ],
 )
 async def test_garbage_is_refused(request_bytes: bytes) -> None:
-    """What is no HTTP is answered 4xx or dropped; the endpoint goes on."""
+    """Bytes that are not HTTP are answered 4xx or dropped, and the endpoint keeps serving."""
     async with Emulator() as emulator:
         async with _connection(emulator) as (reader, writer):
             writer.write(request_bytes)
@@ -207,7 +207,7 @@ async def test_512_connections_at_once() -> None:
 
 
 async def test_stop_does_not_wait_for_what_hangs() -> None:
-    """With calls that hang, that take a minute, and that are half sent, the endpoint stops all the same."""
+    """The endpoint stops at once while calls hang, take a minute, or are half sent."""
     behaviour = Behaviour(script=("hang",) * 20, latency=60.0)
     emulator = Emulator(behaviour)
     async with emulator:
@@ -227,7 +227,7 @@ async def test_stop_does_not_wait_for_what_hangs() -> None:
 
 
 async def test_behaviour_can_be_assigned_while_it_runs() -> None:
-    """An assigned behaviour holds from the next call on."""
+    """An assigned behaviour applies from the next call on."""
     async with Emulator() as emulator, _connection(emulator) as streams:
         statuses = [(await _ask(streams, _bytes(create_call("a"))))[0]]
         emulator.behaviour = Behaviour(throttled=1.0)
@@ -236,7 +236,7 @@ async def test_behaviour_can_be_assigned_while_it_runs() -> None:
     assert statuses == [200, 429]
 
 
-def test_control_face_tells_the_truth() -> None:
+def test_control_api_returns_the_truth() -> None:
     """Another process sees the same truth and behaviour as the endpoint's own."""
     with running(Behaviour(script=("ok", "throttle"))) as emulator:
         asyncio.run(_create_all(emulator, "abc"))
@@ -256,8 +256,8 @@ async def _create_all(emulator: Emulator, names: str) -> None:
             await _ask(streams, _bytes(create_call(name)))
 
 
-def test_control_face_changes_single_switches() -> None:
-    """PATCH changes the named switches and leaves the others; what it cannot be is refused and changes nothing."""
+def test_control_api_changes_single_switches() -> None:
+    """PATCH changes the named switches and leaves the others; a value out of range changes nothing."""
     with running(Behaviour(rate=5.0)) as emulator:
         assert change_at(emulator.url, latency=0.5, script=["ok"]) == emulator.behaviour
         expected = Behaviour(rate=5.0, latency=0.5, script=("ok",))
@@ -269,7 +269,7 @@ def test_control_face_changes_single_switches() -> None:
 
 
 async def test_put_replaces_all_switches() -> None:
-    """PUT sets a whole behaviour: what it does not name goes back to its default."""
+    """PUT sets all switches: those that it leaves out get their defaults."""
     request = b'PUT /_emulator/behaviour HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\n{"quota":3}'
     async with Emulator(Behaviour(rate=5.0)) as emulator, _connection(emulator) as streams:
         status, _, _ = await _ask(streams, request)
@@ -279,7 +279,7 @@ async def test_put_replaces_all_switches() -> None:
 
 
 async def test_unknown_control_is_refused() -> None:
-    """The control face has two things to ask for; anything else answers 404."""
+    """The control API has truth and behaviour; anything else is answered 404."""
     async with Emulator() as emulator, _connection(emulator) as streams:
         status, _, _ = await _ask(streams, b"DELETE /_emulator/truth HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
 

@@ -82,7 +82,7 @@ def test_valid_request_has_no_problem(parameters: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("parameters", "path", "words"), INVALID)
 def test_invalid_request_names_path_and_constraint(parameters: object, path: str, words: str) -> None:
-    """Each violation is told with the path of the member and the constraint."""
+    """Each violation names the path of the member and the constraint."""
     problem = "\n".join(_problems(parameters))
 
     assert path in problem
@@ -90,7 +90,7 @@ def test_invalid_request_names_path_and_constraint(parameters: object, path: str
 
 
 def test_all_problems_are_told() -> None:
-    """A request with several faults gets them all in one answer."""
+    """One response lists all violations of a request."""
     assert len(_problems({"name": "", "description": 5, "tags": {"k": 1}})) >= 4
 
 
@@ -110,7 +110,7 @@ def test_integers_have_bounds(limit: object, *, valid: bool) -> None:
 
 
 def test_dot_matches_no_line_end() -> None:
-    """The model's dot is Java's."""
+    """A dot in the model's patterns matches what it matches in Java."""
     pattern = java_pattern(".+")
 
     assert pattern.fullmatch("a b\t")
@@ -124,7 +124,7 @@ _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 def test_what_the_product_accepts_the_endpoint_accepts(
     name: str, description: str, argument: str, tags: dict[str, str]
 ) -> None:
-    """No definition that the product's own validation lets through is refused by the service model."""
+    """A definition that passes the product's own validation passes the service model."""
     parameters = definition(name, description=description, tags=tags)
     parameters["trainingContainerConfig"] = {"imageUri": IMAGE, "arguments": [argument]}
     try:

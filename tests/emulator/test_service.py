@@ -1,4 +1,4 @@
-"""One call in, one ending out: admission, faults, counts."""
+"""How calls end: checks, faults, counts."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def test_script_covers_every_fault() -> None:
     assert {row[0].partition(":")[0] for row in mark.args[1]} == set(FAULTS)
 
 
-def test_lies_about_the_arn() -> None:
-    """A truncated reply is no JSON, an empty one has no ARN, HTML is HTML, a foreign ARN is another account's."""
+def test_wrong_arns() -> None:
+    """Each kind of wrong 200 is wrong in its own way, and each is about a create that was executed."""
     service = _service(script=("ok", "truncated", "no_arn", "html", "foreign_arn", "repeated_arn"))
     first, truncated, no_arn, html, foreign, repeated = (_create(service, f"n{n}").response for n in range(6))
 
@@ -106,7 +106,7 @@ def test_lies_about_the_arn() -> None:
 
 
 def test_same_arn_is_no_second_algorithm() -> None:
-    """Where a second create answers the first ARN, the truth has one algorithm and one create that made it."""
+    """Where a second create returns the first ARN, the truth has one algorithm and one create that made it."""
     service = _service(names="same")
     replies = [_create(service).response for _ in range(2)]
 
@@ -116,7 +116,7 @@ def test_same_arn_is_no_second_algorithm() -> None:
 
 
 def test_late_create_takes_effect_after_the_delay() -> None:
-    """A late create is not there until its delay is over, then it is, with the time at which it took effect."""
+    """A late create takes effect when its delay is over, with that time as its time of creation."""
     service = _service(script=("late",), late_delay=60.0)
     start = now()
     _create(service, "late", at=start)
@@ -140,7 +140,7 @@ def test_late_create_can_come_too_late() -> None:
 
 
 def test_lost_reply_of_a_conflict_is_lost_too() -> None:
-    """A fault of the ending hides whatever the reply would have been."""
+    """A lost reply hides an error too."""
     service = _service(script=("ok", "lost_reply"))
     _create(service)
 
@@ -149,7 +149,7 @@ def test_lost_reply_of_a_conflict_is_lost_too() -> None:
 
 
 def test_rate_is_per_operation_and_target() -> None:
-    """One bucket's calls do not count against another Region, account or operation."""
+    """Each account, Region and operation has its own token bucket."""
     service = _service(rate=1.0, burst=1.0, read_rate=1.0, read_burst=1.0)
     start = now()
     body = msgspec.json.encode({"name": "a", "roleArn": ROLE})
@@ -166,7 +166,7 @@ def test_rate_is_per_operation_and_target() -> None:
 
 
 def test_throttled_call_spends_no_name() -> None:
-    """A throttled create makes nothing, and a second later the bucket has a token again."""
+    """A throttled create makes nothing and does not take its name."""
     service = _service(rate=1.0)
     start = now()
 
@@ -177,7 +177,7 @@ def test_throttled_call_spends_no_name() -> None:
 
 
 def test_throttles_can_be_a_share_of_all() -> None:
-    """A storm of throttles hits creates whatever the rate; nothing else."""
+    """A share of creates is throttled whatever the rate; other calls are not."""
     service = _service(throttled=1.0)
 
     assert _create(service).response.status == 429
@@ -193,7 +193,7 @@ def test_throttles_can_be_a_share_of_all() -> None:
     ],
 )
 def test_advice_in_a_throttle(form: str, headers: dict[str, str], members: dict[str, int]) -> None:
-    """Advice comes in the header or member asked for, in its unit: seconds, or milliseconds."""
+    """The advice is in the chosen header or member, in its unit: seconds, or milliseconds."""
     reply = _create(_service(throttled=1.0, bare_throttles=True, retry_after=2.5, retry_after_form=form)).response
 
     assert (reply.headers, _body(reply)) == (headers, {"message": "Rate exceeded", **members})
@@ -208,7 +208,7 @@ def test_bare_throttle_has_no_code() -> None:
 
 
 def test_denied_role_names_pass_role() -> None:
-    """A role that may not be passed refuses its creates alone, and the message names iam:PassRole and the role."""
+    """Only creates with a denied role are refused, and the message names iam:PassRole and the role."""
     service = _service(denied_roles=(ROLE,))
     denied = _create(service).response
     other = _create(service, roleArn=ROLE + "2").response
@@ -220,7 +220,7 @@ def test_denied_role_names_pass_role() -> None:
 
 
 def test_denied_names_the_action() -> None:
-    """Where everything is denied, each operation's own action is named."""
+    """Where everything is denied, each refusal names its own action."""
     service = _service(denied=True)
     replies = [_create(service).response, service.handle(signed("GET", ALGORITHMS), now()).response]
 
@@ -230,7 +230,7 @@ def test_denied_names_the_action() -> None:
 
 
 def test_single_actions_can_be_denied() -> None:
-    """An action that is denied by name answers 403 in its own words; the others work."""
+    """An action can be denied by name; the others work."""
     service = _service(denied_actions=("cleanrooms-ml:ListConfiguredModelAlgorithms",))
     listed = service.handle(signed("GET", ALGORITHMS), now()).response
 
@@ -240,7 +240,7 @@ def test_single_actions_can_be_denied() -> None:
 
 
 def test_conflict_of_a_delete_names_the_association() -> None:
-    """A scripted conflict of a delete is that of an algorithm in use, not of a name."""
+    """A scripted conflict of a delete is about an association, not about a name."""
     service = _service(delete_script=("conflict",))
     arn = _body(_create(service).response)["configuredModelAlgorithmArn"].replace("/", "%2F").replace(":", "%3A")
     deleted = service.handle(signed("DELETE", f"{ALGORITHMS}/{arn}"), now()).response
@@ -250,7 +250,7 @@ def test_conflict_of_a_delete_names_the_association() -> None:
 
 
 def test_order_of_refusals() -> None:
-    """Signature before rate, rate before model, model before permission."""
+    """The signature is checked before the rate, the rate before the model, the model before the permission."""
     service = _service(rate=0.001, denied=True)
     unsigned = msgspec.structs.replace(create_call(), headers={})
 
@@ -267,7 +267,7 @@ def test_order_of_refusals() -> None:
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", b"7", b"[" * 100_000])
 def test_body_that_is_no_json_object(body: bytes) -> None:
-    """A body that cannot be read answers 400 and never breaks the endpoint."""
+    """A body that is not a JSON object is answered 400."""
     reply = _service().handle(signed("POST", ALGORITHMS, body), now()).response
 
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (400, "SerializationException")
@@ -285,12 +285,12 @@ def test_body_that_is_no_json_object(body: bytes) -> None:
     ],
 )
 def test_unknown_operation(method: str, target: str) -> None:
-    """What is no operation of the service is an error of its own, signed or not."""
+    """A request for no operation of the service is refused, whatever its signature."""
     assert _service().handle(signed(method, target), now()).response.status in {400, 404}
 
 
 def test_service_of_the_signature_must_match() -> None:
-    """A signature for another service is refused, on both sides."""
+    """A signature for another service is refused, by each of the services."""
     service = _service()
     wrong = service.handle(signed("GET", ALGORITHMS, service="s3"), now()).response
     sts = service.handle(signed("POST", "/", b"Action=GetCallerIdentity"), now()).response
@@ -300,7 +300,7 @@ def test_service_of_the_signature_must_match() -> None:
 
 
 def test_tokens_expire_by_age() -> None:
-    """A switch ends all tokens issued before a time; keys without a token go on."""
+    """A switch expires all tokens issued before a time; long-lived keys stay valid."""
     service = _service(tokens_since=now() + 1)
     session = issue("arn:aws:iam::123456789012:role/x", "s", now(), 900)
 
@@ -316,7 +316,7 @@ def test_clock_of_the_endpoint_can_be_off() -> None:
 
 
 def test_signatures_can_go_unverified() -> None:
-    """Without verification the caller is taken at its word, and a caller without one is still refused."""
+    """Without verification any signature is accepted, and a call without one is still refused."""
     service = _service(verify=False)
     forged = signed("GET", ALGORITHMS, keys=credentials()._replace(secret_access_key="wrong"))
     unsigned = msgspec.structs.replace(forged, headers={})
@@ -325,7 +325,7 @@ def test_signatures_can_go_unverified() -> None:
 
 
 def test_behaviour_changes_between_calls() -> None:
-    """A new behaviour holds from the next call on."""
+    """A new behaviour applies from the next call on."""
     service = _service()
     statuses = [_create(service, "a").response.status]
     service.behaviour = Behaviour(quota=1)
@@ -336,8 +336,8 @@ def test_behaviour_changes_between_calls() -> None:
     assert statuses == [200, 402, 200]
 
 
-def test_chances_hit_valid_calls_only() -> None:
-    """A call that is refused anyway draws no fault."""
+def test_random_faults_affect_valid_calls_only() -> None:
+    """A call that is refused draws no random fault."""
     service = _service(hang=1.0)
 
     assert service.handle(signed("POST", ALGORITHMS, b"{}"), now()).response.status == 400
@@ -358,7 +358,7 @@ def test_faults_replay_with_the_seed() -> None:
 
 
 def test_every_call_is_counted() -> None:
-    """Each call is in the counts, by operation and status, also those that nobody serves."""
+    """Every call is counted by operation and status, including unknown operations."""
     service = _service()
     arn = _body(_create(service).response)["configuredModelAlgorithmArn"].replace("/", "%2F").replace(":", "%3A")
     for method, target in (
@@ -386,7 +386,7 @@ def test_every_call_is_counted() -> None:
 
 
 def test_read_script() -> None:
-    """A List's script breaks a sweep off where it says."""
+    """A script names the page of a sweep that fails."""
     service = _service(list_script=("ok", "error:503", "hang"))
 
     results = [service.handle(signed("GET", ALGORITHMS), now()) for _ in range(4)]
@@ -407,6 +407,6 @@ def test_state_that_cannot_be_saved_is_a_server_error() -> None:
     assert service.accounts.algorithms == []
 
 
-def test_latency_is_told_to_the_front() -> None:
-    """The service never waits: it says how long the front must."""
+def test_latency_is_left_to_the_front() -> None:
+    """The service does not wait: it returns how long the front has to."""
     assert _create(_service(latency=30.0)).delay_s == 30.0

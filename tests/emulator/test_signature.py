@@ -1,4 +1,4 @@
-"""Signatures: what SigV4 accepts is accepted, and nothing else."""
+"""A signature is accepted exactly when SigV4 accepts it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_signed_by_botocore_is_accepted(call: Call, *, session: bool) -> None:
 
 @given(_calls(), _calls())
 def test_changed_on_the_way_is_refused(original: Call, other: Call) -> None:
-    """With any part exchanged after signing, a call is accepted only if its canonical request is still the same."""
+    """A call that is changed after signing is accepted only if its canonical request is still the same."""
     call = _sign(original, credentials())
     canonical = _canonical_request(call)
     headers = {**other.headers, **call.headers} | {name: other.headers[name] for name in other.headers}
@@ -206,7 +206,7 @@ _WRONG_SECRET = credentials()._replace(secret_access_key="wrong")
     ],
 )
 def test_wrong_signature_has_its_code(call: object, code: str, words: str) -> None:
-    """Each thing that can be wrong with a signature answers 403 with AWS's code for it."""
+    """Each defect of a signature is answered 403 with AWS's code for it."""
     assert callable(call)
     with pytest.raises(ApiError) as caught:
         authenticate(call(), now())
@@ -219,7 +219,7 @@ def test_wrong_signature_has_its_code(call: object, code: str, words: str) -> No
     ("offset", "words"), [(299, ""), (-299, ""), (302, "Signature expired"), (-302, "Signature not yet current")]
 )
 def test_signature_is_good_for_five_minutes(offset: float, words: str) -> None:
-    """Up to five minutes between signature and arrival are allowed, either way."""
+    """A signature may be up to five minutes old, or ahead."""
     received = _sign(Call("GET", "/", {"host": "h"}), credentials())
     message = ""
     try:
@@ -232,7 +232,7 @@ def test_signature_is_good_for_five_minutes(offset: float, words: str) -> None:
 
 
 def test_session_ends() -> None:
-    """A session token is good until it expires, and until the endpoint forgets tokens of its age."""
+    """A session token is valid until it expires, or until the switch expires tokens of its age."""
     keys = issue(ROLE_ARN, "test", AT - 100, 150)
     call = _sign(Call("GET", "/", {"host": "h"}), keys)
 

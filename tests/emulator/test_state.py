@@ -1,4 +1,4 @@
-"""The account state: names, quota, paging, lag, tags."""
+"""The state of an account: names, quota, paging, tags."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_ids_follow_from_the_seed() -> None:
 
 
 def test_restored_arn_is_never_minted_again() -> None:
-    """An endpoint that starts with the same seed over a file mints other ids, also where the first owner is deleted."""
+    """An endpoint that restarts with the same seed mints new ids, even where the first algorithm is deleted."""
     first = _target()
     old = _create(first, "a")
     first.delete(old.arn, 1.0)
@@ -87,7 +87,7 @@ def test_restored_arn_is_never_minted_again() -> None:
     ],
 )
 def test_partition_follows_the_region(region: str, expected: str) -> None:
-    """A Region's ARNs begin with its partition, and one that no partition has counts as commercial."""
+    """ARNs have the partition of their Region; an unknown Region counts as commercial."""
     assert partition(region) == expected
     assert _create(TargetState(ACCOUNT, region, seeded()), "a").arn.startswith(
         f"arn:{expected}:cleanrooms-ml:{region}:"
@@ -95,7 +95,7 @@ def test_partition_follows_the_region(region: str, expected: str) -> None:
 
 
 def test_unique_names_conflict() -> None:
-    """With unique names a second create of a living name answers 409, and of a deleted one creates."""
+    """With unique names a second create fails with 409 until the first algorithm is deleted."""
     target = _target()
     first = _create(target, "a")
 
@@ -118,7 +118,7 @@ def test_duplicate_names_make_second_algorithm() -> None:
 
 
 def test_same_names_answer_first_arn() -> None:
-    """Where a second create answers the same ARN, nothing is made and what was there is unchanged."""
+    """Where a second create returns the same ARN, nothing is made or changed."""
     target = _target()
     first, made_first = target.create(definition("a"), 1.0, names="same")
     second, made_second = target.create(definition("a", description="other"), 2.0, names="same")
@@ -129,7 +129,7 @@ def test_same_names_answer_first_arn() -> None:
 
 
 def test_quota_counts_the_living() -> None:
-    """At the quota a create answers 402 with the quota's name and value; a delete makes room."""
+    """At the quota a create fails with 402 and the quota's name and value; a delete makes room."""
     target = _target()
     first = _create(target, "a", quota=1)
 
@@ -145,7 +145,7 @@ def test_quota_counts_the_living() -> None:
 
 @given(st.integers(0, 30), st.integers(1, 12))
 def test_pages_hold_everything_once(count: int, limit: int) -> None:
-    """Whatever the page size, a sweep gives each algorithm once, and no page is longer than asked."""
+    """Whatever the page size, a sweep returns each algorithm once, and no page exceeds the size."""
     target = _target()
     made = {_create(target, f"n{number}").arn for number in range(count)}
 
@@ -165,7 +165,7 @@ def test_order_is_not_that_of_creation() -> None:
 
 @given(st.randoms(use_true_random=False))
 def test_sweep_shows_whatever_was_there_all_along(random: Random) -> None:
-    """Creates and deletes between two pages neither hide nor repeat an algorithm that nobody touched."""
+    """Creates and deletes between two pages neither hide nor repeat another algorithm."""
     target = _target(random.getrandbits(32))
     stay = {_create(target, f"stay{number}").arn for number in range(10)}
     go = [_create(target, f"go{number}").arn for number in range(10)]
@@ -187,7 +187,7 @@ def test_sweep_shows_whatever_was_there_all_along(random: Random) -> None:
 
 @pytest.mark.parametrize("token", ["", "%%%", "bm8=", "4pyT"])
 def test_foreign_token_is_refused(token: str) -> None:
-    """A nextToken that this account and Region did not give answers 400."""
+    """A nextToken of another account or Region is refused with 400."""
     other = TargetState(ACCOUNT, "eu-west-1", seeded(0))
     for name in "ab":
         _create(other, name)
@@ -199,7 +199,7 @@ def test_foreign_token_is_refused(token: str) -> None:
 
 
 def test_deleted_algorithm_is_gone() -> None:
-    """After a delete Get, delete and tags answer 404."""
+    """After a delete Get, Delete and tag calls fail with 404."""
     target = _target()
     arn = _create(target, "a").arn
     target.delete(arn, 5.0)
@@ -217,7 +217,7 @@ def test_deleted_algorithm_is_gone() -> None:
 
 
 def test_tags_merge_and_go() -> None:
-    """Tagging adds and replaces; untagging removes and does not mind keys that are not there."""
+    """Tagging adds and replaces; untagging removes and ignores unknown keys."""
     target = _target()
     arn = target.create(definition(tags={"a": "1", "b": "2"}), 0.0)[0].arn
     target.tag(arn, {"b": "3", "c": "4"}, 1.0)
@@ -266,7 +266,7 @@ def test_tagging_counts_what_is_there() -> None:
 
 
 def test_change_that_cannot_be_saved_does_not_happen() -> None:
-    """What the file refuses is not in memory either."""
+    """A change that cannot be saved does not take place in memory either."""
     full = False
 
     def save(_: Algorithm) -> None:
@@ -288,7 +288,7 @@ def test_change_that_cannot_be_saved_does_not_happen() -> None:
 
 
 def test_late_effects_come_in_time_order() -> None:
-    """What is due happens before the next call, earliest first, each at its own time."""
+    """Due effects take place before the next call, earliest first, each with its own time."""
     state = Accounts(seeded(0))
     happened: list[float] = []
     for due in (30.0, 10.0, 20.0):
@@ -302,7 +302,7 @@ def test_late_effects_come_in_time_order() -> None:
 
 
 def test_targets_are_apart() -> None:
-    """The same name lives in every account and Region, each with its own ARN."""
+    """The same name can exist in every account and Region, each with its own ARN."""
     state = Accounts(seeded(0))
     places = [("123456789012", "us-east-1"), ("123456789012", "eu-west-1"), ("111122223333", "us-east-1")]
     arns = {_create(state.target(*place), "a").arn for place in places}

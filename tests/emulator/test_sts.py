@@ -1,4 +1,4 @@
-"""STS as far as the product asks for it: who am I, and another role's keys."""
+"""The two operations of STS: GetCallerIdentity and AssumeRole."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _assumed(emulator: Emulator, service: str) -> Any:
 
 
 def test_identity_of_long_lived_keys(emulator: Emulator) -> None:
-    """The keys of an account are those of a user in it."""
+    """An account's long-lived keys belong to a user in it."""
     identity = client(emulator.url, "999988887777", service="sts").get_caller_identity()
 
     assert (identity["Account"], identity["Arn"]) == ("999988887777", "arn:aws:iam::999988887777:user/embedded")
@@ -53,7 +53,7 @@ def test_identity_of_long_lived_keys(emulator: Emulator) -> None:
 
 
 def test_assumed_role_acts_in_its_account(emulator: Emulator) -> None:
-    """The keys of an assumed role create in the role's account, and say who they are."""
+    """The keys of an assumed role act in the role's account and have its identity."""
     identity = _assumed(emulator, "sts").get_caller_identity()
     arn = _assumed(emulator, "cleanroomsml").create_configured_model_algorithm(**definition())[
         "configuredModelAlgorithmArn"
@@ -65,10 +65,8 @@ def test_assumed_role_acts_in_its_account(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize(("asked", "longest", "given"), [(None, 7200, 3600), (900, 3600, 900), (3600, 300, 300)])
-def test_tokens_live_as_asked_within_bounds(
-    emulator: Emulator, asked: int | None, longest: float, given: float
-) -> None:
-    """A token lives as long as asked, an hour if not asked, and never longer than the endpoint allows."""
+def test_lifetime_of_tokens(emulator: Emulator, asked: int | None, longest: float, given: float) -> None:
+    """A token is valid as long as requested, an hour by default, and never longer than the switch allows."""
     emulator.behaviour = Behaviour(token_lifetime=longest)
     more = {} if asked is None else {"DurationSeconds": asked}
     sts = client(emulator.url, service="sts")
@@ -86,7 +84,7 @@ def test_tokens_live_as_asked_within_bounds(
     ],
 )
 def test_impossible_role_is_refused(emulator: Emulator, arguments: dict[str, str], code: str) -> None:
-    """A role or a session name that cannot exist answers 400 in the query protocol's form."""
+    """An impossible role or session name is refused with 400 in the query protocol's form."""
     with pytest.raises(ClientError) as caught:
         client(emulator.url, service="sts").assume_role(**arguments)
 
@@ -95,7 +93,7 @@ def test_impossible_role_is_refused(emulator: Emulator, arguments: dict[str, str
 
 
 def test_other_actions_are_not_served(emulator: Emulator) -> None:
-    """An action beyond the two is told to be invalid."""
+    """Any other action is refused as invalid."""
     with pytest.raises(ClientError, match="InvalidAction"):
         client(emulator.url, service="sts").get_session_token()
 
@@ -111,5 +109,5 @@ def test_expired_token_in_the_query_protocol(emulator: Emulator) -> None:
 
 
 def test_form_that_is_not_text() -> None:
-    """A form of arbitrary bytes is read as far as it goes."""
+    """A form of arbitrary bytes is read as far as possible."""
     assert parameters_of(Call("POST", "/", {}, b"Action=\xff&x")) == {"Action": "\ufffd", "x": ""}

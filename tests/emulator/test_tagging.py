@@ -79,8 +79,8 @@ def test_every_algorithm_comes_once_with_all_its_tags(account: Account) -> None:
     assert account.emulator.truth.count("get_resources", 200) == 1 + 25 + 3 + 1
 
 
-def test_a_page_has_50_unless_asked_and_100_at_most(account: Account) -> None:
-    """Without a size a page has 50 resources; 1 to 100 may be asked for."""
+def test_page_sizes(account: Account) -> None:
+    """A page has 50 resources by default, and 1 to 100 on request."""
     for number in range(101):
         account.create(f"n{number}", k="v")
 
@@ -187,7 +187,7 @@ def test_the_lag_is_exact(now: float, seen: str | None) -> None:
 
 
 def test_it_may_not_cover_everything(account: Account) -> None:
-    """A share of algorithms is never returned, the same ones in every sweep, however it is asked; List has them all."""
+    """A share of algorithms is never returned, the same ones in every sweep and by ARN; List has them all."""
     arns = {account.create(f"n{number}", k="v") for number in range(60)}
     account.behave(tagging_omissions=0.3)
     found = account.resources(ResourcesPerPage=7)
@@ -213,7 +213,7 @@ def test_a_short_page_is_not_the_last(account: Account) -> None:
 
 
 def test_it_may_return_what_is_gone(account: Account) -> None:
-    """Ghosts: a share of the deleted algorithms is returned for ever, with the tags they had."""
+    """Ghosts: a share of the deleted algorithms is returned forever, with the tags they had."""
     arns = {name: account.create(name, k=name) for name in "abcdefgh"}
     for name in "abcd":
         account.cleanrooms.delete_configured_model_algorithm(configuredModelAlgorithmArn=arns[name])
@@ -280,8 +280,8 @@ def test_a_scripted_page_can_break_off(account: Account) -> None:
     assert truth_at(account.emulator.url).calls["get_resources"] == {0: 1, 200: 2}
 
 
-def test_wrong_signatures_are_refused_in_its_own_form(account: Account) -> None:
-    """An unknown key and a body that changed on the way have the codes that AWS gives them."""
+def test_old_signatures_are_refused(account: Account) -> None:
+    """A signature that is too old is refused as services with this protocol refuse it: 400."""
     account.behave(clock_offset=HOUR)
 
     assert account.refused() == (400, "InvalidSignatureException")

@@ -1,1 +1,1 @@
-"""One contract for all the ways in which the state is offered."""
+"""One contract for every front of the state."""

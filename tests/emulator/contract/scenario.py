@@ -1,4 +1,4 @@
-"""What every front of the state must do, told once; ``call`` is a client of any SDK.
+"""What every front of the state must do; ``call`` is a client of any SDK.
 
 The story is written with ``await``; a synchronous client is driven by :func:`run_synchronously`.
 """
@@ -111,7 +111,7 @@ async def _refused(status: int, code: str, reply: Awaitable[dict[str, Any]]) -> 
 
 
 def run_synchronously(story: Coroutine[Any, Any, None]) -> None:
-    """Runs a story that never really waits."""
+    """Runs a story whose awaits never suspend."""
     with pytest.raises(StopIteration):
         story.send(None)
 

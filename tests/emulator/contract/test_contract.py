@@ -78,7 +78,7 @@ def test_boto3_under_mock_aws() -> None:
 
 
 def test_regions_are_apart_under_mock_aws() -> None:
-    """Under moto, too, each Region has its own algorithms."""
+    """Under moto each Region has its own algorithms, too."""
     register()
     with mock_aws():
         arns = {
@@ -92,7 +92,7 @@ def test_regions_are_apart_under_mock_aws() -> None:
 
 
 def test_every_response_has_a_request_id_and_a_date(url: str) -> None:
-    """Each front gives every response, also an error's, an id of its own and a date."""
+    """Every response of every front, including errors, has its own request id and a date."""
     cleanrooms = client(url)
     try:
         _check_metadata(cleanrooms)
