@@ -4,59 +4,89 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUN := $(VENV)/.run
 READY := $(VENV)/.ready
+PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
+LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+  --no-emit-index-url --quiet
 DEMO := demo
 JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+# What other versions of Python and of the libraries can break; the campaigns of faults say nothing about versions.
+QUICK = --ignore=tests/faults --ignore=tests/test_documentation.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format torture mutants bench bench-pace lock clean
+.PHONY: help demo test test-lowest test-pythons package coverage check format torture mutants bench bench-pace lock clean
 
-help:  ## this list
+help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-$(READY): requirements.txt pyproject.toml
+# Two stages of one environment: what a run needs, which is quick to install, and what development needs besides.
+$(RUN): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'provisioner needs Python 3.11 or later: make PYTHON=python3.12 ...' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP) --require-hashes -r requirements.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(READY)  ## register configs/example.jsonl against the embedded endpoint, at a rate that it does not tell
+$(READY): requirements-dev.txt $(RUN)
+	$(PIP) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+demo: $(RUN)  ## register configs/example.jsonl against the embedded endpoint, whose rate limit the run has to find
 	@mkdir -p $(DEMO)
 	$(BIN)/provisioner apply configs/example.jsonl --config configs/demo.toml --local
 
-test: $(READY)  ## the tests, under two minutes
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+test: $(READY)  ## run the tests; about two minutes on two cores
+	$(PYTEST)
 
-check: $(READY)  ## ruff (ALL), mypy (strict)
+test-lowest: $(READY)  ## run the quick tests with the lowest version of every dependency that pyproject.toml allows
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
+	$(BIN)/uv pip sync --quiet --require-hashes --python build/lowest/bin/python requirements-lowest.txt
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python build/lowest/bin/python --editable .
+	build/lowest/bin/$(PYTEST:$(BIN)/%=%) $(QUICK)
+
+test-pythons: $(READY)  ## run the quick tests under every Python from 3.11 on that this machine has
+	$(BIN)/python -m tests.packaging.pythons -n $(JOBS) --dist worksteal $(QUICK)
+
+package: $(READY)  ## build wheel and sdist, install the wheel in an empty environment, and try both
+	$(BIN)/python -m pytest -m package tests/packaging
+
+coverage: $(READY)  ## run the tests with branch coverage and list the modules, the least covered first
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --sort=cover
+
+check: $(READY)  ## lint with ruff (all rules) and type-check with mypy (strict)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY)  ## let ruff mend what it can
+format: $(READY)  ## format the code, and let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-torture: $(READY)  ## the long fault campaigns, in full
+torture: $(READY)  ## run the long fault campaigns in full
 	$(BIN)/python -m pytest -m torture -s -o faulthandler_timeout=0
 
-mutants: $(READY)  ## break the promise on purpose: each mutant must turn the suite red
+mutants: $(READY)  ## break the promises on purpose: each mutant must make a test fail
 	$(BIN)/python -m tests.faults.mutants
 
-bench: $(READY)  ## throughput beside its peers
+bench: $(READY)  ## measure throughput, re-runs, the ledger and start-up, beside comparable clients
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.rerun
 	$(BIN)/python -m benchmarks.ledger
 	$(BIN)/python -m benchmarks.startup
 
-bench-pace: $(READY)  ## the pacer beside its peers, in virtual time
+bench-pace: $(READY)  ## measure the pacer beside other rate limiters, in virtual time
 	$(BIN)/python -m benchmarks.pace
 
-lock: $(READY)  ## resolve pyproject.toml into requirements.txt again: names, versions and hashes, no addresses
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --group dev --extra zstd --universal --python-version 3.11 \
-	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -o requirements.txt
+lock: $(READY)  ## resolve pyproject.toml into the requirements files: names, versions and hashes
+	$(LOCK) --group dev --extra zstd -o requirements-dev.txt
+	$(LOCK) --group install --constraint requirements-dev.txt -o requirements.txt
+	$(LOCK) --group dev --extra zstd --resolution lowest-direct --upgrade -o requirements-lowest.txt
 
-clean:  ## remove what these commands made
-	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean:  ## remove everything that these commands create
+	rm -rf $(VENV) $(DEMO) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

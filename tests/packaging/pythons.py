@@ -1,0 +1,72 @@
+"""Runs the suite under every Python from 3.11 on that this machine has: ``python -m tests.packaging.pythons``.
+
+Arguments go to pytest. A Python that the classifiers in pyproject.toml promise and that is not here is reported at the
+end as UNPROVEN: its absence is no failure, but nobody can take it for a success either.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "build" / "pythons"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LEAST = int(PROJECT["requires-python"].rpartition(".")[2])
+PROMISED = [int(minor) for minor in re.findall(r"Python :: 3\.(\d+)", "\n".join(PROJECT["classifiers"]))]
+
+
+def find(minor: int) -> Path | None:
+    """The interpreter of Python 3.``minor``: this one, one on the PATH, or one that pyenv installed."""
+    if sys.version_info[:2] == (3, minor):
+        return Path(sys.executable)
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [*versions.glob(f"3.{minor}.*/bin/python3.{minor}")]
+    if on_path := shutil.which(f"python3.{minor}"):
+        candidates.append(Path(on_path))
+    return next((candidate for candidate in candidates if _is(candidate, minor)), None)
+
+
+def _is(python: Path, minor: int) -> bool:
+    """Whether it starts, and is what its name says: pyenv puts names on the PATH that only fail."""
+    code = f"import sys; sys.exit(sys.version_info[:2] != (3, {minor}))"
+    return subprocess.run([python, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def prove(python: Path, minor: int, arguments: list[str]) -> bool:
+    """Whether the suite passes under ``python``, in an environment of its own with the locked dependencies."""
+    folder = FOLDER / f"3.{minor}"
+    inner = folder / "bin" / "python"
+    uv = [sys.executable, "-m", "uv"]
+    commands: list[list[str | Path]] = [
+        [*uv, "venv", "--quiet", "--clear", "--python", python, folder],
+        [*uv, "pip", "sync", "--quiet", "--require-hashes", "--python", inner, ROOT / "requirements-dev.txt"],
+        [*uv, "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--python", inner, "--editable", ROOT],
+    ]
+    for command in commands:
+        subprocess.run(command, check=True, cwd=ROOT)
+    return subprocess.run([inner, "-m", "pytest", *arguments], check=False, cwd=ROOT).returncode == 0
+
+
+def main(arguments: list[str]) -> int:
+    """Run the suite under each Python, then say which ones passed, failed or are missing."""
+    verdicts: dict[int, str] = {}
+    for minor in range(LEAST, max(PROMISED) + 3):
+        if python := find(minor):
+            sys.stdout.write(f"== Python 3.{minor}: {python}\n")
+            sys.stdout.flush()
+            verdicts[minor] = "passed" if prove(python, minor, arguments) else "FAILED"
+        elif minor in PROMISED:
+            verdicts[minor] = "UNPROVEN: no such Python on this machine"
+    for minor, verdict in verdicts.items():
+        sys.stdout.write(f"== Python 3.{minor}: {verdict}\n")
+    return int("FAILED" in verdicts.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
