@@ -1,7 +1,7 @@
 """The configuration: frozen values, loaded from TOML and checked once, before anything else happens.
 
-Flags beat the file; the file beats what is built in. A relative path in the file is relative to the file. Unknown keys
-are errors that name the nearest known key, so that a misspelt safety setting never goes unnoticed.
+Options override the file, and the file overrides the defaults below. A relative path in the file is relative to the
+file. Unknown keys are errors that name the nearest known key, so that a misspelt safety setting never goes unnoticed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 def _text(pattern: str, says: str) -> Meta:
-    """A string that fits ``pattern``, in words."""
+    """A string that matches ``pattern``; ``says`` is the same in words."""
     return Meta(pattern=rf"^{pattern}\Z", extra={"says": says})
 
 
@@ -40,17 +40,21 @@ _A_DURATION = "a duration such as 90s, 6m or 1h30m"
 Duration = Annotated[str, _text(_DURATION.pattern, _A_DURATION)]
 _A_NAME = "at most 64 letters, digits, dots, underscores and hyphens, and begin with a letter or digit"
 _A_ROLE = "the ARN of an IAM role, such as arn:aws:iam::111122223333:role/provisioner"
+_A_REGION = "an AWS Region such as us-east-1"
+_A_PROFILE = "the name of an AWS profile, without control characters"
+_AN_EXTERNAL_ID = "2 to 1224 letters, digits or _ + = , . @ : / -"
 Key = Annotated[str, Meta(max_length=128)]
 MAX_RATE = 100_000.0
-"""Creates per second that nobody reaches (raw sockets on one core: 62,000); TOML knows infinity, which is no rate."""
+"""Creates per second, more than anybody reaches (raw sockets on one core: 62,000). TOML has infinity, which is not a
+rate."""
 Rate = Annotated[float, Meta(ge=0, le=MAX_RATE)]
 
 
 def seconds(duration: str) -> float:
-    """The seconds in a duration such as ``90s``, ``6m`` or ``1h30m``.
+    """The length of a duration such as ``90s``, ``6m`` or ``1h30m``.
 
     Raises:
-        ValueError: not a duration.
+        ValueError: it is not a duration.
     """
     if not _DURATION.fullmatch(duration):
         msg = f"{duration!r} is not a duration: write 90s, 6m or 1h30m"
@@ -59,20 +63,31 @@ def seconds(duration: str) -> float:
 
 
 def check_endpoint(url: str) -> None:
-    """An endpoint is https, or http on this machine: a definition carries role and key names, a request credentials.
+    """Refuse an endpoint that is not https, or http on this machine: a definition names roles and keys.
+
+    The messages do not repeat the URL, which may contain a password.
 
     Raises:
-        ValueError: it is neither, or not a bare address.
+        ValueError: it is neither, or more than scheme, host, port and path.
     """
     if not (url.isascii() and url.isprintable()) or " " in url:
-        raise ValueError("what is no plain ASCII in an endpoint is percent-encoded")
+        raise ValueError("an endpoint may only contain printable ASCII characters; percent-encode the others")
     parts = urlsplit(url)
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("an endpoint has no user, password, query or fragment")
+        raise ValueError("an endpoint must not have a user, password, query or fragment")
     if not parts.hostname or parts.scheme not in {"http", "https"} or parts.port == 0:
         raise ValueError("an endpoint looks like https://host or http://127.0.0.1:8080")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        raise ValueError(f"plain http is for this machine only, not for {parts.hostname}: use https")
+        raise ValueError(f"plain http is for this machine only, not for {parts.hostname}; use https")
+
+
+def _check_if_set(url: str) -> None:
+    """Check an endpoint; "" stands for the SDK's own."""
+    if url:
+        check_endpoint(url)
+
+
+Url = Annotated[str, Meta(extra={"check": _check_if_set})]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,9 +99,9 @@ class RunSettings(Section, frozen=True, kw_only=True):
 
     Attributes:
         ledger: path of the ledger.
-        max_in_flight: upper bound of creates in flight, for each target.
-        deadline: when to drain and stop, a duration; "" is never.
-        read_timeout: how long to wait for a reply. At most 23 s, so that a drain ends within 25 s.
+        max_in_flight: most creates in flight, for each target.
+        deadline: drain and stop after this long, a duration; "" is never.
+        read_timeout: how long to wait for a response. At most 23 s, so that a drain ends within 25 s.
     """
 
     ledger: str = "ledger.db"
@@ -99,16 +114,16 @@ class RunSettings(Section, frozen=True, kw_only=True):
         if self.deadline:
             seconds(self.deadline)
         if not 0 < seconds(self.read_timeout) <= 23:  # noqa: PLR2004  a drain must end within 25 s
-            raise ValueError("read_timeout is more than 0s and at most 23s, so that a drain ends in time")
+            raise ValueError("read_timeout must be more than 0s and at most 23s, so that a run can stop within 25 s")
 
     @property
     def deadline_s(self) -> float | None:
-        """Seconds after which a run drains, None for never."""
+        """Seconds after which a run drains; None is never."""
         return seconds(self.deadline) if self.deadline else None
 
     @property
     def read_timeout_s(self) -> float:
-        """Seconds to wait for a reply."""
+        """Seconds to wait for a response."""
         return seconds(self.read_timeout)
 
 
@@ -116,10 +131,10 @@ class PaceSettings(Section, frozen=True, kw_only=True):
     """``[pace]``: creates per second, for each target.
 
     Attributes:
-        initial_rate: until a limit is learned.
-        max_rate: never more than this; 0 is no bound.
-        share: the fraction of the learned limit to use, to leave room for others.
-        service_quotas: ask Service Quotas for the rate to begin with, where nothing is learned yet.
+        initial_rate: until the account's limit is learned.
+        max_rate: never more than this; 0 is no limit.
+        share: fraction of the learned limit to use, to leave room for other clients of the account.
+        service_quotas: ask Service Quotas for the initial rate, where nothing is learned yet.
     """
 
     initial_rate: Annotated[float, Meta(gt=0, le=MAX_RATE)] = 5.0
@@ -129,10 +144,10 @@ class PaceSettings(Section, frozen=True, kw_only=True):
 
 
 class ReconcileSettings(Section, frozen=True, kw_only=True):
-    """``[reconcile]``: what is known of the service, and how ownership is proven.
+    """``[reconcile]``: what is known about the service, and how ownership is proven.
 
     Attributes:
-        settle: after this an unanswered create can no longer take effect or be invisible to List.
+        settle: the settle time: after it, an unanswered create can no longer take effect or be missing from List.
         list_lag: how long a new algorithm may be missing from List; two sweeps that prove absence are this far apart.
         names: whether names are unique in an account and Region.
         ownership_tag: key of the tag that proves ownership; "" writes none.
@@ -148,13 +163,13 @@ class ReconcileSettings(Section, frozen=True, kw_only=True):
         seconds(self.settle)
         seconds(self.list_lag)
         if self.ownership_tag.lower().startswith("aws:"):
-            raise ValueError("ownership_tag cannot begin with aws:, AWS keeps that prefix for itself")
+            raise ValueError("ownership_tag cannot begin with aws:, which is reserved for AWS")
         if not re.fullmatch(r"[\w +\-=.:/@]*", self.ownership_tag):
-            raise ValueError("ownership_tag has letters, digits, spaces and + - = . _ : / @ only")
+            raise ValueError("ownership_tag may only contain letters, digits, spaces and + - = . _ : / @")
 
     @property
     def settle_s(self) -> float:
-        """Seconds after which an unanswered create is settled."""
+        """The settle time in seconds."""
         return seconds(self.settle)
 
     @property
@@ -167,32 +182,31 @@ class Target(Section, frozen=True, kw_only=True):
     """``[targets.NAME]``: one account + Region, and how to get credentials there.
 
     Attributes:
-        name: the table's name.
-        region: "" is the profile's or environment's Region.
-        profile: of the AWS configuration files; "" is the usual environment.
-        assume_role_arn: a role to assume from there.
-        external_id: for the role.
-        account_id: refuse to run against any other account (asks STS).
+        name: name of the table.
+        region: "" is the Region of the profile or environment.
+        profile: in the AWS configuration files; "" is the usual environment.
+        assume_role_arn: role to assume with these credentials.
+        external_id: for that role.
+        account_id: refuse to run against any other account (calls STS).
         endpoint_url: of Clean Rooms ML; "" is the SDK's own.
         sts_endpoint_url: of STS; "" is the SDK's own.
-        defaults: merged under every definition, over the general ``[defaults]``.
+        defaults: laid under every definition, over the general ``[defaults]``.
     """
 
     name: Annotated[str, _text("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", _A_NAME)] = "default"
-    region: str = ""
-    profile: str = ""
-    assume_role_arn: Annotated[str, _text("(arn:aws[-a-z]*:iam::[0-9]{12}:role/.+)?", _A_ROLE)] = ""
-    external_id: str = ""
+    region: Annotated[str, _text("([a-z0-9]+(-[a-z0-9]+)*)?", _A_REGION)] = ""
+    profile: Annotated[str, _text(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", _A_PROFILE)] = ""
+    assume_role_arn: Annotated[str, _text("(arn:aws[-a-z]*:iam::[0-9]{12}:role/[!-~]+)?", _A_ROLE)] = ""
+    external_id: Annotated[str, _text("([a-zA-Z0-9_+=,.@:/-]{2,1224})?", _AN_EXTERNAL_ID)] = ""
     account_id: Annotated[str, _text("([0-9]{12})?", "a string of 12 digits")] = ""
-    endpoint_url: str = ""
-    sts_endpoint_url: str = ""
+    endpoint_url: Url = ""
+    sts_endpoint_url: Url = ""
     defaults: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        """Check the endpoints."""
-        for url in (self.endpoint_url, self.sts_endpoint_url):
-            if url:
-                check_endpoint(url)
+        """Check the endpoints, also those that do not come from a file."""
+        _check_if_set(self.endpoint_url)
+        _check_if_set(self.sts_endpoint_url)
 
 
 class Settings(Section, frozen=True, kw_only=True):
@@ -200,9 +214,9 @@ class Settings(Section, frozen=True, kw_only=True):
 
     Attributes:
         run, pace, reconcile: see the sections.
-        defaults: merged under every definition of every target (wire names).
+        defaults: laid under every definition of every target, by the API's names.
         targets: by name; always at least one.
-        local: switches of the embedded endpoint, as ``provisioner emulate`` has them, for ``--local``.
+        local: options of the embedded endpoint of ``--local``, as ``provisioner emulate`` has them.
     """
 
     run: RunSettings = RunSettings()
@@ -217,7 +231,7 @@ class Settings(Section, frozen=True, kw_only=True):
         return merge(self.defaults, target.defaults)
 
     def select(self, names: tuple[str, ...]) -> tuple[Target, ...]:
-        """The targets called ``names``; all of them when there are none.
+        """The targets called ``names``; all targets when there are no names.
 
         Raises:
             UsageError: there is no such target.
@@ -229,7 +243,7 @@ class Settings(Section, frozen=True, kw_only=True):
         return tuple(self.targets[name] for name in dict.fromkeys(names or self.targets))
 
     def override(self, section: str, **values: object) -> Settings:
-        """These settings with ``values`` in ``section``; None leaves a value as it is.
+        """These settings with ``values`` in ``section``; None leaves a value unchanged.
 
         Raises:
             ConfigurationError: a value is out of bounds.
@@ -243,7 +257,7 @@ class Settings(Section, frozen=True, kw_only=True):
         """These settings with every target at ``endpoint_url``; ``region`` where a target names none.
 
         Raises:
-            ConfigurationError: it is neither https nor on this machine.
+            ConfigurationError: the URL is not allowed; see :func:`check_endpoint`.
         """
         try:
             targets = {
@@ -256,17 +270,17 @@ class Settings(Section, frozen=True, kw_only=True):
                 for name, target in self.targets.items()
             }
         except ValueError as error:
-            # Not what may be a secret: a password before the host, a token behind it.
+            # Without what may be a secret: a password before the host, a token after it.
             where = endpoint_url.rpartition("@")[2].partition("?")[0]
             raise ConfigurationError(str(error), where=where) from error
         return msgspec.structs.replace(self, targets=targets)
 
 
 def load(path: str | None) -> Settings:
-    """The settings of the TOML file at ``path``; the built-in ones for None.
+    """The settings of the TOML file at ``path``; the defaults when that is None.
 
     Raises:
-        ConfigurationError: the file cannot be read, is not TOML, or says something unknown or out of bounds.
+        ConfigurationError: the file cannot be read, is not TOML, or has an unknown key or a wrong value.
     """
     if path is None:
         return Settings()
@@ -274,20 +288,22 @@ def load(path: str | None) -> Settings:
 
 
 def _text_of(path: str) -> str:
-    """The text of the file, without a byte-order mark before it."""
+    """The text of the file, without a byte-order mark at its start."""
     try:
         content = Path(path).read_bytes()
     except IsADirectoryError as error:
-        raise ConfigurationError("the configuration is a folder", where=path, hint="Name a TOML file") from error
-    except OSError as error:
-        raise ConfigurationError("the configuration cannot be read", where=path, why=str(error.strerror)) from error
+        raise ConfigurationError("the configuration is a directory", where=path, hint="Name a TOML file") from error
+    except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
+        why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        hint = "Check the path and its permissions"
+        raise ConfigurationError("cannot read the configuration", where=path, why=why, hint=hint) from error
     try:
         return content.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         why = f"line {line}, byte 0x{content[error.start]:02x}"
-        hint = "Save it as UTF-8"
-        raise ConfigurationError("the configuration is not UTF-8", where=path, why=why, hint=hint) from error
+        hint = "Save the file as UTF-8"
+        raise ConfigurationError("the configuration is not valid UTF-8", where=path, why=why, hint=hint) from error
 
 
 def _parsed(text: str, path: str) -> dict[str, Any]:
@@ -295,10 +311,10 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         why = str(error)
-        raise ConfigurationError("the configuration is not TOML", where=path, why=why) from error
-    except (ValueError, RecursionError) as error:  # what the parser lets through: it converts and recurses
+        raise ConfigurationError("the configuration is not valid TOML", where=path, why=why) from error
+    except (ValueError, RecursionError) as error:  # tomllib itself does not catch these
         why = "a number has too many digits" if isinstance(error, ValueError) else "it is nested too deeply"
-        raise ConfigurationError("the configuration is not TOML", where=path, why=why) from error
+        raise ConfigurationError("the configuration is not valid TOML", where=path, why=why) from error
 
 
 def _settings(raw: dict[str, Any], path: str) -> Settings:
@@ -317,6 +333,8 @@ def _settings(raw: dict[str, Any], path: str) -> Settings:
 
 
 def _refuse_name(table: dict[str, Any], name: str, path: str) -> None:
-    """A target is named by its table alone."""
+    """A target's name is that of its table."""
     if "name" in table:
-        raise ConfigurationError(f"unknown key targets.{name}.name", where=path, hint="The table's name is the name")
+        raise ConfigurationError(
+            f"unknown key targets.{name}.name", where=path, hint="The name of the table is the name of the target"
+        )

@@ -1,7 +1,7 @@
-"""A table of the configuration becomes its struct, or the reader is told which key is wrong, what it must be and is.
+"""Turns a table of the configuration into its struct, or reports the key that is wrong, with what it must be and is.
 
-The struct's own types are the rule. Where they say it badly (a pattern), the words stand beside the pattern, as
-``extra={"says": "a string of 12 digits"}``.
+The struct's own types are the rules. Two extras complete them: ``extra={"says": "a string of 12 digits"}`` puts a
+pattern into words, and ``extra={"check": function}`` refuses a value with a ValueError whose message says why.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=msgspec.Struct)
 
 SHOWN = 60
-"""Characters of a wrong string that are repeated."""
+"""Characters of a wrong string that a message repeats."""
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", tuple: "a list of strings"}
@@ -32,8 +32,8 @@ def struct_of(table: object, kind: type[T], where: str, key: str = "") -> T:
     """``table`` as a ``kind``.
 
     Args:
-        table: what stands in the configuration.
-        kind: a struct whose fields are the keys; those that are structs, or dictionaries of them, are tables again.
+        table: the value in the configuration.
+        kind: a struct whose fields are the keys; fields that are structs, or dictionaries of structs, are tables.
         where: the file.
         key: dotted, of the table; "" for the whole file.
 
@@ -46,12 +46,12 @@ def struct_of(table: object, kind: type[T], where: str, key: str = "") -> T:
     for name, value in table.items():
         inner = _dotted(key, name)
         if name not in hints:
-            hint = nearest(name, list(hints), "Known here: {}", prefix=f"{key}." if key else "")
+            hint = nearest(name, list(hints), "Known keys: {}", prefix=f"{key}." if key else "")
             raise ConfigurationError(f"unknown key {inner}", where=where, hint=hint)
         _check(value, hints[name], where, inner)
     try:
         return msgspec.convert(table, kind)
-    except msgspec.ValidationError as error:  # of the struct itself: its values are checked
+    except msgspec.ValidationError as error:  # by the struct's own __post_init__: the values have been checked
         why = str(error.__cause__ or error)
         raise ConfigurationError(f"{key}: {why}" if key else why, where=where) from error
 
@@ -70,7 +70,7 @@ def nearest(name: str, known: Sequence[str], otherwise: str, *, prefix: str = ""
 
 
 def _check(value: object, hint: Any, where: str, key: str) -> None:  # noqa: ANN401  a type hint may be anything
-    """Refuse a value that is not what its hint says."""
+    """Refuse a value that does not have the type and limits of its hint."""
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         struct_of(value, hint, where, key)
     elif get_origin(hint) is dict:
@@ -84,6 +84,17 @@ def _check(value: object, hint: Any, where: str, key: str) -> None:  # noqa: ANN
             msgspec.convert(value, hint)
         except msgspec.ValidationError as error:
             raise _wrong(key, _wanted(hint), value, where) from error
+        for check in _extras(hint, "check"):
+            try:
+                check(value)
+            except ValueError as error:
+                raise ConfigurationError(f"{key}: {error}", where=where) from error
+
+
+def _extras(hint: Any, name: str) -> list[Any]:  # noqa: ANN401  a type hint and its metadata may be anything
+    """The extras called ``name`` in a hint's metadata."""
+    metas = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return [meta.extra[name] for meta in metas if meta.extra and name in meta.extra]
 
 
 def _wrong(key: str, wanted: str, value: object, where: str) -> ConfigurationError:
@@ -98,10 +109,9 @@ def _dotted(key: str, name: str) -> str:
 
 def _wanted(hint: Any) -> str:  # noqa: ANN401  a type hint may be anything
     """What a value must be, in words."""
+    for says in _extras(hint, "says"):
+        return str(says)
     kind, *metas = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-    for meta in metas:
-        if says := (meta.extra or {}).get("says"):
-            return str(says)
     if get_origin(kind) is Literal:
         *others, last = (json.dumps(choice) for choice in get_args(kind))
         return f"{', '.join(others)} or {last}"

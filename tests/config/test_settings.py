@@ -100,10 +100,10 @@ def test_endpoints_that_are_allowed(url: str) -> None:
         ("http://10.0.0.1", "this machine only"),
         ("http://localhost.evil.example", "this machine only"),
         ("http://127.0.0.1.evil.example", "this machine only"),
-        ("http://127.0.0.1@evil.example", "no user"),
-        ("https://user:secret@host", "no user"),
-        ("https://host?x=1", "no user, password, query"),
-        ("https://host#x", "no user, password, query or fragment"),
+        ("http://127.0.0.1@evil.example", "must not have a user"),
+        ("https://user:secret@host", "must not have a user"),
+        ("https://host?x=1", "user, password, query"),
+        ("https://host#x", "user, password, query or fragment"),
         ("ftp://host", "looks like"),
         ("host:8080", "looks like"),
         ("https://", "looks like"),
@@ -111,9 +111,9 @@ def test_endpoints_that_are_allowed(url: str) -> None:
         ("https://host:0", "looks like"),
         ("https://host:99999", "[Pp]ort"),
         ("https://[::1", "IPv6"),
-        ("https://host/a path", "percent-encoded"),
-        ("https://host/équipe", "percent-encoded"),
-        ("https://host/a\r\nX-Header: b", "percent-encoded"),
+        ("https://host/a path", "percent-encode"),
+        ("https://host/équipe", "percent-encode"),
+        ("https://host/a\r\nX-Header: b", "percent-encode"),
     ],
 )
 def test_endpoints_that_are_refused(url: str, why: str) -> None:
@@ -127,7 +127,7 @@ def test_endpoints_that_are_refused(url: str, why: str) -> None:
 )
 def test_a_refused_endpoint_tells_no_secret(url: str) -> None:
     """A password or a token in a refused URL is not repeated, whoever tells of it."""
-    with pytest.raises(ValueError, match="no user") as caught:
+    with pytest.raises(ValueError, match="must not have a user") as caught:
         check_endpoint(url)
     with pytest.raises(ConfigurationError) as told:
         Settings().with_endpoint(url)
@@ -193,7 +193,7 @@ def test_a_whole_configuration(tmp_path: Path) -> None:
         region = "us-east-1"
         profile = "prod"
         assume_role_arn = "arn:aws:iam::111122223333:role/provisioner"
-        external_id = "e"
+        external_id = "e-1"
         account_id = "111122223333"
         endpoint_url = "https://vpce.example"
         sts_endpoint_url = "http://127.0.0.1:1"
@@ -213,7 +213,7 @@ def test_a_whole_configuration(tmp_path: Path) -> None:
                 region="us-east-1",
                 profile="prod",
                 assume_role_arn="arn:aws:iam::111122223333:role/provisioner",
-                external_id="e",
+                external_id="e-1",
                 account_id="111122223333",
                 endpoint_url="https://vpce.example",
                 sts_endpoint_url="http://127.0.0.1:1",
@@ -230,9 +230,9 @@ def test_a_whole_configuration(tmp_path: Path) -> None:
         ("runn = 1", "unknown key runn. Did you mean run?"),
         ("[run]\nmax_inflight = 3", "unknown key run.max_inflight. Did you mean run.max_in_flight?"),
         ("[reconcile]\nsetle = '1m'", "unknown key reconcile.setle. Did you mean reconcile.settle?"),
-        ("[pace]\nxyz = 1", "unknown key pace.xyz. Known here: initial_rate, max_rate, share"),
+        ("[pace]\nxyz = 1", "unknown key pace.xyz. Known keys: initial_rate, max_rate, share"),
         ("[targets.a]\nregoin = 'x'", "unknown key targets.a.regoin. Did you mean targets.a.region?"),
-        ("[targets.a]\nname = 'b'", "unknown key targets.a.name. The table's name is the name"),
+        ("[targets.a]\nname = 'b'", "unknown key targets.a.name. The name of the table is the name of the target"),
         ("[targets.'a b']\nregoin = 'x'", 'unknown key targets."a b".regoin. Did you mean targets."a b".region?'),
     ],
 )
@@ -254,8 +254,11 @@ def test_unknown_keys_name_the_nearest_known_one(tmp_path: Path, toml: str, told
         ("defaults = 3", "defaults must be a table, [defaults], not the number 3"),
         ("local = true", "local must be a table, [local], not the boolean true"),
         ("[targets.a]\ndefaults = []", "targets.a.defaults must be a table, [targets.a.defaults], not a list"),
-        ("[targets.a]\nregion = 5", "targets.a.region must be a string, not the number 5"),
-        ("[targets.'a.b']\nregion = 5", 'targets."a.b".region must be a string, not the number 5'),
+        ("[targets.a]\nregion = 5", "targets.a.region must be an AWS Region such as us-east-1, not the number 5"),
+        (
+            "[targets.'a.b']\nregion = 5",
+            'targets."a.b".region must be an AWS Region such as us-east-1, not the number 5',
+        ),
         ("[run.ledger]", "run.ledger must be a string, not a table"),
         ("[run]\nledger = 2026-11-23", "run.ledger must be a string, not a date or time"),
         ("[run]\nmax_in_flight = 0", "run.max_in_flight must be a whole number from 1 to 4096, not the number 0"),
@@ -266,8 +269,8 @@ def test_unknown_keys_name_the_nearest_known_one(tmp_path: Path, toml: str, told
         ("[run]\ndeadline = '5'", 'run.deadline must be a duration such as 90s, 6m or 1h30m, not the string "5"'),
         ('[run]\ndeadline = "5s\\n"', 'run.deadline must be a duration such as 90s, 6m or 1h30m, not the string "5s'),
         ("[run]\nread_timeout = ''", "run.read_timeout must be a duration such as 90s, 6m or 1h30m"),
-        ("[run]\nread_timeout = '0s'", "run: read_timeout is more than 0s and at most 23s"),
-        ("[run]\nread_timeout = '24s'", "run: read_timeout is more than 0s and at most 23s"),
+        ("[run]\nread_timeout = '0s'", "run: read_timeout must be more than 0s and at most 23s"),
+        ("[run]\nread_timeout = '24s'", "run: read_timeout must be more than 0s and at most 23s"),
         ("[pace]\ninitial_rate = 0", "pace.initial_rate must be a number above 0 and at most 100000, not the number 0"),
         ("[pace]\ninitial_rate = inf", "above 0 and at most 100000, not the number inf"),
         ("[pace]\ninitial_rate = nan", "above 0 and at most 100000, not the number nan"),
@@ -301,12 +304,43 @@ def test_unknown_keys_name_the_nearest_known_one(tmp_path: Path, toml: str, told
             "[targets.a]\nassume_role_arn = 'role'",
             "targets.a.assume_role_arn must be the ARN of an IAM role, such as arn:",
         ),
-        ("[targets.a]\nendpoint_url = 'http://10.0.0.1'", "targets.a: plain http is for this machine only"),
-        ("[targets.a]\nsts_endpoint_url = 'http://10.0.0.1'", "targets.a: plain http is for this machine only"),
+        (
+            "[targets.a]\nendpoint_url = 'http://10.0.0.1'",
+            "a.endpoint_url: plain http is for this machine only",
+        ),
+        (
+            "[targets.a]\nsts_endpoint_url = 'http://10.0.0.1'",
+            "a.sts_endpoint_url: plain http is for",
+        ),
         ('[targets."../x"]', 'targets."../x".name must be at most 64 letters, digits, dots, underscores and hyphens'),
         ('[targets."a\\n"]', "name must be at most 64 letters"),
         (f"[targets.{'x' * 65}]", "name must be at most 64 letters"),
-        ("[run", "is not TOML"),
+        (
+            '[targets.a]\nregion = "us-east-1\\n"',
+            r'must be an AWS Region such as us-east-1, not the string "us-east-1\n"',
+        ),
+        ("[targets.a]\nregion = 'us east 1'", "targets.a.region must be an AWS Region"),
+        ("[targets.a]\nregion = 'us-east-1.evil.example'", "targets.a.region must be an AWS Region"),
+        (
+            '[targets.a]\nprofile = "prod\\n"',
+            "targets.a.profile must be the name of an AWS profile, without control",
+        ),
+        ('[targets.a]\nprofile = "a\\u0085b"', "targets.a.profile must be the name of an AWS profile"),
+        (
+            '[targets.a]\nexternal_id = "e-1\\n"',
+            "targets.a.external_id must be 2 to 1224 letters, digits or _",
+        ),
+        (
+            '[targets.a]\nassume_role_arn = "arn:aws:iam::111122223333:role/a\\n"',
+            "targets.a.assume_role_arn must be the ARN",
+        ),
+        (
+            '[targets.a]\nassume_role_arn = "arn:aws:iam::111122223333:role/a\\tb"',
+            "targets.a.assume_role_arn must be the ARN",
+        ),
+        ('[targets.a]\nendpoint_url = "https://host\\n"', "targets.a.endpoint_url: "),
+        ('[targets.a]\nsts_endpoint_url = "https://host\\u0000"', "targets.a.sts_endpoint_url: "),
+        ("[run", "is not valid TOML"),
     ],
 )
 def test_what_is_wrong_or_out_of_bounds(tmp_path: Path, toml: str, told: str) -> None:
@@ -328,15 +362,15 @@ def test_a_refused_value_is_not_repeated_at_length(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, "the configuration cannot be read: No such file"),
-        (b"x = '\xff'", "the configuration is not UTF-8: line 1, byte 0xff. Save it as UTF-8"),
-        (b"[run]\r\n# \xe4\r\n", "the configuration is not UTF-8: line 2, byte 0xe4"),
-        ("[run]\n".encode("utf-16"), "the configuration is not UTF-8: line 1, byte 0xff"),
-        ("[run]\n".encode("utf-16-le"), "the configuration is not TOML"),
-        (b"\xef\xbb\xbf\xef\xbb\xbf[run]\n", "the configuration is not TOML"),
-        (b"[run]\n\xef\xbb\xbfledger = 'x'\n", "the configuration is not TOML"),
-        (b"x = " + b"9" * 5000, "the configuration is not TOML"),
-        (b"x = " + b"[" * 100_000, "the configuration is not TOML"),
+        (None, "cannot read the configuration: No such file"),
+        (b"x = '\xff'", "the configuration is not valid UTF-8: line 1, byte 0xff. Save the file as UTF-8"),
+        (b"[run]\r\n# \xe4\r\n", "the configuration is not valid UTF-8: line 2, byte 0xe4"),
+        ("[run]\n".encode("utf-16"), "the configuration is not valid UTF-8: line 1, byte 0xff"),
+        ("[run]\n".encode("utf-16-le"), "the configuration is not valid TOML"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf[run]\n", "the configuration is not valid TOML"),
+        (b"[run]\n\xef\xbb\xbfledger = 'x'\n", "the configuration is not valid TOML"),
+        (b"x = " + b"9" * 5000, "the configuration is not valid TOML"),
+        (b"x = " + b"[" * 100_000, "the configuration is not valid TOML"),
     ],
 )
 def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, told: str) -> None:
@@ -353,7 +387,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, told:
 
 def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
     """A folder is refused as such, with what to name instead."""
-    with pytest.raises(ConfigurationError, match=r": the configuration is a folder. Name a TOML file"):
+    with pytest.raises(ConfigurationError, match=r": the configuration is a directory. Name a TOML file"):
         load(str(tmp_path))
 
 

@@ -114,7 +114,10 @@ def test_schema_describes_a_definition(tmp_path: Path) -> None:
             "[run]\nmax_in_flight = 'x'",
             'c.toml: run.max_in_flight must be a whole number from 1 to 4096, not the string "x"',
         ),
-        ("[targets.a]\nregion = 5", "c.toml: targets.a.region must be a string, not the number 5"),
+        (
+            "[targets.a]\nregion = 5",
+            "c.toml: targets.a.region must be an AWS Region such as us-east-1, not the number 5",
+        ),
         ("defaults = 3", "c.toml: defaults must be a table, [defaults], not the number 3"),
         ("[pace]\nshare = 'a'", 'c.toml: pace.share must be a number above 0 and at most 1, not the string "a"'),
     ],
@@ -165,6 +168,6 @@ def test_whatever_an_editor_saves_as_the_configuration_is_read_or_refused_in_one
 
     assert [one.returncode for one in done.values()] == [0, 78, 78]
     assert done["latin"].stderr == (
-        "provisioner: latin.toml: the configuration is not UTF-8: line 1, byte 0xfc. Save it as UTF-8\n"
+        "provisioner: latin.toml: the configuration is not valid UTF-8: line 1, byte 0xfc. Save the file as UTF-8\n"
     )
-    assert done["folder"].stderr == "provisioner: folder.toml: the configuration is a folder. Name a TOML file\n"
+    assert done["folder"].stderr == "provisioner: folder.toml: the configuration is a directory. Name a TOML file\n"
