@@ -10,9 +10,9 @@ import anyio.to_thread
 from provisioner.commands.finished import finished_before, keep_finished
 from provisioner.commands.session import deadline, session
 from provisioner.engine.engine import Engine
-from provisioner.errors import ProvisionerError
+from provisioner.errors import ConfigurationError, ProvisionerError
 from provisioner.fleet.open import contained, open_site
-from provisioner.manifest.parser import Rules
+from provisioner.manifest.parser import Rules, problems_of_defaults
 from provisioner.manifest.reader import Manifest
 
 if TYPE_CHECKING:
@@ -50,8 +50,23 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
 
 
 def rules_for(settings: Settings, target: Target) -> Rules:
-    """By which rules the manifest is read for ``target``."""
-    return Rules(defaults=settings.defaults_for(target), ownership_tag=settings.reconcile.ownership_tag)
+    """The rules by which the manifest is read for ``target``.
+
+    Raises:
+        ConfigurationError: the defaults are wrong, whatever a line adds to them.
+    """
+    tag = settings.reconcile.ownership_tag
+    _check_defaults("[defaults]", Rules(defaults=settings.defaults, ownership_tag=tag))
+    _check_defaults(f"[targets.{target.name}.defaults]", Rules(defaults=target.defaults, ownership_tag=tag))
+    return Rules(defaults=settings.defaults_for(target), ownership_tag=tag)
+
+
+def _check_defaults(table: str, rules: Rules) -> None:
+    if problems := problems_of_defaults(rules):
+        what = problems[0].text
+        if len(problems) > 1:
+            what = f"{len(problems)} problems, first of them: {what}"
+        raise ConfigurationError(what, where=table)
 
 
 def _manifests(order: Order, stdin: BinaryIO | None) -> dict[str, Manifest]:

@@ -43,18 +43,19 @@ class Location(NamedTuple):
         return LineProblem(column or self.column, self.path, code, message)
 
 
-def node_of(value: object) -> JsonNode:
-    """A value of the defaults as a node; its columns are 0."""
+def node_of(value: object, column: int = 0) -> JsonNode:
+    """A value of the defaults as a node; all its columns are ``column``."""
     match value:
         case dict():
-            return JsonNode("object", 0, members={key: node_of(inner) for key, inner in value.items()})
+            members = {key: node_of(inner, column) for key, inner in value.items()}
+            return JsonNode("object", column, members=members, key_column=column)
         case list():
-            return JsonNode("array", 0, items=[node_of(inner) for inner in value])
+            return JsonNode("array", column, items=[node_of(inner, column) for inner in value], key_column=column)
         case str():
-            return JsonNode("string", 0, text=value)
+            return JsonNode("string", column, text=value, key_column=column)
         case bool():
-            return JsonNode("boolean", 0)
-    return JsonNode("null" if value is None else "number", 0)
+            return JsonNode("boolean", column, key_column=column)
+    return JsonNode("null" if value is None else "number", column, key_column=column)
 
 
 def merge_defaults(node: JsonNode, defaults: Mapping[str, object]) -> None:

@@ -206,6 +206,15 @@ def _diagnose(line: bytes, rules: Rules) -> Definition:
     return msgspec.convert(diagnosis.value_of(root), Definition)
 
 
+def problems_of_defaults(rules: Rules) -> list[LineProblem]:
+    """What is wrong with the defaults themselves, whatever the lines add to them; columns mean nothing here."""
+    root = diagnosis.node_of(rules.defaults, column=1)
+    found = chain(
+        diagnosis.problems(root, _definition_type(), diagnosis.Location()), _tag_problems(root, rules.ownership_tag)
+    )
+    return [problem for problem in found if problem.code != "missing"]
+
+
 def _capped(problems: list[LineProblem]) -> tuple[LineProblem, ...]:
     """The first hundred problems, and one that says that there are more."""
     if len(problems) <= MAX_PROBLEMS:

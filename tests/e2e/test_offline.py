@@ -61,15 +61,39 @@ def test_validate_notices_regexes_without_failing(tmp_path: Path) -> None:
 
 
 def test_validate_looks_through_the_defaults_of_every_target(tmp_path: Path) -> None:
-    """A default that is wrong for one target is a problem of that target, and is named so."""
-    write(tmp_path / "m.jsonl", "a", "b")
-    (tmp_path / "c.toml").write_text("[targets.east]\n[targets.west]\n[targets.west.defaults]\nkmsKeyArn = 'x'\n")
+    """What is wrong with a line under the defaults of one target only is a problem of that target, and is named so."""
+    lines = [{"name": name, "roleArn": ROLE, "tags": {"own": ""}} for name in ("a", "b")]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    tags = "".join(f"t{number} = ''\n" for number in range(49))
+    (tmp_path / "c.toml").write_text(f"[targets.east]\n[targets.west]\n[targets.west.defaults.tags]\n{tags}")
 
     done = provisioner("validate", "m.jsonl", "-c", "c.toml", cwd=tmp_path)
 
     assert done.returncode == 65
     assert done.stdout.count("(target west)") == 2
     assert "target east: 2 lines, 2 valid, 0 invalid" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("[defaults]\nkmsKeyArm = 'x'", "[defaults]: kmsKeyArm: unknown field; did you mean kmsKeyArn?"),
+        ("[targets.west.defaults.tags]\n'aws:x' = ''", '[targets.west.defaults]: tags["aws:x"]: keys that begin with'),
+        ("[defaults]\nkmsKeyArn = 'x'\nroleArn = 5", "2 problems, first of them"),
+    ],
+)
+@pytest.mark.parametrize("command", ["validate", "apply"])
+def test_wrong_defaults_are_one_message(tmp_path: Path, toml: str, message: str, command: str) -> None:
+    """A misspelt key or a wrong value in the defaults is reported once, as the configuration's (78), not per line."""
+    write(tmp_path / "m.jsonl", *map(str, range(100)))
+    (tmp_path / "c.toml").write_text(toml)
+
+    local = ("--local",) if command == "apply" else ()
+    done = provisioner(command, "m.jsonl", "-c", "c.toml", *local, cwd=tmp_path)
+
+    assert done.returncode == 78
+    assert (done.stdout + done.stderr).count(message) == 1
+    assert not (tmp_path / "ledger.db").exists()
 
 
 def test_export_quotes_what_a_spreadsheet_would_run(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from provisioner.config.defaults import merge
 from provisioner.errors import Reason
 from provisioner.manifest import parser, text_rules
 from provisioner.manifest.definition import MAX_TAGS, ContainerConfig, Definition
-from provisioner.manifest.parser import Rules, parse
+from provisioner.manifest.parser import Rules, parse, problems_of_defaults
 from provisioner.manifest.problems import InvalidDefinitionError, LineProblem
 from tests.definition_lines import (
     FULL,
@@ -257,6 +257,34 @@ def test_a_fault_of_the_defaults_says_so() -> None:
     assert {fault.path for fault in told} == {"kmsKeyArn", 'tags["aws:a"]', "stray"}
     assert {fault.column for fault in told} == {1}
     assert all("comes from the defaults" in fault.message for fault in told)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "found"),
+    [
+        ({"kmsKeyArm": KEY}, [("kmsKeyArm", "unknown_field", "unknown field; did you mean kmsKeyArn?")]),
+        ({"tags": {"AWS:x": "1"}}, [('tags["AWS:x"]', "reserved_tag", "keys that begin with aws:")]),
+        ({"tags": {"a\n": "1"}}, [('tags["a\\n"]', "control_character", "U+000A")]),
+        ({"tags": {"provisioner:origin": "1"}}, [('tags["provisioner:origin"]', "reserved_tag", "the ownership tag")]),
+        ({"roleArn": 5}, [("roleArn", "wrong_type", "must be a string, not a number")]),
+        ({"trainingContainerConfig": {"argumens": []}}, [("trainingContainerConfig.argumens", "unknown_field", "")]),
+        ({"description": None}, [("description", "wrong_type", "")]),
+    ],
+)
+def test_what_is_wrong_with_defaults(defaults: dict[str, Any], found: list[tuple[str, str, str]]) -> None:
+    """Defaults are checked on their own, before any line is read: each problem once."""
+    problems = problems_of_defaults(Rules(defaults=defaults, ownership_tag="provisioner:origin"))
+
+    assert [(problem.path, problem.code) for problem in problems] == [(path, code) for path, code, _ in found]
+    for problem, (_, _, message) in zip(problems, found, strict=True):
+        assert message in problem.message
+        assert "comes from" not in problem.message
+
+
+@pytest.mark.parametrize("defaults", [{}, {"tags": {}}, {"trainingContainerConfig": {"arguments": ["x"]}}, FULL])
+def test_defaults_may_be_incomplete(defaults: dict[str, Any]) -> None:
+    """What defaults leave out is no problem of theirs."""
+    assert problems_of_defaults(Rules(defaults=defaults)) == []
 
 
 def test_tags_of_defaults_count() -> None:
