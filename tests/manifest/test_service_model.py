@@ -7,8 +7,10 @@ against :func:`provisioner.manifest.definition.parse`. Where ours is stricter, o
 from __future__ import annotations
 
 import copy
+import json
 import re
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import botocore.loaders
 import pytest
@@ -17,6 +19,9 @@ from provisioner.manifest.definition import Definition
 from provisioner.manifest.parser import Rules, parse
 from provisioner.manifest.problems import InvalidDefinitionError
 from tests.definition_lines import FULL, IMAGE, KEY, ROLE, line_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 OPERATION = "CreateConfiguredModelAlgorithm"
 MODEL = botocore.loaders.Loader().load_service_model("cleanroomsml", "service-2", "2023-09-06")
@@ -35,18 +40,18 @@ STRICTER = {
 }
 """Further, the characters of tags and the form of an image URI, of which the model's documentation says more."""
 
-Path = tuple[str | int, ...]
+Steps = tuple[str | int, ...]
 KEY_OF_A_MAP = "<key>"
 
 
 class Place(NamedTuple):
     """Where a shape stands in the input."""
 
-    path: Path
+    path: Steps
     shape: str
 
 
-def places(shape: str = INPUT, path: Path = ()) -> list[Place]:
+def places(shape: str = INPUT, path: Steps = ()) -> list[Place]:
     """Every shape in the input, with the place in FULL where a value of it stands."""
     model = SHAPES[shape]
     found = [Place(path, shape)]
@@ -74,7 +79,7 @@ def shown(place: Place) -> str:
     return ".".join(map(str, place.path)) or "input"
 
 
-def put(path: Path, value: object) -> Any:
+def put(path: Steps, value: object) -> Any:
     """FULL with ``value`` at ``path``; as the only key of the map where the path ends with KEY_OF_A_MAP."""
     if not path:
         return value
@@ -90,7 +95,7 @@ def put(path: Path, value: object) -> Any:
     return whole
 
 
-def at(path: Path) -> Any:
+def at(path: Steps) -> Any:
     """The value of FULL at ``path``."""
     inner: Any = FULL
     for step in path:
@@ -98,7 +103,7 @@ def at(path: Path) -> Any:
     return copy.deepcopy(inner)
 
 
-def accepted(path: Path, value: object) -> bool:
+def accepted(path: Steps, value: object) -> bool:
     """Whether FULL with ``value`` at ``path`` is a definition."""
     try:
         parse(line_of(put(path, value)), Rules())
@@ -290,3 +295,142 @@ def test_the_request_is_what_the_model_names() -> None:
         "requestUri": "/configured-model-algorithms",
         "responseCode": 200,
     }
+
+
+# What the product relies on, and whether a change of it would be noticed.
+
+CONTRACT = Path(__file__).with_name("service-model.txt")
+"""One line for each fact of the model that our calls depend on: how requests are signed and sent, which operations
+touch an algorithm or its tags, what they take, answer and refuse. A newer model that differs is for a person to read
+first: a new error needs a verdict, a status in the answer means that a create goes on after its reply, an Update
+operation changes what drift means."""
+
+
+def facts(model: dict[str, Any]) -> set[str]:
+    """Every line of the contract that the model gives."""
+    found = {f"metadata.{name} = {json.dumps(value)}" for name, value in model["metadata"].items()}
+    for name, operation in model["operations"].items():
+        address = operation["http"]["requestUri"]
+        if re.search("ConfiguredModelAlgorithms?$", name) or re.match(
+            "/(configured-model-algorithms|tags)\\b", address
+        ):
+            found |= facts_of(model["shapes"], name, operation)
+    return found
+
+
+def facts_of(shapes: dict[str, Any], path: str, value: Any) -> set[str]:
+    """The facts of an operation, a shape or a member, with all the shapes in it; what only people read is left out."""
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):  # the errors of an operation
+        return {fact for item in value for fact in facts_of(shapes, f"{path}.{item['shape']}", item)}
+    if not isinstance(value, dict):
+        return {f"{path} = {json.dumps(value)}"}
+    found = {f"{path} = {{}}"} if not value else set()
+    for name, inner in value.items():
+        if name == "shape":
+            found |= facts_of(shapes, path, shapes[inner])
+        elif name not in {"documentation", "documentationUrl"} or path.endswith(".members"):
+            found |= facts_of(shapes, f"{path}.{name}", inner)
+    return found
+
+
+def test_the_contract_is_what_the_model_says() -> None:
+    """The installed model says what service-model.txt says: whoever updates the one reads the other."""
+    assert sorted(facts(MODEL)) == CONTRACT.read_text().splitlines()
+
+
+CREATE, GET, LIST = OPERATION, "GetConfiguredModelAlgorithm", "ListConfiguredModelAlgorithms"
+STRING = {"shape": "String"}
+
+
+def operation(model: dict[str, Any], name: str = CREATE) -> dict[str, Any]:
+    """An operation of the model, to be changed."""
+    changed: dict[str, Any] = model["operations"][name]
+    return changed
+
+
+def shape(model: dict[str, Any], name: str) -> dict[str, Any]:
+    """A shape of the model, to be changed."""
+    changed: dict[str, Any] = model["shapes"][name]
+    return changed
+
+
+def new_operation(model: dict[str, Any], name: str, method: str, address: str) -> None:
+    """Add an operation to the model."""
+    model["operations"][name] = {"name": name, "http": {"method": method, "requestUri": address, "responseCode": 200}}
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "another protocol": lambda m: m["metadata"].update(protocol="smithy-rpc-v2-cbor"),
+    "a further protocol": lambda m: m["metadata"]["protocols"].append("smithy-rpc-v2-cbor"),
+    "another signature": lambda m: m["metadata"].update(signatureVersion="v4a"),
+    "another authentication": lambda m: m["metadata"].update(auth=["aws.auth#sigv4a"]),
+    "another signing name": lambda m: m["metadata"].update(signingName="cleanroomsml"),
+    "another host": lambda m: m["metadata"].update(endpointPrefix="cleanroomsml"),
+    "a new trait of the service": lambda m: m["metadata"].update(awsQueryCompatible={}),
+    "an Update operation": lambda m: new_operation(
+        m, "UpdateConfiguredModelAlgorithm", "PATCH", "/configured-model-algorithms/{configuredModelAlgorithmArn}"
+    ),
+    "a batch operation": lambda m: new_operation(
+        m, "BatchRegisterAlgorithms", "POST", "/configured-model-algorithms/batch"
+    ),
+    "a new operation on tags": lambda m: new_operation(m, "ReplaceTags", "PUT", "/tags/{resourceArn}"),
+    "an operation is gone": lambda m: m["operations"].pop("DeleteConfiguredModelAlgorithm"),
+    "another method": lambda m: operation(m)["http"].update(method="PUT"),
+    "another address": lambda m: operation(m)["http"].update(requestUri="/v2/configured-model-algorithms"),
+    "another status": lambda m: operation(m)["http"].update(responseCode=202),
+    "a checksum": lambda m: operation(m).update(httpChecksum={"requestChecksumRequired": True}),
+    "a compressed body": lambda m: operation(m).update(requestcompression={"encodings": ["gzip"]}),
+    "a host prefix": lambda m: operation(m).update(endpoint={"hostPrefix": "control."}),
+    "authentication of one operation": lambda m: operation(m).update(auth=["smithy.api#httpBearerAuth"]),
+    "no longer idempotent": lambda m: operation(m).pop("idempotent"),
+    "deprecated": lambda m: operation(m).update(deprecated=True),
+    "a new error": lambda m: operation(m)["errors"].append({"shape": "ThrottlingException"}),
+    "a new error of Get": lambda m: operation(m, GET)["errors"].append({"shape": "ConflictException"}),
+    "an error is gone": lambda m: operation(m)["errors"].pop(),
+    "another status of an error": lambda m: shape(m, "ServiceQuotaExceededException")["error"].update(
+        httpStatusCode=429
+    ),
+    "an error that may be sent again": lambda m: shape(m, "ConflictException").update(retryable={"throttling": False}),
+    "an error without its quota": lambda m: shape(m, "ServiceQuotaExceededException")["members"].pop("quotaValue"),
+    "a client token": lambda m: shape(m, INPUT)["members"].update(clientToken=STRING | {"idempotencyToken": True}),
+    "a new required member": lambda m: shape(m, INPUT)["required"].append("description"),
+    "a member in a header": lambda m: shape(m, INPUT)["members"]["name"].update(
+        location="header", locationName="x-name"
+    ),
+    "another name on the wire": lambda m: shape(m, INPUT)["members"]["roleArn"].update(locationName="role"),
+    "a longer name": lambda m: shape(m, "NameString").update(max=255),
+    "another pattern": lambda m: shape(m, "NameString").update(pattern="[a-z]+"),
+    "an enumeration": lambda m: shape(m, "AlgorithmImage").update(enum=["a", "b"]),
+    "a nested member": lambda m: shape(m, "ContainerConfig")["members"].update(command=STRING),
+    "a status in the answer": lambda m: shape(m, "CreateConfiguredModelAlgorithmResponse")["members"].update(
+        status=STRING
+    ),
+    "an answer without an ARN": lambda m: shape(m, "CreateConfiguredModelAlgorithmResponse")["required"].clear(),
+    "another form of ARNs": lambda m: shape(m, "ConfiguredModelAlgorithmArn").update(pattern="arn:.*"),
+    "a status in Get": lambda m: shape(m, "GetConfiguredModelAlgorithmResponse")["members"].update(status=STRING),
+    "tags are gone from Get": lambda m: shape(m, "GetConfiguredModelAlgorithmResponse")["members"].pop("tags"),
+    "a status in List": lambda m: shape(m, "ConfiguredModelAlgorithmSummary")["members"].update(status=STRING),
+    "smaller pages": lambda m: shape(m, "MaxResults").update(max=10),
+    "a filter of List": lambda m: shape(m, "ListConfiguredModelAlgorithmsRequest")["members"].update(name=STRING),
+    "more tags": lambda m: shape(m, "TagMap").update(max=500),
+}
+"""What a newer model could bring."""
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_of_the_model_is_noticed(change: Callable[[dict[str, Any]], object]) -> None:
+    """Whatever a newer model changes in what we rely on, it differs from the contract."""
+    model = copy.deepcopy(MODEL)
+    change(model)
+
+    assert facts(model) != set(CONTRACT.read_text().splitlines())
+
+
+def test_what_only_people_read_may_change() -> None:
+    """Documentation, and operations on other resources, are no part of the contract."""
+    model = copy.deepcopy(MODEL)
+    model["documentation"] = operation(model)["documentation"] = shape(model, INPUT)["documentation"] = "new"
+    shape(model, INPUT)["members"]["name"]["documentation"] = "new"
+    new_operation(model, "UpdateTrainingDataset", "PATCH", "/training-dataset/{trainingDatasetArn}")
+
+    assert facts(model) == facts(MODEL)
