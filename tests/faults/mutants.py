@@ -56,6 +56,24 @@ MUTANTS = (
         ("tests/ledger",),
     ),
     Mutant(
+        "no epoch check",
+        "provisioner/ledger/sqlite/writing.py",
+        (("if _epoch(self._connection) != self._epoch:", "if False:"),),
+        ("tests/ledger/test_contract.py",),
+    ),
+    Mutant(
+        "a ledger that vanished is not noticed",
+        "provisioner/ledger/sqlite/watch.py",
+        (("if _identity(name) != identity:", "if False:"),),
+        ("tests/ledger/test_location.py",),
+    ),
+    Mutant(
+        "indexes are not checked",
+        "provisioner/ledger/sqlite/database.py",
+        (("PRAGMA integrity_check(1)", "PRAGMA quick_check(1)"),),
+        ("tests/ledger/test_sqlite.py",),
+    ),
+    Mutant(
         "send before commit",
         "provisioner/engine/engine.py",
         (

@@ -293,6 +293,37 @@ def test_the_lock_holder_is_stopped_and_wakes_up(tmp_path: Path) -> None:
         job.check_finished()
 
 
+def test_a_holder_wakes_up_while_another_run_resolves_what_it_left(tmp_path: Path) -> None:
+    """Who was overtaken records nothing of what it learns on waking; the other run resolves all of it: 6 and 0."""
+    with job_at(tmp_path, size=8, latency=0.7, settings={"read_timeout": "20s", "settle": "3s"}) as job:
+        holder = job.start("--max-in-flight", "4")
+        until(lambda: job.truth.count("create") >= 4)
+        time.sleep(0.1)
+        holder.send_signal(signal.SIGSTOP)
+        Path(f"{job.ledger}.lock").unlink()
+        job.change(latency=0.0)
+        second = job.start()
+        until(lambda: job.truth.count("create") == len(job.names))
+        holder.send_signal(signal.SIGCONT)
+
+        assert (end(holder)[0], end(second)[0]) == (6, 0)
+        job.check_finished()
+
+
+def test_the_ledger_is_deleted_during_a_run(tmp_path: Path) -> None:
+    """A run whose ledger is deleted under it sends nothing more and does not end as if all were well; exit 74."""
+    with job_at(tmp_path, size=60, settings={"rate": 5.0}) as job:
+        run = job.start()
+        until(lambda: job.truth.alive)
+        job.ledger.unlink()
+
+        code, summary = end(run)
+
+        assert code == 74
+        assert "deleted or replaced" in summary["error"]
+        assert job.truth.count("create") < len(job.names)
+
+
 def test_a_process_that_stands_still_between_intent_and_send(tmp_path: Path) -> None:
     """However often a run is stopped and woken, nothing is made twice."""
     with job_at(tmp_path, size=60, latency=0.02, settings={"rate": 100.0}) as job:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.core.entry import State
 from provisioner.errors import LedgerError
 from provisioner.ledger.sqlite import database
 from provisioner.ledger.sqlite.database import connect, migrate
@@ -57,18 +56,6 @@ async def test_an_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
     assert int.from_bytes(path.read_bytes()[68:72], "big") == APPLICATION_ID
 
 
-async def test_the_first_schema_is_brought_forward(first: Path) -> None:
-    """A ledger of the first schema opens, with its id and its entries."""
-    async with open_ledger(str(first)) as ledger:
-        entries = await all_of(ledger)
-
-        assert ledger.ledger_id == "0123456789abcdef"
-        assert [(entry.name, entry.state) for entry in entries] == [("a", State.CREATED), ("b", State.SENT)]
-        assert (entries[1].attempt, entries[1].digest, entries[1].message) == ("a1", "d" * 64, "")
-        assert entries[0].sent is not None
-    assert version_of(first) == SCHEMA_VERSION
-
-
 async def test_a_step_is_made_once(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new step changes an old ledger at its first open and not again."""
     one_more(monkeypatch, "ALTER TABLE entries ADD COLUMN colour TEXT")
@@ -77,16 +64,6 @@ async def test_a_step_is_made_once(first: Path, monkeypatch: pytest.MonkeyPatch)
             assert len(await all_of(ledger)) == 2
 
         assert version_of(first) == SCHEMA_VERSION + 1
-
-
-async def test_a_reader_does_not_migrate(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opened for reading only, an older ledger is left alone, and the user is told what brings it forward."""
-    one_more(monkeypatch, "ALTER TABLE entries ADD COLUMN colour TEXT")
-    with pytest.raises(LedgerError, match=r"has schema 1.*such as apply, brings it forward"):
-        async with open_ledger(str(first), readonly=True):
-            pass
-
-    assert version_of(first) == 1
 
 
 async def test_a_step_that_fails_leaves_no_trace(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,19 +76,6 @@ async def test_a_step_that_fails_leaves_no_trace(first: Path, monkeypatch: pytes
         columns = {row[1] for row in connection.execute("PRAGMA table_info (entries)")}
 
     assert (version_of(first), "colour" in columns) == (SCHEMA_VERSION, False)
-
-
-@pytest.mark.parametrize("readonly", [False, True])
-async def test_a_newer_schema_is_refused(first: Path, readonly: bool) -> None:  # noqa: FBT001  a parameter of the test
-    """A ledger of a schema that this version does not know is refused unchanged, with what to do."""
-    with contextlib.closing(sqlite3.connect(first)) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    before = contents(first)
-    with pytest.raises(LedgerError, match=r"has schema 99.*Use the newer provisioner"):
-        async with open_ledger(str(first), readonly=readonly):
-            pass
-
-    assert contents(first) == before
 
 
 def test_two_processes_may_migrate_at_once(tmp_path: Path) -> None:

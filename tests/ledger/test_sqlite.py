@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -405,3 +406,59 @@ async def test_a_backup_is_a_ledger(tmp_path: Path) -> None:
     async with open_ledger(str(tmp_path / "backup.db")) as backup:
         assert backup.ledger_id == ledger.ledger_id
         assert await all_of(backup) == before
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """What the files in ``directory`` hold, but for the index of the log, which SQLite makes anew."""
+    return {path.name: path.read_bytes() for path in directory.iterdir() if not path.name.endswith("-shm")}
+
+
+def checkpointed(path: Path) -> None:
+    """Fold the log into the file, as SQLite or another tool may at any time, so that a new log begins."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@pytest.mark.parametrize("known", [0, 50, 300])
+@pytest.mark.parametrize("new", [1, 40, 300])
+async def test_a_backup_beside_the_log_of_a_later_time_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: int, new: int
+) -> None:
+    """A restored backup and the log that a killed run left do not make a ledger, also where only an index shows it."""
+    monkeypatch.setattr("provisioner.ledger.sqlite.database.CHECKED_BYTES", 0)
+    path, restored = tmp_path / "l.db", tmp_path / "restored" / "l.db"
+    restored.parent.mkdir()
+    ledger = await SqliteLedger.open(path)
+    await ledger.record([confirm(f"n{number}", number * 7919) for number in range(known)])
+    await ledger.close()
+    shutil.copy(path, restored)
+    ledger = await SqliteLedger.open(path)
+    await ledger.record([intend(f"m{number * 37 % new}") for number in range(new)])
+    checkpointed(path)
+    await ledger.record([confirm(f"m{number}", 5_000_000 + number * 7919) for number in range(new)])
+    shutil.copy(f"{path}-wal", f"{restored}-wal")
+    await ledger.close()
+    before = contents(restored.parent)
+    error = await refusal(restored)
+
+    assert error.what == "the ledger is damaged"
+    assert contents(restored.parent) == before
+
+
+async def test_a_ledger_beside_its_own_log_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed run leaves, file and log, is a ledger with everything that was acknowledged, of any size."""
+    monkeypatch.setattr("provisioner.ledger.sqlite.database.CHECKED_BYTES", 0)
+    path, left = tmp_path / "l.db", tmp_path / "left" / "l.db"
+    left.parent.mkdir()
+    ledger = await SqliteLedger.open(path)
+    await ledger.record([intend(f"n{number}") for number in range(300)])
+    checkpointed(path)
+    await ledger.record([confirm(f"n{number}", number) for number in range(300)])
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{path}{suffix}", f"{left}{suffix}")
+    await ledger.close()
+    ledger = await SqliteLedger.open(left)
+    counts = await ledger.counts()
+    await ledger.close()
+
+    assert counts == {"default": {State.CREATED: 300}}

@@ -149,18 +149,22 @@ def _prepared_reader(connection: Connection) -> Connection:
 
 @contextlib.contextmanager
 def closed_on_error(connection: Connection, path: Path, connect: Connect) -> Iterator[None]:
-    """Close ``connection`` if an error comes from within; without a sync, if it is an error of the storage."""
+    """Close ``connection`` if an error comes from within, and leave file and log as they are.
+
+    The last connection to close folds the log into the file: a sync, where one may just have failed, and the end of
+    both, where the log is of another ledger.
+    """
     try:
         yield
-    except BaseException as error:
-        with _bystander(path, connect) if is_storage_error(error) else contextlib.nullcontext():
+    except BaseException:
+        with _bystander(path, connect):
             connection.close()
         raise
 
 
 @contextlib.contextmanager
 def _bystander(path: Path, connect: Connect) -> Iterator[None]:
-    """Another connection, so that the one that closes is not the last: the last one syncs, and a sync has failed."""
+    """Another connection, which can only read, so that the one that closes is not the last."""
     with contextlib.ExitStack() as opened:
         with contextlib.suppress(sqlite3.Error):
             reader = opened.enter_context(contextlib.closing(connect(path, "ro")))

@@ -1,6 +1,7 @@
 """What every ledger must do, by topic. A store is proven by a subclass of the whole; see test_contract.py.
 
-Topics: :mod:`intents`, :mod:`results`, :mod:`claims`, :mod:`targets`, :mod:`lease`, :mod:`reading`.
+Topics: :mod:`intents`, :mod:`results`, :mod:`claims`, :mod:`targets`, :mod:`lease`,
+:mod:`migration`, :mod:`reading`.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import pytest
 from tests.ledger.contract.claims import Claims
 from tests.ledger.contract.intents import Intents
 from tests.ledger.contract.lease import LeaseTopic
+from tests.ledger.contract.migration import Migration
 from tests.ledger.contract.reading import Reading
 from tests.ledger.contract.results import Results
 from tests.ledger.contract.targets import Targets
 
 if TYPE_CHECKING:
-    from tests.ledger.contract.facts import Rival, Store
+    from tests.ledger.contract.facts import Put, Rival, Store
 
 
-class LedgerContract(Intents, Results, Claims, Targets, LeaseTopic, Reading):
+class LedgerContract(Intents, Results, Claims, Targets, LeaseTopic, Migration, Reading):
     """The obligations of :class:`provisioner.ledger.Ledger`, one test each."""
 
     @pytest.fixture
@@ -31,4 +33,14 @@ class LedgerContract(Intents, Results, Claims, Targets, LeaseTopic, Reading):
     @pytest.fixture
     def rival(self) -> Rival:
         """Opens the store under test although another run has it; subclasses say how a lease is lost."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def older(self) -> Put:
+        """Puts the ledger of ``schema-1.sql`` there."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def newer(self) -> Put:
+        """Gives the ledger that is there the schema version 99."""
         raise NotImplementedError

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     """Opens the same ledger again and again; takes ``now`` and ``readonly``."""
     Rival = Callable[[], AbstractAsyncContextManager[Ledger]]
     """Takes the ledger away from its writer, as after its lease was lost, and opens it for writing."""
+    Put = Callable[[], None]
+    """Puts something in the place of the ledger."""
 
 AT = 1_790_000_000.125
 
