@@ -1,13 +1,14 @@
-"""Progress on stderr: a bar where a person looks on, a line every so often where nobody does."""
+"""Progress on stderr: a bar on a terminal, a log line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import structlog
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
 from provisioner.core.entry import Outcome
@@ -19,66 +20,130 @@ if TYPE_CHECKING:
 
 REFRESH_S = 0.2
 LINE_EVERY_S = 10.0
-RATE_WINDOW_S = 5.0
-"""The shown rate is that of the last seconds."""
+WINDOW_S = 5.0
+"""Rates are averages over the last seconds: shorter ones jump with every burst, longer ones hide that a run stands."""
+UNRESOLVED = (Outcome.PENDING, Outcome.AMBIGUOUS)
+"""Outcomes of definitions that a later run has to look at again: not done."""
 
 log = structlog.get_logger()
 
 
-class Gauge:
-    """Reads a run: what is done, how fast, what is left."""
+class Sample(NamedTuple):
+    """What was counted at a time.
+
+    Attributes:
+        at: seconds, monotonic.
+        creates: that AWS answered and did not throttle.
+        done: definitions that no later run has to look at.
+    """
+
+    at: float
+    creates: int
+    done: int
+
+
+class Rates:
+    """Averages over the last seconds, of what was really counted in them."""
+
+    def __init__(self) -> None:
+        self._samples: deque[Sample] = deque()
+
+    def add(self, sample: Sample) -> None:
+        """Count on from ``sample``; the newest one that is older than the window stays, as where the window begins."""
+        self._samples.append(sample)
+        while len(self._samples) > 2 and sample.at - self._samples[1].at >= WINDOW_S:  # noqa: PLR2004  a window has two ends
+            self._samples.popleft()
+
+    @property
+    def creates_per_s(self) -> float:
+        """Creates."""
+        return self._per_s(self._samples[-1].creates - self._samples[0].creates) if self._samples else 0.0
+
+    @property
+    def done_per_s(self) -> float:
+        """Definitions."""
+        return self._per_s(self._samples[-1].done - self._samples[0].done) if self._samples else 0.0
+
+    def _per_s(self, count: int) -> float:
+        elapsed_s = self._samples[-1].at - self._samples[0].at
+        return max(0, count) / elapsed_s if elapsed_s > 0 else 0.0
+
+
+class View:
+    """What a person sees of a run while it goes on, over all its targets."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._samples: list[tuple[float, int]] = []
+        self._rates = Rates()
+
+    def sample(self) -> None:
+        """Look at the run now."""
+        creates = max(0, self.calls("create") - self.calls("throttled") - self.in_flight)
+        self._rates.add(Sample(time.monotonic(), creates, self.done))
 
     @property
     def total(self) -> int | None:
-        """Definitions that are likely to come, over all targets; None when nobody knows."""
+        """Definitions that the manifest is likely to have; None when its size is not known."""
         expected = [tally.expected for tally in self._run.tallies.values()]
         return None if None in expected else sum(number or 0 for number in expected)
 
     @property
-    def settled(self) -> int:
-        """Definitions with an outcome, over all targets."""
-        return sum(tally.settled for tally in self._run.tallies.values())
+    def done(self) -> int:
+        """Definitions that no later run has to look at."""
+        return sum(number for outcome, number in self._outcomes().items() if outcome not in UNRESOLVED)
 
-    def rate_per_s(self) -> float:
-        """Creates a second of late."""
-        now = time.monotonic()
-        made = self.calls("create") - self.calls("throttled")
-        recent = [(at, count) for at, count in self._samples if now - at <= RATE_WINDOW_S] or self._samples[-1:]
-        self._samples = [*recent, (now, made)]
-        (first, before), (last, after) = self._samples[0], self._samples[-1]
-        return (after - before) / (last - first) if last > first else 0.0
+    def _outcomes(self) -> dict[Outcome, int]:
+        sums = {outcome: sum(tally.outcomes[outcome] for tally in self._run.tallies.values()) for outcome in Outcome}
+        return {outcome: number for outcome, number in sums.items() if number}
 
     def calls(self, kind: str) -> int:
         """Calls of a kind so far."""
         return sum(tally.calls[kind] for tally in self._run.tallies.values())
 
+    @property
     def in_flight(self) -> int:
-        """Creates under way."""
-        return sum(gate.in_flight for gate in self._run.gates.values())
+        """Creates that were sent and whose answer is not recorded yet."""
+        return sum(tally.under_way for tally in self._run.tallies.values())
 
-    def outcomes(self) -> dict[str, int]:
-        """Definitions by outcome, those that occur."""
-        sums = {outcome: sum(tally.outcomes[outcome] for tally in self._run.tallies.values()) for outcome in Outcome}
-        return {outcome.value: number for outcome, number in sums.items() if number}
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the end, if it goes on like this; None when that cannot be known."""
+        total, rate = self.total, self._rates.done_per_s
+        return None if total is None or not rate or self.done >= total else (total - self.done) / rate
 
-    def eta(self, rate: float) -> str:
-        """Time until the end at this rate, "" when nobody knows."""
-        total, settled = self.total, self.settled
-        if total is None or rate <= 0 or settled >= total:
-            return ""
-        return clock((total - settled) / rate)
-
-    def waiting(self) -> str:
-        """What the tail of the run waits for, and how long."""
+    @property
+    def state(self) -> str:
+        """What the run waits for, or why it stops; "" when it just works."""
+        if self._run.stop.requested:
+            return f"stopping ({self._run.stop.reason})"
         for tally in self._run.tallies.values():
             if tally.waiting:
-                left = max(0.0, tally.waiting_until - self._run.clock.monotonic())
-                return f"{clock(left)} left: {tally.waiting}"
+                left_s = max(0.0, tally.waiting_until - self._run.clock.monotonic())
+                return f"{tally.waiting}, {clock(left_s)} left"
         return ""
+
+    @property
+    def line(self) -> str:
+        """One line for a terminal, the most important first: a narrow one cuts off the rest."""
+        eta_s = self.eta_s
+        outcomes = [f"{number} {outcome}" for outcome, number in self._outcomes().items()]
+        moving = [f"{self._rates.creates_per_s:.1f}/s", *([f"ETA {clock(eta_s)}"] if eta_s is not None else [])]
+        calls = [f"{self.in_flight} in flight", f"{self.calls('throttled')} throttled"]
+        return "  ".join([self.state, *calls, *outcomes] if self.state else [*moving, *calls, *outcomes])
+
+    def fields(self) -> dict[str, object]:
+        """The same as fields of a log event."""
+        eta_s = self.eta_s
+        return {
+            "done": self.done,
+            "total": self.total,
+            **{outcome.value: number for outcome, number in self._outcomes().items()},
+            "creates_per_s": round(self._rates.creates_per_s, 2),
+            "throttled": self.calls("throttled"),
+            "in_flight": self.in_flight,
+            "eta_s": None if eta_s is None else round(eta_s),
+            "state": self.state or None,
+        }
 
 
 def clock(seconds: float) -> str:
@@ -89,52 +154,36 @@ def clock(seconds: float) -> str:
 
 
 async def show_bar(run: Run, console: Console) -> None:
-    """A bar, until cancelled."""
-    gauge = Gauge(run)
+    """A progress bar, until cancelled."""
+    view = View(run)
     columns = (
-        SpinnerColumn(),
-        BarColumn(bar_width=16),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7)),
         TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
-        TextColumn("{task.fields[told]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+        TextColumn("{task.fields[line]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
     )
+    # stdout stays what it is: the result goes there, also that of a run which a second signal ends under the bar.
     bar = Progress(*columns, console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
     with bar as progress:
-        task = progress.add_task("", total=None, told="")
+        task = progress.add_task("", total=None, line="")
+
+        def refresh() -> None:
+            view.sample()
+            progress.update(task, total=view.total, completed=view.done, line=view.line, refresh=True)
+
         try:
             while True:
-                progress.update(task, total=gauge.total, completed=gauge.settled, told=_told(gauge), refresh=True)
+                refresh()
                 await anyio.sleep(REFRESH_S)
         finally:
-            progress.update(task, total=gauge.total, completed=gauge.settled, told=_told(gauge), refresh=True)
-
-
-def _told(gauge: Gauge) -> str:
-    """The most telling first: a narrow terminal cuts off the rest."""
-    rate = gauge.rate_per_s()
-    outcomes = [f"{number} {outcome}" for outcome, number in gauge.outcomes().items()]
-    if waiting := gauge.waiting():
-        return "  ".join([waiting, *outcomes])
-    eta = gauge.eta(rate)
-    parts = [f"{rate:.1f}/s", *([f"eta {eta}"] if eta else []), *outcomes]
-    return "  ".join([*parts, f"{gauge.calls('throttled')} throttled", f"{gauge.in_flight()} in flight"])
+            refresh()
 
 
 async def show_lines(run: Run) -> None:
-    """A log event every so often, until cancelled."""
-    gauge = Gauge(run)
-    gauge.rate_per_s()
+    """A log event every ten seconds, until cancelled."""
+    view = View(run)
+    view.sample()
     while True:
         await anyio.sleep(LINE_EVERY_S)
-        rate = gauge.rate_per_s()
-        log.info(
-            "run.progress",
-            settled=gauge.settled,
-            total=gauge.total,
-            **gauge.outcomes(),
-            rate_per_s=round(rate, 2),
-            throttled=gauge.calls("throttled"),
-            in_flight=gauge.in_flight(),
-            eta=gauge.eta(rate) or None,
-            waiting=gauge.waiting() or None,
-        )
+        view.sample()
+        log.info("run.progress", **view.fields())

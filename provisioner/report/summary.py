@@ -14,7 +14,7 @@ from provisioner.errors import Reason, printable
 from provisioner.exit_codes import ADVICE, ExitCode, code_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from provisioner.core.problem import Problem
     from provisioner.engine.tally import Tally
@@ -131,7 +131,7 @@ def summarize(tallies: Sequence[Tally], ending: Ending) -> Summary:
         exit_code=int(code_for(reasons)),
         elapsed_s=round(ending.elapsed_s, 3),
         started_at=iso(ending.started_at),
-        ledger=ending.ledger,
+        ledger=ending.ledger.encode("utf-8", "backslashreplace").decode(),  # a path may hold bytes that are no text
         manifest=_manifest(tallies),
         outcomes={outcome.value: outcomes[outcome] for outcome in Outcome},
         calls={call: calls[call] for call in CALLS},
@@ -172,7 +172,7 @@ def _target(tally: Tally) -> TargetSummary:
 
 
 def _lines(summary: Summary) -> list[str]:
-    lines = [] if summary.error and not summary.manifest.lines else _told(summary)
+    lines = [] if summary.error and not summary.manifest.lines else _work_lines(summary)
     lines.append(f"ledger    {summary.ledger}")
     if summary.stopped:
         lines.append(f"stopped   {summary.stopped}")
@@ -182,18 +182,19 @@ def _lines(summary: Summary) -> list[str]:
     return lines
 
 
-def _told(summary: Summary) -> list[str]:
+def _work_lines(summary: Summary) -> list[str]:
     """What was read, done and called, and what is wrong."""
     manifest, calls = summary.manifest, summary.calls
+    read = _count(manifest.lines, "line") + (" read before the run stopped" if summary.stopped else "")
     repeated = f", {manifest.repeated} repeated" if manifest.repeated else ""
-    told = ", ".join(f"{number} {outcome}" for outcome, number in summary.outcomes.items() if number) or "nothing to do"
-    rate = calls["create"] / summary.elapsed_s if summary.elapsed_s else 0.0
+    outcomes = ", ".join(f"{number} {outcome}" for outcome, number in summary.outcomes.items() if number)
     sent = f"{calls['create']} create ({calls['throttled']} throttled), {calls['list']} list, {calls['get']} get"
     lines = [
-        f"manifest  {_count(manifest.lines, 'line')}, {manifest.valid} valid, {manifest.invalid} invalid{repeated}",
-        f"outcomes  {told}",
-        f"calls     {sent}, in {summary.elapsed_s:.1f} s ({rate:.1f}/s)",
-        *(_target_line(name, target) for name, target in summary.targets.items()),
+        f"manifest  {read}, {manifest.valid} valid, {manifest.invalid} invalid{repeated}",
+        f"outcomes  {outcomes or 'nothing to do'}",
+        f"calls     {sent}",
+        f"time      {summary.elapsed_s:.1f} s, {_per_s(calls, summary.elapsed_s)}",
+        *(_target_line(name, target, summary.elapsed_s) for name, target in summary.targets.items()),
     ]
     shown = [_problem_line(problem) for problem in summary.problems[:SHOWN_IN_TEXT]]
     if shown:
@@ -201,6 +202,12 @@ def _told(summary: Summary) -> list[str]:
         more = summary.problems_total - len(shown)
         lines += [f"  and {more} more, all of them in the ledger"] if more > 0 else []
     return lines
+
+
+def _per_s(calls: Mapping[str, int], elapsed_s: float) -> str:
+    """The pace that a run really had: creates that were answered and not throttled, over all of its time."""
+    rate = (calls["create"] - calls["throttled"]) / elapsed_s if elapsed_s else 0.0
+    return f"{rate:.1f} creates/s"
 
 
 def _problem_line(problem: Problem) -> str:
@@ -213,7 +220,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _target_line(name: str, target: TargetSummary) -> str:
+def _target_line(name: str, target: TargetSummary, elapsed_s: float) -> str:
     place = f"{target.account_id or 'account unknown'} {target.region or 'Region unknown'}"
-    line = f"target    {name} ({place}), pace {target.pace_per_s:.2f}/s"
+    line = f"target    {name} ({place}), {_per_s(target.calls, elapsed_s)}"
     return f"{line}, halted: {target.halted}" if target.halted else line

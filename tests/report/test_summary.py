@@ -188,10 +188,11 @@ def test_the_text_says_all_that_matters() -> None:
     made.region, made.pace_per_s = "us-east-1", 4.981
 
     assert summary(made, stopped="the deadline of 55m is over", error="broke", elapsed_s=2.0).text().split("\n") == [
-        "manifest  1 line, 1 valid, 0 invalid",
+        "manifest  1 line read before the run stopped, 1 valid, 0 invalid",
         "outcomes  1 failed",
-        "calls     10 create (1 throttled), 2 list, 3 get, in 2.0 s (5.0/s)",
-        "target    default (account unknown us-east-1), pace 4.98/s, halted: the quota of 5 is reached",
+        "calls     10 create (1 throttled), 2 list, 3 get",
+        "time      2.0 s, 4.5 creates/s",
+        "target    default (account unknown us-east-1), 4.5 creates/s, halted: the quota of 5 is reached",
         "problems  1",
         "  defs.jsonl:17: x: invalid: m",
         "ledger    ledger.db",
@@ -206,7 +207,7 @@ def test_a_run_with_nothing_to_do_says_so() -> None:
     text = summary(tally(), elapsed_s=0.0).text()
 
     assert "outcomes  nothing to do\n" in text
-    assert "(0.0/s)" in text
+    assert "0.0 s, 0.0 creates/s\n" in text
 
 
 def test_the_text_shows_the_first_problems() -> None:
