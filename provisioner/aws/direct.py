@@ -20,7 +20,7 @@ from provisioner.aws.route import SIGNING_NAME
 from provisioner.aws.sigv4 import PORTS, Signer, host_header
 from provisioner.aws.timeouts import now_s
 from provisioner.core.verdict import SKEW_CODES, Loss, Reply
-from provisioner.errors import CredentialsError
+from provisioner.errors import ConfigurationError, CredentialsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +61,7 @@ class DirectCreates:
             if time.monotonic() >= self._check_at or self._identity.generation != self._generation:
                 await self._renew()
             connection = await self._pool.take()
-        except (CredentialsError, UnconnectedError) as error:
+        except (ConfigurationError, CredentialsError, UnconnectedError) as error:
             return _unsent(error)
         try:
             request, now = self._sign(body, may_send)
@@ -91,7 +91,6 @@ class DirectCreates:
         generation = self._identity.generation
         credentials = await self._identity.get_frozen_credentials()
         if credentials != self._credentials:
-            _check(credentials)
             route = self._route
             self._signer = Signer(route.url, route.region, SIGNING_NAME, CONTENT_TYPE, credentials)
             token = f"X-Amz-Security-Token: {credentials.token}\r\n" if credentials.token else ""
@@ -139,13 +138,6 @@ def _head(route: Route) -> bytes:
         f"Content-Type: {CONTENT_TYPE}",
     )
     return "".join(f"{line}\r\n" for line in lines).encode("ascii", "replace")
-
-
-def _check(credentials: ReadOnlyCredentials) -> None:
-    """Keep what would break out of a header line from being sent."""
-    for value in (credentials.access_key, credentials.token or ""):
-        if not (value.isascii() and value.isprintable()):
-            raise CredentialsError("the credentials hold characters that cannot be sent")
 
 
 def _unsent(error: Exception) -> Reply:

@@ -22,7 +22,7 @@ from provisioner.aws.http import before_write
 from provisioner.aws.losses import lost
 from provisioner.aws.timeouts import now_s
 from provisioner.core.verdict import Loss, Reply
-from provisioner.errors import CredentialsError
+from provisioner.errors import ConfigurationError, CredentialsError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -114,8 +114,8 @@ class SdkCreates:
             await self._identity.get_frozen_credentials()
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return Reply(loss=Loss.PARAMETERS, message=str(error))
-        except CredentialsError as error:
-            return lost(error)
+        except (ConfigurationError, CredentialsError) as error:
+            return Reply(loss=Loss.CREDENTIALS, message=wire.clean(str(error)))
         # The place in the pool is taken before the SDK signs, so that no signature grows old in the queue.
         async with self._places:
             while True:

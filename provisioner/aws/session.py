@@ -11,16 +11,16 @@ import asyncio
 import base64
 import math
 import os
-import time
+import re
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
 from aiobotocore.session import AioSession
 from botocore import exceptions as sdk
-from botocore.utils import validate_region_name
 
 import provisioner
 from provisioner.aws.http import ClientConfig
+from provisioner.aws.timeouts import now_s
 from provisioner.errors import ConfigurationError, CredentialsError
 
 if TYPE_CHECKING:
@@ -55,13 +55,19 @@ ROLE_ATTEMPTS = 3
 """Assuming a role changes nothing, so the SDK may repeat it: a hiccup of STS does not end a run."""
 
 ADVISORY_S = 15 * 60
-"""Credentials that expire within this are refreshed without haste (botocore, ``_DEFAULT_ADVISORY_REFRESH_TIMEOUT``)."""
+"""Credentials that expire within this are refreshed beside the calls (botocore,
+``_DEFAULT_ADVISORY_REFRESH_TIMEOUT``), or in the last quarter of their life where that is shorter."""
 
 MANDATORY_S = 10 * 60
-"""Credentials that expire within this are not used (botocore, ``_DEFAULT_MANDATORY_REFRESH_TIMEOUT``)."""
+"""Credentials that expire within this are not used (botocore, ``_DEFAULT_MANDATORY_REFRESH_TIMEOUT``), nor in the last
+eighth of their life where that is shorter."""
+
+LONGEST_LIFE_S = 12 * 3600
+"""No role session lasts longer (STS, AssumeRole). Credentials that say so are looked at again after this."""
 
 REFRESH_PAUSE_S = 5.0
-"""All calls in flight meet an expired token at once; within this after a refresh the answer is that refresh's."""
+"""All calls in flight meet an expired token at once; within this after a refresh the answer is that refresh's. A fetch
+that failed while the credentials in hand are still good is not repeated sooner either."""
 
 _CREDENTIALS_HINT = "Set AWS_PROFILE or the keys in the environment, or `profile` in the target's configuration"
 
@@ -74,6 +80,7 @@ def open_session(target: Target) -> AioSession:
     Raises:
         ConfigurationError: the profile does not exist, or the AWS configuration file is broken.
     """
+    unset_empty_variables()
     session = AioSession(profile=target.profile or None)
     session.set_default_client_config(ClientConfig())
     session.set_config_variable("ignore_configured_endpoint_urls", value=True)
@@ -90,6 +97,16 @@ def open_session(target: Target) -> AioSession:
     return session
 
 
+def unset_empty_variables() -> None:
+    """Take AWS variables that are set to nothing out of the environment.
+
+    Schedulers and containers set them so to say "none". The SDK takes some of them for values: a profile without a
+    name, a number that is none, an empty Region that hides the profile's.
+    """
+    for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value]:
+        del os.environ[name]
+
+
 def region_of(target: Target, session: AioSession) -> str:
     """The Region of ``target``: its own, the SDK's (AWS_DEFAULT_REGION, profile), or else AWS_REGION.
 
@@ -101,12 +118,14 @@ def region_of(target: Target, session: AioSession) -> str:
         known = ", ".join(REGIONS)
         hint = f"Set `region` in the target's configuration, or AWS_DEFAULT_REGION; the service is in {known}"
         raise ConfigurationError("no Region is set", where=target.name, hint=hint)
-    try:
-        validate_region_name(region)
-    except sdk.InvalidRegionError as error:
-        raise ConfigurationError("this is not a Region", where=target.name, why=str(error)) from error
+    if not _REGION.fullmatch(region):
+        hint = "A Region is a name such as us-east-1, without blanks and line breaks"
+        raise ConfigurationError("this is not a Region", where=target.name, why=repr(region), hint=hint)
     return str(region)
 
+
+_REGION = re.compile("(?![0-9-])[A-Za-z0-9-]{1,62}[A-Za-z0-9]")
+"""A label of a host name. The SDK's own check lets a line break at the end pass, and so into a signed header."""
 
 _ACCOUNT_BITS = 40
 _UNUSED_BITS = 7
@@ -147,9 +166,9 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
     """The credentials of a target, current whenever they are asked for. An SDK credentials object itself.
 
     Obligations: :meth:`get_frozen_credentials` may be called at any time by any number of tasks; fresh credentials are
-    fetched once, however many ask, also when that fails: it fails all who waited for it. While those in hand are still
-    good for the SDK's mandatory period (10 minutes), the fetch runs beside the calls and none waits for it. A failed
-    fetch leaves the old ones in place.
+    fetched once, however many ask, also when that fails: it fails all who waited for it. How early they are fetched
+    depends on how long they live (``ADVISORY_S``, ``MANDATORY_S``). Until the mandatory period begins, the fetch runs
+    beside the calls, and none waits for it; a failed fetch leaves the old ones in place.
 
     Args:
         target: whose.
@@ -169,6 +188,8 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         self._current: ReadOnlyCredentials | None = None
         self._lock = asyncio.Lock()
         self._fetch: asyncio.Task[None] | None = None
+        self._life_s = 0.0
+        self._renew_at = self._unusable_at = math.inf
         self._refreshed_at = -math.inf
         self._changed = False
         self.generation = 0
@@ -179,17 +200,15 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         Raises:
             CredentialsError: there are none, or they could not be refreshed.
         """
-        if self._source is None:
+        if self._current is None:
             async with self._lock:
-                if self._source is None:
-                    self._source = await self._load()
-        if not self._expires_within(ADVISORY_S):
-            self._current = await self._freeze(self._source)
-            return self._current
-        if self._fetch is None or self._fetch.done():
+                if self._current is None:
+                    source = await self._load()
+                    self._take(source, await self._freeze(source))
+        if now_s() >= self._renew_at and (self._fetch is None or self._fetch.done()):
             self._fetch = asyncio.create_task(self._renew())
             self._fetch.add_done_callback(_note)
-        if self._current is None or self._expires_within(MANDATORY_S):
+        if now_s() >= self._unusable_at and self._fetch is not None:
             await asyncio.shield(self._fetch)
         return self._current
 
@@ -203,31 +222,39 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
             CredentialsError: there are none any more.
         """
         async with self._lock:
-            if time.monotonic() >= self._refreshed_at + REFRESH_PAUSE_S:
+            if now_s() >= self._refreshed_at + REFRESH_PAUSE_S:
                 before = self._current
                 fresh = await self._load()
-                self._current = await self._freeze(fresh)
-                self._source = fresh
+                self._take(fresh, await self._freeze(fresh))
                 self._changed = before != self._current
                 self.generation += 1
-                self._refreshed_at = time.monotonic()
+                self._refreshed_at = now_s()
             return self._changed
 
     async def _renew(self) -> None:
         """Fetch for all who ask meanwhile. What :meth:`refresh` replaced in between is not put back."""
         source = self._source
+        self._renew_at = min(now_s() + REFRESH_PAUSE_S, self._unusable_at)
         fresh = await self._freeze(source)
         if source is self._source:
-            self._current = fresh
+            self._take(source, fresh)
+
+    def _take(self, source: Any, credentials: ReadOnlyCredentials) -> None:  # noqa: ANN401  the SDK has no types
+        """Use ``credentials`` from now on, and plan when to fetch others."""
+        now, left_s = now_s(), _left_s(source)
+        fresh = credentials != self._current or source is not self._source
+        if fresh:
+            self._life_s = left_s
+        self._source, self._current = source, credentials
+        self._unusable_at = now + left_s - min(MANDATORY_S, self._life_s / 8)
+        soonest = now if fresh else now + REFRESH_PAUSE_S
+        self._renew_at = min(self._unusable_at, max(soonest, now + left_s - min(ADVISORY_S, self._life_s / 4)))
 
     async def close(self) -> None:
         """End a fetch that is under way."""
         if self._fetch is not None:
             self._fetch.cancel()
             await asyncio.gather(self._fetch, return_exceptions=True)
-
-    def _expires_within(self, seconds: int) -> bool:
-        return isinstance(self._source, AioRefreshableCredentials) and self._source.refresh_needed(seconds)
 
     async def _load(self) -> Any:  # noqa: ANN401  the SDK has no types
         session, self._session = self._session or open_session(self._target), None
@@ -241,9 +268,14 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
 
     async def _freeze(self, source: Any) -> ReadOnlyCredentials:  # noqa: ANN401  the SDK has no types
         try:
-            return await source.get_frozen_credentials()
+            credentials: ReadOnlyCredentials = await source.get_frozen_credentials()
         except Exception as error:
             raise self._refused(error) from error
+        for what, value in (("access key id", credentials.access_key), ("session token", credentials.token or "")):
+            if not (value.isascii() and value.isprintable()) or " " in value:
+                hint = "As a rule it is a line break at the end: set it anew without one"
+                raise ConfigurationError(f"the {what} cannot be sent in a header", where=self._target.name, hint=hint)
+        return credentials
 
     async def _assume(self, source: Any, session: AioSession) -> AioRefreshableCredentials:  # noqa: ANN401  the SDK has no types
         async def fetch() -> dict[str, str]:
@@ -281,6 +313,20 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         elif target.assume_role_arn:
             hint = f"The role {target.assume_role_arn} must trust the caller (sts:AssumeRole, external id)"
         return CredentialsError("no valid AWS credentials", where=target.name, why=str(error), hint=hint)
+
+
+def _left_s(source: Any) -> float:  # noqa: ANN401  the SDK has no types
+    """Seconds until the credentials of ``source`` expire; infinite for those that never do.
+
+    The SDK says only whether they expire within a given time, so that is asked until the seconds are known.
+    """
+    if not isinstance(source, AioRefreshableCredentials):
+        return math.inf
+    least, most = 0, LONGEST_LIFE_S
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (least, middle) if source.refresh_needed(middle) else (middle, most)
+    return float(least)
 
 
 def _note(fetch: asyncio.Task[None]) -> None:
