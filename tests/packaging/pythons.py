@@ -1,4 +1,4 @@
-"""Runs the suite under every Python from 3.11 on that this machine has: ``python -m tests.packaging.pythons``.
+"""Runs the suite under every other Python from 3.11 on that this machine has: ``python -m tests.packaging.pythons``.
 
 Arguments go to pytest. A Python that the classifiers in pyproject.toml promise and that is not here is reported at the
 end as UNPROVEN: its absence is no failure, but nobody can take it for a success either.
@@ -22,9 +22,7 @@ PROMISED = [int(minor) for minor in re.findall(r"Python :: 3\.(\d+)", "\n".join(
 
 
 def find(minor: int) -> Path | None:
-    """The interpreter of Python 3.``minor``: this one, one on the PATH, or one that pyenv installed."""
-    if sys.version_info[:2] == (3, minor):
-        return Path(sys.executable)
+    """The interpreter of Python 3.``minor``: one that pyenv installed, or one on the PATH."""
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     candidates = [*versions.glob(f"3.{minor}.*/bin/python3.{minor}")]
     if on_path := shutil.which(f"python3.{minor}"):
@@ -54,10 +52,12 @@ def prove(python: Path, minor: int, arguments: list[str]) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the suite under each Python, then say which ones passed, failed or are missing."""
+    """Run the suite under each other Python, then print which ones passed, failed or are missing."""
     verdicts: dict[int, str] = {}
     for minor in range(LEAST, max(PROMISED) + 3):
-        if python := find(minor):
+        if sys.version_info[:2] == (3, minor):
+            verdicts[minor] = "the Python of `make test`"
+        elif python := find(minor):
             sys.stdout.write(f"== Python 3.{minor}: {python}\n")
             sys.stdout.flush()
             verdicts[minor] = "passed" if prove(python, minor, arguments) else "FAILED"
