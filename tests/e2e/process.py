@@ -24,9 +24,7 @@ LIMIT_S = 60
 
 def environment(**more: str) -> dict[str, str]:
     """A clean environment with the embedded endpoint's credentials, which are public."""
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PROVISIONER_"))
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PROVISIONER_"))}
     return {
         **kept,
         **credentials(DEFAULT_ACCOUNT).environment(),
