@@ -128,6 +128,7 @@ class HttpSession:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        self._session = self._open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -156,7 +157,7 @@ class HttpSession:
 
     async def _send(self, request: Any) -> AioAWSResponse:  # noqa: ANN401  the same
         if self._session is None:
-            self._session = self._open()
+            raise RuntimeError("the client is closed")
         headers = CIMultiDict((name, _text(value)) for name, value in request.headers.items())
         headers["Accept-Encoding"] = "identity"
         response = await self._session.request(

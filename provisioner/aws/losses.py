@@ -16,7 +16,7 @@ import aiohttp
 from botocore import exceptions as sdk
 
 from provisioner.aws.connection import ClosedError
-from provisioner.aws.pool import OUT_OF_FILES
+from provisioner.aws.pool import OUT_OF_FILES, no_file_left
 from provisioner.aws.wire import clean
 from provisioner.core.verdict import Loss, Reply
 from provisioner.errors import ConfigurationError, CredentialsError
@@ -67,7 +67,8 @@ def loss_of(error: BaseException) -> Loss:
     inner = _peel(error)
     before = _find(inner, _UNSENT) or _find(inner, _CONNECTING)
     if before is not None:
-        return before
+        # A resolver that cannot open its files says that there is no such host.
+        return Loss.FILES if before is Loss.DNS and no_file_left() else before
     if isinstance(inner, aiohttp.ClientConnectorError):
         return _refusal(inner.os_error)
     return next((loss for e in _causes(inner) if (loss := _find(e, _SENDING))), Loss.UNKNOWN)

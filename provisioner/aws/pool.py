@@ -168,7 +168,7 @@ class Pool:
                     found = await self._loop.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
                 except (OSError, UnicodeError) as error:
                     # The resolver reads files; its error does not say when it could not open them.
-                    raise UnconnectedError(Loss.FILES if _no_file_left() else Loss.DNS, error) from error
+                    raise UnconnectedError(Loss.FILES if no_file_left() else Loss.DNS, error) from error
                 self._addresses = [(family, kind, proto, name, where) for family, kind, proto, name, where in found]
                 self._looked_up_at = self._loop.time()
             return list(self._addresses)
@@ -199,7 +199,8 @@ class Pool:
         return connection
 
 
-def _no_file_left() -> bool:
+def no_file_left() -> bool:
+    """Whether this process or machine cannot open another file, which a connection is too."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:

@@ -102,9 +102,15 @@ class Breaker:
             self._trip(Reason.DENIED, f"every create is refused: {reply}. {hint}")
 
     def _unreachable(self, reply: Reply, now: float) -> None:
-        self._unreached += 1
         if self._unreached_since is None:
             self._unreached_since = now
+        if reply.loss is Loss.FILES:
+            # This machine's own limit says nothing about the endpoint; files come free as other targets end.
+            if now - self._unreached_since > OUTAGE_S:
+                hint = "Raise the limit (`ulimit -n`), or lower --max-in-flight, and run again"
+                self._trip(Reason.UNFINISHED, f"this machine had no file left for {OUTAGE_S:.0f} s: {reply}. {hint}")
+            return
+        self._unreached += 1
         if reply.loss is Loss.CREDENTIALS:
             if self._unreached >= UNREACHABLE:
                 self._trip(Reason.DENIED, f"there are no usable credentials: {reply.message}")

@@ -283,3 +283,16 @@ def test_roles_that_work_are_not_kept() -> None:
         tracemalloc.stop()
 
     assert kept < 64 * 1024
+
+
+def test_a_machine_without_files_says_nothing_about_the_endpoint() -> None:
+    """This machine's own limit never passes for an endpoint that was never reached; it halts as an outage does."""
+    no_files = Reply(loss=Loss.FILES, message="Too many open files")
+
+    breaker = told(*[no_files] * 10, DNS, DNS)
+    assert halt_code(breaker) is None
+    assert halt_code(told(DNS, breaker=breaker)) is Reason.CONFIGURATION
+    halted = told(*[no_files] * (int(OUTAGE_S) + 3))
+    assert halt_code(halted) is Reason.UNFINISHED
+    assert halted.halt is not None
+    assert "ulimit -n" in halted.halt.what
