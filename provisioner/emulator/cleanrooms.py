@@ -14,7 +14,7 @@ import msgspec
 from provisioner.emulator.behaviour import Behaviour  # noqa: TC001 - used in an alias
 from provisioner.emulator.model import input_check, output_members
 from provisioner.emulator.state import PAGE, Algorithm, TargetState
-from provisioner.emulator.wire import ApiError, Call, Response, timestamp, validation_error
+from provisioner.emulator.wire import ApiError, Call, HttpResponse, timestamp, validation_error
 
 ALGORITHMS = "/configured-model-algorithms"
 TAGS = "/tags"
@@ -75,7 +75,7 @@ def parse(call: Call, operation: str) -> dict[str, Any]:
 
 def perform(
     target: TargetState, operation: str, parameters: dict[str, Any], now: float, behaviour: Behaviour
-) -> tuple[Response, Algorithm | None]:
+) -> tuple[HttpResponse, Algorithm | None]:
     """Executes an operation.
 
     Returns:
@@ -90,7 +90,7 @@ def perform(
     return _ok(_PERFORM[operation](target, parameters, now, behaviour)), None
 
 
-def created(arn: str) -> Response:
+def created(arn: str) -> HttpResponse:
     """The response to a create."""
     return _ok({"configuredModelAlgorithmArn": arn})
 
@@ -127,8 +127,8 @@ def _body(call: Call) -> dict[str, Any]:
     return body
 
 
-def _ok(body: dict[str, Any]) -> Response:
-    return Response(HTTPStatus.OK, msgspec.json.encode(body))
+def _ok(body: dict[str, Any]) -> HttpResponse:
+    return HttpResponse(HTTPStatus.OK, msgspec.json.encode(body))
 
 
 def _perform_list(target: TargetState, parameters: dict[str, Any], now: float, behaviour: Behaviour) -> dict[str, Any]:

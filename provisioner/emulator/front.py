@@ -19,7 +19,7 @@ from aiohttp import web
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.emulator.service import CreateRecord  # noqa: TC001 - msgspec reads the field types at run time
 from provisioner.emulator.state import Algorithm  # noqa: TC001 - the same
-from provisioner.emulator.wire import ApiError, Call, Response
+from provisioner.emulator.wire import ApiError, Call, HttpResponse
 
 if TYPE_CHECKING:
     from provisioner.emulator.service import Result, Service
@@ -127,10 +127,10 @@ class Front:
             transport.close()
         return self._response(result.response)
 
-    def _response(self, response: Response) -> web.Response:
+    def _response(self, response: HttpResponse) -> web.Response:
         return web.Response(body=response.body, status=response.status, headers=self._headers(response))
 
-    def _headers(self, response: Response) -> dict[str, str]:
+    def _headers(self, response: HttpResponse) -> dict[str, str]:
         """The headers on the wire. The date is the endpoint's, from which SDKs work out how far their clock is off."""
         return {
             "Date": formatdate(time.time() + self.service.behaviour.clock_offset, usegmt=True),
@@ -154,22 +154,22 @@ def _reset_on_close(transport: asyncio.BaseTransport) -> None:
         duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def _first_half(response: Response, headers: dict[str, str]) -> bytes:
+def _first_half(response: HttpResponse, headers: dict[str, str]) -> bytes:
     """The head of a response, which promises the whole body, and the first half of that body."""
     lines = [f"{name}: {value}" for name, value in {**headers, "Content-Length": len(response.body)}.items()]
     head = "\r\n".join([f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}", *lines, "", ""])
     return head.encode() + response.body[: len(response.body) // 2]
 
 
-def _control(service: Service, call: Call, remote: str | None) -> Response:
+def _control(service: Service, call: Call, remote: str | None) -> HttpResponse:
     if remote is None or not ipaddress.ip_address(remote).is_loopback:
         message = "The control API answers this machine only."
         return ApiError(HTTPStatus.FORBIDDEN, "AccessDeniedException", message).response()
     match call.method, call.path.removeprefix(CONTROL):
         case "GET", "truth":
-            return Response(HTTPStatus.OK, msgspec.json.encode(truth_of(service)))
+            return HttpResponse(HTTPStatus.OK, msgspec.json.encode(truth_of(service)))
         case "GET", "behaviour":
-            return Response(HTTPStatus.OK, msgspec.json.encode(service.behaviour))
+            return HttpResponse(HTTPStatus.OK, msgspec.json.encode(service.behaviour))
         case ("PUT" | "PATCH") as method, "behaviour":
             return _change(service, call.body, keep=method == "PATCH")
         case _:
@@ -177,7 +177,7 @@ def _control(service: Service, call: Call, remote: str | None) -> Response:
             return ApiError(HTTPStatus.NOT_FOUND, "UnknownOperationException", message).response()
 
 
-def _change(service: Service, body: bytes, *, keep: bool) -> Response:
+def _change(service: Service, body: bytes, *, keep: bool) -> HttpResponse:
     """Sets the behaviour: all of it, or with ``keep`` only the fields that the body names."""
     before = msgspec.to_builtins(service.behaviour) if keep else {}
     try:
@@ -185,4 +185,4 @@ def _change(service: Service, body: bytes, *, keep: bool) -> Response:
         service.behaviour = msgspec.convert({**before, **changes}, Behaviour)
     except (msgspec.MsgspecError, ValueError) as error:
         return ApiError(HTTPStatus.BAD_REQUEST, "ValidationException", str(error)).response()
-    return Response(HTTPStatus.OK, msgspec.json.encode(service.behaviour))
+    return HttpResponse(HTTPStatus.OK, msgspec.json.encode(service.behaviour))

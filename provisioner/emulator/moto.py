@@ -21,7 +21,7 @@ from provisioner.emulator import cleanrooms
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.emulator.model import regions
 from provisioner.emulator.state import TargetState
-from provisioner.emulator.wire import ApiError, Call, Response
+from provisioner.emulator.wire import ApiError, Call, HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +108,7 @@ class Dispatcher(BaseResponse):
         headers = {**response.headers, "Content-Type": response.content_type, "status": response.status}
         return response.status, headers, response.body
 
-    def _response(self, operation: str) -> Response:
+    def _response(self, operation: str) -> HttpResponse:
         query = f"?{self.parsed_url.query}" if self.parsed_url.query else ""
         call = Call(self.method, self.raw_path + query, {}, self.raw_body)
         try:

@@ -29,7 +29,7 @@ from provisioner.emulator.behaviour import (
 from provisioner.emulator.refusals import Refused, denied, denied_role, refusal, server_error
 from provisioner.emulator.signature import SERVICE_NAME, STS_NAME, Caller, authenticate
 from provisioner.emulator.store import StateFileError
-from provisioner.emulator.wire import ApiError, Call, Response
+from provisioner.emulator.wire import ApiError, Call, HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ class CreateRecord(msgspec.Struct, frozen=True, gc=False):
 class Result(msgspec.Struct, frozen=True, gc=False):
     """How a call ends: the response (a cut ending sends half of it), the ending, and seconds until then."""
 
-    response: Response
+    response: HttpResponse
     ending: Ending = "answer"
     delay_s: float = 0.0
 
@@ -79,8 +79,8 @@ class _Api(NamedTuple):
     operation_of: Callable[[Call], str]
     action_of: Callable[[str], str]
     parse: Callable[[Call, str], dict[str, Any]]
-    perform: Callable[[TargetState, str, dict[str, Any], float, Behaviour], tuple[Response, Algorithm | None]]
-    error: Callable[[ApiError], Response]
+    perform: Callable[[TargetState, str, dict[str, Any], float, Behaviour], tuple[HttpResponse, Algorithm | None]]
+    error: Callable[[ApiError], HttpResponse]
 
 
 class _Exchange(msgspec.Struct, gc=False):
@@ -155,13 +155,13 @@ class Service:
             CreateRecord(exchange.now, caller.account_id, caller.region, name, status, exchange.fault, exchange.arn)
         )
 
-    def _sts(self, exchange: _Exchange) -> tuple[InjectedFault, Response]:
+    def _sts(self, exchange: _Exchange) -> tuple[InjectedFault, HttpResponse]:
         exchange.operation = sts.operation_of(exchange.call)
         exchange.caller = self._authenticate(exchange, STS_NAME)
         time, longest = exchange.now + self.behaviour.clock_offset, self.behaviour.token_lifetime
         return FAULTS["ok"], sts.perform(exchange.call, exchange.operation, exchange.caller, time, longest)
 
-    def _answer(self, api: _Api, exchange: _Exchange) -> tuple[InjectedFault, Response]:
+    def _answer(self, api: _Api, exchange: _Exchange) -> tuple[InjectedFault, HttpResponse]:
         exchange.operation = api.operation_of(exchange.call)
         exchange.caller = self._authenticate(exchange, api.signing_name)
         scripted, self.behaviour = take_scripted(self.behaviour, exchange.operation)
@@ -203,7 +203,7 @@ class Service:
         if refused.parameters.get("roleArn") in self.behaviour.denied_roles:
             raise denied_role(refused)
 
-    def _execute(self, api: _Api, exchange: _Exchange, fault: InjectedFault) -> Response:
+    def _execute(self, api: _Api, exchange: _Exchange, fault: InjectedFault) -> HttpResponse:
         if fault.effect == "late":
             self._execute_late(api, exchange)
         if fault.effect != "now":
@@ -218,7 +218,7 @@ class Service:
         lying = fault.reply and response.status == HTTPStatus.OK
         return self._lie(fault.reply, exchange.caller, response) if lying else response
 
-    def _perform(self, api: _Api, exchange: _Exchange, now: float) -> tuple[Response, Algorithm | None]:
+    def _perform(self, api: _Api, exchange: _Exchange, now: float) -> tuple[HttpResponse, Algorithm | None]:
         target = self.accounts.target(exchange.caller.account_id, exchange.caller.region)
         response, made = api.perform(target, exchange.operation, exchange.parameters, now, self.behaviour)
         if made is not None:
@@ -235,19 +235,21 @@ class Service:
     def _refusal(self, api: _Api, exchange: _Exchange, fault: InjectedFault) -> ApiError:
         return refusal(fault, self.behaviour, _refused(api, exchange))
 
-    def _lie(self, kind: str, caller: Caller, response: Response) -> Response:
+    def _lie(self, kind: str, caller: Caller, response: HttpResponse) -> HttpResponse:
         """A 200 that is wrong about a call that was executed.
 
         A repeated ARN is that of the first algorithm of the account and Region.
         """
         if kind == "truncated":
-            return Response(HTTPStatus.OK, response.body[: len(response.body) // 2])
+            return msgspec.structs.replace(response, body=response.body[: len(response.body) // 2])
         if kind == "no_arn":
-            return Response(HTTPStatus.OK, b"{}")
+            return HttpResponse(HTTPStatus.OK, b"{}")
         if kind == "html":
-            return Response(HTTPStatus.OK, b"<html><body>It works!</body></html>", content_type="text/html")
+            return HttpResponse(HTTPStatus.OK, b"<html><body>It works!</body></html>", content_type="text/html")
         if kind == "foreign_arn":
-            return Response(HTTPStatus.OK, response.body.replace(f":{caller.account_id}:".encode(), b":999999999999:"))
+            return HttpResponse(
+                HTTPStatus.OK, response.body.replace(f":{caller.account_id}:".encode(), b":999999999999:")
+            )
         target = (caller.account_id, caller.region)
         return cleanrooms.created(next(a.arn for a in self.accounts.algorithms if (a.account_id, a.region) == target))
 

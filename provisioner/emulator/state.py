@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import base64
 import heapq
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping  # noqa: TC003 - aliases and fields are needed at run time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
-from unicodedata import category
 from uuid import UUID
 
 import msgspec
 
 from provisioner.emulator.model import partition
+from provisioner.emulator.tags import check_tags, reserved_keys
 from provisioner.emulator.wire import ApiError, not_found, validation_error
 
 if TYPE_CHECKING:
@@ -28,9 +27,6 @@ Names = Literal["unique", "duplicates", "same"]
 
 PAGE = 100
 """Algorithms on a page of List; the model's upper bound of maxResults."""
-
-MAX_USER_TAGS = 50
-"""Tags per resource, from the service's documentation; the model's 200 is never reached."""
 
 QUOTA_NAME = "Active configured model algorithms per Region"
 """The name of quota L-CDB92F4A in the service's documentation."""
@@ -204,10 +200,8 @@ class TargetState:
             ApiError: 404, or 400 for tags that are not allowed.
         """
         algorithm = self.get(arn)
-        merged = {**algorithm.tags, **tags}
-        check_tags(tags)
-        check_tags(merged)
-        self._retag(algorithm, merged, now)
+        check_tags(tags, algorithm.tags.keys())
+        self._retag(algorithm, {**algorithm.tags, **tags}, now)
 
     def untag(self, arn: str, keys: Iterable[str], now: float) -> None:
         """Removes tags; keys that do not exist are ignored.
@@ -217,7 +211,7 @@ class TargetState:
         """
         algorithm = self.get(arn)
         gone = set(keys)
-        if reserved := _reserved(gone):
+        if reserved := reserved_keys(gone):
             raise validation_error(*reserved)
         self._retag(algorithm, {key: value for key, value in algorithm.tags.items() if key not in gone}, now)
 
@@ -328,36 +322,3 @@ def quota_exceeded(quota: int) -> ApiError:
     message = f"You have reached the quota of {quota} for {QUOTA_NAME}."
     members = {"quotaName": QUOTA_NAME, "quotaValue": float(quota)}
     return ApiError(HTTPStatus.PAYMENT_REQUIRED, "ServiceQuotaExceededException", message, members=members)
-
-
-def check_tags(tags: Mapping[str, str]) -> None:
-    """The rules that the documentation adds to the model's.
-
-    Raises:
-        ApiError: 400 for too many tags, a reserved key, or a character that tags may not have.
-    """
-    problems = _reserved(tags)
-    problems += [
-        f"Value '{text}' at 'tags' failed to satisfy constraint: Tags hold letters, digits, spaces and +-=._:/@"
-        for pair in tags.items()
-        for text in pair
-        if not _is_tag_text(text)
-    ]
-    if len(tags) > MAX_USER_TAGS:
-        problems.append(f"Value at 'tags' failed to satisfy constraint: A resource has at most {MAX_USER_TAGS} tags")
-    if problems:
-        raise validation_error(*problems)
-
-
-def _reserved(keys: Iterable[str]) -> list[str]:
-    constraint = "failed to satisfy constraint: Tag keys must not begin with aws:"
-    return [f"Value '{key}' at 'tags' {constraint}" for key in keys if key[:4].lower() == "aws:"]
-
-
-_PLAIN_TAG_TEXT = re.compile(r"[A-Za-z0-9 +\-=._:/@]*").fullmatch
-
-
-def _is_tag_text(text: str) -> bool:
-    if _PLAIN_TAG_TEXT(text):
-        return True
-    return all(category(c)[0] in "LNZ" or _PLAIN_TAG_TEXT(c) for c in text)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from provisioner.emulator.keys import issue
-from provisioner.emulator.wire import ApiError, Response, timestamp
+from provisioner.emulator.wire import ApiError, HttpResponse, timestamp
 
 if TYPE_CHECKING:
     from provisioner.emulator.signature import Caller
@@ -55,7 +55,7 @@ def operation_of(call: Call) -> str:
     return operation
 
 
-def perform(call: Call, operation: str, caller: Caller, now: float, longest: float) -> Response:
+def perform(call: Call, operation: str, caller: Caller, now: float, longest: float) -> HttpResponse:
     """Executes an operation; tokens are valid for at most ``longest`` seconds.
 
     Raises:
@@ -67,14 +67,14 @@ def perform(call: Call, operation: str, caller: Caller, now: float, longest: flo
     return _ok("AssumeRole", _assume_role(parameters_of(call), now, longest))
 
 
-def error_response(error: ApiError) -> Response:
+def error_response(error: ApiError) -> HttpResponse:
     """The XML form of an error."""
     code = _CODES.get(error.code, error.code)
     body = (
         f'<ErrorResponse xmlns="{NAMESPACE}"><Error><Type>Sender</Type><Code>{code}</Code>'
         f"<Message>{escape(error.message)}</Message></Error></ErrorResponse>"
     )
-    return Response(error.status, body.encode(), error.headers, XML)
+    return HttpResponse(error.status, body.encode(), error.headers, XML)
 
 
 def _assume_role(parameters: dict[str, str], now: float, longest: float) -> str:
@@ -98,6 +98,6 @@ def _elements(values: dict[str, str]) -> str:
     return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in values.items())
 
 
-def _ok(action: str, result: str) -> Response:
-    body = f'<{action}Response xmlns="{NAMESPACE}"><{action}Result>{result}</{action}Result></{action}Response>'
-    return Response(HTTPStatus.OK, body.encode(), content_type=XML)
+def _ok(action: str, result: str) -> HttpResponse:
+    body = f'<{action}HttpResponse xmlns="{NAMESPACE}"><{action}Result>{result}</{action}Result></{action}HttpResponse>'
+    return HttpResponse(HTTPStatus.OK, body.encode(), content_type=XML)

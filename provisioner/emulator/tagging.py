@@ -14,7 +14,7 @@ import msgspec
 
 from provisioner.emulator.model import TAGGING_MODEL, input_check
 from provisioner.emulator.state import KIND
-from provisioner.emulator.wire import ApiError, Call, Response, validation_error
+from provisioner.emulator.wire import ApiError, Call, HttpResponse, validation_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ def parse(call: Call, _: str) -> dict[str, Any]:
 
 def perform(
     target: TargetState, _: str, parameters: dict[str, Any], now: float, behaviour: Behaviour
-) -> tuple[Response, None]:
+) -> tuple[HttpResponse, None]:
     """Executes GetResources; there is never a new algorithm to return.
 
     Raises:
@@ -109,16 +109,16 @@ def perform(
         if not index.omits(algorithm)
     ]
     body = {"PaginationToken": token, "ResourceTagMappingList": resources}
-    return Response(HTTPStatus.OK, msgspec.json.encode(body), content_type=CONTENT_TYPE), None
+    return HttpResponse(HTTPStatus.OK, msgspec.json.encode(body), content_type=CONTENT_TYPE), None
 
 
-def error_response(error: ApiError) -> Response:
+def error_response(error: ApiError) -> HttpResponse:
     """The JSON 1.1 form of an error: the code in ``__type``. What the caller did wrong is 400, a denial too."""
     code = _CODES.get(error.code, error.code)
     blamed_on_caller = code and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
     body = {**({"__type": code} if code else {}), "Message": error.message, **error.members}
     status = HTTPStatus.BAD_REQUEST if blamed_on_caller else error.status
-    return Response(status, msgspec.json.encode(body), error.headers, CONTENT_TYPE)
+    return HttpResponse(status, msgspec.json.encode(body), error.headers, CONTENT_TYPE)
 
 
 class _Index:

@@ -37,7 +37,7 @@ class Call(msgspec.Struct, gc=False):
         return self.target.partition("?")[2]
 
 
-class Response(msgspec.Struct, gc=False):
+class HttpResponse(msgspec.Struct, gc=False):
     """One HTTP response.
 
     Args:
@@ -80,10 +80,10 @@ class ApiError(Exception):
         self.members = dict(members or {})
         self.headers = dict(headers or {})
 
-    def response(self) -> Response:
+    def response(self) -> HttpResponse:
         """The rest-json form: the code in ``x-amzn-errortype``, the text in ``message``."""
         headers = {**self.headers, "x-amzn-errortype": self.code} if self.code else self.headers
-        return Response(self.status, msgspec.json.encode({"message": self.message, **self.members}), headers)
+        return HttpResponse(self.status, msgspec.json.encode({"message": self.message, **self.members}), headers)
 
 
 def validation_error(*problems: str) -> ApiError:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.emulator.model import input_check, java_pattern
-from provisioner.emulator.state import check_tags
+from provisioner.emulator.tags import check_tags
 from provisioner.manifest.parser import Rules, parse
 from provisioner.manifest.problems import InvalidDefinitionError
 

@@ -18,14 +18,14 @@ from .support import ALGORITHMS, ROLE, create_call, now, seeded, signed
 if TYPE_CHECKING:
     from provisioner.emulator.service import Result
     from provisioner.emulator.state import Algorithm
-    from provisioner.emulator.wire import Response
+    from provisioner.emulator.wire import HttpResponse
 
 
 def _service(**switches: Any) -> Service:
     return Service(Behaviour(**switches), Accounts(seeded()))
 
 
-def _body(reply: Response) -> dict[str, Any]:
+def _body(reply: HttpResponse) -> dict[str, Any]:
     body: dict[str, Any] = msgspec.json.decode(reply.body)
     return body
 

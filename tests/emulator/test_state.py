@@ -265,6 +265,17 @@ def test_tagging_counts_what_is_there() -> None:
     assert len(target.get(arn).tags) == 50
 
 
+def test_tags_of_aws_do_not_count() -> None:
+    """An algorithm with tags of AWS's own takes 50 others, and keeps them all when others change."""
+    target = _target()
+    arn = target.create(definition(), 0.0)[0].arn
+    target.get(arn).tags = {"aws:cloudformation:stack-name": "s"}
+    target.tag(arn, {f"k{n}": "" for n in range(50)}, 1.0)
+    target.untag(arn, [f"k{n}" for n in range(50)], 2.0)
+
+    assert target.get(arn).tags == {"aws:cloudformation:stack-name": "s"}
+
+
 def test_change_that_cannot_be_saved_does_not_happen() -> None:
     """A change that cannot be saved does not take place in memory either."""
     full = False
