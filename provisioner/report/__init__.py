@@ -1,1 +1,1 @@
-"""What people and programs are told of a run: summary, progress."""
+"""What people and programs see of a run: its summary, and its progress while it goes on."""

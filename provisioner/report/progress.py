@@ -115,7 +115,7 @@ class View:
     def state(self) -> str:
         """What the run waits for, or why it stops; "" when it just works."""
         if self._run.stop.requested:
-            return f"stopping ({self._run.stop.reason})"
+            return f"stopping: {self._run.stop.reason}"
         for tally in self._run.tallies.values():
             if tally.waiting:
                 left_s = max(0.0, tally.waiting_until - self._run.clock.monotonic())
@@ -129,7 +129,8 @@ class View:
         outcomes = [f"{number} {outcome}" for outcome, number in self._outcomes().items()]
         moving = [f"{self._rates.creates_per_s:.1f}/s", *([f"ETA {clock(eta_s)}"] if eta_s is not None else [])]
         calls = [f"{self.in_flight} in flight", f"{self.calls('throttled')} throttled"]
-        return "  ".join([self.state, *calls, *outcomes] if self.state else [*moving, *calls, *outcomes])
+        hint = ["Ctrl-C again quits at once"] if self._run.stop.reason.endswith("SIGINT") else []
+        return "  ".join([self.state, *outcomes, *calls, *hint] if self.state else [*moving, *calls, *outcomes])
 
     def fields(self) -> dict[str, object]:
         """The same as fields of a log event."""

@@ -76,7 +76,7 @@ def test_a_manifest_is_registered_once_and_then_nothing_is_left_to_do(tmp_path: 
 
 
 def test_invalid_lines_do_not_stop_valid_ones(tmp_path: Path, endpoint: Endpoint) -> None:
-    """Ten good and ten bad lines: ten created, exit 65, and each bad line told with its line and column."""
+    """Ten good and ten bad lines: ten created, exit 65, and each bad line is reported with its line and column."""
     code, summary = applied(tmp_path, endpoint, ROOT / "configs" / "broken.jsonl")
 
     lines = {problem["line"] for problem in summary["problems"]}
@@ -113,7 +113,7 @@ def test_a_changed_definition_is_drifted_and_never_created_again(tmp_path: Path,
 
 
 def test_a_quota_parks_the_target_and_keeps_the_rest_pending(tmp_path: Path, endpoint: Endpoint) -> None:
-    """A 402 stops the target with exit 4, tells the quota's value, and a later run carries on where it stopped."""
+    """A 402 stops the target with exit 4, names the quota's value, and a later run continues where it stopped."""
     endpoint.change(quota=4)
 
     code, summary = applied(tmp_path, endpoint, "-", stdin=definitions(30).encode())
@@ -141,7 +141,7 @@ def test_one_json_object_is_printed_when_the_run_cannot_begin(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["apply"], 2, "Missing argument"),
         (["apply", "nothing.jsonl", "--local"], 2, "nothing.jsonl"),
@@ -155,15 +155,15 @@ def test_one_json_object_is_printed_when_the_run_cannot_begin(tmp_path: Path) ->
         (["frobnicate"], 2, "frobnicate"),
     ],
 )
-def test_wrong_use_is_told_in_one_line_without_a_traceback(
-    tmp_path: Path, arguments: list[str], code: int, told: str
+def test_wrong_use_is_one_line_without_a_traceback(
+    tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     """What a user can get wrong ends with its exit code and a line that names it."""
     done = provisioner(*arguments, cwd=tmp_path)
 
     output = done.stdout + done.stderr
     assert done.returncode == code, output
-    assert told in output
+    assert message in output
     assert "Traceback" not in output
 
 
@@ -293,7 +293,7 @@ def test_local_guards_accounts(tmp_path: Path) -> None:
     assert "the wrong account" in summary["targets"]["a"]["halted"]
 
 
-def test_local_tells_once_that_it_uses_no_profile(tmp_path: Path) -> None:
+def test_local_warns_once_that_it_uses_no_profile(tmp_path: Path) -> None:
     """With --local the profiles of the selected targets are named once on stderr as unused; without any nothing is."""
     (tmp_path / "c.toml").write_text(
         "".join(f"[targets.{name}]\nprofile = 'prod'\nregion = 'us-{name}-1'\n" for name in ("east", "west", "south"))
@@ -301,14 +301,14 @@ def test_local_tells_once_that_it_uses_no_profile(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text(definitions(2))
     arguments = ("apply", "m.jsonl", "--local")
 
-    told = provisioner(*arguments, "-c", "c.toml", "-t", "east", "-t", "west", cwd=tmp_path)
+    warned = provisioner(*arguments, "-c", "c.toml", "-t", "east", "-t", "west", cwd=tmp_path)
     quiet = provisioner(*arguments, "--ledger", "other.db", cwd=tmp_path)
 
-    notices = [json.loads(line) for line in told.stderr.splitlines() if "profile" in line]
+    notices = [json.loads(line) for line in warned.stderr.splitlines() if "profile" in line]
     assert [(notice["event"], notice["level"], notice["targets"]) for notice in notices] == [
         ("profiles.ignored", "warning", ["east", "west"])
     ]
-    assert (told.returncode, quiet.returncode, "profile" in quiet.stderr) == (0, 0, False)
+    assert (warned.returncode, quiet.returncode, "profile" in quiet.stderr) == (0, 0, False)
 
 
 def test_targets_share_a_ledger_and_keep_their_defaults(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_a_target_that_moved_is_refused(tmp_path: Path, endpoint: Endpoint) -> N
     assert "us-east-1" in summary["targets"]["default"]["halted"]
 
 
-def test_reconcile_tells_how_many_entries_are_open_in_all(tmp_path: Path, endpoint: Endpoint) -> None:
+def test_reconcile_counts_the_open_entries_of_all_targets(tmp_path: Path, endpoint: Endpoint) -> None:
     """What is still open stands in the totals of the summary as it does in each target, until nothing is."""
     targets = "".join(
         f"[targets.{name}]\nregion = '{region}'\nendpoint_url = '{endpoint.url}'\n"
@@ -358,15 +358,15 @@ def test_reconcile_tells_how_many_entries_are_open_in_all(tmp_path: Path, endpoi
     early = provisioner("reconcile", "-c", "early.toml", "--output", "json", cwd=tmp_path)
     due = provisioner("reconcile", "-c", "due.toml", "--output", "json", cwd=tmp_path)
 
-    told, later = json.loads(early.stdout), json.loads(due.stdout)
-    assert (early.returncode, told["open"]) == (75, 4)
-    assert [target["open"] for target in told["targets"].values()] == [2, 2]
+    first, later = json.loads(early.stdout), json.loads(due.stdout)
+    assert (early.returncode, first["open"]) == (75, 4)
+    assert [target["open"] for target in first["targets"].values()] == [2, 2]
     assert (due.returncode, later.get("open", 0)) == (0, 0)
     assert [target["resolved"] for target in later["targets"].values()] == [{"ours": 2}, {"ours": 2}]
 
 
 def test_what_is_missing_is_created_again_when_asked_for(tmp_path: Path) -> None:
-    """Verify tells what is gone, exit 3; with --mark-missing the next apply creates it again."""
+    """Verify finds what is gone, exit 3; with --mark-missing the next apply creates it again."""
     (tmp_path / "m.jsonl").write_text(definitions(3))
     provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
     for state in tmp_path.glob("ledger.db.local*"):

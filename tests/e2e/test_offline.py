@@ -22,7 +22,7 @@ def write(path: Path, *names: str) -> None:
     path.write_text("".join(json.dumps({"name": name, "roleArn": ROLE}) + "\n" for name in names))
 
 
-def test_validate_tells_every_problem_with_its_place(tmp_path: Path) -> None:
+def test_validate_reports_every_problem_with_its_place(tmp_path: Path) -> None:
     """Each problem is a line on stdout that begins with file:line:column; the counts go to stderr; exit 65."""
     done = provisioner("validate", BROKEN, cwd=tmp_path)
 
@@ -39,9 +39,9 @@ def test_validate_gives_one_json_object(tmp_path: Path) -> None:
     broken = provisioner("validate", BROKEN, "--output", "json", cwd=tmp_path)
     good = provisioner("validate", "m.jsonl", "--output", "json", cwd=tmp_path)
 
-    told = json.loads(broken.stdout)
-    assert (broken.returncode, told["lines"], told["valid"], told["invalid"]) == (65, 20, 10, 10)
-    assert {problem["line"] for problem in told["problems"]} == set(range(2, 21, 2))
+    report = json.loads(broken.stdout)
+    assert (broken.returncode, report["lines"], report["valid"], report["invalid"]) == (65, 20, 10, 10)
+    assert {problem["line"] for problem in report["problems"]} == set(range(2, 21, 2))
     assert (good.returncode, json.loads(good.stdout)) == (0, {"problems": [], "lines": 1, "valid": 1, "invalid": 0})
 
 
@@ -108,7 +108,7 @@ def test_export_quotes_what_a_spreadsheet_would_run(tmp_path: Path) -> None:
     assert list(names) == ["=cmd|'/C calc'!A0", "plain"]
 
 
-def test_status_tells_what_the_ledger_holds(tmp_path: Path) -> None:
+def test_status_shows_what_the_ledger_holds(tmp_path: Path) -> None:
     """Counts by target and state, and the runs with their exit codes; a target without entries is an error."""
     write(tmp_path / "m.jsonl", "a", "b")
     provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
@@ -132,7 +132,7 @@ def test_schema_describes_a_definition(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("toml", "told"),
+    ("toml", "message"),
     [
         (
             "[run]\nmax_in_flight = 'x'",
@@ -146,17 +146,17 @@ def test_schema_describes_a_definition(tmp_path: Path) -> None:
         ("[pace]\nshare = 'a'", 'c.toml: pace.share must be a number above 0 and at most 1, not the string "a"'),
     ],
 )
-def test_a_wrong_value_in_the_configuration_is_told_in_one_line(tmp_path: Path, toml: str, told: str) -> None:
+def test_a_wrong_value_in_the_configuration_is_one_line(tmp_path: Path, toml: str, message: str) -> None:
     """File, key, what must stand there and what does: one line on stderr, nothing on stdout, exit 78."""
     (tmp_path / "c.toml").write_text(toml)
 
     done = provisioner("status", "-c", "c.toml", cwd=tmp_path)
 
-    assert (done.returncode, done.stdout, done.stderr) == (78, "", f"provisioner: {told}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (78, "", f"provisioner: {message}\n")
 
 
 @pytest.mark.parametrize(
-    ("toml", "told"),
+    ("toml", "message"),
     [
         ("rate = 'x'", 'c.toml: local.rate must be a number of at least 0, not the string "x"'),
         ("rte = 5", "c.toml: unknown key local.rte. Did you mean local.rate?"),
@@ -166,15 +166,15 @@ def test_a_wrong_value_in_the_configuration_is_told_in_one_line(tmp_path: Path, 
         ("names = 'no'", 'c.toml: local.names must be "unique", "duplicates" or "same", not the string "no"'),
     ],
 )
-def test_a_wrong_switch_of_the_embedded_endpoint_is_told_alike(tmp_path: Path, toml: str, told: str) -> None:
-    """What is wrong under [local] is told as what is wrong elsewhere in the configuration, when --local uses it."""
+def test_a_wrong_switch_of_the_embedded_endpoint_is_one_line_too(tmp_path: Path, toml: str, message: str) -> None:
+    """What is wrong under [local] is reported like the rest of the configuration, when --local uses it."""
     write(tmp_path / "m.jsonl", "a")
     (tmp_path / "c.toml").write_text(f"[local]\n{toml}\n")
 
     done = provisioner("apply", "m.jsonl", "--local", "-c", "c.toml", cwd=tmp_path)
 
     assert (done.returncode, done.stdout) == (78, "")
-    assert done.stderr.startswith(f"provisioner: {told}")
+    assert done.stderr.startswith(f"provisioner: {message}")
     assert done.stderr.count("\n") == 1
 
 

@@ -72,7 +72,7 @@ def test_every_command_refuses_a_second_target_in_a_place(
     assert "the same account and Region" in done.stdout
 
 
-def test_a_role_tells_its_account(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
+def test_a_role_names_its_account(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
     """Targets of one Region whose roles lead into different accounts are different places."""
     role = f"assume_role_arn = '{OTHER_ACCOUNT}'"
     configure(tmp_path, endpoint, east="region = 'us-east-1'", other=f"region = 'us-east-1'\n{role}")

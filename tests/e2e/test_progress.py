@@ -1,0 +1,95 @@
+"""The progress bar in a real terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, emulate, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROLE = "arn:aws:iam::123456789012:role/access"
+LIMIT_PER_S = 10
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
+    """An endpoint with a limit and a short burst."""
+    with emulate(tmp_path, "--rate", LIMIT_PER_S, "--burst", 2) as running:
+        yield running
+
+
+def in_terminal(*arguments: object, cwd: Path, columns: int, **more: str) -> tuple[int, list[str]]:
+    """Run the command with its stderr on a terminal; the exit code and every line that the terminal showed."""
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    run = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=end,
+        env=environment(**{"TERM": "xterm", **more}),
+    )
+    os.close(end)
+    seen = b""
+    while chunk := _read(terminal):
+        seen += chunk
+    os.close(terminal)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    return run.wait(LIMIT_S), [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # what Linux answers once the other end is closed
+        return b""
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_the_bar_is_one_line_with_figures_that_are_true(tmp_path: Path, endpoint: Endpoint, columns: int) -> None:
+    """The bar never wraps, counts up to what is done, and shows no pace that the account did not give."""
+    lines = (json.dumps({"name": f"algorithm {n}", "roleArn": ROLE}) + "\n" for n in range(30))
+    (tmp_path / "m.jsonl").write_text("".join(lines))
+
+    code, shown = in_terminal("apply", "m.jsonl", "--endpoint-url", endpoint.url, cwd=tmp_path, columns=columns)
+
+    counts = [int(done) for done, total in re.findall(r"(\d+)/(\d+) ", "\n".join(shown))]
+    paces = [float(pace) for pace in re.findall(r" (\d+\.\d)/s", "\n".join(shown))]
+    assert code == 0
+    assert max(len(line) for line in shown) <= columns
+    assert counts == sorted(counts)
+    assert counts[-1] == 30
+    assert max(paces[len(paces) // 2 :]) <= 1.5 * LIMIT_PER_S
+    assert columns < 80 or "30 created" in shown[-1]
+
+
+def test_a_run_that_stops_does_not_look_finished(tmp_path: Path, endpoint: Endpoint) -> None:
+    """What is left for the next run is not counted as done."""
+    lines = (json.dumps({"name": f"algorithm {n}", "roleArn": ROLE}) + "\n" for n in range(200))
+    (tmp_path / "m.jsonl").write_text("".join(lines))
+
+    code, shown = in_terminal(
+        "apply", "m.jsonl", "--endpoint-url", endpoint.url, "--deadline", "2s", cwd=tmp_path, columns=120
+    )
+
+    done = re.search(r"(\d+)/200 ", shown[-1])
+    created = re.search(r"(\d+) created", shown[-1])
+    assert code == 75
+    assert done
+    assert created
+    assert done[1] == created[1]
+    assert "stopping: the deadline of 2s is over" in shown[-1]
