@@ -141,9 +141,10 @@ def _nearest(key: str, known: list[str]) -> str:
 
 def _wrong_type(node: JsonNode, expected: types.Type, location: Location) -> LineProblem:
     if not location.path:
-        return location.problem(
-            "wrong_type", "a line of a manifest must be one JSON object; write one definition per line"
-        )
+        message = "a line of a manifest must be one JSON object; write one definition per line"
+        if node.kind == "array":
+            message += ", for example with: jq -c '.[]' FILE > definitions.jsonl"
+        return location.problem("wrong_type", message)
     wanted = {types.StrType: "a string", types.VarTupleType: "a list"}.get(type(expected), "an object")
     got = {"array": "a list", "null": "null", "boolean": "a boolean"}.get(node.kind, f"a {node.kind}")
     got = "an object" if node.kind == "object" else got

@@ -169,6 +169,7 @@ def _is_too_long(line: bytes) -> bool:
 
 def _too_long(length: int) -> LineProblem:
     message = f"this line has {length} bytes, at most {MAX_LINE} are allowed; write one definition per line"
+    message += " (for a JSON array: jq -c '.[]' FILE > definitions.jsonl)"
     return _line_problem("line_too_long", message)
 
 

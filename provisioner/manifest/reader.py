@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
 
+from provisioner.core.problem import Problem
 from provisioner.manifest.fingerprint import Fingerprint
+from provisioner.manifest.formats import jsonl_only
 from provisioner.manifest.lines import blocks
 from provisioner.manifest.names import SeenNames
 from provisioner.manifest.parser import Rules, parse
@@ -20,7 +22,6 @@ from provisioner.manifest.sources import SpooledSource, raw_chunks, resolve
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from provisioner.core.problem import Problem
     from provisioner.manifest.definition import Canonical, Definition
     from provisioner.manifest.lines import Block
 
@@ -162,12 +163,13 @@ class Manifest:
                 assembler.useful_bytes = 0
                 if fingerprint is not None:
                     fingerprint.begin(source.label)
-                for block in blocks(source, lambda: assembler.useful_bytes, on_bytes):
+                for block in jsonl_only(blocks(source, lambda: assembler.useful_bytes, on_bytes)):
                     yield from assembler.take(source.label, block)
                     if not source.repeatable and assembler.batch.lines:
                         yield assembler.full()
+                assembler.end_source(source.label)
                 assembler.read_before += source.size_bytes or 0
-            if assembler.batch.lines:
+            if assembler.batch.lines or assembler.batch.problems:
                 yield assembler.full()
         finally:
             names.close()
@@ -188,6 +190,7 @@ class _BatchAssembler:
         self._size = size
         self._bytes = 0
         self._order: dict[str, int] = {}
+        self._empty = True
         self.read_before = 0
         self.useful_bytes = 0
         self.batch = Batch([], [])
@@ -205,6 +208,7 @@ class _BatchAssembler:
         """Read a block, and yield each batch that it fills."""
         self.batch.read_bytes = self.read_before + block.read_bytes
         self._order.setdefault(source, len(self._order))
+        self._empty = self._empty and not block.problem
         for number, line in enumerate(block.lines, block.first):
             if not line or line.isspace():
                 continue
@@ -217,9 +221,17 @@ class _BatchAssembler:
             self.batch.invalid += 1
             self.batch.problems.append(block.problem.at(source, block.first + len(block.lines)))
 
+    def end_source(self, source: str) -> None:
+        """Give a source without a single line a notice: it may be the wrong file, or a pipe whose writer failed."""
+        if self._empty:
+            message = "this source has no definitions; check that it is the right one"
+            self.batch.problems.append(Problem(source, 1, "", "empty_source", message, column=1, severity="notice"))
+        self._empty = True
+
     def _read(self, source: str, number: int, line: bytes) -> None:
         batch = self.batch
         batch.lines += 1
+        self._empty = False
         self._bytes += len(line)
         try:
             definition = parse(line, self._rules)

@@ -200,7 +200,11 @@ def test_names_across_sources_and_batches(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "1"]), st.sampled_from(["", "2"])), max_size=12),
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from(["", "1"]), st.sampled_from(["", "2"])),
+        min_size=1,
+        max_size=12,
+    ),
     st.integers(1, 5),
 )
 def test_names_agree_with_a_dictionary(lines: list[tuple[str, str, str]], size: int) -> None:
