@@ -117,7 +117,7 @@ class Store:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
                 raise StateFileBusyError(
-                    "another endpoint holds the state file", where=str(self.path), hint="Stop it, or name another file"
+                    "another endpoint holds the state file", where=str(self.path), hint="Wait until it ends, or stop it"
                 ) from error
             raise StateFileError("the state file cannot be used", where=str(self.path), why=str(error)) from error
         except sqlite3.DatabaseError as error:

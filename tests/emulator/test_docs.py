@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import click
 import pytest
 
 from provisioner.cli.emulate import command
@@ -42,6 +43,20 @@ def test_command_lines_are_accepted(line: str) -> None:
 
     assert name == command.name
     assert command.make_context(name, arguments).params
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--error-status", "99"], ["--burst", "0"], ["--rate", "-1"], ["--tagging-ghosts", "1.5"], ["--names", "odd"]],
+)
+def test_values_out_of_range_name_their_option(arguments: list[str]) -> None:
+    """The command line refuses a value that a switch cannot have, and names the option and its range."""
+    with pytest.raises(click.BadParameter) as caught:
+        command.make_context("emulate", [*arguments])
+
+    message = caught.value.format_message()
+    assert arguments[0] in message
+    assert "range" in message or "one of" in message
 
 
 def test_requests_are_answered() -> None:

@@ -128,6 +128,32 @@ def test_late_create_takes_effect_after_the_delay() -> None:
     assert [algorithm.created_at for algorithm in service.accounts.algorithms] == [start + 60]
 
 
+def test_late_tags_and_deletes_take_effect_after_the_delay() -> None:
+    """Tag, untag and delete calls can be late too: the connection closes, and the change is there after the delay."""
+    service = _service(tag_script=("late",), untag_script=("late",), delete_script=("late",), late_delay=60.0)
+    arn = _body(_create(service, tags={"old": "1"}).response)["configuredModelAlgorithmArn"]
+    path = arn.replace("/", "%2F").replace(":", "%3A")
+    start = now()
+    results = [
+        service.handle(signed("POST", f"/tags/{path}", b'{"tags":{"new":"2"}}'), start),
+        service.handle(signed("DELETE", f"/tags/{path}?tagKeys=old"), start + 1),
+        service.handle(signed("DELETE", f"{ALGORITHMS}/{path}"), start + 2),
+    ]
+    algorithm = service.accounts.algorithms[0]
+    seen = [(dict(algorithm.tags), algorithm.deleted_at)]
+    for later in (60, 61, 62):
+        service.handle(signed("GET", ALGORITHMS), start + later)
+        seen.append((dict(algorithm.tags), algorithm.deleted_at))
+
+    assert [result.ending for result in results] == ["close"] * 3
+    assert seen == [
+        ({"old": "1"}, None),
+        ({"old": "1", "new": "2"}, None),
+        ({"new": "2"}, None),
+        ({"new": "2"}, start + 62),
+    ]
+
+
 def test_late_create_can_come_too_late() -> None:
     """A late create of a name that was taken meanwhile has no effect where names are unique."""
     service = _service(script=("late",), late_delay=1.0)
