@@ -1,7 +1,7 @@
 """Inserts many rows with few statements.
 
-The sqlite3 module lets go of the interpreter's lock for every step of a statement, and may wait 5 ms to have it back
-beside a busy thread; ``executemany`` does so once for each row.
+The sqlite3 module releases the GIL for every step of a statement, and may wait 5 ms to get it back beside a busy thread
+(``sys.getswitchinterval``); ``executemany`` does so once for each row.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROWS_PER_STATEMENT = 64
-"""64 rows of 12 columns stay under the 999 parameters that an older SQLite allows. Each number of rows up to that is a
-statement of its own, which a connection should have room to keep."""
+"""64 rows of 12 columns stay below the 999 parameters that SQLite allowed before 3.32. Each number of rows is a
+statement of its own, so a connection's statement cache should have room for all of them."""
 
 
 class Executes(Protocol):
-    """A connection, as far as it is needed here."""
+    """What is needed of a connection."""
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> object:
         """Run one statement."""
@@ -32,8 +32,8 @@ def insert(connection: Executes, head: str, rows: Sequence[Sequence[Any]], tail:
     Args:
         connection: inside a transaction, if the rows are to be there all or none.
         head: the statement up to and including VALUES.
-        rows: the values.
-        tail: what follows the values.
+        rows: the values of each.
+        tail: what follows the values, such as ON CONFLICT.
 
     Raises:
         sqlite3.Error: some of the rows may be inserted.

@@ -1,4 +1,4 @@
-"""The ledger: the durable record of what was asked for, sent, and made. One interface, several stores."""
+"""The ledger: the durable record of what was asked for, sent and created. One interface, several stores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RunRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A run as the ledger remembers it.
+    """What the ledger keeps of a run.
 
     Attributes:
         run_id: sortable by time of start.
@@ -23,7 +23,7 @@ class RunRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         started_at: seconds since the epoch.
         ended_at: the same; None while it runs, or when it died.
         exit_code: None likewise.
-        summary: the summary as JSON (bytes), b"" likewise.
+        summary: the summary as JSON, b"" likewise.
     """
 
     run_id: str
@@ -58,9 +58,10 @@ class Ledger(Protocol):
     * A fact that does not follow from its entry's state raises :class:`IllegalTransitionError` to its caller, and
       changes nothing; facts of other callers in the same commit are not harmed.
     * An ARN that another entry with an existing algorithm holds raises :class:`IntegrityError`, likewise.
-    * After any error of the storage itself (disk full, I/O error, failed sync, damaged file) every call raises
-      :class:`LedgerError` at once; a failed sync is never tried again.
-    * Cancellation of a caller never cancels a commit: the fact is durable, or was never begun.
+    * After any error of the storage itself (disk full, I/O error, failed sync, damaged or deleted file) every call
+      raises :class:`LedgerError` at once; a failed sync is never retried.
+    * A write by a run that has lost its lease to another raises :class:`OvertakenError` and changes nothing.
+    * Cancelling a caller never cancels a commit: the fact becomes durable all the same.
     * Reads see every fact whose ``record`` returned before they began.
     """
 
@@ -74,9 +75,9 @@ class Ledger(Protocol):
         ...
 
     async def registered(self, target: str, names: Sequence[str]) -> dict[str, str]:
-        """Of those ``names`` whose entry is ``created``: its digest and its tags digest, one behind the other.
+        """The digest and the tags digest, concatenated, of those ``names`` whose entry is ``created``.
 
-        It answers the daily question at half the cost of :meth:`look_up`.
+        A scheduled run asks this of its whole manifest, at half the cost of :meth:`look_up`.
         """
         ...
 
@@ -98,11 +99,11 @@ class Ledger(Protocol):
         ...
 
     async def begin_run(self, run: RunRecord) -> None:
-        """Remember that ``run`` has begun; facts recorded from now on carry its id."""
+        """Record that ``run`` has begun; facts recorded from now on carry its id."""
         ...
 
     async def end_run(self, run: RunRecord) -> None:
-        """Remember how ``run`` ended."""
+        """Record how ``run`` ended."""
         ...
 
     async def runs(self, limit: int = 10) -> list[RunRecord]:
@@ -110,7 +111,7 @@ class Ledger(Protocol):
         ...
 
     async def add_problems(self, problems: Sequence[Problem]) -> None:
-        """Keep ``problems`` with the run that is under way. Problems of the last 20 runs are kept."""
+        """Record ``problems`` of the current run. Those of the last 20 runs are kept."""
         ...
 
     def problems(self, run_id: str) -> AsyncIterator[Problem]:
@@ -118,11 +119,11 @@ class Ledger(Protocol):
         ...
 
     async def learned(self, target: str, family: str) -> bytes | None:
-        """What the pacer of (target, operation family) learned, as it was given to :meth:`learn`."""
+        """What the pacer of (target, operation family) learned, as :meth:`learn` recorded it."""
         ...
 
     async def learn(self, target: str, family: str, state: bytes) -> None:
-        """Keep what a pacer learned; written with the next commit, without a sync of its own."""
+        """Record what a pacer learned; it is written with the next commit, without a sync of its own."""
         ...
 
     async def finished(self, target: str) -> FinishedManifest | None:
@@ -130,7 +131,7 @@ class Ledger(Protocol):
         ...
 
     async def set_finished(self, target: str, manifest: FinishedManifest) -> None:
-        """Keep ``manifest`` as the one finished last; durable when it returns."""
+        """Record ``manifest`` as the one finished last; durable when it returns."""
         ...
 
     async def places(self) -> Mapping[str, Place]:
@@ -157,7 +158,7 @@ class Ledger(Protocol):
         ...
 
     async def take_identity(self, ledger_id: str) -> None:
-        """Bear the id of a lost ledger from now on, so that its marks prove ownership; for an empty ledger only.
+        """Take over the id of a lost ledger, so that its ownership tags prove ownership; for an empty ledger only.
 
         Raises:
             LedgerError: there are entries already.
@@ -165,5 +166,5 @@ class Ledger(Protocol):
         ...
 
     async def close(self) -> None:
-        """Commit what is under way and let go of the file; may be called twice."""
+        """Commit what is under way and close the store; may be called twice."""
         ...

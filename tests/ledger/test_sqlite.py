@@ -377,7 +377,7 @@ async def test_another_process_may_not_keep_it_busy_for_ever(tmp_path: Path, mon
     error = await refusal(path)
     other.close()
 
-    assert error.what == "another process keeps the ledger busy"
+    assert error.what == "another process has locked the ledger"
 
 
 async def test_open_ledger_closes_and_tells_what_is_missing(tmp_path: Path) -> None:

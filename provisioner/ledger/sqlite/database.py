@@ -1,8 +1,7 @@
-"""Opening SQLite so that a commit is durable, and saying plainly why it cannot be done.
+"""Opens SQLite so that a commit is durable, and maps its errors to messages that say what to do.
 
-Everything is asserted at open, where a user can still act: WAL, ``synchronous=FULL``, the file's kind, its schema
-version, that it is not damaged, that it can be written. What fails later maps to one :class:`LedgerError` with its
-remedy.
+Everything is checked at open, before anything is sent: WAL, ``synchronous=FULL``, the kind of file, its schema version,
+that it is not damaged and can be written. What fails later becomes one :class:`LedgerError` with its remedy.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_TIMEOUT_S = 5.0
-"""How long a statement waits for another process's commit. A commit takes milliseconds; the run lock keeps other runs
-away, so that only a checkpoint or a backup is ever waited for."""
+"""How long a statement waits for another process's commit. A commit takes milliseconds, and the run lock keeps other
+runs away, so only a checkpoint or a backup is ever waited for."""
 
 CHECKED_BYTES = 16 << 20
 """Up to this size a ledger is checked for damage at every open; a larger one where it is touched, or when its last
 writer was killed."""
 
 _CACHE_KIB = 4 << 10
-"""For the writing connection; about 800 changed pages, three full commits. More is not faster: the index of ARNs, whose
-ids come in no order, fits into no cache that a run may have, and the system's own holds the file."""
+"""For the writing connection: about 800 changed pages, three full commits. More is not faster: ARNs are random, so the
+pages of their index are hit at random, and the page cache of the system holds the file anyway."""
 
 _CACHED_STATEMENTS = 256
-"""Each number of rows is a statement of its own."""
+"""Each number of rows is a statement of its own (see :mod:`provisioner.bulk`)."""
 
 _LEDGER_MODE = 0o600
 
 
 class Cursor(Protocol):
-    """What a statement gives back."""
+    """The result of a statement."""
 
     def fetchone(self) -> Any:  # noqa: ANN401  a row, None at the end
         """The next row."""
@@ -66,7 +65,7 @@ class Connection(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         ...
 
 
@@ -112,7 +111,7 @@ def open_writer(path: Path, connect: Connect) -> Connection:
             with contextlib.suppress(OSError):
                 discard(path)
         raise
-    # Only now is it known to be a ledger. SQLite gives the files beside a new one the mode of the first.
+    # Only now is it known to be a ledger. SQLite gives log and index the mode that the file had when it was made.
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError, PermissionError):
             path.with_name(path.name + suffix).chmod(_LEDGER_MODE)
@@ -234,7 +233,7 @@ def prepare_writer(connection: Connection, *, killed: bool) -> None:
         LedgerError: the file is not a ledger, or of a newer schema, or damaged, or its file system cannot do WAL.
         sqlite3.Error: it cannot be read or written.
     """
-    # A file of someone else's is refused before anything is written to it.
+    # First, so that another program's file is refused before anything is written to it.
     version = _schema_version(connection)
     _set_durable(connection)
     _refuse_damaged(connection, thoroughly=killed)
@@ -361,8 +360,8 @@ _REMEDIES: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_PERM: ("the ledger cannot be opened", "Check who owns the file and its directory"),
     sqlite3.SQLITE_AUTH: ("the ledger cannot be opened", "Check who owns the file and its directory"),
     sqlite3.SQLITE_BUSY: (
-        "another process keeps the ledger busy",
-        "End what else works on the file (a backup, a database browser) and run again",
+        "another process has locked the ledger",
+        "End what else uses the file (a backup, a database browser) and run again",
     ),
     sqlite3.SQLITE_NOTADB: ("this is not a ledger", "Name another file with --ledger; this one is left as it is"),
 }
@@ -374,7 +373,7 @@ _CODES = {
     errno.EIO: sqlite3.SQLITE_IOERR,
     errno.EROFS: sqlite3.SQLITE_READONLY,
 }
-"""What SQLite would have said of an error of the operating system."""
+"""The SQLite code that corresponds to an error of the operating system."""
 
 _DATA_ERRORS = frozenset(
     {
@@ -388,7 +387,7 @@ _DATA_ERRORS = frozenset(
 
 
 def _primary_code(error: BaseException) -> int:
-    """SQLite's code without its extension; MISUSE where it was the module that complained, and not SQLite."""
+    """SQLite's code without its extension; MISUSE where the error came from the sqlite3 module itself."""
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)) & 0xFF
 
 
@@ -405,7 +404,7 @@ def storage_error(error: Exception, path: Path) -> LedgerError:
     why = f"{error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
     if isinstance(error, OSError):
         code, why = _CODES.get(error.errno or 0, sqlite3.SQLITE_CANTOPEN), error.strerror or str(error)
-    what, hint = _REMEDIES.get(code, ("the ledger cannot be used", "Run again, and report it if it stays"))
+    what, hint = _REMEDIES.get(code, ("the ledger cannot be used", "Run again, and report it if it happens again"))
     return LedgerError(what, where=str(path), why=why, hint=hint)
 
 

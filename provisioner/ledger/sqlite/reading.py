@@ -1,8 +1,8 @@
 """What is read from the ledger, synchronously: each function is one statement with one result row.
 
-The sqlite3 module lets go of the interpreter's lock for every step of a statement, and waits up to 5 ms to have it
-back while the event loop is busy. A thousand rows fetched one by one beside a busy loop take 3 s, as one JSON text
-14 ms.
+The sqlite3 module releases the GIL for every step of a statement, and waits up to 5 ms to get it back while the event
+loop is busy (``sys.getswitchinterval``). A thousand rows fetched one by one beside a busy loop take 3 s; as one JSON
+text they take 14 ms.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _NAMED = "FROM json_each(?) AS wanted CROSS JOIN entries ON target = ? AND name 
 
 
 def ledger_id(connection: Connection) -> str:
-    """The id that was drawn when the ledger was made."""
+    """The id in the ownership tags of what this ledger created."""
     return str(connection.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()[0])
 
 
 CHANGES = "changes of "
-"""What precedes a target's name in the key of its count of changes."""
+"""Prefix of the key in ``meta`` under which a target's commits are counted."""
 
 
 def changes(connection: Connection, target: str) -> int:
@@ -49,13 +49,13 @@ def changes(connection: Connection, target: str) -> int:
 
 
 def entries_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, Entry]:
-    """The entries of ``names`` that are known."""
+    """The entries of ``names``; unknown names are left out."""
     rows = _rows(connection, f"SELECT {_ENTRIES} {_NAMED}", (_text(names), target))
     return {row[0]: Entry(target, *row) for row in rows}
 
 
 def digests_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, str]:
-    """The two digests, joined, of the entries of ``names`` that are created."""
+    """The two digests, concatenated, of the entries of ``names`` that are created."""
     found = connection.execute(
         f"SELECT json_group_object(name, digest || tags_digest) {_NAMED} AND state = 'created'",
         (_text(names), target),
@@ -64,7 +64,10 @@ def digests_by_name(connection: Connection, target: str, names: Sequence[str]) -
 
 
 def targets(connection: Connection) -> list[str]:
-    """The targets that have entries, in order; one seek each."""
+    """The targets that have entries, in order.
+
+    One index seek for each target, where SELECT DISTINCT would read every entry.
+    """
     return [
         str(target)
         for target in _json(
@@ -81,7 +84,7 @@ def targets(connection: Connection) -> list[str]:
 def page(
     connection: Connection, target: str, after: str | None, states: Collection[State] | None, limit: int
 ) -> list[Entry]:
-    """At most ``limit`` entries of ``target`` in order of name, from behind ``after`` on (None: from the start)."""
+    """At most ``limit`` entries of ``target`` in order of name, after the name ``after`` (None: from the start)."""
     conditions, parameters = ["target = ?"], [target]
     if after is not None:
         conditions.append("name > ?")
@@ -131,7 +134,7 @@ def runs(connection: Connection, limit: int) -> list[RunRecord]:
 
 
 def problems(connection: Connection, run_id: str, after: int, limit: int) -> list[tuple[int, Problem]]:
-    """At most ``limit`` problems of a run with their sequence numbers, from behind number ``after`` on."""
+    """At most ``limit`` problems of a run with their sequence numbers, after number ``after``."""
     rows = _json(
         connection,
         """SELECT json_group_array(json_array(seq, source, line, name, code, message, column_, target, severity))

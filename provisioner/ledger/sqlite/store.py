@@ -1,16 +1,17 @@
-"""The SQLite store: one writer thread with group commit, reads beside it.
+"""The SQLite store: one writer thread with group commit, and a reader thread.
 
-Every write is a request in one queue. The writer takes what has gathered while the last commit was under way, at most
-256 facts, and makes it one commit: a lone fact is committed at once, and under load the commits grow by themselves,
-so that the price of a sync is shared without a timer. (The interface allows a delay of 10 ms; none is needed.)
+Every write is a request in one queue. While a commit is in progress, requests accumulate; the writer takes at most 256
+facts of them and makes them the next commit. So a single fact is committed immediately, and under load the commits
+grow and share the cost of a sync (group commit), without a timer.
 
-A request is answered when its commit has been synced, and only then. Whoever waits may be cancelled; the request is
-not. After an error of the storage nobody knows what the file holds until it is opened afresh: the store is poisoned,
-answers everything with that error, and never syncs again. It even leaves its last connection open for reading while
-it closes the writing one, because SQLite would checkpoint, and so sync, when the last connection closes.
+A request is answered after its commit has been synced, never before. Its caller may be cancelled; the request is not.
+After a storage error the contents of the file are unknown until it is opened again: a failed fsync may have dropped the
+data, and the next one would succeed (the "fsyncgate" behaviour of Linux). So the store is poisoned: it fails every call
+with that error and never syncs again. It even keeps the reading connection open while it closes the writing one,
+because SQLite checkpoints, and thus syncs, when the last connection closes.
 
-Reads go through a second connection in a thread of its own. WAL lets them see every commit that ended before they
-began, and hinders neither side.
+Reads use a second connection in a thread of its own. In WAL mode they see every commit that ended before they began,
+and neither side blocks the other.
 """
 
 from __future__ import annotations
@@ -71,32 +72,32 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 FACTS_PER_COMMIT = 256
-"""The interface's bound for one commit; a single request may be larger."""
+"""A larger commit is hardly cheaper per fact, and everybody in it waits longer. A single request may be larger."""
 
 PAGE = 1000
-"""Entries read at a time: about 0.5 MB, 4 ms."""
+"""Entries that are read at a time: about 0.5 MB, in 4 ms."""
 
 IDLE_S = 0.05
-"""A pause in which a checkpoint makes nobody wait."""
+"""After so long without a request, a checkpoint is unlikely to delay one."""
 
 WORTH_A_CHECKPOINT = 1000
-"""Pages in the log from which a pause is used; SQLite's own figure."""
+"""Pages in the log from which an idle moment is used for a checkpoint; the default of SQLite's automatic ones."""
 
 CHECKPOINT_AT_LAST = 10_000
-"""Pages in the log (40 MB) at which it cannot wait for a pause. A checkpoint costs 30 ms whether it moves 1,000 pages
-or 5,000, so that under load a rare one is the cheaper."""
+"""Pages in the log (40 MB) at which a checkpoint no longer waits for an idle moment. One costs 30 ms whether it moves
+1,000 pages or 5,000, so under load rare ones are cheaper."""
 
 _PAGES_PER_COMMIT = 4
-"""That even a commit of one fact writes: a leaf of the table and of each index. Large commits share them."""
+"""What even a commit of one fact writes: a leaf page of the table and of each index. Large commits share them."""
 
 
 class Statistics(msgspec.Struct, frozen=True):
     """What the store has done since it was opened.
 
     Attributes:
-        facts: that were committed or refused.
-        commits: that were synced.
-        largest: the most facts in one commit.
+        facts: committed or refused.
+        commits: synced.
+        largest: most facts in one commit.
     """
 
     facts: int = 0
@@ -108,7 +109,7 @@ class _Health:
     """Whether the storage has failed; shared by both threads and the event loop.
 
     Attributes:
-        failure: what the first error of the storage means, None as long as all is well.
+        failure: what the first storage error means; None while there was none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -116,7 +117,7 @@ class _Health:
         self.failure: LedgerError | None = None
 
     def poison(self, error: Exception) -> LedgerError:
-        """Remember that the storage failed by ``error``; the first one counts."""
+        """Record that the storage failed with ``error``; the first error counts."""
         if self.failure is None:
             self.failure = storage_error(error, self._path)
             if self.failure is not error:
@@ -124,7 +125,7 @@ class _Health:
         return self.failure
 
     def check(self) -> None:
-        """Raise the failure, if there is one, as an error of its own for each caller."""
+        """Raise the failure, if there is one; a new exception for each caller, for each gets a traceback of its own."""
         if (failure := self.failure) is not None:
             raise LedgerError(
                 failure.what, where=failure.where, why=failure.why, hint=failure.hint
@@ -155,11 +156,11 @@ class _Writer(threading.Thread):
         self._watch = opened.watch
         self._loop = loop
         self._health = health
-        self._handed: deque[_Waiting] = deque()
+        self._received: deque[_Waiting] = deque()
         self._pages = 0
 
     def run(self) -> None:
-        """Commit what comes, until None comes."""
+        """Commit requests until None is in the queue; then checkpoint and end."""
         last = False
         while not last:
             batch, last = self._gather()
@@ -170,18 +171,21 @@ class _Writer(threading.Thread):
                 self._checkpoint()
 
     def _gather(self) -> tuple[list[_Waiting], bool]:
-        """What waits for a commit, nothing in a pause that a checkpoint may use; and whether it is the last."""
+        """The requests of the next commit, none in an idle moment; and whether it is the last commit.
+
+        Only the first ``get`` blocks: what is there when it returns shares the commit, and nothing is waited for.
+        """
         batch: list[_Waiting] = []
         facts = 0
         patience_s = IDLE_S if self._pages >= WORTH_A_CHECKPOINT else None
         with contextlib.suppress(Empty):
             while facts < FACTS_PER_COMMIT:
-                if not self._handed:
-                    handed = self.queue.get(block=not batch, timeout=patience_s)
-                    if handed is None:
+                if not self._received:
+                    received = self.queue.get(block=not batch, timeout=patience_s)
+                    if received is None:
                         return batch, True
-                    self._handed.extend(handed)
-                waiting = self._handed.popleft()
+                    self._received.extend(received)
+                waiting = self._received.popleft()
                 batch.append(waiting)
                 facts += _weight(waiting.request)
         return batch, False
@@ -233,7 +237,7 @@ class _Writer(threading.Thread):
                 self._fail(error)
 
     def close(self) -> None:
-        """Let go of the file; call it when the thread has ended."""
+        """Close the connection; call it when the thread has ended."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
@@ -243,7 +247,7 @@ class _Writer(threading.Thread):
         self.close()
 
     def _answer(self, answers: list[tuple[asyncio.Future[Answer], Answer]]) -> None:
-        # A loop that has been closed waits for nothing any more.
+        # The loop may have been closed meanwhile; then there is no caller left to answer.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(_deliver, answers)
 
@@ -317,7 +321,7 @@ class SqliteLedger:
         self._health = health
         self._learned: dict[tuple[str, str], bytes] = {}
         self._asked: list[_Waiting] = []
-        # To ask for the running loop takes a system call, which would be a twentieth of a create.
+        # get_running_loop() makes a system call (getpid), which would cost a twentieth of a create each time.
         self._loop = asyncio.get_running_loop()
         self._closing: asyncio.Future[None] | None = None
 
@@ -336,7 +340,7 @@ class SqliteLedger:
             path: of the file.
             readonly: refuse to write; a run may be using the file.
             now: the wall clock, seconds since the epoch.
-            connect: how the file is opened; a test hands in a SQLite whose disk fails on demand.
+            connect: how the file is opened; a test passes a SQLite whose disk fails on demand.
 
         Raises:
             LedgerError: the file cannot be opened or written, is no ledger, has a newer schema, or is damaged.
@@ -419,8 +423,9 @@ class SqliteLedger:
 
     async def learned(self, target: str, family: str) -> bytes | None:
         """See :meth:`provisioner.ledger.Ledger.learned`."""
-        told = self._learned.get((target, family))
-        return told if told is not None else await self._read(reading.learned, target, family)
+        # What was learned is written with some later commit; until then only this process knows it.
+        recent = self._learned.get((target, family))
+        return recent if recent is not None else await self._read(reading.learned, target, family)
 
     async def learn(self, target: str, family: str, state: bytes) -> None:
         """See :meth:`provisioner.ledger.Ledger.learn`."""
@@ -465,7 +470,7 @@ class SqliteLedger:
     async def close(self) -> None:
         """See :meth:`provisioner.ledger.Ledger.close`."""
         if self._closing is None:
-            self._hand_over()
+            self._flush()
             self._closing = self._loop.run_in_executor(self._reading, self._shut)
             self._reading.shutdown(wait=False)
         await asyncio.shield(self._closing)
@@ -474,7 +479,7 @@ class SqliteLedger:
         self._writable()
         answer: asyncio.Future[Answer] = self._loop.create_future()
         if not self._asked:
-            self._loop.call_soon(self._hand_over)
+            self._loop.call_soon(self._flush)
         self._asked.append(_Waiting(request, answer))
         if (error := await answer) is not None:
             self._health.check()
@@ -482,8 +487,8 @@ class SqliteLedger:
                 error.where = error.where or str(self._path)
             raise error
 
-    def _hand_over(self) -> None:
-        """Give the writer all that was asked for in this round of the loop: to wake a thread for each costs more."""
+    def _flush(self) -> None:
+        """Pass the writer everything that was requested in this iteration of the loop: waking a thread is expensive."""
         asked, self._asked = self._asked, []
         if asked and self._writer is not None:
             self._writer.queue.put(asked)
@@ -511,7 +516,8 @@ class SqliteLedger:
 
     def _shut(self) -> None:
         failed_before = self._health.failure is not None
-        # The last connection to close puts the file in order, by writes and a sync: never after a failure.
+        # The last connection to close checkpoints, with writes and a sync. That must not happen after a failure: then
+        # the writing connection is closed first.
         if self._writer is not None:
             self._writer.queue.put(None)
             self._writer.join()

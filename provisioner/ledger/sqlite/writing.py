@@ -1,4 +1,4 @@
-"""What is written to the ledger, synchronously: requests in, one commit out. The store's writer thread calls this."""
+"""Writes to the ledger, synchronously: a batch of requests becomes one commit. The writer thread calls this."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ KEPT_RUNS_WITH_PROBLEMS = 20
 """The interface's promise."""
 
 KEPT_RUNS = 1000
-"""A job that runs every minute would fill the disk with summaries; a thousand are most of a day of those, and years
-of nightly ones."""
+"""So that a job that runs every minute does not fill the disk with summaries: a thousand runs are most of a day of
+such a job, and nearly three years of a nightly one."""
 
 _OPEN_ENTRIES = 10_000
-"""More creates than that are never in flight; each entry takes about 2 KB."""
+"""A bound on memory: more creates are never in flight, and each entry takes about 2 KB."""
 
 _ENTRY_COLUMNS = (
     "target",
@@ -66,19 +66,19 @@ class BeginRun(msgspec.Struct, frozen=True):
 
 
 class EndRun(msgspec.Struct, frozen=True):
-    """This is how the run ended."""
+    """Record how the run ended."""
 
     run: RunRecord
 
 
 class AddProblems(msgspec.Struct, frozen=True):
-    """Keep these problems with the run under way."""
+    """Record these problems of the current run."""
 
     problems: Sequence[Problem]
 
 
 class Learn(msgspec.Struct, frozen=True):
-    """Keep what a pacer learned."""
+    """Record what a pacer learned."""
 
     target: str
     family: str
@@ -86,27 +86,27 @@ class Learn(msgspec.Struct, frozen=True):
 
 
 class TakeIdentity(msgspec.Struct, frozen=True):
-    """Bear the id of a lost ledger from now on."""
+    """Take over the id of a lost ledger."""
 
     ledger_id: str
 
 
 class SetFinished(msgspec.Struct, frozen=True):
-    """This is the manifest that was finished last in a target."""
+    """Record the manifest that was finished last in a target."""
 
     target: str
     manifest: FinishedManifest
 
 
 class SetPlace(msgspec.Struct, frozen=True):
-    """This is where a target is."""
+    """Record where a target is."""
 
     target: str
     place: Place
 
 
 class RenameTarget(msgspec.Struct, frozen=True):
-    """Everything of one target belongs to another from now on."""
+    """Move everything of one target to another name."""
 
     old: str
     new: str
@@ -114,7 +114,7 @@ class RenameTarget(msgspec.Struct, frozen=True):
 
 Request = Record | BeginRun | EndRun | AddProblems | Learn | TakeIdentity | SetFinished | SetPlace | RenameTarget
 Answer = Exception | None
-"""None: it is durable. An exception: it changed nothing, and why."""
+"""None: the request is durable. An exception: it changed nothing, for this reason."""
 
 
 class Writing:
@@ -142,8 +142,8 @@ class Writing:
     def commit(self, requests: Sequence[Request]) -> list[Answer]:
         """Make ``requests`` durable in one commit and answer each, in their order.
 
-        A request that cannot be stored (a bug, such as text that is not Unicode) never harms its neighbours: then
-        each gets a commit of its own.
+        A request that cannot be stored (text that is not Unicode, or a bug) fails alone: the commit is rolled back, and
+        then each request gets a commit of its own.
 
         Raises:
             sqlite3.Error: of the storage. Nothing of this commit may be taken for durable.
@@ -256,11 +256,14 @@ class Writing:
         return None
 
     def _record(self, requests: Sequence[Record]) -> list[Answer]:
+        # All entries that the batch needs are read with one statement, then each request is applied in memory, and all
+        # that has changed is written with few statements. An entry that several facts are about is written once.
         facts = [fact for request in requests for fact in request.facts]
         batch = _Batch(self._connection, facts, self._open_entries.known)
         at = round(self._now(), 3)
         answers = [batch.apply(request.facts, at, self._run_id) for request in requests]
-        # An ARN that one entry gives up and another takes in the same commit must be free when it is taken.
+        # The unique index on ARNs is checked row by row, and rows are written in no particular order: an ARN that one
+        # entry gives up and another takes in this commit must be free before it is taken.
         for target, name in batch.freed():
             self._connection.execute("UPDATE entries SET arn = '' WHERE target = ? AND name = ?", (target, name))
         for target in {target for target, _ in batch.changed}:
@@ -324,13 +327,13 @@ def _raise_epoch(connection: Connection) -> str:
 
 
 class _OpenEntries:
-    """Entries that this connection wrote last and that wait for a result, so that they need not be read for it."""
+    """A cache of unresolved entries that this connection wrote, so that recording a result need not read them first."""
 
     def __init__(self) -> None:
         self.known: dict[Key, Entry] = {}
 
     def learn(self, changed: Mapping[Key, Entry]) -> None:
-        """Take over what was ``changed``; to be forgotten when its transaction is rolled back."""
+        """Update the cache by what was ``changed``. After a rollback, call :meth:`forget`."""
         for key, entry in changed.items():
             if entry.unsettled:
                 self.known[key] = entry
@@ -345,7 +348,7 @@ class _OpenEntries:
 
 
 class _Batch:
-    """The entries that the facts of one commit speak of, and what has become of them so far.
+    """The entries that the facts of one commit are about, as the facts so far have changed them.
 
     Args:
         connection: inside a transaction.
@@ -388,15 +391,15 @@ class _Batch:
         holder = holders[entry.arn] if entry.arn in holders else self._holders.get(entry.arn)
         if holder not in (None, (entry.target, entry.name)):
             raise IntegrityError(
-                f"the answer for {entry.name!r} has an ARN that the ledger holds for {holder[1]!r} already",
+                f"the reply for {entry.name!r} names an ARN that the ledger already has for {holder[1]!r}",
                 where=f"target {entry.target}",
                 why=entry.arn,
-                hint="Nothing more is sent to this target; compare with AWS by `provisioner verify`",
+                hint="Nothing more is sent to this target. Compare the ledger with AWS: `provisioner verify`",
             )
         holders[entry.arn] = (entry.target, entry.name)
 
     def freed(self) -> list[Key]:
-        """The keys of entries that no longer hold the ARN that they are stored with."""
+        """The keys of entries that no longer hold their stored ARN."""
         return [
             key
             for key, after in self.changed.items()
