@@ -27,14 +27,12 @@ if TYPE_CHECKING:
 
     from botocore.credentials import ReadOnlyCredentials
 
+    from provisioner.aws.clock import ServerClock
     from provisioner.aws.faces import Limits
     from provisioner.aws.route import Route
     from provisioner.aws.session import Identity
 
 CONTENT_TYPE = "application/json"
-
-SKEW_S = 60.0
-"""A difference from the server's clock beyond this is corrected. The service accepts 300 s."""
 
 _CREDENTIALS_AGE_S = 1.0
 """How long credentials are used before they are asked for again."""
@@ -43,7 +41,7 @@ _CREDENTIALS_AGE_S = 1.0
 class DirectCreates:
     """Creates over raw connections. See :class:`provisioner.aws.Creates` for the obligations."""
 
-    def __init__(self, route: Route, identity: Identity, limits: Limits) -> None:
+    def __init__(self, route: Route, identity: Identity, limits: Limits, clock: ServerClock) -> None:
         self._route = route
         self._identity = identity
         self._read_timeout_s = limits.read_timeout_s
@@ -53,7 +51,7 @@ class DirectCreates:
         self._signer: Signer
         self._generation = -1
         self._check_at = 0.0
-        self._clock_offset_s = 0.0
+        self._clock = clock
 
     async def create(self, body: bytes, may_send: Callable[[], None]) -> Reply:
         """Send one create."""
@@ -79,7 +77,7 @@ class DirectCreates:
         (self._pool.keep if response.keep else self._pool.drop)(connection)
         reply = wire.read(response.status, response.headers, response.body, now)
         if reply.code in SKEW_CODES:
-            self._learn_clock(response.headers.get("date", ""), now)
+            self._clock.learn(response.headers.get("date", ""), now)
         return reply
 
     def close(self) -> None:
@@ -107,7 +105,7 @@ class DirectCreates:
         """
         while True:
             signed_at, now = now_s(), time.time()
-            date, authorization = self._signer.sign(body, int(now + self._clock_offset_s))
+            date, authorization = self._signer.sign(body, int(now + self._clock.offset_s))
             request = b"%bX-Amz-Date: %b\r\nAuthorization: %b\r\n%bContent-Length: %d\r\n\r\n%b" % (
                 self._head,
                 date.encode(),
@@ -119,12 +117,6 @@ class DirectCreates:
             may_send()
             if now_s() - signed_at <= SIGNATURE_AGE_S:
                 return request, now
-
-    def _learn_clock(self, told: str, now: float) -> None:
-        """Follow the server's clock in later signatures, when it refused one of ours and its clock differs."""
-        server = wire.http_date(told)
-        if server is not None and abs(server - now - self._clock_offset_s) > SKEW_S:
-            self._clock_offset_s = server - now
 
 
 def _head(route: Route) -> bytes:
@@ -154,7 +146,7 @@ def _place(route: Route) -> Place:
 
 
 @contextmanager
-def open_direct(route: Route, identity: Identity, limits: Limits) -> Iterator[DirectCreates]:
+def open_direct(route: Route, identity: Identity, limits: Limits, clock: ServerClock) -> Iterator[DirectCreates]:
     """The direct transport over ``route``, with its pool of connections."""
-    with closing(DirectCreates(route, identity, limits)) as creates:
+    with closing(DirectCreates(route, identity, limits, clock)) as creates:
         yield creates

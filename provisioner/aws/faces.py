@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from provisioner.core.verdict import Verdict, judge
+from provisioner.core.verdict import SKEW_CODES, Verdict, judge
 from provisioner.errors import ProvisionerError, Reason
 
 if TYPE_CHECKING:
@@ -100,6 +100,9 @@ class Described(msgspec.Struct, frozen=True):
     updated_at: float = 0.0
 
 
+_SIGNATURE_HINT = "Check this machine's clock against a time server, then the secret access key"
+
+
 class CallError(ProvisionerError):
     """A call other than a create failed. Raised by :class:`Control`; the caller decides whether to send it again.
 
@@ -110,7 +113,8 @@ class CallError(ProvisionerError):
     """
 
     def __init__(self, operation: str, reply: Reply, where: str = "") -> None:
-        super().__init__(f"{operation} failed", where=where, why=str(reply))
+        hint = _SIGNATURE_HINT if reply.code in SKEW_CODES else ""
+        super().__init__(f"{operation} failed", where=where, why=str(reply), hint=hint)
         self.operation = operation
         self.reply = reply
         self.reason = Reason.DENIED if judge(reply) is Verdict.DENIED else Reason.UNFINISHED

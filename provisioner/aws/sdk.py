@@ -20,13 +20,15 @@ from provisioner.aws import wire
 from provisioner.aws.faces import SIGNATURE_AGE_S, CallError, Described, Listed, Page
 from provisioner.aws.http import before_write
 from provisioner.aws.losses import lost
+from provisioner.aws.sigv4 import sign_again
 from provisioner.aws.timeouts import now_s
-from provisioner.core.verdict import Loss, Reply
+from provisioner.core.verdict import SKEW_CODES, Loss, Reply
 from provisioner.errors import ConfigurationError, CredentialsError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from provisioner.aws.clock import ServerClock
     from provisioner.aws.faces import Limits
     from provisioner.aws.session import Identity
 
@@ -35,7 +37,7 @@ _T = TypeVar("_T")
 _DEFINITION = ("name", "description", "roleArn", "trainingContainerConfig", "inferenceContainerConfig", "kmsKeyArn")
 
 _raw: ContextVar[list[Reply]] = ContextVar("raw")
-"""Where the running call finds the reply that :func:`_keep` read, before the SDK's parser works on it."""
+"""Where the running call finds the reply as it was read before the SDK's parser worked on it."""
 
 
 class _StaleSignatureError(Exception):
@@ -72,31 +74,51 @@ class _Sending:
 _sending: ContextVar[_Sending] = ContextVar("sending")
 
 
-def register_handlers(client: Any) -> None:  # noqa: ANN401  the SDK has no types
-    """Have creates of ``client`` checked before they leave, and all replies read before the SDK's parser sees them."""
-    events = client.meta.events
-    events.register("before-sign.cleanroomsml.CreateConfiguredModelAlgorithm", _note_signing)
-    events.register("before-send.cleanroomsml.CreateConfiguredModelAlgorithm", _arm)
-    events.register("before-parse.cleanroomsml", _keep)
+class Handlers:
+    """What is done to the requests and replies of a client, by the events of the SDK.
 
+    Args:
+        identity: whose credentials sign.
+        clock: the server's.
+    """
 
-def _note_signing(**_: object) -> None:
-    if sending := _sending.get(None):
-        sending.signed_at = now_s()
+    def __init__(self, identity: Identity, clock: ServerClock) -> None:
+        self._identity = identity
+        self._clock = clock
 
+    def register(self, client: Any) -> None:  # noqa: ANN401  the SDK has no types
+        """Have creates of ``client`` checked before they leave, and all replies read before the SDK's parser works."""
+        events = client.meta.events
+        events.register("before-sign.cleanroomsml.CreateConfiguredModelAlgorithm", self._note_signing)
+        events.register("before-send.cleanroomsml.CreateConfiguredModelAlgorithm", self._arm)
+        events.register("before-send.cleanroomsml", self._correct_time)
+        events.register("before-parse.cleanroomsml", self._keep)
 
-def _arm(**_: object) -> None:
-    """Have the create checked at its connection; not earlier, for signing may fetch credentials over another one."""
-    if sending := _sending.get(None):
-        before_write.set(sending.check)
+    def _note_signing(self, **_: object) -> None:
+        if sending := _sending.get(None):
+            sending.signed_at = now_s()
 
+    def _arm(self, **_: object) -> None:
+        """Have the create checked at its connection; not earlier: signing may fetch credentials over another one."""
+        if sending := _sending.get(None):
+            before_write.set(sending.check)
 
-def _keep(response_dict: dict[str, Any], **_: object) -> None:
-    """Read the reply of the running call (event ``before-parse``)."""
-    kept = _raw.get(None)
-    if kept is not None:
-        body = response_dict["body"] or b""
-        kept.append(wire.read(response_dict["status_code"], response_dict["headers"], body, time.time()))
+    async def _correct_time(self, request: Any, **_: object) -> None:  # noqa: ANN401  the SDK has no types
+        """Sign again where this machine's clock is known to be wrong: the SDK signs by no other."""
+        if self._clock.offset_s:
+            credentials = await self._identity.get_frozen_credentials()
+            sign_again(request, credentials, time.time() + self._clock.offset_s)
+
+    def _keep(self, response_dict: dict[str, Any], **_: object) -> None:
+        """Read the reply of the running call."""
+        kept = _raw.get(None)
+        if kept is None:
+            return
+        headers, now = response_dict["headers"], time.time()
+        reply = wire.read(response_dict["status_code"], headers, response_dict["body"] or b"", now)
+        if reply.code in SKEW_CODES:
+            self._clock.learn(headers.get("date", ""), now)
+        kept.append(reply)
 
 
 class SdkCreates:
@@ -142,6 +164,7 @@ class SdkControl:
         client: gives the client of Clean Rooms ML.
         sts: makes a client of STS, as an asynchronous context manager, when the account is asked for.
         quotas: makes a client of Service Quotas, likewise.
+        clock: the server's.
     """
 
     def __init__(
@@ -149,10 +172,12 @@ class SdkControl:
         client: Callable[[], Awaitable[Any]],
         sts: Callable[[], Any],
         quotas: Callable[[], Any],
+        clock: ServerClock,
     ) -> None:
         self._client = client
         self._sts = sts
         self._quotas = quotas
+        self._clock = clock
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
         """One page of List."""
@@ -184,7 +209,11 @@ class SdkControl:
 
     async def _ask(self, operation: str, params: dict[str, Any], read: Callable[[dict[str, Any]], _T]) -> _T:
         method = getattr(await self._client(), xform_name(operation))
+        offset_s = self._clock.offset_s
         answer, reply = await _call(method, params)
+        if answer is None and self._clock.offset_s != offset_s:
+            # Refused for the time of its signature, so nothing was done; the next one is made by the server's clock.
+            answer, reply = await _call(method, params)
         where = params.get("configuredModelAlgorithmArn", "")
         if answer is None:
             raise CallError(operation, reply, where)

@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 for one kind of request: POST to one URL with a JSON body.
+"""AWS Signature Version 4, made for one kind of request: POST to one URL with a JSON body.
 
 All that repeats is prepared: the signing key lives for a day, the canonical request up to the date for a second, and
 only hashes are computed for a request. Equal to botocore's ``SigV4Auth``, which the tests prove.
@@ -11,15 +11,20 @@ from __future__ import annotations
 import hmac
 import time
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.utils import normalize_url_path
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
 
 PORTS = {"https": 443, "http": 80}
+
+_UNSIGNED = frozenset({"authorization", "content-length", "x-amz-date", "x-amz-security-token"})
+"""Headers of a prepared request that the SDK did not sign, or that its signature brought."""
 
 
 def host_header(url: str) -> str:
@@ -88,3 +93,32 @@ class Signer:
         self._key = key
         credential = f"Credential={self._access_key}/{self._credential_scope}"
         self._authorization = f"AWS4-HMAC-SHA256 {credential}, SignedHeaders={self._signed}, Signature="
+
+
+def sign_again(request: Any, credentials: ReadOnlyCredentials, now: float) -> None:  # noqa: ANN401  the SDK has no types
+    """Replace the signature of ``request``, which the SDK has prepared, by one of the time ``now``.
+
+    Region and service are those of the signature that it has. Only public methods of botocore's signer are used; it
+    takes the time from the machine's clock nowhere but in ``add_auth``.
+    """
+    _, region, service, _ = _text(request.headers["Authorization"]).split("Credential=")[1].split("/", 1)[1].split("/")
+    signed = {name: _text(value) for name, value in request.headers.items() if name.lower() not in _UNSIGNED}
+    signed["X-Amz-Date"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    if credentials.token:
+        signed["X-Amz-Security-Token"] = credentials.token
+    fresh = AWSRequest(request.method, request.url, signed, request.body)
+    fresh.context["timestamp"] = signed["X-Amz-Date"]
+    signer = SigV4Auth(credentials, service, region)
+    signature = signer.signature(signer.string_to_sign(fresh, signer.canonical_request(fresh)), fresh)
+    names = signer.signed_headers(signer.headers_to_sign(fresh))
+    del request.headers["Authorization"], request.headers["X-Amz-Date"]
+    for name in ("X-Amz-Date", "X-Amz-Security-Token"):
+        if name in signed:
+            request.headers[name] = signed[name]
+    request.headers["Authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={signer.scope(fresh)}, SignedHeaders={names}, Signature={signature}"
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

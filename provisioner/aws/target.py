@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from botocore import exceptions as sdk
 from botocore.config import Config
 
+from provisioner.aws.clock import ServerClock
 from provisioner.aws.direct import open_direct
 from provisioner.aws.faces import Aws
 from provisioner.aws.route import Unsupported, find_route
-from provisioner.aws.sdk import SdkControl, SdkCreates, register_handlers
+from provisioner.aws.sdk import Handlers, SdkControl, SdkCreates
 from provisioner.aws.session import (
     SERVICE,
     Identity,
@@ -44,13 +45,15 @@ class Clients:
         region: of the target.
         identity: of the target.
         limits: of the connections.
+        clock: the server's.
     """
 
-    def __init__(self, target: Target, region: str, identity: Identity, limits: Limits) -> None:
+    def __init__(self, target: Target, region: str, identity: Identity, limits: Limits, clock: ServerClock) -> None:
         self._target = target
         self._region = region
         self._identity = identity
         self._limits = limits
+        self._clock = clock
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
         self._service: Any = None
@@ -90,7 +93,7 @@ class Clients:
             client = await self._stack.enter_async_context(opened)
         except (sdk.BotoCoreError, ValueError) as error:
             raise ConfigurationError("no client can be made", where=self._target.name, why=str(error)) from error
-        register_handlers(client)
+        Handlers(self._identity, self._clock).register(client)
         return client
 
     async def close(self) -> None:
@@ -105,7 +108,8 @@ async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncI
     region = region_of(target, session)
     identity = Identity(target, region, session)
     credentials = await identity.get_frozen_credentials()
-    clients = Clients(target, region, identity, limits)
+    clock = ServerClock()
+    clients = Clients(target, region, identity, limits, clock)
     route = find_route(session, region, target.endpoint_url) if direct else Unsupported("")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(identity.close)
@@ -115,10 +119,10 @@ async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncI
             client = await clients.service()
             creates, endpoint = SdkCreates(client, identity, limits), client.meta.endpoint_url
         else:
-            creates, endpoint = stack.enter_context(open_direct(route, identity, limits)), route.endpoint
+            creates, endpoint = stack.enter_context(open_direct(route, identity, limits, clock)), route.endpoint
         yield Aws(
             creates=creates,
-            control=SdkControl(clients.service, clients.sts, clients.quotas),
+            control=SdkControl(clients.service, clients.sts, clients.quotas, clock),
             region=region,
             endpoint=endpoint,
             account_id=account_of_key(credentials.access_key),

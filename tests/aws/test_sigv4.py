@@ -11,7 +11,7 @@ from botocore.credentials import Credentials, ReadOnlyCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.aws.sigv4 import Signer
+from provisioner.aws.sigv4 import Signer, sign_again
 
 TYPE = "application/json"
 
@@ -55,3 +55,37 @@ def test_signatures_equal_botocores(
 
     for now in [*times, times[0]]:
         assert signer.sign(body, now) == theirs(url, region, credentials, body, now)
+
+
+@given(
+    method=st.sampled_from(["GET", "POST", "DELETE"]),
+    path=st.sampled_from(["", "/arn%3Aaws%3Ax%2Fy", "?maxResults=7&nextToken=t%2B%2F%3D", "?b=2&a=%C3%A9"]),
+    token=st.none() | PRINTABLE,
+    body=st.binary(max_size=50),
+    now=st.integers(0, 4_000_000_000),
+)
+def test_a_request_that_is_signed_again_is_one_that_the_sdk_signs_then(
+    method: str, path: str, token: str | None, body: bytes, now: int
+) -> None:
+    """The headers after a correction are those of a request that the SDK signs at that moment, prepared or not."""
+    url = f"https://host.example/configured-model-algorithms{path}"
+    keys = Credentials("AKID", "secret", token)
+
+    def signed_at(moment: int) -> AWSRequest:
+        request = AWSRequest(method, url, {"Content-Type": TYPE, "User-Agent": "any"}, body)
+        with mock.patch.object(
+            botocore.auth, "get_current_datetime", return_value=datetime.fromtimestamp(moment, UTC).replace(tzinfo=None)
+        ):
+            botocore.auth.SigV4Auth(keys, "cleanrooms-ml", "us-east-1").add_auth(request)
+        return request.prepare()
+
+    wrong = signed_at(1_000)
+    sign_again(wrong, keys.get_frozen_credentials(), now)
+
+    assert texts(wrong) == texts(signed_at(now))
+
+
+def texts(request: AWSRequest) -> dict[str, str]:
+    """The headers of a prepared request."""
+    items = request.headers.items()
+    return {name.lower(): value.decode() if isinstance(value, bytes) else value for name, value in items}
