@@ -42,7 +42,7 @@ def command(manifest: tuple[str, ...], config: str | None, targets: tuple[str, .
 
 
 class Counts(msgspec.Struct, omit_defaults=True):
-    """Lines of a manifest; ``target`` is whose defaults lay under them, where targets differ."""
+    """Counts of a manifest's lines; ``target`` is the one whose defaults apply, where those of targets differ."""
 
     lines: int = 0
     valid: int = 0
@@ -62,14 +62,14 @@ def _check(manifest: Manifest, printer: _Text | _Json, target: str) -> Counts:
             counts.invalid += batch.invalid
             counts.repeated += batch.repeated
             for problem in sorted([*batch.problems, *check.notices(batch.rows)], key=lambda one: one.line):
-                printer.tell(problem, target)
+                printer.report(problem, target)
     return counts
 
 
 class _Text:
     """A line for each problem on stdout, the counts on stderr."""
 
-    def tell(self, problem: Problem, target: str) -> None:
+    def report(self, problem: Problem, target: str) -> None:
         of = f" (target {target})" if target else ""
         notice = " notice:" if problem.severity == "notice" else ""
         say(f"{problem.where}{notice} {problem.message}{of}")
@@ -82,17 +82,17 @@ class _Text:
 
 
 class _Json:
-    """One object, written as it comes, so that a million problems need no memory."""
+    """One object, written problem by problem, so that a million problems need no memory."""
 
     def __init__(self) -> None:
-        self._told = False
+        self._any = False
         say('{"problems": [', end="")
 
-    def tell(self, problem: Problem, target: str) -> None:
+    def report(self, problem: Problem, target: str) -> None:
         of = {"target": target} if target else {}
-        say(",\n" if self._told else "\n", end="")
+        say(",\n" if self._any else "\n", end="")
         say(msgspec.json.encode({**msgspec.structs.asdict(problem), **of}), end="")
-        self._told = True
+        self._any = True
 
     def end(self, counts: list[Counts]) -> None:
         worst = max(counts, key=lambda count: count.invalid)

@@ -125,14 +125,14 @@ def test_endpoints_that_are_refused(url: str, why: str) -> None:
 @pytest.mark.parametrize(
     "url", ["https://user:hunter2@host", "https://host?token=hunter2", "http://x@h?hunter2@y?hunter2"]
 )
-def test_a_refused_endpoint_tells_no_secret(url: str) -> None:
-    """A password or a token in a refused URL is not repeated, whoever tells of it."""
+def test_a_refused_endpoint_shows_no_secret(url: str) -> None:
+    """A password or a token in a refused URL is in no message."""
     with pytest.raises(ValueError, match="must not have a user") as caught:
         check_endpoint(url)
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as expected:
         Settings().with_endpoint(url)
 
-    assert "hunter2" not in f"{caught.value} {told.value}"
+    assert "hunter2" not in f"{caught.value} {expected.value}"
 
 
 def test_without_a_file_all_is_built_in() -> None:
@@ -225,7 +225,7 @@ def test_a_whole_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("toml", "told"),
+    ("toml", "expected"),
     [
         ("runn = 1", "unknown key runn. Did you mean run?"),
         ("[run]\nmax_inflight = 3", "unknown key run.max_inflight. Did you mean run.max_in_flight?"),
@@ -236,13 +236,13 @@ def test_a_whole_configuration(tmp_path: Path) -> None:
         ("[targets.'a b']\nregoin = 'x'", 'unknown key targets."a b".regoin. Did you mean targets."a b".region?'),
     ],
 )
-def test_unknown_keys_name_the_nearest_known_one(tmp_path: Path, toml: str, told: str) -> None:
-    """A misspelt key never goes unnoticed: it is refused, with where it stands and what was probably meant."""
-    assert refusal(tmp_path, toml).startswith(told)
+def test_unknown_keys_name_the_nearest_known_one(tmp_path: Path, toml: str, expected: str) -> None:
+    """A misspelt key never goes unnoticed: it is refused, with its place and what was probably meant."""
+    assert refusal(tmp_path, toml).startswith(expected)
 
 
 @pytest.mark.parametrize(
-    ("toml", "told"),
+    ("toml", "expected"),
     [
         ("targets = 3", "targets must be tables, [targets.NAME], not the number 3"),
         ("[[targets]]", "targets must be tables, [targets.NAME], not a list"),
@@ -343,11 +343,11 @@ def test_unknown_keys_name_the_nearest_known_one(tmp_path: Path, toml: str, told
         ("[run", "is not valid TOML"),
     ],
 )
-def test_what_is_wrong_or_out_of_bounds(tmp_path: Path, toml: str, told: str) -> None:
+def test_what_is_wrong_or_out_of_bounds(tmp_path: Path, toml: str, expected: str) -> None:
     """A value of the wrong type or out of bounds is refused with its key, what it must be and what it is."""
     refused = refusal(tmp_path, toml)
 
-    assert told in refused
+    assert expected in refused
     assert "`" not in refused
 
 
@@ -360,7 +360,7 @@ def test_a_refused_value_is_not_repeated_at_length(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (None, "cannot read the configuration: No such file"),
         (b"x = '\xff'", "the configuration is not valid UTF-8: line 1, byte 0xff. Save the file as UTF-8"),
@@ -373,7 +373,7 @@ def test_a_refused_value_is_not_repeated_at_length(tmp_path: Path) -> None:
         (b"x = " + b"[" * 100_000, "the configuration is not valid TOML"),
     ],
 )
-def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, told: str) -> None:
+def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, expected: str) -> None:
     """A missing file and one that is no text or no TOML are wrong configurations, in one line each."""
     path = tmp_path / "p.toml"
     if content is not None:
@@ -382,7 +382,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, told:
     with pytest.raises(ConfigurationError) as caught:
         load(str(path))
 
-    assert str(caught.value).startswith(f"{path}: {told}")
+    assert str(caught.value).startswith(f"{path}: {expected}")
 
 
 def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
@@ -435,7 +435,7 @@ def test_defaults_merge(under: dict[str, Any], over: dict[str, Any], merged: dic
 
 
 def test_a_targets_defaults_lie_over_the_general_ones() -> None:
-    """What a target says of a default beats what the file says for all targets."""
+    """The defaults of a target override the general ones."""
     target = Target(name="a", defaults={"tags": {"team": "ads"}})
     settings = Settings(defaults={"roleArn": "r", "tags": {"team": "all", "env": "prod"}}, targets={"a": target})
 
@@ -454,7 +454,7 @@ def test_targets_are_selected_by_name(names: tuple[str, ...], selected: str) -> 
 
 
 def test_an_unknown_target_is_a_wrong_command() -> None:
-    """A target that the configuration does not have is told with those that it has."""
+    """An unknown target is reported with those that exist."""
     with pytest.raises(UsageError, match=r"there is no target 'd'. The configuration has c, a, b"):
         THREE.select(("a", "d"))
 

@@ -60,6 +60,17 @@ def test_validate_notices_regexes_without_failing(tmp_path: Path) -> None:
     assert "metricDefinitions[0].regex" in done.stdout
 
 
+def test_validate_notices_names_that_look_alike(tmp_path: Path) -> None:
+    """Two names that differ only in case have a notice at each line, and the exit code stays 0."""
+    write(tmp_path / "m.jsonl", "Train", "other", "train")
+
+    done = provisioner("validate", "m.jsonl", cwd=tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, "3 lines, 3 valid, 0 invalid\n")
+    assert [line.split(": ")[0] for line in done.stdout.splitlines()] == ["m.jsonl:1:1", "m.jsonl:3:1"]
+    assert done.stdout.count("only in upper and lower case") == 2
+
+
 def test_validate_looks_through_the_defaults_of_every_target(tmp_path: Path) -> None:
     """What is wrong with a line under the defaults of one target only is a problem of that target, and is named so."""
     lines = [{"name": name, "roleArn": ROLE, "tags": {"own": ""}} for name in ("a", "b")]

@@ -43,7 +43,7 @@ def test_digests_are_of_the_canonical_form() -> None:
 
 
 def test_the_digest_of_tags_is_that_of_a_definition() -> None:
-    """Tags alone, as Get tells them, have the digest that a definition with them has."""
+    """Tags alone, as Get returns them, have the digest that a definition with them has."""
     read = parse(line_of(FULL), PLAIN)
 
     assert Definition.digest_of_tags(read.tags) == read.canonical().tags_digest
@@ -130,7 +130,7 @@ def test_a_request_reads_back(value: dict[str, Any], tags: dict[str, str]) -> No
 
 
 def test_an_added_tag_wins() -> None:
-    """A tag that a run adds stands in the request even where the definition has the key too."""
+    """A tag that a run adds is in the request even where the definition has the key too."""
     body = parse(line_of(FULL), PLAIN).canonical().request({"team": "run"})
 
     assert json.loads(body)["tags"] == FULL["tags"] | {"team": "run"}
@@ -138,7 +138,7 @@ def test_an_added_tag_wins() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"name":"x"}', b'{"name":"\xff","roleArn":"%s"}' % ROLE.encode()])
 def test_a_body_that_is_none_is_refused(body: bytes) -> None:
-    """What is no definition is told as such."""
+    """A body that is not a definition is refused."""
     with pytest.raises(InvalidDefinitionError):
         Definition.from_request(body)
 

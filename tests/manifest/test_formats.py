@@ -140,7 +140,7 @@ def test_a_slow_writer_is_not_waited_for() -> None:
     ("data", "code"), [(as_csv(NAMES), "csv"), (JSONL.decode().encode("utf-16"), "utf16")], ids=["csv", "utf16"]
 )
 def test_the_command_converts(tmp_path: Path, data: bytes, code: str) -> None:
-    """The command of the message, typed as it stands, makes a manifest."""
+    """The command in the message works as it is printed."""
     (problem,) = read(data)[1]
     command = problem.message.partition("convert it with: ")[2].replace("FILE", "input")
     (tmp_path / "input").write_bytes(data)

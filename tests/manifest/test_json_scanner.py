@@ -1,4 +1,4 @@
-"""JSON text with columns: the same language as a strict decoder's, and the right column for each fault."""
+"""The JSON scanner accepts the same language as a strict decoder, and reports the right columns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PIECES = st.sampled_from([*_WORDS.split(" "), *'{}[],:"\\/ \t\n\r\x0b'])
     )
 )
 def test_the_language_is_that_of_a_strict_decoder(line: bytes) -> None:
-    """The scanner finds no fault exactly where msgspec decodes, but for what it alone looks for."""
+    """The scanner finds a problem exactly where msgspec refuses to decode, apart from repeated keys and depth."""
     try:
         msgspec.json.decode(line)
         decodes = True
@@ -36,7 +36,7 @@ def test_the_language_is_that_of_a_strict_decoder(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "fault"),
+    ("line", "problem"),
     [
         (b'{"a":1 "b":2}', (8, "", "expected ',' or '}', found '\"'")),
         (b'{"a" 1}', (6, "a", "expected ':', found '1'")),
@@ -48,9 +48,9 @@ def test_the_language_is_that_of_a_strict_decoder(line: bytes) -> None:
         (b"{a:1}", (2, "", "expected a key in double quotes, found 'a'")),
     ],
 )
-def test_faults_stand_where_the_text_goes_wrong(line: bytes, fault: tuple[int, str, str]) -> None:
-    """A fault has the column of its character, counted in characters, and says what was expected."""
-    column, path, message = fault
+def test_problems_stand_where_the_text_goes_wrong(line: bytes, problem: tuple[int, str, str]) -> None:
+    """A problem has the column of its character, counted in characters, and says what was expected."""
+    column, path, message = problem
 
     assert scan_json(line).problems == [LineProblem(column, path, "invalid_json", message)]
 
@@ -70,8 +70,8 @@ def test_the_scan_goes_on_after_a_fault() -> None:
     assert found.root.members["b"].text == "x\x01y"
 
 
-def test_a_wrong_byte_is_one_fault() -> None:
-    """What does not read as JSON after a byte that is not UTF-8 is not told again."""
+def test_a_wrong_byte_is_one_problem() -> None:
+    """After a byte that is not UTF-8, what is not JSON is not reported again."""
     assert [problem.code for problem in scan_json("{}".encode("utf-16")).problems] == ["not_utf8"]
 
 
@@ -79,20 +79,20 @@ def test_two_first_halves_before_a_second() -> None:
     """Of two high surrogates in a row the first is alone, and the second finds its other half."""
     found = scan_json(b'["\\ud83d\\ud83d\\ude00"]')
 
-    assert [(fault.code, fault.column) for fault in found.problems] == [("lone_surrogate", 3)]
+    assert [(problem.code, problem.column) for problem in found.problems] == [("lone_surrogate", 3)]
     assert found.root.items[0].text == "\ud83d😀"
 
 
 def test_a_key_that_is_wrong_is_told_once() -> None:
-    """A key with a fault of its own is no member: nobody asks whether there is such a field."""
+    """A key with a problem of its own is not reported as an unknown field too."""
     found = scan_json(b'{"na\x01me":"x","b":"y"}')
 
     assert [problem.code for problem in found.problems] == ["control_character"]
     assert list(found.root.members) == ["b"]
 
 
-def test_faults_are_bounded() -> None:
-    """The scan stops after a hundred faults and one."""
+def test_problems_are_bounded() -> None:
+    """The scan stops after a hundred problems and one."""
     found = scan_json(b'"' + b"\x01" * 100_000)
 
     assert len(found.problems) == MAX_PROBLEMS + 1
@@ -102,14 +102,14 @@ def test_faults_are_bounded() -> None:
 def test_nesting_is_bounded() -> None:
     """Sixteen objects and lists within each other are read, one more stops the scan."""
     assert not scan_json(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH).problems
-    (fault,) = scan_json(b"[" * (MAX_DEPTH + 1)).problems
+    (problem,) = scan_json(b"[" * (MAX_DEPTH + 1)).problems
 
-    assert (fault.code, fault.column) == ("too_deep", MAX_DEPTH + 1)
+    assert (problem.code, problem.column) == ("too_deep", MAX_DEPTH + 1)
     assert not scan_json(b"[" * 100_000).complete
 
 
 def test_a_stop_keeps_what_was_read() -> None:
-    """The members before the place where the text ends are kept, so that a problem can tell the name."""
+    """Members before the point where the scan stops are kept, so that a problem can name the definition."""
     found = scan_json(b'{"name":"x","tags":{"a"')
 
     assert found.root.members["name"].text == "x"
@@ -134,7 +134,7 @@ def test_paths(path: str, key: str, whole: str) -> None:
 
 
 def test_nodes_of_values() -> None:
-    """A value that does not stand in the text becomes nodes without a column, and nodes become the value again."""
+    """A value becomes nodes without columns, and nodes become the value again."""
     value = {"a": ["x", {"b": "y"}], "c": None}
     node = node_of(value)
 

@@ -47,15 +47,15 @@ DEFAULTS = Rules(
 
 
 def problems_of(line: bytes, rules: Rules = PLAIN) -> tuple[LineProblem, ...]:
-    """What is told of a line that must be refused."""
+    """The problems of a line that must be refused."""
     with pytest.raises(InvalidDefinitionError) as caught:
         parse(line, rules)
     return caught.value.problems
 
 
 def codes_of(value: object, rules: Rules = PLAIN) -> list[tuple[str, str]]:
-    """Path and code of each fault of a value."""
-    return [(fault.path, fault.code) for fault in problems_of(line_of(value), rules)]
+    """Path and code of each problem of a value."""
+    return [(problem.path, problem.code) for problem in problems_of(line_of(value), rules)]
 
 
 def test_every_parameter_is_read() -> None:
@@ -86,7 +86,7 @@ def test_accepted(path: str, value: object) -> None:
 
 @pytest.mark.parametrize(("path", "value", "code"), REFUSED)
 def test_refused(path: str, value: object, code: str) -> None:
-    """Each limit that is broken is one fault, with the path and the code that belong to it."""
+    """Each limit that is broken is one problem, with the path and the code that belong to it."""
     shown = re.sub(r"\.(\d+)", r"[\1]", path)
 
     assert codes_of(changed(path, value)) == [(shown, code)]
@@ -105,10 +105,10 @@ REFUSED_TAGS = [
 
 @pytest.mark.parametrize(("key", "path", "code"), REFUSED_TAGS)
 def test_refused_tag_keys(key: str, path: str, code: str) -> None:
-    """A tag key that the service, or the ownership tag, forbids is one fault."""
-    ((told_path, told),) = codes_of(changed("tags", {key: "v"}), OWNED)
+    """A tag key that the service, or the ownership tag, forbids is one problem."""
+    ((told_path, found),) = codes_of(changed("tags", {key: "v"}), OWNED)
 
-    assert told == code
+    assert found == code
     assert told_path == path or code.startswith("too_")
 
 
@@ -152,7 +152,7 @@ TEXTS = [
 
 @pytest.mark.parametrize(("line", "code", "column"), TEXTS)
 def test_hostile_text(line: bytes, code: str, column: int) -> None:
-    """What is wrong with a line as text is told at the character where it stands."""
+    """A problem of a line as text is reported at its character."""
     first = problems_of(line)[0]
 
     assert (first.code, first.column) == (code, column)
@@ -160,14 +160,14 @@ def test_hostile_text(line: bytes, code: str, column: int) -> None:
 
 @pytest.mark.parametrize(("line", "code"), [(line, code) for line, code, _ in TEXTS if ROLE.encode() in line])
 def test_hostile_text_is_one_problem(line: bytes, code: str) -> None:
-    """One hostile thing in a definition that is fine otherwise is one fault; both halves of a swapped pair are two."""
+    """One hostile thing in an otherwise valid definition is one problem; both halves of a swapped pair are two."""
     swapped = b"\\udc00\\ud800" in line
 
-    assert [fault.code for fault in problems_of(line)] == [code] * (1 + swapped)
+    assert [problem.code for problem in problems_of(line)] == [code] * (1 + swapped)
 
 
 def test_every_problem_is_told() -> None:
-    """A line with many faults tells them all, by column, and the name."""
+    """All problems of a line are reported, by column, with the name."""
     line = (
         b'{"name":"n","roleArn":"b","roleArn":"b","Tags":{},"trainingContainerConfig":{"entry_point":["x"],'
         b'"arguments":["",null]},"tags":{"AWS:x":"1","a!":"\\u0000"}}'
@@ -177,7 +177,7 @@ def test_every_problem_is_told() -> None:
 
     assert caught.value.name == "n"
     assert caught.value.reason is Reason.INVALID
-    assert [(fault.path, fault.code, fault.column) for fault in caught.value.problems] == [
+    assert [(problem.path, problem.code, problem.column) for problem in caught.value.problems] == [
         ("roleArn", "repeated_key", 27),
         ("roleArn", "pattern", 37),
         ("Tags", "unknown_field", 41),
@@ -203,22 +203,22 @@ def test_unknown_fields_name_the_nearest() -> None:
 def test_messages_are_safe_to_print() -> None:
     """What came from the line reaches no message unescaped."""
     hostile = "\x1b]0;pwned\x07\u202e"
-    for fault in problems_of(line_of({hostile: hostile, "name": hostile, "tags": {hostile: hostile}})):
-        assert (fault.path + fault.message).isprintable()
+    for problem in problems_of(line_of({hostile: hostile, "name": hostile, "tags": {hostile: hostile}})):
+        assert (problem.path + problem.message).isprintable()
 
 
 def test_the_problems_of_a_line_are_bounded() -> None:
-    """A hostile line tells a hundred faults and that there are more, whatever it holds."""
+    """Of a hostile line a hundred problems are reported, and that there are more."""
     fields = ",".join(f'"k{number}":1' for number in range(20_000))
-    told = problems_of(f"{{{fields}}}".encode())
+    found = problems_of(f"{{{fields}}}".encode())
     controls = problems_of(b'{"name":"' + b"\x01" * 200_000)
 
-    assert [len(told), len(controls)] == [101, 101]
-    assert told[-1].code == controls[-1].code == "more_problems"
+    assert [len(found), len(controls)] == [101, 101]
+    assert found[-1].code == controls[-1].code == "more_problems"
 
 
-def test_the_error_stands_for_the_first_fault() -> None:
-    """Printed alone, the error tells the first fault, where it is, and how many others there are."""
+def test_the_error_stands_for_the_first_problem() -> None:
+    """Printed alone, the error has the first problem, where it is, and how many more there are."""
     with pytest.raises(InvalidDefinitionError) as caught:
         parse(b'{"name":"\x1b"}', PLAIN)
 
@@ -231,7 +231,7 @@ def test_the_error_stands_for_the_first_fault() -> None:
 
 
 def test_defaults_merge_under_a_definition() -> None:
-    """Maps merge, lists and texts of the definition replace, and what is absent is taken from the defaults."""
+    """Maps merge, lists and strings of the definition replace the default, and the rest comes from the defaults."""
     line = line_of({"name": "x", "tags": {"team": "own"}, "trainingContainerConfig": {"arguments": ["-v"]}})
     read = parse(line, DEFAULTS)
 
@@ -249,14 +249,14 @@ def test_merge_leaves_its_arguments_alone() -> None:
     assert under == {"tags": {"a": "1"}, "list": [1]}
 
 
-def test_a_fault_of_the_defaults_says_so() -> None:
+def test_a_problem_of_the_defaults_says_so() -> None:
     """A wrong value that the line does not have is blamed on the configuration, at the first column."""
     rules = Rules(defaults={"kmsKeyArn": "x", "tags": {"aws:a": "b"}, "stray": 1})
-    told = problems_of(line_of(LEAST), rules)
+    found = problems_of(line_of(LEAST), rules)
 
-    assert {fault.path for fault in told} == {"kmsKeyArn", 'tags["aws:a"]', "stray"}
-    assert {fault.column for fault in told} == {1}
-    assert all("comes from the defaults" in fault.message for fault in told)
+    assert {problem.path for problem in found} == {"kmsKeyArn", 'tags["aws:a"]', "stray"}
+    assert {problem.column for problem in found} == {1}
+    assert all("comes from the defaults" in problem.message for problem in found)
 
 
 @pytest.mark.parametrize(
@@ -288,12 +288,12 @@ def test_defaults_may_be_incomplete(defaults: dict[str, Any]) -> None:
 
 
 def test_tags_of_defaults_count() -> None:
-    """Tags from the defaults take their share of the fifty, and the fault tells how many they are."""
+    """Tags from the defaults count towards the fifty, and the problem says how many they are."""
     rules = Rules(defaults={"tags": {f"d{number}": "" for number in range(30)}})
-    (fault,) = problems_of(line_of(LEAST | {"tags": {f"k{number}": "" for number in range(30)}}), rules)
+    (problem,) = problems_of(line_of(LEAST | {"tags": {f"k{number}": "" for number in range(30)}}), rules)
 
-    assert (fault.path, fault.code) == ("tags", "too_many")
-    assert "60 elements (30 of them from the defaults" in fault.message
+    assert (problem.path, problem.code) == ("tags", "too_many")
+    assert "60 elements (30 of them from the defaults" in problem.message
 
 
 def test_a_line_may_be_wrong_where_defaults_are_right() -> None:
@@ -323,7 +323,7 @@ def slow(line: bytes, rules: Rules) -> Definition | None:
 @example(b'{"name":"x","trainingContainerConfig":{}}', DEFAULTS)
 @example(b'{"name":"x","roleArn":"%s","x":%s}' % (ROLE.encode(), b"[" * 5000 + b"]" * 5000), DEFAULTS)
 def test_the_fast_path_is_the_diagnosis(line: bytes, rules: Rules) -> None:
-    """The fast path accepts exactly the lines in which the diagnosis finds no fault, and reads the same."""
+    """The fast path accepts exactly the lines in which the diagnosis finds no problem, and reads the same."""
     assert parser._parse_valid(line, rules) == slow(line, rules)
 
 
@@ -345,10 +345,10 @@ def test_the_fast_path_is_the_diagnosis_in_bulk(count: int) -> None:
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.binary(max_size=64))
 def test_any_bytes_are_read_or_refused(line: bytes) -> None:
-    """Whatever the bytes are, the answer is a definition or a list of faults whose columns lie in the line."""
-    for fault in problems_of(line):
-        assert 1 <= fault.column <= len(line) + 1
-        assert fault.message.isprintable()
+    """Whatever the bytes are, the answer is a definition or a list of problems whose columns lie in the line."""
+    for problem in problems_of(line):
+        assert 1 <= problem.column <= len(line) + 1
+        assert problem.message.isprintable()
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)

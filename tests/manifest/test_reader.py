@@ -1,4 +1,4 @@
-"""Manifests: which lines become rows, what is told of the others, and in how much memory."""
+"""Manifests: which lines become rows, what is reported about the others, and in how much memory."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_names_are_only_data(name: str) -> None:
     assert not problems
 
 
-# Names that stand twice.
+# Names that occur twice.
 
 
 def test_a_name_that_is_repeated() -> None:
@@ -181,7 +181,7 @@ def test_equal_definitions_in_other_words_are_no_conflict() -> None:
 
 
 def test_names_across_sources_and_batches(tmp_path: Path) -> None:
-    """A name is found again in another source and another batch, exactly, and told in the order of the lines."""
+    """A repeated name is found across sources and batches, exactly, and reported in the order of the lines."""
     first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     first.write_bytes(lines_of(*(named(f"n{number}") for number in range(1000))))
     second.write_bytes(lines_of(named("n999"), "bad", named("n0", description="d"), named("N0"), named("n0 ")))
@@ -437,7 +437,7 @@ def test_no_line_is_lost_among_hostile_ones(count: int) -> None:
 
 
 def test_files_whose_names_look_alike_when_printed_are_told_apart(tmp_path: Path) -> None:
-    """A control character in a name, and its escape in another: a definition's name still stands once in both."""
+    """One file has a control character in its name, another the escape of it: their lines are not confused."""
     (tmp_path / "a\x01.jsonl").write_bytes(line_of(named("same")))
     (tmp_path / r"a\x01.jsonl").write_bytes(line_of(named("same", description="another")))
 

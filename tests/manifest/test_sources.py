@@ -64,7 +64,7 @@ def test_what_cannot_be_read_is_told_first(tmp_path: Path, name: str, message: s
 
 
 def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that may not be read is told at once, with the reason."""
+    """A file that may not be read is reported at once, with the reason."""
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -134,7 +134,7 @@ def test_a_named_pipe_is_read_once(tmp_path: Path) -> None:
 
 
 def test_a_spool_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk is told with what to do, and with the exit code that a scheduler waits on (74)."""
+    """A full disk is reported with what to do, and with the exit code that makes a scheduler wait (74)."""
 
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
