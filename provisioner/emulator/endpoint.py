@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Self
 
 from provisioner.emulator.behaviour import Behaviour
-from provisioner.emulator.front import HOST, Front, Truth, truth_of
+from provisioner.emulator.front import HOST, Front, Truth, listen, truth_of
 from provisioner.emulator.keys import DEFAULT_ACCOUNT, credentials
 from provisioner.emulator.service import Service
 from provisioner.emulator.state import Accounts
@@ -47,13 +47,15 @@ class Emulator:
 
     async def __aenter__(self) -> Self:
         try:
-            self._service = Service(self._first_behaviour, self._load())
-            self._front = Front(self._service, self._port)
-            await self._front.start()
+            listener = listen(self._port)  # before the state file, so that a taken port leaves no new file behind
         except OSError as error:
-            self._close_store()
             raise UsageError("the port cannot be used", where=f"{HOST}:{self._port}", why=str(error)) from error
+        try:
+            self._service = Service(self._first_behaviour, self._load())
+            self._front = Front(self._service, listener)
+            await self._front.start()
         except BaseException:
+            listener.close()
             self._close_store()
             raise
         return self

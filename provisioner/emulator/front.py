@@ -65,29 +65,34 @@ def truth_of(service: Service) -> Truth:
     return Truth(service.accounts.algorithms, service.calls, service.creates)  # type: ignore[arg-type] # live Counters
 
 
+def listen(port: int = 0) -> socket.socket:
+    """A socket that listens on the loopback interface; port 0 takes any free port.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    return socket.create_server((HOST, port), backlog=BACKLOG)
+
+
 class Front:
-    """Serves a service over HTTP on the loopback interface, until it is stopped.
+    """Serves a service over HTTP until it is stopped.
 
     Args:
         service: answers the calls.
-        port: 0 takes any free port.
+        listener: accepts the connections.
     """
 
-    def __init__(self, service: Service, port: int = 0) -> None:
+    def __init__(self, service: Service, listener: socket.socket) -> None:
         self.service = service
-        self.port = port
+        self.port: int = listener.getsockname()[1]
+        self._socket = listener
         self._request_ids = count(1)
 
     async def start(self) -> None:
-        """Starts to accept connections.
-
-        Raises:
-            OSError: the port is taken.
-        """
-        loop = asyncio.get_running_loop()
+        """Starts to accept connections."""
         self._server = web.Server(self._handle, handler_cancellation=True, access_log=None)
-        self._listener = await loop.create_server(self._server, HOST, self.port, backlog=BACKLOG)
-        self.port = self._listener.sockets[0].getsockname()[1]
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(self._server, sock=self._socket, backlog=BACKLOG)
 
     async def stop(self) -> None:
         """Closes every connection, including those that hang, within a fraction of a second."""

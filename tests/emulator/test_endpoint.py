@@ -267,14 +267,14 @@ def test_other_process_can_change_and_ask(tmp_path: Path, sdk: list[Any]) -> Non
         _end(process, signal.SIGTERM)
 
 
-async def test_taken_port_is_named(tmp_path: Path) -> None:
-    """A taken port is a usage error that names it, and the state file is released."""
-    async with Emulator() as emulator:
+def test_taken_port_is_named(tmp_path: Path) -> None:
+    """A taken port is a usage error that names it, and leaves no state file behind."""
+    with running() as emulator:
         port = int(emulator.url.rpartition(":")[2])
-        with pytest.raises(UsageError, match=str(port)):
-            await Emulator(port=port, state_file=tmp_path / "state.db").__aenter__()
-    async with Emulator(state_file=tmp_path / "state.db"):
-        pass
+        with pytest.raises(UsageError, match=str(port)), running(port=port, state_file=tmp_path / "state.db"):
+            pass
+
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_truth_outlives_the_endpoint() -> None:
