@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 
 from benchmarks.machine import command, machine
+from benchmarks.pace.first_minute import first_minute
 from benchmarks.pace.goals import goals
 from benchmarks.pace.grid import dominated, events, grid, kinds, table
 from benchmarks.pace.live import live
@@ -32,6 +33,7 @@ def main() -> None:
     seeds = 1 if options.quick else 3
     with ProcessPoolExecutor(options.jobs) as pool:
         goals(pool, quick=options.quick)
+        first_minute(pool, seeds)
         rows = table("Continuous bucket", grid(quick=options.quick), pool, seeds)
         rows += table("Other limiters", kinds(quick=options.quick), pool, seeds)
         rows += table("Events", events(quick=options.quick), pool, seeds)

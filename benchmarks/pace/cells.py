@@ -88,9 +88,11 @@ Maker = Callable[[Cell, random.Random], Client]
 
 
 def ours(cell: Cell, rng: random.Random) -> Client:
-    """The product's pacer, cold, or with what a cold run of the same cell has left it."""
+    """The product's pacer, which knows the length of its job; cold, or with what a cold run of the cell has left."""
     if not cell.warm:
-        return Pacer(BOUNDS, 0.0)
+        pacer = Pacer(BOUNDS, 0.0)
+        pacer.expect(cell.calls)
+        return pacer
     first = Pacer(BOUNDS, 0.0)
     measure(msgspec.structs.replace(cell, warm=False), lambda _cell, _rng: first, rng.getrandbits(32))
     return Pacer(BOUNDS, 0.0, first.learned(WALL - cell.idle_s), WALL)

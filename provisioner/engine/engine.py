@@ -183,6 +183,7 @@ class Engine:
                 self._enqueue(Job(row))
             elif step.action is Action.RECONCILE:
                 await self._suspect(Job(row), known.get(row.definition.name))
+        self._site.creates.expect(self._tally.expected_creates)
         while len(self._jobs) > QUEUE:
             self._few = anyio.Event()
             await self._few.wait()

@@ -89,6 +89,12 @@ class Tally:
             self.expected = max(self.valid, round(self.valid * size_bytes / batch.read_bytes))
 
     @property
+    def expected_creates(self) -> int:
+        """Creates that the whole manifest is likely to need, in proportion to the part that was read."""
+        needed = self.valid - self.outcomes[Outcome.UNCHANGED]
+        return round(needed * max(1.0, (self.expected or 0) / max(1, self.valid)))
+
+    @property
     def finished(self) -> bool:
         """Whether every line of the manifest is valid, told once, and registered."""
         registered = sum(self.outcomes[one] for one in (Outcome.CREATED, Outcome.ADOPTED, Outcome.UNCHANGED))

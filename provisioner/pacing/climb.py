@@ -1,13 +1,24 @@
 """The climb: how the pace grows while the limit is not known, or has risen.
 
-Until the bucket is empty nothing tells a pace below the limit from one above it. When it is empty, the calls of one
-round trip are on their way, and (pace - R) x round trip of them are throttled: that is the cost of an overshoot, and
-the more calls are in flight, the slower the pace grows. A step counts only when its turns were taken: a pace that no
-caller uses proves nothing.
+Until the bucket is empty nothing distinguishes a pace below the limit from one above it. When it is empty, the calls of
+one round trip are on their way, and (pace - R) x round trip of them are throttled: that is the cost of an overshoot.
+
+How fast may a first climb be, then? After t seconds and S accepted calls, a bucket of at most b seconds of tokens has
+given no more than R (b + t), so R is at least S / (b + t): a lower limit would have throttled by now. Any higher one,
+from there up to S / (1 + t), may be out of tokens at this very moment. So the pace
+
+    S / (b + t) + allowance / round trip
+
+costs no more than *allowance* throttled calls, whatever R is and whatever the bucket holds, and every faster pace costs
+more for some of them. The allowance is a few calls for the jobs that people have, and grows with the number of calls
+that are still to come, since a job of many thousands loses more by a slow climb than by some more throttled calls.
+
+A step counts only when its turns were taken: a pace that no caller uses proves nothing.
 """
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,13 +28,19 @@ if TYPE_CHECKING:
 
 
 class Climb:
-    """Steps of the pace, each begun once the one before was used and answered."""
+    """Steps of the pace, each begun once the one before was used and answered.
+
+    Attributes:
+        expected: calls that are to be made in all, about; 0 while that is not known.
+    """
 
     def __init__(self, tuning: Tuning, calls: Calls, trip: Trip, estimate: Estimate) -> None:
         self._tuning = tuning
         self._calls = calls
         self._trip = trip
         self._estimate = estimate
+        self._began = 0.0
+        self.expected = 0
         self._step_at = 0.0
         self._step_accepted = 0
         self._step_from = 0
@@ -31,6 +48,7 @@ class Climb:
 
     def begin(self, now: float) -> None:
         """The first call starts: the first climb begins."""
+        self._began = now
         self._step(now)
 
     def begin_surge(self, now: float) -> None:
@@ -67,13 +85,25 @@ class Climb:
         if waited < (max(tuning.step_s, trip) if gentle else trip):
             return rate
         flight = rate * trip
+        faster = rate
         if flight >= tuning.flight:
             doubling = min(tuning.doubling_most_s, tuning.doubling_s * (flight / tuning.flight) ** tuning.caution)
-            rate *= 2.0 ** (waited / doubling)
+            faster *= 2.0 ** (waited / doubling)
         else:
-            rate *= tuning.leap if not gentle and flight < tuning.flight / tuning.leap else 2.0
+            faster *= tuning.leap if not gentle and flight < tuning.flight / tuning.leap else 2.0
         self._step(now)
-        return rate
+        return max(rate, min(faster, self._safe(now)))
+
+    def _safe(self, now: float) -> float:
+        """The fastest pace that costs no more than the allowance, whatever the limit is."""
+        tuning, calls = self._tuning, self._calls
+        least = calls.started / (tuning.longest_burst_s + now - self._began)
+        if least > tuning.highest_limit:
+            return inf  # the service is of another size than those that publish a limit
+        # A job of unknown length is expected to go on for as long as it has gone on.
+        expected = max(self.expected, 2 * calls.started)
+        allowance = tuning.allowance + tuning.allowance_share * max(0, expected - tuning.many)
+        return least + min(allowance, tuning.allowance_most) / self._trip.mean
 
     def _surge_step(self, now: float, waited: float, stretch: Stretch, rate: float) -> float:
         """A step of a round trip, each larger than the last."""

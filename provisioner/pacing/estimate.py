@@ -213,7 +213,8 @@ class Estimate:
         tuning = self._tuning
         measured = count / elapsed if elapsed else 0.0
         if elapsed <= tuning.horizon_s or count < tuning.few:
-            measured = max(measured, tuning.soft * self.limit)
+            soft = tuning.soft_guess if self.evidence <= tuning.weak else tuning.soft
+            measured = max(measured, soft * self.limit)
         risen = measured > self.limit * (1.03 if stretch.surging else 1.25)
         # The round trip's worth of calls at the end of a rise was accepted at the old limit.
         firm = max(tuning.newly_risen, int(measured * self._trip.mean))

@@ -217,6 +217,13 @@ class Gate:
         now = self._clock()
         return max(0.0, self._pacer.peek(now) - now) + len(self._retries) / self._pacer.rate
 
+    def expect(self, calls: int) -> None:
+        """About so many calls are to be made in all, as far as is known now; may be called again with a better figure.
+
+        A short job need not find its limit quickly, and is throttled less; see :mod:`provisioner.pacing.climb`.
+        """
+        self._pacer.expect(calls)
+
     def unused(self, started_at: float) -> None:
         """Give back a turn whose call never left this machine."""
         self._pacer.cancelled(started_at)

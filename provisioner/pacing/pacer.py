@@ -108,6 +108,10 @@ class Pacer:
         tokens = min(learned.burst, learned.tokens + idle_s * learned.rate)
         self._enter_hold(self._hold.begin_warm(tokens, self._began))
 
+    def expect(self, calls: int) -> None:
+        """About so many calls are to be made in all: a long job may climb faster."""
+        self._climb.expected = calls
+
     # ---- Turns
 
     @property
@@ -120,7 +124,7 @@ class Pacer:
 
     @property
     def round_trip(self) -> float:
-        """The round-trip estimate: smoothed time from the start of an accepted call to its end; 0 before the first."""
+        """The round-trip estimate, seconds; 0 before the first accepted call."""
         return self._trip.mean
 
     def peek(self, now: float) -> float:
@@ -306,6 +310,7 @@ class Pacer:
             "phase": self._phase.value,
             "rate": round(self.rate, 4),
             **self._estimate.statistics(),
+            "expected": self._climb.expected,
             "accepted": self._calls.accepted,
             "throttled": self._calls.throttled,
             "epochs": self._epochs,

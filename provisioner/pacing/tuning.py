@@ -54,6 +54,18 @@ class Tuning(msgspec.Struct, frozen=True):
     caution: float = 1.5
     """The time of a doubling grows with (calls in flight / flight) to this power, up to doubling_most_s. Goals,
     R 200."""
+    longest_burst_s: float = 10.0
+    """The largest bucket that is reckoned with, in seconds of its own limit. EC2 publishes buckets of 100 tokens at 20
+    a second."""
+    highest_limit: float = 200.0
+    """A limit that is surely higher is searched without an allowance: published limits are mostly small."""
+    allowance: float = 4.0
+    """Throttled calls that a first climb may cost, on average; jitter makes it at most 8. Table "first minute"."""
+    many: int = 1000
+    allowance_share: float = 0.0015
+    allowance_most: float = 30.0
+    """For each call beyond many that is still to come the allowance grows by this share. Goals, 20,000 calls: R 200
+    needs 14 and more."""
     used: float = 0.5
     """Share of a step's turns that have to be taken before the next step is faster: an unused pace proves nothing."""
     sample_flight: int = 6
@@ -69,6 +81,10 @@ class Tuning(msgspec.Struct, frozen=True):
     """Accepts below which a short span may only lower the limit to soft of what it was: one call more or less would
     be a quarter."""
     soft: float = 0.7
+    weak: int = 3
+    soft_guess: float = 0.15
+    """The same on so few accepts that the limit is a guess: a large burst makes it several times too high. Table
+    "first minute", bursts of 10 s."""
     newly_risen: int = 16
     """Accepts that a measurement after a rise counts for at most: the bucket may have overflowed before it."""
     early: float = 0.3

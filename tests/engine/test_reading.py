@@ -20,17 +20,26 @@ from tests.fakes import ROLE, Act, Endpoint, FakeLedger, make_policy, site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from provisioner.manifest.fingerprint import Fingerprint
     from provisioner.manifest.reader import Batch
 
 
+def lines(*names: str) -> bytes:
+    """A manifest of these names."""
+    return b"".join(line_of({"name": name, "roleArn": ROLE}) + b"\n" for name in names)
+
+
 class Breaking(Manifest):
     """A manifest whose reading fails after its first batch."""
 
-    def __init__(self, error: ProvisionerError, *names: str) -> None:
-        data = b"".join(line_of({"name": name, "roleArn": ROLE}) + b"\n" for name in names)
-        super().__init__(["-"], Rules(), stdin=io.BytesIO(data))
+    def __init__(self, error: ProvisionerError, *names: str, path: Path | None = None) -> None:
+        if path is None:
+            super().__init__(["-"], Rules(), stdin=io.BytesIO(lines(*names)))
+        else:
+            path.write_bytes(lines(*names))
+            super().__init__([str(path)], Rules())
         self._error = error
 
     def batches(self, size: int = 512, fingerprint: Fingerprint | None = None) -> Iterator[Batch]:
@@ -57,3 +66,16 @@ async def test_creates_in_flight_outlive_the_manifest(error: ProvisionerError, r
     assert made == {name for name in "abc" if ledger.state(name) is State.CREATED}
     assert tally.outcomes[Outcome.CREATED] == len(made)
     assert tally.outcomes[Outcome.CREATED] + tally.outcomes[Outcome.PENDING] == 3
+
+
+async def test_the_gate_knows_about_how_many_creates_are_to_come(tmp_path: Path) -> None:
+    """From the first batch on, the pacer knows the length of the job, in proportion to the part that was read."""
+    names = [f"definition {number:05}" for number in range(20_000)]
+    one = site(Endpoint([Act(effect_s=0.0, after_s=0.01)] * 512), FakeLedger())
+    manifest = Breaking(ManifestError("gone"), *names, path=tmp_path / "definitions.jsonl")
+
+    await Engine(one, make_policy(), Tally("here"), Stop(), workers=64).run(manifest)
+
+    expected = one.creates.statistics()["expected"]
+    assert isinstance(expected, int)
+    assert 512 < expected <= 20_000  # one batch of 512 was planned

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import deque
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.pace.cells import CLIENTS, Cell, measure
+from benchmarks.pace.first_minute import BOUND, cell_of, cost
 from provisioner.pacing.observed import Learned
 from provisioner.pacing.pacer import PaceBounds, Pacer
 from provisioner.pacing.tuning import TUNING
@@ -226,6 +228,54 @@ def test_a_limit_that_rose_is_followed() -> None:
         call(pacer)
 
     assert pacer.rate > 30.0
+
+
+# ---- The first climb
+
+
+@pytest.mark.parametrize("trip", [0.02, 0.1, 0.2])
+@pytest.mark.parametrize(
+    ("rate", "burst_s"), [(2, 10), (7, 1), (10, 3), (20, 10), (60, 1), (60, 10), (100, 3), (200, 1)]
+)
+def test_a_first_climb_costs_few_throttled_calls(rate: float, burst_s: float, trip: float) -> None:
+    """Whatever the limit, the burst and the round trip, a job of up to 1,000 calls finds its limit with 8 of them."""
+    figures = cost(cell_of(rate, burst_s, trip, calls=1000), seeds=2)
+
+    assert figures.climb <= BOUND
+
+
+def pace_after(calls: int, expected: int) -> float:
+    """The pace of a cold pacer after so many accepted calls, when ``expected`` are to come in all."""
+    pacer, due, now = Pacer(paced(), 0.0), deque[float](), 0.0
+    pacer.expect(expected)
+    for _ in range(calls):
+        while due and due[0] + 0.1 <= max(now, pacer.peek(now)):
+            now = due[0] + 0.1
+            pacer.accepted(due.popleft(), now)
+        now = max(now, pacer.peek(now))
+        pacer.start(now)
+        due.append(now)
+    return pacer.rate
+
+
+def test_a_long_job_climbs_faster() -> None:
+    """A job of many thousands accepts some more throttled calls, since a slow climb would cost it more."""
+    assert pace_after(calls=400, expected=20_000) > 2.0 * pace_after(calls=400, expected=1000)
+
+
+def test_a_job_of_unknown_length_is_taken_for_a_short_one_at_first() -> None:
+    """While its length is not known, the pace of a job is that of a short one."""
+    assert pace_after(calls=400, expected=0) == pace_after(calls=400, expected=1000)
+
+
+def test_a_climb_never_goes_below_the_initial_rate() -> None:
+    """The user's initial rate is the pace from the first call on, however cautious the climb is."""
+    pacer = Pacer(paced(initial_rate=150.0), 0.0)
+
+    for _ in range(300):
+        call(pacer, latency=0.5)
+
+    assert pacer.rate >= 150.0
 
 
 # ---- What the user bounds
