@@ -35,6 +35,7 @@ class CountingReader:
         self._raw = raw
         self._on_bytes = on_bytes
         self._head = b""
+        self._ended = False
         self.read_bytes = 0
 
     def read(self, size: int = CHUNK) -> bytes:
@@ -51,7 +52,10 @@ class CountingReader:
         return self._head.startswith(magic)
 
     def _read(self, size: int) -> bytes:
+        if self._ended:  # a terminal would want its end-of-file typed again, and a named pipe may have a new writer
+            return b""
         chunk = read_some(self._raw, size)
+        self._ended = not chunk
         self.read_bytes += len(chunk)
         if self._on_bytes is not None:
             self._on_bytes(chunk)

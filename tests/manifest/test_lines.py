@@ -112,6 +112,20 @@ def test_a_slow_writer_is_not_waited_for() -> None:
         assert next(found).lines == [b"a"]
 
 
+@pytest.mark.parametrize("data", [b"", b"a", b"a\n"])
+def test_the_end_is_read_once(data: bytes) -> None:
+    """After the end nothing more is read: a terminal has given one end-of-file, and a named pipe may be reopened."""
+
+    class Terminal(io.RawIOBase):
+        chunks = [data, b"", b"more\n"] if data else [b"", b"more\n"]
+
+        def read(self, size: int = -1, /) -> bytes:
+            del size
+            return self.chunks.pop(0)
+
+    assert lines_of(StreamSource(cast("BinaryIO", Terminal()))) == list(enumerate(data.splitlines(), 1))
+
+
 @pytest.mark.parametrize("buffering", [-1, 0])
 def test_a_pipe_that_does_not_block(buffering: int) -> None:
     """From a non-blocking pipe, as some parents leave it, "nothing there yet" is waited out: it is not the end."""
