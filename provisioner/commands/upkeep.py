@@ -140,7 +140,8 @@ async def rebuild(run: Run, ledger_id: str) -> Summary:
         await ledger.take_identity(lost)
         for target, found in owned.items():
             await _restore(run, ledger, target, [one for one in found if one.tag and one.tag.ledger_id == lost])
-        whole = True
+        # Who asked for a stop gets 75, "run again", which a ledger would be in the way of.
+        whole = not run.stop.requested
 
     return await session(run, "rebuild", work, built=lambda: whole)
 

@@ -75,9 +75,13 @@ class Job:
 
     def start(self, *more: object, **streams: Any) -> subprocess.Popen[str]:
         """Start ``apply``; it is killed at the end of the test, if it is still there."""
+        return self.start_command("apply", *more, **streams)
+
+    def start_command(self, command: str, *more: object, **streams: Any) -> subprocess.Popen[str]:
+        """Start a command; it is killed at the end of the test, if it is still there."""
         manifest = "-" if "stdin" in streams else None
         process = subprocess.Popen(
-            [*COMMAND, *self.arguments("apply", *more, manifest=manifest)],
+            [*COMMAND, *self.arguments(command, *more, manifest=manifest)],
             cwd=self.path,
             env=environment(),
             text=True,
