@@ -138,7 +138,8 @@ async def _serve(emulator: Emulator, announce: Callable[[Emulator], None]) -> No
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's background job ignores SIGINT, and is to go on
+            loop.add_signal_handler(number, stopped.set)
     async with emulator:
         announce(emulator)
         await stopped.wait()

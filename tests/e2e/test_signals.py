@@ -126,6 +126,30 @@ def test_a_signal_that_is_ignored_at_the_start_stays_ignored(tmp_path: Path, end
     assert (run.returncode, json.loads(stdout)["stopped"]) == (75, "signal SIGTERM")
 
 
+def test_the_endpoint_in_the_background_of_a_script_outlives_its_interrupt(tmp_path: Path) -> None:
+    """A shell starts background jobs with SIGINT ignored: Ctrl-C for the script does not end the embedded endpoint."""
+    background = subprocess.Popen(
+        ["/bin/sh", "-c", f"trap '' INT; exec {' '.join(COMMAND)} emulate"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        text=True,
+    )
+    assert background.stdout is not None
+    running = Endpoint(background.stdout.readline().strip())
+
+    background.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        background.wait(0.5)
+    alive = running.truth()
+    background.terminate()
+    background.communicate(timeout=LIMIT_S)
+
+    assert (alive["algorithms"], background.returncode) == ([], 0)
+
+
 def test_the_first_signal_in_a_drain_for_the_deadline_is_not_a_second_one(tmp_path: Path, endpoint: Endpoint) -> None:
     """A run that drains because its deadline is over still answers the first SIGTERM with its results, not with 130."""
     write(tmp_path / "m.jsonl", 2)
