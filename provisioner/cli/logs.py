@@ -21,9 +21,9 @@ def configure(level: str, form: str, console: Console | None = None) -> None:
     """Send the logs of this process to stderr.
 
     Args:
-        level: the least level, ``debug`` to ``error``; ``auto`` is ``warning`` on a terminal, else ``info``.
+        level: the lowest level to log, ``debug`` to ``error``; ``auto`` is ``warning`` on a terminal, else ``info``.
         form: ``console``, ``json``, or ``auto`` for console on a terminal.
-        console: shares the terminal with a progress bar: logs go above it.
+        console: of a progress bar; logs are printed above it.
     """
     if level == "auto":
         level = "warning" if sys.stderr.isatty() else "info"
@@ -43,7 +43,7 @@ def configure(level: str, form: str, console: Console | None = None) -> None:
 
         sys.stderr.report = dropped
     for library in ("aiobotocore", "botocore", "aiohttp"):
-        # What they have to say reaches us as errors; their tracebacks are not for users.
+        # Their errors reach the user as ours; their own log lines would repeat them with tracebacks.
         logging.getLogger(library).addHandler(logging.NullHandler())
         logging.getLogger(library).propagate = False
     structlog.configure(
@@ -66,11 +66,11 @@ class _Above:
         self._console = console
 
     def write(self, text: str) -> None:
-        """Print what stands already formatted."""
+        """Print a line that is formatted already."""
         self._console.out(text, end="", highlight=False)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is buffered."""
 
 
 def _escape(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -179,7 +179,7 @@ class Program:
         """Run the command that ``arguments`` name, and exit with its code."""
         given = list(sys.argv[1:] if arguments is None else arguments)
         try:
-            with self.signals.reaction(_interrupt):
+            with self.signals.reaction(_interrupt, missed=True):
                 code = self._run(given)
         except KeyboardInterrupt:
             with self.signals.reaction(hurry):

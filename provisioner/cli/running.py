@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import sys
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
 SHOW_CURSOR = b"\x1b[?25h\n"
 """What a terminal needs after a progress bar that had no time to end (DECTCEM), and a line of its own for the rest."""
 GARBAGE_OBJECTS = 20_000
-"""New objects after which the youngest are looked at: some 10 MB."""
+"""Allocations between two looks at the youngest generation: some 10 MB."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """The options that such commands share, as click read them."""
+    """The options that these commands share, as click parsed them."""
 
     config: str | None
     ledger: str | None
@@ -51,7 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str
 
     def settings(self) -> Settings:
-        """The configuration, with what the command line says of it.
+        """The configuration, overridden by the command line.
 
         Raises:
             ConfigurationError: the file or an option is wrong.
@@ -93,10 +94,10 @@ def policy_of(settings: Settings) -> Policy:
 
 
 def execute(options: Options, work: Callable[[commands.Run], Awaitable[Summary]]) -> ExitCode:
-    """Run ``work`` and print its result; with ``--output json`` exactly one object, also when it fails.
+    """Run ``work`` and print its result.
 
     Raises:
-        ProvisionerError: it could not begin, and the result is for people.
+        ProvisionerError: it could not begin.
     """
     program = current()
     settings = options.settings()
@@ -111,7 +112,7 @@ def execute(options: Options, work: Callable[[commands.Run], Awaitable[Summary]]
 
 
 def _relax_garbage_collection() -> None:
-    """Look for cycles rarely: a create leaves none behind, and to look every 700 objects took a tenth of its time."""
+    """Collect garbage rarely: a create leaves no cycles, and looking every 700 objects took a tenth of its time."""
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS, 20, 50)
 
@@ -125,7 +126,7 @@ class _Running:
         self._streams = program.streams
         self._run: commands.Run | None = None
         self._bar = False
-        self._request: Callable[[str], object] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def execute(self, settings: Settings, work: Callable[[commands.Run], Awaitable[Summary]]) -> Summary:
         """Do ``work`` at the endpoint that the options name.
@@ -159,37 +160,37 @@ class _Running:
         return summary
 
     def _begin(self, run: commands.Run) -> None:
-        """From here on the first signal drains the run.
+        """Let signals drain ``run`` from here on.
 
         Raises:
-            CancelledError: it came before.
+            CancelledError: one came before.
         """
-        loop = asyncio.get_running_loop()
-        self._request = lambda reason: loop.call_soon_threadsafe(run.stop.request, reason)
+        self._loop = asyncio.get_running_loop()
         self._run = run
         if self._signals.received:
             raise CancelledError(self._signals.received[0])
 
     def signalled(self) -> None:
-        """The first signal drains; the second ends the process at once, which is safe: entries say what is known.
+        """The first signal drains; the second ends the process at once, which is safe: the ledger has what is known.
 
-        A run that drains already, for its deadline, has not been interrupted yet: this one is still its first.
+        A run that already drains because its deadline is over has not been interrupted yet: for it, too, the first
+        signal is the first.
         """
-        if self._run is None or self._request is None:
-            return
-        if len(self._signals.received) == 1:
-            self._request(f"signal {self._signals.received[0]}")
-            return
-        summary = self._run.summary(interrupted=True)
-        last = threading.Thread(target=self._last_words, args=(summary,), daemon=True)
-        last.start()
-        last.join(HURRY_S)
-        os._exit(ExitCode.INTERRUPTED)
+        if self._run is None or self._loop is None:
+            return  # _begin will see it
+        if len(self._signals.received) > 1:
+            # In a thread, for stdout and stderr may block. The main thread waits here, so nothing changes meanwhile.
+            last = threading.Thread(target=self._last_words, args=(self._run,), daemon=True)
+            last.start()
+            last.join(HURRY_S)
+            os._exit(ExitCode.INTERRUPTED)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the work is done, and its result comes now
+            self._loop.call_soon_threadsafe(self._run.stop.request, f"signal {self._signals.received[0]}")
 
-    def _last_words(self, summary: Summary) -> None:
-        if self._bar:  # not through rich: the main thread may hold its lock, and does not go on
+    def _last_words(self, run: commands.Run) -> None:
+        if self._bar:  # not through rich: the main thread may hold its lock
             os.write(self._streams.stderr.fileno(), SHOW_CURSOR)
-        self.say(summary)
+        self.say(run.summary(interrupted=True))
 
     def say(self, summary: Summary) -> None:
         """Print the result."""

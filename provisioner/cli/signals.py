@@ -43,15 +43,19 @@ class Signals:
             signal.signal(number, signal.SIG_IGN)
 
     @contextmanager
-    def reaction(self, react: Callable[[], None]) -> Iterator[None]:
-        """Call ``react`` for every signal inside, and at once when one came while nothing reacted.
+    def reaction(self, react: Callable[[], None], *, missed: bool = False) -> Iterator[None]:
+        """Call ``react`` for every signal inside.
 
         It is called on the main thread, between any two bytecodes: it may raise, and must not take a lock that the
         code inside may hold.
+
+        Args:
+            react: what to do.
+            missed: do it at once when a signal came before.
         """
         before, self._react = self._react, react
         try:
-            if self.received and before is None:
+            if missed and self.received:
                 react()
             yield
         finally:
