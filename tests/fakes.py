@@ -16,9 +16,12 @@ import msgspec
 from provisioner.aws.faces import Aws, CallError, Described, Listed, Page
 from provisioner.config.settings import ADOPT, Settings
 from provisioner.core.entry import Entry, Fact, Stamp, State, apply
+from provisioner.core.place import Place
+from provisioner.core.policy import Policy
 from provisioner.core.verdict import Loss, Reply
 from provisioner.engine.clock import Clock
-from provisioner.engine.site import Policy, Site
+from provisioner.engine.observer import Observer
+from provisioner.engine.target import OpenTarget, Whereabouts
 from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import PaceBounds, Pacer
@@ -26,9 +29,8 @@ from provisioner.pacing.pacer import PaceBounds, Pacer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
-    from provisioner.core.place import Place
     from provisioner.core.problem import Problem
-    from provisioner.ledger import FinishedManifest, RunRecord
+    from provisioner.ledger import FinishedManifest, Ledger, RunRecord
 
 EPOCH_S = 1_795_000_000.0
 """Wall-clock time at which every virtual clock starts."""
@@ -457,17 +459,33 @@ def gate(rate: float = 1000.0) -> Gate:
     return Gate(Pacer(bounds, now()), max_in_flight=256, clock=now)
 
 
-def site(
-    endpoint: Endpoint, ledger: FakeLedger, *, clock: FakeClock | None = None, lease: FakeLease | None = None
-) -> Site:
+def open_target(
+    endpoint: Endpoint,
+    ledger: FakeLedger,
+    *,
+    clock: FakeClock | None = None,
+    lease: FakeLease | None = None,
+    observer: Observer | None = None,
+) -> OpenTarget:
     """The target ``here`` over fakes; to be made while the loop runs."""
-    return Site(
-        target="here",
-        account_id="",
+    observer = observer or Observer()
+    return OpenTarget(
+        name="here",
+        place=whereabouts(observer, ledger),
         ledger=ledger,
         lease=lease or FakeLease(),
         aws=endpoint.aws(),
         creates=gate(),
         reads=gate(),
         clock=clock or FakeClock(),
+        observer=observer,
     )
+
+
+def whereabouts(observer: Observer, ledger: Ledger, target: str = "here") -> Whereabouts:
+    """A place whose account is not known yet."""
+
+    async def claim(place: Place) -> None:
+        await ledger.set_place(target, place)
+
+    return Whereabouts(Place("aws", REGION), observer, claim)

@@ -22,10 +22,10 @@ class ReconcileOptions(Options, frozen=True, kw_only=True):
         """How many entries were resolved, and how."""
         if self.output == "json" or summary.error:
             return super().text(summary)
-        from provisioner.engine.reconciler import Decision
+        from provisioner.core.sweep import Decision
 
         meaning = {
-            Decision.OURS: "created",
+            Decision.RECOVERED: "recovered",
             Decision.ADOPT: "adopted",
             Decision.TAKEN: "failed (the name belongs to another algorithm)",
             Decision.ABSENT: "absent (the next apply sends them)",

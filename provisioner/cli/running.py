@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from provisioner.cli.program import Program
     from provisioner.config.settings import Settings
-    from provisioner.engine.site import Policy
+    from provisioner.core.policy import Policy
     from provisioner.report.summary import Summary
 
 SHOW_CURSOR = b"\x1b[?25h\n"
@@ -63,6 +63,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """What the run is asked for."""
         return commands.Order(
             sources=(),
+            embedded=self.local,
             settings=settings,
             targets=settings.select(self.targets),
             policy=policy_of(settings),
@@ -79,7 +80,7 @@ COMMON = ("config", "ledger", "target", "endpoint-url", "local", "output", "prog
 
 def policy_of(settings: Settings) -> Policy:
     """The rules that the configuration sets; a command's options may change them."""
-    from provisioner.engine.site import Policy
+    from provisioner.core.policy import Policy
 
     reconcile = settings.reconcile
     return Policy(

@@ -11,7 +11,6 @@ from provisioner.commands.finished import finished_before, keep_finished
 from provisioner.commands.session import deadline, session
 from provisioner.engine.engine import Engine
 from provisioner.errors import ConfigurationError, ProvisionerError
-from provisioner.fleet.open import contained, open_site
 from provisioner.manifest.parser import Rules, problems_of_defaults
 from provisioner.manifest.reader import Manifest
 
@@ -20,22 +19,29 @@ if TYPE_CHECKING:
 
     from provisioner.commands.run import Order, Run
     from provisioner.config.settings import Settings, Target
+    from provisioner.engine.target import OpenTarget
+    from provisioner.fleet.fleet import Fleet
     from provisioner.ledger import Ledger
-    from provisioner.ledger.lease import Lease
     from provisioner.report.summary import Summary
 
 
 async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
-    """Carry out ``run.order``, and tell how it went; errors of ours end in the summary, never in the air.
+    """Carry out ``run.order`` and return its summary, which has the error where one ended the run.
 
     Args:
         run: a fresh run.
         stdin: what ``-`` reads.
     """
 
-    async def work(ledger: Ledger, lease: Lease) -> None:
-        if not run.order.strict or await _all_valid(run, ledger, manifests):
-            await _targets(run, ledger, lease, manifests)
+    async def work(fleet: Fleet) -> None:
+        if run.order.strict and not await _all_valid(run, fleet.ledger, manifests):
+            return
+        reporters = once_per_rules(manifests)
+
+        async def register(target: OpenTarget) -> None:
+            await _register(run, target, manifests[target.name], report_problems=target.name in reporters)
+
+        await fleet.each(run.order.targets, register)
 
     manifests: dict[str, Manifest] = {}
     async with deadline(run):
@@ -86,25 +92,24 @@ async def _all_valid(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -
     valid = False
     with run.stop.ends():
         valid = await _check(run, ledger, manifests)
-    for tally in run.tallies.values():
-        if valid:
-            tally.lines = tally.valid = tally.invalid = tally.repeated = 0
-            tally.whole = False
+    if valid:
+        for statistics in run.statistics.values():
+            statistics.read_again()
     return valid
 
 
 async def _check(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bool:
     valid = True
     for name, manifest in once_per_rules(manifests).items():
-        tally = run.tallies[name]
+        observer, statistics = run.observers[name], run.statistics[name]
         batches = manifest.batches()
         while (batch := await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)) is not None:
-            tally.read(batch, manifest.size_bytes)
+            observer.batch_read(batch, manifest.size_bytes)
             for problem in batch.problems:
-                tally.problem(problem)
+                observer.problem_found(problem)
             await ledger.add_problems(batch.problems)
-        tally.whole = True
-        valid = valid and not tally.invalid
+        observer.manifest_read()
+        valid = valid and not statistics.invalid
     return valid
 
 
@@ -119,28 +124,12 @@ def once_per_rules(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
     return chosen
 
 
-async def _targets(run: Run, ledger: Ledger, lease: Lease, manifests: dict[str, Manifest]) -> None:
-    reporters = once_per_rules(manifests)
-    async with anyio.create_task_group() as targets:
-        for target in run.order.targets:
-            name = target.name
-            targets.start_soon(_target, run, ledger, lease, target, manifests[name], name in reporters)
-
-
-async def _target(
-    run: Run,
-    ledger: Ledger,
-    lease: Lease,
-    target: Target,
-    manifest: Manifest,
-    reports: bool,  # noqa: FBT001  start_soon passes by position
-) -> None:
-    """One target from connection to the end."""
-    tally = run.tallies[target.name]
-    with contained(tally):
-        async with open_site(run, ledger, lease, target) as site:
-            if await finished_before(ledger, manifest, tally):
-                return
-            engine = Engine(site, run.order.policy, tally, run.stop, workers=run.order.settings.run.max_in_flight)
-            await engine.run(manifest, report_problems=reports)
-            await keep_finished(ledger, tally)
+async def _register(run: Run, target: OpenTarget, manifest: Manifest, *, report_problems: bool) -> None:
+    """One target, from the manifest to the end."""
+    statistics, ledger = run.statistics[target.name], target.ledger
+    if (lines := await finished_before(ledger, manifest, target.name)) is not None:
+        statistics.unchanged_all(lines)
+        return
+    engine = Engine(target, run.order.policy, run.stop, workers=run.order.settings.run.max_in_flight)
+    fingerprint = await engine.run(manifest, report_problems=report_problems)
+    await keep_finished(ledger, statistics, fingerprint)

@@ -1,6 +1,6 @@
 """The daily case: a manifest that a run has finished, unchanged, over a ledger that is unchanged too.
 
-Then every line would be planned as before: unchanged. To know that takes a digest of the manifest's bytes, not a look
+Every line would then be planned as unchanged. To know that takes a digest of the manifest's bytes, not a look
 at each of its lines. It cannot be wrong: the digest covers everything that a line's plan depends on (the bytes, the
 defaults, the ownership tag, the version of the program), and the ledger counts every commit that touches an entry of
 the target.
@@ -12,36 +12,32 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from provisioner.core.entry import Outcome
 from provisioner.ledger import FinishedManifest
 
 if TYPE_CHECKING:
-    from provisioner.engine.tally import Tally
     from provisioner.ledger import Ledger
     from provisioner.manifest.reader import Manifest
+    from provisioner.report.statistics import Statistics
 
 
-async def finished_before(ledger: Ledger, manifest: Manifest, tally: Tally) -> bool:
-    """Whether there is nothing to do for sure; then ``tally`` says so.
+async def finished_before(ledger: Ledger, manifest: Manifest, target: str) -> int | None:
+    """How many lines ``manifest`` has, where it is certain that every one is registered as it is; None otherwise.
 
     Raises:
         ManifestError: the manifest cannot be read any more.
     """
-    before = await ledger.finished(tally.target)
+    before = await ledger.finished(target)
     if before is None or not manifest.repeatable:
-        return False
-    if before.changes != await ledger.changes(tally.target):
-        return False
+        return None
+    if before.changes != await ledger.changes(target):
+        return None
     if before.fingerprint != await anyio.to_thread.run_sync(manifest.fingerprint, abandon_on_cancel=True):
-        return False
-    tally.lines = tally.valid = before.lines
-    tally.outcomes[Outcome.UNCHANGED] = before.lines
-    tally.whole = True
-    return True
+        return None
+    return before.lines
 
 
-async def keep_finished(ledger: Ledger, tally: Tally) -> None:
+async def keep_finished(ledger: Ledger, statistics: Statistics, fingerprint: str) -> None:
     """Remember a manifest of which nothing is left, for the next run."""
-    if tally.finished and tally.fingerprint:
-        changes = await ledger.changes(tally.target)
-        await ledger.set_finished(tally.target, FinishedManifest(tally.fingerprint, changes, tally.lines))
+    if statistics.finished and fingerprint:
+        changes = await ledger.changes(statistics.target)
+        await ledger.set_finished(statistics.target, FinishedManifest(fingerprint, changes, statistics.lines))

@@ -9,28 +9,30 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.engine.clock import Clock
+from provisioner.engine.observer import Observers
 from provisioner.engine.stop import Stop
-from provisioner.engine.tally import Tally
-from provisioner.errors import ConfigurationError, ProvisionerError, Reason
+from provisioner.errors import ProvisionerError, Reason
 from provisioner.ledger.location import printable_location
+from provisioner.report.events import EventLog
+from provisioner.report.statistics import Statistics
 from provisioner.report.summary import Ending, Summary, summarize
 
 if TYPE_CHECKING:
     from provisioner.config.settings import Settings, Target
-    from provisioner.engine.site import Policy
-    from provisioner.pacing.gate import Gate
+    from provisioner.core.policy import Policy
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run of ``apply`` is asked for.
+    """What a run is asked for.
 
     Attributes:
         sources: the manifest's paths, globs or ``-``.
         settings: the configuration.
         targets: those that were selected.
-        policy: see :class:`provisioner.engine.site.Policy`.
+        policy: the rules.
         strict: send nothing at all when any line is invalid.
         lock_timeout_s: how long to wait for another run to let go of the ledger.
+        embedded: whether all targets are at the embedded endpoint.
     """
 
     sources: tuple[str, ...]
@@ -39,53 +41,17 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy
     strict: bool = False
     lock_timeout_s: float = 0.0
-
-
-class Places:
-    """Where the targets of a run are. Two targets in one place would make every algorithm twice."""
-
-    def __init__(self) -> None:
-        self._taken: dict[tuple[str, str], dict[str, str]] = {}
-
-    def take(self, target: str, *, endpoint: str, region: str, account_id: str) -> None:
-        """Note that ``target`` is there.
-
-        Args:
-            target: its name.
-            endpoint: of Clean Rooms ML.
-            region: of the target.
-            account_id: "" when it is not known.
-
-        Raises:
-            ConfigurationError: another target is in the same place, or may be.
-        """
-        here = self._taken.setdefault((endpoint, region), {})
-        for name, account in here.items():
-            if name != target and (not account or not account_id or account == account_id):
-                self._refuse(
-                    target, name, f"{region}, account {account_id or account or 'unknown'}", account_id, account
-                )
-        here[target] = account_id or here.get(target, "")
-
-    def _refuse(self, target: str, other: str, place: str, *accounts: str) -> None:
-        if all(accounts):
-            hint = "Remove one of them, or select one with --target"
-            what = f"the targets {other!r} and {target!r} are the same account and Region"
-        else:
-            hint = "Set account_id in the configuration of both, or select one with --target"
-            what = f"the targets {other!r} and {target!r} may be the same account and Region"
-        raise ConfigurationError(what, where=target, why=place, hint=hint)
+    embedded: bool = False
 
 
 class Run:
-    """A run: what progress shows while it goes on, and what the summary tells at its end.
+    """A run: what progress shows while it goes on, and what the summary says at its end.
 
     Attributes:
         run_id: sortable by start.
         stop: ask it to end the run early.
-        tallies: by target.
-        gates: of the targets that are connected, by target.
-        places: of the targets that were opened so far.
+        statistics: by target.
+        observers: of each target, the statistics among them.
         reasons: why the command does not end as asked, beside what the targets count.
     """
 
@@ -93,9 +59,11 @@ class Run:
         self.order = order
         self.clock = clock or Clock()
         self.stop = Stop()
-        self.tallies = {target.name: Tally(target.name) for target in order.targets}
-        self.gates: dict[str, Gate] = {}
-        self.places = Places()
+        self.statistics = {target.name: Statistics(target.name) for target in order.targets}
+        self.observers = {
+            name: Observers(statistics, EventLog(name, self.clock.monotonic))
+            for name, statistics in self.statistics.items()
+        }
         self.reasons: set[Reason] = set()
         self.started_at = self.clock.wall()
         self._began = self.clock.monotonic()
@@ -108,14 +76,18 @@ class Run:
         return self.clock.monotonic() - self._began
 
     def summary(self, *, error: ProvisionerError | None = None, interrupted: bool = False) -> Summary:
-        """What was done so far; ``error`` is what ended the run, if one did."""
+        """What was done so far.
+
+        Args:
+            error: what ended the run, if an error did.
+            interrupted: whether a second signal did.
+        """
+        reasons = self.reasons | ({error.reason} if error else set())
         if interrupted:
-            self.reasons.add(Reason.INTERRUPTED)
-        for name, gate in self.gates.items():
-            self.tallies[name].pace_per_s = float(gate.statistics()["rate"])
-        for tally in self.tallies.values():
-            tally.stopped = tally.stopped or self.stop.requested
-            tally.close()
+            reasons.add(Reason.INTERRUPTED)
+        for statistics in self.statistics.values():
+            statistics.stopped = statistics.stopped or self.stop.requested
+            statistics.close()
         ending = Ending(
             run_id=self.run_id,
             ledger=printable_location(self.order.settings.run.ledger),
@@ -123,6 +95,6 @@ class Run:
             elapsed_s=self.elapsed_s,
             stopped=self.stop.reason,
             error=str(error) if error else None,
-            reasons=frozenset(self.reasons | ({error.reason} if error else set())),
+            reasons=frozenset(reasons),
         )
-        return summarize(list(self.tallies.values()), ending)
+        return summarize(list(self.statistics.values()), ending)

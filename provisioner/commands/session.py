@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,11 +11,13 @@ import anyio
 
 from provisioner.engine.stop import DRAIN_S
 from provisioner.errors import LedgerError, ProvisionerError, first_error
+from provisioner.fleet.fleet import Fleet
+from provisioner.fleet.places import Places
 from provisioner.ledger import RunRecord
 from provisioner.ledger.location import locate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from provisioner.commands.run import Run
     from provisioner.ledger import Ledger
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from provisioner.ledger.location import Location
     from provisioner.report.summary import Summary
 
+
+Work = Callable[[Fleet], Awaitable[None]]
 
 CLOSED_BY_S = 24.6
 """From the wish to stop to the end of the last commit and the close, within the 25 s that are promised. A disk that
@@ -31,7 +36,7 @@ hangs in a sync needs longer, and would hold the process for as long as it hangs
 async def session(
     run: Run,
     command: str,
-    work: Callable[[Ledger, Lease], Awaitable[None]],
+    work: Work,
     *,
     makes: bool = True,
     built: Callable[[], bool] | None = None,
@@ -43,7 +48,7 @@ async def session(
     Args:
         run: whose ledger.
         command: for the record.
-        work: takes the ledger and the lease.
+        work: takes the fleet of the run.
         makes: whether the command may begin without a ledger.
         built: for a command that makes a ledger from nothing: whether it is whole after the work. If not, there is
             none afterwards.
@@ -87,7 +92,7 @@ async def _leased(run: Run, session: _Session) -> Summary:
                 await opened.ledger.begin_run(RunRecord(run.run_id, session.command, run.started_at))
             if waiting.cancelled_caught:
                 return run.summary()
-            summary = await _done(run, session.work(opened.ledger, lease))
+            summary = await _done(run, session.work(await _fleet(run, opened.ledger, lease)))
             with run.stop.ends_by(CLOSED_BY_S):
                 ended_at = run.clock.wall()
                 await opened.ledger.end_run(
@@ -123,7 +128,7 @@ class _Session:
     """See :func:`session`."""
 
     command: str
-    work: Callable[[Ledger, Lease], Awaitable[None]]
+    work: Work
     location: Location
     built: Callable[[], bool] | None
 
@@ -148,6 +153,19 @@ class _Opened:
 
 async def _nothing() -> None:
     """A ledger that was there needs no finish."""
+
+
+async def _fleet(run: Run, ledger: Ledger, lease: Lease) -> Fleet:
+    settings = run.order.settings
+    return Fleet(
+        settings=settings,
+        ledger=ledger,
+        lease=lease,
+        clock=run.clock,
+        observers=run.observers,
+        places=await Places.load(ledger, settings.targets),
+        embedded=run.order.embedded,
+    )
 
 
 async def _done(run: Run, work: Awaitable[None]) -> Summary:

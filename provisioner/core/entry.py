@@ -51,6 +51,7 @@ class Outcome(StrEnum):
     """What became of a definition in a run."""
 
     CREATED = "created"
+    RECOVERED = "recovered"
     ADOPTED = "adopted"
     UNCHANGED = "unchanged"
     DRIFTED = "drifted"
@@ -79,7 +80,7 @@ class Event(StrEnum):
 
 
 _EXISTING = (State.CREATED, State.DRIFTED)
-_UNSETTLED = (State.SENT, State.AMBIGUOUS)
+_UNRESOLVED = (State.SENT, State.AMBIGUOUS)
 _TRANSITIONS: dict[tuple[State | None, Event], State] = {
     (None, Event.PLAN): State.PLANNED,
     (State.PLANNED, Event.PLAN): State.PLANNED,
@@ -140,12 +141,14 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
         ticks: seconds since that boot, suspended time included (CLOCK_BOOTTIME).
         missed: of the moment at which a create was sent, when the first sweep began that should have found it and did
             not; None before. The next attempt has a stamp of its own.
+        settle_s: of the moment at which such a sweep began, the settle time that had passed by then.
     """
 
     wall: float
     boot: str = ""
     ticks: float = 0.0
     missed: Stamp | None = None
+    settle_s: float = 0.0
 
     def age_s(self, now: Stamp) -> float:
         """Seconds from this stamp to ``now`` that have passed for sure: 0 across boots or machines."""
@@ -170,7 +173,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         sent: when the last attempt was committed; None before the first.
         updated_at: wall-clock time of the last change, seconds since the epoch.
         run_id: the run that made the last change.
-        code: of the last error, or "adopted" for an algorithm that reconcile or adopt took over.
+        code: of the last error; of a created entry "recovered" or "adopted" where no reply of ours named its ARN.
         message: of the last error.
     """
 
@@ -193,9 +196,9 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.state in _EXISTING
 
     @property
-    def unsettled(self) -> bool:
+    def unresolved(self) -> bool:
         """Whether an algorithm may exist that the ledger cannot name."""
-        return self.state in _UNSETTLED
+        return self.state in _UNRESOLVED
 
 
 class Fact(msgspec.Struct, frozen=True, omit_defaults=True):

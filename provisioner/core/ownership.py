@@ -60,6 +60,10 @@ def read_arn(arn: str) -> Arn:
     return Arn(*match.groups())
 
 
+is_id = re.compile(r"[-a-zA-Z0-9_/.]+").fullmatch
+"""Whether text can be the last part of an algorithm's ARN, which the server mints."""
+
+
 def check_place(arn: str, *, region: str, account_id: str) -> str:
     """The account of ``arn``, once it is proven to lie where the target does.
 

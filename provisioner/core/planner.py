@@ -69,7 +69,7 @@ def plan(target: str, row: Wanted, entry: Entry | None, *, retry_failed: bool) -
     """
     if entry is None:
         return Step(Action.CREATE, Outcome.PENDING, "it is not registered")
-    if entry.unsettled:
+    if entry.unresolved:
         return Step(Action.RECONCILE, Outcome.AMBIGUOUS, "an earlier create of it had no reply")
     if entry.state is State.PLANNED:
         return Step(Action.CREATE, Outcome.PENDING, "it was planned, not sent")

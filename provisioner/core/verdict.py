@@ -1,7 +1,7 @@
-"""What a reply to a create, or its absence, means. Pure: the transports report, this module judges.
+"""What a reply to a create, or its absence, means. Pure: the transports report what they saw, this module judges.
 
-The question is always the same: may an algorithm exist because of this attempt? Only where the answer is a sure no
-may the create be sent again. Every transport maps what happened to a :class:`Reply`; no SDK type passes this line.
+The question is always the same: may an algorithm exist because of this attempt? Only a certain no lets the create be
+sent again. Every transport maps what happened to a :class:`Reply`; no SDK type gets past it.
 
 Sources: the table "What a reply means" of the fault model; throttle codes from botocore's own retry tables
 (``botocore/retries/standard.py``). The modelled error list of the operation is not used: older service models miss
@@ -11,6 +11,7 @@ ThrottlingException, and 5xx errors come back unmodelled, so HTTP status and cod
 from __future__ import annotations
 
 from enum import StrEnum
+from http import HTTPStatus
 
 import msgspec
 
@@ -28,11 +29,12 @@ class Verdict(StrEnum):
 
 
 class Loss(StrEnum):
-    """Why there is no HTTP reply. The first group is told before the first byte left this machine."""
+    """Why there is no HTTP reply. The first group happens before the first byte leaves this machine."""
 
     PARAMETERS = "parameters"
     CREDENTIALS = "credentials"
     DNS = "dns"
+    NO_SUCH_HOST = "no_such_host"
     REFUSED = "refused"
     CONNECT_TIMEOUT = "connect_timeout"
     PROXY = "proxy"
@@ -52,6 +54,7 @@ BEFORE_FIRST_BYTE = frozenset(
         Loss.PARAMETERS,
         Loss.CREDENTIALS,
         Loss.DNS,
+        Loss.NO_SUCH_HOST,
         Loss.REFUSED,
         Loss.CONNECT_TIMEOUT,
         Loss.PROXY,
@@ -96,7 +99,7 @@ CREDENTIAL_CODES = frozenset(
         "UnrecognizedClientException",
     },
 )
-"""Codes that speak of the caller's credentials or signature: they meet every definition alike."""
+"""Codes about the caller's credentials or signature: every definition gets them alike."""
 
 SKEW_CODES = frozenset({"InvalidSignatureException", "RequestTimeTooSkewed", "SignatureDoesNotMatch"})
 
@@ -108,11 +111,11 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
         status: the HTTP status, 0 when there was no reply.
         loss: why there was no reply, None when there was one.
         code: the error code (``x-amzn-errortype`` without namespace), "" when there is none.
-        message: the message of the error, as the server or the transport told it.
+        message: the error's message, as the server or the transport wrote it.
         arn: the ARN of a readable 2xx.
         request_id: ``x-amzn-requestid``.
         retry_after_s: the server's advice in seconds, None when it gave none.
-        quota_name: of a 402, "" when not told.
+        quota_name: of a 402, "" when it has none.
         quota_value: of a 402.
     """
 
@@ -141,39 +144,48 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
         return " ".join(part for part in (head, self.code, self.message) if part)
 
 
-_BY_STATUS = {
-    400: Verdict.REJECTED,
-    401: Verdict.DENIED,
-    402: Verdict.QUOTA,
-    403: Verdict.DENIED,
-    404: Verdict.REJECTED,
-    405: Verdict.REJECTED,
-    413: Verdict.REJECTED,
-    429: Verdict.THROTTLED,
+_BY_STATUS: dict[int, Verdict] = {
+    HTTPStatus.BAD_REQUEST: Verdict.REJECTED,
+    HTTPStatus.UNAUTHORIZED: Verdict.DENIED,
+    HTTPStatus.PAYMENT_REQUIRED: Verdict.QUOTA,
+    HTTPStatus.FORBIDDEN: Verdict.DENIED,
+    HTTPStatus.NOT_FOUND: Verdict.REJECTED,
+    HTTPStatus.METHOD_NOT_ALLOWED: Verdict.REJECTED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Verdict.REJECTED,
 }
+_BY_CODE = {"ServiceQuotaExceededException": Verdict.QUOTA}
+_SURE_WITHOUT_CODE = {HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+"""402 is the service's alone; 413 is refused before it is read, by whoever is in between."""
 
 
 def judge(reply: Reply) -> Verdict:
     """The verdict on ``reply``. Anything that is not known to be harmless is AMBIGUOUS."""
     if reply.loss is not None:
         return Verdict.NOT_CREATED if reply.loss in BEFORE_FIRST_BYTE else Verdict.AMBIGUOUS
-    if 200 <= reply.status < 300:  # noqa: PLR2004  the 2xx class of HTTP
+    if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
         return Verdict.CREATED if reply.arn else Verdict.AMBIGUOUS
     return _judge_error(reply)
 
 
 def _judge_error(reply: Reply) -> Verdict:
-    if reply.status >= 500 and not (reply.status == 503 and reply.code in THROTTLE_CODES):  # noqa: PLR2004  5xx
+    slow_down = reply.status == HTTPStatus.SERVICE_UNAVAILABLE and reply.code in THROTTLE_CODES
+    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not slow_down:
         return Verdict.AMBIGUOUS
-    if reply.status == 429 or reply.code in THROTTLE_CODES:  # noqa: PLR2004  Too Many Requests
+    if reply.status == HTTPStatus.TOO_MANY_REQUESTS or reply.code in THROTTLE_CODES:
         return Verdict.THROTTLED
     if reply.expired:
         return Verdict.NOT_CREATED
     if reply.concerns_credentials:
         return Verdict.DENIED
-    if reply.code == "ServiceQuotaExceededException":
-        return Verdict.QUOTA
-    return _BY_STATUS.get(reply.status, Verdict.AMBIGUOUS)
+    if not reply.code and reply.status not in _SURE_WITHOUT_CODE:
+        # A gateway or proxy may answer so although the request behind it was executed.
+        return Verdict.AMBIGUOUS
+    return _BY_CODE.get(reply.code) or _BY_STATUS.get(reply.status, Verdict.AMBIGUOUS)
+
+
+def is_about_role(reply: Reply) -> bool:
+    """Whether a 403 is about the role of one definition rather than about the caller."""
+    return not reply.concerns_credentials and "PassRole" in reply.message
 
 
 def is_conflict(code: str) -> bool:
@@ -182,5 +194,5 @@ def is_conflict(code: str) -> bool:
 
 
 def is_denial(code: str) -> bool:
-    """Whether the ``code`` of a failed entry speaks of permissions or of a wrong host, not of the definition."""
-    return "AccessDenied" in code or code in {"401", "403", "404", "405"}
+    """Whether the ``code`` of a failed entry is about permissions, not about the definition."""
+    return "AccessDenied" in code

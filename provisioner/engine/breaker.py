@@ -1,13 +1,14 @@
-"""When a target should stop sending: the circuit breakers. Pure.
+"""The circuit breaker of a target: when it sends one create at a time, and when it stops sending. Pure.
 
-A batch must never be burnt to learn what three calls told. Each rule looks at replies in a row, since one reply of
+A batch must not be spent to learn what three calls show. Each rule looks at replies in a row, since one reply of
 another kind shows that the trouble is not everywhere:
 
 * Refused for one role (``iam:PassRole``): after the first refusal the role is on probation, one create at a time; after
   three in a row it is blocked, and its other definitions stay planned. Five refusals in a row over any roles halt.
 * Refused for everything (another 403, a credential or signature code): three in a row halt.
-* No way to the endpoint: three in a row before any reply ever came means a wrong Region, host or network: halt. Once
-  replies have come it is an outage: wait with full jitter, and halt after ``OUTAGE_S``.
+* No way to the endpoint: three in a row before any reply ever came halt. A Region or host that does not exist is a
+  wrong configuration, anything else an outage. Once replies have come it is an outage: wait with full jitter, and halt
+  after ``OUTAGE_S``.
 * A 3xx or 4xx without error code and request id does not come from AWS at all: three in a row halt.
 * Creates without a reply, or 5xx: each leaves an ambiguous entry behind, so ten in a row open the circuit: one probe
   at a time, further and further apart, and halt when the probes are used up.
@@ -16,9 +17,11 @@ another kind shows that the trouble is not everywhere:
 from __future__ import annotations
 
 from collections import Counter
+from enum import StrEnum
+from http import HTTPStatus
 
-from provisioner.core.verdict import Loss, Reply, Verdict
-from provisioner.engine.tally import Halt
+from provisioner.core.verdict import Loss, Reply, Verdict, is_about_role
+from provisioner.engine.observer import Halt
 from provisioner.errors import Reason
 
 ROLE_REFUSALS = 3
@@ -30,14 +33,27 @@ SURE_REFUSALS = 3
 UNREACHABLE = 3
 """Failures to reach the endpoint that halt when it was never reached: within the first calls (the fault matrix)."""
 OUTAGE_S = 120.0
-"""How long an endpoint that did answer may be out of reach; longer, and a scheduler's next run is the better retry."""
-DOUBTS = 10
+"""How long an endpoint that did answer may be out of reach; after that a scheduler's next run is the better retry."""
+UNANSWERED = 10
 """Ambiguous replies in a row that open the circuit: at 14 % ambiguous replies that is chance once in 3e8 calls."""
 PROBES = 6
 """Probes before an open circuit halts: 1 + 2 + 4 + 8 + 16 + 30 s."""
 PROBE_MAX_S = 30.0
 PERMITTED = frozenset({Verdict.CREATED, Verdict.REJECTED, Verdict.QUOTA})
 """Verdicts that show that the caller and the role are permitted."""
+
+
+class Admission(StrEnum):
+    """How a create may be sent now."""
+
+    FREE = "free"
+    """Together with others."""
+    ROLE_PROBE = "role_probe"
+    """One at a time for its role, which was refused before."""
+    PROBE = "probe"
+    """One at a time for the whole target, after a wait: the circuit is open."""
+    BLOCKED = "blocked"
+    """Not in this run: its role is refused."""
 
 
 class Breaker:
@@ -54,39 +70,37 @@ class Breaker:
         self._refusals = 0
         self._sure_refusals = 0
         self._strangers = 0
-        self._doubts = 0
+        self._unanswered = 0
         self._unreached = 0
         self._unreached_since: float | None = None
         self._reached = False
 
-    def told(self, role: str, reply: Reply, verdict: Verdict, now: float) -> None:
-        """Take note of a reply to a create for ``role`` at ``now`` (monotonic seconds)."""
+    def record(self, role: str, reply: Reply, verdict: Verdict, now: float) -> None:
+        """Count a reply to a create for ``role`` at ``now`` (monotonic seconds)."""
         if verdict is Verdict.NOT_CREATED and reply.loss is not None:
-            self._unreachable(reply, now)
+            self._count_unreached(reply, now)
             return
         if reply.status:
             self._reached = True
         self._unreached, self._unreached_since = 0, None
-        self._doubt(reply, verdict)
-        self._stranger(reply)
-        self._denial(role, reply, verdict)
+        self._count_unanswered(reply, verdict)
+        self._count_stranger(reply)
+        self._count_denial(role, reply, verdict)
 
-    def blocks(self, role: str) -> bool:
-        """Whether definitions with ``role`` are not to be sent in this run."""
-        return self._refused[role] >= ROLE_REFUSALS
-
-    def probation(self, role: str) -> str:
-        """What must be probed one create at a time: the role, ``*`` for everything, "" for nothing."""
-        if self._doubts >= DOUBTS:
-            return "*"
-        return role if self._refused[role] or self._refusals else ""
+    def admission(self, role: str) -> Admission:
+        """How a create for ``role`` may be sent now."""
+        if self._refused[role] >= ROLE_REFUSALS:
+            return Admission.BLOCKED
+        if self._unanswered >= UNANSWERED:
+            return Admission.PROBE
+        return Admission.ROLE_PROBE if self._refused[role] or self._refusals else Admission.FREE
 
     def probe_delay_s(self) -> float:
         """How long the next probe of an open circuit waits; 0 when it is closed."""
-        over = self._doubts - DOUBTS
+        over = self._unanswered - UNANSWERED
         return min(PROBE_MAX_S, 2.0**over) if over >= 0 else 0.0
 
-    def _denial(self, role: str, reply: Reply, verdict: Verdict) -> None:
+    def _count_denial(self, role: str, reply: Reply, verdict: Verdict) -> None:
         if verdict is not Verdict.DENIED:
             if verdict in PERMITTED:
                 self._refused.pop(role, None)
@@ -101,7 +115,7 @@ class Breaker:
             hint = "Check the credentials and `cleanrooms-ml:CreateConfiguredModelAlgorithm`, `iam:PassRole`; run again"
             self._trip(Reason.DENIED, f"every create is refused: {reply}. {hint}")
 
-    def _unreachable(self, reply: Reply, now: float) -> None:
+    def _count_unreached(self, reply: Reply, now: float) -> None:
         if self._unreached_since is None:
             self._unreached_since = now
         if reply.loss is Loss.FILES:
@@ -115,32 +129,35 @@ class Breaker:
             if self._unreached >= UNREACHABLE:
                 self._trip(Reason.DENIED, f"there are no usable credentials: {reply.message}")
         elif not self._reached and self._unreached >= UNREACHABLE:
-            hint = "Check the Region, the endpoint URL and the network"
-            self._trip(Reason.CONFIGURATION, f"{self._endpoint} cannot be reached: {reply}. {hint}")
+            # A host that cannot exist stays wrong; everything else may be better at a scheduler's next try.
+            wrong = reply.loss is Loss.NO_SUCH_HOST
+            hint = "Check the Region and the endpoint URL" if wrong else "Check the network and the endpoint; run again"
+            reason = Reason.CONFIGURATION if wrong else Reason.UNFINISHED
+            self._trip(reason, f"{self._endpoint} cannot be reached: {reply}. {hint}")
         elif now - self._unreached_since > OUTAGE_S:
             self._trip(Reason.UNFINISHED, f"{self._endpoint} has been out of reach for {OUTAGE_S:.0f} s: {reply}")
 
-    def _stranger(self, reply: Reply) -> None:
-        strange = 300 <= reply.status < 500 and reply.status != 429 and not (reply.code or reply.request_id)  # noqa: PLR2004
+    def _count_stranger(self, reply: Reply) -> None:
+        refused = HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        anonymous = not (reply.code or reply.request_id)
+        strange = refused and anonymous and reply.status != HTTPStatus.TOO_MANY_REQUESTS
         self._strangers = self._strangers + 1 if strange else 0
         if self._strangers >= UNREACHABLE:
             hint = "Check the endpoint URL and any proxy in between"
-            self._trip(Reason.CONFIGURATION, f"{self._endpoint} does not answer like Clean Rooms ML: {reply}. {hint}")
+            what = f"{self._endpoint} does not answer like Clean Rooms ML: {reply}. {hint}"
+            self._trip(Reason.CONFIGURATION, what)
 
-    def _doubt(self, reply: Reply, verdict: Verdict) -> None:
-        doubtful = verdict is Verdict.AMBIGUOUS and reply.status != 409  # noqa: PLR2004  a conflict is a sure answer
-        self._doubts = self._doubts + 1 if doubtful else 0
-        if self._doubts >= DOUBTS + PROBES:
-            self._trip(Reason.UNFINISHED, f"{self._endpoint} answers no create any more: {reply}. Run again later")
+    def _count_unanswered(self, reply: Reply, verdict: Verdict) -> None:
+        # A conflict is ambiguous about this definition, and yet an answer.
+        unanswered = verdict is Verdict.AMBIGUOUS and reply.status != HTTPStatus.CONFLICT
+        self._unanswered = self._unanswered + 1 if unanswered else 0
+        if self._unanswered >= UNANSWERED + PROBES:
+            self._trip(Reason.UNFINISHED, f"{self._endpoint} no longer answers creates: {reply}. Run again later")
 
-    def _trip(self, code: Reason, what: str) -> None:
+    def _trip(self, reason: Reason, what: str) -> None:
         if self.halt is None:
-            self.halt = Halt(code, what)
+            self.halt = Halt(reason, what)
 
     def __repr__(self) -> str:
-        return f"Breaker(refusals={self._refusals} doubts={self._doubts} unreached={self._unreached} halt={self.halt})"
-
-
-def is_about_role(reply: Reply) -> bool:
-    """Whether a 403 is about the role of one definition rather than about the caller."""
-    return not reply.concerns_credentials and "PassRole" in reply.message
+        counts = f"refusals={self._refusals} unanswered={self._unanswered} unreached={self._unreached}"
+        return f"Breaker({counts} halt={self.halt})"

@@ -1,21 +1,21 @@
-"""Looks at what AWS holds in one target: List page by page, Get where it is asked for, at the pacer's turn.
+"""Reads what AWS holds in one target: List page by page, Get where it is asked for, at the pacer's turn.
 
-A survey that breaks off says so: a failed List never means "nothing there".
+A reading that breaks off says so: a failed List never means "nothing there".
 """
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import msgspec
-import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
-from tenacity.wait import wait_base
 
 from provisioner.aws.faces import CallError
-from provisioner.core.ownership import OwnershipTag, check_place, read_tag
-from provisioner.core.verdict import Loss, Reply, Verdict, judge
+from provisioner.core.inventory import Found
+from provisioner.core.ownership import read_tag
+from provisioner.core.verdict import Verdict, judge
+from provisioner.engine.retry import end_call, read_again
 from provisioner.manifest.definition import Definition
 from provisioner.manifest.problems import InvalidDefinitionError
 
@@ -23,61 +23,35 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from provisioner.aws.faces import Described, Listed
-    from provisioner.engine.site import Site
-    from provisioner.engine.tally import Tally
-    from provisioner.pacing.gate import Gate
+    from provisioner.engine.target import OpenTarget
 
-READ_ATTEMPTS = 8
-"""Attempts at one page or one Get before it is given up."""
-RETRY_MAX_S = 20.0
-"""Longest wait between them; full jitter (Brooker, "Exponential Backoff And Jitter")."""
 READERS = 8
 """Gets under way at once: enough to hide 200 ms of latency at 40 a second."""
+BARREN_PAGES = 20
+"""Pages in a row without an algorithm that no earlier page had: a List that goes on like that has no end."""
+GONE = "ResourceNotFoundException"
+"""The only answer that says that an algorithm does not exist: any other 404 may be a gateway's or a wrong host's."""
 
 T = TypeVar("T")
 
-log = structlog.get_logger()
-
-
-class Found(msgspec.Struct, frozen=True):
-    """An algorithm as Get tells of it.
-
-    Attributes:
-        arn, name, created_at: of the algorithm.
-        tag: our tag, None when it bears none.
-        digest: of its definition without tags; "" when it is none that we could have made.
-        tags_digest: of its tags without the ownership tag.
-    """
-
-    arn: str
-    name: str
-    created_at: float
-    tag: OwnershipTag | None
-    digest: str
-    tags_digest: str
-
-    @property
-    def age_order(self) -> tuple[float, str]:
-        """Sorts the oldest first."""
-        return self.created_at, self.arn
-
 
 class Listing(msgspec.Struct, frozen=True):
-    """What List told; ``complete`` only when every page was read."""
+    """What List shows; ``complete`` only when every page was read."""
 
     items: tuple[Listed, ...]
     complete: bool
 
 
 class Details(msgspec.Struct, frozen=True):
-    """What Get told; ``unread`` are the ARNs that it could not be asked for. One that is gone is in neither."""
+    """What Get reports; ``unread`` are the ARNs that could not be read, ``gone`` those that do not exist."""
 
     found: tuple[Found, ...]
     unread: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
 
 
 def described(algorithm: Described, ownership_tag: str) -> Found:
-    """What Get told, as digests and a tag."""
+    """What Get reports, as digests and an ownership tag."""
     tags = {key: value for key, value in algorithm.tags.items() if not key.lower().startswith("aws:")}
     tag = read_tag(tags.pop(ownership_tag, "")) if ownership_tag else None
     try:
@@ -94,64 +68,65 @@ def described(algorithm: Described, ownership_tag: str) -> Found:
     )
 
 
-class Survey:
-    """Reads of one target.
+class Inventory:
+    """Reads one target.
 
     Args:
-        site: its calls and the gate before reads.
-        tally: counts the calls.
-        ownership_tag: key of the tag that bears our tag, "" for none.
+        target: which one.
+        ownership_tag: key of the ownership tag, "" for none.
     """
 
-    def __init__(self, site: Site, tally: Tally, ownership_tag: str) -> None:
-        self._site = site
-        self._tally = tally
+    def __init__(self, target: OpenTarget, ownership_tag: str) -> None:
+        self._target = target
         self._ownership_tag = ownership_tag
-        self._log = log.bind(target=site.target)
 
     async def listing(self, keep: Callable[[Listed], bool]) -> Listing:
         """Every algorithm that ``keep`` wants. May be cancelled at any point.
 
         Raises:
-            CallError: List is refused, which no repetition mends.
+            CallError: List is refused, which no repetition cures.
         """
         kept: list[Listed] = []
-        token, seen = "", set[str]()
+        token, tokens, arns, barren = "", set[str](), set[str](), 0
         while True:
             try:
-                page = await self._read("list", self._site.aws.control.list_algorithms, token)
+                page = await self._read("list", self._target.aws.control.list_algorithms, token)
             except CallError as error:
                 _refuse_final(error)
-                self._log.warning("list.broke_off", why=str(error))
+                self._target.observer.read_failed("list", "", str(error))
                 return Listing(tuple(kept), complete=False)
-            kept += filter(keep, page.items)
-            token = page.next_token
-            if not token or token in seen:
-                return Listing(tuple(kept), complete=not token)
-            seen.add(token)
+            new = [item for item in page.items if item.arn not in arns]
+            kept += filter(keep, new)
+            arns.update(item.arn for item in new)
+            token, barren = page.next_token, 0 if new else barren + 1
+            if not token:
+                return Listing(tuple(kept), complete=True)
+            if token in tokens or barren >= BARREN_PAGES:
+                self._target.observer.read_failed("list", "", "its pages have no end")
+                return Listing(tuple(kept), complete=False)
+            tokens.add(token)
 
     async def details(self, arns: Sequence[str]) -> Details:
         """Get each of ``arns``. May be cancelled at any point.
 
         Raises:
-            CallError: Get is refused, which no repetition mends.
+            CallError: Get is refused, which no repetition cures.
             IntegrityError: one of them lies in another account or Region.
+            ConfigurationError: they show that another target is in this place.
         """
-        account_id = self._site.account_id or self._tally.account_id
         for arn in arns:
-            account_id = check_place(arn, region=self._site.aws.region, account_id=account_id)
+            await self._target.place.confirm(arn)
         found: list[Found] = []
-        unread: set[str] = set()
-        refused: list[CallError] = []
+        failed: dict[str, CallError] = {}
         waiting = iter(dict.fromkeys(arns))
 
         async def reader() -> None:
             for arn in waiting:
                 try:
-                    algorithm = await self._read("get", self._site.aws.control.get_algorithm, arn)
+                    algorithm = await self._read("get", self._target.aws.control.get_algorithm, arn)
                 except CallError as error:
-                    self._unread(error, arn, unread, refused)
-                    if refused:
+                    failed[arn] = error
+                    if judge(error.reply) is Verdict.DENIED:
                         return
                 else:
                     found.append(described(algorithm, self._ownership_tag))
@@ -159,18 +134,13 @@ class Survey:
         async with anyio.create_task_group() as group:
             for _ in range(min(READERS, len(arns))):
                 group.start_soon(reader)
-        if refused:
-            raise refused[0]
-        return Details(tuple(found), frozenset(unread))
-
-    def _unread(self, error: CallError, arn: str, unread: set[str], refused: list[CallError]) -> None:
-        if error.reply.status == 404:  # noqa: PLR2004  Not Found: deleted since it was listed
-            return
-        if judge(error.reply) is Verdict.DENIED:
-            refused.append(error)
-        else:
-            self._log.warning("get.failed", arn=arn, why=str(error))
-            unread.add(arn)
+        for error in failed.values():
+            _refuse_final(error)
+        gone = frozenset(arn for arn, error in failed.items() if _is_gone(error))
+        unread = failed.keys() - gone
+        for arn in unread:
+            self._target.observer.read_failed("get", arn, str(failed[arn]))
+        return Details(tuple(found), frozenset(unread), gone)
 
     async def _read(self, kind: str, call: Callable[[str], Awaitable[T]], argument: str) -> T:
         """One read call at the pacer's turn, tried again while that may help.
@@ -178,60 +148,27 @@ class Survey:
         Raises:
             CallError: it did not help.
         """
-        gate = self._site.reads
+        gate, observer = self._target.reads, self._target.observer
 
         async def attempt() -> T:
             started_at = await gate.turn()
-            self._tally.calls[kind] += 1
+            observer.call_sent(kind)
             try:
                 result = await call(argument)
             except CallError as error:
-                tell(gate, started_at, error.reply)
+                end_call(gate, started_at, error.reply, observer)
                 raise
             gate.accepted(started_at)
             return result
 
         async with gate.slot():
-            retrying = AsyncRetrying(
-                retry=retry_if_exception(_may_pass),
-                stop=stop_after_attempt(READ_ATTEMPTS),
-                wait=_Wait(gate),
-                reraise=True,
-            )
-            return await retrying(attempt)
+            return await read_again(gate, attempt)
 
 
-def tell(gate: Gate, started_at: float, reply: Reply) -> None:
-    """Tell a gate how a call ended."""
-    if judge(reply) is Verdict.THROTTLED:
-        gate.throttled(started_at, reply.retry_after_s)
-    elif reply.loss in {Loss.READ_TIMEOUT, Loss.CONNECT_TIMEOUT}:
-        gate.timed_out(started_at)
-    elif reply.loss is not None or reply.status >= 500:  # noqa: PLR2004  5xx
-        gate.dropped(started_at)
-    else:
-        gate.accepted(started_at)
+def _is_gone(error: CallError) -> bool:
+    return error.reply.status == HTTPStatus.NOT_FOUND and error.reply.code == GONE
 
 
 def _refuse_final(error: CallError) -> None:
     if judge(error.reply) is Verdict.DENIED:
         raise error
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether a failed read may succeed when it is tried again."""
-    again = {Verdict.THROTTLED, Verdict.NOT_CREATED, Verdict.AMBIGUOUS}
-    return isinstance(error, CallError) and judge(error.reply) in again
-
-
-class _Wait(wait_base):
-    """The pacer's next turn after a throttle, full jitter after anything else."""
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-        self._jitter = wait_random_exponential(multiplier=0.5, max=RETRY_MAX_S)
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        throttled = isinstance(error, CallError) and judge(error.reply) is Verdict.THROTTLED
-        return self._gate.wait(retry_state) if throttled else self._jitter(retry_state)

@@ -1,33 +1,33 @@
-"""A definition that is to be created, and what its attempts have met in this run."""
+"""A definition on its way through the engine."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from provisioner.core.conclusion import History
+
 if TYPE_CHECKING:
-    from provisioner.core.verdict import Verdict
+    from provisioner.core.entry import Entry
     from provisioner.manifest.reader import Row
 
 
 class Job:
-    """One definition on its way.
+    """One definition for which something is to be sent.
 
     Attributes:
         row: the definition and where it stands in the manifest.
         name, role: of the definition.
-        verdict: of the last attempt.
-        doubts: how many attempts ended in doubt.
-        expiries: how many attempts met expired credentials.
-        skewed: whether one was refused for the clock.
+        attempts: made in this run.
+        history: what they met.
+        entry: as the intent of the last attempt left it; None before the first.
     """
 
-    __slots__ = ("doubts", "expiries", "name", "role", "row", "skewed", "verdict")
+    __slots__ = ("attempts", "entry", "history", "name", "role", "row")
 
     def __init__(self, row: Row) -> None:
         self.row = row
         self.name = row.definition.name
         self.role = row.definition.role_arn
-        self.verdict: Verdict | None = None
-        self.doubts = 0
-        self.expiries = 0
-        self.skewed = False
+        self.attempts = 0
+        self.history = History()
+        self.entry: Entry | None = None

@@ -275,6 +275,11 @@ class Gate:
         """Slots that are taken."""
         return self._slots.used
 
+    @property
+    def epochs(self) -> int:
+        """Congestion epochs so far: how often the pacer met its limit."""
+        return self._pacer.epochs
+
     def statistics(self) -> dict[str, float | int | str]:
         """The state of the gate and of its pacer, for logs and people."""
         return {

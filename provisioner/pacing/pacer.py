@@ -304,6 +304,11 @@ class Pacer:
             last_start=wall_now - (self._seen - last),
         )
 
+    @property
+    def epochs(self) -> int:
+        """Congestion epochs so far."""
+        return self._epochs
+
     def statistics(self) -> dict[str, float | int | str]:
         """The state, for logs and people."""
         return {

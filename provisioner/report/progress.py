@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import anyio
 import structlog
@@ -14,9 +14,13 @@ from rich.table import Column
 from provisioner.core.entry import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
-    from provisioner.commands.run import Run
+    from provisioner.engine.clock import Clock
+    from provisioner.engine.stop import Stop
+    from provisioner.report.statistics import Statistics
 
 REFRESH_S = 0.2
 LINE_EVERY_S = 10.0
@@ -26,6 +30,22 @@ UNRESOLVED = (Outcome.PENDING, Outcome.AMBIGUOUS)
 """Outcomes of definitions that a later run has to look at again: not done."""
 
 log = structlog.get_logger()
+
+
+class Watched(Protocol):
+    """A run, as far as progress shows it."""
+
+    @property
+    def statistics(self) -> Mapping[str, Statistics]:
+        """By target."""
+
+    @property
+    def clock(self) -> Clock:
+        """Of the run."""
+
+    @property
+    def stop(self) -> Stop:
+        """The request to end it early."""
 
 
 class Sample(NamedTuple):
@@ -72,7 +92,7 @@ class Rates:
 class View:
     """What a person sees of a run while it goes on, over all its targets."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Watched) -> None:
         self._run = run
         self._rates = Rates()
 
@@ -84,7 +104,7 @@ class View:
     @property
     def total(self) -> int | None:
         """Definitions that the manifest is likely to have; None when its size is not known."""
-        expected = [tally.expected for tally in self._run.tallies.values()]
+        expected = [statistics.expected for statistics in self._run.statistics.values()]
         return None if None in expected else sum(number or 0 for number in expected)
 
     @property
@@ -93,17 +113,18 @@ class View:
         return sum(number for outcome, number in self._outcomes().items() if outcome not in UNRESOLVED)
 
     def _outcomes(self) -> dict[Outcome, int]:
-        sums = {outcome: sum(tally.outcomes[outcome] for tally in self._run.tallies.values()) for outcome in Outcome}
+        targets = self._run.statistics.values()
+        sums = {outcome: sum(statistics.outcomes[outcome] for statistics in targets) for outcome in Outcome}
         return {outcome: number for outcome, number in sums.items() if number}
 
     def calls(self, kind: str) -> int:
         """Calls of a kind so far."""
-        return sum(tally.calls[kind] for tally in self._run.tallies.values())
+        return sum(statistics.calls[kind] for statistics in self._run.statistics.values())
 
     @property
     def in_flight(self) -> int:
         """Creates that were sent and whose answer is not recorded yet."""
-        return sum(tally.under_way for tally in self._run.tallies.values())
+        return sum(statistics.under_way for statistics in self._run.statistics.values())
 
     @property
     def eta_s(self) -> float | None:
@@ -116,10 +137,10 @@ class View:
         """What the run waits for, or why it stops; "" when it just works."""
         if self._run.stop.requested:
             return f"stopping: {self._run.stop.reason}"
-        for tally in self._run.tallies.values():
-            if tally.waiting:
-                left_s = max(0.0, tally.waiting_until - self._run.clock.monotonic())
-                return f"{tally.waiting}, {clock(left_s)} left"
+        for statistics in self._run.statistics.values():
+            if statistics.waiting:
+                left_s = max(0.0, statistics.waiting_until - self._run.clock.monotonic())
+                return f"{statistics.waiting}, {clock(left_s)} left"
         return ""
 
     @property
@@ -154,7 +175,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-async def show_bar(run: Run, console: Console) -> None:
+async def show_bar(run: Watched, console: Console) -> None:
     """A progress bar, until cancelled."""
     view = View(run)
     columns = (
@@ -180,7 +201,7 @@ async def show_bar(run: Run, console: Console) -> None:
             refresh()
 
 
-async def show_lines(run: Run) -> None:
+async def show_lines(run: Watched) -> None:
     """A log event every ten seconds, until cancelled."""
     view = View(run)
     view.sample()

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Outcome
-from provisioner.engine.tally import PROBLEMS_SHOWN
 from provisioner.errors import Reason, printable
 from provisioner.exit_codes import ADVICE, ExitCode, code_for
+from provisioner.report.statistics import PROBLEMS_SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from provisioner.core.problem import Problem
-    from provisioner.engine.tally import Tally
+    from provisioner.report.statistics import Statistics
 
 CALLS = ("create", "throttled", "list", "get", "delete")
 SHOWN_IN_TEXT = 20
@@ -117,36 +117,36 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     reasons: frozenset[Reason] = frozenset()
 
 
-def summarize(tallies: Sequence[Tally], ending: Ending) -> Summary:
-    """The summary of a run over ``tallies``."""
+def summarize(targets: Sequence[Statistics], ending: Ending) -> Summary:
+    """The summary of a run over ``targets``."""
     outcomes: Counter[Outcome] = Counter()
     calls: Counter[str] = Counter()
-    for tally in tallies:
-        outcomes.update(tally.outcomes)
-        calls.update(tally.calls)
-    problems = [problem for tally in tallies for problem in tally.problems]
-    reasons = ending.reasons.union(*(tally.reasons() for tally in tallies))
+    for statistics in targets:
+        outcomes.update(statistics.outcomes)
+        calls.update(statistics.calls)
+    problems = [problem for statistics in targets for problem in statistics.problems]
+    reasons = ending.reasons.union(*(statistics.reasons() for statistics in targets))
     return Summary(
         run_id=ending.run_id,
         exit_code=int(code_for(reasons)),
         elapsed_s=round(ending.elapsed_s, 3),
         started_at=iso(ending.started_at),
         ledger=ending.ledger.encode("utf-8", "backslashreplace").decode(),  # a path may hold bytes that are no text
-        manifest=_manifest(tallies),
+        manifest=_manifest(targets),
         outcomes={outcome.value: outcomes[outcome] for outcome in Outcome},
         calls={call: calls[call] for call in CALLS},
-        targets={tally.target: _target(tally) for tally in tallies},
+        targets={statistics.target: _target(statistics) for statistics in targets},
         problems=problems[:PROBLEMS_SHOWN],
-        problems_total=sum(tally.problems_total for tally in tallies),
-        open=sum(tally.open for tally in tallies),
+        problems_total=sum(statistics.problems_total for statistics in targets),
+        open=sum(statistics.open for statistics in targets),
         stopped=ending.stopped or None,
         error=ending.error,
     )
 
 
-def _manifest(tallies: Sequence[Tally]) -> ManifestCounts:
+def _manifest(targets: Sequence[Statistics]) -> ManifestCounts:
     """Every target reads the manifest for itself; who read most of it speaks for all."""
-    fullest = max(tallies, key=lambda tally: tally.lines, default=None)
+    fullest = max(targets, key=lambda statistics: statistics.lines, default=None)
     if fullest is None:
         return ManifestCounts(0, 0, 0)
     return ManifestCounts(fullest.lines, fullest.valid, fullest.invalid, fullest.repeated)
@@ -158,16 +158,16 @@ def iso(seconds: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _target(tally: Tally) -> TargetSummary:
+def _target(statistics: Statistics) -> TargetSummary:
     return TargetSummary(
-        outcomes={outcome.value: tally.outcomes[outcome] for outcome in Outcome},
-        calls={call: tally.calls[call] for call in CALLS},
-        pace_per_s=round(tally.pace_per_s, 2),
-        account_id=tally.account_id,
-        region=tally.region,
-        halted=tally.halt.what if tally.halt else None,
-        resolved=dict(tally.resolved),
-        open=tally.open,
+        outcomes={outcome.value: statistics.outcomes[outcome] for outcome in Outcome},
+        calls={call: statistics.calls[call] for call in CALLS},
+        pace_per_s=round(statistics.pace_per_s, 2),
+        account_id=statistics.account_id,
+        region=statistics.region,
+        halted=statistics.halt.what if statistics.halt else None,
+        resolved=dict(statistics.resolved),
+        open=statistics.open,
     )
 
 

@@ -96,16 +96,16 @@ def test_only_a_planned_entry_is_sent(state: State) -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_what_an_entry_says_of_its_algorithm(state: State) -> None:
-    """Created and drifted ones exist, sent and ambiguous ones are unsettled, of all others neither is true."""
+    """Created and drifted ones exist, sent and ambiguous ones are unresolved, of all others neither is true."""
     known = entry(state)
 
     assert known.exists == (state in {State.CREATED, State.DRIFTED})
-    assert known.unsettled == (state in {State.SENT, State.AMBIGUOUS})
+    assert known.unresolved == (state in {State.SENT, State.AMBIGUOUS})
 
 
 def test_outcomes_are_the_words_of_the_contract() -> None:
     """The outcomes are those of the summary, in its order."""
-    told = "created adopted unchanged drifted failed parked ambiguous pending"
+    told = "created recovered adopted unchanged drifted failed parked ambiguous pending"
 
     assert [outcome.value for outcome in Outcome] == told.split()
 

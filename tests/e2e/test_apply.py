@@ -362,7 +362,7 @@ def test_reconcile_counts_the_open_entries_of_all_targets(tmp_path: Path, endpoi
     assert (early.returncode, first["open"]) == (75, 4)
     assert [target["open"] for target in first["targets"].values()] == [2, 2]
     assert (due.returncode, later.get("open", 0)) == (0, 0)
-    assert [target["resolved"] for target in later["targets"].values()] == [{"ours": 2}, {"ours": 2}]
+    assert [target["resolved"] for target in later["targets"].values()] == [{"recovered": 2}, {"recovered": 2}]
 
 
 def test_what_is_missing_is_created_again_when_asked_for(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import tracemalloc
 
 import pytest
 
-from provisioner.core.verdict import Loss, Reply, Verdict, judge
-from provisioner.engine.breaker import OUTAGE_S, Breaker, is_about_role
+from provisioner.core.verdict import Loss, Reply, Verdict, is_about_role, judge
+from provisioner.engine.breaker import OUTAGE_S, Admission, Breaker
 from provisioner.errors import Reason
 
 A, B, C = (f"arn:aws:iam::123456789012:role/{name}" for name in "abc")
@@ -23,16 +23,17 @@ CONFLICT = Reply(status=409, code="ConflictException", request_id="r")
 THROTTLED = Reply(status=429)
 FAULT = Reply(status=500, code="InternalFailure", request_id="r")
 NO_REPLY = Reply(loss=Loss.READ_TIMEOUT)
-DNS = Reply(loss=Loss.DNS, message="no such host")
+DNS = Reply(loss=Loss.NO_SUCH_HOST, message="no such host")
+NO_RESOLVER = Reply(loss=Loss.DNS, message="temporary failure in name resolution")
 REFUSED_CONNECTION = Reply(loss=Loss.REFUSED)
 NO_CREDENTIALS = Reply(loss=Loss.CREDENTIALS, message="none found")
 
 
-def told(*replies: Reply, role: str = A, breaker: Breaker | None = None) -> Breaker:
-    """A breaker that was told ``replies``, one a second."""
+def after(*replies: Reply, role: str = A, breaker: Breaker | None = None) -> Breaker:
+    """A breaker after ``replies``, one a second."""
     breaker = breaker or Breaker("https://endpoint")
     for second, reply in enumerate(replies):
-        breaker.told(role, reply, judge(reply), float(second))
+        breaker.record(role, reply, judge(reply), float(second))
     return breaker
 
 
@@ -58,47 +59,47 @@ def halt_code(breaker: Breaker) -> Reason | None:
 )
 def test_three_refusals_in_a_row_block_a_role(replies: list[Reply], blocked: bool) -> None:  # noqa: FBT001  a table
     """A role is blocked by three PassRole refusals that no sign of permission interrupts; other answers are no sign."""
-    assert told(*replies).blocks(A) is blocked
+    assert (after(*replies).admission(A) is Admission.BLOCKED) is blocked
 
 
 def test_a_blocked_role_blocks_no_other() -> None:
     """Three refusals of one role say nothing final of another, and halt nothing."""
-    breaker = told(*[PASS_ROLE] * 3)
+    breaker = after(*[PASS_ROLE] * 3)
 
-    assert not breaker.blocks(B)
+    assert breaker.admission(B) is not Admission.BLOCKED
     assert breaker.halt is None
 
 
 def test_permission_for_one_role_says_nothing_of_another() -> None:
     """A create with another role interrupts the refusals over all roles, and not those of this one."""
-    breaker = told(PASS_ROLE, PASS_ROLE)
-    told(CREATED, role=B, breaker=breaker)
-    told(PASS_ROLE, breaker=breaker)
+    breaker = after(PASS_ROLE, PASS_ROLE)
+    after(CREATED, role=B, breaker=breaker)
+    after(PASS_ROLE, breaker=breaker)
 
-    assert breaker.blocks(A)
+    assert breaker.admission(A) is Admission.BLOCKED
     assert breaker.halt is None
 
 
 def test_probation_begins_with_the_first_refusal_and_ends_with_permission() -> None:
     """After a refusal every role is probed one at a time; once one is permitted, only those that were refused."""
     breaker = Breaker()
-    assert (breaker.probation(A), breaker.probation(B)) == ("", "")
+    assert (breaker.admission(A), breaker.admission(B)) == (Admission.FREE, Admission.FREE)
 
-    told(PASS_ROLE, breaker=breaker)
-    assert (breaker.probation(A), breaker.probation(B)) == (A, B)
+    after(PASS_ROLE, breaker=breaker)
+    assert (breaker.admission(A), breaker.admission(B)) == (Admission.ROLE_PROBE, Admission.ROLE_PROBE)
 
-    told(CREATED, role=B, breaker=breaker)
-    assert (breaker.probation(A), breaker.probation(B)) == (A, "")
+    after(CREATED, role=B, breaker=breaker)
+    assert (breaker.admission(A), breaker.admission(B)) == (Admission.ROLE_PROBE, Admission.FREE)
 
-    told(CREATED, breaker=breaker)
-    assert (breaker.probation(A), breaker.probation(B)) == ("", "")
+    after(CREATED, breaker=breaker)
+    assert (breaker.admission(A), breaker.admission(B)) == (Admission.FREE, Admission.FREE)
 
 
 def test_a_refusal_of_everything_puts_every_role_on_probation() -> None:
     """After one general denial each role is probed one create at a time."""
-    breaker = told(REFUSED)
+    breaker = after(REFUSED)
 
-    assert (breaker.probation(A), breaker.probation(B)) == (A, B)
+    assert (breaker.admission(A), breaker.admission(B)) == (Admission.ROLE_PROBE, Admission.ROLE_PROBE)
 
 
 @pytest.mark.parametrize(
@@ -122,14 +123,14 @@ def test_refusals_of_everything_halt(calls: list[tuple[str, Reply]], code: Reaso
     """Three general denials in a row, or five refusals in a row over any roles, halt with 77; never more than five."""
     breaker = Breaker()
     for role, reply in calls:
-        told(reply, role=role, breaker=breaker)
+        after(reply, role=role, breaker=breaker)
 
     assert halt_code(breaker) is code
 
 
 def test_a_denial_tells_what_was_refused_and_what_to_do() -> None:
     """The halt carries the service's words and the permissions to check."""
-    breaker = told(*[REFUSED] * 3)
+    breaker = after(*[REFUSED] * 3)
 
     assert breaker.halt is not None
     assert "not authorized to perform" in breaker.halt.what
@@ -152,7 +153,7 @@ def test_a_denial_tells_what_was_refused_and_what_to_do() -> None:
 )
 def test_an_endpoint_that_was_never_reached_halts_at_once(replies: list[Reply], code: Reason | None) -> None:
     """Three failures in a row to reach what never answered are a wrong configuration; afterwards they are an outage."""
-    assert halt_code(told(*replies)) is code
+    assert halt_code(after(*replies)) is code
 
 
 @pytest.mark.parametrize(
@@ -165,31 +166,31 @@ def test_an_endpoint_that_was_never_reached_halts_at_once(replies: list[Reply], 
 )
 def test_a_long_outage_stops_the_target(times: list[float], code: Reason | None) -> None:
     """An endpoint that did answer may be out of reach for so long and no longer; then the target stops with 75."""
-    breaker = told(CREATED)
+    breaker = after(CREATED)
     for now in times:
-        breaker.told(A, DNS, Verdict.NOT_CREATED, now)
+        breaker.record(A, DNS, Verdict.NOT_CREATED, now)
 
     assert halt_code(breaker) is code
 
 
 def test_any_reply_ends_an_outage() -> None:
     """The time of an outage counts anew after each reply, whatever it says."""
-    breaker = told(CREATED)
+    breaker = after(CREATED)
     for now, reply in [(0.0, DNS), (100.0, THROTTLED), (150.0, DNS), (260.0, DNS)]:
-        breaker.told(A, reply, judge(reply), now)
+        breaker.record(A, reply, judge(reply), now)
     assert breaker.halt is None
 
-    breaker.told(A, DNS, Verdict.NOT_CREATED, 150.0 + OUTAGE_S + 1)
+    breaker.record(A, DNS, Verdict.NOT_CREATED, 150.0 + OUTAGE_S + 1)
 
     assert halt_code(breaker) is Reason.UNFINISHED
 
 
 def test_an_unreachable_endpoint_is_named() -> None:
     """The halt names the endpoint and what to check."""
-    breaker = told(*[DNS] * 3)
+    breaker = after(*[DNS] * 3)
 
     assert breaker.halt is not None
-    assert "https://endpoint cannot be reached: dns no such host" in breaker.halt.what
+    assert "https://endpoint cannot be reached: no_such_host no such host" in breaker.halt.what
     assert "Region" in breaker.halt.what
 
 
@@ -208,37 +209,37 @@ def test_an_unreachable_endpoint_is_named() -> None:
 )
 def test_strangers_halt(replies: list[Reply], code: Reason | None) -> None:
     """Three answers in a row that bear neither an error code nor a request id are of a wrong host: 78."""
-    assert halt_code(told(*replies)) is code
+    assert halt_code(after(*replies)) is code
 
 
 def test_ten_doubts_in_a_row_open_the_circuit() -> None:
     """Each create without a sure answer leaves an open entry: after ten in a row everything is probed one at a time."""
-    assert told(*[NO_REPLY] * 9).probation(A) == ""
-    assert told(*[NO_REPLY] * 10).probation(A) == "*"
-    assert told(*[FAULT, NO_REPLY] * 5).probation(A) == "*"
+    assert after(*[NO_REPLY] * 9).admission(A) is Admission.FREE
+    assert after(*[NO_REPLY] * 10).admission(A) is Admission.PROBE
+    assert after(*[FAULT, NO_REPLY] * 5).admission(A) is Admission.PROBE
 
 
 @pytest.mark.parametrize("sure", [CREATED, THROTTLED, REJECTED, CONFLICT, REFUSED, EXPIRED])
 def test_any_sure_answer_closes_the_circuit(sure: Reply) -> None:
     """Doubts count in a row: one sure answer, also a conflict or a throttle, starts the count again."""
-    breaker = told(*[NO_REPLY] * 12, sure)
+    breaker = after(*[NO_REPLY] * 12, sure)
 
-    assert breaker.probation(A) != "*"
+    assert breaker.admission(A) is not Admission.PROBE
     assert breaker.probe_delay_s() == 0.0
-    assert told(*[NO_REPLY] * 9, breaker=breaker).probation(A) != "*"
+    assert after(*[NO_REPLY] * 9, breaker=breaker).admission(A) is not Admission.PROBE
 
 
 def test_a_failure_to_reach_leaves_the_circuit_open() -> None:
     """A create that never left proves nothing of the server's health."""
-    assert told(*[FAULT] * 10, DNS).probation(A) == "*"
+    assert after(*[FAULT] * 10, DNS).admission(A) is Admission.PROBE
 
 
 def test_probes_come_further_and_further_apart_and_then_the_target_stops() -> None:
     """An open circuit probes after 1, 2, 4, 8, 16 and 30 seconds; the sixth probe without an answer halts with 75."""
-    breaker = told(*[NO_REPLY] * 9)
+    breaker = after(*[NO_REPLY] * 9)
     delays = [breaker.probe_delay_s()]
     while breaker.halt is None:
-        told(NO_REPLY, breaker=breaker)
+        after(NO_REPLY, breaker=breaker)
         delays.append(breaker.probe_delay_s())
 
     assert delays[:-1] == [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
@@ -247,15 +248,15 @@ def test_probes_come_further_and_further_apart_and_then_the_target_stops() -> No
 
 def test_conflicts_are_no_doubts() -> None:
     """A 409 is a sure answer, however many there are."""
-    breaker = told(*[CONFLICT] * 50)
+    breaker = after(*[CONFLICT] * 50)
 
-    assert breaker.probation(A) == ""
+    assert breaker.admission(A) is Admission.FREE
     assert breaker.halt is None
 
 
 def test_the_first_halt_stays() -> None:
     """What halted a target first is what its user is told."""
-    assert halt_code(told(*[DNS] * 3, *[REFUSED] * 3)) is Reason.CONFIGURATION
+    assert halt_code(after(*[DNS] * 3, *[REFUSED] * 3)) is Reason.CONFIGURATION
 
 
 @pytest.mark.parametrize(
@@ -268,7 +269,7 @@ def test_what_is_about_one_role(reply: Reply, about_role: bool) -> None:  # noqa
 
 def test_a_breaker_tells_its_state() -> None:
     """The text of a breaker has its counts and its halt."""
-    assert repr(told(PASS_ROLE, NO_REPLY)) == "Breaker(refusals=1 doubts=1 unreached=0 halt=None)"
+    assert repr(after(PASS_ROLE, NO_REPLY)) == "Breaker(refusals=1 unanswered=1 unreached=0 halt=None)"
 
 
 def test_roles_that_work_are_not_kept() -> None:
@@ -277,7 +278,7 @@ def test_roles_that_work_are_not_kept() -> None:
     tracemalloc.start()
     try:
         for number in range(10_000):
-            breaker.told(f"{A}{number}", CREATED, Verdict.CREATED, float(number))
+            breaker.record(f"{A}{number}", CREATED, Verdict.CREATED, float(number))
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -289,10 +290,10 @@ def test_a_machine_without_files_says_nothing_about_the_endpoint() -> None:
     """This machine's own limit never passes for an endpoint that was never reached; it halts as an outage does."""
     no_files = Reply(loss=Loss.FILES, message="Too many open files")
 
-    breaker = told(*[no_files] * 10, DNS, DNS)
+    breaker = after(*[no_files] * 10, DNS, DNS)
     assert halt_code(breaker) is None
-    assert halt_code(told(DNS, breaker=breaker)) is Reason.CONFIGURATION
-    halted = told(*[no_files] * (int(OUTAGE_S) + 3))
+    assert halt_code(after(DNS, breaker=breaker)) is Reason.CONFIGURATION
+    halted = after(*[no_files] * (int(OUTAGE_S) + 3))
     assert halt_code(halted) is Reason.UNFINISHED
     assert halted.halt is not None
     assert "ulimit -n" in halted.halt.what

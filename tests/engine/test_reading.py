@@ -10,13 +10,13 @@ import pytest
 from provisioner.core.entry import Outcome, State
 from provisioner.engine.engine import Engine
 from provisioner.engine.stop import Stop
-from provisioner.engine.tally import Tally
 from provisioner.errors import ManifestError, ProvisionerError, Reason
 from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.manifest.sources import ScratchError
+from provisioner.report.statistics import Statistics
 from tests.definition_lines import line_of
-from tests.fakes import ROLE, Act, Endpoint, FakeLedger, make_policy, site
+from tests.fakes import ROLE, Act, Endpoint, FakeLedger, make_policy, open_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,28 +53,29 @@ class Breaking(Manifest):
 )
 async def test_creates_in_flight_outlive_the_manifest(error: ProvisionerError, reason: Reason) -> None:
     """When reading fails in the middle, nothing more is sent, and what is in flight is awaited and recorded."""
-    endpoint, ledger, tally = Endpoint([Act(effect_s=0.0, after_s=0.2)] * 3), FakeLedger(), Tally("here")
+    endpoint, ledger, statistics = Endpoint([Act(effect_s=0.0, after_s=0.2)] * 3), FakeLedger(), Statistics("here")
     manifest = Breaking(error, "a", "b", "c")
 
-    await Engine(site(endpoint, ledger), make_policy(), tally, Stop(), workers=4).run(manifest)
+    target = open_target(endpoint, ledger, observer=statistics)
+    await Engine(target, make_policy(), Stop(), workers=4).run(manifest)
 
-    assert tally.halt is not None
-    assert (tally.halt.reason, tally.halt.what) == (reason, str(error))
-    assert not tally.whole
+    assert statistics.halt is not None
+    assert (statistics.halt.reason, statistics.halt.what) == (reason, str(error))
+    assert not statistics.whole
     made = {algorithm.name for algorithm in endpoint.algorithms.values()}
     assert made
     assert made == {name for name in "abc" if ledger.state(name) is State.CREATED}
-    assert tally.outcomes[Outcome.CREATED] == len(made)
-    assert tally.outcomes[Outcome.CREATED] + tally.outcomes[Outcome.PENDING] == 3
+    assert statistics.outcomes[Outcome.CREATED] == len(made)
+    assert statistics.outcomes[Outcome.CREATED] + statistics.outcomes[Outcome.PENDING] == 3
 
 
 async def test_the_gate_knows_about_how_many_creates_are_to_come(tmp_path: Path) -> None:
     """From the first batch on, the pacer knows the length of the job, in proportion to the part that was read."""
     names = [f"definition {number:05}" for number in range(20_000)]
-    one = site(Endpoint([Act(effect_s=0.0, after_s=0.01)] * 512), FakeLedger())
+    one = open_target(Endpoint([Act(effect_s=0.0, after_s=0.01)] * 512), FakeLedger())
     manifest = Breaking(ManifestError("gone"), *names, path=tmp_path / "definitions.jsonl")
 
-    await Engine(one, make_policy(), Tally("here"), Stop(), workers=64).run(manifest)
+    await Engine(one, make_policy(), Stop(), workers=64).run(manifest)
 
     expected = one.creates.statistics()["expected"]
     assert isinstance(expected, int)

@@ -198,20 +198,20 @@ class Campaign:
 
     def finish(self, first: int, base: float) -> None:
         """Run until everything is done, and compare with the truth."""
-        tallies = []
+        statistics = []
         for number in range(first, RUNS):
             ended, _ = self.run(number, base)
-            tallies.append(ended.tally)
+            statistics.append(ended.statistics)
             base = ended.at + 1.0
-            if ended.tally.outcomes[Outcome.AMBIGUOUS] + ended.tally.outcomes[Outcome.PENDING] == 0:
+            if ended.statistics.outcomes[Outcome.AMBIGUOUS] + ended.statistics.outcomes[Outcome.PENDING] == 0:
                 break
         truth, entries = self.world().truth, entries_of(self.ledger)
         untagged = () if self.scenario.tag else [one.arn for one in truth.alive]
-        check_invariants(truth, entries, ledger_id_of(self.ledger), tallies=tallies, before=untagged)
+        check_invariants(truth, entries, ledger_id_of(self.ledger), statistics=statistics, before=untagged)
         check_finished(truth, entries, self.names)
         before = truth.count("create")
         ended, _ = self.run(RUNS, base)
-        assert ended.tally.calls["create"] == 0, "I6: a finished job sent a create"
+        assert ended.statistics.calls["create"] == 0, "I6: a finished job sent a create"
         assert self.world().truth.count("create") == before
 
 

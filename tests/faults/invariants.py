@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from provisioner.core.entry import Entry
     from provisioner.core.ownership import OwnershipTag
     from provisioner.emulator import Algorithm, Truth
-    from provisioner.engine.tally import Tally
+    from provisioner.report.statistics import Statistics
 
 TAG = "provisioner:origin"
 
@@ -30,7 +30,7 @@ def check_invariants(
     entries: Mapping[str, Entry],
     ledger_id: str,
     *,
-    tallies: Iterable[Tally] = (),
+    statistics: Iterable[Statistics] = (),
     before: Collection[str] = (),
     intents: Collection[str] | None = None,
 ) -> None:
@@ -40,7 +40,7 @@ def check_invariants(
         truth: what the endpoint holds, of one account and Region.
         entries: what the ledger holds for it, by name.
         ledger_id: whose tags are ours.
-        tallies: of runs that have ended.
+        statistics: of runs that have ended.
         before: ARNs that existed before.
         intents: attempts that were committed, where a test has watched them.
     """
@@ -55,9 +55,9 @@ def check_invariants(
     names = Counter(one.name for one, _ in ours)
     assert not [name for name, count in names.items() if count > 1], f"I2: made twice: {names.most_common(3)}"
     _check_existence(truth, entries, ledger_id, before)
-    for tally in tallies:
-        assert sum(tally.outcomes.values()) == tally.valid, f"I4: {tally.outcomes} are not {tally.valid}"
-        assert min(tally.outcomes.values(), default=0) >= 0, f"I4: {tally.outcomes}"
+    for counts in statistics:
+        assert sum(counts.outcomes.values()) == counts.valid, f"I4: {counts.outcomes} are not {counts.valid}"
+        assert min(counts.outcomes.values(), default=0) >= 0, f"I4: {counts.outcomes}"
 
 
 def _check_existence(truth: Truth, entries: Mapping[str, Entry], ledger_id: str, before: Collection[str]) -> None:
@@ -69,7 +69,7 @@ def _check_existence(truth: Truth, entries: Mapping[str, Entry], ledger_id: str,
             assert one.name == entry.name
             assert entry.arn in before or tag_of(one, ledger_id), f"I3: {entry.arn} is not ours"
     for one in truth.alive:
-        if tag_of(one, ledger_id) and not (entry := entries[one.name]).unsettled:
+        if tag_of(one, ledger_id) and not (entry := entries[one.name]).unresolved:
             assert entry.arn == one.arn, f"I3: {one.arn} is ours, and its entry is {entry.state} {entry.arn}"
 
 
@@ -80,6 +80,6 @@ def check_finished(truth: Truth, entries: Mapping[str, Entry], names: Collection
     assert {entries[name].state for name in names} == {State.CREATED}
 
 
-def told(tally: Tally) -> dict[str, int]:
+def told(statistics: Statistics) -> dict[str, int]:
     """The outcomes that are not zero."""
-    return {str(outcome): tally.outcomes[outcome] for outcome in Outcome if tally.outcomes[outcome]}
+    return {str(outcome): statistics.outcomes[outcome] for outcome in Outcome if statistics.outcomes[outcome]}

@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 import structlog
 
+from provisioner.core.conclusion import UNANSWERED_LIMIT
 from provisioner.core.entry import Entry, Event, Fact, Stamp, State, apply
+from provisioner.core.inventory import Found
 from provisioner.core.ownership import OwnershipTag
 from provisioner.core.planner import Action, plan
+from provisioner.core.sweep import Decision, Sweep, facts_of, interrupted, missed, rule
 from provisioner.core.verdict import Loss, Reply, Verdict, is_conflict, judge
-from provisioner.engine.engine import DOUBTS, STALE_S
-from provisioner.engine.inventory import Found
-from provisioner.engine.reconciler import Decision, Reconciler, Sweep, facts_of, interrupted, missed, rule
-from provisioner.engine.tally import Tally
+from provisioner.engine.resolver import Resolver
+from provisioner.engine.sending import STALE_S
 from provisioner.manifest.definition import Definition
 from provisioner.manifest.reader import Row
 from tests.fakes import make_policy
@@ -36,7 +37,7 @@ from tests.faults.world import ROLE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provisioner.engine.site import Policy
+    from provisioner.core.policy import Policy
 
 Names = Literal["unique", "duplicates", "same"]
 Flaw = Literal["", "settle 0", "settle 60", "blind resend", "immediate List"]
@@ -142,7 +143,7 @@ class Process(msgspec.Struct):
         started_at: for its monotonic clock.
     """
 
-    reconciler: Reconciler
+    resolver: Resolver
     started_at: float
     queue: list[str] = []
     intended: dict[str, Stamp] = {}
@@ -203,14 +204,14 @@ class Schedule:
     # What the process does.
 
     def start(self) -> None:
-        """A process begins: what an earlier one left is suspect, the rest is planned."""
-        site: Any = SimpleNamespace(clock=self, target=TARGET)
-        self.process = Process(Reconciler(site, self.policy, Tally(TARGET)), self.now)
+        """A process begins: what an earlier one left is unresolved, the rest is planned."""
+        target: Any = SimpleNamespace(clock=self, name=TARGET)
+        self.process = Process(Resolver(target, self.policy), self.now)
         for entry in list(self.ledger.values()):
             if entry.state is State.SENT:
                 self._record(interrupted(entry, self.stamp()))
-            if entry.unsettled:
-                self.process.reconciler.recall(entry, self.stamp())
+            if entry.unresolved:
+                self.process.resolver.recall(entry, self.stamp())
         for name in self.names:
             self._plan(name)
 
@@ -290,15 +291,15 @@ class Schedule:
         code = "409" if conflict else ""
         self._record(Fact(TARGET, name, Event.DOUBT, sent=sent, code=code, after=entry.attempt))
         self.process.doubts[name] += 1
-        if self.policy.resend_is_safe and not conflict and self.process.doubts[name] <= DOUBTS:
+        if self.policy.resend_is_safe and not conflict and self.process.doubts[name] <= UNANSWERED_LIMIT:
             self._release_doubt(name)
         else:
-            self.process.reconciler.add(self.ledger[name], conflict=conflict)
+            self.process.resolver.add(self.ledger[name], conflict=conflict)
 
     def _release_doubt(self, name: str) -> None:
         assert self.process is not None
         self._record(Fact(TARGET, name, Event.ABSENT))
-        self.process.reconciler.forget(name)
+        self.process.resolver.forget(name)
         self.process.queue.append(name)
 
     def sweep(self, *, lag_s: float, complete: bool) -> None:
@@ -317,24 +318,24 @@ class Schedule:
             tags_digest = row_of(made.name).tags_digest
             found[made.name].append(Found(made.arn, made.name, made.since, tag, digest, tags_digest))
         seen = Sweep(self.now, complete, found, stamp=self.stamp())
-        book = self.process.reconciler
-        for suspect in list(book._suspects.values()):
-            ruling = rule(suspect, seen, self.policy, LEDGER_ID)
+        book = self.process.resolver
+        for unresolved in list(book._unresolved.values()):
+            ruling = rule(unresolved, seen, self.policy, LEDGER_ID)
             if self.flaw == "immediate List" and ruling.decision is Decision.ABSENT_ONCE:
                 ruling = msgspec.structs.replace(ruling, decision=Decision.ABSENT)
             if ruling.decision is Decision.ABSENT_ONCE:
-                self._record(missed(suspect.entry, seen.stamp))
-            for fact in facts_of(suspect.entry, ruling):
+                self._record(missed(unresolved.entry, seen.stamp, self.policy.settle_s))
+            for fact in facts_of(unresolved.entry, ruling):
                 self._record(fact)
-            if book._take(suspect, ruling, seen) and ruling.decision is Decision.ABSENT:
-                self.process.queue.append(suspect.entry.name)
+            if book._take(unresolved, ruling, seen) and ruling.decision is Decision.ABSENT:
+                self.process.queue.append(unresolved.entry.name)
 
     @property
     def may_sweep(self) -> bool:
         """Whether the process would sweep now: nothing is under way, and the suspects are due."""
         process = self.process
         idle = process is not None and not (process.queue or process.intended or process.ready or process.calls)
-        return idle and process is not None and bool(len(process.reconciler)) and not process.reconciler.due_in_s()
+        return idle and process is not None and bool(len(process.resolver)) and not process.resolver.due_in_s()
 
     # Clocks, for the reconciler.
 
@@ -368,9 +369,9 @@ class Schedule:
             if process.queue:
                 self.intend()
             elif not (process.intended or process.calls):
-                if not len(process.reconciler):
+                if not len(process.resolver):
                     break
-                self.wait(process.reconciler.due_in_s())
+                self.wait(process.resolver.due_in_s())
                 self.sweep(lag_s=LAG_S, complete=True)
         self.wait(2 * EXECUTION_S)
 

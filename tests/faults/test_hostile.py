@@ -112,15 +112,15 @@ class History:
         )
         ended = register(self.world, order)
         assert ended.at - self.at <= stop_s + DRAIN_S + 100.0
-        assert sum(ended.tally.outcomes.values()) == ended.tally.valid
-        assert min(ended.tally.outcomes.values(), default=0) >= 0
+        assert sum(ended.statistics.outcomes.values()) == ended.statistics.valid
+        assert min(ended.statistics.outcomes.values(), default=0) >= 0
         self.at = ended.at + random.choice((0.0, 1.0, 30.0, 400.0))
         return ended
 
     def finish(self) -> None:
         """Let the world be kind, and compare with it."""
         for _ in range(HOSTILE_RUNS, RUNS):
-            if self.run(hostile=False).tally.outcomes[Outcome.UNCHANGED] == len(self.names):
+            if self.run(hostile=False).statistics.outcomes[Outcome.UNCHANGED] == len(self.names):
                 break
         truth, entries = self.world.truth, entries_of(self.ledger)
         assert {entry.state for entry in entries.values()} <= {State.CREATED, State.FAILED}

@@ -82,15 +82,15 @@ class Job:
         # What is still on its way happens in a copy, so that the next run meets it in its own time.
         world = self.world if self.world.quiet else World(self.world.behaviour, self.path / "journal")
         truth, entries = world.truth, entries_of(self.ledger)
-        tallies = [one.tally for one in ended]
-        check_invariants(truth, entries, ledger_id_of(self.ledger), tallies=tallies, before=self.before)
+        statistics = [one.statistics for one in ended]
+        check_invariants(truth, entries, ledger_id_of(self.ledger), statistics=statistics, before=self.before)
 
     def check_finished(self) -> None:
         """Everything is registered once, the ledger equals the truth, and a further run sends nothing (I6)."""
         check_finished(self.world.truth, entries_of(self.ledger), self.names)
         again = self.run()
-        assert told(again.tally) == {"unchanged": len(self.names)}
-        assert not again.tally.calls["create"]
+        assert told(again.statistics) == {"unchanged": len(self.names)}
+        assert not again.statistics.calls["create"]
 
     def sends(self, name: str) -> list[float]:
         """When creates of ``name`` arrived, seconds since the first run began."""
@@ -134,7 +134,7 @@ def test_kill_9_before_the_intent_is_committed(tmp_path: Path) -> None:
 
     ended = job.run()
 
-    assert told(ended.tally) == {"created": 1}
+    assert told(ended.statistics) == {"created": 1}
     job.check_finished()
 
 
@@ -148,7 +148,7 @@ def test_kill_9_after_intent_before_bytes(tmp_path: Path, point: str) -> None:
     ended = job.run()
 
     assert events(ended) == [Event.DOUBT, Event.MISS, Event.ABSENT, Event.INTEND, Event.CONFIRM]
-    assert told(ended.tally) == {"created": 1}
+    assert told(ended.statistics) == {"created": 1}
     assert job.sends("algorithm 0")[0] > POLICY.settle_s + POLICY.list_lag_s
     job.check_finished()
 
@@ -161,7 +161,7 @@ def test_kill_9_after_bytes_or_before_the_result_is_committed(tmp_path: Path, po
 
     ended = job.run()
 
-    assert told(ended.tally) == {"adopted": 1}
+    assert told(ended.statistics) == {"recovered": 1}
     assert job.world.truth.count("create") == 1
     job.check_finished()
 
@@ -191,9 +191,9 @@ def test_read_timeout_reset_at_any_byte_5xx_unreadable_2xx(tmp_path: Path) -> No
 
     ended = job.run(hand=handing(*LOSSES), workers=1)
 
-    assert told(ended.tally) == {"adopted": len(made), "created": len(LOSSES) - len(made)}
-    assert ended.tally.calls["list"] == 2
-    assert ended.tally.calls["get"] == len(made)
+    assert told(ended.statistics) == {"recovered": len(made), "created": len(LOSSES) - len(made)}
+    assert ended.statistics.calls["list"] == 2
+    assert ended.statistics.calls["get"] == len(made)
     for name in job.names[len(made) :]:
         first, second = job.sends(name)
         assert second - first > POLICY.settle_s
@@ -210,7 +210,7 @@ def test_a_create_that_takes_effect_late_a_list_that_lags(tmp_path: Path, names:
 
     ended = job.run(hand=handing(*late), policy=policy)
 
-    assert sum(ended.tally.outcomes[one] for one in (Outcome.CREATED, Outcome.ADOPTED)) == 4
+    assert sum(ended.statistics.outcomes[one] for one in (Outcome.CREATED, Outcome.RECOVERED)) == 4
     job.check_finished()
 
 
@@ -223,8 +223,8 @@ def test_a_storm_of_429s_for_60_s(tmp_path: Path) -> None:
 
     ended = job.run(hand=hand)
 
-    assert told(ended.tally) == {"created": 30}
-    assert ended.tally.calls["throttled"] < 100
+    assert told(ended.statistics) == {"created": 30}
+    assert ended.statistics.calls["throttled"] < 100
     job.check_finished()
 
 
@@ -240,8 +240,8 @@ def test_the_limit_halves_or_grows_tenfold(tmp_path: Path, factor: float) -> Non
 
     ended = job.run(hand=lambda: Fate(""), act=change)
 
-    assert told(ended.tally) == {"created": 200}
-    assert ended.tally.calls["throttled"] <= 20
+    assert told(ended.statistics) == {"created": 200}
+    assert ended.statistics.calls["throttled"] <= 20
     job.check_finished()
 
 
@@ -253,16 +253,16 @@ def test_402_in_mid_run(tmp_path: Path) -> None:
 
     first, second = register_together((parked.world, orders[0]), (other, orders[1]))
 
-    assert first.tally.outcomes[Outcome.CREATED] == 10
-    assert 1 <= first.tally.outcomes[Outcome.PARKED] <= orders[0].workers
-    assert first.tally.halt is not None
-    assert "quota of 10 " in first.tally.halt.what
-    assert first.tally.reasons() == {Reason.QUOTA}
-    assert told(second.tally) == {"created": 40}
+    assert first.statistics.outcomes[Outcome.CREATED] == 10
+    assert 1 <= first.statistics.outcomes[Outcome.PARKED] <= orders[0].workers
+    assert first.statistics.halt is not None
+    assert "quota of 10 " in first.statistics.halt.what
+    assert first.statistics.reasons() == {Reason.QUOTA}
+    assert told(second.statistics) == {"created": 40}
     parked.check(first)
     parked.world.service.behaviour = msgspec.structs.replace(parked.world.service.behaviour, quota=100)
     parked.at = max(first.at, second.at)
-    assert told(parked.run().tally) == {"unchanged": 10, "created": 30}
+    assert told(parked.run().statistics) == {"unchanged": 10, "created": 30}
 
 
 def test_409_that_is_ours(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_409_that_is_ours(tmp_path: Path) -> None:
 
     ended = job.run(hand=handing("lost_reply"), policy=make_policy(names="unique"))
 
-    assert told(ended.tally) == {"adopted": 1, "created": 1}
+    assert told(ended.statistics) == {"recovered": 1, "created": 1}
     assert ended.at - EPOCH < 10
     job.check_finished()
 
@@ -281,11 +281,11 @@ def test_409_that_could_not_be_looked_up(tmp_path: Path) -> None:
     unreadable = ("error_without_effect:500",) * 8 * 3
     job = Job(tmp_path, numbered(1), Behaviour(names="unique", list_script=unreadable))
     unique = make_policy(names="unique")
-    assert told(job.run(hand=handing("lost_reply"), policy=unique).tally) == {"ambiguous": 1}
+    assert told(job.run(hand=handing("lost_reply"), policy=unique).statistics) == {"ambiguous": 1}
 
     ended = job.run(policy=unique)
 
-    assert told(ended.tally) == {"adopted": 1}
+    assert told(ended.statistics) == {"recovered": 1}
     assert job.world.truth.count("create") == 2
     job.check_finished()
 
@@ -303,8 +303,8 @@ def test_409_that_is_foreign(tmp_path: Path, adopt: Any, same: bool, outcome: st
 
     ended = job.run(policy=make_policy(names="unknown", adopt=adopt))
 
-    assert told(ended.tally) == {outcome: 1, "created": 1}
-    told_of = [problem.message for problem in ended.tally.problems]
+    assert told(ended.statistics) == {outcome: 1, "created": 1}
+    told_of = [problem.message for problem in ended.statistics.problems]
     assert outcome == "adopted" or arn in told_of[0]
     assert (entries_of(job.ledger)["algorithm 0"].arn == arn) == (outcome in {"adopted", "drifted"})
 
@@ -315,7 +315,7 @@ def test_409_that_is_transient(tmp_path: Path) -> None:
 
     ended = job.run(hand=handing("conflict"))
 
-    assert told(ended.tally) == {"created": 2}
+    assert told(ended.statistics) == {"created": 2}
     job.check_finished()
 
 
@@ -325,13 +325,13 @@ def test_403_in_mid_run(tmp_path: Path) -> None:
 
     ended = job.run(hand=handing(*["ok"] * 20, then="denied"))
 
-    assert ended.tally.outcomes[Outcome.CREATED] == 20
-    assert ended.tally.outcomes[Outcome.PENDING] == 40
+    assert ended.statistics.outcomes[Outcome.CREATED] == 20
+    assert ended.statistics.outcomes[Outcome.PENDING] == 40
     assert job.world.truth.count("create", 403) <= 5
-    assert Reason.DENIED in ended.tally.reasons()
+    assert Reason.DENIED in ended.statistics.reasons()
     states = {entry.state for entry in entries_of(job.ledger).values()}
     assert states == {State.CREATED, State.PLANNED}
-    assert told(job.run().tally) == {"unchanged": 20, "created": 40}
+    assert told(job.run().statistics) == {"unchanged": 20, "created": 40}
 
 
 def test_a_token_that_expires_every_15_minutes(tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_a_token_that_expires_every_15_minutes(tmp_path: Path) -> None:
 
     ended = job.run(hand=handing(*(["ok"] * 9 + ["expired_token"]) * 5), refresh=refresh, workers=1)
 
-    assert told(ended.tally) == {"created": 50}
+    assert told(ended.statistics) == {"created": 50}
     assert len(refreshed) == 5
     job.check_finished()
 
@@ -356,25 +356,31 @@ def test_a_token_that_stays_expired(tmp_path: Path) -> None:
 
     ended = job.run(hand=handing(then="expired_token"))
 
-    assert ended.tally.halt is not None
-    assert ended.tally.halt.reason is Reason.DENIED
-    assert ended.tally.calls["create"] <= 3 * 4
-    assert told(ended.tally) == {"pending": 50}
+    assert ended.statistics.halt is not None
+    assert ended.statistics.halt.reason is Reason.DENIED
+    assert ended.statistics.calls["create"] <= 3 * 4
+    assert told(ended.statistics) == {"pending": 50}
 
 
-@pytest.mark.parametrize("loss", [Loss.DNS, Loss.REFUSED, Loss.CONNECT_TIMEOUT, Loss.HANDSHAKE])
-def test_wrong_region_wrong_host(tmp_path: Path, loss: Loss) -> None:
-    """An endpoint that was never reached stops the target within the first calls, in one clear line; exit 78."""
+@pytest.mark.parametrize(
+    ("loss", "reason"),
+    [
+        (Loss.NO_SUCH_HOST, Reason.CONFIGURATION),
+        *[(loss, Reason.UNFINISHED) for loss in (Loss.DNS, Loss.REFUSED, Loss.CONNECT_TIMEOUT, Loss.HANDSHAKE)],
+    ],
+)
+def test_wrong_region_wrong_host(tmp_path: Path, loss: Loss, reason: Reason) -> None:
+    """An endpoint that was never reached stops the target within the first calls; 78 only where it cannot exist."""
     job = Job(tmp_path, numbered(50))
 
     ended = job.run(hand=handing(then=loss))
 
-    assert ended.tally.calls["create"] <= 3 + 4
-    assert ended.tally.halt is not None
-    assert ended.tally.halt.reason is Reason.CONFIGURATION
-    assert "cannot be reached" in ended.tally.halt.what
+    assert ended.statistics.calls["create"] <= 3 + 4
+    assert ended.statistics.halt is not None
+    assert ended.statistics.halt.reason is reason
+    assert "cannot be reached" in ended.statistics.halt.what
     assert ended.at - EPOCH < 30
-    assert told(ended.tally) == {"pending": 50}
+    assert told(ended.statistics) == {"pending": 50}
 
 
 class Failing:
@@ -424,7 +430,7 @@ def test_disk_full_io_error_failed_fsync(tmp_path: Path, nth: int, after: bool) 
     told_of = [entry for entry in entries_of(job.ledger).values() if entry.state is State.CREATED]
     ended = job.run()
     assert {one.arn for one in told_of} <= {one.arn for one in job.world.truth.alive}
-    assert ended.tally.outcomes[Outcome.UNCHANGED] == len(told_of)
+    assert ended.statistics.outcomes[Outcome.UNCHANGED] == len(told_of)
     job.check_finished()
 
 
@@ -458,7 +464,7 @@ def test_another_boot_proves_no_age(tmp_path: Path) -> None:
 
     ended = job.run(boot="another")
 
-    assert told(ended.tally) == {"created": 1}
+    assert told(ended.statistics) == {"created": 1}
     assert job.sends("algorithm 0")[1] > 10_000.0 + POLICY.settle_s
 
 
@@ -470,9 +476,9 @@ def test_the_manifest_changed_between_runs(tmp_path: Path) -> None:
 
     ended = job.run()
 
-    assert told(ended.tally) == {"drifted": 3}
+    assert told(ended.statistics) == {"drifted": 3}
     assert job.world.truth.count("create") == 3
-    assert Reason.FAILED in ended.tally.reasons()
+    assert Reason.FAILED in ended.statistics.reasons()
 
 
 def test_the_manifest_changed_while_its_create_was_in_doubt(tmp_path: Path) -> None:
@@ -483,7 +489,7 @@ def test_the_manifest_changed_while_its_create_was_in_doubt(tmp_path: Path) -> N
 
     ended = job.run()
 
-    assert told(ended.tally) == {"drifted": 1}
+    assert told(ended.statistics) == {"drifted": 1}
     assert job.world.truth.count("create") == 1
 
 
@@ -494,11 +500,11 @@ def test_a_reply_whose_arn_is_of_another_account_or_another_entry(tmp_path: Path
 
     ended = job.run(hand=handing("ok", lie), workers=1)
 
-    assert told(ended.tally) == {"created": 1, "ambiguous": 1, "pending": 28}
-    assert ended.tally.halt is not None
-    assert ended.tally.halt.reason is Reason.DENIED
+    assert told(ended.statistics) == {"created": 1, "ambiguous": 1, "pending": 28}
+    assert ended.statistics.halt is not None
+    assert ended.statistics.halt.reason is Reason.DENIED
     assert job.world.truth.count("create") == 2
-    assert told(job.run().tally) == {"unchanged": 1, "adopted": 1, "created": 28}
+    assert told(job.run().statistics) == {"unchanged": 1, "recovered": 1, "created": 28}
     job.check_finished()
 
 
@@ -514,10 +520,10 @@ def test_a_sweep_finds_what_another_entry_holds(tmp_path: Path) -> None:
 
     ended = register(job.world, order)
 
-    assert told(ended.tally) == {"created": 1, "adopted": 1, "ambiguous": 1}
-    assert ended.tally.halt is not None
-    assert "already" in ended.tally.halt.what
-    assert Reason.DENIED in ended.tally.reasons()
+    assert told(ended.statistics) == {"created": 1, "recovered": 1, "ambiguous": 1}
+    assert ended.statistics.halt is not None
+    assert "already" in ended.statistics.halt.what
+    assert Reason.DENIED in ended.statistics.reasons()
 
 
 @pytest.mark.parametrize("fault", ["quota", "denied", "hang", "refused"])
@@ -532,7 +538,7 @@ def test_one_target_parked_halted_or_black_holed(tmp_path: Path, fault: str) -> 
 
     beside, _ = register_together((World(limited), good), (job.world, bad))
 
-    assert told(beside.tally) == {"created": 100}
+    assert told(beside.statistics) == {"created": 100}
     assert beside.at - EPOCH <= (alone.at - EPOCH) * 1.01
 
 
@@ -549,9 +555,9 @@ def test_a_stop_ends_the_tail_at_once(tmp_path: Path) -> None:
     ended = job.run(hand=handing("lost_reply"), act=act)
 
     assert ended.at - stopped_at[0] < 0.1
-    assert told(ended.tally) == {"created": 1, "ambiguous": 1}
-    assert Reason.UNFINISHED in ended.tally.reasons()
-    assert told(job.run().tally) == {"adopted": 1, "unchanged": 1}
+    assert told(ended.statistics) == {"created": 1, "ambiguous": 1}
+    assert Reason.UNFINISHED in ended.statistics.reasons()
+    assert told(job.run().statistics) == {"recovered": 1, "unchanged": 1}
 
 
 def test_a_stop_awaits_what_is_in_flight(tmp_path: Path) -> None:
@@ -566,8 +572,8 @@ def test_a_stop_awaits_what_is_in_flight(tmp_path: Path) -> None:
 
     made = len(job.world.truth.alive)
     assert 0 < made < 40
-    assert told(ended.tally) == {"created": made, "pending": 40 - made}
-    assert ended.tally.reasons() == {Reason.UNFINISHED}
+    assert told(ended.statistics) == {"created": made, "pending": 40 - made}
+    assert ended.statistics.reasons() == {Reason.UNFINISHED}
     job.run()
     job.check_finished()
 
@@ -608,8 +614,8 @@ def test_a_get_that_never_succeeds_ends_the_run(tmp_path: Path) -> None:
 
     ended = job.run(hand=handing("lost_reply"))
 
-    assert told(ended.tally) == {"created": 1, "ambiguous": 1}
-    assert Reason.AMBIGUOUS in ended.tally.reasons()
+    assert told(ended.statistics) == {"created": 1, "ambiguous": 1}
+    assert Reason.AMBIGUOUS in ended.statistics.reasons()
 
 
 def test_a_sweep_that_breaks_off_proves_no_absence(tmp_path: Path) -> None:
@@ -618,7 +624,7 @@ def test_a_sweep_that_breaks_off_proves_no_absence(tmp_path: Path) -> None:
 
     ended = job.run(hand=handing("lost_request"))
 
-    assert told(ended.tally) == {"ambiguous": 1}
+    assert told(ended.statistics) == {"ambiguous": 1}
     assert len(job.sends("algorithm 0")) == 1
 
 
@@ -628,11 +634,11 @@ def test_an_entry_that_is_in_no_manifest_is_resolved_too(tmp_path: Path) -> None
     job.run(hand=handing("lost_reply", "lost_request"), policy=make_policy(wait=False))
     write_manifest(job.manifest, ["another"])
     hasty = job.run(policy=make_policy(wait=False))
-    assert (told(hasty.tally), hasty.tally.reasons()) == ({"created": 1}, {Reason.AMBIGUOUS})
+    assert (told(hasty.statistics), hasty.statistics.reasons()) == ({"created": 1}, {Reason.AMBIGUOUS})
 
     ended = job.run()
 
-    assert (told(ended.tally), ended.tally.reasons()) == ({"unchanged": 1}, set())
+    assert (told(ended.statistics), ended.statistics.reasons()) == ({"unchanged": 1}, set())
     states = {name: entry.state for name, entry in entries_of(job.ledger).items()}
     assert states == {"algorithm 0": State.CREATED, "algorithm 1": State.PLANNED, "another": State.CREATED}
 
@@ -642,15 +648,15 @@ def test_runs_that_never_wait_prove_absence_together(tmp_path: Path, boot: str) 
     """The first of two sweeps that prove absence is durable: runs with --no-wait share the proof."""
     job = Job(tmp_path, numbered(1))
     patient = make_policy(wait=False)
-    assert told(job.run(hand=handing("lost_request"), policy=patient).tally) == {"ambiguous": 1}
+    assert told(job.run(hand=handing("lost_request"), policy=patient).statistics) == {"ambiguous": 1}
     job.at += POLICY.settle_s + 20.0
 
     seen = job.run(policy=patient)
     job.at += POLICY.list_lag_s
     ended = job.run(policy=patient, boot=boot)
 
-    assert (told(seen.tally), events(seen)) == ({"ambiguous": 1}, [Event.MISS])
-    assert told(ended.tally) == ({"created": 1} if boot == "boot" else {"ambiguous": 1})
+    assert (told(seen.statistics), events(seen)) == ({"ambiguous": 1}, [Event.MISS])
+    assert told(ended.statistics) == ({"created": 1} if boot == "boot" else {"ambiguous": 1})
     assert boot == "boot" or not job.sends("algorithm 0")[1:]
 
 
@@ -692,7 +698,7 @@ def test_a_process_that_stood_still_after_its_last_look_at_the_clock(tmp_path: P
     job.run(hand=handing(Fate("late", late_s=290.0, held_s=400.0)), act=stop_soon)
     ended = job.run()
 
-    assert told(ended.tally) == {"adopted": 1}
+    assert told(ended.statistics) == {"recovered": 1}
     job.check_finished()
 
 

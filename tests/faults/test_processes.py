@@ -53,6 +53,11 @@ class Job:
         settings: what differs in the configuration.
     """
 
+    def alive_now(self) -> int:
+        """How many algorithms exist at this moment, the late ones among them."""
+        self.endpoint._service.accounts.advance(time.time())
+        return len(self.truth.alive)
+
     def __init__(self, path: Path, endpoint: Emulator, size: int, **settings: object) -> None:
         self.path = path
         self.endpoint = endpoint
@@ -216,7 +221,7 @@ def test_sigterm_at_any_moment(tmp_path: Path, delay_s: float) -> None:
         run.send_signal(signal.SIGTERM)
         run.communicate(timeout=LIMIT_S)
 
-        assert run.returncode in {75, 0, -signal.SIGTERM}
+        assert run.returncode in {75, 0, 130}
         assert job.run()[0] == 0
         job.check_finished()
 
@@ -358,11 +363,10 @@ def test_a_broken_pipe(tmp_path: Path) -> None:
 
 def test_late_or_lagging_beyond_the_settle_time(tmp_path: Path) -> None:
     """A duplicate that AWS made by breaking the condition is found by verify, exit 5; it is deleted only when asked."""
-    with job_at(tmp_path, size=3, late_delay=3600.0, settings={"settle": "500ms", "list_lag": "100ms"}) as job:
+    with job_at(tmp_path, size=3, late_delay=4.0, settings={"settle": "500ms", "list_lag": "100ms"}) as job:
         job.change(script=("late", "ok", "ok"))
         assert job.run()[0] == 0
-        job.endpoint._service.accounts.advance(time.time() + 7200.0)
-        assert len(job.truth.alive) == 4
+        until(lambda: job.alive_now() == 4)
 
         code, told = job.run("verify")
 
@@ -382,7 +386,9 @@ def test_the_ledger_is_deleted(tmp_path: Path) -> None:
         for path in tmp_path.glob("ledger.db*"):
             path.unlink()
 
-        assert job.run("rebuild")[0] == 0
+        assert job.run("rebuild")[0] == 2
+        assert not job.ledger.exists()
+        assert job.run("rebuild", "--ledger-id", identity)[0] == 0
 
         found = {name: (entry.arn, entry.digest, entry.attempt) for name, entry in entries_of(job.ledger).items()}
         assert found == lost

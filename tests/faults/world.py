@@ -30,9 +30,8 @@ from provisioner.emulator.state import Accounts
 from provisioner.emulator.wire import Call
 from provisioner.engine.clock import Clock
 from provisioner.engine.engine import Engine
-from provisioner.engine.site import Policy, Site
 from provisioner.engine.stop import Stop
-from provisioner.engine.tally import Tally
+from provisioner.engine.target import OpenTarget
 from provisioner.ledger.sqlite import reading
 from provisioner.ledger.sqlite.database import connect, open_writer
 from provisioner.ledger.sqlite.writing import (
@@ -50,7 +49,8 @@ from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import PaceBounds, Pacer
-from tests.fakes import make_policy
+from provisioner.report.statistics import Statistics
+from tests.fakes import make_policy, whereabouts
 from tests.virtual_time import run as run_virtually
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.core.place import Place
+    from provisioner.core.policy import Policy
     from provisioner.core.problem import Problem
     from provisioner.emulator.behaviour import Behaviour
     from provisioner.emulator.front import Truth
@@ -537,7 +538,7 @@ class Order:
 class Ended(NamedTuple):
     """How a run ended: its counts, its facts, the most creates under way, and when (true time)."""
 
-    tally: Tally
+    statistics: Statistics
     facts: list[Fact]
     most: int
     at: float
@@ -567,10 +568,12 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
     clock.jump = order.jump_s
     ledger = DirectLedger(order.ledger, clock.wall, order.point, beside)
     creates = WorldCreates(world, clock, order.hand, partial(ledger.known, order.target), order.point)
-    site = Site(
-        target=order.target,
-        account_id="",
-        ledger=order.wrap(ledger) if order.wrap else ledger,
+    statistics, stop = Statistics(order.target), Stop()
+    used = order.wrap(ledger) if order.wrap else ledger
+    target = OpenTarget(
+        name=order.target,
+        place=whereabouts(statistics, used, order.target),
+        ledger=used,
         lease=order.lease or Held(),
         aws=Aws(
             creates=creates,
@@ -583,9 +586,9 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
         creates=_gate(clock, order.workers),
         reads=_gate(clock, order.workers),
         clock=clock,
+        observer=statistics,
     )
-    tally, stop = Tally(order.target), Stop()
-    engine = UnthreadedEngine(site, order.policy, tally, stop, workers=order.workers)
+    engine = UnthreadedEngine(target, order.policy, stop, workers=order.workers)
     beside = asyncio.ensure_future(order.act(stop, clock)) if order.act else None
     try:
         await engine.run(Manifest([str(order.manifest)], Rules(ownership_tag=order.policy.ownership_tag)))
@@ -593,9 +596,9 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
         if beside is not None:
             beside.cancel()
         await ledger.close()
-    tally.close()
+    statistics.close()
     assert creates.most <= order.workers
-    return Ended(tally, ledger.facts, creates.most, clock.true())
+    return Ended(statistics, ledger.facts, creates.most, clock.true())
 
 
 async def _refreshed() -> bool:

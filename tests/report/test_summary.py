@@ -10,21 +10,22 @@ import pytest
 
 from provisioner.core.entry import Outcome
 from provisioner.core.problem import Problem
-from provisioner.engine.tally import Halt, Tally
+from provisioner.engine.observer import Halt
 from provisioner.errors import Reason
 from provisioner.exit_codes import ExitCode, code_for
+from provisioner.report.statistics import Statistics
 from provisioner.report.summary import CALLS, Ending, Summary, iso, summarize
 
-OUTCOMES = ["created", "adopted", "unchanged", "drifted", "failed", "parked", "ambiguous", "pending"]
+OUTCOMES = ["created", "recovered", "adopted", "unchanged", "drifted", "failed", "parked", "ambiguous", "pending"]
 NONE = dict.fromkeys(OUTCOMES, 0)
 NO_CALLS = {"create": 0, "throttled": 0, "list": 0, "get": 0, "delete": 0}
 ENDING = Ending(run_id="20261123T120000-abc", ledger="ledger.db", started_at=1_795_435_200.25, elapsed_s=41.23456)
 ESCAPE = "\x1b]0;owned\x07\n\u202e"
 
 
-def tally(name: str = "default", *, outcomes: dict[Outcome, int] | None = None, **given: Any) -> Tally:
-    """A tally as a run leaves it."""
-    made = Tally(name)
+def counted(name: str = "default", *, outcomes: dict[Outcome, int] | None = None, **given: Any) -> Statistics:
+    """A statistics as a run leaves it."""
+    made = Statistics(name)
     made.whole = True
     made.outcomes.update(outcomes or {})
     for key, value in given.items():
@@ -32,9 +33,9 @@ def tally(name: str = "default", *, outcomes: dict[Outcome, int] | None = None, 
     return made
 
 
-def summary(*tallies: Tally, **ending: Any) -> Summary:
-    """The summary of ``tallies``."""
-    return summarize(tallies, msgspec.structs.replace(ENDING, **ending))
+def summary(*statistics: Statistics, **ending: Any) -> Summary:
+    """The summary of ``statistics``."""
+    return summarize(statistics, msgspec.structs.replace(ENDING, **ending))
 
 
 def told(one: Summary) -> dict[str, Any]:
@@ -43,18 +44,18 @@ def told(one: Summary) -> dict[str, Any]:
     return read
 
 
-def with_problem(**fields: Any) -> Tally:
-    """A tally with one problem."""
-    made = tally(outcomes={Outcome.FAILED: 1}, lines=1, valid=1)
+def with_problem(**fields: Any) -> Statistics:
+    """A statistics with one problem."""
+    made = counted(outcomes={Outcome.FAILED: 1}, lines=1, valid=1)
     plain: dict[str, Any] = {"source": "defs.jsonl", "line": 17, "name": "x", "code": "invalid", "message": "m"}
-    made.problem(Problem(**(plain | fields)))
+    made.problem_found(Problem(**(plain | fields)))
     return made
 
 
 def test_the_json_is_the_contract() -> None:
     """A run in one target prints exactly the keys of the contract, in its order, and where the ledger is."""
     made = with_problem()
-    made.outcomes = tally(outcomes={Outcome.CREATED: 360}).outcomes
+    made.outcomes = counted(outcomes={Outcome.CREATED: 360}).outcomes
     made.lines, made.valid, made.invalid = 362, 360, 2
     made.calls.update(create=362, throttled=2)
     made.pace_per_s, made.account_id, made.region = 4.9812, "123456789012", "us-east-1"
@@ -90,7 +91,7 @@ def test_the_json_is_one_line() -> None:
 
 def test_every_outcome_and_call_is_there() -> None:
     """All outcomes and all calls stand in the summary, also those that did not occur, in the order of the contract."""
-    read = told(summary(tally()))
+    read = told(summary(counted()))
 
     assert list(read["outcomes"]) == list(read["targets"]["default"]["outcomes"]) == OUTCOMES
     assert list(read["calls"]) == list(NO_CALLS) == list(CALLS)
@@ -112,8 +113,8 @@ def test_what_is_told_only_where_it_applies() -> None:
 
 def test_no_definition_vanishes_over_targets() -> None:
     """Totals are the sums over the targets, whose outcomes each add up to the valid lines."""
-    first = tally("a", outcomes={Outcome.CREATED: 3, Outcome.PENDING: 1}, lines=5, valid=4, invalid=1)
-    second = tally("b", outcomes={Outcome.CREATED: 2, Outcome.UNCHANGED: 2}, lines=5, valid=4, invalid=1)
+    first = counted("a", outcomes={Outcome.CREATED: 3, Outcome.PENDING: 1}, lines=5, valid=4, invalid=1)
+    second = counted("b", outcomes={Outcome.CREATED: 2, Outcome.UNCHANGED: 2}, lines=5, valid=4, invalid=1)
     first.calls.update(create=4, list=2)
     second.calls.update(create=2, get=1)
 
@@ -127,16 +128,16 @@ def test_no_definition_vanishes_over_targets() -> None:
 
 def test_open_entries_are_summed_over_targets() -> None:
     """Entries that are still unanswered stand in the totals too, and only where there are any."""
-    read = told(summary(tally("a", open=2), tally("b"), tally("c", open=3)))
+    read = told(summary(counted("a", open=2), counted("b"), counted("c", open=3)))
 
     assert (read["exit_code"], read["open"]) == (5, 5)
     assert {name: target.get("open", 0) for name, target in read["targets"].items()} == {"a": 2, "b": 0, "c": 3}
-    assert "open" not in told(summary(tally("a"), tally("b")))
+    assert "open" not in told(summary(counted("a"), counted("b")))
 
 
 def test_the_manifest_is_counted_once() -> None:
     """Of several targets that read the manifest, the one that read most of it speaks for all."""
-    read = told(summary(tally("a", lines=3, valid=3), tally("b", lines=9, valid=8, invalid=1), tally("c")))
+    read = told(summary(counted("a", lines=3, valid=3), counted("b", lines=9, valid=8, invalid=1), counted("c")))
 
     assert read["manifest"] == {"lines": 9, "valid": 8, "invalid": 1}
 
@@ -151,12 +152,12 @@ def test_a_run_that_could_not_begin_has_a_summary() -> None:
 
 def test_a_hundred_problems_over_all_targets() -> None:
     """The summary shows a hundred problems however many targets there are, and counts them all."""
-    tallies = [tally(name) for name in "ab"]
-    for made in tallies:
+    statistics = [counted(name) for name in "ab"]
+    for made in statistics:
         for line in range(80):
-            made.problem(Problem("m", line, "x", "c", "m"))
+            made.problem_found(Problem("m", line, "x", "c", "m"))
 
-    read = told(summary(*tallies))
+    read = told(summary(*statistics))
 
     assert (len(read["problems"]), read["problems_total"]) == (100, 160)
 
@@ -165,18 +166,18 @@ def test_a_hundred_problems_over_all_targets() -> None:
 def test_the_weightier_of_two_codes_wins(first: Reason, second: Reason) -> None:
     """Between a target's halt and what ended the run, the order of the contract decides, whichever is which."""
     for halt, end in [(first, second), (second, first)]:
-        assert summary(tally(halt=Halt(halt, "x")), reasons=frozenset({end})).exit_code == code_for([first])
+        assert summary(counted(halt=Halt(halt, "x")), reasons=frozenset({end})).exit_code == code_for([first])
 
 
 def test_the_worst_of_all_targets_is_the_exit_code() -> None:
     """One target's code is the run's."""
-    assert summary(tally("a"), tally("b", outcomes={Outcome.AMBIGUOUS: 1}), tally("c", invalid=1)).exit_code == 5
+    assert summary(counted("a"), counted("b", outcomes={Outcome.AMBIGUOUS: 1}), counted("c", invalid=1)).exit_code == 5
 
 
 def test_a_second_interrupt_is_told_as_such() -> None:
     """130 says that the run was cut short, whatever else applies."""
     assert (
-        summary(tally(halt=Halt(Reason.CONFIGURATION, "x")), reasons=frozenset({Reason.INTERRUPTED})).exit_code == 130
+        summary(counted(halt=Halt(Reason.CONFIGURATION, "x")), reasons=frozenset({Reason.INTERRUPTED})).exit_code == 130
     )
 
 
@@ -204,7 +205,7 @@ def test_the_text_says_all_that_matters() -> None:
 
 def test_a_run_with_nothing_to_do_says_so() -> None:
     """A run without any definition ends its outcomes with words, and its rate is not a division by zero."""
-    text = summary(tally(), elapsed_s=0.0).text()
+    text = summary(counted(), elapsed_s=0.0).text()
 
     assert "outcomes  nothing to do\n" in text
     assert "0.0 s, 0.0 creates/s\n" in text
@@ -212,9 +213,9 @@ def test_a_run_with_nothing_to_do_says_so() -> None:
 
 def test_the_text_shows_the_first_problems() -> None:
     """Twenty problems are shown, and how many more there are."""
-    made = tally()
+    made = counted()
     for line in range(150):
-        made.problem(Problem("m.jsonl", line, "x", "c", "m"))
+        made.problem_found(Problem("m.jsonl", line, "x", "c", "m"))
 
     text = summary(made).text()
 
@@ -244,16 +245,16 @@ def test_no_problem_steers_the_terminal(field: str) -> None:
 @pytest.mark.parametrize("field", ["ledger", "stopped", "error"])
 def test_no_ending_steers_the_terminal(field: str) -> None:
     """The same for what ended the run and for the ledger's path: one line each."""
-    text = summary(tally(), **{field: ESCAPE}).text()
+    text = summary(counted(), **{field: ESCAPE}).text()
 
     assert all(line.isprintable() for line in text.split("\n"))
-    assert text.count("\n") == summary(tally(), **{field: "plain"}).text().count("\n")
+    assert text.count("\n") == summary(counted(), **{field: "plain"}).text().count("\n")
 
 
 @pytest.mark.parametrize("field", ["account_id", "region", "halt"])
 def test_no_target_steers_the_terminal(field: str) -> None:
     """The same for what a target tells of itself."""
-    made = tally()
+    made = counted()
     setattr(made, field, Halt(Reason.DENIED, ESCAPE) if field == "halt" else ESCAPE)
 
     assert all(line.isprintable() for line in summary(made).text().split("\n"))

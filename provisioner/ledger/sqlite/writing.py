@@ -335,7 +335,7 @@ class _OpenEntries:
     def learn(self, changed: Mapping[Key, Entry]) -> None:
         """Update the cache by what was ``changed``. After a rollback, call :meth:`forget`."""
         for key, entry in changed.items():
-            if entry.unsettled:
+            if entry.unresolved:
                 self.known[key] = entry
             else:
                 self.known.pop(key, None)

@@ -8,20 +8,21 @@ import pytest
 
 from provisioner.core.entry import Outcome
 from provisioner.core.problem import Problem
-from provisioner.engine.tally import PROBLEMS_SHOWN, Halt, Tally
+from provisioner.engine.observer import Halt
 from provisioner.errors import Reason, heaviest
 from provisioner.exit_codes import code_for
 from provisioner.manifest.definition import Canonical, Definition
 from provisioner.manifest.reader import Batch, Row
+from provisioner.report.statistics import PROBLEMS_SHOWN, Statistics
 
 ROW = Row(
     "m.jsonl", 1, Definition(name="x", role_arn="arn:aws:iam::123456789012:role/a"), Canonical(b"", b"", "d", "t")
 )
 
 
-def tally(outcomes: dict[Outcome, int] | None = None, **given: Any) -> Tally:
-    """A tally of a run that read its manifest to the end."""
-    made = Tally("here")
+def counted(outcomes: dict[Outcome, int] | None = None, **given: Any) -> Statistics:
+    """A statistics of a run that read its manifest to the end."""
+    made = Statistics("here")
     made.whole = True
     made.outcomes.update(outcomes or {})
     for name, value in given.items():
@@ -46,31 +47,31 @@ PENDING, AMBIGUOUS, CREATED = {Outcome.PENDING: 1}, {Outcome.AMBIGUOUS: 1}, {Out
 @pytest.mark.parametrize(
     ("done", "codes"),
     [
-        (tally(), set()),
-        (tally({Outcome.CREATED: 5, Outcome.ADOPTED: 1, Outcome.UNCHANGED: 9}), set()),
-        (tally({Outcome.FAILED: 1}), {3}),
-        (tally({Outcome.DRIFTED: 1}), {3}),
-        (tally({Outcome.PARKED: 1}), {4}),
-        (tally(AMBIGUOUS), {5}),
-        (tally(CREATED, open=1), {5}),
-        (tally(invalid=1), {65}),
-        (tally(repeated=1), set()),
-        (tally(denied=True), {77}),
-        (tally(PENDING), {75}),
-        (tally(PENDING, invalid=1), {65}),
-        (tally(PENDING, denied=True), {77}),
-        (tally(PENDING, halt=HALTED), {78}),
-        (tally(CREATED, stopped=True), set()),
-        (tally(CREATED, stopped=True, whole=False), {75}),
-        (tally(PENDING, stopped=True), {75}),
-        (tally(PENDING, stopped=True, invalid=1), {65, 75}),
-        (tally(AMBIGUOUS, stopped=True), {5, 75}),
-        (tally(CREATED, stopped=True, open=1), {5, 75}),
-        (tally(halt=HALTED), {78}),
-        (tally({Outcome.PARKED: 1, Outcome.PENDING: 8}, halt=Halt(Reason.QUOTA, "quota")), {4}),
+        (counted(), set()),
+        (counted({Outcome.CREATED: 5, Outcome.ADOPTED: 1, Outcome.UNCHANGED: 9}), set()),
+        (counted({Outcome.FAILED: 1}), {3}),
+        (counted({Outcome.DRIFTED: 1}), {3}),
+        (counted({Outcome.PARKED: 1}), {4}),
+        (counted(AMBIGUOUS), {5}),
+        (counted(CREATED, open=1), {5}),
+        (counted(invalid=1), {65}),
+        (counted(repeated=1), set()),
+        (counted(denied=True), {77}),
+        (counted(PENDING), {75}),
+        (counted(PENDING, invalid=1), {65}),
+        (counted(PENDING, denied=True), {77}),
+        (counted(PENDING, halt=HALTED), {78}),
+        (counted(CREATED, stopped=True), set()),
+        (counted(CREATED, stopped=True, whole=False), {75}),
+        (counted(PENDING, stopped=True), {75}),
+        (counted(PENDING, stopped=True, invalid=1), {65, 75}),
+        (counted(AMBIGUOUS, stopped=True), {5, 75}),
+        (counted(CREATED, stopped=True, open=1), {5, 75}),
+        (counted(halt=HALTED), {78}),
+        (counted({Outcome.PARKED: 1, Outcome.PENDING: 8}, halt=Halt(Reason.QUOTA, "quota")), {4}),
     ],
 )
-def test_which_exit_codes_apply(done: Tally, codes: set[int]) -> None:
+def test_which_exit_codes_apply(done: Statistics, codes: set[int]) -> None:
     """Each outcome, halt and stop calls for its code, and no run ends with 0 while work is left."""
     assert {int(code_for([reason])) for reason in done.reasons()} == codes
 
@@ -79,7 +80,7 @@ def test_all_codes_are_told() -> None:
     """Every code that applies is there, so that the weightiest can win."""
     outcomes = dict.fromkeys(Outcome, 1)
 
-    reasons = tally(outcomes, invalid=1, denied=True, stopped=True, halt=HALTED).reasons()
+    reasons = counted(outcomes, invalid=1, denied=True, stopped=True, halt=HALTED).reasons()
 
     assert {int(code_for([reason])) for reason in reasons} == {3, 4, 5, 65, 75, 77, 78}
     assert heaviest(reasons) is Reason.CONFIGURATION
@@ -87,9 +88,9 @@ def test_all_codes_are_told() -> None:
 
 def test_batches_add_up() -> None:
     """Lines, valid, invalid and repeated ones are summed over the batches."""
-    done = Tally("here")
-    done.read(batch(7, 100), None)
-    done.read(batch(3, 200), None)
+    done = Statistics("here")
+    done.batch_read(batch(7, 100), None)
+    done.batch_read(batch(3, 200), None)
 
     assert (done.lines, done.valid, done.invalid, done.repeated) == (16, 10, 2, 4)
 
@@ -100,26 +101,26 @@ def test_batches_add_up() -> None:
 )
 def test_how_many_definitions_are_likely(read_bytes: int, size_bytes: int | None, expected: int | None) -> None:
     """What was read so far stands for the rest, never for less than was read; nobody knows where there is no size."""
-    done = Tally("here")
-    done.read(batch(10, read_bytes), size_bytes)
+    done = Statistics("here")
+    done.batch_read(batch(10, read_bytes), size_bytes)
 
     assert done.expected == expected
 
 
 def test_an_outcome_moves() -> None:
     """A definition whose outcome changes is counted once."""
-    done = tally({Outcome.AMBIGUOUS: 2})
-    done.move(Outcome.AMBIGUOUS, Outcome.ADOPTED)
+    done = counted({Outcome.AMBIGUOUS: 2})
+    done.outcome_changed(Outcome.ADOPTED, Outcome.AMBIGUOUS)
 
-    assert (done.outcomes[Outcome.AMBIGUOUS], done.outcomes[Outcome.ADOPTED], done.settled) == (1, 1, 2)
+    assert (done.outcomes[Outcome.AMBIGUOUS], done.outcomes[Outcome.ADOPTED], done.known) == (1, 1, 2)
 
 
 def test_the_first_problems_are_kept_and_all_are_counted() -> None:
     """A hundred problems are shown, all are counted, and notices are neither."""
-    done = Tally("here")
+    done = Statistics("here")
     for number in range(150):
-        done.problem(problem(number))
-        done.problem(problem(number, "notice"))
+        done.problem_found(problem(number))
+        done.problem_found(problem(number, "notice"))
 
     assert [kept.line for kept in done.problems] == list(range(100))
     assert PROBLEMS_SHOWN == 100
@@ -132,15 +133,15 @@ def test_the_first_problems_are_kept_and_all_are_counted() -> None:
 )
 def test_no_definition_vanishes(under_way: int, settled: int, ambiguous: int, pending: int) -> None:
     """However a run ends, each valid line has an outcome: under way means ambiguous, never sent means pending."""
-    done = tally({Outcome.CREATED: settled}, valid=10, under_way=under_way)
+    done = counted({Outcome.CREATED: settled}, valid=10, under_way=under_way)
     done.close()
     done.close()
 
     assert (done.outcomes[Outcome.AMBIGUOUS], done.outcomes[Outcome.PENDING]) == (ambiguous, pending)
-    assert done.settled == 10
+    assert done.known == 10
 
 
 def test_a_tally_tells_its_state() -> None:
-    """The text of a tally has the outcomes that occur and the halt."""
-    assert repr(Tally("here")) == "Tally(here: nothing yet; halt=None)"
-    assert repr(tally(CREATED | {Outcome.FAILED: 0}, halt=HALTED)) == "Tally(here: created=1; halt=wrong Region)"
+    """The text of a statistics has the outcomes that occur and the halt."""
+    assert repr(Statistics("here")) == "Statistics(here: nothing yet; halt=None)"
+    assert repr(counted(CREATED | {Outcome.FAILED: 0}, halt=HALTED)) == "Statistics(here: created=1; halt=wrong Region)"

@@ -12,20 +12,12 @@ from hypothesis import strategies as st
 
 from provisioner.aws.faces import CallError
 from provisioner.core.entry import Entry, Event, Fact, Stamp, State
+from provisioner.core.inventory import Found
 from provisioner.core.ownership import OwnershipTag
+from provisioner.core.sweep import Decision, Ruling, Sweep, Unresolved, due_at, facts_of, rule
 from provisioner.core.verdict import Loss, Reply
-from provisioner.engine.inventory import READ_ATTEMPTS, Found
-from provisioner.engine.reconciler import (
-    Decision,
-    Reconciler,
-    Ruling,
-    Suspect,
-    Sweep,
-    due,
-    facts_of,
-    rule,
-)
-from provisioner.engine.tally import Tally
+from provisioner.engine.resolver import Resolver
+from provisioner.engine.retry import READ_ATTEMPTS
 from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
 from provisioner.manifest.definition import Definition
 from tests.fakes import (
@@ -40,21 +32,21 @@ from tests.fakes import (
     FakeLedger,
     make_policy,
     now,
-    site,
+    open_target,
 )
 from tests.virtual_time import virtual_time
 
 if TYPE_CHECKING:
-    from provisioner.engine.site import Policy
+    from provisioner.core.policy import Policy
 
 OTHER_LEDGER = "00000000000000bb"
 SAME, OTHER = "5a" * 16, "07" * 16
 ENTRY = Entry(
     "here", "x", State.AMBIGUOUS, digest=SAME, tags_digest="t", attempt="run-1", sent=Stamp(EPOCH_S, "boot-1", 0.0)
 )
-SUSPECT = Suspect(ENTRY, settled_at=360.0)
-CONFLICT = Suspect(ENTRY, settled_at=360.0, conflict=True)
-ABSENT_ONCE = Suspect(ENTRY, settled_at=360.0, absent_at=400.0)
+UNRESOLVED = Unresolved(ENTRY, settled_at=360.0)
+CONFLICT = Unresolved(ENTRY, settled_at=360.0, conflict=True)
+ABSENT_ONCE = Unresolved(ENTRY, settled_at=360.0, absent_at=400.0)
 
 OURS = Found("arn-1", "x", EPOCH_S + 1, OwnershipTag(LEDGER_ID, SAME, "run-1"), SAME, "t")
 LATER = Found("arn-0", "x", EPOCH_S + 2, OwnershipTag(LEDGER_ID, SAME, "run-2"), SAME, "t")
@@ -71,7 +63,7 @@ def sweep(*found: Found, began_at: float = 400.0, complete: bool = True, unread:
     return Sweep(began_at, complete, {"x": list(found)} if found else {}, frozenset("x" if unread else ""))
 
 
-def ruled(suspect: Suspect, seen: Sweep, **policy: Any) -> tuple[Decision, str, list[str]]:
+def ruled(suspect: Unresolved, seen: Sweep, **policy: Any) -> tuple[Decision, str, list[str]]:
     """The decision, the ARN that it is about, and those of further ones."""
     ruling = rule(suspect, seen, make_policy(**policy), LEDGER_ID)
     return ruling.decision, ruling.found.arn if ruling.found else "", [one.arn for one in ruling.duplicates]
@@ -86,13 +78,13 @@ def ruled(suspect: Suspect, seen: Sweep, **policy: Any) -> tuple[Decision, str, 
         ([FOREIGN_OTHER, FOREIGN_SAME, LATER, OURS], "arn-1", ["arn-0"]),
     ],
 )
-@pytest.mark.parametrize("suspect", [SUSPECT, CONFLICT, ABSENT_ONCE])
+@pytest.mark.parametrize("suspect", [UNRESOLVED, CONFLICT, ABSENT_ONCE])
 @pytest.mark.parametrize("seen", [{}, {"began_at": 0.0}, {"complete": False}, {"unread": True}])
 def test_what_bears_our_tag_is_ours(
-    found: list[Found], kept: str, duplicates: list[str], suspect: Suspect, seen: dict[str, Any]
+    found: list[Found], kept: str, duplicates: list[str], suspect: Unresolved, seen: dict[str, Any]
 ) -> None:
     """An algorithm with our tag is ours whenever it is seen; of two the oldest is kept and the other told."""
-    assert ruled(suspect, sweep(*found, **seen)) == (Decision.OURS, kept, duplicates)
+    assert ruled(suspect, sweep(*found, **seen)) == (Decision.RECOVERED, kept, duplicates)
 
 
 def test_of_the_same_age_the_first_arn_is_kept() -> None:
@@ -100,7 +92,9 @@ def test_of_the_same_age_the_first_arn_is_kept() -> None:
     twin = msgspec.structs.replace(OURS, arn="arn-00")
 
     assert (
-        ruled(SUSPECT, sweep(OURS, twin)) == ruled(SUSPECT, sweep(twin, OURS)) == (Decision.OURS, "arn-00", ["arn-1"])
+        ruled(UNRESOLVED, sweep(OURS, twin))
+        == ruled(UNRESOLVED, sweep(twin, OURS))
+        == (Decision.RECOVERED, "arn-00", ["arn-1"])
     )
 
 
@@ -124,16 +118,16 @@ def test_a_foreign_algorithm_is_adopted_or_in_the_way(
     adopt: Adopt, found: list[Found], decision: Decision, arn: str, names: Names
 ) -> None:
     """One of the same name that is not ours is adopted by policy, one of our definition first; else it fails us."""
-    assert ruled(SUSPECT, sweep(*found), adopt=adopt, names=names) == (decision, arn, [])
+    assert ruled(UNRESOLVED, sweep(*found), adopt=adopt, names=names) == (decision, arn, [])
 
 
 @pytest.mark.parametrize(
     ("suspect", "seen", "decided"),
     [
-        (SUSPECT, {"began_at": 359.9}, False),
-        (SUSPECT, {"began_at": 360.0}, True),
-        (SUSPECT, {"complete": False}, False),
-        (SUSPECT, {"unread": True}, False),
+        (UNRESOLVED, {"began_at": 359.9}, False),
+        (UNRESOLVED, {"began_at": 360.0}, True),
+        (UNRESOLVED, {"complete": False}, False),
+        (UNRESOLVED, {"unread": True}, False),
         (CONFLICT, {"began_at": 0.0}, True),
         (CONFLICT, {"began_at": 0.0, "complete": False}, False),
         (CONFLICT, {"began_at": 0.0, "unread": True}, False),
@@ -141,7 +135,7 @@ def test_a_foreign_algorithm_is_adopted_or_in_the_way(
 )
 @pytest.mark.parametrize("adopt", ["never", "any"])
 def test_a_foreign_algorithm_decides_once_ours_is_settled(
-    suspect: Suspect,
+    suspect: Unresolved,
     seen: dict[str, Any],
     decided: bool,  # noqa: FBT001  a table
     adopt: Adopt,
@@ -163,17 +157,17 @@ def test_a_foreign_algorithm_decides_once_ours_is_settled(
 )
 def test_where_names_are_not_unique_nobody_is_in_the_way(adopt: Adopt, found: Found, decision: Decision) -> None:
     """Where several may have a name, a foreign one that is not adopted leaves ours absent, not refused."""
-    assert ruled(SUSPECT, sweep(found), adopt=adopt, names="duplicates")[0] is decision
+    assert ruled(UNRESOLVED, sweep(found), adopt=adopt, names="duplicates")[0] is decision
     assert ruled(CONFLICT, sweep(FOREIGN_OTHER), adopt="never", names="duplicates")[0] is Decision.TAKEN
 
 
 @pytest.mark.parametrize(
     ("suspect", "seen", "decision"),
     [
-        (SUSPECT, sweep(began_at=360.0), Decision.ABSENT_ONCE),
-        (SUSPECT, sweep(began_at=359.9), Decision.UNKNOWN),
-        (SUSPECT, sweep(began_at=9999.0, complete=False), Decision.UNKNOWN),
-        (SUSPECT, sweep(began_at=9999.0, unread=True), Decision.UNKNOWN),
+        (UNRESOLVED, sweep(began_at=360.0), Decision.ABSENT_ONCE),
+        (UNRESOLVED, sweep(began_at=359.9), Decision.UNKNOWN),
+        (UNRESOLVED, sweep(began_at=9999.0, complete=False), Decision.UNKNOWN),
+        (UNRESOLVED, sweep(began_at=9999.0, unread=True), Decision.UNKNOWN),
         (CONFLICT, sweep(began_at=0.0), Decision.UNKNOWN),
         (CONFLICT, sweep(began_at=360.0), Decision.ABSENT_ONCE),
         (ABSENT_ONCE, sweep(began_at=400.0), Decision.UNKNOWN),
@@ -183,7 +177,7 @@ def test_where_names_are_not_unique_nobody_is_in_the_way(adopt: Adopt, found: Fo
         (ABSENT_ONCE, sweep(began_at=460.0, unread=True), Decision.UNKNOWN),
     ],
 )
-def test_absence_takes_two_whole_sweeps(suspect: Suspect, seen: Sweep, decision: Decision) -> None:
+def test_absence_takes_two_whole_sweeps(suspect: Unresolved, seen: Sweep, decision: Decision) -> None:
     """Absent is what two complete sweeps did not see: both begun after the settle time, and the List lag apart."""
     assert ruled(suspect, seen) == (decision, "", [])
 
@@ -199,14 +193,14 @@ def test_absence_takes_two_whole_sweeps(suspect: Suspect, seen: Sweep, decision:
 )
 def test_without_a_tag_name_definition_and_time_prove(found: Found, ours: bool) -> None:  # noqa: FBT001  a table
     """With tags switched off ours has our definition and was made since it was sent, as far as clocks may differ."""
-    decision, _, _ = ruled(SUSPECT, sweep(found), ownership_tag="", adopt="never")
+    decision, _, _ = ruled(UNRESOLVED, sweep(found), ownership_tag="", adopt="never")
 
-    assert decision is (Decision.OURS if ours else Decision.TAKEN)
+    assert decision is (Decision.RECOVERED if ours else Decision.TAKEN)
 
 
 def test_without_a_tag_a_send_must_be_known() -> None:
     """With tags switched off nothing is ours of which no send is known."""
-    never_sent = Suspect(msgspec.structs.replace(ENTRY, sent=None), settled_at=0.0)
+    never_sent = Unresolved(msgspec.structs.replace(ENTRY, sent=None), settled_at=0.0)
     found = Found("a", "x", EPOCH_S + 1, None, SAME, "t")
 
     assert ruled(never_sent, sweep(found), ownership_tag="", adopt="never")[0] is Decision.TAKEN
@@ -216,12 +210,12 @@ def test_with_a_tag_nothing_else_proves() -> None:
     """Where tags are written, an algorithm without ours is not ours, be it of the same definition and of that time."""
     found = Found("a", "x", EPOCH_S + 1, None, SAME, "t")
 
-    assert ruled(SUSPECT, sweep(found), adopt="never")[0] is Decision.TAKEN
+    assert ruled(UNRESOLVED, sweep(found), adopt="never")[0] is Decision.TAKEN
 
 
 founds = st.lists(st.sampled_from([OURS, LATER, FOREIGN_SAME, FOREIGN_OTHER, FOREIGN_FIRST]), unique=True)
 suspects = st.builds(
-    Suspect,
+    Unresolved,
     st.just(ENTRY),
     st.floats(0, 1000),
     st.booleans(),
@@ -238,7 +232,7 @@ policies = st.builds(
 @settings(derandomize=True, max_examples=500)
 @given(suspects, founds, st.floats(0, 2000), st.booleans(), st.booleans(), policies)
 def test_no_sweep_says_more_than_it_saw(
-    suspect: Suspect,
+    suspect: Unresolved,
     found: list[Found],
     began_at: float,
     complete: bool,  # noqa: FBT001  drawn
@@ -250,7 +244,7 @@ def test_no_sweep_says_more_than_it_saw(
     whole = complete and not unread
     late = whole and began_at >= suspect.settled_at
 
-    assert (ruling.decision is Decision.OURS) == any(one.tag and one.tag.ledger_id == LEDGER_ID for one in found)
+    assert (ruling.decision is Decision.RECOVERED) == any(one.tag and one.tag.ledger_id == LEDGER_ID for one in found)
     if ruling.decision in {Decision.ABSENT, Decision.ABSENT_ONCE}:
         assert late
     if ruling.decision is Decision.ABSENT:
@@ -263,19 +257,19 @@ def test_no_sweep_says_more_than_it_saw(
 @pytest.mark.parametrize(
     ("suspects_", "at"),
     [
-        ([SUSPECT], 360.0),
-        ([SUSPECT, Suspect(ENTRY, 500.0), Suspect(ENTRY, 200.0)], 500.0),
+        ([UNRESOLVED], 360.0),
+        ([UNRESOLVED, Unresolved(ENTRY, 500.0), Unresolved(ENTRY, 200.0)], 500.0),
         ([ABSENT_ONCE], 460.0),
-        ([ABSENT_ONCE, SUSPECT], 460.0),
+        ([ABSENT_ONCE, UNRESOLVED], 460.0),
         ([CONFLICT], 0.0),
-        ([CONFLICT, Suspect(ENTRY, 500.0)], 0.0),
-        ([Suspect(ENTRY, 360.0, conflict=True, looked=True)], 360.0),
-        ([Suspect(ENTRY, 360.0, looked=True)], 360.0),
+        ([CONFLICT, Unresolved(ENTRY, 500.0)], 0.0),
+        ([Unresolved(ENTRY, 360.0, conflict=True, looked=True)], 360.0),
+        ([Unresolved(ENTRY, 360.0, looked=True)], 360.0),
     ],
 )
-def test_when_the_next_sweep_may_begin(suspects_: list[Suspect], at: float) -> None:
+def test_when_the_next_sweep_may_begin(suspects_: list[Unresolved], at: float) -> None:
     """One sweep serves all: when the last suspect is ready, or at once for a conflict that nobody has looked at."""
-    assert due(suspects_, make_policy()) == at
+    assert due_at(suspects_, make_policy()) == at
 
 
 def facts(decision: Decision, found: Found | None = None) -> tuple[Fact, ...]:
@@ -294,17 +288,17 @@ def test_absence_plans_the_same_attempt_again() -> None:
     assert facts(Decision.ABSENT) == (Fact("here", "x", Event.ABSENT, after="run-1", message="proven absent twice"),)
 
 
-def test_ours_is_confirmed_as_our_mark_tells() -> None:
-    """Ours is confirmed with the digest in its mark, since Get may word a definition otherwise than it was sent."""
+def test_what_is_recovered_is_confirmed_as_its_tag_says() -> None:
+    """What is recovered has the digest in its tag, since Get may word a definition otherwise than it was sent."""
     reworded = msgspec.structs.replace(OURS, digest=OTHER)
 
-    assert facts(Decision.OURS, reworded) == (
-        Fact("here", "x", Event.CONFIRM, arn="arn-1", digest=SAME, tags_digest="t", code="adopted", after="run-1"),
+    assert facts(Decision.RECOVERED, reworded) == (
+        Fact("here", "x", Event.CONFIRM, arn="arn-1", digest=SAME, tags_digest="t", code="recovered", after="run-1"),
     )
 
 
 def test_what_is_adopted_is_confirmed_as_it_is() -> None:
-    """A foreign algorithm is confirmed with its own digests, whatever another ledger's mark says."""
+    """A foreign algorithm is confirmed with its own digests, whatever another ledger's tag says."""
     [fact] = facts(Decision.ADOPT, msgspec.structs.replace(FOREIGN_SAME, digest=OTHER))
 
     assert (fact.event, fact.arn, fact.digest, fact.tags_digest) == (Event.CONFIRM, "arn-2", OTHER, "t2")
@@ -339,13 +333,13 @@ def made(endpoint: Endpoint, name: str, *, ledger_id: str = LEDGER_ID, since: fl
     return endpoint.put(one.request({TAG: str(OwnershipTag(ledger_id, one.digest, f"run-{name}"))}), since=since)
 
 
-def reconciler(endpoint: Endpoint, ledger: FakeLedger, **given: Any) -> Reconciler:
-    """A reconciler of the target ``here``."""
+def resolver(endpoint: Endpoint, ledger: FakeLedger, **given: Any) -> Resolver:
+    """A resolver of the target ``here``."""
     policy = given.pop("policy", make_policy())
-    return Reconciler(site(endpoint, ledger, **given), policy, Tally("here"))
+    return Resolver(open_target(endpoint, ledger, **given), policy)
 
 
-async def resolve(ours: Reconciler, *, sweeps: int = 9) -> list[tuple[float, str, Decision]]:
+async def resolve(ours: Resolver, *, sweeps: int = 9) -> list[tuple[float, str, Decision]]:
     """Sweep whenever that is due until nothing is open; when each name was resolved, and how."""
     told = []
     for _ in range(sweeps):
@@ -353,29 +347,71 @@ async def resolve(ours: Reconciler, *, sweeps: int = 9) -> list[tuple[float, str
             break
         await asyncio.sleep(ours.due_in_s())
         began_at = now()
-        for suspect, ruling in await ours.settle(await ours.sweep()):
+        for suspect, ruling in await ours.apply(await ours.sweep()):
             told.append((began_at, suspect.entry.name, ruling.decision))
     return told
 
 
 @virtual_time
-async def test_one_sweep_and_one_get_per_suspect() -> None:
-    """Whatever the account holds, a sweep reads each page once and Gets only what bears a suspect's name."""
+async def test_one_sweep_and_one_get_per_unresolved_entry() -> None:
+    """Whatever the account holds, a sweep reads each page once and Gets only what an unresolved create may have made.
+
+    That is what has its name, and what was made since and has a name that no entry has.
+    """
     endpoint = Endpoint(page_size=10)
-    for number in range(95):
-        made(endpoint, f"other-{number}")
-    ledger = FakeLedger([entry("x"), entry("y")])
+    for number in range(50):
+        made(endpoint, f"older-{number}", since=-1000.0)
+    for number in range(45):
+        made(endpoint, f"known-{number}")
+    known = [entry(f"known-{number}", State.CREATED) for number in range(45)]
+    ledger = FakeLedger([entry("x"), entry("y"), *known])
     for name in "xy":
         made(endpoint, name)
-    ours = reconciler(endpoint, ledger)
+    ours = resolver(endpoint, ledger)
     await ours.load()
 
     told = await resolve(ours)
 
-    assert {(name, decision) for _, name, decision in told} == {("x", Decision.OURS), ("y", Decision.OURS)}
+    assert {(name, decision) for _, name, decision in told} == {("x", Decision.RECOVERED), ("y", Decision.RECOVERED)}
     assert (endpoint.count("list"), endpoint.count("get")) == (10, 2)
     assert {ledger.state(name) for name in "xy"} == {State.CREATED}
     assert ledger.table["here", "x"].arn == endpoint.named("x")[0].arn
+
+
+@pytest.mark.parametrize("kept_as", ["X", " x ", "another name altogether"])
+def test_a_name_that_the_service_keeps_in_another_form(kept_as: str) -> None:
+    """An algorithm with our tag and attempt is ours, whatever form of the name the service keeps: no second create."""
+
+    @virtual_time
+    async def body() -> None:
+        endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
+        one = definition("x").canonical()
+        body = definition(kept_as).canonical().request({TAG: str(OwnershipTag(LEDGER_ID, one.digest, "run-x"))})
+        arn = endpoint.put(body).arn
+        ours = resolver(endpoint, ledger)
+        ours.add(entry("x"))
+
+        told = await resolve(ours)
+
+        assert [decision for _, _, decision in told] == [Decision.RECOVERED]
+        assert ledger.table["here", "x"].arn == arn
+
+    body()
+
+
+@virtual_time
+async def test_a_settle_time_that_was_raised_counts_anew() -> None:
+    """A first sweep that was made under a shorter settle time is no proof under a longer one."""
+    ledger = FakeLedger([entry("x")])
+    early = resolver(Endpoint(), ledger, policy=make_policy(settle_s=10.0, wait=False))
+    await early.load()
+    await asyncio.sleep(10.0)
+    assert await early.apply(await early.sweep()) == []
+
+    late = resolver(Endpoint(), ledger, policy=make_policy(settle_s=360.0))
+    await late.load()
+
+    assert late.due_in_s() == pytest.approx(350.0, abs=1.0)
 
 
 @virtual_time
@@ -385,7 +421,7 @@ async def test_what_an_earlier_run_left_is_ambiguous() -> None:
     ledger = FakeLedger([entry(name, state) for name, state in states.items()])
     elsewhere = msgspec.structs.replace(entry("e", State.SENT), target="there")
     ledger.table["there", "e"] = elsewhere
-    ours = reconciler(Endpoint(), ledger)
+    ours = resolver(Endpoint(), ledger)
     await ours.load()
 
     assert [name for name in "abcde" if name in ours] == ["a", "b"]
@@ -417,7 +453,7 @@ def test_the_settle_time_counts_what_has_passed_for_sure(stamp: Stamp | None, wa
     async def body() -> None:
         await asyncio.sleep(1000)
         old = msgspec.structs.replace(entry("x"), sent=stamp)
-        ours = reconciler(Endpoint(), FakeLedger([old]))
+        ours = resolver(Endpoint(), FakeLedger([old]))
         await ours.load()
 
         assert ours.due_in_s() == wait_s
@@ -431,7 +467,7 @@ async def test_a_clock_that_jumps_resends_nothing_early() -> None:
     for jump_s in (86400.0, -86400.0):
         clock = FakeClock()
         ledger = FakeLedger()
-        ours = reconciler(Endpoint(), ledger, clock=clock)
+        ours = resolver(Endpoint(), ledger, clock=clock)
         began = now()
         ledger.table["here", "x"] = entry("x", sent=clock.stamp())
         clock.jumped_s = jump_s
@@ -447,7 +483,7 @@ async def test_a_clock_that_jumps_resends_nothing_early() -> None:
 async def test_absent_twice_is_planned_again() -> None:
     """An entry whose algorithm never came to be is planned after two sweeps: at the settle time, and the lag later."""
     ledger, endpoint = FakeLedger([entry("x")]), Endpoint()
-    ours = reconciler(endpoint, ledger)
+    ours = resolver(endpoint, ledger)
     ours.add(entry("x"))
 
     told = await resolve(ours)
@@ -461,13 +497,13 @@ async def test_absent_twice_is_planned_again() -> None:
 async def test_the_first_half_of_a_proof_outlives_the_run() -> None:
     """A run that ends between the two sweeps leaves the first one in the ledger: the next run makes only the second."""
     ledger = FakeLedger([entry("x")])
-    first = reconciler(Endpoint(), ledger)
+    first = resolver(Endpoint(), ledger)
     await first.load()
     await asyncio.sleep(first.due_in_s())
-    assert await first.settle(await first.sweep()) == []
+    assert await first.apply(await first.sweep()) == []
     await asyncio.sleep(20)
 
-    second = reconciler(Endpoint(), ledger)
+    second = resolver(Endpoint(), ledger)
     await second.load()
 
     assert second.due_in_s() == pytest.approx(40.0, abs=0.1)
@@ -479,13 +515,13 @@ async def test_the_first_half_of_a_proof_outlives_the_run() -> None:
 async def test_half_a_proof_of_another_boot_starts_its_wait_anew() -> None:
     """Across boots nobody knows how long ago the first sweep was: the second comes the whole List lag later."""
     ledger = FakeLedger([entry("x")])
-    first = reconciler(Endpoint(), ledger)
+    first = resolver(Endpoint(), ledger)
     await first.load()
     await asyncio.sleep(first.due_in_s())
-    await first.settle(await first.sweep())
+    await first.apply(await first.sweep())
     await asyncio.sleep(1000)
 
-    second = reconciler(Endpoint(), ledger, clock=FakeClock("boot-2"))
+    second = resolver(Endpoint(), ledger, clock=FakeClock("boot-2"))
     await second.load()
 
     assert second.due_in_s() == pytest.approx(60.0)
@@ -496,13 +532,13 @@ async def test_half_a_proof_of_another_boot_starts_its_wait_anew() -> None:
 async def test_half_a_proof_is_of_one_attempt() -> None:
     """What was missed of one attempt says nothing of the next: its stamp is a new one, and it settles in full."""
     ledger = FakeLedger([entry("x")])
-    ours = reconciler(Endpoint(), ledger)
+    ours = resolver(Endpoint(), ledger)
     await ours.load()
     await resolve(ours)
     again = Stamp(EPOCH_S, "boot-1", now())
     await ledger.record([Fact("here", "x", Event.INTEND, attempt="run-again", sent=again)])
 
-    second = reconciler(Endpoint(), ledger)
+    second = resolver(Endpoint(), ledger)
     await second.load()
 
     assert second.due_in_s() == pytest.approx(360.0)
@@ -514,10 +550,10 @@ async def test_a_create_that_takes_effect_late_is_found() -> None:
     endpoint = Endpoint(list_lag_s=60.0)
     made(endpoint, "x", since=299.0)
     ledger = FakeLedger([entry("x")])
-    ours = reconciler(endpoint, ledger)
+    ours = resolver(endpoint, ledger)
     ours.add(entry("x"))
 
-    assert await resolve(ours) == [(360.0, "x", Decision.OURS)]
+    assert await resolve(ours) == [(360.0, "x", Decision.RECOVERED)]
     assert ledger.state("x") is State.CREATED
 
 
@@ -528,12 +564,12 @@ async def test_a_throttled_list_is_asked_again() -> None:
     made(endpoint, "x")
     endpoint.list_failures = [Reply(status=429), Reply(status=503), Reply(loss=Loss.READ_TIMEOUT), Reply(loss=Loss.DNS)]
     endpoint.get_failures = [Reply(status=500), Reply(status=429)]
-    ours = reconciler(endpoint, FakeLedger([entry("x")]))
+    ours = resolver(endpoint, FakeLedger([entry("x")]))
     ours.add(entry("x"))
 
     [(_, _, decision)] = await resolve(ours, sweeps=1)
 
-    assert decision is Decision.OURS
+    assert decision is Decision.RECOVERED
     assert (endpoint.count("list"), endpoint.count("get")) == (5, 3)
 
 
@@ -545,16 +581,16 @@ async def test_a_sweep_that_breaks_off_proves_presence_only() -> None:
     made(endpoint, "y")
     made(endpoint, "x")
     endpoint.list_failures = [None] + [Reply(status=429)] * READ_ATTEMPTS
-    ours = reconciler(endpoint, ledger)
+    ours = resolver(endpoint, ledger)
     for name in "xy":
         ours.add(entry(name))
 
     await asyncio.sleep(400)
     seen = await ours.sweep()
-    resolved = await ours.settle(seen)
+    resolved = await ours.apply(seen)
 
     assert not seen.complete
-    assert [(suspect.entry.name, ruling.decision) for suspect, ruling in resolved] == [("x", Decision.OURS)]
+    assert [(suspect.entry.name, ruling.decision) for suspect, ruling in resolved] == [("x", Decision.RECOVERED)]
     assert ledger.state("y") is State.AMBIGUOUS
     assert "y" in ours
 
@@ -565,13 +601,13 @@ async def test_a_broken_sweep_does_not_count_towards_absence() -> None:
     endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
     broken = [Reply(status=400, code="ValidationException")]
     endpoint.list_failures = [*broken, None, *broken, *broken, None]
-    ours = reconciler(endpoint, ledger)
+    ours = resolver(endpoint, ledger)
     ours.add(entry("x"))
     await asyncio.sleep(360)
 
     states = []
     for _ in range(5):
-        await ours.settle(await ours.sweep())
+        await ours.apply(await ours.sweep())
         states.append(ledger.state("x"))
         await asyncio.sleep(60)
 
@@ -591,22 +627,22 @@ async def test_a_list_that_repeats_its_token_is_not_complete() -> None:
         return msgspec.structs.replace(page, next_token="1")
 
     endpoint.list_algorithms = circling  # type: ignore[method-assign]
-    ours = reconciler(endpoint, FakeLedger([entry("x")]))
+    ours = resolver(endpoint, FakeLedger([entry("x")]))
     ours.add(entry("x"))
 
     assert not (await ours.sweep()).complete
 
 
-@pytest.mark.parametrize("failure", [Reply(status=400, code="ValidationException"), Reply(status=404)])
-def test_a_get_that_fails_proves_nothing(failure: Reply) -> None:
-    """A name that List tells and Get does not is neither there nor absent."""
+@pytest.mark.parametrize(("status", "code"), [(400, "ValidationException"), (404, "ResourceNotFoundException")])
+def test_a_get_that_fails_proves_nothing(status: int, code: str) -> None:
+    """A name that List shows and Get does not know is neither there nor absent."""
 
     @virtual_time
     async def body() -> None:
         endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
         made(endpoint, "x")
-        endpoint.get_failures = [failure] * 2
-        ours = reconciler(endpoint, ledger)
+        endpoint.get_failures = [Reply(status=status, code=code)] * 2
+        ours = resolver(endpoint, ledger)
         ours.add(entry("x"))
         await asyncio.sleep(400)
 
@@ -614,11 +650,11 @@ def test_a_get_that_fails_proves_nothing(failure: Reply) -> None:
             seen = await ours.sweep()
             assert seen.complete
             assert seen.unread == {"x"}
-            assert await ours.settle(seen) == []
+            assert await ours.apply(seen) == []
             await asyncio.sleep(60)
-        [(_, ruling)] = await ours.settle(await ours.sweep())
+        [(_, ruling)] = await ours.apply(await ours.sweep())
 
-        assert ruling.decision is Decision.OURS
+        assert ruling.decision is Decision.RECOVERED
 
     body()
 
@@ -633,7 +669,7 @@ def test_a_refused_read_is_raised(kind: str) -> None:
         made(endpoint, "x")
         refused = Reply(status=403, code="AccessDeniedException")
         (endpoint.list_failures if kind == "list" else endpoint.get_failures).append(refused)
-        ours = reconciler(endpoint, FakeLedger([entry("x")]))
+        ours = resolver(endpoint, FakeLedger([entry("x")]))
         ours.add(entry("x"))
 
         with pytest.raises(CallError) as caught:
@@ -650,14 +686,14 @@ async def test_a_conflict_takes_an_early_look() -> None:
     """A 409 is looked up at once, not after the settle time, and ours is adopted; others go on waiting."""
     endpoint, ledger = Endpoint(), FakeLedger([entry("x"), entry("y")])
     made(endpoint, "x")
-    ours = reconciler(endpoint, ledger)
+    ours = resolver(endpoint, ledger)
     ours.add(entry("y"))
     await asyncio.sleep(5)
     ours.add(entry("x"), conflict=True)
 
     told = await resolve(ours)
 
-    assert told == [(5.0, "x", Decision.OURS), (420.0, "y", Decision.ABSENT)]
+    assert told == [(5.0, "x", Decision.RECOVERED), (420.0, "y", Decision.ABSENT)]
 
 
 @virtual_time
@@ -670,7 +706,7 @@ async def test_a_foreign_conflict_follows_the_policy() -> None:
     for adopt, (decision, state) in expected.items():
         endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
         arn = made(endpoint, "x", ledger_id=OTHER_LEDGER).arn
-        ours = reconciler(endpoint, ledger, policy=make_policy(adopt=adopt))
+        ours = resolver(endpoint, ledger, policy=make_policy(adopt=adopt))
         ours.add(entry("x"), conflict=True)
 
         [(_, _, ruled_)] = await resolve(ours)
@@ -683,7 +719,7 @@ async def test_a_foreign_conflict_follows_the_policy() -> None:
 async def test_a_transient_conflict_is_planned_again() -> None:
     """A 409 behind which there is nothing is looked at once, then settles as any other."""
     endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
-    ours = reconciler(endpoint, ledger)
+    ours = resolver(endpoint, ledger)
     ours.add(entry("x"), conflict=True)
 
     told = await resolve(ours)
@@ -696,7 +732,7 @@ async def test_a_transient_conflict_is_planned_again() -> None:
 async def test_where_names_are_unique_a_conflict_needs_no_settling() -> None:
     """Known to be unique, a name that answered 409 has nothing of ours under way: only the List lag is waited for."""
     ledger = FakeLedger([entry("x")])
-    ours = reconciler(Endpoint(), ledger, policy=make_policy(names="unique"))
+    ours = resolver(Endpoint(), ledger, policy=make_policy(names="unique"))
     ours.add(entry("x"), conflict=True)
 
     assert await resolve(ours) == [(60.0, "x", Decision.ABSENT)]
@@ -708,11 +744,11 @@ async def test_two_of_ours_are_told() -> None:
     endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
     second = made(endpoint, "x", since=7.0)
     first = made(endpoint, "x", since=3.0)
-    ours = reconciler(endpoint, ledger)
+    ours = resolver(endpoint, ledger)
     ours.add(entry("x"))
     await asyncio.sleep(360)
 
-    [(_, ruling)] = await ours.settle(await ours.sweep())
+    [(_, ruling)] = await ours.apply(await ours.sweep())
 
     assert ledger.table["here", "x"].arn == first.arn
     assert [one.arn for one in ruling.duplicates] == [second.arn]
@@ -725,7 +761,7 @@ async def test_what_lies_elsewhere_is_never_asked_for() -> None:
     one = made(endpoint, "x")
     elsewhere = msgspec.structs.replace(one, arn=one.arn.replace("us-east-1", "us-west-2"))
     endpoint.algorithms = {elsewhere.arn: elsewhere}
-    ours = reconciler(endpoint, FakeLedger([entry("x")]))
+    ours = resolver(endpoint, FakeLedger([entry("x")]))
     ours.add(entry("x"))
 
     with pytest.raises(IntegrityError):
@@ -740,17 +776,17 @@ async def test_nothing_is_resolved_before_it_is_durable() -> None:
     lease = FakeLease()
     endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
     made(endpoint, "x")
-    ours = reconciler(endpoint, ledger, lease=lease)
+    ours = resolver(endpoint, ledger, lease=lease)
     ours.add(entry("x"))
     seen = await ours.sweep()
 
     ledger.broken = True
     with pytest.raises(LedgerError):
-        await ours.settle(seen)
+        await ours.apply(seen)
     ledger.broken = False
     lease.lost = True
     with pytest.raises(LedgerLockedError):
-        await ours.settle(seen)
+        await ours.apply(seen)
 
     assert "x" in ours
     assert ledger.state("x") is State.AMBIGUOUS
@@ -761,7 +797,7 @@ async def test_nothing_is_resolved_before_it_is_durable() -> None:
 async def test_an_older_attempts_verdict_is_refused() -> None:
     """What a sweep says of one attempt never touches the entry of a later one."""
     ledger = FakeLedger([msgspec.structs.replace(entry("x"), attempt="run-later")])
-    ours = reconciler(Endpoint(), ledger)
+    ours = resolver(Endpoint(), ledger)
     ours.add(entry("x"))
 
     with pytest.raises(Exception, match="run-later"):
@@ -773,7 +809,7 @@ async def test_an_older_attempts_verdict_is_refused() -> None:
 @virtual_time
 async def test_what_is_forgotten_is_no_suspect() -> None:
     """A doubt that is gone is not looked for; to forget a name that is none does nothing."""
-    ours = reconciler(Endpoint(), FakeLedger())
+    ours = resolver(Endpoint(), FakeLedger())
     ours.add(entry("x"))
     ours.forget("x")
     ours.forget("y")
@@ -788,12 +824,12 @@ async def test_a_definition_that_ours_could_never_be_is_still_ours_by_its_tag() 
     endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
     one = made(endpoint, "x")
     endpoint.algorithms[one.arn] = msgspec.structs.replace(one, body=b'{"name": "x", "novelty": 1}')
-    ours = reconciler(endpoint, ledger)
+    ours = resolver(endpoint, ledger)
     ours.add(entry("x"))
 
     [(_, _, decision)] = await resolve(ours)
 
-    assert decision is Decision.OURS
+    assert decision is Decision.RECOVERED
     assert ledger.table["here", "x"].digest == entry("x").digest
 
 
@@ -803,7 +839,7 @@ async def test_aws_own_tags_are_not_compared() -> None:
     endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
     one = made(endpoint, "x")
     endpoint.algorithms[one.arn] = msgspec.structs.replace(one, tags=one.tags | {"aws:cloudformation:stack": "s"})
-    ours = reconciler(endpoint, ledger)
+    ours = resolver(endpoint, ledger)
     ours.add(entry("x"))
     await resolve(ours)
 

@@ -1,0 +1,140 @@
+"""``rebuild``: makes a lost ledger anew from what AWS holds, by the ownership tags."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import structlog
+
+from provisioner.commands.session import session
+from provisioner.core.entry import Event, Fact
+from provisioner.engine.inventory import Inventory
+from provisioner.errors import ProvisionerError, Reason, UsageError
+
+if TYPE_CHECKING:
+    from provisioner.commands.run import Run
+    from provisioner.core.inventory import Found
+    from provisioner.engine.target import OpenTarget
+    from provisioner.fleet.fleet import Fleet
+    from provisioner.ledger import Ledger
+    from provisioner.report.summary import Summary
+
+RECORDED_AT_ONCE = 256
+"""Entries in one commit."""
+
+log = structlog.get_logger()
+
+
+class IncompleteError(ProvisionerError):
+    """AWS could not be read to the end, so that the new ledger would miss entries."""
+
+    reason = Reason.UNFINISHED
+
+    def __init__(self, target: str) -> None:
+        super().__init__("AWS could not be read to the end, so no ledger was made", where=target, hint="Run again")
+
+
+async def rebuild(run: Run, ledger_id: str) -> Summary:
+    """Make a new ledger from what AWS holds with the ownership tag of a lost one.
+
+    The ledger appears under its name only when every selected target was read to its end.
+
+    Args:
+        run: its ledger must not exist yet.
+        ledger_id: of the lost ledger; "" only looks which ledgers the tags name.
+    """
+    whole = False
+
+    async def work(fleet: Fleet) -> None:
+        nonlocal whole
+        tagged: dict[str, list[Found]] = {}
+
+        async def read(target: OpenTarget) -> None:
+            tagged[target.name] = await _tagged(run, target)
+
+        await fleet.each(run.order.targets, read)
+        if any(one.halt for one in run.statistics.values()) or run.stop.requested:
+            return
+        _check_choice(tagged, ledger_id)
+        await fleet.ledger.take_identity(ledger_id)
+        for target, found in tagged.items():
+            await _restore(run, fleet.ledger, target, [one for one in found if one.is_of(ledger_id)])
+        # A run that is asked to stop ends with 75, "run again": a ledger would be in the way of that.
+        whole = not run.stop.requested
+
+    return await session(run, "rebuild", work, built=lambda: whole)
+
+
+async def _tagged(run: Run, target: OpenTarget) -> list[Found]:
+    """Every algorithm in the target that has an ownership tag, of whichever ledger."""
+    inventory = Inventory(target, run.order.policy.ownership_tag)
+    listing = await inventory.listing(lambda _: True)
+    details = await inventory.details([item.arn for item in listing.items])
+    # What List shows and Get does not know may be a lag of either: it must not be left out.
+    if not listing.complete or details.unread or details.gone:
+        raise IncompleteError(target.name)
+    return [one for one in details.found if one.tag]
+
+
+def _check_choice(tagged: dict[str, list[Found]], ledger_id: str) -> None:
+    """Make sure that the tags name the ledger that was chosen: taking over another team's must be a decision.
+
+    Raises:
+        UsageError: they do not, or none was chosen.
+    """
+    counts: dict[str, int] = defaultdict(int)
+    for found in tagged.values():
+        for one in found:
+            if one.tag:
+                counts[one.tag.ledger_id] += 1
+    if not counts:
+        hint = "Check Region, account and ownership_tag"
+        raise UsageError("no algorithm has the ownership tag of a ledger", hint=hint)
+    if ledger_id not in counts:
+        named = ", ".join(f"{ledger} ({number} algorithms)" for ledger, number in sorted(counts.items()))
+        what = f"no algorithm has the tag of ledger {ledger_id}" if ledger_id else "which ledger is to be rebuilt?"
+        hint = f"Choose one, if it is yours: --ledger-id {min(counts)}"
+        raise UsageError(what, why=f"the tags name {named}", hint=hint)
+
+
+async def _restore(run: Run, ledger: Ledger, target: str, found: list[Found]) -> None:
+    """One entry for each name."""
+    by_name: dict[str, list[Found]] = defaultdict(list)
+    for one in sorted(found, key=lambda one: one.age_order):
+        by_name[one.name].append(one)
+    facts = [_confirmed(target, current(same)) for same in by_name.values()]
+    for start in range(0, len(facts), RECORDED_AT_ONCE):
+        await ledger.record(facts[start : start + RECORDED_AT_ONCE])
+    run.statistics[target].resolved["rebuilt"] += len(facts)
+    for same in by_name.values():
+        kept = current(same)
+        for one in same:
+            if one is not kept:
+                log.error("duplicate.found", target=target, name=one.name, kept=kept.arn, other=one.arn)
+
+
+def current(same: list[Found]) -> Found:
+    """Of several algorithms of one name and ledger, the one that its entry names.
+
+    Of equal definitions the oldest, for the others are duplicates of it; of different ones the newest, for it has
+    replaced the others.
+
+    Args:
+        same: the oldest first.
+    """
+    digests = {one.tag.digest for one in same if one.tag}
+    return same[0] if len(digests) == 1 else same[-1]
+
+
+def _confirmed(target: str, found: Found) -> Fact:
+    return Fact(
+        target,
+        found.name,
+        Event.CONFIRM,
+        digest=found.tag.digest if found.tag else found.digest,
+        tags_digest=found.tags_digest,
+        arn=found.arn,
+        attempt=found.tag.attempt if found.tag else "",
+        code="rebuilt",
+    )

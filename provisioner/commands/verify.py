@@ -1,0 +1,207 @@
+"""``verify``: compares the ledger with what AWS holds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from provisioner.aws.faces import CallError
+from provisioner.commands.session import session
+from provisioner.core.entry import Entry, Event, Fact
+from provisioner.core.verdict import Verdict, judge
+from provisioner.engine.inventory import Inventory
+from provisioner.engine.observer import Halt
+from provisioner.engine.retry import end_call
+from provisioner.errors import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from provisioner.commands.run import Run
+    from provisioner.core.inventory import Found
+    from provisioner.engine.inventory import Details, Listing
+    from provisioner.engine.target import OpenTarget
+    from provisioner.fleet.fleet import Fleet
+    from provisioner.report.summary import Summary
+
+
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A disagreement between the ledger and AWS.
+
+    Attributes:
+        kind: ``missing``: the ledger says created, and it is gone in AWS. ``drifted``: its definition or tags in AWS
+            are not those that the ledger created. ``duplicate``: another algorithm that this ledger created under the
+            name of an entry. ``unrecorded``: an algorithm that this ledger created and no entry names. ``unread``: AWS
+            gave no answer.
+        target, name: the entry's.
+        arn: the algorithm that the finding is about.
+        message: for people.
+        pruned: whether it was deleted, as asked.
+    """
+
+    kind: str
+    target: str
+    name: str
+    arn: str
+    message: str
+    pruned: bool = False
+
+
+_REASONS = {
+    "missing": Reason.FAILED,
+    "drifted": Reason.FAILED,
+    "duplicate": Reason.AMBIGUOUS,
+    "unrecorded": Reason.AMBIGUOUS,
+    "unread": Reason.AMBIGUOUS,
+}
+
+
+def reasons_of(findings: Iterable[Finding]) -> set[Reason]:
+    """Why a command with these ``findings`` does not end as asked; a duplicate that is deleted is no reason."""
+    return {_REASONS[finding.kind] for finding in findings if not finding.pruned}
+
+
+def with_findings(summary: Summary, findings: list[Finding]) -> bytes:
+    """The summary as JSON, with ``findings``."""
+    return msgspec.json.encode({**msgspec.to_builtins(summary), "findings": findings})
+
+
+async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, mark_missing: bool) -> Summary:
+    """Compare the ledger with AWS. Nothing is deleted or changed without being asked.
+
+    Args:
+        run: whose ledger and targets.
+        findings: takes what disagrees.
+        prune_duplicates: delete duplicates that this ledger created.
+        mark_missing: record what is missing as deleted, so that ``apply`` creates it again.
+    """
+
+    async def compare_one(target: OpenTarget) -> None:
+        found = await _compare(run, target)
+        findings.extend(await _pruned(run, target, found) if prune_duplicates else found)
+        if mark_missing:
+            gone = [one for one in found if one.kind == "missing"]
+            await target.ledger.record([Fact(one.target, one.name, Event.DELETE, message=one.message) for one in gone])
+
+    async def work(fleet: Fleet) -> None:
+        await fleet.each(run.order.targets, compare_one)
+        run.reasons |= reasons_of(findings)
+
+    return await session(run, "verify", work, makes=False)
+
+
+async def _compare(run: Run, target: OpenTarget) -> list[Finding]:
+    entries = {entry.name: entry async for entry in target.ledger.entries(target=target.name)}
+    inventory = Inventory(target, run.order.policy.ownership_tag)
+    listing = await inventory.listing(lambda _: True)
+    arns = {item.arn for item in listing.items} | {entry.arn for entry in entries.values() if entry.exists}
+    details = await inventory.details(sorted(arns))
+    elsewhere = {entry.arn async for entry in target.ledger.entries() if entry.exists and entry.target != target.name}
+    return compare(target.name, entries, listing, details, ledger_id=target.ledger.ledger_id, elsewhere=elsewhere)
+
+
+def compare(
+    target: str,
+    entries: dict[str, Entry],
+    listing: Listing,
+    details: Details,
+    *,
+    ledger_id: str,
+    elsewhere: set[str],
+) -> list[Finding]:
+    """Where the ledger's ``entries`` and AWS disagree. Pure.
+
+    Args:
+        target: its name.
+        entries: of the target, by name.
+        listing: what List shows; where it broke off, that is a finding of its own.
+        details: what Get reports of every ARN that is listed or in the ledger.
+        ledger_id: whose ownership tags are ours.
+        elsewhere: ARNs that entries of other targets name.
+    """
+    listed = {item.arn for item in listing.items}
+    by_arn = {one.arn: one for one in details.found}
+    ours: dict[str, list[Found]] = defaultdict(list)
+    for one in details.found:
+        if one.is_of(ledger_id):
+            ours[one.name].append(one)
+    findings = []
+    for entry in entries.values():
+        of_name = ours.pop(entry.name, [])
+        gone = listing.complete and entry.arn in details.gone and entry.arn not in listed
+        findings += _of_entry(entry, by_arn.get(entry.arn), of_name, gone=gone)
+    known = elsewhere | {entry.arn for entry in entries.values() if entry.exists}
+    message = "this ledger created it, and no entry names it; `provisioner apply` takes it up when it is in a manifest"
+    findings += [
+        Finding("unrecorded", target, one.name, one.arn, message)
+        for many in ours.values()
+        for one in many
+        if one.arn not in known
+    ]
+    if not listing.complete:
+        findings.append(Finding("unread", target, "", "", "List broke off: there may be more than was seen"))
+    return findings
+
+
+def _of_entry(entry: Entry, found: Found | None, ours: list[Found], *, gone: bool) -> list[Finding]:
+    def finding(kind: str, arn: str, message: str) -> Finding:
+        return Finding(kind, entry.target, entry.name, arn, message)
+
+    if not entry.exists:
+        message = f"the entry is {entry.state}, yet its algorithm exists; `provisioner reconcile` resolves open ones"
+        return [finding("unrecorded", one.arn, message) for one in ours]
+    others = [one for one in ours if one.arn != entry.arn]
+    findings = [finding("duplicate", one.arn, f"created a second time; the ledger names {entry.arn}") for one in others]
+    if gone:
+        findings.append(finding("missing", entry.arn, "the ledger says created, and it no longer exists in AWS"))
+    elif found is None:
+        findings.append(finding("unread", entry.arn, "AWS gave no certain answer about it"))
+    elif (found.digest, found.tags_digest) != (entry.digest, entry.tags_digest):
+        what = "definition" if found.digest != entry.digest else "tags"
+        findings.append(finding("drifted", entry.arn, f"its {what} in AWS differ from what the ledger created"))
+    return findings
+
+
+async def _pruned(run: Run, target: OpenTarget, findings: list[Finding]) -> list[Finding]:
+    """The findings, once duplicates are deleted; nothing that an entry of any target names ever is."""
+    named = {entry.arn: entry async for entry in target.ledger.entries() if entry.exists}
+    doubtful = {one.name for one in findings if one.kind in {"missing", "unread", "drifted"}}
+    return [
+        await _deleted(run, target, one)
+        if one.kind == "duplicate" and one.arn not in named and one.name not in doubtful
+        else one
+        for one in findings
+    ]
+
+
+async def _deleted(run: Run, target: OpenTarget, finding: Finding) -> Finding:
+    """The finding, once its algorithm is deleted: after another look at it and at the one that is kept."""
+    if why := await _kept(run, target, finding):
+        return msgspec.structs.replace(finding, message=f"{finding.message}; kept: {why}")
+    started_at = await target.creates.turn()
+    target.lease.check()
+    target.observer.call_sent("delete")
+    try:
+        await target.aws.control.delete_algorithm(finding.arn)
+    except CallError as error:
+        end_call(target.creates, started_at, error.reply, target.observer)
+        if judge(error.reply) is Verdict.DENIED:
+            target.observer.target_halted(Halt(Reason.DENIED, str(error)))
+        return msgspec.structs.replace(finding, message=f"{finding.message}; {error}")
+    target.creates.accepted(started_at)
+    return msgspec.structs.replace(finding, pruned=True)
+
+
+async def _kept(run: Run, target: OpenTarget, finding: Finding) -> str:
+    """Why the duplicate must stay, "" when it may go: both have just been read, and both are ours by that name."""
+    entry = (await target.ledger.look_up(finding.target, [finding.name])).get(finding.name)
+    if entry is None or not entry.exists or entry.arn == finding.arn:
+        return "the ledger no longer names another one"
+    inventory = Inventory(target, run.order.policy.ownership_tag)
+    details = await inventory.details([entry.arn, finding.arn])
+    ours = {one.arn for one in details.found if one.name == finding.name and one.is_of(target.ledger.ledger_id)}
+    if entry.arn not in ours:
+        return f"{entry.arn}, which the ledger names, cannot be read or is not its own"
+    return "" if finding.arn in ours else "it cannot be read any more"

@@ -1,0 +1,41 @@
+"""What AWS holds in a target, as List and Get report it."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import msgspec
+
+from provisioner.core.ownership import OwnershipTag  # noqa: TC001  msgspec reads this type at run time
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An algorithm as Get reports it.
+
+    Attributes:
+        arn, name, created_at: of the algorithm.
+        tag: the ownership tag, of whichever ledger; None when it has none.
+        digest: of its definition without tags; "" when it is one that this product cannot have made.
+        tags_digest: of its tags without the ownership tag.
+    """
+
+    arn: str
+    name: str
+    created_at: float
+    tag: OwnershipTag | None
+    digest: str
+    tags_digest: str
+
+    @property
+    def age_order(self) -> tuple[float, str]:
+        """Sorts the oldest first."""
+        return self.created_at, self.arn
+
+    def is_of(self, ledger_id: str) -> bool:
+        """Whether the ownership tag names this ledger."""
+        return self.tag is not None and self.tag.ledger_id == ledger_id
+
+
+def folded(name: str) -> str:
+    """The form in which names are compared where the service may keep another one: trimmed, NFC, without case."""
+    return unicodedata.normalize("NFC", name.strip()).casefold()

@@ -1,0 +1,34 @@
+"""The rules of a run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the service, and what the user allows.
+
+    Attributes:
+        ownership_tag: key of the tag that proves ownership, "" for none.
+        settle_s: after this an unanswered create can no longer take effect or be invisible to List.
+        list_lag_s: two sweeps that prove absence are at least this far apart.
+        names: what is known of the uniqueness of names.
+        adopt: what to do with an algorithm of the same name that this ledger did not create.
+        retry_failed: whether to try definitions again that failed for good before.
+        wait: whether the run waits at its end for unanswered creates to settle.
+    """
+
+    ownership_tag: str
+    settle_s: float
+    list_lag_s: float
+    names: Literal["unknown", "unique", "duplicates", "same"]
+    adopt: Literal["never", "same", "any"]
+    retry_failed: bool
+    wait: bool
+
+    @property
+    def resend_is_safe(self) -> bool:
+        """Whether the service itself prevents a second algorithm of one name, so that sending again is harmless."""
+        return self.names in {"unique", "same"}

@@ -1,0 +1,194 @@
+"""From unanswered to a verdict: what one reading of the inventory says of creates whose reply was lost. Pure.
+
+An unanswered create can still take effect until its signature is too old to be accepted, and its algorithm can stay out
+of List for a while longer. The settle time bounds both. So:
+
+* Presence may be proven at any time: an algorithm with our tag is ours, whenever it is seen.
+* Absence takes two complete sweeps of List: the first begins when the last unresolved create is settled, the second at
+  least the List lag later. A sweep that breaks off, or a Get that fails, proves no absence.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from provisioner.core.entry import Entry, Event, Fact, Stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioner.core.inventory import Found
+    from provisioner.core.policy import Policy
+
+SKEW_S = 300.0
+"""How far the server's clock may differ from ours: SigV4 tolerates five minutes."""
+
+
+class Unresolved(msgspec.Struct, frozen=True):
+    """An entry whose algorithm may or may not exist.
+
+    Attributes:
+        entry: as the ledger has it; its digest is that of the definition that was sent.
+        settled_at: monotonic time from which a sweep may begin that proves absence.
+        conflict: whether the last reply was a 409, which an early look may clear up.
+        looked: whether that early look was taken.
+        absent_at: when the first sweep began that proved absence, None before.
+    """
+
+    entry: Entry
+    settled_at: float
+    conflict: bool = False
+    looked: bool = False
+    absent_at: float | None = None
+
+
+class Decision(StrEnum):
+    """What a sweep says of an unresolved entry."""
+
+    RECOVERED = "recovered"
+    ADOPT = "adopt"
+    TAKEN = "taken"
+    ABSENT = "absent"
+    ABSENT_ONCE = "absent_once"
+    UNKNOWN = "unknown"
+
+
+class Ruling(msgspec.Struct, frozen=True):
+    """A decision, the algorithm that it is about, and duplicates of it that this ledger created too."""
+
+    decision: Decision
+    found: Found | None = None
+    duplicates: tuple[Found, ...] = ()
+
+
+class Sweep(msgspec.Struct, frozen=True):
+    """What one sweep saw.
+
+    Attributes:
+        began_at: monotonic.
+        complete: whether every page of List was read.
+        found: the algorithms that Get was asked for, by the name that they have in AWS.
+        unread: names for which a Get failed, or did not know what List shows.
+        stamp: when it began, in a form that outlives the process.
+    """
+
+    began_at: float
+    complete: bool
+    found: dict[str, list[Found]]
+    unread: frozenset[str] = frozenset()
+    stamp: Stamp | None = None
+
+    def by_attempt(self, attempt: str) -> list[Found]:
+        """What this attempt made, whatever its name: the service may keep another form of it."""
+        return [one for many in self.found.values() for one in many if one.tag and one.tag.attempt == attempt]
+
+
+def rule(unresolved: Unresolved, sweep: Sweep, policy: Policy, ledger_id: str) -> Ruling:
+    """What ``sweep`` says of ``unresolved``: the heart of the promise."""
+    entry = unresolved.entry
+    named = sorted(sweep.found.get(entry.name, ()), key=lambda one: one.age_order)
+    ours = [one for one in named if _is_ours(one, entry, policy, ledger_id)]
+    ours = ours or [one for one in sweep.by_attempt(entry.attempt) if entry.attempt and one.is_of(ledger_id)]
+    if ours:
+        return Ruling(Decision.RECOVERED, ours[0], tuple(ours[1:]))
+    whole = sweep.complete and entry.name not in sweep.unread
+    settled = whole and sweep.began_at >= unresolved.settled_at
+    # Where names are not unique, another's algorithm does not prove that ours is not on its way.
+    if named and (settled or (whole and unresolved.conflict)) and (foreign := _foreign(unresolved, named, policy)):
+        return foreign
+    if not settled:
+        return Ruling(Decision.UNKNOWN)
+    if unresolved.absent_at is None:
+        return Ruling(Decision.ABSENT_ONCE)
+    again = sweep.began_at >= unresolved.absent_at + policy.list_lag_s
+    return Ruling(Decision.ABSENT if again else Decision.UNKNOWN)
+
+
+def _is_ours(found: Found, entry: Entry, policy: Policy, ledger_id: str) -> bool:
+    """By the tag; where tags are switched off by name, definition and time."""
+    if policy.ownership_tag:
+        return found.is_of(ledger_id)
+    made_since = entry.sent is not None and found.created_at >= entry.sent.wall - SKEW_S
+    return found.digest == entry.digest and made_since
+
+
+def _foreign(unresolved: Unresolved, found: list[Found], policy: Policy) -> Ruling | None:
+    """By policy; None where another's algorithm is not in the way."""
+    same = [one for one in found if one.digest == unresolved.entry.digest]
+    if policy.adopt == "any" or (policy.adopt == "same" and same):
+        return Ruling(Decision.ADOPT, (same or found)[0])
+    if policy.names == "duplicates" and not unresolved.conflict:
+        return None
+    return Ruling(Decision.TAKEN, found[0])
+
+
+def due_at(unresolved: Sequence[Unresolved], policy: Policy) -> float:
+    """When the next sweep may begin (monotonic): at once for a conflict, else when the last one is settled."""
+    if any(one.conflict and not one.looked for one in unresolved):
+        return 0.0
+    return max(one.settled_at if one.absent_at is None else one.absent_at + policy.list_lag_s for one in unresolved)
+
+
+def facts_of(entry: Entry, ruling: Ruling) -> tuple[Fact, ...]:
+    """The facts that make ``ruling`` durable; none while it is open."""
+    found = ruling.found
+    if ruling.decision is Decision.ABSENT:
+        return (Fact(entry.target, entry.name, Event.ABSENT, after=entry.attempt, message="proven absent twice"),)
+    if found is None:
+        return ()
+    if ruling.decision is Decision.TAKEN:
+        return (taken(entry, found),)
+    return (confirmed(entry, found, recovered=ruling.decision is Decision.RECOVERED),)
+
+
+def taken(entry: Entry, found: Found) -> Fact:
+    """The fact that somebody else's algorithm has the name of ``entry``."""
+    message = f"the name is taken by {found.arn}, which this ledger did not create; --adopt decides on taking it over"
+    return Fact(entry.target, entry.name, Event.REJECT, code="name_taken", message=message, after=entry.attempt)
+
+
+def confirmed(entry: Entry, found: Found, *, recovered: bool) -> Fact:
+    """The fact that ``found`` is the algorithm of ``entry``: recovered by its tag, or adopted."""
+    # No property but the tags can change, so our tag has the digest of what was sent, however Get words it.
+    digest = found.tag.digest if recovered and found.tag else found.digest
+    return Fact(
+        entry.target,
+        entry.name,
+        Event.CONFIRM,
+        digest=digest,
+        tags_digest=found.tags_digest,
+        arn=found.arn,
+        code="recovered" if recovered else "adopted",
+        after=entry.attempt,
+    )
+
+
+def interrupted(entry: Entry, now: Stamp) -> Fact:
+    """The fact that ``entry`` was found as sent, and that its create may have left until ``now``."""
+    message = "the run that sent it ended before its reply came"
+    return Fact(
+        entry.target,
+        entry.name,
+        Event.DOUBT,
+        sent=entry.sent and entry.sent.until(now),
+        code="interrupted",
+        message=message,
+        after=entry.attempt,
+    )
+
+
+def missed(entry: Entry, began: Stamp | None, settle_s: float) -> Fact:
+    """The fact that a sweep did not find ``entry``: half of a proof.
+
+    Args:
+        entry: it was settled when the sweep began.
+        began: when that was.
+        settle_s: the settle time that had passed by then.
+    """
+    began = None if began is None else msgspec.structs.replace(began, settle_s=settle_s)
+    sent = msgspec.structs.replace(entry.sent or Stamp(0.0), missed=began)
+    message = "a sweep did not find it; a second one, the List lag later, decides"
+    return Fact(entry.target, entry.name, Event.MISS, sent=sent, code="missed", message=message, after=entry.attempt)

@@ -1,0 +1,151 @@
+"""What a target's run reports while it goes on. The engine feeds it; statistics, progress and logs subscribe.
+
+The engine reads nothing back: whoever wants a number keeps it. So a subscriber can be added without a change here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from provisioner.core.verdict import Reply, Verdict  # noqa: TC001  msgspec reads these types at run time
+from provisioner.errors import Reason  # noqa: TC001  the same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from provisioner.core.entry import Outcome
+    from provisioner.core.problem import Problem
+    from provisioner.manifest.reader import Batch
+
+
+class Halt(msgspec.Struct, frozen=True):
+    """Why a target sends nothing more in this run.
+
+    Attributes:
+        reason: what kind of halt it is.
+        what: for people: what happened and what to do.
+    """
+
+    reason: Reason
+    what: str
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One call that may have left this machine, once its result is durable.
+
+    Attributes:
+        operation: ``create``.
+        name: the definition's.
+        attempt: its id.
+        verdict: what the reply means.
+        reply: what was seen.
+        seconds: from the start of the call to its reply.
+    """
+
+    operation: str
+    name: str
+    attempt: str
+    verdict: Verdict
+    reply: Reply
+    seconds: float
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """How a target runs at a moment.
+
+    Attributes:
+        pace_per_s: creates a second that the pacer lets start.
+        limit_per_s: the limit that it has measured; 0 while unknown.
+        in_flight: creates under way.
+        cap: creates that may be under way.
+    """
+
+    pace_per_s: float
+    limit_per_s: float
+    in_flight: int
+    cap: int
+
+
+class Observer:
+    """Watches one target of a run.
+
+    Every method is called on the event loop, in the order of what happens; it must be quick and must not raise. The
+    bodies here do nothing, so that a subscriber that derives from this class writes only what it wants to hear of.
+    """
+
+    def target_opened(self, region: str, account_id: str) -> None:
+        """The target's place is known, or known better: the account may come with the first ARN."""
+
+    def batch_read(self, batch: Batch, size_bytes: int | None) -> None:
+        """Some lines were read of a manifest that has ``size_bytes`` in all, None when that is not known."""
+
+    def manifest_read(self) -> None:
+        """The manifest was read to its end."""
+
+    def outcome_changed(self, new: Outcome | None, old: Outcome | None = None, count: int = 1) -> None:
+        """``count`` definitions have the outcome ``new``; before, they had ``old``. None is no outcome yet."""
+
+    def problem_found(self, problem: Problem) -> None:
+        """Something is wrong with a line, or with what became of a definition."""
+
+    def call_sent(self, kind: str) -> None:
+        """A call is about to leave: ``create``, ``list``, ``get``, ``delete``."""
+
+    def attempt_ended(self, attempt: Attempt) -> None:
+        """The result of an attempt is durable."""
+
+    def throttling_began(self) -> None:
+        """A new congestion epoch: the first throttled call since the pacer last slowed down."""
+
+    def read_failed(self, kind: str, where: str, why: str) -> None:
+        """A List or Get was given up."""
+
+    def waiting_began(self, what: str, until: float) -> None:
+        """The run waits for ``what`` until ``until`` (monotonic)."""
+
+    def sweep_ended(self, *, complete: bool, resolved: Mapping[str, int], left: int) -> None:
+        """A sweep resolved so many entries, by decision, and left so many unresolved."""
+
+    def resolving_ended(self, left: int) -> None:
+        """The run waits for nothing more; ``left`` entries stay unresolved."""
+
+    def target_halted(self, halt: Halt) -> None:
+        """Nothing more is sent to this target in this run."""
+
+    def stop_requested(self, reason: str, in_flight: int) -> None:
+        """The run drains."""
+
+    def sampled(self, sample: Sample) -> None:
+        """Every few seconds."""
+
+
+EVENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
+"""The names of what an observer may hear of."""
+
+
+class Observers(Observer):
+    """Several observers as one. Every create passes here, so an observer is called only for what it listens to.
+
+    Args:
+        observers: in the order in which they are called.
+    """
+
+    def __init__(self, *observers: Observer) -> None:
+        for event in EVENTS:
+            heard = [getattr(one, event) for one in observers if _hears(one, event)]
+            if heard:
+                setattr(self, event, heard[0] if len(heard) == 1 else _each(heard))
+
+
+def _hears(observer: Observer, event: str) -> bool:
+    return event in vars(observer) or getattr(type(observer), event) is not getattr(Observer, event)
+
+
+def _each(heard: list[Callable[..., None]]) -> Callable[..., None]:
+    def call(*args: object, **kwargs: object) -> None:
+        for one in heard:
+            one(*args, **kwargs)
+
+    return call

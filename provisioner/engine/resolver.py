@@ -1,0 +1,194 @@
+"""Keeps the unresolved entries of one target, and resolves them by sweeps of the inventory.
+
+:mod:`provisioner.core.sweep` decides; this module reads, records and waits. One sweep serves all unresolved entries of
+a target, and Get is asked only where an algorithm may be one of theirs, whatever the ledger's size.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from provisioner.core.entry import Entry, Stamp, State
+from provisioner.core.inventory import folded
+from provisioner.core.sweep import (
+    SKEW_S,
+    Decision,
+    Ruling,
+    Sweep,
+    Unresolved,
+    due_at,
+    facts_of,
+    interrupted,
+    missed,
+    rule,
+)
+from provisioner.core.verdict import is_conflict
+from provisioner.engine.inventory import Inventory
+from provisioner.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioner.aws.faces import Listed
+    from provisioner.core.entry import Fact
+    from provisioner.core.inventory import Found
+    from provisioner.core.policy import Policy
+    from provisioner.engine.target import OpenTarget
+
+
+class Resolver:
+    """Knows which entries of a target are unresolved.
+
+    Attributes:
+        refusal: why what a sweep found could not be recorded: another entry holds the ARN. None while all is well.
+    """
+
+    def __init__(self, target: OpenTarget, policy: Policy) -> None:
+        self.refusal: IntegrityError | None = None
+        self._target = target
+        self._policy = policy
+        self._inventory = Inventory(target, policy.ownership_tag)
+        self._unresolved: dict[str, Unresolved] = {}
+
+    def __len__(self) -> int:
+        return len(self._unresolved)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._unresolved
+
+    async def load(self) -> None:
+        """Take over every entry that an earlier run left without a verdict."""
+        ledger, states = self._target.ledger, (State.SENT, State.AMBIGUOUS)
+        found = [entry async for entry in ledger.entries(target=self._target.name, states=states)]
+        now = self._target.clock.stamp()
+        await ledger.record([interrupted(entry, now) for entry in found if entry.state is State.SENT])
+        for entry in found:
+            self.recall(entry, now)
+
+    def recall(self, entry: Entry, now: Stamp) -> None:
+        """Take over ``entry``, which an earlier run left at a time that only stamps show.
+
+        What a run left as sent may have left this machine at any moment until that run died, however long it had stood
+        still before: nothing has passed for certain since then.
+        """
+        sent = entry.sent or Stamp(0.0)
+        age_s = 0.0 if entry.state is State.SENT else sent.age_s(now)
+        self.add(entry, age_s=age_s, conflict=is_conflict(entry.code))
+        if sent.missed is None:
+            return
+        if sent.missed.settle_s < self._policy.settle_s:
+            # The sweep that missed it began before the settle time that counts now had passed: it proves nothing.
+            return
+        # It was settled then; how long ago that was is what counts for the second sweep.
+        absent_at, unresolved = self._target.clock.monotonic() - sent.missed.age_s(now), self._unresolved[entry.name]
+        self._unresolved[entry.name] = msgspec.structs.replace(unresolved, settled_at=absent_at, absent_at=absent_at)
+
+    def add(self, entry: Entry, *, age_s: float = 0.0, conflict: bool = False) -> None:
+        """Take over ``entry``, whose create is known to have left at least ``age_s`` ago.
+
+        A conflict where names are known to be unique was not executed, so that nothing of it can still come.
+        """
+        harmless = conflict and self._policy.resend_is_safe
+        wait = 0.0 if harmless else max(0.0, self._policy.settle_s - age_s)
+        self._unresolved[entry.name] = Unresolved(entry, self._target.clock.monotonic() + wait, conflict=conflict)
+
+    def forget(self, name: str) -> None:
+        """``name`` is resolved."""
+        self._unresolved.pop(name, None)
+
+    def due_in_s(self) -> float:
+        """Seconds until the next sweep may begin."""
+        due = due_at(list(self._unresolved.values()), self._policy)
+        return max(0.0, due - self._target.clock.monotonic())
+
+    async def apply(self, sweep: Sweep) -> list[tuple[Unresolved, Ruling]]:
+        """Make durable what ``sweep`` says, and return what it resolved.
+
+        An entry whose algorithm another entry holds stays unresolved, and stops no other; see :attr:`refusal`.
+
+        Raises:
+            LedgerError: it could not be made durable.
+            LedgerLockedError: the lease is lost.
+        """
+        ledger = self._target.ledger
+        rulings = [(one, rule(one, sweep, self._policy, ledger.ledger_id)) for one in self._unresolved.values()]
+        facts = [self._facts(one, ruling, sweep) for one, ruling in rulings]
+        self._target.lease.check()
+        try:
+            await ledger.record([fact for some in facts for fact in some])
+        except IntegrityError:
+            # All or none: one at a time finds the one that contradicts, and keeps the others.
+            rulings = [pair for pair, some in zip(rulings, facts, strict=True) if await self._recorded(some)]
+        resolved = [(one, ruling) for one, ruling in rulings if self._take(one, ruling, sweep)]
+        decisions = Counter(ruling.decision.value for _, ruling in resolved)
+        self._target.observer.sweep_ended(complete=sweep.complete, resolved=decisions, left=len(self))
+        return resolved
+
+    def _facts(self, unresolved: Unresolved, ruling: Ruling, sweep: Sweep) -> tuple[Fact, ...]:
+        if ruling.decision is Decision.ABSENT_ONCE:
+            return (missed(unresolved.entry, sweep.stamp, self._policy.settle_s),)
+        return facts_of(unresolved.entry, ruling)
+
+    async def _recorded(self, facts: Sequence[Fact]) -> bool:
+        """Whether ``facts`` of one entry are durable; not when another entry holds its ARN."""
+        try:
+            await self._target.ledger.record(facts)
+        except IntegrityError as error:
+            self.refusal = self.refusal or error
+            return False
+        return True
+
+    def _take(self, unresolved: Unresolved, ruling: Ruling, sweep: Sweep) -> bool:
+        """Remember a ruling; whether it resolves the entry."""
+        name = unresolved.entry.name
+        if ruling.decision is Decision.ABSENT_ONCE:
+            self._unresolved[name] = msgspec.structs.replace(unresolved, looked=True, absent_at=sweep.began_at)
+            return False
+        if ruling.decision is Decision.UNKNOWN:
+            self._unresolved[name] = msgspec.structs.replace(unresolved, looked=unresolved.looked or sweep.complete)
+            return False
+        self.forget(name)
+        return True
+
+    async def sweep(self) -> Sweep:
+        """List, and Get every algorithm that an unresolved create may have made. May be cancelled at any point.
+
+        Raises:
+            CallError: List or Get is refused, which no repetition cures.
+            IntegrityError: what was found lies in another account or Region.
+        """
+        began_at, stamp = self._target.clock.monotonic(), self._target.clock.stamp()
+        listing = await self._inventory.listing(self._may_be_ours())
+        strangers = [item.name for item in listing.items if item.name not in self._unresolved]
+        known = await self._target.ledger.look_up(self._target.name, strangers) if strangers else {}
+        names = {item.arn: item.name for item in listing.items if item.name not in known}
+        details = await self._inventory.details(list(names))
+        # List shows it, and Get could not read it or says that it is gone: then nothing is proven of its name.
+        unread = frozenset(names[arn] for arn in names.keys() - {one.arn for one in details.found})
+        found: dict[str, list[Found]] = defaultdict(list)
+        for one in details.found:
+            if one.name not in unread:
+                found[one.name].append(one)
+        return Sweep(began_at, listing.complete, found, unread, stamp)
+
+    def _may_be_ours(self) -> _MayBeOurs:
+        return _MayBeOurs([one.entry for one in self._unresolved.values()])
+
+
+class _MayBeOurs:
+    """Whether a row of List may be what an unresolved create made.
+
+    By its name; and because the service may keep another form of a name than the one that was sent (trimmed, NFC), by
+    any form of it; and by its time, for whatever form nobody thought of.
+    """
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._names = {folded(entry.name) for entry in entries}
+        sent = [entry.sent.wall for entry in entries if entry.sent is not None]
+        self._since = min(sent) - SKEW_S if sent else float("inf")
+
+    def __call__(self, item: Listed) -> bool:
+        return folded(item.name) in self._names or item.created_at >= self._since

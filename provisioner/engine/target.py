@@ -1,0 +1,80 @@
+"""An open target: what the engine works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provisioner.core.ownership import check_place, is_id
+from provisioner.core.place import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from provisioner.aws.faces import Aws
+    from provisioner.engine.clock import Clock
+    from provisioner.engine.observer import Observer
+    from provisioner.ledger import Ledger
+    from provisioner.ledger.lease import Lease
+    from provisioner.pacing.gate import Gate
+
+
+class Whereabouts:
+    """Where a target is. Every ARN must agree with it; where the account is not known, the first ARN shows it.
+
+    Args:
+        place: what is known of it.
+        observer: is informed of the account.
+        claim: records the place, once it is known better. Raises ConfigurationError where another target is there.
+    """
+
+    def __init__(self, place: Place, observer: Observer, claim: Callable[[Place], Awaitable[object]]) -> None:
+        self.place = place
+        self._observer = observer
+        self._claim = claim
+        self._proven = ""
+        observer.target_opened(place.region, place.account_id)
+
+    async def confirm(self, arn: str) -> None:
+        """Make sure that ``arn`` is in this place.
+
+        Raises:
+            IntegrityError: it is no ARN of an algorithm, or of another Region or account.
+            ConfigurationError: it shows that another target is in this place.
+        """
+        # All ARNs of a place begin alike, up to the id that the server mints: one comparison for all but the first.
+        if self._proven and arn.startswith(self._proven) and is_id(arn[len(self._proven) :]):
+            return
+        found = check_place(arn, region=self.place.region, account_id=self.place.account_id)
+        if found != self.place.account_id:
+            self.place = Place(self.place.kind, self.place.region, found)
+            self._observer.target_opened(self.place.region, found)
+            await self._claim(self.place)
+        self._proven = arn[: arn.index("/") + 1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenTarget:
+    """One target's ledger, calls, gates and clock.
+
+    Attributes:
+        name: the target's name.
+        place: its Region and account.
+        ledger: shared by all targets of a run.
+        lease: the run's right to the ledger.
+        aws: the calls.
+        creates: the gate before creates.
+        reads: the gate before List and Get.
+        clock: of the run.
+        observer: watches this target.
+    """
+
+    name: str
+    place: Whereabouts
+    ledger: Ledger
+    lease: Lease
+    aws: Aws
+    creates: Gate
+    reads: Gate
+    clock: Clock
+    observer: Observer

@@ -1,0 +1,96 @@
+"""The worker pool: jobs in one list, and as many workers as the slots in flight can keep busy.
+
+No stream and no queue of a library: they wake somebody for each job, which takes up to a sixth of a create. A worker
+begins only when every other one has a slot, so a target that needs four workers has five tasks, not 256; many targets
+side by side cost accordingly little.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import TaskGroup
+
+    from provisioner.engine.job import Job
+    from provisioner.pacing.gate import Gate
+
+QUEUE = 64
+"""Jobs that wait for a worker before another batch is planned: enough to hide its look-ups at thousands a second."""
+
+
+class Workers:
+    """Does jobs, at most ``limit`` at once.
+
+    Args:
+        group: in which the workers run.
+        gate: whose slots they take.
+        limit: of workers.
+        work: does one job; it returns when the job has its outcome, and takes no slot by itself.
+    """
+
+    def __init__(self, group: TaskGroup, gate: Gate, limit: int, work: Callable[[Job], Awaitable[None]]) -> None:
+        self._group = group
+        self._gate = gate
+        self._limit = limit
+        self._work = work
+        self._workers = 0
+        self._jobs: deque[Job] = deque()
+        self._open = 0
+        self._more = anyio.Event()
+        self._few = anyio.Event()
+        self._idle = anyio.Event()
+        self._add_worker()
+
+    def add(self, job: Job) -> None:
+        """Have ``job`` done."""
+        self._open += 1
+        self._jobs.append(job)
+        self._more.set()
+
+    async def until_few_wait(self) -> None:
+        """Wait until no more than :data:`QUEUE` jobs wait for a worker: memory stays the same for any manifest."""
+        while len(self._jobs) > QUEUE:
+            self._few = anyio.Event()
+            await self._few.wait()
+
+    async def until_idle(self) -> None:
+        """Wait until every job is done."""
+        while self._open:
+            self._idle = anyio.Event()
+            await self._idle.wait()
+
+    def took_slot(self) -> None:
+        """A worker has its slot: if none is left to wait for the next job or slot, another one begins."""
+        if self._gate.in_flight >= self._workers < self._limit:
+            self._add_worker()
+
+    def _add_worker(self) -> None:
+        self._workers += 1
+        self._group.start_soon(self._run)
+
+    async def _run(self) -> None:
+        while True:
+            job = await self._next()
+            try:
+                await self._work(job)
+            finally:
+                self._open -= 1
+                if not self._open:
+                    self._idle.set()
+
+    async def _next(self) -> Job:
+        while not self._jobs:
+            if self._more.is_set():
+                # An event cannot be cleared; whoever waits for the old one has been woken.
+                self._more = anyio.Event()
+            await self._more.wait()
+        job = self._jobs.popleft()
+        if len(self._jobs) == QUEUE:
+            self._few.set()
+        return job

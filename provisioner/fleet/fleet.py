@@ -1,0 +1,189 @@
+"""The targets of a run: opening them, side by side, and containing what goes wrong with one of them."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+import structlog
+
+from provisioner import aws
+from provisioner.config.settings import PaceSettings
+from provisioner.core.place import Place
+from provisioner.engine.observer import Halt, Sample
+from provisioner.engine.target import OpenTarget, Whereabouts
+from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError, ProvisionerError, first_error
+from provisioner.fleet.places import Places, kind_of
+from provisioner.pacing.gate import Gate
+from provisioner.pacing.observed import Learned
+from provisioner.pacing.pacer import PaceBounds, Pacer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+
+    from provisioner.config.settings import Settings, Target
+    from provisioner.engine.clock import Clock
+    from provisioner.engine.observer import Observer
+    from provisioner.ledger import Ledger
+    from provisioner.ledger.lease import Lease
+
+CONNECT_TIMEOUT_S = 3.0
+"""With a reply that may take 20 s it stays below the 24 s that a drain allows."""
+SAMPLE_EVERY_S = 1.0
+"""How often observers get a sample: often enough for a progress line."""
+LEARN_EVERY = 10
+"""Samples after which a run keeps what its pacers learned, so that a killed run does not forget it."""
+
+log = structlog.get_logger()
+_learned = msgspec.json.Decoder(Learned)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """What the targets of a run share.
+
+    Attributes:
+        settings: the configuration.
+        ledger, lease: of the run.
+        clock: of the run.
+        observers: by target.
+        places: where the targets are.
+        embedded: whether they are all at the embedded endpoint.
+    """
+
+    settings: Settings
+    ledger: Ledger
+    lease: Lease
+    clock: Clock
+    observers: Mapping[str, Observer]
+    places: Places
+    embedded: bool = False
+
+    async def each(self, targets: Iterable[Target], work: Callable[[OpenTarget], Awaitable[None]]) -> None:
+        """Open every target and do ``work`` with it, side by side. One that goes wrong halts alone.
+
+        Raises:
+            LedgerError: the ledger is out of order.
+            LedgerLockedError: the lease is lost.
+        """
+
+        async def one(target: Target) -> None:
+            with self._contained(target.name):
+                async with self.open(target) as opened:
+                    await work(opened)
+
+        async with anyio.create_task_group() as group:
+            for target in targets:
+                group.start_soon(one, target)
+
+    @asynccontextmanager
+    async def open(self, target: Target) -> AsyncIterator[OpenTarget]:
+        """Connect to ``target``; at the end, what its pacer learned is kept.
+
+        Raises:
+            ConfigurationError: the target cannot be what its configuration says, or where another one is.
+            CredentialsError: there are no usable credentials.
+            IntegrityError: the credentials are of another account than the configured one.
+        """
+        observer, run = self.observers[target.name], self.settings.run
+        limits = aws.Limits(
+            max_connections=run.max_in_flight,
+            connect_timeout_s=CONNECT_TIMEOUT_S,
+            read_timeout_s=run.read_timeout_s,
+        )
+        async with aws.connect(target, limits) as calls:
+            for notice in calls.notices:
+                log.warning("target.notice", target=target.name, notice=notice)
+            place = await self._claim(target, calls)
+            pacer = await self._pacer(target, calls)
+            opened = OpenTarget(
+                name=target.name,
+                place=Whereabouts(place, observer, lambda place: self.places.claim(target.name, place)),
+                ledger=self.ledger,
+                lease=self.lease,
+                aws=calls,
+                creates=self._gate(pacer),
+                reads=self._gate(Pacer(_bounds(PaceSettings()), self.clock.monotonic())),
+                clock=self.clock,
+                observer=observer,
+            )
+            async with self._sampling(opened, pacer):
+                yield opened
+
+    @contextmanager
+    def _contained(self, target: str) -> Iterator[None]:
+        """What goes wrong with one target alone halts it alone; what goes wrong with the ledger ends the run."""
+        try:
+            yield
+        except (ProvisionerError, BaseExceptionGroup) as error:
+            cause = first_error(error)
+            if isinstance(cause, LedgerError | LedgerLockedError):
+                raise cause from error
+            self.observers[target].target_halted(Halt(cause.reason, str(cause)))
+
+    async def _claim(self, target: Target, calls: aws.Aws) -> Place:
+        account_id = target.account_id or calls.account_id
+        if target.account_id:
+            found = await calls.control.caller_account()
+            if found != target.account_id:
+                why = f"the credentials are of account {found}, the configuration says {target.account_id}"
+                raise IntegrityError("this is the wrong account", where=target.name, why=why)
+        kind = kind_of(target, embedded=self.embedded)
+        claimed = await self.places.claim(target.name, Place(kind, calls.region, account_id))
+        if claimed.account_id and not account_id:
+            notice = f"the credentials are not checked to be of account {claimed.account_id}, as the ledger has it"
+            hint = "set account_id in the target's configuration to have them checked"
+            log.warning("target.notice", target=target.name, notice=f"{notice}: {hint}")
+        return claimed
+
+    async def _pacer(self, target: Target, calls: aws.Aws) -> Pacer:
+        """The pacer of creates, warm from what an earlier run learned."""
+        pace = self.settings.pace
+        kept = await self.ledger.learned(target.name, "create")
+        learned = _learned.decode(kept) if kept else None
+        published = None
+        if pace.service_quotas and learned is None and not target.endpoint_url:
+            published = await calls.control.published_rate()
+            log.info("pace.published", target=target.name, rate_per_s=published)
+        if published:
+            pace = msgspec.structs.replace(pace, initial_rate=published)
+        return Pacer(_bounds(pace), self.clock.monotonic(), learned, self.clock.wall())
+
+    def _gate(self, pacer: Pacer) -> Gate:
+        return Gate(pacer, max_in_flight=self.settings.run.max_in_flight, clock=self.clock.monotonic)
+
+    @asynccontextmanager
+    async def _sampling(self, target: OpenTarget, pacer: Pacer) -> AsyncIterator[None]:
+        """Sample the target, and keep what its pacer learns, now and then and at the end."""
+
+        def sample() -> None:
+            gate = target.creates.statistics()
+            pace, limit, cap = float(gate["rate"]), float(gate["limit"]), int(gate["cap"])
+            target.observer.sampled(Sample(pace, limit, target.creates.in_flight, cap))
+
+        async def keep() -> None:
+            if (state := pacer.learned(self.clock.wall())) is not None:
+                await self.ledger.learn(target.name, "create", msgspec.json.encode(state))
+
+        async def sample_on() -> None:
+            while True:
+                for _ in range(LEARN_EVERY):
+                    sample()
+                    await anyio.sleep(SAMPLE_EVERY_S)
+                await keep()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(sample_on)
+            try:
+                yield
+            finally:
+                sample()
+                group.cancel_scope.cancel()
+        await keep()
+
+
+def _bounds(pace: PaceSettings) -> PaceBounds:
+    return PaceBounds(initial_rate=pace.initial_rate, max_rate=pace.max_rate, share=pace.share)

@@ -1,0 +1,106 @@
+"""Where the targets of a run are, held against what the ledger knows.
+
+A target is one account and Region. Two targets in one place would make every algorithm twice; a target that has moved
+would take the algorithms of its old place for those of the new one. Both are refused before anything is sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from provisioner.core.place import Place
+from provisioner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from provisioner.config.settings import Target
+    from provisioner.core.place import Kind
+    from provisioner.ledger import Ledger
+
+
+def kind_of(target: Target, *, embedded: bool) -> Kind:
+    """Whose endpoint ``target`` uses. An endpoint of AWS in a VPC leads to the same accounts as any other of AWS.
+
+    Args:
+        target: which one.
+        embedded: whether the run uses the embedded endpoint.
+    """
+    if embedded:
+        return "embedded"
+    host = urlsplit(target.endpoint_url).hostname or ""
+    aws = not host or host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
+    return "aws" if aws else "custom"
+
+
+class Places:
+    """Claims a place for each target, once in this run and for all runs on this ledger.
+
+    Args:
+        ledger: keeps the places.
+        known: what it has kept so far, by target.
+        configured: the names of all targets of the configuration.
+    """
+
+    def __init__(self, ledger: Ledger, known: dict[str, Place], configured: Collection[str]) -> None:
+        self._ledger = ledger
+        self._places = known
+        self._configured = configured
+
+    @classmethod
+    async def load(cls, ledger: Ledger, configured: Collection[str]) -> Places:
+        """The places that ``ledger`` knows."""
+        return cls(ledger, dict(await ledger.places()), configured)
+
+    async def claim(self, target: str, place: Place) -> Place:
+        """Record that ``target`` is at ``place``, before its first intent; returns what is known of it now.
+
+        Raises:
+            ConfigurationError: the target was elsewhere, or another one is there.
+        """
+        known = self._places.get(target)
+        if known is not None:
+            _refuse_move(target, known, place)
+            place = Place(place.kind, place.region, place.account_id or known.account_id)
+        for other, there in self._places.items():
+            if other != target and _may_be_one(place, there):
+                self._refuse_twin(target, other, place, there)
+        if place != known:
+            # Noted before the commit, for another target may ask while it is under way.
+            self._places[target] = place
+            await self._ledger.set_place(target, place)
+        return place
+
+    def _refuse_twin(self, target: str, other: str, place: Place, there: Place) -> None:
+        sure = bool(place.account_id and there.account_id)
+        why = f"{place.region}, account {place.account_id or there.account_id or 'unknown'}"
+        verb = "are" if sure else "may be"
+        if other in self._configured:
+            what = f"the targets {other!r} and {target!r} {verb} the same account and Region"
+            hint = "Remove one of them from the configuration"
+        else:
+            what = f"the ledger has this account and Region under the target {other!r}"
+            hint = f"If it was renamed, run `provisioner ledger rename-target {other} {target}`"
+        if not sure:
+            hint = f"Set account_id in the configuration, so that they can be told apart. {hint}"
+        raise ConfigurationError(what, where=target, why=why, hint=hint)
+
+
+def _may_be_one(place: Place, there: Place) -> bool:
+    accounts = {place.account_id, there.account_id}
+    return (place.kind, place.region) == (there.kind, there.region) and ("" in accounts or len(accounts) == 1)
+
+
+def _refuse_move(target: str, known: Place, place: Place) -> None:
+    before = (known.kind, known.region, known.account_id or place.account_id)
+    now = (place.kind, place.region, place.account_id or known.account_id)
+    if before != now:
+        why = f"the ledger has it in {_text(known)}, and now it is in {_text(place)}"
+        hint = "Name another ledger with --ledger, or give the new place a target of its own"
+        raise ConfigurationError("the target has moved", where=target, why=why, hint=hint)
+
+
+def _text(place: Place) -> str:
+    endpoint = {"aws": "", "custom": ", a custom endpoint", "embedded": ", the embedded endpoint"}[place.kind]
+    return f"{place.region} (account {place.account_id or 'unknown'}{endpoint})"

@@ -1,0 +1,197 @@
+"""What a target's run has done so far: the one source of progress, summary and exit code. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from provisioner.core.entry import Outcome
+from provisioner.core.verdict import Verdict
+from provisioner.engine.observer import Observer
+from provisioner.errors import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provisioner.core.problem import Problem
+    from provisioner.engine.observer import Attempt, Halt, Sample
+    from provisioner.manifest.reader import Batch
+
+PROBLEMS_SHOWN = 100
+"""Problems in a summary; all of them are in the ledger."""
+REGISTERED = (Outcome.CREATED, Outcome.RECOVERED, Outcome.ADOPTED, Outcome.UNCHANGED)
+"""Outcomes of a definition whose algorithm exists as the manifest has it."""
+
+
+class Statistics(Observer):
+    """Counts of one target.
+
+    Attributes:
+        target: the target's name.
+        region, account_id: "" until known.
+        lines, valid, invalid, repeated: of the manifest, as far as it was read.
+        expected: how many definitions the manifest is likely to have, None when that is not known.
+        outcomes: of the valid lines; they always add up to ``valid`` once the run has ended.
+        calls: made to AWS.
+        problems: the first of them; ``problems_total`` counts all.
+        resolved: what sweeps concluded, for entries of the manifest and others.
+        open: entries that stay unresolved at the end.
+        denied: whether any create was refused for want of permission.
+        halt: why nothing more is sent, None while all is well.
+        whole: whether the manifest was read to its end.
+        stopped: whether the run was asked to end early.
+        under_way: creates whose result is not durable yet.
+        waiting: what the run waits for at its end, "" when it does not.
+        waiting_until: monotonic time at which that wait ends.
+        pace_per_s: creates per second that the pacer let start when it was last sampled.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.region = ""
+        self.account_id = ""
+        self.expected: int | None = None
+        self.outcomes: Counter[Outcome] = Counter()
+        self.calls: Counter[str] = Counter()
+        self.problems: list[Problem] = []
+        self.problems_total = 0
+        self.resolved: Counter[str] = Counter()
+        self.open = 0
+        self.denied = False
+        self.halt: Halt | None = None
+        self.stopped = False
+        self.under_way = 0
+        self.waiting = ""
+        self.waiting_until = 0.0
+        self.pace_per_s = 0.0
+        self.read_again()
+
+    # What the engine reports.
+
+    def target_opened(self, region: str, account_id: str) -> None:
+        """See :class:`Observer`."""
+        self.region, self.account_id = region, account_id
+
+    def batch_read(self, batch: Batch, size_bytes: int | None) -> None:
+        """See :class:`Observer`."""
+        self.lines += batch.lines
+        self.valid += len(batch.rows)
+        self.invalid += batch.invalid
+        self.repeated += batch.repeated
+        if size_bytes is not None and batch.read_bytes:
+            self.expected = max(self.valid, round(self.valid * size_bytes / batch.read_bytes))
+
+    def manifest_read(self) -> None:
+        """See :class:`Observer`."""
+        self.whole = True
+
+    def outcome_changed(self, new: Outcome | None, old: Outcome | None = None, count: int = 1) -> None:
+        """See :class:`Observer`."""
+        if new is not None:
+            self.outcomes[new] += count
+        if old is not None:
+            self.outcomes[old] -= count
+
+    def problem_found(self, problem: Problem) -> None:
+        """See :class:`Observer`. A notice is no problem."""
+        if problem.severity != "problem":
+            return
+        self.problems_total += 1
+        if len(self.problems) < PROBLEMS_SHOWN:
+            self.problems.append(problem)
+
+    def call_sent(self, kind: str) -> None:
+        """See :class:`Observer`."""
+        self.calls[kind] += 1
+        self.under_way += kind == "create"
+
+    def attempt_ended(self, attempt: Attempt) -> None:
+        """See :class:`Observer`."""
+        self.under_way -= 1
+        if attempt.verdict is Verdict.THROTTLED:
+            self.calls["throttled"] += 1
+        elif attempt.verdict is Verdict.DENIED:
+            self.denied = True
+
+    def waiting_began(self, what: str, until: float) -> None:
+        """See :class:`Observer`."""
+        self.waiting, self.waiting_until = what, until
+
+    def sweep_ended(self, *, complete: bool, resolved: Mapping[str, int], left: int) -> None:
+        """See :class:`Observer`."""
+        del complete
+        self.resolved.update(resolved)
+        self.open = left
+
+    def resolving_ended(self, left: int) -> None:
+        """See :class:`Observer`."""
+        self.waiting, self.open = "", left
+
+    def target_halted(self, halt: Halt) -> None:
+        """See :class:`Observer`."""
+        self.halt = self.halt or halt
+
+    def stop_requested(self, reason: str, in_flight: int) -> None:
+        """See :class:`Observer`."""
+        del reason, in_flight
+        self.stopped = True
+
+    def sampled(self, sample: Sample) -> None:
+        """See :class:`Observer`."""
+        self.pace_per_s = sample.pace_per_s
+
+    # What commands ask of it.
+
+    def read_again(self) -> None:
+        """The manifest is read anew: forget what was counted of its lines."""
+        self.lines = self.valid = self.invalid = self.repeated = 0
+        self.whole = False
+
+    def unchanged_all(self, lines: int) -> None:
+        """The manifest is known to have ``lines`` lines, all of them registered as they are."""
+        self.lines = self.valid = self.outcomes[Outcome.UNCHANGED] = lines
+        self.whole = True
+
+    def close(self) -> None:
+        """Give every valid line an outcome, whatever ended the run: no result is ambiguous, not sent is pending."""
+        left = max(0, self.valid - self.known)
+        unanswered = min(self.under_way, left)
+        self.under_way = 0
+        self.outcomes[Outcome.AMBIGUOUS] += unanswered
+        self.outcomes[Outcome.PENDING] += left - unanswered
+
+    @property
+    def finished(self) -> bool:
+        """Whether every line of the manifest is valid, stands there once, and is registered."""
+        registered = sum(self.outcomes[one] for one in REGISTERED)
+        return self.whole and not self.open and self.halt is None and registered == self.lines
+
+    @property
+    def known(self) -> int:
+        """Definitions whose outcome is known."""
+        return sum(self.outcomes.values())
+
+    def reasons(self) -> set[Reason]:
+        """Why this target did not end as asked."""
+        reasons = {
+            Reason.INVALID: self.invalid,
+            Reason.FAILED: self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DRIFTED],
+            Reason.QUOTA: self.outcomes[Outcome.PARKED],
+            Reason.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS] or self.open,
+            Reason.DENIED: self.denied,
+            Reason.UNFINISHED: self.stopped and self._work_left,
+        }
+        applied = {reason for reason, applies in reasons.items() if applies}
+        if self.halt:
+            applied.add(self.halt.reason)
+        # What is left without any of these reasons is left for the next run all the same.
+        return applied or ({Reason.UNFINISHED} if self.outcomes[Outcome.PENDING] else applied)
+
+    @property
+    def _work_left(self) -> bool:
+        """Whether a next run has something to do: also what was not read, and what has no answer yet."""
+        return not self.whole or bool(self.open or self.outcomes[Outcome.PENDING] or self.outcomes[Outcome.AMBIGUOUS])
+
+    def __repr__(self) -> str:
+        outcomes = " ".join(f"{outcome}={number}" for outcome, number in self.outcomes.items() if number)
+        return f"Statistics({self.target}: {outcomes or 'nothing yet'}; halt={self.halt and self.halt.what})"
