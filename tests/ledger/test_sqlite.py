@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -26,9 +26,10 @@ from tests.ledger.contract.facts import AT, Clock, all_of, confirm, intend
 from tests.ledger.opening import open_ledger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from provisioner.ledger.sqlite.database import Connection
+    from provisioner.ledger.sqlite.database import Connection, Cursor
 
 
 class SlowClock(Clock):
@@ -462,3 +463,40 @@ async def test_a_ledger_beside_its_own_log_is_whole(tmp_path: Path, monkeypatch:
     await ledger.close()
 
     assert counts == {"default": {State.CREATED: 300}}
+
+
+class Slow:
+    """A connection whose check for damage takes until it is allowed to end."""
+
+    def __init__(self, connection: Connection, *events: threading.Event) -> None:
+        self._connection = connection
+        self._asked, self._go_on, self._closed = events
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
+        """Run one statement."""
+        if sql.startswith("PRAGMA integrity_check"):
+            self._asked.set()
+            assert self._go_on.wait(10)
+        return self._connection.execute(sql, parameters)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+        self._closed.set()
+
+
+async def test_an_open_that_was_abandoned_overtakes_nobody(tmp_path: Path) -> None:
+    """A run that was stopped while it opened the ledger does not take it from the next run when the disk answers."""
+    asked, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+    slow = asyncio.create_task(
+        SqliteLedger.open(tmp_path / "l.db", connect=lambda path, mode: Slow(connect(path, mode), asked, go_on, closed))
+    )
+    await asyncio.to_thread(asked.wait, 10)
+    slow.cancel()
+    await asyncio.wait([slow])
+    ledger = await SqliteLedger.open(tmp_path / "l.db")
+    await ledger.record([intend("a")])
+    go_on.set()
+    await asyncio.to_thread(closed.wait, 2)
+    await ledger.record([intend("b")])
+    await ledger.close()

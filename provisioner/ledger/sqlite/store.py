@@ -286,14 +286,20 @@ class _Opened(NamedTuple):
     writer: _WriterParts | None
 
 
-def _open(path: Path, now: Callable[[], float] | None, connect: Connect) -> _Opened:
-    """Open the ledger at ``path``, for reading only when there is no ``now``."""
+def _open(path: Path, now: Callable[[], float] | None, connect: Connect, abandoned: threading.Event) -> _Opened:
+    """Open the ledger at ``path``, for reading only when there is no ``now``.
+
+    Nobody waits any longer once ``abandoned`` is set, and the lease has been given back: then no epoch may be raised,
+    for that would overtake the next run.
+    """
     path = Path(os.path.realpath(path))
     with errors_at(path):
         if now is None:
             return _with_reader(path, connect, None)
         connection = open_writer(path, connect)
         with closed_on_error(connection, path, connect):
+            if abandoned.is_set():
+                raise LedgerError("the run was stopped while it opened the ledger")
             return _with_reader(path, connect, _WriterParts(connection, Writing(connection, now), Watch(path)))
 
 
@@ -346,7 +352,14 @@ class SqliteLedger:
             LedgerError: the file cannot be opened or written, is no ledger, has a newer schema, or is damaged.
         """
         # Abandoned when it is cancelled: nothing interrupts a disk that hangs in a sync.
-        opened = await anyio.to_thread.run_sync(_open, path, None if readonly else now, connect, abandon_on_cancel=True)
+        abandoned = threading.Event()
+        try:
+            opened = await anyio.to_thread.run_sync(
+                _open, path, None if readonly else now, connect, abandoned, abandon_on_cancel=True
+            )
+        except BaseException:
+            abandoned.set()
+            raise
         health = _Health(opened.path)
         writer = None
         if opened.writer is not None:
