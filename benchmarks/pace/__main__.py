@@ -1,4 +1,4 @@
-"""The bench: ``python -m benchmarks.pace [--quick] [--plots] [--live]``. Ends by itself; every figure is replayable."""
+"""The bench of the pacer: ``python -m benchmarks.pace [--quick] [--plots] [--live]``. Seeded, so repeatable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.pace.plot import plots
 
 
 def main() -> None:
-    """Print the goals and the grid, or what was asked for instead."""
+    """Print goals, first minute and grid, or only what an option asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pace", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a sample of the grid and one seed: half a minute")
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")

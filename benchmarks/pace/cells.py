@@ -1,4 +1,4 @@
-"""One cell: a limiter, a network, an event and a number of calls; and what a client makes of it."""
+"""One cell of the bench: a limiter, a network, an event and a number of calls; and how a client does in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WALL = 1.8e9
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """What a client meets. Times are seconds.
+    """What a client is up against. Times are seconds.
 
     Attributes:
         rate: R, calls a second that the server accepts in the long run.
@@ -63,7 +63,7 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct):
-    """What came of a cell.
+    """How a client did in a cell.
 
     Attributes:
         efficiency: ideal time / real time.
@@ -106,7 +106,7 @@ CLIENTS: dict[str, Maker] = {
     "AIMD x0.5": lambda _cell, _rng: Aimd(5.0, 0.5),
     "Google SRE K=2": lambda _, rng: GoogleSre(rng),
     "fixed 5/s": lambda _cell, _rng: Fixed(5.0),
-    "fixed 0.96 R (told)": lambda cell, _: Fixed(0.96 * cell.rate),
+    "fixed 0.96 R (known)": lambda cell, _: Fixed(0.96 * cell.rate),
 }
 
 
@@ -143,7 +143,7 @@ def measure(cell: Cell, make: Maker, seed: int, *, trace: bool = False) -> Figur
     return Figures(ideal / real, thrown / max(1, calls), thrown, spread, runs[0])
 
 
-def settle_s(cell: Cell, run: Run, step_at: float) -> float:
+def recovery_s(cell: Cell, run: Run, step_at: float) -> float:
     """Seconds from a step of the limit until a window begins that uses nine tenths of it and few are throttled."""
     rate = Schedule(cell.rate, cell.steps).at(step_at)
     window = max(2.0, 20.0 / rate)

@@ -1,7 +1,7 @@
-"""The peers: what else could set the pace, each behind the pacer's own face.
+"""The baselines: other rate limiters, each with the interface of the pacer.
 
-None of them is held back by more than its own rule: a throttled call goes back to the queue at once, without the
-exponential back-off and the retry quota that real clients add.
+Each follows its own rule alone: a throttled call goes back to the queue at once, without the exponential backoff and
+the retry quota that real clients add.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ADVICE_LIMIT_S = 5.0
 
 
 class Fixed:
-    """A constant rate: what one sets by hand."""
+    """A constant rate, as set by hand."""
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
@@ -134,10 +134,10 @@ class _Clock:
 
 
 class _Detector:
-    """Tells botocore's limiter what the simulated reply was."""
+    """Passes the simulated reply on to botocore's limiter."""
 
     def is_throttling_error(self, *, throttled: bool) -> bool:
-        """As told."""
+        """The argument."""
         return throttled
 
 
@@ -165,7 +165,7 @@ class BotocoreAdaptive:
 
     def peek(self, now: float) -> float:
         """When the bucket will hold a token; at once until the first throttle, as the SDK does."""
-        if not self._limiter._enabled:  # noqa: SLF001 - the class has no face for it
+        if not self._limiter._enabled:  # noqa: SLF001 - the class has no public way
             return now
         self._clock.now = now
         self._bucket._refill()  # noqa: SLF001 - acquire() would sleep

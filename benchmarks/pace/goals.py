@@ -1,4 +1,4 @@
-"""The goals that the pacer was built for, and whether each is met; where one is not, the reason stands beside it."""
+"""The goals of the pacer, and whether each is met; where one is not, the reason is printed below it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from benchmarks.pace.cells import CLIENTS, Cell, Figures, measure, settle_s
+from benchmarks.pace.cells import CLIENTS, Cell, Figures, measure, recovery_s
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-PEERS = ("ours", "reference", "botocore adaptive", "AIMD x0.9", "AIMD x0.5", "Google SRE K=2")
+CLIENTS_SHOWN = ("ours", "reference", "botocore adaptive", "AIMD x0.9", "AIMD x0.5", "Google SRE K=2")
 
 
 class Goal(msgspec.Struct, frozen=True):
@@ -22,9 +22,9 @@ class Goal(msgspec.Struct, frozen=True):
         cells: the worst of them, over all seeds, counts.
         efficiency, throttled: bounds, as fractions.
         seeds: runs of each cell.
-        settle: (second of the step, bound in seconds), where the pace has to settle.
+        follow: (second of the step of the limit, seconds in which the pace has to follow it).
         spread: bound of the largest share / the smallest.
-        why: the reason, where it is not met.
+        why: the reason why it is not met.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Goal(msgspec.Struct, frozen=True):
     efficiency: float = 0.0
     throttled: float = 1.0
     seeds: int = 3
-    settle: tuple[float, float] | None = None
+    follow: tuple[float, float] | None = None
     spread: float = 0.0
     why: str = ""
 
@@ -42,7 +42,7 @@ class Worst(msgspec.Struct, frozen=True):
 
     efficiency: float
     throttled: float
-    settle: float
+    follow: float
     spread: float
 
     def meets(self, goal: Goal) -> bool:
@@ -50,22 +50,22 @@ class Worst(msgspec.Struct, frozen=True):
         return (
             self.efficiency >= goal.efficiency
             and self.throttled <= goal.throttled
-            and (goal.settle is None or self.settle <= goal.settle[1])
+            and (goal.follow is None or self.follow <= goal.follow[1])
             and (not goal.spread or self.spread <= goal.spread)
         )
 
     def text(self, goal: Goal) -> str:
         """The figures that the goal bounds."""
-        if goal.settle:
-            return f"{self.settle:.1f} s"
+        if goal.follow:
+            return f"{self.follow:.1f} s"
         text = f"{100 * self.efficiency:.2f} / {100 * self.throttled:.2f}"
         return f"{text} x{self.spread:.1f}" if goal.spread else text
 
 
 def bounds(goal: Goal) -> str:
     """What the goal asks for."""
-    if goal.settle:
-        return f"<= {goal.settle[1]:.0f} s"
+    if goal.follow:
+        return f"<= {goal.follow[1]:.0f} s"
     text = f"{100 * goal.efficiency:.1f} / {100 * goal.throttled:.2f}"
     return f"{text} x{goal.spread:.0f}" if goal.spread else text
 
@@ -86,7 +86,7 @@ def all_goals(*, quick: bool) -> list[Goal]:
             0.98,
             0.03,
             runs,
-            why="no goal of its own: 39 s, of which the last reply and the tokens spared take 0.4",
+            why="a figure without a goal of its own: 39 s, of which the last reply and the saved tokens take 0.4",
         ),
         Goal(
             "20,000 calls, R 10..200, B R/2..10R, cold",
@@ -106,15 +106,15 @@ def all_goals(*, quick: bool) -> list[Goal]:
             0.0025,
             1,
         ),
-        Goal("limit halves, R 50", (Cell(50, 50, 8000, steps=((step, 0.5),)),), seeds=runs, settle=(step, 10.0)),
-        Goal("limit triples, R 50", (Cell(50, 50, 16_000, steps=((step, 3.0),)),), seeds=runs, settle=(step, 30.0)),
+        Goal("limit halves, R 50", (Cell(50, 50, 8000, steps=((step, 0.5),)),), seeds=runs, follow=(step, 10.0)),
+        Goal("limit triples, R 50", (Cell(50, 50, 16_000, steps=((step, 3.0),)),), seeds=runs, follow=(step, 30.0)),
         Goal(
             "limit triples, R 5",
             (Cell(5, 5, 3000, steps=((step, 3.0),)),),
             seeds=runs,
-            settle=(step, 30.0),
-            why="a rise shows only through a call that would have been throttled before it: to settle within 30 s, one "
-            "of 150 calls would have to be risked at 5/s, 0.7 % for ever; we risk 0.2 %",
+            follow=(step, 30.0),
+            why="a rise shows only in a call that would have been throttled before it: to follow within 30 s, one of "
+            "150 calls would have to be a probe at 5/s, 0.7 % of all calls; the pacer accepts 0.2 %",
         ),
         Goal(
             "4 copies, R 100",
@@ -123,9 +123,9 @@ def all_goals(*, quick: bool) -> list[Goal]:
             0.005,
             1 if quick else 3,
             spread=2.0,
-            why="when the bucket runs dry all four are throttled, and what each measured was its share, not R: 0.7 % "
-            "on average, shares x2.4. A pacer that trusts no measurement is calmer here (the reference, 0.3 %) and "
-            "slower wherever it is alone",
+            why="an empty bucket throttles all four, and each of them measures its share, not R: 0.7 % on average, "
+            "shares x2.4. A pacer that trusts no measurement does better here (the reference, 0.3 %) and worse "
+            "wherever it is alone",
         ),
     ]
 
@@ -133,15 +133,15 @@ def all_goals(*, quick: bool) -> list[Goal]:
 def worst(goal: Goal, name: str) -> Worst:
     """One client against a goal."""
     figures: list[tuple[Cell, Figures]] = [
-        (cell, measure(cell, CLIENTS[name], seed, trace=goal.settle is not None))
+        (cell, measure(cell, CLIENTS[name], seed, trace=goal.follow is not None))
         for cell in goal.cells
         for seed in range(goal.seeds)
     ]
-    settles = [settle_s(cell, figure.run, goal.settle[0]) for cell, figure in figures] if goal.settle else [0.0]
+    delays = [recovery_s(cell, figure.run, goal.follow[0]) for cell, figure in figures] if goal.follow else [0.0]
     return Worst(
         min(figure.efficiency for _, figure in figures),
         max(figure.throttled for _, figure in figures),
-        max(settles),
+        max(delays),
         max(figure.spread for _, figure in figures),
     )
 
@@ -149,8 +149,8 @@ def worst(goal: Goal, name: str) -> Worst:
 def goals(pool: Executor, *, quick: bool) -> None:
     """Print the table: the worst efficiency / throttled share, percent, of each client."""
     print("Goals: the worst of all runs, efficiency / throttled in percent\n")
-    print(f"{'':44}{'goal':>19}" + "".join(f"{name:>20}" for name in PEERS))
-    listed = [(goal, [pool.submit(worst, goal, name) for name in PEERS]) for goal in all_goals(quick=quick)]
+    print(f"{'':44}{'goal':>19}" + "".join(f"{name:>20}" for name in CLIENTS_SHOWN))
+    listed = [(goal, [pool.submit(worst, goal, name) for name in CLIENTS_SHOWN]) for goal in all_goals(quick=quick)]
     for goal, futures in listed:
         results = [future.result() for future in futures]
         met = results[0].meets(goal)

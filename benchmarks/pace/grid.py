@@ -1,4 +1,4 @@
-"""The grid: every cell with ours and all peers, and the cells where a peer is better on both counts."""
+"""The grid: every cell with our pacer and all baselines, and the cells where a baseline is better in both respects."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 OURS = "ours"
-TOLD = frozenset({"fixed 0.96 R (told)", "fixed 5/s"})
-"""A constant searches for nothing: where it does well it was told the limit, by the bench or by the cell."""
+INFORMED = frozenset({"fixed 0.96 R (known)", "fixed 5/s"})
+"""Constant rates: where one does well, the bench or the cell gave it the limit, so it is no baseline."""
 MARGIN = 0.005
-"""A peer has to be more than half a point more efficient to count as better."""
+"""A baseline has to be more than half a point more efficient to count as better."""
 SAME = 0.001
 """Throttled shares closer than a tenth of a point are equal."""
 
 REASONS = {
-    "R 50   B 1 ": "a bucket of one token has no room: what a pause saves overflows, so measuring costs these points",
-    "R 1000 B 10R": "a third of the job fits into the burst: whoever starts without a limit is never throttled; on an "
-    "account of 5/s, the common one, the same start costs 250 calls",
+    "R 50   B 1 ": "a bucket of one token loses what a pause saves, so measuring costs these points",
+    "R 1000 B 10R": "a third of the job fits into the burst, so a client without a limit is never throttled; on an "
+    "account of 5/s, the usual one, the same start costs 250 calls",
     "concurrency": "no tokens to measure: half a point behind at the same share",
-    "limit x10 R 5": "a rise at 5/s is noticed after some 100 s (goals, above); the peer throttles 5 % until the rise, "
-    "which ten times as many calls after it hide",
+    "limit x10 R 5": "a rise at 5/s is noticed after some 100 s (goals, above); 5 % of the baseline's calls are "
+    "throttled until the rise, which ten times as many calls after it hide",
 }
-"""Why a peer is better, by the beginning of the cell's label."""
+"""Why a baseline is better, by the beginning of the cell's label."""
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -45,11 +45,11 @@ class Row(msgspec.Struct, frozen=True):
     scores: dict[str, Score]
 
     def better(self) -> str | None:
-        """The peer that is more efficient without throttling more, if there is one."""
+        """The baseline that is more efficient without more throttled calls, if there is one."""
         ours = self.scores[OURS]
         best, name = ours.efficiency + MARGIN, None
         for peer, score in self.scores.items():
-            if peer == OURS or peer in TOLD or score.throttled > ours.throttled + SAME:
+            if peer == OURS or peer in INFORMED or score.throttled > ours.throttled + SAME:
                 continue
             if score.efficiency > best:
                 best, name = score.efficiency, peer
@@ -84,7 +84,7 @@ def grid(*, quick: bool) -> list[tuple[str, Cell]]:
 
 
 def kinds(*, quick: bool) -> list[tuple[str, Cell]]:
-    """Limiters that are no plain token bucket."""
+    """Limiters other than a token bucket that refills continuously."""
     rates = (50,) if quick else (5, 50, 200)
     cells = [
         (f"{kind} R {rate}", Cell(rate, rate, calls_for(rate) * 2, kind=kind))
@@ -98,7 +98,7 @@ def kinds(*, quick: bool) -> list[tuple[str, Cell]]:
 
 
 def events(*, quick: bool) -> list[tuple[str, Cell]]:
-    """What may happen in mid-run, after 50 s."""
+    """What may happen during a run, after 50 s."""
     neighbour = tuple((20.0 * turn, 0.7 if turn % 2 else 1.0) for turn in range(1, 20))
     cells = []
     for rate in (50,) if quick else (5, 50, 200):
@@ -135,9 +135,9 @@ def table(title: str, cells: list[tuple[str, Cell]], pool: Executor, seeds: int)
 
 
 def dominated(rows: list[Row]) -> None:
-    """Print the rows where a peer is better on both counts, and why."""
+    """Print the rows where a baseline is better in both respects, and why."""
     worse = [row for row in rows if row.better()]
-    print(f"\n{len(rows)} cells; a peer that was not told the limit is better on both counts in {len(worse)}:")
+    print(f"\n{len(rows)} cells; a baseline that does not know the limit is better in both respects in {len(worse)}:")
     for row in worse:
         why = next((reason for label, reason in REASONS.items() if row.label.startswith(label)), "unexplained")
         print(f"  {row.label}: {row.better()}: {why}")

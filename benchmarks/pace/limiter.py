@@ -1,6 +1,6 @@
-"""Servers that hide a limit: each says whether a call that arrives now is accepted.
+"""Servers with a hidden limit: each decides whether a call that arrives now is accepted.
 
-Time only goes forward. ``factor`` is what the events of a run do to the limit: a list of (second, factor) steps.
+Time only goes forward. The events of a run change the limit in steps of (second, factor).
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class SlidingLog:
         return True
 
     def finished(self) -> None:
-        """Nothing: the log forgets by itself."""
+        """Nothing: entries leave the log by age."""
 
 
 class Shards:

@@ -1,4 +1,4 @@
-"""The live loop: the product itself over real HTTP against the embedded endpoint, beside the simulation of the same."""
+"""The live loop: the real command over HTTP against the embedded endpoint, beside a simulation of the same job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.pace.cells import Cell, measure, ours
 from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials, running
 
 SLOW = (Cell(3, 3, 1000), Cell(3, 30, 1000), Cell(5, 5, 1000), Cell(5, 1, 1000), Cell(20, 10, 1000))
-"""These cost next to nothing and take minutes: they run side by side."""
+"""Slow limits take minutes and hardly any CPU: these run side by side."""
 FAST = (Cell(50, 500, 2500), Cell(100, 100, 4000), Cell(300, 300, 9000))
 ROLE = "arn:aws:iam::123456789012:role/access"
 CREATE = "create"
@@ -35,7 +35,9 @@ class Result(msgspec.Struct, frozen=True):
 
 def live() -> None:
     """Print, for each cell, cold and warm: live and simulated, and how far apart they are."""
-    print("Efficiency / throttled, percent: `provisioner apply` over HTTP, and the simulation of the same (3 seeds)\n")
+    print(
+        "Efficiency / throttled, percent: `provisioner apply` over HTTP, and a simulation of the same job (3 seeds)\n"
+    )
     print(f"{'':34}{'live':>18}{'simulated':>18}{'points apart':>14}")
     with ThreadPoolExecutor(len(SLOW)) as pool:
         for lines in pool.map(both, SLOW):
@@ -43,8 +45,8 @@ def live() -> None:
     for cell in FAST:
         print(both(cell), flush=True)
     print(
-        "\nThe endpoint delays replies, while the simulation displaces arrivals too: a bucket of one token feels that,"
-        "\nand no other. There the simulation is the harder judge."
+        "\nThe endpoint delays replies only; the simulation also displaces arrivals, which costs tokens where a bucket"
+        "\nholds just one. There the simulation is the stricter of the two."
     )
 
 
@@ -55,19 +57,19 @@ def both(cell: Cell) -> str:
     with running(behaviour) as emulator, tempfile.TemporaryDirectory() as folder:
         for warm in (False, True):
             case, found = apply(msgspec.structs.replace(cell, warm=warm), emulator, Path(folder))
-            told = simulated(case)
-            apart = 100 * max(abs(found.efficiency - told.efficiency), abs(found.throttled - told.throttled))
+            predicted = simulated(case)
+            apart = 100 * max(abs(found.efficiency - predicted.efficiency), abs(found.throttled - predicted.throttled))
             start = "warm" if warm else "cold"
             label = f"R {cell.rate:g} B {cell.burst:g} N {cell.calls} {start}"
-            lines.append(f"{label:34}{found.text():>18}{told.text():>18}{apart:>14.2f}")
+            lines.append(f"{label:34}{found.text():>18}{predicted.text():>18}{apart:>14.2f}")
     return "\n".join(lines)
 
 
 def apply(cell: Cell, emulator: Emulator, folder: Path) -> tuple[Cell, Result]:
-    """One run of the command, with new definitions; the endpoint's own record is the measure.
+    """One run of the command, with new definitions; measured by the endpoint's own record.
 
     Returns:
-        The cell, with the time that the bucket had been filling before a warm run, and what came of it.
+        The cell, with the time that the bucket had been filling before a warm run, and how it did.
     """
     kind = "warm" if cell.warm else "cold"
     manifest = folder / f"{kind}.jsonl"

@@ -1,4 +1,4 @@
-"""Pace against time as SVG, written by hand: ``python -m benchmarks.pace --plots`` makes docs/pace-*.svg."""
+"""Pace against time as SVG, written by hand: ``python -m benchmarks.pace --plots`` writes docs/pace-*.svg."""
 
 from __future__ import annotations
 

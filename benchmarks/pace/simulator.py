@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 ARRIVAL, REPLY = 0, 1
 PACE_EVERY_S = 0.25
 PATIENCE = 20.0
-"""A run that takes this many times its ideal time is over: a client that does not get there is as good as none."""
+"""A run that takes this many times its ideal time is stopped."""
 
 
 class Client(Protocol):
-    """What paces: the pacer's own face, so that it runs here as it is."""
+    """A client that is paced: the interface of the pacer, which runs here unchanged."""
 
     @property
     def rate(self) -> float:
@@ -43,7 +43,7 @@ class Client(Protocol):
         ...
 
     def dropped(self, started_at: float, now: float) -> None:
-        """A call told nothing."""
+        """A call ended without a verdict of the limiter."""
         ...
 
 
@@ -70,8 +70,8 @@ class Run(msgspec.Struct):
         todo: calls that are not accepted yet.
         in_flight: calls under way.
         calls: calls that reached the server.
-        throttled: how many of them were throttled.
-        done: how many of them were accepted.
+        throttled: how many of those were throttled.
+        done: how many of those were accepted.
         finished_at: second of the last accepted reply.
         accepted_at, throttled_at: arrival times, when a trace was asked for.
         paces: (second, rate) every PACE_EVERY_S, when a trace was asked for.

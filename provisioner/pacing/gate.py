@@ -1,19 +1,19 @@
 """The gate: the waiting that the pacer's arithmetic asks for, and the cap on what is in flight.
 
-One gate stands before one operation family of one target. A caller takes a slot, then a turn, makes its call, and
-tells how it ended:
+One gate stands before one family of operations of one target. A caller takes a slot, then a turn, makes its call, and
+reports how it ended:
 
     async with gate.slot():
         started_at = await gate.turn()
         ...
         gate.accepted(started_at)        # or throttled, dropped, timed_out: exactly one of them
 
-Turns are given in the order of asking, throttled calls that try again before new ones: theirs are the oldest
+Turns are granted first come, first served, and retries of throttled calls go before new calls: theirs are the oldest
 definitions and they hold slots, so finishing them first keeps the number of half-done definitions small and never lets
-new work starve the old. One timer exists at a time, for the head of the queue; it gives out every turn that is due
-when it fires, so timers may be coarse while the pace is exact.
+new work starve the old. One timer exists at a time, for the head of the queue; it grants every turn that is due when it
+fires, so timers may be coarse while the pace is exact.
 
-Only the loop's own thread may touch a gate.
+A gate belongs to one event loop and may be used from that loop's thread only.
 """
 
 from __future__ import annotations
@@ -38,17 +38,18 @@ TICK_S = 0.0005
 """A turn this close is due: uvloop's timers have a grain of 1 ms and round to the nearest."""
 LATENCY_RISE = 0.5
 LATENCY_FALL = 0.02
-"""Gains of the latency that the cap follows: up within a few calls, so that a slow server is not starved of callers;
-down over some fifty, so that one quick reply does not cut the cap."""
+"""Gains of the smoothed latency that the cap follows: up within a few calls, so that a slow server does not idle the
+pace; down over some fifty, so that one quick reply does not cut the cap."""
 CAP_MARGIN = 2.0
 CAP_SPARE = 4
-"""The cap is pace x latency x margin + spare: twice Little's law, and never so few that a hiccup idles the pace."""
+"""The cap is pace x latency x margin + spare: twice what Little's law asks for, and enough for a slow reply or two at
+the slowest pace."""
 CAP_RECOVERY = 0.25
-"""What each accepted call gives back to a cap that time-outs have halved."""
+"""By how much each accepted call raises a cap that time-outs have halved."""
 
 
 class GateClosedError(ProvisionerError):
-    """Raised to whoever waits for a slot or a turn, or asks for one, once the gate is closed: nothing was sent."""
+    """Raised to callers that wait for a slot or a turn, or ask for one, once the gate is closed: nothing was sent."""
 
     reason = Reason.UNFINISHED
 
@@ -57,7 +58,7 @@ class GateClosedError(ProvisionerError):
 
 
 class _Queue:
-    """Futures in the order of asking; those whose waiter has gone are skipped."""
+    """Waiting callers, first come, first served; those that were cancelled are skipped."""
 
     def __init__(self) -> None:
         self.futures: deque[asyncio.Future[float]] = deque()
@@ -68,7 +69,7 @@ class _Queue:
         return future
 
     def head(self) -> asyncio.Future[float] | None:
-        """The first who still waits."""
+        """The first that still waits, or None."""
         while self.futures:
             if not self.futures[0].done():
                 return self.futures[0]
@@ -76,7 +77,7 @@ class _Queue:
         return None
 
     def refuse(self) -> None:
-        """Raise GateClosedError to everybody who waits."""
+        """Raise GateClosedError to every waiting caller."""
         while (future := self.head()) is not None:
             future.set_exception(GateClosedError())
 
@@ -85,7 +86,7 @@ class _Queue:
 
 
 class _Slots:
-    """A counting semaphore, first come first served, whose limit may change while slots are out."""
+    """A counting semaphore, first come, first served, whose limit may change while slots are taken."""
 
     def __init__(self, limit: int) -> None:
         self.used = 0
@@ -135,14 +136,14 @@ class _Slots:
 class Gate:
     """Waits for the pacer's turns and caps what is in flight.
 
-    Every turn that was taken ends in exactly one of :meth:`accepted`, :meth:`throttled`, :meth:`dropped` and
-    :meth:`timed_out`. A caller that is cancelled while it waits gives its slot and its turn back by itself; one that is
-    cancelled after its turn came, and before its call left, calls :meth:`unused`.
+    Every turn that was taken ends in exactly one of :meth:`accepted`, :meth:`throttled`, :meth:`dropped`,
+    :meth:`timed_out` and :meth:`unused`. A caller that is cancelled while it waits keeps neither slot nor turn; one
+    that is cancelled after its turn came, and before its call was sent, calls :meth:`unused`.
 
     Args:
-        pacer: decides; nobody else may drive it.
+        pacer: decides when turns are due; the gate is its only user.
         max_in_flight: upper bound of the cap, calls.
-        clock: monotonic seconds, the clock that the pacer was born with.
+        clock: monotonic seconds, the clock that the pacer's times are of.
     """
 
     def __init__(self, pacer: Pacer, *, max_in_flight: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -162,7 +163,7 @@ class Gate:
         self._fit()
 
     def slot(self) -> _Slots:
-        """A place in flight, as an async context manager; waits while the cap is reached.
+        """One of the calls that may be in flight, as an async context manager; waits while the cap is reached.
 
         Raises:
             GateClosedError: the gate is closed, or was while waiting.
@@ -176,7 +177,7 @@ class Gate:
             again: the call was throttled before, and goes before all calls that have not started yet.
 
         Returns:
-            The start time, monotonic seconds, which the ending has to name.
+            The start time, monotonic seconds, which identifies the call when its end is reported.
 
         Raises:
             GateClosedError: the gate is closed, or was while waiting.
@@ -225,12 +226,12 @@ class Gate:
         self._pacer.expect(calls)
 
     def unused(self, started_at: float) -> None:
-        """Give back a turn whose call never left this machine."""
+        """Give back a turn whose call was not sent."""
         self._pacer.cancelled(started_at)
         self._give()
 
     def accepted(self, started_at: float) -> None:
-        """The call that started then took a token: any reply but a 429 or a 5xx."""
+        """The call that started then took a token: any reply other than a 429 or a 5xx."""
         now = self._clock()
         self._pacer.accepted(started_at, now)
         sample = now - started_at
@@ -245,12 +246,12 @@ class Gate:
         self._schedule()
 
     def dropped(self, started_at: float) -> None:
-        """The call that started then told nothing of the limit: 5xx, reset."""
+        """The call that started then says nothing about the limit: 5xx, reset."""
         self._pacer.dropped(started_at, self._clock())
         self._schedule()
 
     def timed_out(self, started_at: float) -> None:
-        """The call that started then had no reply in time: halves the cap, once for all that were in flight."""
+        """The call that started then had no reply in time: halves the cap, once for all calls that were in flight."""
         now = self._clock()
         self._pacer.dropped(started_at, now)
         self._timed_outs += 1
@@ -261,7 +262,7 @@ class Gate:
         self._schedule()
 
     def close(self) -> None:
-        """Refuse everybody who waits, and whoever asks from now on; calls in flight go on. May be called twice."""
+        """Refuse waiting callers and new ones; calls in flight go on. May be called twice."""
         self._slots.closed = True
         self._slots.waiting.refuse()
         self._retries.refuse()
@@ -272,7 +273,7 @@ class Gate:
 
     @property
     def in_flight(self) -> int:
-        """Slots that are taken."""
+        """Calls that hold a slot."""
         return self._slots.used
 
     @property
@@ -296,7 +297,7 @@ class Gate:
         return f"Gate({', '.join(f'{key}={value}' for key, value in self.statistics().items())})"
 
     def _fit(self) -> None:
-        """Set the cap to what the pace needs at this latency."""
+        """Set the cap to what the pace needs at the present latency."""
         needed = ceil(CAP_MARGIN * self._pacer.rate * self._latency) + CAP_SPARE
         limit = max(1, min(needed, int(self._ceiling)))
         if limit != self._slots.limit:
@@ -324,7 +325,7 @@ class Gate:
         return self._retries.head() or self._fresh.head()
 
     def _give(self) -> None:
-        """Give out every turn that is due, then see to it that somebody comes back for the next."""
+        """Grant every turn that is due, then set the timer for the next."""
         now = self._clock()
         while (future := self._head()) is not None and self._pacer.peek(now) <= now + TICK_S:
             self._pacer.start(now)
@@ -332,7 +333,7 @@ class Gate:
         self._schedule()
 
     def _schedule(self) -> None:
-        """Have the timer fire no later than the head's turn; one that fires too early looks again."""
+        """Have the timer fire no later than the turn of the queue's head; one that fires too early is set again."""
         if self._head() is None:
             return
         now = self._clock()
@@ -350,5 +351,5 @@ class Gate:
 
 
 def _granted(future: asyncio.Future[float]) -> bool:
-    """Whether the future holds a grant that its cancelled waiter never saw."""
+    """Whether the future holds a grant that its cancelled caller never received."""
     return future.done() and not future.cancelled() and future.exception() is None

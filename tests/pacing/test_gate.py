@@ -1,4 +1,4 @@
-"""The gate: whose turn it is, who is let go, and how many are under way; all of it in virtual time."""
+"""The gate: the order of turns, retries before new calls, and the cap on calls in flight; in virtual time."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def now() -> float:
 
 
 def make_gate(rate: float = 10.0, max_in_flight: int = 256) -> Gate:
-    """A gate that paces ``rate`` starts a second, whatever it is told."""
+    """A gate that grants ``rate`` turns a second, however calls end."""
     bounds = PaceBounds(initial_rate=rate, max_rate=rate, share=1.0)
     return Gate(Pacer(bounds, now()), max_in_flight=max_in_flight, clock=now)
 
 
-async def settle() -> None:
-    """Let every task that can run do so, without letting time pass."""
+async def run_ready_tasks() -> None:
+    """Run every task that is ready, without letting time pass."""
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -51,7 +51,7 @@ async def test_turns_come_at_the_pace() -> None:
 
 @virtual_time
 async def test_turns_are_first_come_first_served() -> None:
-    """Whoever asks first starts first."""
+    """The caller that asks first starts first."""
     gate = make_gate()
     order: list[int] = []
 
@@ -68,7 +68,7 @@ async def test_turns_are_first_come_first_served() -> None:
 
 @virtual_time
 async def test_a_throttled_call_goes_before_new_ones() -> None:
-    """Who waits to try again is served before whoever has not started yet."""
+    """A retry is served before calls that have not started yet."""
     gate = make_gate()
     order: list[str] = []
 
@@ -84,7 +84,7 @@ async def test_a_throttled_call_goes_before_new_ones() -> None:
     async with asyncio.TaskGroup() as tasks:
         for name in ("first", "second", "third"):
             tasks.create_task(ask(name))
-        await settle()
+        await run_ready_tasks()
         tasks.create_task(again())
 
     assert order == ["first", "again", "second", "third"]
@@ -103,7 +103,7 @@ async def test_a_turn_again_goes_before_the_turns_of_new_calls() -> None:
     async with asyncio.TaskGroup() as tasks:
         for name in ("first", "second", "third"):
             tasks.create_task(ask(name))
-        await settle()
+        await run_ready_tasks()
         for name in ("again", "and again"):
             tasks.create_task(ask(name, again=True))
 
@@ -117,7 +117,7 @@ async def test_the_estimate_of_the_next_turn_counts_the_throttled_calls_ahead() 
     await gate.turn()
     waiting = [asyncio.create_task(gate.turn()) for _ in range(5)]
     waiting += [asyncio.create_task(gate.turn(again=True)) for _ in range(2)]
-    await settle()
+    await run_ready_tasks()
 
     estimate = gate.next_turn_in_s()
     own = asyncio.create_task(gate.turn(again=True))
@@ -133,7 +133,7 @@ async def test_a_turn_again_is_refused_once_the_gate_is_closed() -> None:
     gate = make_gate(rate=1.0)
     await gate.turn()
     waiting = asyncio.create_task(gate.turn(again=True))
-    await settle()
+    await run_ready_tasks()
 
     gate.close()
 
@@ -157,11 +157,11 @@ async def test_a_turn_that_sleep_took_is_used_once() -> None:
 
 @virtual_time
 async def test_a_cancelled_waiter_does_not_hold_up_the_next() -> None:
-    """A waiter that goes away while it waits costs no turn."""
+    """A caller that is cancelled while it waits costs no turn."""
     gate = make_gate(rate=1.0)
     await gate.turn()
     gone, stays = asyncio.create_task(gate.turn()), asyncio.create_task(gate.turn())
-    await settle()
+    await run_ready_tasks()
 
     gone.cancel()
 
@@ -171,11 +171,11 @@ async def test_a_cancelled_waiter_does_not_hold_up_the_next() -> None:
 
 @virtual_time
 async def test_a_turn_granted_to_a_task_that_is_cancelled_in_the_same_tick_is_given_back() -> None:
-    """A turn that its waiter never saw goes to the next in the queue, and no start is counted for it."""
+    """A turn that its caller never received goes to the next in the queue, and no start is counted for it."""
     gate = make_gate(rate=1.0)
     await gate.turn()
     gone, stays = asyncio.create_task(gate.turn()), asyncio.create_task(gate.turn())
-    await settle()
+    await run_ready_tasks()
     # The same tick of the loop as the gate's timer, and after it.
     asyncio.get_running_loop().call_at(1.0 + 1e-10, gone.cancel)
 
@@ -185,11 +185,11 @@ async def test_a_turn_granted_to_a_task_that_is_cancelled_in_the_same_tick_is_gi
 
 @virtual_time
 async def test_an_unused_turn_goes_to_the_next() -> None:
-    """A turn whose call never left is given to the next waiter at once."""
+    """The turn of a call that was not sent is granted to the next caller at once."""
     gate = make_gate(rate=1.0)
     started_at = await gate.turn()
     waiter = asyncio.create_task(gate.turn())
-    await settle()
+    await run_ready_tasks()
 
     gate.unused(started_at)
 
@@ -198,11 +198,11 @@ async def test_an_unused_turn_goes_to_the_next() -> None:
 
 @virtual_time
 async def test_advice_freezes_those_who_wait_already() -> None:
-    """When a reply says how long to wait, the head of the queue waits that long, though its timer was set before."""
+    """When a reply asks for a pause, the head of the queue waits that long, although its timer was set before."""
     gate = make_gate(rate=10.0)
     started_at = await gate.turn()
     waiter = asyncio.create_task(gate.turn())
-    await settle()
+    await run_ready_tasks()
 
     gate.throttled(started_at, 3.0)
 
@@ -211,7 +211,7 @@ async def test_advice_freezes_those_who_wait_already() -> None:
 
 @virtual_time
 async def test_no_drift_at_two_thousand_a_second() -> None:
-    """Timers with a grain of a millisecond, late by up to two, still give 2,000 turns a second, and never more."""
+    """Timers with a grain of one millisecond, up to two late, still give 2,000 turns a second and never more."""
     loop = asyncio.get_running_loop()
     exact = loop.call_later
 
@@ -231,7 +231,7 @@ async def test_no_drift_at_two_thousand_a_second() -> None:
 
 @virtual_time
 async def test_waiting_is_idle() -> None:
-    """However many wait, however long, and however many calls end, the gate wakes up once for each turn."""
+    """However many callers wait and however many calls end, the gate wakes up once for each turn."""
     loop = asyncio.get_running_loop()
     gate = make_gate(rate=0.5)
     exact, timers = loop.call_later, 0
@@ -245,7 +245,7 @@ async def test_waiting_is_idle() -> None:
     async with asyncio.TaskGroup() as tasks:
         for _ in range(100):
             tasks.create_task(gate.turn())
-        await settle()
+        await run_ready_tasks()
         for _ in range(1000):
             gate.dropped(0.0)
 
@@ -255,12 +255,12 @@ async def test_waiting_is_idle() -> None:
 
 @virtual_time
 async def test_closing_refuses_those_who_wait_and_lets_those_in_flight_end() -> None:
-    """A closed gate raises to every waiter at once and to whoever asks later; endings are still taken."""
+    """A closed gate refuses waiting and new callers at once; the ends of calls in flight are still counted."""
     gate = make_gate(rate=1.0, max_in_flight=1)
     async with gate.slot():
         started_at = await gate.turn()
         waiting = [asyncio.create_task(gate.turn()), asyncio.create_task(gate.sleep(0.0))]
-        await settle()
+        await run_ready_tasks()
 
         gate.close()
         gate.close()
@@ -309,7 +309,7 @@ async def flood(gate: Gate, calls: int, latency: float) -> int:
 
 @virtual_time
 async def test_the_cap_follows_pace_times_latency() -> None:
-    """What is in flight has room for twice what the pace needs at this latency, and not for more."""
+    """The cap is twice the calls in flight that the pace needs at this latency."""
     gate = make_gate(rate=50.0)
 
     most = await flood(gate, 2000, latency=0.2)
@@ -321,7 +321,7 @@ async def test_the_cap_follows_pace_times_latency() -> None:
 
 @virtual_time
 async def test_the_cap_never_exceeds_what_the_user_allows() -> None:
-    """``max_in_flight`` bounds the cap, whatever the latency asks for."""
+    """``max_in_flight`` bounds the cap, whatever the latency."""
     gate = make_gate(rate=100.0, max_in_flight=7)
 
     assert await flood(gate, 200, latency=1.0) == 7
@@ -329,7 +329,7 @@ async def test_the_cap_never_exceeds_what_the_user_allows() -> None:
 
 @virtual_time
 async def test_time_outs_halve_the_cap_once_for_all_that_were_in_flight() -> None:
-    """Many calls that time out together are one event; accepted calls give the cap back little by little."""
+    """Calls that time out together halve the cap once; accepted calls raise it again little by little."""
     gate = make_gate(rate=100.0, max_in_flight=64)
     await flood(gate, 1000, latency=1.0)
     before = gate.statistics()["cap"]
@@ -346,7 +346,7 @@ async def test_time_outs_halve_the_cap_once_for_all_that_were_in_flight() -> Non
 
 @virtual_time
 async def test_a_429_never_touches_the_cap() -> None:
-    """Throttling is the pacer's business: the cap stays as it is."""
+    """Throttling changes the pace and never the cap."""
     gate = make_gate(rate=100.0)
     await flood(gate, 200, latency=0.5)
     before = gate.statistics()["cap"]
@@ -359,7 +359,7 @@ async def test_a_429_never_touches_the_cap() -> None:
 
 @virtual_time
 async def test_a_waiter_for_a_slot_may_be_cancelled_at_any_point() -> None:
-    """Slots are neither lost nor doubled when their waiters go away, before or after the grant."""
+    """Slots are neither lost nor doubled when waiting callers are cancelled, before or after the grant."""
     gate = make_gate(rate=1000.0, max_in_flight=2)
     holding = asyncio.Event()
 
@@ -368,12 +368,12 @@ async def test_a_waiter_for_a_slot_may_be_cancelled_at_any_point() -> None:
             await holding.wait()
 
     tasks = [asyncio.create_task(hold()) for _ in range(6)]
-    await settle()
+    await run_ready_tasks()
     tasks[2].cancel()
     tasks[0].cancel()
     await asyncio.sleep(0)
     tasks[3].cancel()
-    await settle()
+    await run_ready_tasks()
 
     assert gate.in_flight == 2
     holding.set()
@@ -412,7 +412,7 @@ async def test_the_expected_wait_counts_those_ahead() -> None:
     gate = make_gate(rate=10.0)
     await gate.turn()
     waiting = [asyncio.create_task(gate.sleep(0.0)) for _ in range(2)]
-    await settle()
+    await run_ready_tasks()
 
     assert gate.wait(None) == pytest.approx(0.3)
     await asyncio.gather(*waiting)
@@ -420,11 +420,11 @@ async def test_the_expected_wait_counts_those_ahead() -> None:
 
 @virtual_time
 async def test_the_gate_prints_its_state() -> None:
-    """``repr`` shows the pacer's phase, the pace, and who waits."""
+    """``repr`` shows the pacer's phase, the pace, and how many callers wait."""
     gate = make_gate(rate=10.0)
     await gate.turn()
     waiter = asyncio.create_task(gate.turn())
-    await settle()
+    await run_ready_tasks()
 
     assert "phase=climb" in repr(gate)
     assert "rate=10.0" in repr(gate)

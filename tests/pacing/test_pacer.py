@@ -1,4 +1,4 @@
-"""The pacer's arithmetic: tables worked out by hand, invariants for any schedule, and the small job's goal."""
+"""The pacer's arithmetic: cases worked out by hand, invariants for any schedule, and the goals of common jobs."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def call(pacer: Pacer, *, throttled: bool = False, latency: float = 0.1) -> floa
 
 
 def known(rate: float = 10.0, **changes: float) -> Learned:
-    """A firm memory of ``rate``, learned and last used an hour ago, of an empty bucket whose size is not known."""
+    """A record of ``rate`` on firm evidence, an hour old, of an empty bucket whose size is not known."""
     return msgspec.structs.replace(Learned(rate, WALL - 3600.0, 500, last_start=WALL - 3600.0), **changes)
 
 
 def warm(learned: Learned, bounds: PaceBounds | None = None) -> Pacer:
-    """A pacer born at second 0 with that memory."""
+    """A pacer that starts at second 0 with that record."""
     return Pacer(bounds or paced(), 0.0, learned, WALL)
 
 
@@ -50,7 +50,7 @@ def warm(learned: Learned, bounds: PaceBounds | None = None) -> Pacer:
 
 
 def test_the_first_turn_is_due_at_once_and_the_second_an_interval_later() -> None:
-    """A cold pacer starts at the initial rate, to the letter."""
+    """A cold pacer starts at the initial rate exactly."""
     pacer = Pacer(paced(initial_rate=4.0), 100.0)
 
     assert pacer.peek(100.0) == 100.0
@@ -59,7 +59,7 @@ def test_the_first_turn_is_due_at_once_and_the_second_an_interval_later() -> Non
 
 
 def test_a_turn_taken_a_little_late_keeps_its_place() -> None:
-    """Lateness of a timer is caught up, so that the pace does not drift."""
+    """A late timer is caught up with, so that the pace does not drift."""
     pacer = Pacer(paced(initial_rate=10.0), 0.0)
     pacer.start(0.0)
 
@@ -68,7 +68,7 @@ def test_a_turn_taken_a_little_late_keeps_its_place() -> None:
     assert pacer.peek(0.2) == pytest.approx(0.2)
 
 
-def test_turns_that_nobody_took_are_not_made_up_for() -> None:
+def test_unused_turns_are_not_made_up_for() -> None:
     """After a long silence at most the catch-up is due, not what could have been sent."""
     pacer = Pacer(paced(initial_rate=10.0), 0.0)
     pacer.start(0.0)
@@ -97,8 +97,8 @@ def test_a_cancelled_turn_is_given_back() -> None:
         (paced(initial_rate=5.0, max_rate=8.0), 5.0),
     ],
 )
-def test_a_cold_pacer_begins_as_told(bounds: PaceBounds, expected: float) -> None:
-    """The initial rate, or the user's bound if that is lower."""
+def test_a_cold_pacer_begins_at_the_initial_rate(bounds: PaceBounds, expected: float) -> None:
+    """The pace begins at the initial rate, or at the user's bound if that is lower."""
     assert Pacer(bounds, 0.0).rate == expected
 
 
@@ -137,7 +137,7 @@ def test_an_epoch_is_cut_once() -> None:
 
 
 def test_barren_calls_double_the_pause_and_keep_the_measurement() -> None:
-    """In a storm of 429s the calls come ever more rarely, at last every few seconds, and the limit is remembered."""
+    """In a storm of 429s probes become rarer, one every few seconds in the end, and the estimate stays."""
     pacer = warm(known(rate=50.0))
     call(pacer)
 
@@ -150,7 +150,7 @@ def test_barren_calls_double_the_pause_and_keep_the_measurement() -> None:
 
 
 def test_after_a_barren_call_one_goes_alone() -> None:
-    """Until the first call after a barren one has its reply, no second one starts; an accept frees the pace at once."""
+    """After a barren call one probe goes alone until its reply; an accepted probe restores the pace at once."""
     pacer = warm(known(rate=50.0))
     call(pacer)
     for _ in range(3):
@@ -170,7 +170,7 @@ def test_after_a_barren_call_one_goes_alone() -> None:
     [(2.0, 2.1), (3600.0, 0.1 + TUNING.advice_limit_s), (0.0, 0.1), (-7.0, 0.1), (None, 0.1)],
 )
 def test_advice_freezes_the_pacer_within_bounds(advice_s: float | None, earliest: float) -> None:
-    """The server's advice is followed up to five seconds, and never shortens what the pacer wants itself."""
+    """The server's advice is followed up to five seconds, and never shortens the pacer's own pause."""
     pacer = Pacer(paced(), 0.0)
     pacer.start(0.0)
 
@@ -181,7 +181,7 @@ def test_advice_freezes_the_pacer_within_bounds(advice_s: float | None, earliest
         assert pacer.peek(0.1) == pytest.approx(earliest)
 
 
-def test_a_dropped_call_says_nothing() -> None:
+def test_a_dropped_call_says_nothing_about_the_limit() -> None:
     """A 5xx or a time-out changes neither pace nor turn."""
     pacer = warm(known())
     call(pacer)
@@ -196,7 +196,7 @@ def test_a_dropped_call_says_nothing() -> None:
 
 
 def test_a_pace_that_is_not_used_does_not_grow() -> None:
-    """A caller that sends once a second, whatever it is allowed, proves nothing about the limit."""
+    """A caller that sends once a second, although more is allowed, proves nothing about the limit."""
     pacer = Pacer(paced(initial_rate=5.0), 0.0)
 
     for second in range(200):
@@ -206,7 +206,7 @@ def test_a_pace_that_is_not_used_does_not_grow() -> None:
     assert pacer.rate == 5.0
 
 
-def test_where_nobody_throttles_the_pace_stays_within_reach_of_what_is_used() -> None:
+def test_without_a_limit_the_pace_stays_near_what_is_used() -> None:
     """A client that can make 100 calls a second, and is never throttled, ends with a bounded pace and memory."""
     pacer = Pacer(paced(), 0.0)
     last = 0.0
@@ -221,7 +221,7 @@ def test_where_nobody_throttles_the_pace_stays_within_reach_of_what_is_used() ->
 
 
 def test_a_limit_that_rose_is_followed() -> None:
-    """Without a 429 for far longer than the model allows, the pace climbs."""
+    """When far more is accepted than the estimate allows, the pace climbs."""
     pacer = warm(known(rate=10.0))
 
     for _ in range(1500):
@@ -282,7 +282,7 @@ def test_a_climb_never_goes_below_the_initial_rate() -> None:
 
 
 def test_share_leaves_the_rest_to_others() -> None:
-    """With share 0.5 the pace is half of the learned limit, however well it goes."""
+    """With share 0.5 the pace is half of the learned limit, however many calls are accepted."""
     pacer = warm(known(rate=40.0), paced(share=0.5))
 
     for _ in range(500):
@@ -302,23 +302,23 @@ def test_share_follows_the_limit_that_the_run_itself_learned() -> None:
     assert min(late) >= 8.5
 
 
-# ---- Memory
+# ---- What the ledger keeps
 
 
 def test_a_warm_start_begins_at_the_remembered_rate() -> None:
-    """What the ledger remembers replaces the initial rate."""
+    """The limit in the ledger replaces the initial rate."""
     assert warm(known(rate=37.0)).rate == pytest.approx(37.0)
 
 
 @pytest.mark.parametrize("age_s", [TUNING.memory_s + 1.0, 10 * TUNING.memory_s])
-def test_an_old_memory_is_forgotten(age_s: float) -> None:
-    """After a week the remembered rate is worth no more than the initial one."""
+def test_an_old_limit_is_ignored(age_s: float) -> None:
+    """A limit older than a week is ignored: the pace begins at the initial rate."""
     assert warm(known(rate=37.0, learned_at=WALL - age_s)).rate == 5.0
 
 
 @pytest.mark.parametrize("ahead_s", [1.0, 86_400.0])
-def test_a_wall_clock_that_went_back_does_not_lose_the_memory(ahead_s: float) -> None:
-    """A memory from the future is as good as a fresh one."""
+def test_a_wall_clock_that_went_back_does_not_lose_the_limit(ahead_s: float) -> None:
+    """A record with a time in the future counts as fresh."""
     assert warm(known(rate=37.0, learned_at=WALL + ahead_s, last_start=WALL + ahead_s)).rate == pytest.approx(37.0)
 
 
@@ -329,7 +329,7 @@ def first_seconds(learned: Learned, seconds: float) -> int:
 
 
 def test_a_run_right_after_another_does_not_assume_a_full_bucket() -> None:
-    """Tokens that the last run has just spent are not spent again; an hour later they are there."""
+    """Tokens that the last run has just spent are not expected; an hour later the bucket is full again."""
     full, empty = known(burst=50.0), known(burst=50.0, tokens=0.0, last_start=WALL)
 
     assert first_seconds(empty, 10.0) <= 102
@@ -337,7 +337,7 @@ def test_a_run_right_after_another_does_not_assume_a_full_bucket() -> None:
 
 
 def test_what_was_learned_survives_the_ledger() -> None:
-    """The record goes through JSON unchanged, and a pacer that knows nothing leaves none."""
+    """The record survives JSON unchanged, and a pacer that has measured nothing leaves none."""
     pacer = Pacer(paced(), 0.0)
     for _ in range(12):
         call(pacer)
@@ -354,8 +354,8 @@ def test_what_was_learned_survives_the_ledger() -> None:
 
 
 @pytest.mark.parametrize(("idle_s", "tokens"), [(0.0, 0.0), (2.0, 20.0), (3600.0, 50.0)])
-def test_the_record_tells_what_is_left_in_the_bucket(idle_s: float, tokens: float) -> None:
-    """Tokens come back while nobody runs, up to the burst, and a record says how many there were at the last start."""
+def test_the_record_keeps_what_is_left_in_the_bucket(idle_s: float, tokens: float) -> None:
+    """The bucket fills between two runs, up to the burst; the record says how many tokens the last start left."""
     pacer = warm(known(rate=10.0, burst=50.0, tokens=0.0, last_start=WALL - idle_s))
     pacer.start(0.0)
     pacer.accepted(0.0, 0.1)
@@ -368,7 +368,7 @@ def test_the_record_tells_what_is_left_in_the_bucket(idle_s: float, tokens: floa
 
 
 def test_a_limiter_that_counts_by_the_second_is_found_by_its_phase() -> None:
-    """A fixed window is used to nine tenths with about one percent throttled, far better than by pauses alone."""
+    """More than nine tenths of a fixed window is used with about one percent throttled."""
     figures = measure(Cell(rate=100.0, burst=100.0, calls=15_000, kind="window"), CLIENTS["ours"], seed=1)
 
     assert figures.efficiency >= 0.92
@@ -376,7 +376,7 @@ def test_a_limiter_that_counts_by_the_second_is_found_by_its_phase() -> None:
 
 
 def test_the_pacer_prints_its_state() -> None:
-    """``repr`` tells phase, rate, limit and counts."""
+    """``repr`` shows phase, rate, limit and counts."""
     pacer = warm(known(rate=10.0))
     call(pacer)
 
@@ -395,7 +395,7 @@ BOUNDS = st.builds(
 
 
 class Trial:
-    """Drives a pacer with random replies and keeps what it did."""
+    """Drives a pacer with random replies and records its starts."""
 
     def __init__(self, bounds: PaceBounds, seed: int, refuse: float) -> None:
         self.rng = random.Random(seed)  # noqa: S311 - a test's schedule
@@ -448,7 +448,7 @@ def test_never_more_starts_in_a_window_than_the_bound_allows(bounds: PaceBounds,
 @settings(max_examples=60, deadline=None)
 @given(bounds=BOUNDS, seed=st.integers(0, 2**32), refuse=st.sampled_from([0.0, 0.01, 0.3, 1.0]))
 def test_the_rate_stays_within_its_bounds(bounds: PaceBounds, seed: int, refuse: float) -> None:
-    """The pace is positive and at most what the user allows; a turn is never further away than floor and freeze."""
+    """The pace stays between the floor and the user's bound; no turn is further away than the longest pause."""
     trial = Trial(bounds, seed, refuse)
 
     for _ in range(400):
@@ -461,7 +461,7 @@ def test_the_rate_stays_within_its_bounds(bounds: PaceBounds, seed: int, refuse:
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), refuse=st.sampled_from([0.01, 0.3, 1.0]))
-def test_the_pacer_is_monotone_in_what_it_is_told(seed: int, refuse: float) -> None:
+def test_each_reply_moves_the_pace_one_way(seed: int, refuse: float) -> None:
     """A 429 never raises the pace, a drop never changes it, and an accept never lowers it while holding or climbing."""
     trial = Trial(paced(), seed, refuse)
     pacer = trial.pacer
@@ -481,7 +481,7 @@ def test_the_pacer_is_monotone_in_what_it_is_told(seed: int, refuse: float) -> N
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), refuse=st.sampled_from([0.0, 0.3]))
 def test_a_clock_that_stands_still_changes_nothing(seed: int, refuse: float) -> None:
-    """Asking does not move the turn, and without time no second turn comes."""
+    """Asking does not move the turn, and no second turn is due while time stands still."""
     trial = Trial(paced(), seed, refuse)
     for _ in range(100):
         trial.step()
@@ -509,7 +509,7 @@ def test_a_clock_that_stands_still_changes_nothing(seed: int, refuse: float) -> 
     ids=["cold", "warm", "small", "faster"],
 )
 def test_the_goals_of_the_common_jobs_are_met(cell: Cell, efficiency: float, throttled: float, seed: int) -> None:
-    """A simulated bucket is used up, with almost no throttled call."""
+    """A simulated limit is used almost fully with almost no throttled call."""
     figures = measure(cell, CLIENTS["ours"], seed)
 
     assert figures.efficiency >= efficiency
@@ -517,7 +517,7 @@ def test_the_goals_of_the_common_jobs_are_met(cell: Cell, efficiency: float, thr
 
 
 def test_a_storm_that_does_not_end_is_survived() -> None:
-    """Hours of nothing but 429s leave the pacer as it is after minutes: no doubling goes on for ever."""
+    """After hours of nothing but 429s the next probe is still only seconds away."""
     pacer, now = Pacer(paced(initial_rate=5.0), 0.0), 0.0
     for _ in range(3000):
         now = max(now, pacer.peek(now))
