@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from tenacity import RetryCallState
-
     from provisioner.pacing.pacer import Pacer
 
 TICK_S = 0.0005
@@ -156,7 +154,6 @@ class Gate:
         self._slots = _Slots(max_in_flight)
         self._retries = _Queue()
         self._fresh = _Queue()
-        self._held: dict[asyncio.Task[object] | None, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._timed_outs = 0
@@ -182,32 +179,7 @@ class Gate:
         Raises:
             GateClosedError: the gate is closed, or was while waiting.
         """
-        held = self._held.pop(asyncio.current_task(), None) if self._held else None
-        if held is None:
-            return await self._wait(self._retries if again else self._fresh)
-        if self._slots.closed:
-            self.unused(held)
-            raise GateClosedError
-        return held
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait for a turn before all new calls and keep it for this task's next :meth:`turn`: tenacity's ``sleep``.
-
-        Args:
-            seconds: what :meth:`wait` said; the turn comes when the pacer says so, which may have changed since.
-
-        Raises:
-            GateClosedError: the gate is closed, or was while waiting.
-        """
-        del seconds
-        task = asyncio.current_task()
-        if task not in self._held:
-            self._held[task] = await self._wait(self._retries)
-
-    def wait(self, retry_state: RetryCallState | None = None) -> float:
-        """What tenacity's ``wait`` expects: :meth:`next_turn_in_s`."""
-        del retry_state
-        return self.next_turn_in_s()
+        return await self._wait(self._retries if again else self._fresh)
 
     def next_turn_in_s(self) -> float:
         """Estimate the seconds until a call that asks now for another turn would get it: behind its like, no others.

@@ -67,30 +67,6 @@ async def test_turns_are_first_come_first_served() -> None:
 
 
 @virtual_time
-async def test_a_throttled_call_goes_before_new_ones() -> None:
-    """A retry is served before calls that have not started yet."""
-    gate = make_gate()
-    order: list[str] = []
-
-    async def ask(name: str) -> None:
-        await gate.turn()
-        order.append(name)
-
-    async def again() -> None:
-        await gate.sleep(gate.wait(None))
-        await gate.turn()
-        order.append("again")
-
-    async with asyncio.TaskGroup() as tasks:
-        for name in ("first", "second", "third"):
-            tasks.create_task(ask(name))
-        await run_ready_tasks()
-        tasks.create_task(again())
-
-    assert order == ["first", "again", "second", "third"]
-
-
-@virtual_time
 async def test_a_turn_again_goes_before_the_turns_of_new_calls() -> None:
     """A throttled call that asks for another turn is served before every call that has not started yet."""
     gate = make_gate()
@@ -141,18 +117,6 @@ async def test_a_turn_again_is_refused_once_the_gate_is_closed() -> None:
         await waiting
     with pytest.raises(GateClosedError):
         await gate.turn(again=True)
-
-
-@virtual_time
-async def test_a_turn_that_sleep_took_is_used_once() -> None:
-    """The turn that ``sleep`` waited for is the task's next turn; the one after that waits again."""
-    gate = make_gate(rate=10.0)
-    await gate.turn()
-
-    await gate.sleep(0.0)
-    turns = await take_turns(gate, 2)
-
-    assert turns == pytest.approx([0.1, 0.2])
 
 
 @virtual_time
@@ -259,7 +223,7 @@ async def test_closing_refuses_those_who_wait_and_lets_those_in_flight_end() -> 
     gate = make_gate(rate=1.0, max_in_flight=1)
     async with gate.slot():
         started_at = await gate.turn()
-        waiting = [asyncio.create_task(gate.turn()), asyncio.create_task(gate.sleep(0.0))]
+        waiting = [asyncio.create_task(gate.turn()), asyncio.create_task(gate.turn(again=True))]
         await run_ready_tasks()
 
         gate.close()
@@ -275,18 +239,6 @@ async def test_closing_refuses_those_who_wait_and_lets_those_in_flight_end() -> 
         async with gate.slot():
             pass
     assert gate.statistics()["accepted"] == 1
-
-
-@virtual_time
-async def test_closing_refuses_a_held_turn() -> None:
-    """A turn that ``sleep`` took before the gate closed cannot be used after."""
-    gate = make_gate()
-    await gate.sleep(0.0)
-
-    gate.close()
-
-    with pytest.raises(GateClosedError):
-        await gate.turn()
 
 
 async def flood(gate: Gate, calls: int, latency: float) -> int:
@@ -383,16 +335,16 @@ async def test_a_waiter_for_a_slot_may_be_cancelled_at_any_point() -> None:
 
 @virtual_time
 async def test_tenacity_retries_at_the_pacers_turns() -> None:
-    """With ``wait`` and ``sleep`` of the gate, tenacity tries a throttled call again at its next turn."""
+    """With the gate's estimate as its wait, tenacity tries a throttled call again at its next turn."""
     gate = make_gate(rate=10.0)
     replies = iter([Throttled, Throttled, None])
     starts: list[float] = []
 
     async for attempt in AsyncRetrying(
-        wait=gate.wait, sleep=gate.sleep, retry=retry_if_exception_type(Throttled), reraise=True
+        wait=lambda _: gate.next_turn_in_s(), retry=retry_if_exception_type(Throttled), reraise=True
     ):
         with attempt:
-            started_at = await gate.turn()
+            started_at = await gate.turn(again=bool(starts))
             starts.append(started_at)
             await asyncio.sleep(0.01)
             reply = next(replies)
@@ -404,18 +356,6 @@ async def test_tenacity_retries_at_the_pacers_turns() -> None:
     assert len(starts) == 3
     statistics = gate.statistics()
     assert (statistics["accepted"], statistics["throttled"]) == (1, 2)
-
-
-@virtual_time
-async def test_the_expected_wait_counts_those_ahead() -> None:
-    """``wait`` says when a call that tries again now will have its turn: after the pacer's next, behind its like."""
-    gate = make_gate(rate=10.0)
-    await gate.turn()
-    waiting = [asyncio.create_task(gate.sleep(0.0)) for _ in range(2)]
-    await run_ready_tasks()
-
-    assert gate.wait(None) == pytest.approx(0.3)
-    await asyncio.gather(*waiting)
 
 
 @virtual_time
