@@ -70,7 +70,7 @@ class DirectCreates:
             response = await connection.exchange(request, self._read_timeout_s)
         except Exception as error:  # noqa: BLE001  the contract: nothing that happens to the call is raised
             self._pool.drop(connection)
-            return lost(error)
+            return self._identity.secrets.redact(lost(error))
         except BaseException:
             self._pool.drop(connection)
             raise
@@ -78,7 +78,7 @@ class DirectCreates:
         reply = wire.read(response.status, response.headers, response.body, now)
         if reply.code in SKEW_CODES:
             self._clock.learn(response.headers.get("date", ""), now)
-        return reply
+        return self._identity.secrets.redact(reply)
 
     def close(self) -> None:
         """Close the connections. No create may be under way."""

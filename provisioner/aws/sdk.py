@@ -151,7 +151,8 @@ class SdkCreates:
     async def _send(self, params: dict[str, Any], sending: _Sending) -> Reply:
         token = _sending.set(sending)
         try:
-            return (await _call(self._client.create_configured_model_algorithm, params))[1]
+            reply = (await _call(self._client.create_configured_model_algorithm, params))[1]
+            return self._identity.secrets.redact(reply)
         finally:
             _sending.reset(token)
             before_write.set(None)
@@ -164,6 +165,7 @@ class SdkControl:
         client: gives the client of Clean Rooms ML.
         sts: makes a client of STS, as an asynchronous context manager, when the account is asked for.
         quotas: makes a client of Service Quotas, likewise.
+        identity: whose credentials sign.
         clock: the server's.
     """
 
@@ -172,11 +174,13 @@ class SdkControl:
         client: Callable[[], Awaitable[Any]],
         sts: Callable[[], Any],
         quotas: Callable[[], Any],
+        identity: Identity,
         clock: ServerClock,
     ) -> None:
         self._client = client
         self._sts = sts
         self._quotas = quotas
+        self._identity = identity
         self._clock = clock
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
@@ -198,9 +202,9 @@ class SdkControl:
             async with self._sts() as sts:
                 answer, reply = await _call(sts.get_caller_identity, {})
         except Exception as error:
-            raise CallError("GetCallerIdentity", lost(error)) from error
+            raise self._failed("GetCallerIdentity", lost(error)) from error
         if answer is None or "Account" not in answer:
-            raise CallError("GetCallerIdentity", reply)
+            raise self._failed("GetCallerIdentity", reply)
         return str(answer["Account"])
 
     async def published_rate(self) -> float | None:
@@ -216,12 +220,15 @@ class SdkControl:
             answer, reply = await _call(method, params)
         where = params.get("configuredModelAlgorithmArn", "")
         if answer is None:
-            raise CallError(operation, reply, where)
+            raise self._failed(operation, reply, where)
         try:
             return read(answer)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             unreadable = Reply(status=reply.status, message="the reply cannot be read", request_id=reply.request_id)
-            raise CallError(operation, unreadable, where) from error
+            raise self._failed(operation, unreadable, where) from error
+
+    def _failed(self, operation: str, reply: Reply, where: str = "") -> CallError:
+        return CallError(operation, self._identity.secrets.redact(reply), where)
 
 
 def _page(answer: dict[str, Any]) -> Page:

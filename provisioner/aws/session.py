@@ -20,6 +20,7 @@ from botocore import exceptions as sdk
 
 import provisioner
 from provisioner.aws.http import ClientConfig
+from provisioner.aws.secrets import Secrets
 from provisioner.aws.timeouts import now_s
 from provisioner.errors import ConfigurationError, CredentialsError
 
@@ -177,6 +178,7 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
 
     Attributes:
         generation: changes when :meth:`refresh` replaced the credentials.
+        secrets: the session tokens in use, the last one and the one before.
     """
 
     def __init__(self, target: Target, region: str, session: AioSession) -> None:
@@ -193,6 +195,7 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         self._refreshed_at = -math.inf
         self._changed = False
         self.generation = 0
+        self.secrets = Secrets()
 
     async def get_frozen_credentials(self) -> ReadOnlyCredentials:
         """Key, secret and token that are valid now.
@@ -245,6 +248,8 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         fresh = credentials != self._current or source is not self._source
         if fresh:
             self._life_s = left_s
+        tokens = [each.token for each in (self._current, credentials) if each is not None]
+        self.secrets = Secrets(tokens)
         self._source, self._current = source, credentials
         self._unusable_at = now + left_s - min(MANDATORY_S, self._life_s / 8)
         soonest = now if fresh else now + REFRESH_PAUSE_S

@@ -122,7 +122,7 @@ async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncI
             creates, endpoint = stack.enter_context(open_direct(route, identity, limits, clock)), route.endpoint
         yield Aws(
             creates=creates,
-            control=SdkControl(clients.service, clients.sts, clients.quotas, clock),
+            control=SdkControl(clients.service, clients.sts, clients.quotas, identity, clock),
             region=region,
             endpoint=endpoint,
             account_id=account_of_key(credentials.access_key),

@@ -1,0 +1,69 @@
+"""Keeps session tokens out of what a server says: it may repeat a request in any words and any encoding."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from provisioner.core.verdict import Reply
+
+SHINGLE = 12
+"""Letters and digits in a row that give a token away. Encodings for URLs, JSON and HTML change other characters only,
+and a token of AWS has hundreds of letters and digits, with few others between them."""
+
+HIDDEN = "\N{HORIZONTAL ELLIPSIS}"
+
+_RUN = re.compile(f"[A-Za-z0-9]{{{SHINGLE},}}")
+
+
+class Secrets:
+    """The tokens that were sent, and what gives them away.
+
+    Args:
+        tokens: the session tokens.
+    """
+
+    def __init__(self, tokens: Iterable[str] = ()) -> None:
+        self._tokens = tuple(filter(None, tokens))
+        self._shingles = {part for token in self._tokens for text in _forms(token) for part in _shingles(text)}
+
+    def remove(self, text: str) -> str:
+        """``text`` without any part of a token, whichever way it is written."""
+        for token in self._tokens:
+            text = text.replace(token, HIDDEN)
+        return _RUN.sub(self._hide, text) if self._shingles else text
+
+    def _hide(self, run: re.Match[str]) -> str:
+        return run[0] if self._shingles.isdisjoint(_shingles(run[0])) else HIDDEN
+
+    def redact(self, reply: Reply) -> Reply:
+        """``reply`` with nothing of a token in the texts that the server chose."""
+        if not self._tokens or not (reply.code or reply.message):
+            return reply
+        names = ("code", "message", "request_id", "quota_name")
+        return msgspec.structs.replace(reply, **{name: self.remove(getattr(reply, name)) for name in names})
+
+    def __repr__(self) -> str:
+        return f"Secrets({len(self._tokens)} tokens)"
+
+
+def _forms(token: str) -> Iterator[str]:
+    """The token as it is, in hexadecimal, and in base 64 wherever it begins in what is encoded."""
+    data = token.encode()
+    yield token
+    yield data.hex()
+    for before in range(3):
+        yield b64encode(b"\0" * before + data).decode()
+
+
+def _shingles(text: str) -> Iterator[str]:
+    """Every row of ``SHINGLE`` letters and digits in ``text``, in lower case."""
+    for run in _RUN.findall(text.lower()):
+        for at in range(len(run) - SHINGLE + 1):
+            yield run[at : at + SHINGLE]
