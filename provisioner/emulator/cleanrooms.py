@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable  # noqa: TC003 - used in an alias
 from functools import partial
 from http import HTTPStatus
@@ -18,6 +19,9 @@ from provisioner.emulator.wire import ApiError, Call, HttpResponse, timestamp, v
 
 ALGORITHMS = "/configured-model-algorithms"
 TAGS = "/tags"
+
+_INTEGER = re.compile(r"-?[0-9]{1,18}").fullmatch
+"""No longer than any number that a query may have: int() refuses thousands of digits."""
 
 MODEL_NAMES = {
     "create": "CreateConfiguredModelAlgorithm",
@@ -114,7 +118,8 @@ def _query(call: Call) -> list[tuple[str, str]]:
 
 
 def _number(text: str) -> int | str:
-    return int(text) if text.isascii() and text.lstrip("-").isdigit() and len(text) < PAGE else text
+    """The number in a query, or the text as it is, which the model's check then refuses."""
+    return int(text) if _INTEGER(text) else text
 
 
 def _body(call: Call) -> dict[str, Any]:

@@ -21,7 +21,7 @@ DEFAULT_QUOTA = 1000
 
 
 class Refused(NamedTuple):
-    """The call that an error is about. ``action`` is its name in IAM policies."""
+    """The call that is refused. ``action`` is its name in IAM policies."""
 
     caller: Caller
     action: str
@@ -61,7 +61,7 @@ def denied(refused: Refused) -> ApiError:
 
 
 def denied_role(refused: Refused) -> ApiError:
-    """403: no policy allows to pass the role that a create names."""
+    """403: no policy allows passing the role of a create."""
     return _not_authorized(refused.caller, "iam:PassRole", refused.parameters.get("roleArn", ""))
 
 

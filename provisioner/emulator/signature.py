@@ -1,7 +1,7 @@
 """Authentication: verifies SigV4 signatures and session tokens.
 
-botocore's signer signs the request again, as it arrived, and the two signatures are compared. That costs some 25 us
-of the endpoint's 150 us per create, and no signing code of our own that could be wrong.
+botocore's signer signs the request again, as it arrived, and the two signatures are compared. That costs 32 us of CPU a
+call, where code of our own with cached keys took 10, and nothing measures this endpoint at full speed.
 """
 
 from __future__ import annotations

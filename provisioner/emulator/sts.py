@@ -34,6 +34,7 @@ _CODES = {
 """The query protocol's names of errors that rest-json has too."""
 
 _ROLE_ARN = re.compile(r"arn:aws[-a-z]*:iam::\d{12}:role/.+").fullmatch
+_DURATION = re.compile(r"[0-9]{1,9}").fullmatch
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII).fullmatch
 
 
@@ -80,7 +81,7 @@ def error_response(error: ApiError) -> HttpResponse:
 def _assume_role(parameters: dict[str, str], now: float, longest: float) -> str:
     role_arn, name = parameters.get("RoleArn", ""), parameters.get("RoleSessionName", "")
     duration = parameters.get("DurationSeconds", str(DEFAULT_LIFETIME_S))
-    if not _ROLE_ARN(role_arn) or not _SESSION_NAME(name) or not duration.isdecimal():
+    if not _ROLE_ARN(role_arn) or not _SESSION_NAME(name) or not _DURATION(duration):
         message = "RoleArn, RoleSessionName or DurationSeconds is not valid."
         raise ApiError(HTTPStatus.BAD_REQUEST, "ValidationException", message)
     issued = issue(role_arn, name, now, min(int(duration), longest))

@@ -1,7 +1,7 @@
 """GetResources of the resource groups tagging API: JSON 1.1, over the same algorithms.
 
-It reads another index than Clean Rooms ML does, and shows it: it lags, may not cover a resource, and may return one
-that is gone. Which ones it leaves out or keeps follows from the seed and the ARN, so that every sweep sees the same.
+The API has an index of its own, which lags, may not cover a resource, and may return one that is gone. Which resources
+are left out or stay depends on the seed and the ARN only, so every sweep sees the same ones.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ CONTENT_TYPE = "application/x-amz-json-1.1"
 OPERATIONS = {"GetResources": "get_resources"}
 
 RESOURCE_TYPES = {"cleanrooms-ml", f"cleanrooms-ml:{KIND}"}
-"""The filters that an algorithm passes: its service, and its type."""
+"""The filters that match an algorithm: its service, and its type."""
 
 PAGE, MAX_PAGE = 50, 100
 TOKEN_LIFETIME_S = 900
 """Seconds for which a PaginationToken is valid (API reference, PaginationTokenExpiredException)."""
 
 _CODES = {"ValidationException": "InvalidParameterException", "ThrottlingException": "ThrottledException"}
-"""This API's names of errors that Clean Rooms ML names otherwise."""
+"""What this API calls errors that Clean Rooms ML has under other names."""
 
 
 def operation_of(call: Call) -> str:
@@ -113,7 +113,7 @@ def perform(
 
 
 def error_response(error: ApiError) -> HttpResponse:
-    """The JSON 1.1 form of an error: the code in ``__type``. What the caller did wrong is 400, a denial too."""
+    """The JSON 1.1 form of an error: the code in ``__type``; 400 for every mistake of the caller, a denial included."""
     code = _CODES.get(error.code, error.code)
     blamed_on_caller = code and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
     body = {**({"__type": code} if code else {}), "Message": error.message, **error.members}
@@ -130,7 +130,7 @@ class _Index:
         self._behaviour = behaviour
 
     def holds(self, algorithm: Algorithm) -> bool:
-        """Whether an algorithm is in the index: there when the index was made, tagged then or before, or a ghost."""
+        """Whether an algorithm is in the index: it existed at the index's time, or is a ghost, and was ever tagged."""
         gone = algorithm.deleted_at is not None and algorithm.deleted_at <= self._seen_at
         if algorithm.created_at > self._seen_at or (gone and not self._drawn("ghost", algorithm)):
             return False
@@ -141,7 +141,7 @@ class _Index:
         return self._target.tags_at(algorithm, self._seen_at)
 
     def omits(self, algorithm: Algorithm) -> bool:
-        """Whether the index does not cover an algorithm; its page is shorter then."""
+        """Whether the index does not cover an algorithm; its page is one shorter."""
         return self._drawn("omission", algorithm)
 
     def _drawn(self, kind: str, algorithm: Algorithm) -> bool:
@@ -154,7 +154,7 @@ class _Index:
 
 
 def _filter(parameters: dict[str, Any]) -> Callable[[dict[str, str]], bool]:
-    """What a resource's tags must fulfil: every filter's key, with one of its values if it names any."""
+    """A test of a resource's tags: they need the key of every filter, with one of its values if it has any."""
     types = parameters.get("ResourceTypeFilters", [])
     if types and not RESOURCE_TYPES & set(types):
         return lambda _: False

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.emulator.keys import credentials, issue
 from provisioner.emulator.service import Service
 from provisioner.emulator.state import Accounts
 from provisioner.emulator.store import StateFileError
+from provisioner.emulator.wire import Call
 
 from .support import ALGORITHMS, ROLE, create_call, now, seeded, signed
 
@@ -289,6 +294,58 @@ def test_order_of_refusals() -> None:
     ]
 
     assert statuses == [403, 400, 429, 400, 403]
+
+
+@pytest.mark.parametrize("size", ["0", "101", "-1", "--5", "5-", "-", "", "x", "\u0663", "9" * 5000])
+def test_page_size_that_is_no_size(size: str) -> None:
+    """A maxResults that is not an integer from 1 to 100 is answered 400, however it is spelled."""
+    call = signed("GET", f"{ALGORITHMS}?maxResults={quote(size)}")
+    response = _service().handle(call, now()).response
+
+    assert (response.status, response.headers["x-amzn-errortype"]) == (400, "ValidationException")
+
+
+_NAMES = st.sampled_from(
+    [
+        *("name", "roleArn", "tags", "trainingContainerConfig", "imageUri", "metricDefinitions", "regex", "tagKeys"),
+        *("ResourcesPerPage", "PaginationToken", "TagFilters", "Key", "Values", "ResourceTypeFilters"),
+        *("ResourceARNList", "maxResults", "nextToken", "Action", "RoleArn", "RoleSessionName", "DurationSeconds"),
+    ]
+)
+_SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("1.x")
+_JSON = st.recursive(
+    _SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES | st.text(max_size=3), inner),
+    max_leaves=8,
+)
+_TARGETS = st.sampled_from([ALGORITHMS, f"{ALGORITHMS}/x", "/tags/x", "/tags/arn%3Aaws", "/"])
+_QUERIES = st.dictionaries(_NAMES, st.text(max_size=6), max_size=2)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.sampled_from(["GET", "POST", "DELETE"]), _TARGETS, _QUERIES, _JSON, st.booleans(), st.booleans())
+def test_any_request_has_a_response(
+    method: str,
+    path: str,
+    query: dict[str, str],
+    body: object,
+    form: bool,  # noqa: FBT001
+    tagging: bool,  # noqa: FBT001
+) -> None:
+    """No request makes the endpoint fail: what is wrong with it is answered as the caller's mistake."""
+    text = urlencode(query).encode()
+    call = Call(
+        method,
+        path if form else f"{path}?{text.decode()}",
+        {"x-amz-target": "ResourceGroupsTaggingAPI_20170126.GetResources"} if tagging else {},
+        text if form else json.dumps(body).encode(),
+    )
+    service = "tagging" if tagging else "sts" if path == "/" else "cleanrooms-ml"
+    scope = f"{credentials().access_key_id}/20260101/us-east-1/{service}/aws4_request"
+    authorization = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={'0' * 64}"
+    call.headers = {**call.headers, "authorization": authorization}
+
+    assert _service(verify=False).handle(call, now()).response.status < 500
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", b"7", b"[" * 100_000])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from provisioner.emulator import Behaviour, running
-from provisioner.emulator.sts import parameters_of
-from provisioner.emulator.wire import Call
+from provisioner.emulator.signature import Caller
+from provisioner.emulator.sts import parameters_of, perform
+from provisioner.emulator.wire import ApiError, Call
 
 from .support import ONE_ATTEMPT, client, definition
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from provisioner.emulator import Emulator
 
+CALLER = Caller("123456789012", "us-east-1", "sts", "arn:aws:iam::123456789012:user/embedded", "AKIA")
 ROLE_ARN = "arn:aws:iam::111122223333:role/path/deployer"
 
 
@@ -90,6 +93,15 @@ def test_impossible_role_is_refused(emulator: Emulator, arguments: dict[str, str
 
     assert caught.value.response["Error"]["Code"] == code
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+@pytest.mark.parametrize("duration", ["-1", "", "1.5", "x", "9" * 5000])
+def test_duration_that_is_none_is_refused(duration: str) -> None:
+    """A DurationSeconds that is not a number of seconds is refused, however many digits it has."""
+    form = urlencode({"RoleArn": ROLE_ARN, "RoleSessionName": "run-1", "DurationSeconds": duration})
+
+    with pytest.raises(ApiError, match="400 ValidationException"):
+        perform(Call("POST", "/", {}, form.encode()), "assume_role", CALLER, 0.0, 3600.0)
 
 
 def test_other_actions_are_not_served(emulator: Emulator) -> None:
