@@ -13,6 +13,7 @@ import math
 import os
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
 from aiobotocore.session import AioSession
@@ -96,6 +97,16 @@ def open_session(target: Target) -> AioSession:
     except sdk.BotoCoreError as error:
         raise ConfigurationError("the AWS configuration cannot be read", where=target.name, why=str(error)) from error
     return session
+
+
+def plain_endpoint(url: str) -> str:
+    """``url`` in the one form that is signed and sent alike: scheme and host in lower case, no slash at the end.
+
+    The SDK signs the host as HTTP sends it, in lower case, but sends it as it was configured, and puts its path behind
+    whatever slashes stand at the end.
+    """
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), "", "")) if url else ""
 
 
 def unset_empty_variables() -> None:
@@ -345,7 +356,9 @@ def sts_client(session: AioSession, target: Target, region: str, attempts: int) 
     config = ClientConfig(
         connect_timeout=5, read_timeout=10, retries={"total_max_attempts": attempts, "mode": "standard"}
     )
-    return session.create_client("sts", region_name=region, endpoint_url=target.sts_endpoint_url or None, config=config)
+    return session.create_client(
+        "sts", region_name=region, endpoint_url=plain_endpoint(target.sts_endpoint_url) or None, config=config
+    )
 
 
 class IdentityProvider:

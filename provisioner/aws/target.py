@@ -20,6 +20,7 @@ from provisioner.aws.session import (
     account_of_key,
     client_config,
     open_session,
+    plain_endpoint,
     region_notice,
     region_of,
     sts_client,
@@ -87,7 +88,7 @@ class Clients:
         import aioboto3
 
         session = aioboto3.Session(botocore_session=self._session())
-        endpoint = self._target.endpoint_url or None
+        endpoint = plain_endpoint(self._target.endpoint_url) or None
         try:
             opened = session.client(SERVICE, self._region, endpoint_url=endpoint, config=client_config(self._limits))
             client = await self._stack.enter_async_context(opened)
@@ -110,7 +111,7 @@ async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncI
     credentials = await identity.get_frozen_credentials()
     clock = ServerClock()
     clients = Clients(target, region, identity, limits, clock)
-    route = find_route(session, region, target.endpoint_url) if direct else Unsupported("")
+    route = find_route(session, region, plain_endpoint(target.endpoint_url)) if direct else Unsupported("")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(identity.close)
         stack.push_async_callback(clients.close)

@@ -97,7 +97,7 @@ def _code(headers: Mapping[str, str], members: dict[str, Any]) -> str:
 
 
 def _message(members: dict[str, Any], body: bytes) -> str:
-    if not members:
+    if not members and body.strip() != b"{}":
         return clean(body[: 16 * MESSAGE_LIMIT].decode(errors="replace"))
     return clean(_text(members.get("message", members.get("Message"))))
 

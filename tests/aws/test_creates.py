@@ -118,8 +118,8 @@ REFUSALS: list[tuple[Action, Reply]] = [
         refuse(429, "ThrottlingException", {"x-amz-retry-after": "1500"}, message="Rate exceeded"),
         Reply(429, code="ThrottlingException", message="Rate exceeded", request_id="req-1", retry_after_s=1.5),
     ),
-    (refuse(429), Reply(429, message="{}", request_id="req-1")),
-    (refuse(429, "", {"Retry-After": "7"}), Reply(429, message="{}", request_id="req-1", retry_after_s=7)),
+    (refuse(429), Reply(429, request_id="req-1")),
+    (refuse(429, "", {"Retry-After": "7"}), Reply(429, request_id="req-1", retry_after_s=7)),
     (
         refuse(503, "SlowDown", retryAfterSeconds=3, message="slower"),
         Reply(503, code="SlowDown", message="slower", request_id="req-1", retry_after_s=3),
