@@ -115,7 +115,7 @@ class Connection(asyncio.Protocol):
         """Part of a reply, as a rule the whole."""
         self._size += len(data)
         if self._waiter is None or self._waiter.done():
-            self._fail(UnreadableError("the server sent data that nobody asked for"))
+            self._fail(UnreadableError("the server sent data without a request"))
             return
         try:
             self._parser.feed_data(data)
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
     # Called by the parser.
 
     def on_message_begin(self) -> None:
-        """A reply begins: ours, or one too many."""
+        """A reply begins: the one that is due, or one too many."""
         self._overlong = self._complete
 
     def on_header(self, name: bytes, value: bytes) -> None:

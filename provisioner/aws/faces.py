@@ -1,4 +1,4 @@
-"""What the rest of the product sees of AWS: two faces and the values that pass through them. No SDK type does."""
+"""What the rest of the product sees of AWS: two interfaces, and the values that pass through them. No SDK type does."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Creates(Protocol):
     """Sends creates. Every transport keeps these promises, and one contract suite proves them on each."""
 
     async def create(self, body: bytes, may_send: Callable[[], None]) -> Reply:
-        """Send one create and say what was seen of it.
+        """Send one create and report what was seen of it.
 
         - ``body`` is the complete, validated JSON body, ownership tag included. It is not changed.
         - ``may_send`` is called when the request is signed and its connection open, immediately before the first byte
@@ -81,7 +81,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Described(msgspec.Struct, frozen=True):
-    """What Get tells of one algorithm.
+    """What Get returns for one algorithm.
 
     Attributes:
         arn: the algorithm.
@@ -148,14 +148,14 @@ class Control(Protocol):
         ...
 
     async def published_rate(self) -> float | None:
-        """Creates per second that Service Quotas tells for this account and Region; None when it tells none."""
+        """Creates per second that Service Quotas publishes for this account and Region; None when it has none."""
         ...
 
     async def caller_account(self) -> str:
         """The account of the credentials, twelve digits, by STS GetCallerIdentity.
 
         Raises:
-            CallError: STS did not tell.
+            CallError: STS did not answer, or refused.
         """
         ...
 
@@ -169,9 +169,9 @@ class Aws(msgspec.Struct, frozen=True, kw_only=True):
         region: the Region that was found.
         endpoint: where Clean Rooms ML is called.
         account_id: of the credentials, as far as their key id shows it; "" where it does not.
-        notices: what the user should hear of, one sentence each; none is an error.
-        refresh_credentials: fetches credentials anew when the service refused these as expired, and tells whether they
-            are other ones now; if not, sending again is no use. Raises CredentialsError when there are none any more.
+        notices: what the user should know, one sentence each; none is an error.
+        refresh_credentials: fetches credentials again after the service refused these as expired, and returns whether
+            they changed; if they did not, sending again is no use. Raises CredentialsError when there are none left.
     """
 
     creates: Creates

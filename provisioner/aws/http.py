@@ -104,9 +104,9 @@ class CleanConnector(aiohttp.TCPConnector):
 class HttpSession:
     """The HTTP session of every SDK client, in place of the SDK's own (aiobotocore 2.25, ``httpsession.py``).
 
-    The SDK's follows redirects, with the body, to a place that nobody chose; it never checks the host name of a
-    certificate, because it took over urllib3's TLS context, in which the check is off since urllib3 does it by itself;
-    and through a proxy it does not check the certificate at all.
+    The SDK's follows redirects, with the body, to a place that the user did not choose. It never checks the host name
+    of a certificate, because it took over urllib3's TLS context, in which that check is off since urllib3 does it by
+    itself; and through a proxy it does not check the certificate at all.
 
     The arguments are those that the SDK gives.
     """

@@ -1,6 +1,6 @@
-"""Maps what the SDK and its HTTP library raise to a Loss. The one place where foreign errors of a call are known.
+"""Maps the exceptions of the transports to a Loss. The one place where foreign errors of a call are known.
 
-What decides is whether a byte of the request can have left. aiohttp tells: ``ClientConnectorError`` and its kin,
+What decides is whether a byte of the request can have left. aiohttp shows it: ``ClientConnectorError`` and its kin,
 ``ConnectionTimeoutError`` and the proxy errors are raised while it connects, before it writes. All else may come after,
 also on a kept-alive connection that the server closed at the moment of sending, and counts as after. botocore's own
 exceptions blur the line (``EndpointConnectionError`` stands for a refusal and for a reset in mid-reply), so they are

@@ -35,7 +35,7 @@ def published_rate(quotas: Iterable[Mapping[str, Any]]) -> float | None:
 
 
 async def ask(client: Callable[[], Any]) -> float | None:
-    """Creates per second that Service Quotas tells; None when it does not, for whatever reason.
+    """Creates per second that Service Quotas publishes; None when it publishes none or cannot be asked.
 
     Args:
         client: makes a client of Service Quotas, as an asynchronous context manager.

@@ -1,4 +1,4 @@
-"""Where the direct transport sends creates, and how: all that a user configures for the SDK, asked of the SDK.
+"""Where the direct transport sends creates, and how: everything that a user configures for the SDK, read by the SDK.
 
 A setting that the direct transport cannot honour is a reason to leave the creates to the SDK transport. Endpoint and
 partition rules are evaluated by botocore's own ``EndpointProvider``, without making a client: a client loads service
@@ -63,7 +63,7 @@ def find_route(session: AioSession, region: str, endpoint_url: str) -> Route | U
     """The route that the SDK would take, or why it is one for the SDK alone.
 
     Args:
-        session: tells what the user configured.
+        session: holds what the user configured.
         region: of the target.
         endpoint_url: of the target, "" for the SDK's own.
 
@@ -106,7 +106,7 @@ def _endpoint(session: AioSession, region: str) -> str:
 def _proxy(endpoint: str) -> str:
     """The proxy of the environment for ``endpoint``, "" for none.
 
-    What is wrong with an unreadable one is not told: the parser's words may hold a part of the password.
+    The error does not say what is wrong with an unreadable one: the parser's words may hold a part of the password.
     """
     try:
         proxy = ProxyConfiguration(proxies=get_environ_proxies(endpoint)).proxy_url_for(endpoint) or ""

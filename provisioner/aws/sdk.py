@@ -276,11 +276,11 @@ async def _call(method: Any, params: dict[str, Any]) -> tuple[dict[str, Any] | N
 def _seen(error: Exception) -> Reply:
     """What ``error`` says when no reply was kept: an error of another service, or a loss."""
     if isinstance(error, sdk.ClientError):
-        told, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+        details, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
         return Reply(
             status=meta.get("HTTPStatusCode", 0),
-            code=str(told.get("Code", "")),
-            message=wire.clean(str(told.get("Message", ""))),
+            code=str(details.get("Code", "")),
+            message=wire.clean(str(details.get("Message", ""))),
             request_id=meta.get("RequestId", ""),
         )
     return lost(error)

@@ -123,7 +123,7 @@ def region_of(target: Target, session: AioSession) -> str:
     """The Region of ``target``: its own, the SDK's (AWS_DEFAULT_REGION, profile), or else AWS_REGION.
 
     Raises:
-        ConfigurationError: none of them tells, or it cannot be part of a host name.
+        ConfigurationError: none of them is set, or it cannot be part of a host name.
     """
     region = target.region or session.get_config_variable("region") or os.environ.get("AWS_REGION", "")
     if not region:
@@ -346,7 +346,7 @@ def _left_s(source: Any) -> float:  # noqa: ANN401  the SDK has no types
 
 
 def _note(fetch: asyncio.Task[None]) -> None:
-    """Take notice of a failure that nobody waited for; it is told when the credentials in hand are no good any more."""
+    """Retrieve a failure that no call waits for: it is reported when the credentials in hand are no longer usable."""
     if not fetch.cancelled():
         fetch.exception()
 

@@ -133,7 +133,7 @@ async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncI
 
 
 def _route_notice(route: Route | Unsupported) -> tuple[str, ...]:
-    """Why creates go through the SDK, when nobody asked for that."""
+    """Why creates go through the SDK, when the caller did not ask for that."""
     if isinstance(route, Unsupported) and route.reason:
         return (f"Creates go through the SDK, which costs more CPU: {route.reason}",)
     return ()

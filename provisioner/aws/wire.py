@@ -106,7 +106,7 @@ def clean(message: str) -> str:
     """``message``, bounded and without secrets, whoever wrote it.
 
     A refused signature comes back with all that was signed, the session token too; gateways repeat a whole request; and
-    the HTTP library tells the URL of a proxy with its password.
+    the HTTP library quotes the URL of a proxy with its password.
     """
     return _USER.sub("…", _TOKEN.sub(r"\1…", message))[:MESSAGE_LIMIT]
 
@@ -134,7 +134,7 @@ def _advice(headers: Mapping[str, str], members: dict[str, Any], now: float) -> 
 
 
 def _until(date: str, server_date: str | None, now: float) -> float | None:
-    """Seconds from the server's own clock (its Date header), or else ours, to ``date``."""
+    """Seconds from the server's own clock (its Date header), or else this machine's, to ``date``."""
     then = http_date(date)
     if then is None:
         return None
