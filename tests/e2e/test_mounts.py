@@ -89,8 +89,8 @@ def test_a_ledger_in_a_mounted_directory_is_used(tmp_path: Path, manifest: Path)
 def test_a_read_only_root(tmp_path: Path, manifest: Path, stdin: bool) -> None:  # noqa: FBT001  a parameter of the test
     """With one writable volume a run works; what is kept aside of standard input needs TMPDIR there, else exit 74."""
     (tmp_path / "data").mkdir()
-    source = "-" if stdin else manifest
-    apply = command("apply", source, "--strict", "--local", "-l", tmp_path / "data" / "ledger.db")
+    source = ["-", "--strict"] if stdin else [manifest]
+    apply = command("apply", *source, "--local", "-l", tmp_path / "data" / "ledger.db")
     hide = "for d in /tmp /var/tmp /usr/tmp /dev/shm; do ! mountpoint -q $d || mount -o remount,bind,ro $d; done"
     mounts = f"mount --bind {tmp_path}/data {tmp_path}/data; {hide}; mount -o remount,bind,ro /; cd /"
     content = manifest.read_bytes() if stdin else b""

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from tests.faults.test_processes import Job
 
 
-def start_rebuild(job: Job) -> None:
+def start_rebuild(job: Job, identity: str) -> None:
     """Start ``rebuild`` and wait until it reads AWS, slowly."""
     job.change(latency=0.4)
-    job.start_command("rebuild")
+    job.start_command("rebuild", "--ledger-id", identity)
     until(lambda: job.truth.count("get") >= 2)
 
 
@@ -31,7 +31,7 @@ def test_a_rebuild_that_is_stopped_leaves_no_ledger(tmp_path: Path, number: sign
         lost = {name: entry.arn for name, entry in entries_of(job.ledger).items()}
         identity = ledger_id_of(job.ledger)
         job.ledger.unlink()
-        start_rebuild(job)
+        start_rebuild(job, identity)
         job.more[-1].send_signal(number)
         code = job.more[-1].wait(timeout=30)
         job.change(latency=0.0)
@@ -41,7 +41,8 @@ def test_a_rebuild_that_is_stopped_leaves_no_ledger(tmp_path: Path, number: sign
         assert not job.ledger.exists()
         refused, summary = job.run()
         assert (refused, "provisioner rebuild" in summary["error"]) == (74, True)
-        assert job.run("rebuild")[0] == 0
+        code, summary = job.run("rebuild", "--ledger-id", identity)
+        assert code == 0, summary["error"]
         assert {name: entry.arn for name, entry in entries_of(job.ledger).items()} == lost
         assert ledger_id_of(job.ledger) == identity
         assert job.run()[1]["outcomes"]["unchanged"] == 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from contextlib import closing
@@ -12,6 +13,7 @@ import pytest
 
 from provisioner.errors import ConfigurationError, LedgerError, LedgerLockedError, UsageError
 from provisioner.ledger.location import locate, printable_location
+from provisioner.ledger.sqlite.watch import CHECK_EVERY_S
 from tests.ledger.contract.facts import all_of, intend
 from tests.ledger.opening import open_ledger
 from tests.ledger.test_migrations import contents
@@ -165,6 +167,7 @@ async def test_a_ledger_that_is_taken_away_during_a_run(tmp_path: Path, suffix: 
     async with open_ledger(str(path)) as ledger:
         await ledger.record([intend("a")])
         take_away(Path(f"{path}{suffix}"), b"another" if replaced else b"")
+        await asyncio.sleep(CHECK_EVERY_S)
         for _ in range(2):
             with pytest.raises(LedgerError, match="deleted or replaced while the run was using it"):
                 await ledger.record([intend("b")])

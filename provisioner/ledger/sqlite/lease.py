@@ -121,8 +121,8 @@ class FileLease:
                 "the ledger is gone or empty",
                 where=str(self._ledger),
                 why=f"{self.path.name} says that ledger {self._holder.ledger_id} was here",
-                hint="Put it back, or rebuild it from AWS with `provisioner rebuild`. To begin with a new one, delete "
-                "the lock file while no run is under way",
+                hint="Put it back, or rebuild it from AWS with `provisioner rebuild --ledger-id "
+                f"{self._holder.ledger_id}`. To begin with a new one, delete the lock file while no run is under way",
             )
 
     def keep(self, ledger_id: str) -> None:

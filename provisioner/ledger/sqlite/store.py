@@ -232,7 +232,7 @@ class _Writer(threading.Thread):
         """See whether everything that was committed is still under the ledger's name; call it after the thread."""
         if self._health.failure is None:
             try:
-                self._watch.check()
+                self._watch.look()
             except (LedgerError, OSError) as error:
                 self._fail(error)
 
