@@ -97,7 +97,9 @@ def test_a_deadline_holds_while_standard_input_is_copied(tmp_path: Path) -> None
 UNWRITABLE = """
 import os, sys, tempfile
 from provisioner.manifest import sources
-tempfile._candidate_tempdir_list = lambda: []  # every folder that Python would try is read-only
+def none():  # what tempfile does where every folder that it tries is read-only
+    raise FileNotFoundError(2, "No usable temporary directory found")
+tempfile.gettempdir = none
 os.access = lambda path, mode: False
 from provisioner.cli import main
 main(sys.argv[1:])
