@@ -103,8 +103,8 @@ class View:
 
     @property
     def total(self) -> int | None:
-        """Definitions that the manifest is likely to have; None when its size is not known."""
-        expected = [statistics.expected for statistics in self._run.statistics.values()]
+        """Definitions of the manifest: estimated until it is read to its end, None when its size is not known."""
+        expected = [one.valid if one.whole else one.expected for one in self._run.statistics.values()]
         return None if None in expected else sum(number or 0 for number in expected)
 
     @property

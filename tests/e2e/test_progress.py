@@ -77,6 +77,17 @@ def test_the_bar_is_one_line_with_figures_that_are_true(tmp_path: Path, endpoint
     assert columns < 80 or "30 created" in shown[-1]
 
 
+def test_a_finished_manifest_is_complete_at_once(tmp_path: Path, endpoint: Endpoint) -> None:
+    """The second run of the same manifest, which reads no line of it, still shows how many definitions there are."""
+    (tmp_path / "m.jsonl").write_text(json.dumps({"name": "a", "roleArn": ROLE}) + "\n")
+    arguments = ("apply", "m.jsonl", "--endpoint-url", endpoint.url)
+    in_terminal(*arguments, cwd=tmp_path, columns=80)
+
+    code, shown = in_terminal(*arguments, cwd=tmp_path, columns=80)
+
+    assert (code, "1/1 " in shown[-1], "1 unchanged" in shown[-1]) == (0, True, True), shown[-1]
+
+
 def test_a_run_that_stops_does_not_look_finished(tmp_path: Path, endpoint: Endpoint) -> None:
     """What is left for the next run is not counted as done."""
     lines = (json.dumps({"name": f"algorithm {n}", "roleArn": ROLE}) + "\n" for n in range(200))
