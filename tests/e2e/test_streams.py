@@ -210,7 +210,7 @@ def test_a_stderr_that_cannot_be_written_does_not_change_the_exit_code(
 
 
 @pytest.mark.parametrize("action", [OUT_OF_MEMORY, BUG])
-@pytest.mark.parametrize("moment", ["provisioner.commands.apply", "provisioner.fleet.open", "provisioner.cli.logs"])
+@pytest.mark.parametrize("moment", ["provisioner.commands.apply", "provisioner.engine.engine", "provisioner.cli.logs"])
 def test_an_internal_error_is_one_json_object_too(tmp_path: Path, action: str, moment: str) -> None:
     """A bug, or a machine without memory, ends with 1, one line on stderr and one object on stdout."""
     (tmp_path / "m.jsonl").write_text(numbered(2))
