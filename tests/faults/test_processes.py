@@ -276,7 +276,9 @@ def test_a_run_that_waits_for_the_lock_is_told_to_stop(tmp_path: Path) -> None:
         job.start()
         until(lambda: job.truth.alive)
         second = job.start("--lock-timeout", "1h", "--log-level", "info")
-        time.sleep(1.5)
+        # The database is loaded right before the lock is tried.
+        until(lambda: "_sqlite3" in Path(f"/proc/{second.pid}/maps").read_text())
+        time.sleep(0.5)
         second.send_signal(signal.SIGTERM)
 
         assert second.wait(timeout=10) in {75, -signal.SIGTERM}
