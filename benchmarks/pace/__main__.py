@@ -33,7 +33,7 @@ def main() -> None:
     seeds = 1 if options.quick else 3
     with ProcessPoolExecutor(options.jobs) as pool:
         goals(pool, quick=options.quick)
-        first_minute(pool, seeds)
+        first_minute(pool, quick=options.quick)
         rows = table("Continuous bucket", grid(quick=options.quick), pool, seeds)
         rows += table("Other limiters", kinds(quick=options.quick), pool, seeds)
         rows += table("Events", events(quick=options.quick), pool, seeds)

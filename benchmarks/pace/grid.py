@@ -22,6 +22,7 @@ SAME = 0.001
 
 REASONS = {
     "R 50   B 1 ": "a bucket of one token loses what a pause saves, so measuring costs these points",
+    "R 1000 B R/2 200 ms": "a climb that costs few calls at any limit up to 200/s arrives late at 1,000/s",
     "R 1000 B 10R": "a third of the job fits into the burst, so a client without a limit is never throttled; on an "
     "account of 5/s, the usual one, the same start costs 250 calls",
     "concurrency": "no tokens to measure: half a point behind at the same share",

@@ -90,7 +90,7 @@ class Climb:
             doubling = min(tuning.doubling_most_s, tuning.doubling_s * (flight / tuning.flight) ** tuning.caution)
             faster *= 2.0 ** (waited / doubling)
         else:
-            faster *= tuning.leap if not gentle and flight < tuning.flight / tuning.leap else 2.0
+            faster *= 2.0
         self._step(now)
         return max(rate, min(faster, self._safe(now)))
 
