@@ -332,6 +332,7 @@ class Endpoint:
         self.calls: list[tuple[str, float]] = []
         self.in_flight = self.most_in_flight = 0
         self.credentials = 0
+        self._made = 0
         self._names = names
         self._list_lag_s = list_lag_s
         self._page_size = page_size
@@ -360,7 +361,8 @@ class Endpoint:
         """Hold an algorithm as a create with ``body`` makes it."""
         read: dict[str, Any] = msgspec.json.decode(body)
         tags = read.pop("tags", {})
-        id_ = f"{len(self.algorithms):04d}"
+        id_ = f"{self._made:04d}"
+        self._made += 1
         arn = f"arn:aws:cleanrooms-ml:{REGION}:{ACCOUNT_ID}:configured-model-algorithm/{id_}"
         made = Algorithm(arn, read["name"], msgspec.json.encode(read), tags, since)
         self.algorithms[arn] = made
@@ -446,6 +448,7 @@ def make_policy(**changes: Any) -> Policy:
             list_lag_s=reconcile.list_lag_s,
             names=reconcile.names,
             adopt=ADOPT,
+            take_over="",
             retry_failed=False,
             wait=True,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -30,6 +31,7 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
     lock_timeout: str
     no_wait: bool
     adopt: Adopt
+    take_over: str
     retry_failed: bool
 
     def settings(self) -> Settings:
@@ -43,6 +45,7 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
         policy = msgspec.structs.replace(
             policy_of(settings),
             adopt=self.adopt,
+            take_over=self.take_over,
             retry_failed=self.retry_failed,
             wait=not self.no_wait,
         )
@@ -53,6 +56,12 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
             strict=self.strict,
             lock_timeout_s=seconds(self.lock_timeout),
         )
+
+
+def _ledger_id(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if value and not re.fullmatch(r"[0-9a-f]{16}", value):
+        raise click.BadParameter("a ledger id has 16 hex digits, as `provisioner status` prints it")
+    return value
 
 
 @click.command("apply")
@@ -77,6 +86,13 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
     show_default=True,
     help="Whether to take over an algorithm of the same name that no ledger created: never, only if its definition is "
     "the same, or any.",
+)
+@click.option(
+    "--take-over",
+    default="",
+    metavar="LEDGER_ID",
+    callback=_ledger_id,
+    help="Take over the algorithms of the same names that this other ledger created.",
 )
 @click.option("--retry-failed", is_flag=True, help="Try definitions again that an earlier run recorded as failed.")
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by ApplyOptions

@@ -89,6 +89,7 @@ def policy_of(settings: Settings) -> Policy:
         list_lag_s=reconcile.list_lag_s,
         names=reconcile.names,
         adopt=ADOPT,
+        take_over="",
         retry_failed=False,
         wait=True,
     )

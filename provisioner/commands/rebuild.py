@@ -9,6 +9,7 @@ import structlog
 
 from provisioner.commands.session import session
 from provisioner.core.entry import Event, Fact
+from provisioner.core.first_contact import current
 from provisioner.engine.inventory import Inventory
 from provisioner.errors import ProvisionerError, Reason, UsageError
 
@@ -112,19 +113,6 @@ async def _restore(run: Run, ledger: Ledger, target: str, found: list[Found]) ->
         for one in same:
             if one is not kept:
                 log.error("duplicate.found", target=target, name=one.name, kept=kept.arn, other=one.arn)
-
-
-def current(same: list[Found]) -> Found:
-    """Of several algorithms of one name and ledger, the one that its entry names.
-
-    Of equal definitions the oldest, for the others are duplicates of it; of different ones the newest, for it has
-    replaced the others.
-
-    Args:
-        same: the oldest first.
-    """
-    digests = {one.tag.digest for one in same if one.tag}
-    return same[0] if len(digests) == 1 else same[-1]
 
 
 def _confirmed(target: str, found: Found) -> Fact:

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from provisioner.core.entry import Entry, Event, Fact, Outcome, State
+from provisioner.core.first_contact import NAME_TAKEN, OTHER_LEDGER
 from provisioner.core.verdict import is_denial
 
 
@@ -76,7 +77,7 @@ def plan(target: str, row: Wanted, entry: Entry | None, *, retry_failed: bool) -
     if entry.exists:
         return _compare(target, row, entry)
     same = (entry.digest, entry.tags_digest) == (row.digest, row.tags_digest)
-    if entry.state is State.FAILED and same and not retry_failed and not is_denial(entry.code):
+    if entry.state is State.FAILED and same and not retry_failed and not _may_pass_now(entry.code):
         return Step(Action.NOTHING, Outcome.FAILED, f"it failed before: {entry.code} {entry.message}")
     return Step(Action.CREATE, Outcome.PENDING, _CREATE_ANEW[entry.state], (_fact(target, row, Event.REPLAN),))
 
@@ -99,6 +100,11 @@ def _compare(target: str, row: Wanted, entry: Entry) -> Step:
         return Step(Action.NOTHING, Outcome.DRIFTED, reason, facts)
     restore = Fact(target, row.name, Event.RESTORE)
     return msgspec.structs.replace(UNCHANGED, facts=(restore,))
+
+
+def _may_pass_now(code: str) -> bool:
+    """Whether what failed with ``code`` depends on what is outside the manifest: permissions, or what exists in AWS."""
+    return is_denial(code) or code in {OTHER_LEDGER, NAME_TAKEN}
 
 
 def _fact(target: str, row: Wanted, event: Event) -> Fact:

@@ -15,7 +15,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         settle_s: after this an unanswered create can no longer take effect or be invisible to List.
         list_lag_s: two sweeps that prove absence are at least this far apart.
         names: what is known of the uniqueness of names.
-        adopt: what to do with an algorithm of the same name that this ledger did not create.
+        adopt: what to do with an algorithm of the same name that no ledger created.
+        take_over: id of another ledger whose algorithms this one takes over, "" for none.
         retry_failed: whether to try definitions again that failed for good before.
         wait: whether the run waits at its end for unanswered creates to settle.
     """
@@ -25,6 +26,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     list_lag_s: float
     names: Literal["unknown", "unique", "duplicates", "same"]
     adopt: Literal["never", "same", "any"]
+    take_over: str
     retry_failed: bool
     wait: bool
 

@@ -28,9 +28,11 @@ from provisioner.core.sweep import Decision, facts_of
 from provisioner.core.verdict import is_conflict
 from provisioner.engine.breaker import Admission, Breaker
 from provisioner.engine.ending import Ending
+from provisioner.engine.first_contact import FirstContact
 from provisioner.engine.job import Job
 from provisioner.engine.observer import Halt
 from provisioner.engine.operation import Create
+from provisioner.engine.outcomes import count_found
 from provisioner.engine.problems import ProblemLog
 from provisioner.engine.resolver import Resolver
 from provisioner.engine.sending import Sender, WithheldError
@@ -76,6 +78,7 @@ class Engine:
         self._problems = ProblemLog(target.name, target.ledger, target.observer)
         self._sender = Sender(target, Create(target, policy), self._breaker, self._ending, self._problems)
         self._resolver = Resolver(target, policy)
+        self._contact = FirstContact(target, policy, self._ending, self._problems)
         self._workers: Workers
         self._unanswered: dict[str, Job] = {}
         self._left: list[Job] = []
@@ -202,6 +205,8 @@ class Engine:
     async def _send(self, job: Job) -> None:
         if self._ending.halt or self._breaker.admission(job.role) is Admission.BLOCKED:
             raise WithheldError("nothing more is sent in this run")
+        if await self._contact.has_outcome(job):
+            return
         async with self._target.creates.slot():
             self._workers.took_slot()
             conclusion = await self._sender.send(job)
@@ -283,7 +288,8 @@ class Engine:
             self._observer.outcome_changed(Outcome.FAILED, Outcome.AMBIGUOUS)
             await self._problems.add_row(job.row, "name_taken", facts_of(unresolved.entry, ruling)[0].message)
         else:
-            await self._found(job, Outcome.RECOVERED if ruling.decision is Decision.RECOVERED else Outcome.ADOPTED)
+            outcome = Outcome.RECOVERED if ruling.decision is Decision.RECOVERED else Outcome.ADOPTED
+            await count_found(self._target, self._problems, job, outcome, Outcome.AMBIGUOUS)
 
     async def _send_again(self, job: Job) -> None:
         if job.history.unanswered <= UNANSWERED_LIMIT:
@@ -294,14 +300,3 @@ class Engine:
             await self._problems.add_row(job.row, "unresolved", reason)
             self._observer.outcome_changed(None, Outcome.AMBIGUOUS)
             await self._leave(job)
-
-    async def _found(self, job: Job, outcome: Outcome) -> None:
-        """What was found may be of an older definition than the manifest's: then it has drifted."""
-        entry = (await self._target.ledger.look_up(self._target.name, [job.name]))[job.name]
-        step = plan(self._target.name, job.row, entry, retry_failed=False)
-        await self._target.ledger.record(step.facts)
-        if step.outcome is Outcome.DRIFTED:
-            self._observer.outcome_changed(Outcome.DRIFTED, Outcome.AMBIGUOUS)
-            await self._problems.add_row(job.row, step.outcome, step.reason)
-        else:
-            self._observer.outcome_changed(outcome, Outcome.AMBIGUOUS)

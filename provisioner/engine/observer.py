@@ -103,7 +103,10 @@ class Observer:
         """A List or Get was given up."""
 
     def waiting_began(self, what: str, until: float) -> None:
-        """The run waits for ``what`` until ``until`` (monotonic)."""
+        """The run waits for ``what`` until ``until`` (monotonic; 0: as long as it takes)."""
+
+    def waiting_ended(self) -> None:
+        """It waits no longer."""
 
     def sweep_ended(self, *, complete: bool, resolved: Mapping[str, int], left: int) -> None:
         """A sweep resolved so many entries, by decision, and left so many unresolved."""

@@ -139,6 +139,8 @@ class View:
             return f"stopping: {self._run.stop.reason}"
         for statistics in self._run.statistics.values():
             if statistics.waiting:
+                if not statistics.waiting_until:
+                    return statistics.waiting
                 left_s = max(0.0, statistics.waiting_until - self._run.clock.monotonic())
                 return f"{statistics.waiting}, {clock(left_s)} left"
         return ""

@@ -36,6 +36,7 @@ class Statistics(Observer):
         problems: the first of them; ``problems_total`` counts all.
         resolved: what sweeps concluded, for entries of the manifest and others.
         open: entries that stay unresolved at the end.
+        duplicates: algorithms that this ledger created a second time, as far as the run saw them.
         denied: whether any create was refused for want of permission.
         halt: why nothing more is sent, None while all is well.
         whole: whether the manifest was read to its end.
@@ -57,6 +58,7 @@ class Statistics(Observer):
         self.problems_total = 0
         self.resolved: Counter[str] = Counter()
         self.open = 0
+        self.duplicates = 0
         self.denied = False
         self.halt: Halt | None = None
         self.stopped = False
@@ -97,6 +99,7 @@ class Statistics(Observer):
         if problem.severity != "problem":
             return
         self.problems_total += 1
+        self.duplicates += problem.code == "duplicate"
         if len(self.problems) < PROBLEMS_SHOWN:
             self.problems.append(problem)
 
@@ -116,6 +119,10 @@ class Statistics(Observer):
     def waiting_began(self, what: str, until: float) -> None:
         """See :class:`Observer`."""
         self.waiting, self.waiting_until = what, until
+
+    def waiting_ended(self) -> None:
+        """See :class:`Observer`."""
+        self.waiting = ""
 
     def sweep_ended(self, *, complete: bool, resolved: Mapping[str, int], left: int) -> None:
         """See :class:`Observer`."""
@@ -177,7 +184,7 @@ class Statistics(Observer):
             Reason.INVALID: self.invalid,
             Reason.FAILED: self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DRIFTED],
             Reason.QUOTA: self.outcomes[Outcome.PARKED],
-            Reason.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS] or self.open,
+            Reason.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS] or self.open or self.duplicates,
             Reason.DENIED: self.denied,
             Reason.UNFINISHED: self.stopped and self._work_left,
         }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from provisioner.core.entry import Outcome, State
 from provisioner.engine.engine import Engine
+from provisioner.engine.observer import Observer, Observers
 from provisioner.engine.stop import Stop
 from provisioner.errors import ManifestError, ProvisionerError, Reason
 from provisioner.manifest.parser import Rules
@@ -41,11 +43,25 @@ class Breaking(Manifest):
             path.write_bytes(lines(*names))
             super().__init__([str(path)], Rules())
         self._error = error
+        self.broken_after = threading.Event()
 
     def batches(self, size: int = 512, fingerprint: Fingerprint | None = None) -> Iterator[Batch]:
         """The first batch, then the error."""
         yield next(super().batches(size, fingerprint))
+        self.broken_after.wait(timeout=5.0)
         raise self._error
+
+
+class BreakAtFirstCreate(Observer):
+    """Lets a manifest break when the first create is about to leave."""
+
+    def __init__(self, manifest: Breaking) -> None:
+        self._manifest = manifest
+
+    def call_sent(self, kind: str) -> None:
+        """See :class:`Observer`."""
+        if kind == "create":
+            self._manifest.broken_after.set()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +72,7 @@ async def test_creates_in_flight_outlive_the_manifest(error: ProvisionerError, r
     endpoint, ledger, statistics = Endpoint([Act(effect_s=0.0, after_s=0.2)] * 3), FakeLedger(), Statistics("here")
     manifest = Breaking(error, "a", "b", "c")
 
-    target = open_target(endpoint, ledger, observer=statistics)
+    target = open_target(endpoint, ledger, observer=Observers(statistics, BreakAtFirstCreate(manifest)))
     await Engine(target, make_policy(), Stop(), workers=4).run(manifest)
 
     assert statistics.halt is not None
@@ -74,6 +90,7 @@ async def test_the_gate_knows_about_how_many_creates_are_to_come(tmp_path: Path)
     names = [f"definition {number:05}" for number in range(20_000)]
     one = open_target(Endpoint([Act(effect_s=0.0, after_s=0.01)] * 512), FakeLedger())
     manifest = Breaking(ManifestError("gone"), *names, path=tmp_path / "definitions.jsonl")
+    manifest.broken_after.set()
 
     await Engine(one, make_policy(), Stop(), workers=64).run(manifest)
 

@@ -1,0 +1,126 @@
+"""What to do with a definition whose name an algorithm in AWS already has, although the ledger says to create it. Pure.
+
+A ledger may be new in an account that is not, or may have gone back in time (a restored backup, a rolled-back volume, a
+copy on another machine). So before anything is created, what exists under its name is looked at. A name is identity
+within a target: a second algorithm of one name is made only where the configuration says that names may repeat.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioner.core.entry import Entry
+    from provisioner.core.inventory import Found
+    from provisioner.core.planner import Wanted
+    from provisioner.core.policy import Policy
+
+OTHER_LEDGER, NAME_TAKEN = "other_ledger", "name_taken"
+"""Codes of what is refused. Each run decides anew, for the account or the options may have changed."""
+
+
+class Choice(StrEnum):
+    """What to do with a definition."""
+
+    CREATE = "create"
+    RECOVER = "recover"
+    ADOPT = "adopt"
+    REFUSE = "refuse"
+
+
+class Meeting(msgspec.Struct, frozen=True):
+    """A choice, and why.
+
+    Attributes:
+        choice: see :class:`Choice`.
+        found: the algorithm that it is about, None for a create.
+        code, message: why it is refused.
+        duplicates: further algorithms that this ledger created under the name.
+    """
+
+    choice: Choice
+    found: Found | None = None
+    code: str = ""
+    message: str = ""
+    duplicates: tuple[Found, ...] = ()
+
+
+CREATE = Meeting(Choice.CREATE)
+
+
+def meet(wanted: Wanted, entry: Entry | None, found: Sequence[Found], policy: Policy, ledger_id: str) -> Meeting:
+    """What to do with ``wanted``.
+
+    Args:
+        wanted: the definition that is to be created.
+        entry: of its name, None when the ledger has none.
+        found: what exists under its name in any form of it (see :func:`provisioner.core.inventory.folded`).
+        policy: the rules of the run.
+        ledger_id: of this ledger.
+    """
+    # What the entry names has been deleted or given up, and List may lag: it is never taken up again.
+    others = sorted((one for one in found if entry is None or one.arn != entry.arn), key=lambda one: one.age_order)
+    ours = [one for one in others if _is_ours(one, wanted, ledger_id)]
+    if ours:
+        kept = current(ours)
+        return Meeting(Choice.RECOVER, kept, duplicates=tuple(one for one in ours if one is not kept))
+    foreign = [one for one in others if one.name == wanted.name]
+    return _meet_foreign(wanted, foreign, policy) if foreign else CREATE
+
+
+def _is_ours(found: Found, wanted: Wanted, ledger_id: str) -> bool:
+    """By the ledger in its tag; under another form of the name, also by the definition, which includes the name."""
+    if not found.is_of(ledger_id) or found.tag is None:
+        return False
+    return found.name == wanted.name or found.tag.digest == wanted.digest
+
+
+def _meet_foreign(wanted: Wanted, foreign: list[Found], policy: Policy) -> Meeting:
+    taken_over = [one for one in foreign if one.tag and one.tag.ledger_id == policy.take_over]
+    if taken_over:
+        return Meeting(Choice.ADOPT, current(taken_over))
+    if policy.names == "duplicates":
+        same = [one for one in foreign if one.digest == wanted.digest and one.tag is None]
+        return Meeting(Choice.ADOPT, same[0]) if same and policy.adopt != "never" else CREATE
+    tagged = [one for one in foreign if one.tag]
+    if tagged:
+        return _refuse_ledger(tagged[0])
+    same = [one for one in foreign if one.digest == wanted.digest]
+    if policy.adopt == "any" or (policy.adopt == "same" and same):
+        return Meeting(Choice.ADOPT, (same or foreign)[0])
+    return _refuse_name(foreign[0])
+
+
+def _refuse_ledger(found: Found) -> Meeting:
+    ledger = found.tag.ledger_id if found.tag else ""
+    message = (
+        f"{found.arn} has this name, and ledger {ledger} created it. Use that ledger; or make it anew with "
+        f"`provisioner rebuild --ledger-id {ledger}`; or take its algorithms over with --take-over {ledger}"
+    )
+    return Meeting(Choice.REFUSE, found, OTHER_LEDGER, message)
+
+
+def _refuse_name(found: Found) -> Meeting:
+    message = (
+        f"{found.arn} has this name, and no ledger created it. Take it over with --adopt any (or --adopt same, where "
+        "the definitions agree), or rename the definition"
+    )
+    return Meeting(Choice.REFUSE, found, NAME_TAKEN, message)
+
+
+def current(same: Sequence[Found]) -> Found:
+    """Of several algorithms of one name and ledger, the one that its entry names.
+
+    Of equal definitions the oldest, for the others are duplicates of it; of different ones the newest, for it has
+    replaced the others.
+
+    Args:
+        same: the oldest first.
+    """
+    digests = {one.tag.digest for one in same if one.tag}
+    return same[0] if len(digests) == 1 else same[-1]
