@@ -59,7 +59,7 @@ def meet(wanted: Wanted, entry: Entry | None, found: Sequence[Found], policy: Po
     Args:
         wanted: the definition that is to be created.
         entry: of its name, None when the ledger has none.
-        found: what exists under its name in any form of it (see :func:`provisioner.core.inventory.folded`).
+        found: what exists under its name in any form of it (see :func:`provisioner.core.names.folded`).
         policy: the rules of the run.
         ledger_id: of this ledger.
     """

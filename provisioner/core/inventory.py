@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 import msgspec
 
 from provisioner.core.ownership import OwnershipTag  # noqa: TC001  msgspec reads this type at run time
@@ -34,8 +32,3 @@ class Found(msgspec.Struct, frozen=True):
     def is_of(self, ledger_id: str) -> bool:
         """Whether the ownership tag names this ledger."""
         return self.tag is not None and self.tag.ledger_id == ledger_id
-
-
-def folded(name: str) -> str:
-    """The form in which names are compared where the service may keep another one: trimmed, NFC, without case."""
-    return unicodedata.normalize("NFC", name.strip()).casefold()

@@ -14,7 +14,7 @@ import anyio
 from provisioner.aws.faces import CallError
 from provisioner.core.entry import Entry, Event, Fact, Outcome
 from provisioner.core.first_contact import CREATE, Choice, Meeting, meet
-from provisioner.core.inventory import folded
+from provisioner.core.names import folded
 from provisioner.engine.inventory import Inventory
 from provisioner.engine.observer import Halt
 from provisioner.engine.outcomes import count_found

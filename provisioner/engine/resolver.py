@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Entry, Stamp, State
-from provisioner.core.inventory import folded
+from provisioner.core.names import folded
 from provisioner.core.sweep import (
     SKEW_S,
     Decision,

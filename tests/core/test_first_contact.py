@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from provisioner.core.entry import Entry, State
 from provisioner.core.first_contact import Choice, current, meet
-from provisioner.core.inventory import Found, folded
+from provisioner.core.inventory import Found
+from provisioner.core.names import folded
 from provisioner.core.ownership import OwnershipTag
 from tests.fakes import LEDGER_ID, make_policy
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from provisioner.core.entry import Event, Fact
+from provisioner.emulator import credentials
 from tests.e2e.process import Endpoint, emulate, provisioner
 from tests.emulator.support import client
 from tests.ledger.opening import open_ledger
@@ -100,3 +101,162 @@ async def test_nothing_that_an_entry_names_is_pruned(tmp_path: Path, endpoint: E
 
     assert [finding["kind"] for finding in json.loads(done.stdout)["findings"]] == ["duplicate"]
     assert (done.returncode, len(endpoint.truth()["algorithms"])) == (5, 4)
+
+
+def apply(tmp_path: Path, endpoint: Endpoint, manifest: Path, *more: object, code: int = 0) -> dict[str, Any]:
+    """Apply in ``tmp_path``; the summary."""
+    done = provisioner(
+        "apply", manifest, "--endpoint-url", endpoint.url, "--output", "json", "--no-wait", *more, cwd=tmp_path
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    summary: dict[str, Any] = json.loads(done.stdout)
+    return summary
+
+
+def made(endpoint: Endpoint) -> Counter[str]:
+    """How many algorithms have each name."""
+    return Counter(algorithm["name"] for algorithm in endpoint.truth()["algorithms"])
+
+
+@pytest.mark.parametrize("names", ["unique", "same", "duplicates"])
+def test_a_second_ledger_makes_nothing_twice(tmp_path: Path, endpoint: Endpoint, manifest: Path, names: str) -> None:
+    """The same manifest with a new ledger, in each world of names: refused with that id, taken over when asked."""
+    endpoint.change(names=names)
+    apply(tmp_path, endpoint, manifest)
+    first = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)["ledger_id"]
+
+    refused = apply(tmp_path, endpoint, manifest, "--ledger", "second.db", code=3)
+    taken = apply(tmp_path, endpoint, manifest, "--ledger", "second.db", "--take-over", first)
+
+    assert refused["outcomes"]["failed"] == 3
+    assert {problem["code"] for problem in refused["problems"]} == {"other_ledger"}
+    assert all(first in problem["message"] for problem in refused["problems"])
+    assert (refused["calls"]["create"], taken["calls"]["create"]) == (0, 0)
+    assert taken["outcomes"]["adopted"] == 3
+    assert set(made(endpoint).values()) == {1}
+
+
+@pytest.mark.parametrize("names", ["unique", "same", "duplicates"])
+def test_a_restored_backup_recovers_what_it_does_not_know(
+    tmp_path: Path, endpoint: Endpoint, manifest: Path, names: str
+) -> None:
+    """A ledger that went back in time: verify reports what no entry names, apply recovers it, nothing is made twice."""
+    endpoint.change(names=names)
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text(lines[0])
+    apply(tmp_path, endpoint, manifest)
+    backup = (tmp_path / "ledger.db").read_bytes()
+    manifest.write_text("".join(lines))
+    apply(tmp_path, endpoint, manifest)
+    for path in tmp_path.glob("ledger.db*"):
+        path.unlink()
+    (tmp_path / "ledger.db").write_bytes(backup)
+
+    verified = provisioner("verify", "--endpoint-url", endpoint.url, "--output", "json", cwd=tmp_path)
+    again = apply(tmp_path, endpoint, manifest)
+    clean = provisioner("verify", "--endpoint-url", endpoint.url, "--output", "json", cwd=tmp_path)
+
+    assert [finding["kind"] for finding in json.loads(verified.stdout)["findings"]] == ["unrecorded"] * 2
+    assert verified.returncode == 5
+    assert (again["outcomes"]["recovered"], again["outcomes"]["unchanged"], again["calls"]["create"]) == (2, 1, 0)
+    assert (clean.returncode, set(made(endpoint).values())) == (0, {1})
+
+
+def test_a_renamed_target_is_refused_with_the_command_that_renames(
+    tmp_path: Path, endpoint: Endpoint, manifest: Path
+) -> None:
+    """A place that the ledger has under another name ends with 78 and the command; after it everything is unchanged."""
+    apply(tmp_path, endpoint, manifest)
+    configure(tmp_path, endpoint, prod="region = 'us-east-1'")
+
+    refused = apply(tmp_path, endpoint, manifest, "-c", "c.toml", code=78)
+    renamed = provisioner("ledger", "rename-target", "default", "prod", cwd=tmp_path)
+    again = apply(tmp_path, endpoint, manifest, "-c", "c.toml")
+
+    assert "provisioner ledger rename-target default prod" in refused["targets"]["prod"]["halted"]
+    assert renamed.returncode == 0, renamed.stderr
+    assert again["outcomes"]["unchanged"] == 3
+    assert endpoint.truth()["calls"]["create"] == {"200": 3}
+
+
+def test_credentials_of_another_account_are_refused(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
+    """A ledger that has algorithms of one account is not used with the keys of another: 78, not "unchanged"."""
+    apply(tmp_path, endpoint, manifest)
+    keys = credentials("999999999999")
+    other = {"AWS_ACCESS_KEY_ID": keys.access_key_id, "AWS_SECRET_ACCESS_KEY": keys.secret_access_key}
+
+    done = provisioner("apply", manifest, "--endpoint-url", endpoint.url, "--output", "json", cwd=tmp_path, **other)
+
+    assert done.returncode == 78, done.stdout
+    assert "999999999999" in json.loads(done.stdout)["targets"]["default"]["halted"]
+    assert json.loads(done.stdout)["outcomes"]["unchanged"] == 0
+
+
+def test_a_local_ledger_is_not_used_elsewhere(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
+    """What was registered at the embedded endpoint is not taken for registered at another one: 78."""
+    assert provisioner("apply", manifest, "--local", cwd=tmp_path).returncode == 0
+
+    elsewhere = apply(tmp_path, endpoint, manifest, code=78)
+
+    assert "the embedded endpoint" in elsewhere["targets"]["default"]["halted"]
+    assert made(endpoint) == {}
+
+
+def test_a_target_with_open_entries_only_may_not_move(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
+    """A place is known from the first intent on: a target whose creates have no answer yet is not taken elsewhere."""
+    endpoint.change(lost_reply=1.0)
+    apply(tmp_path, endpoint, manifest, code=5)
+    (tmp_path / "moved.toml").write_text("[targets.default]\nregion = 'eu-west-1'\n")
+
+    moved = apply(tmp_path, endpoint, manifest, "-c", "moved.toml", code=78)
+
+    assert "the target has moved" in moved["targets"]["default"]["halted"]
+
+
+def test_nothing_is_marked_as_missing_on_doubtful_evidence(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
+    """A 404 without the service's own code, as of a gateway, is no proof: verify marks nothing as missing."""
+    apply(tmp_path, endpoint, manifest)
+    endpoint.change(get_script=["error_without_effect:404"] * 3 * 8)
+
+    verified = provisioner("verify", "--mark-missing", "--endpoint-url", endpoint.url, "--output", "json", cwd=tmp_path)
+    endpoint.change(get_script=[])
+    again = apply(tmp_path, endpoint, manifest)
+
+    assert {finding["kind"] for finding in json.loads(verified.stdout)["findings"]} == {"unread"}
+    assert again["outcomes"]["unchanged"] == 3
+
+
+def test_a_duplicate_stays_where_the_kept_one_cannot_be_read(
+    tmp_path: Path, endpoint: Endpoint, manifest: Path
+) -> None:
+    """Prune deletes nothing where the algorithm that the ledger names is gone: the duplicate is the only one left."""
+    apply(tmp_path, endpoint, manifest)
+    endpoint.change(names="duplicates")
+    sdk = client(endpoint.url)
+    status = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)
+    kept = next(one for one in endpoint.truth()["algorithms"] if one["name"] == "algorithm 0")
+    tags = {"provisioner:origin": f"v1/{status['ledger_id']}/{'0' * 32}/x-1"}
+    sdk.create_configured_model_algorithm(name="algorithm 0", roleArn=ROLE, tags=tags)
+    sdk.delete_configured_model_algorithm(configuredModelAlgorithmArn=kept["arn"])
+
+    arguments = ("verify", "--prune-duplicates", "--yes", "--endpoint-url", endpoint.url, "--output", "json")
+    done = provisioner(*arguments, cwd=tmp_path)
+
+    assert sorted(finding["kind"] for finding in json.loads(done.stdout)["findings"]) == ["duplicate", "missing"]
+    assert len(made(endpoint)) == 3
+
+
+def test_a_rebuild_of_another_teams_ledger_is_a_decision(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
+    """Rebuild names the ledgers that the tags name and makes none until one is chosen."""
+    apply(tmp_path, endpoint, manifest)
+    ledger_id = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)["ledger_id"]
+    arguments = ("--ledger", "new.db", "--endpoint-url", endpoint.url, "--output", "json")
+
+    asked = provisioner("rebuild", *arguments, cwd=tmp_path)
+    before = (tmp_path / "new.db").exists()
+    chosen = provisioner("rebuild", "--ledger-id", ledger_id, *arguments, cwd=tmp_path)
+
+    assert (asked.returncode, before) == (2, False)
+    assert f"--ledger-id {ledger_id}" in json.loads(asked.stdout)["error"]
+    assert chosen.returncode == 0, chosen.stdout
+    assert apply(tmp_path, endpoint, manifest, "--ledger", "new.db")["outcomes"]["unchanged"] == 3
