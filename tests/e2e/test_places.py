@@ -183,9 +183,17 @@ def test_credentials_of_another_account_are_refused(tmp_path: Path, endpoint: En
     """A ledger that has algorithms of one account is not used with the keys of another: 78, not "unchanged"."""
     apply(tmp_path, endpoint, manifest)
     keys = credentials("999999999999")
-    other = {"AWS_ACCESS_KEY_ID": keys.access_key_id, "AWS_SECRET_ACCESS_KEY": keys.secret_access_key}
 
-    done = provisioner("apply", manifest, "--endpoint-url", endpoint.url, "--output", "json", cwd=tmp_path, **other)
+    done = provisioner(
+        "apply",
+        manifest,
+        "--endpoint-url",
+        endpoint.url,
+        "--output",
+        "json",
+        cwd=tmp_path,
+        AWS_ACCESS_KEY_ID=keys.access_key_id,
+    )
 
     assert done.returncode == 78, done.stdout
     assert "999999999999" in json.loads(done.stdout)["targets"]["default"]["halted"]
