@@ -9,6 +9,7 @@ peeled off first. Only the outermost error of aiohttp decides; what it was raise
 
 from __future__ import annotations
 
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import aiohttp
 from botocore import exceptions as sdk
 
 from provisioner.aws.connection import ClosedError
-from provisioner.aws.pool import OUT_OF_FILES, no_file_left
+from provisioner.aws.pool import OUT_OF_FILES, loss_of_name
 from provisioner.aws.wire import clean
 from provisioner.core.verdict import Loss, Reply
 from provisioner.errors import ConfigurationError, CredentialsError
@@ -66,9 +67,10 @@ def loss_of(error: BaseException) -> Loss:
     """What ``error`` says about the request. UNKNOWN, which counts as "may have arrived", when nothing is known."""
     inner = _peel(error)
     before = _find(inner, _UNSENT) or _find(inner, _CONNECTING)
+    if before is Loss.DNS:
+        return loss_of_name(next((one for one in _causes(inner) if isinstance(one, socket.gaierror)), inner))
     if before is not None:
-        # A resolver that cannot open its files says that there is no such host.
-        return Loss.FILES if before is Loss.DNS and no_file_left() else before
+        return before
     if isinstance(inner, aiohttp.ClientConnectorError):
         return _refusal(inner.os_error)
     return next((loss for e in _causes(inner) if (loss := _find(e, _SENDING))), Loss.UNKNOWN)

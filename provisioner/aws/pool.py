@@ -63,6 +63,15 @@ class Place(msgspec.Struct, frozen=True):
     tls: ssl.SSLContext | None
 
 
+def loss_of_name(error: BaseException) -> Loss:
+    """Why a host name could not be resolved: the host does not exist, or only this try failed."""
+    # A resolver reads files. Where it cannot open them, it says that there is no such host.
+    if no_file_left():
+        return Loss.FILES
+    unknown = isinstance(error, socket.gaierror) and error.errno in {socket.EAI_NONAME, socket.EAI_NODATA}
+    return Loss.NO_SUCH_HOST if unknown else Loss.DNS
+
+
 class Pool:
     """Hands out one connection for one request; the one that was used last is used first, so that few are kept.
 
@@ -167,8 +176,7 @@ class Pool:
                     place = self._place
                     found = await self._loop.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
                 except (OSError, UnicodeError) as error:
-                    # The resolver reads files; its error does not say when it could not open them.
-                    raise UnconnectedError(Loss.FILES if no_file_left() else Loss.DNS, error) from error
+                    raise UnconnectedError(loss_of_name(error), error) from error
                 self._addresses = [(family, kind, proto, name, where) for family, kind, proto, name, where in found]
                 self._looked_up_at = self._loop.time()
             return list(self._addresses)

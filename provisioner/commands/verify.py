@@ -10,6 +10,7 @@ import msgspec
 from provisioner.aws.faces import CallError
 from provisioner.commands.session import session
 from provisioner.core.entry import Entry, Event, Fact
+from provisioner.core.problem import Problem
 from provisioner.core.verdict import Verdict, judge
 from provisioner.engine.inventory import Inventory
 from provisioner.engine.observer import Halt
@@ -181,6 +182,9 @@ async def _deleted(run: Run, target: OpenTarget, finding: Finding) -> Finding:
     if why := await _kept(run, target, finding):
         return msgspec.structs.replace(finding, message=f"{finding.message}; kept: {why}")
     started_at = await target.creates.turn()
+    # The ledger says why before the call leaves.
+    reason = Problem("", 0, finding.name, "pruned", f"deleting {finding.arn}: {finding.message}", target=finding.target)
+    await target.ledger.add_problems([reason])
     target.lease.check()
     target.observer.call_sent("delete")
     try:

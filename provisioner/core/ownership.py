@@ -35,6 +35,23 @@ def read_tag(value: str) -> OwnershipTag | None:
     return OwnershipTag(*match.groups()) if match else None
 
 
+def take_tag(tags: dict[str, str], key: str) -> OwnershipTag | None:
+    """The ownership tag among ``tags``, which is taken out of them; None when there is none.
+
+    A ledger may have written its tag under another key in earlier runs, and may write none today. What an ownership tag
+    looks like is fixed, so it is found under any key.
+
+    Args:
+        tags: of an algorithm; those that stay are its user's.
+        key: under which it is looked for first, "" for none in particular.
+    """
+    for name in sorted(tags, key=lambda name: name != key):
+        if (tag := read_tag(tags[name])) is not None:
+            del tags[name]
+            return tag
+    return None
+
+
 def attempt_ids() -> Iterator[str]:
     """Ids that no other run and no other attempt has: 48 random bits for the run, then a count."""
     run = secrets.token_hex(6)

@@ -108,8 +108,8 @@ def rule(unresolved: Unresolved, sweep: Sweep, policy: Policy, ledger_id: str) -
 
 
 def _is_ours(found: Found, entry: Entry, policy: Policy, ledger_id: str) -> bool:
-    """By the tag; where tags are switched off by name, definition and time."""
-    if policy.ownership_tag:
+    """By the tag, if it has one; where tags are switched off, by name, definition and time."""
+    if policy.ownership_tag or found.tag is not None:
         return found.is_of(ledger_id)
     made_since = entry.sent is not None and found.created_at >= entry.sent.wall - SKEW_S
     return found.digest == entry.digest and made_since

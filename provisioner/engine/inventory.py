@@ -13,7 +13,7 @@ import msgspec
 
 from provisioner.aws.faces import CallError
 from provisioner.core.inventory import Found
-from provisioner.core.ownership import read_tag
+from provisioner.core.ownership import take_tag
 from provisioner.core.verdict import Verdict, judge
 from provisioner.engine.retry import end_call, read_again
 from provisioner.manifest.definition import Definition
@@ -53,7 +53,7 @@ class Details(msgspec.Struct, frozen=True):
 def described(algorithm: Described, ownership_tag: str) -> Found:
     """What Get reports, as digests and an ownership tag."""
     tags = {key: value for key, value in algorithm.tags.items() if not key.lower().startswith("aws:")}
-    tag = read_tag(tags.pop(ownership_tag, "")) if ownership_tag else None
+    tag = take_tag(tags, ownership_tag)
     try:
         digest = Definition.from_request(algorithm.body).canonical().digest
     except InvalidDefinitionError:

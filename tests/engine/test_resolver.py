@@ -820,7 +820,7 @@ async def test_what_is_forgotten_is_no_suspect() -> None:
 
 @virtual_time
 async def test_a_definition_that_ours_could_never_be_is_still_ours_by_its_tag() -> None:
-    """An algorithm whose definition cannot be read as one is recognized by its mark and adopted as it was sent."""
+    """An algorithm whose definition cannot be read as one is recognised by its tag and recovered as it was sent."""
     endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
     one = made(endpoint, "x")
     endpoint.algorithms[one.arn] = msgspec.structs.replace(one, body=b'{"name": "x", "novelty": 1}')
@@ -835,7 +835,7 @@ async def test_a_definition_that_ours_could_never_be_is_still_ours_by_its_tag() 
 
 @virtual_time
 async def test_aws_own_tags_are_not_compared() -> None:
-    """Tags that AWS adds, and our mark, are no part of the tags' digest."""
+    """Tags that AWS adds, and the ownership tag, are no part of the tags' digest."""
     endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
     one = made(endpoint, "x")
     endpoint.algorithms[one.arn] = msgspec.structs.replace(one, tags=one.tags | {"aws:cloudformation:stack": "s"})
@@ -844,3 +844,25 @@ async def test_aws_own_tags_are_not_compared() -> None:
     await resolve(ours)
 
     assert ledger.table["here", "x"].tags_digest == entry("x").tags_digest
+
+
+@pytest.mark.parametrize("key", ["another:key", ""])
+def test_the_ownership_tag_is_read_under_any_key(key: str) -> None:
+    """A ledger whose tag had another key before, or has none today, knows its own; nothing drifts by that."""
+
+    @virtual_time
+    async def body() -> None:
+        endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
+        one = made(endpoint, "x")
+        ours = resolver(endpoint, ledger, policy=make_policy(ownership_tag=key))
+        ours.add(entry("x"))
+
+        [(_, _, decision)] = await resolve(ours)
+
+        assert decision is Decision.RECOVERED
+        assert (ledger.table["here", "x"].arn, ledger.table["here", "x"].tags_digest) == (
+            one.arn,
+            entry("x").tags_digest,
+        )
+
+    body()
