@@ -30,6 +30,7 @@ import pytest
 
 from provisioner.exit_codes import ExitCode
 from tests.e2e.process import environment
+from tests.test_architecture import PACKAGE, ROOMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,6 +195,26 @@ def test_the_readme_has_every_exit_code() -> None:
     rows = re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 
     assert sorted(map(int, rows)) == sorted(map(int, ExitCode))
+
+
+_ROW = re.compile(r"^\| `([a-z_]+)(?:/|\.py)` \|", re.MULTILINE)
+_MODULE = re.compile(r"`((?:provisioner/)?[a-z_]+/(?:[a-z_]+/)*[a-z_]+\.py)`")
+
+
+def test_the_map_names_every_room() -> None:
+    """The map in CONTRIBUTING.md has a row for each room; what has none is one module that it names."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    modules = {room for room in ROOMS if f"`{room}.py`" in page}
+
+    assert {*_ROW.findall(page), *modules} == set(ROOMS)
+
+
+def test_the_map_names_modules_that_exist() -> None:
+    """Every module that CONTRIBUTING.md sends its reader to is there."""
+    named = set(_MODULE.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+
+    assert "engine/retry.py" in named
+    assert sorted(name for name in named if not ((PACKAGE / name).is_file() or (ROOT / name).is_file())) == []
 
 
 PAGE = r"""

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from provisioner.config.defaults import merge
+from provisioner.config.merge import merge
 from provisioner.config.tables import nearest, struct_of
 from provisioner.errors import ConfigurationError, UsageError
 

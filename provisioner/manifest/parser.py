@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET, Struct
 
-from provisioner.config.defaults import merge
+from provisioner.config.merge import merge
 from provisioner.manifest import diagnosis
 from provisioner.manifest.definition import MAX_TAGS, ContainerConfig, Definition, cached_by_tags
 from provisioner.manifest.json_scanner import MAX_PROBLEMS, JsonNode, scan_json

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from provisioner.config.defaults import merge
+from provisioner.config.merge import merge
 from provisioner.config.settings import (
     PaceSettings,
     ReconcileSettings,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from provisioner.config.defaults import merge
+from provisioner.config.merge import merge
 from provisioner.errors import Reason
 from provisioner.manifest import parser, text_rules
 from provisioner.manifest.definition import MAX_TAGS, ContainerConfig, Definition

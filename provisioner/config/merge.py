@@ -1,4 +1,4 @@
-"""How defaults are laid under what is given."""
+"""Merges the tables of defaults under what is given; the default values themselves are in settings.py."""
 
 from __future__ import annotations
 
