@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -227,6 +228,24 @@ def test_the_engine_reaches_no_sql_and_no_terminal() -> None:
     assert "provisioner.core.entry" in needed
     assert needed & {"sqlite3", "click", "rich", "sys", *SDK} == set()
     assert {name for name in needed if name.startswith("provisioner.ledger.")} == set()
+
+
+@cache
+def packages() -> dict[str, set[str]]:
+    """Every package, and the names of the modules in it."""
+    return {
+        _module(init): {module.stem for module in init.parent.glob("*.py")}
+        | {inner.parent.name for inner in init.parent.glob("*/__init__.py")}
+        for init in PACKAGE.rglob("__init__.py")
+    }
+
+
+@pytest.mark.parametrize("package", packages())
+def test_a_name_is_a_module_or_something_else(package: str) -> None:
+    """A package offers nothing under the name of one of its modules: importing the module would replace it."""
+    offered = set(getattr(importlib.import_module(package), "__all__", ()))
+
+    assert offered & packages()[package] == set()
 
 
 def test_modules_stay_readable() -> None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 import msgspec
 
-from provisioner import commands
 from provisioner.cli.options import Duration, common
 from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, Options, execute, policy_of
 from provisioner.config.settings import ADOPT, Adopt, seconds
 
 if TYPE_CHECKING:
+    from provisioner.commands.run import Order
     from provisioner.config.settings import Settings
     from provisioner.exit_codes import ExitCode
 
@@ -40,7 +40,7 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
         settings = settings.override("run", max_in_flight=self.max_in_flight, deadline=self.deadline)
         return settings.override("pace", max_rate=self.max_rate)
 
-    def order(self, settings: Settings) -> commands.Order:
+    def order(self, settings: Settings) -> Order:
         """What the run is asked for."""
         policy = msgspec.structs.replace(
             policy_of(settings),
@@ -101,4 +101,6 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
     It is safe to run at any time and as often as you like: what is registered is not sent again. The exit code is 0
     when everything is registered; README.md lists the others.
     """
-    return execute(ApplyOptions(**given), partial(commands.apply, stdin=current().streams.stdin))
+    from provisioner.commands.apply import apply
+
+    return execute(ApplyOptions(**given), partial(apply, stdin=current().streams.stdin))

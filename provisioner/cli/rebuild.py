@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provisioner import commands
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
 
@@ -42,4 +41,6 @@ def command(ledger_id: str, **given: Any) -> ExitCode:  # noqa: ANN401  click's 
     ambiguous is not in AWS, so the next `apply` takes it for new: if the lost ledger may have had creates without an
     answer, wait for the settle time first.
     """
-    return execute(RebuildOptions(**given), partial(commands.rebuild, ledger_id=ledger_id))
+    from provisioner.commands.rebuild import rebuild
+
+    return execute(RebuildOptions(**given), partial(rebuild, ledger_id=ledger_id))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provisioner import commands
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
 
@@ -44,4 +43,6 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
 
     Nothing is created: the next `apply` sends what is proven absent. The exit code is 5 when some remain unresolved.
     """
-    return execute(ReconcileOptions(**given), commands.reconcile)
+    from provisioner.commands.reconcile import reconcile
+
+    return execute(ReconcileOptions(**given), reconcile)

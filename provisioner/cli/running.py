@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TextIO, cast
 import anyio
 import msgspec
 
-from provisioner import commands
 from provisioner.cli.local import local_endpoint, warn_of_profiles
 from provisioner.cli.options import found_config
 from provisioner.cli.output import say, say_json, talk
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from provisioner.cli.program import Program
+    from provisioner.commands.run import Order, Run
     from provisioner.config.settings import Settings
     from provisioner.core.policy import Policy
     from provisioner.report.summary import Summary
@@ -59,9 +59,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """
         return load(self.config).override("run", ledger=self.ledger)
 
-    def order(self, settings: Settings) -> commands.Order:
+    def order(self, settings: Settings) -> Order:
         """What the run is asked for."""
-        return commands.Order(
+        from provisioner.commands.run import Order
+
+        return Order(
             sources=(),
             embedded=self.local,
             settings=settings,
@@ -95,7 +97,7 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def execute(options: Options, work: Callable[[commands.Run], Awaitable[Summary]]) -> ExitCode:
+def execute(options: Options, work: Callable[[Run], Awaitable[Summary]]) -> ExitCode:
     """Run ``work`` and print its result.
 
     Raises:
@@ -126,16 +128,18 @@ class _Running:
         self._options = options
         self._signals = program.signals
         self._streams = program.streams
-        self._run: commands.Run | None = None
+        self._run: Run | None = None
         self._bar = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def execute(self, settings: Settings, work: Callable[[commands.Run], Awaitable[Summary]]) -> Summary:
+    async def execute(self, settings: Settings, work: Callable[[Run], Awaitable[Summary]]) -> Summary:
         """Do ``work`` at the endpoint that the options name.
 
         Raises:
             ProvisionerError: it could not begin.
         """
+        from provisioner.commands.run import Run
+
         options, given = self._options, settings
         if options.local and options.endpoint_url:
             raise UsageError("--local and --endpoint-url exclude each other", hint="--local brings its own endpoint")
@@ -144,7 +148,7 @@ class _Running:
                 settings = await stack.enter_async_context(local_endpoint(settings, options.config))
             elif options.endpoint_url:
                 settings = settings.with_endpoint(options.endpoint_url)
-            run = commands.Run(options.order(settings))
+            run = Run(options.order(settings))
             self._begin(run)
             group = await stack.enter_async_context(anyio.create_task_group())
             self._show(group, run)
@@ -161,7 +165,7 @@ class _Running:
             group.cancel_scope.cancel()
         return summary
 
-    def _begin(self, run: commands.Run) -> None:
+    def _begin(self, run: Run) -> None:
         """Let signals drain ``run`` from here on.
 
         Raises:
@@ -189,7 +193,7 @@ class _Running:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the work is done, and its result comes now
             self._loop.call_soon_threadsafe(self._run.stop.request, f"signal {self._signals.received[0]}")
 
-    def _last_words(self, run: commands.Run) -> None:
+    def _last_words(self, run: Run) -> None:
         if self._bar:  # not through rich: the main thread may hold its lock
             os.write(self._streams.stderr.fileno(), SHOW_CURSOR)
         self.say(run.summary(interrupted=True))
@@ -211,7 +215,7 @@ class _Running:
         else:
             structlog.get_logger().info("configuration.found", path=path)
 
-    def _show(self, group: anyio.abc.TaskGroup, run: commands.Run) -> None:
+    def _show(self, group: anyio.abc.TaskGroup, run: Run) -> None:
         from provisioner.cli import logs
 
         options = self._options

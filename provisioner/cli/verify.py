@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provisioner import commands
 from provisioner.cli.options import common
 from provisioner.cli.output import printable_lines
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from provisioner.commands.verify import Finding
     from provisioner.exit_codes import ExitCode
     from provisioner.report.summary import Summary
 
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 class VerifyOptions(Options, frozen=True, kw_only=True):
     """The options of ``verify``, and what it finds."""
 
-    findings: list[commands.Finding]
+    findings: list[Finding]
 
     def text(self, summary: Summary) -> str:
         """One line for each finding; in JSON they are part of the summary."""
         if self.output == "json":
-            return commands.with_findings(summary, self.findings).decode()
+            from provisioner.commands.verify import with_findings
+
+            return with_findings(summary, self.findings).decode()
         lines = [_line(finding) for finding in self.findings]
         lines += [f"error     {summary.error}"] if summary.error else []
         lines += [
@@ -39,7 +41,7 @@ class VerifyOptions(Options, frozen=True, kw_only=True):
         return printable_lines([*lines, f"{result}, ledger {summary.ledger}"])
 
 
-def _line(finding: commands.Finding) -> str:
+def _line(finding: Finding) -> str:
     name, pruned = printable(finding.name), ", deleted" if finding.pruned else ""
     return f"{finding.kind:10s}{finding.target}: {name}: {finding.arn}: {printable(finding.message)}{pruned}"
 
@@ -63,7 +65,9 @@ def command(*, prune_duplicates: bool, mark_missing: bool, yes: bool, **given: A
         raise UsageError(
             "--prune-duplicates deletes algorithms", hint="Look at `provisioner verify` first, then add --yes"
         )
-    findings: list[commands.Finding] = []
+    from provisioner.commands.verify import verify
+
+    findings: list[Finding] = []
     options = VerifyOptions(**given, findings=findings)
-    work = partial(commands.verify, findings=findings, prune_duplicates=prune_duplicates, mark_missing=mark_missing)
+    work = partial(verify, findings=findings, prune_duplicates=prune_duplicates, mark_missing=mark_missing)
     return execute(options, work)

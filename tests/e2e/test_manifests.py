@@ -158,9 +158,7 @@ def until(condition: Any) -> None:
 
 REWRITES = """
 import sys
-from provisioner import commands
-assert commands.apply
-module = sys.modules["provisioner.commands.apply"]
+import provisioner.commands.apply as module
 real = module._all_valid
 async def then_rewritten(*arguments):
     valid = await real(*arguments)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import pytest
 
-from provisioner import aws, commands
+from provisioner import aws
+from provisioner.commands.apply import apply
+from provisioner.commands.run import Order, Run
 from provisioner.config.settings import ReconcileSettings, RunSettings, Settings, Target
 from provisioner.core.verdict import Verdict, judge
 from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
@@ -174,9 +176,9 @@ async def test_a_run_over_a_line_that_fails(tmp_path: Path) -> None:
             targets={"default": Target(region="us-east-1", endpoint_url=proxy.url)},
         )
         policy = make_policy(settle_s=0.5, list_lag_s=0.1)
-        order = commands.Order(sources=(str(manifest),), settings=settings, targets=settings.select(()), policy=policy)
+        order = Order(sources=(str(manifest),), settings=settings, targets=settings.select(()), policy=policy)
         for _ in range(4):
-            summary = await commands.apply(commands.Run(order))
+            summary = await apply(Run(order))
             if summary.exit_code == 0:
                 break
 
