@@ -94,7 +94,7 @@ def _role_in(account_id: str) -> str:
 
 def warn_of_profiles(targets: Iterable[Target]) -> None:
     """Log which targets have a profile, which ``--local`` ignores."""
-    import structlog
+    from provisioner.logger import log
 
     if named := [target.name for target in targets if target.profile]:
-        structlog.get_logger().warning("profiles.ignored", targets=named, why="--local brings its own credentials")
+        log.warning("profiles.ignored", targets=named, why="--local brings its own credentials")

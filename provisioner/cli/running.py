@@ -208,12 +208,12 @@ class _Running:
 
     def _name_config(self, path: str) -> None:
         """Say which configuration is used, since the command line does not."""
-        import structlog
+        from provisioner.logger import log
 
         if self._streams.stderr.isatty():
             talk(f"Configuration: {printable(path)}")
         else:
-            structlog.get_logger().info("configuration.found", path=path)
+            log.info("configuration.found", path=path)
 
     def _show(self, group: anyio.abc.TaskGroup, run: Run) -> None:
         from provisioner.cli import logs

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-import structlog
-
 from provisioner.commands.session import session
 from provisioner.core.entry import Event, Fact
 from provisioner.core.first_contact import current
 from provisioner.engine.inventory import Inventory
 from provisioner.errors import ProvisionerError, Reason, UsageError
+from provisioner.logger import log
 
 if TYPE_CHECKING:
     from provisioner.commands.run import Run
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 RECORDED_AT_ONCE = 256
 """Entries in one commit."""
-
-log = structlog.get_logger()
 
 
 class IncompleteError(ProvisionerError):

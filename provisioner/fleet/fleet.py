@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
-import structlog
 
 from provisioner import aws
 from provisioner.config.settings import PaceSettings
@@ -17,6 +16,7 @@ from provisioner.engine.observer import Halt, Sample
 from provisioner.engine.target import OpenTarget, Whereabouts
 from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError, ProvisionerError, first_error
 from provisioner.fleet.places import Places, kind_of
+from provisioner.logger import log
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.observed import Learned
 from provisioner.pacing.pacer import PaceBounds, Pacer
@@ -36,8 +36,6 @@ SAMPLE_EVERY_S = 1.0
 """How often observers get a sample: often enough for a progress line."""
 LEARN_EVERY = 10
 """Samples after which a run keeps what its pacers learned, so that a killed run does not forget it."""
-
-log = structlog.get_logger()
 _learned = msgspec.json.Decoder(Learned)
 
 

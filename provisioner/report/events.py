@@ -5,19 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
 from provisioner.core.verdict import Verdict
 from provisioner.engine.observer import Observer
+from provisioner.logger import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from provisioner.core.problem import Problem
     from provisioner.engine.observer import Attempt, Halt
-
-
-log = structlog.get_logger()
 
 
 class EventLog(Observer):

@@ -7,11 +7,11 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import anyio
-import structlog
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
 from provisioner.core.entry import Outcome
+from provisioner.logger import log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +28,6 @@ WINDOW_S = 5.0
 """Rates are averages over the last seconds: shorter ones jump with every burst, longer ones hide that a run stands."""
 UNRESOLVED = (Outcome.PENDING, Outcome.AMBIGUOUS)
 """Outcomes of definitions that a later run has to look at again: not done."""
-
-log = structlog.get_logger()
 
 
 class Watched(Protocol):
