@@ -24,7 +24,9 @@ LIMIT_S = 60
 
 def environment(**more: str) -> dict[str, str]:
     """A clean environment with the embedded endpoint's credentials, which are public."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PROVISIONER_"))}
+    # COLUMNS and LINES, which a parallel test run sets, would stand for the size of every terminal.
+    unwanted = ("AWS_", "PROVISIONER_", "COLUMNS", "LINES")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     return {
         **kept,
         **credentials(DEFAULT_ACCOUNT).environment(),
