@@ -8,7 +8,7 @@ within a target: a second algorithm of one name is made only where the configura
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -17,11 +17,22 @@ if TYPE_CHECKING:
 
     from provisioner.core.entry import Entry
     from provisioner.core.inventory import Found
-    from provisioner.core.planner import Wanted
     from provisioner.core.policy import Policy
 
 OTHER_LEDGER, NAME_TAKEN = "other_ledger", "name_taken"
 """Codes of what is refused. Each run decides anew, for the account or the options may have changed."""
+
+
+class Named(Protocol):
+    """A definition, or an entry: what has a name and a digest."""
+
+    @property
+    def name(self) -> str:
+        """The algorithm's name."""
+
+    @property
+    def digest(self) -> str:
+        """Of the definition without its tags (hex)."""
 
 
 class Choice(StrEnum):
@@ -53,7 +64,7 @@ class Meeting(msgspec.Struct, frozen=True):
 CREATE = Meeting(Choice.CREATE)
 
 
-def meet(wanted: Wanted, entry: Entry | None, found: Sequence[Found], policy: Policy, ledger_id: str) -> Meeting:
+def meet(wanted: Named, entry: Entry | None, found: Sequence[Found], policy: Policy, ledger_id: str) -> Meeting:
     """What to do with ``wanted``.
 
     Args:
@@ -70,21 +81,29 @@ def meet(wanted: Wanted, entry: Entry | None, found: Sequence[Found], policy: Po
         kept = current(ours)
         return Meeting(Choice.RECOVER, kept, duplicates=tuple(one for one in ours if one is not kept))
     foreign = [one for one in others if one.name == wanted.name]
-    return _meet_foreign(wanted, foreign, policy) if foreign else CREATE
+    return meet_foreign(wanted, foreign, policy) if foreign else CREATE
 
 
-def _is_ours(found: Found, wanted: Wanted, ledger_id: str) -> bool:
+def _is_ours(found: Found, wanted: Named, ledger_id: str) -> bool:
     """By the ledger in its tag; under another form of the name, also by the definition, which includes the name."""
     if not found.is_of(ledger_id) or found.tag is None:
         return False
     return found.name == wanted.name or found.tag.digest == wanted.digest
 
 
-def _meet_foreign(wanted: Wanted, foreign: list[Found], policy: Policy) -> Meeting:
+def meet_foreign(wanted: Named, foreign: Sequence[Found], policy: Policy, *, conflict: bool = False) -> Meeting:
+    """What to do with ``wanted`` whose name algorithms have that this ledger did not create.
+
+    Args:
+        wanted: the definition, or the entry of an unanswered create that made none of them.
+        foreign: at least one; the oldest first.
+        policy: the rules of the run.
+        conflict: whether the service has just refused the name, whatever the configuration says of names.
+    """
     taken_over = [one for one in foreign if one.tag and one.tag.ledger_id == policy.take_over]
     if taken_over:
         return Meeting(Choice.ADOPT, current(taken_over))
-    if policy.names == "duplicates":
+    if policy.names == "duplicates" and not conflict:
         same = [one for one in foreign if one.digest == wanted.digest and one.tag is None]
         return Meeting(Choice.ADOPT, same[0]) if same and policy.adopt != "never" else CREATE
     tagged = [one for one in foreign if one.tag]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Entry, Event, Fact, Stamp
+from provisioner.core.first_contact import Choice, meet_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,11 +58,20 @@ class Decision(StrEnum):
 
 
 class Ruling(msgspec.Struct, frozen=True):
-    """A decision, the algorithm that it is about, and duplicates of it that this ledger created too."""
+    """A decision.
+
+    Attributes:
+        decision: see :class:`Decision`.
+        found: the algorithm that it is about, None for none.
+        duplicates: further algorithms that this ledger created under the name.
+        code, message: why the name is refused, where it is taken.
+    """
 
     decision: Decision
     found: Found | None = None
     duplicates: tuple[Found, ...] = ()
+    code: str = ""
+    message: str = ""
 
 
 class Sweep(msgspec.Struct, frozen=True):
@@ -89,7 +99,9 @@ class Sweep(msgspec.Struct, frozen=True):
 def rule(unresolved: Unresolved, sweep: Sweep, policy: Policy, ledger_id: str) -> Ruling:
     """What ``sweep`` says of ``unresolved``: the heart of the promise."""
     entry = unresolved.entry
-    named = sorted(sweep.found.get(entry.name, ()), key=lambda one: one.age_order)
+    # An unresolved entry that has an ARN was created before, and that one was deleted: List and Get may lag.
+    seen = (one for one in sweep.found.get(entry.name, ()) if not entry.arn or one.arn != entry.arn)
+    named = sorted(seen, key=lambda one: one.age_order)
     ours = [one for one in named if _is_ours(one, entry, policy, ledger_id)]
     ours = ours or [one for one in sweep.by_attempt(entry.attempt) if entry.attempt and one.is_of(ledger_id)]
     if ours:
@@ -115,14 +127,13 @@ def _is_ours(found: Found, entry: Entry, policy: Policy, ledger_id: str) -> bool
     return found.digest == entry.digest and made_since
 
 
-def _foreign(unresolved: Unresolved, found: list[Found], policy: Policy) -> Ruling | None:
-    """By policy; None where another's algorithm is not in the way."""
-    same = [one for one in found if one.digest == unresolved.entry.digest]
-    if policy.adopt == "any" or (policy.adopt == "same" and same):
-        return Ruling(Decision.ADOPT, (same or found)[0])
-    if policy.names == "duplicates" and not unresolved.conflict:
+def _foreign(unresolved: Unresolved, named: list[Found], policy: Policy) -> Ruling | None:
+    """As at first contact; None where another's algorithm is not in the way."""
+    meeting = meet_foreign(unresolved.entry, named, policy, conflict=unresolved.conflict)
+    if meeting.choice is Choice.CREATE:
         return None
-    return Ruling(Decision.TAKEN, found[0])
+    decision = Decision.ADOPT if meeting.choice is Choice.ADOPT else Decision.TAKEN
+    return Ruling(decision, meeting.found, code=meeting.code, message=meeting.message)
 
 
 def due_at(unresolved: Sequence[Unresolved], policy: Policy) -> float:
@@ -140,14 +151,9 @@ def facts_of(entry: Entry, ruling: Ruling) -> tuple[Fact, ...]:
     if found is None:
         return ()
     if ruling.decision is Decision.TAKEN:
-        return (taken(entry, found),)
+        reject = Fact(entry.target, entry.name, Event.REJECT, after=entry.attempt)
+        return (msgspec.structs.replace(reject, code=ruling.code, message=ruling.message),)
     return (confirmed(entry, found, recovered=ruling.decision is Decision.RECOVERED),)
-
-
-def taken(entry: Entry, found: Found) -> Fact:
-    """The fact that somebody else's algorithm has the name of ``entry``."""
-    message = f"the name is taken by {found.arn}, which this ledger did not create; --adopt decides on taking it over"
-    return Fact(entry.target, entry.name, Event.REJECT, code="name_taken", message=message, after=entry.attempt)
 
 
 def confirmed(entry: Entry, found: Found, *, recovered: bool) -> Fact:

@@ -24,7 +24,7 @@ from provisioner.aws.faces import CallError
 from provisioner.core.conclusion import UNANSWERED_LIMIT, Next
 from provisioner.core.entry import Entry, Event, Fact, Outcome
 from provisioner.core.planner import Action, plan
-from provisioner.core.sweep import Decision, facts_of
+from provisioner.core.sweep import Decision
 from provisioner.core.verdict import is_conflict
 from provisioner.engine.breaker import Admission, Breaker
 from provisioner.engine.ending import Ending
@@ -286,7 +286,7 @@ class Engine:
             await self._send_again(job)
         elif ruling.decision is Decision.TAKEN:
             self._observer.outcome_changed(Outcome.FAILED, Outcome.AMBIGUOUS)
-            await self._problems.add_row(job.row, "name_taken", facts_of(unresolved.entry, ruling)[0].message)
+            await self._problems.add_row(job.row, ruling.code, ruling.message)
         else:
             outcome = Outcome.RECOVERED if ruling.decision is Decision.RECOVERED else Outcome.ADOPTED
             await count_found(self._target, self._problems, job, outcome, Outcome.AMBIGUOUS)

@@ -50,7 +50,8 @@ ABSENT_ONCE = Unresolved(ENTRY, settled_at=360.0, absent_at=400.0)
 
 OURS = Found("arn-1", "x", EPOCH_S + 1, OwnershipTag(LEDGER_ID, SAME, "run-1"), SAME, "t")
 LATER = Found("arn-0", "x", EPOCH_S + 2, OwnershipTag(LEDGER_ID, SAME, "run-2"), SAME, "t")
-FOREIGN_SAME = Found("arn-2", "x", EPOCH_S - 9, OwnershipTag(OTHER_LEDGER, SAME, "run-1"), SAME, "t2")
+FOREIGN_SAME = Found("arn-2", "x", EPOCH_S - 9, None, SAME, "t2")
+THEIRS = Found("arn-5", "x", EPOCH_S - 9, OwnershipTag(OTHER_LEDGER, SAME, "run-1"), SAME, "t2")
 FOREIGN_OTHER = Found("arn-3", "x", EPOCH_S - 99, None, OTHER, "t3")
 FOREIGN_FIRST = Found("arn-4", "x", EPOCH_S - 999, None, OTHER, "t4")
 
@@ -121,6 +122,25 @@ def test_a_foreign_algorithm_is_adopted_or_in_the_way(
     assert ruled(UNRESOLVED, sweep(*found), adopt=adopt, names=names) == (decision, arn, [])
 
 
+@pytest.mark.parametrize("adopt", ["never", "same", "any"])
+@pytest.mark.parametrize("suspect", [UNRESOLVED, CONFLICT])
+def test_what_another_ledger_created_is_never_adopted_by_a_sweep(suspect: Unresolved, adopt: Adopt) -> None:
+    """--adopt is about what no ledger created; another ledger's is refused with its id, unless it is taken over."""
+    ruling = rule(suspect, sweep(THEIRS), make_policy(adopt=adopt), LEDGER_ID)
+
+    assert (ruling.decision, ruling.code) == (Decision.TAKEN, "other_ledger")
+    assert f"--take-over {OTHER_LEDGER}" in facts_of(ENTRY, ruling)[0].message
+    assert ruled(suspect, sweep(THEIRS), adopt=adopt, take_over=OTHER_LEDGER)[0] is Decision.ADOPT
+
+
+def test_what_the_entry_gave_up_is_never_taken_up_again() -> None:
+    """The ARN that the entry has was deleted before this create was sent: a List that still shows it proves nothing."""
+    anew = msgspec.structs.replace(UNRESOLVED, entry=msgspec.structs.replace(ENTRY, arn=OURS.arn, attempt="run-2"))
+
+    assert ruled(anew, sweep(OURS)) == (Decision.ABSENT_ONCE, "", [])
+    assert ruled(anew, sweep(OURS, LATER)) == (Decision.RECOVERED, LATER.arn, [])
+
+
 @pytest.mark.parametrize(
     ("suspect", "seen", "decided"),
     [
@@ -152,7 +172,8 @@ def test_a_foreign_algorithm_decides_once_ours_is_settled(
         ("never", FOREIGN_SAME, Decision.ABSENT_ONCE),
         ("same", FOREIGN_OTHER, Decision.ABSENT_ONCE),
         ("same", FOREIGN_SAME, Decision.ADOPT),
-        ("any", FOREIGN_OTHER, Decision.ADOPT),
+        ("any", FOREIGN_OTHER, Decision.ABSENT_ONCE),
+        ("any", THEIRS, Decision.ABSENT_ONCE),
     ],
 )
 def test_where_names_are_not_unique_nobody_is_in_the_way(adopt: Adopt, found: Found, decision: Decision) -> None:
@@ -306,7 +327,7 @@ def test_what_is_adopted_is_confirmed_as_it_is() -> None:
 
 def test_a_taken_name_fails_with_its_holder() -> None:
     """A name that is taken fails for good, and the ledger says by which ARN."""
-    [fact] = facts(Decision.TAKEN, FOREIGN_OTHER)
+    [fact] = facts_of(ENTRY, rule(UNRESOLVED, sweep(FOREIGN_OTHER), make_policy(adopt="never"), LEDGER_ID))
 
     assert (fact.event, fact.code, fact.after) == (Event.REJECT, "name_taken", "run-1")
     assert "arn-3" in fact.message
@@ -705,7 +726,7 @@ async def test_a_foreign_conflict_follows_the_policy() -> None:
     }
     for adopt, (decision, state) in expected.items():
         endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
-        arn = made(endpoint, "x", ledger_id=OTHER_LEDGER).arn
+        arn = endpoint.put(definition("x").canonical().request({})).arn
         ours = resolver(endpoint, ledger, policy=make_policy(adopt=adopt))
         ours.add(entry("x"), conflict=True)
 

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("provisioner", "tests", "configs", "pyproject.toml")
 MATRIX = "tests/faults/test_matrix.py"
 SCHEDULES = "tests/faults/test_schedule.py"
+HOSTILE = "tests/faults/test_hostile.py"
+CRASH = "tests/faults/test_crash.py"
 LIMIT_S = 300
 
 
@@ -40,11 +42,16 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
 
 
-INTENT = "            await self._site.ledger.record([self._intent(job, attempt, sent)])\n"
-LEASE = "self._body(job, attempt), self._site.lease.check)"
-SEND = "reply = await self._site.aws.creates.create(self._body(job, attempt), self._site.lease.check)"
-EARLY = "            early = await self._site.aws.creates.create(self._body(job, attempt), lambda: None)\n"
-UNCHECKED = "self._body(job, attempt), lambda: None)"
+INTENT = "            await target.ledger.record([intent])\n"
+SEND = "reply = await operation.call(job, attempt, target.lease.check)"
+EARLY = "            early = await operation.call(job, attempt, lambda: None)\n"
+UNCHECKED = "reply = await operation.call(job, attempt, lambda: None)"
+RESULT = "await self._target.ledger.record([await self._operation.success(job, entry.attempt, reply)])"
+FORGOTTEN = "await self._operation.success(job, entry.attempt, reply)"
+DOUBTED = "Verdict.AMBIGUOUS: Conclusion(Verdict.AMBIGUOUS, (Event.DOUBT,), Next.RESOLVE, Outcome.AMBIGUOUS)"
+RESENT = "Verdict.AMBIGUOUS: Conclusion(Verdict.AMBIGUOUS, _RELEASED, Next.RESEND)"
+UNCLAIMED = "Place(kind, calls.region, account_id)"
+REJECTED = "    HTTPStatus.NOT_FOUND: Verdict.REJECTED,\n"
 MUTANTS = (
     Mutant(
         "synchronous=NORMAL",
@@ -75,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "send before commit",
-        "provisioner/engine/engine.py",
+        "provisioner/engine/sending.py",
         (
             (INTENT, EARLY + INTENT),
             (SEND, "reply = early"),
@@ -90,32 +97,32 @@ MUTANTS = (
     ),
     Mutant(
         "settle 0",
-        "provisioner/engine/reconciler.py",
+        "provisioner/engine/resolver.py",
         (("max(0.0, self._policy.settle_s - age_s)", "0.0"),),
         (SCHEDULES, MATRIX),
     ),
     Mutant(
         "no lease check",
-        "provisioner/engine/engine.py",
-        ((LEASE, UNCHECKED),),
+        "provisioner/engine/sending.py",
+        ((SEND, UNCHECKED),),
         (MATRIX,),
     ),
     Mutant(
         "409 = failed",
         "provisioner/core/verdict.py",
-        (("    404: Verdict.REJECTED,\n", "    404: Verdict.REJECTED,\n    409: Verdict.REJECTED,\n"),),
+        ((REJECTED, REJECTED + REJECTED.replace("NOT_FOUND", "CONFLICT")),),
         (MATRIX, "tests/core/test_verdict.py"),
     ),
     Mutant(
         "a lost result",
-        "provisioner/engine/engine.py",
-        (("            await self._site.ledger.record([confirm])\n", ""),),
+        "provisioner/engine/sending.py",
+        ((RESULT, FORGOTTEN),),
         (MATRIX,),
     ),
     Mutant(
         "blind resend",
-        "provisioner/engine/engine.py",
-        (("RESEND = frozenset({Verdict", "RESEND = frozenset({Verdict.AMBIGUOUS, Verdict"),),
+        "provisioner/core/conclusion.py",
+        ((DOUBTED, RESENT),),
         (MATRIX,),
     ),
     Mutant(
@@ -123,21 +130,21 @@ MUTANTS = (
         "provisioner/core/verdict.py",
         (
             (
-                "        return Verdict.AMBIGUOUS\n    if reply.status == 429",
-                "        return Verdict.NOT_CREATED\n    if reply.status == 429",
+                "        return Verdict.AMBIGUOUS\n    if reply.status == HTTPStatus.TOO_MANY",
+                "        return Verdict.NOT_CREATED\n    if reply.status == HTTPStatus.TOO_MANY",
             ),
         ),
         (MATRIX, "tests/core/test_verdict.py"),
     ),
     Mutant(
         "one absence is proof",
-        "provisioner/engine/reconciler.py",
+        "provisioner/core/sweep.py",
         (("        return Ruling(Decision.ABSENT_ONCE)\n", "        return Ruling(Decision.ABSENT)\n"),),
         (MATRIX,),
     ),
     Mutant(
         "a sweep that broke off proves absence",
-        "provisioner/engine/reconciler.py",
+        "provisioner/core/sweep.py",
         (("whole = sweep.complete and ", "whole = "),),
         (MATRIX, SCHEDULES),
     ),
@@ -149,19 +156,19 @@ MUTANTS = (
     ),
     Mutant(
         "what a dead run left is as old as its intent",
-        "provisioner/engine/reconciler.py",
+        "provisioner/engine/resolver.py",
         (("age_s = 0.0 if entry.state is State.SENT else sent.age_s(now)", "age_s = sent.age_s(now)"),),
         (SCHEDULES,),
     ),
     Mutant(
         "a doubt is as old as its intent",
-        "provisioner/engine/engine.py",
-        (("sent = entry.sent.until(self._site.clock.stamp()) if", "sent = entry.sent if"),),
+        "provisioner/engine/sending.py",
+        (("sent = entry.sent.until(self._target.clock.stamp()) if", "sent = entry.sent if"),),
         (MATRIX,),
     ),
     Mutant(
         "an old intent is sent",
-        "provisioner/engine/engine.py",
+        "provisioner/engine/sending.py",
         (("STALE_S = 5.0", "STALE_S = 5e9"),),
         (MATRIX,),
     ),
@@ -170,6 +177,72 @@ MUTANTS = (
         "provisioner/core/entry.py",
         (("now.ticks - self.ticks", "now.wall - self.wall"),),
         (MATRIX,),
+    ),
+    Mutant(
+        "first contact skipped",
+        "provisioner/engine/first_contact.py",
+        (("return await self._meet(row, named) if named else CREATE", "return CREATE"),),
+        (MATRIX, HOSTILE, CRASH),
+    ),
+    Mutant(
+        "an incomplete List is a whole one at first contact",
+        "provisioner/engine/first_contact.py",
+        (("            if not listing.complete:\n", "            if False:\n"),),
+        (MATRIX,),
+    ),
+    Mutant(
+        "what the ledger records as deleted is taken up at first contact",
+        "provisioner/core/first_contact.py",
+        (("if entry is None or one.arn != entry.arn)", "if True)"),),
+        ("tests/core/test_first_contact.py",),
+    ),
+    Mutant(
+        "what the ledger records as deleted is taken up by a sweep",
+        "provisioner/core/sweep.py",
+        (("if not entry.arn or one.arn != entry.arn", "if True"),),
+        (MATRIX,),
+    ),
+    Mutant(
+        "a sweep adopts what another ledger created",
+        "provisioner/core/sweep.py",
+        (("meet_foreign(entry, named, policy", "adopt_foreign(entry, named, policy"),),
+        (MATRIX,),
+    ),
+    Mutant(
+        "may_send is never asked",
+        "provisioner/aws/direct.py",
+        (("            may_send()\n", "            pass\n"),),
+        ("tests/aws/test_creates.py",),
+    ),
+    Mutant(
+        "may_send is never asked through the SDK",
+        "provisioner/aws/sdk.py",
+        (("            self._may_send()\n", "            pass\n"),),
+        ("tests/aws/test_creates.py",),
+    ),
+    Mutant(
+        "403 without a code = denied",
+        "provisioner/core/verdict.py",
+        (("_SURE_WITHOUT_CODE = {HTTPStatus.", "_SURE_WITHOUT_CODE = {HTTPStatus.FORBIDDEN, HTTPStatus."),),
+        (MATRIX, "tests/core/test_verdict.py"),
+    ),
+    Mutant(
+        "a place is never claimed",
+        "provisioner/fleet/fleet.py",
+        (("await self.places.claim(target.name, Place(kind, calls.region, account_id))", UNCLAIMED),),
+        ("tests/e2e/test_places.py",),
+    ),
+    Mutant(
+        "two targets may be in one place",
+        "provisioner/fleet/places.py",
+        (("if other != target and _may_be_one(place, there):", "if False:"),),
+        ("tests/fleet",),
+    ),
+    Mutant(
+        "prune without a look at the kept one",
+        "provisioner/commands/verify.py",
+        (("    if entry.arn not in ours:\n", "    if False:\n"),),
+        ("tests/e2e/test_places.py",),
     ),
 )
 
