@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from provisioner.core.entry import Event, Fact
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from provisioner.core.entry import Entry
     from provisioner.core.inventory import Found
+    from provisioner.core.planner import Wanted
     from provisioner.core.policy import Policy
 
 OTHER_LEDGER, NAME_TAKEN = "other_ledger", "name_taken"
@@ -143,3 +146,29 @@ def current(same: Sequence[Found]) -> Found:
     """
     digests = {one.tag.digest for one in same if one.tag}
     return same[0] if len(digests) == 1 else same[-1]
+
+
+def facts_of(target: str, row: Wanted, entry: Entry | None, meeting: Meeting) -> list[Fact]:
+    """What makes ``meeting`` durable; ``entry`` is the one of its name, None when there is none."""
+    found = meeting.found
+    if meeting.choice is Choice.CREATE or found is None:
+        return []
+    if meeting.choice is Choice.REFUSE:
+        plan = Fact(target, row.name, Event.PLAN, digest=row.digest, tags_digest=row.tags_digest)
+        refuse = Fact(target, row.name, Event.REJECT, code=meeting.code, message=meeting.message)
+        return [plan, refuse]
+    recovered = meeting.choice is Choice.RECOVER
+    tag = found.tag if recovered else None
+    return [
+        Fact(
+            target,
+            row.name,
+            Event.CONFIRM,
+            digest=tag.digest if tag else found.digest,
+            tags_digest=found.tags_digest,
+            arn=found.arn,
+            attempt=tag.attempt if tag else None,
+            code="recovered" if recovered else "adopted",
+            after=entry.attempt if entry else None,
+        )
+    ]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from provisioner.aws.faces import CallError
-from provisioner.core.entry import Entry, Event, Fact, Outcome
-from provisioner.core.first_contact import CREATE, Choice, Meeting, meet
+from provisioner.core.entry import Outcome
+from provisioner.core.first_contact import CREATE, Choice, Meeting, facts_of, meet
 from provisioner.core.names import folded
 from provisioner.engine.inventory import Inventory
 from provisioner.engine.observer import Halt
@@ -91,7 +91,7 @@ class FirstContact:
         """Make durable and count what becomes of a definition whose name exists."""
         ledger, target = self._target.ledger, self._target.name
         entry = (await ledger.look_up(target, [job.name])).get(job.name)
-        await ledger.record(_facts(target, job.row, entry, meeting))
+        await ledger.record(facts_of(target, job.row, entry, meeting))
         if meeting.found is None or meeting.choice is Choice.REFUSE:
             self._target.observer.outcome_changed(Outcome.FAILED)
             await self._problems.add_row(job.row, meeting.code, meeting.message)
@@ -136,29 +136,3 @@ class FirstContact:
             what = "an algorithm of this name is listed and cannot be read"
             raise UncertainError(what, where=arn, hint="It is left for the next run")
         return meet(row, known.get(row.name), details.found, self._policy, ledger.ledger_id)
-
-
-def _facts(target: str, row: Row, entry: Entry | None, meeting: Meeting) -> list[Fact]:
-    """What makes ``meeting`` durable."""
-    found = meeting.found
-    if meeting.choice is Choice.CREATE or found is None:
-        return []
-    if meeting.choice is Choice.REFUSE:
-        plan = Fact(target, row.name, Event.PLAN, digest=row.digest, tags_digest=row.tags_digest)
-        refuse = Fact(target, row.name, Event.REJECT, code=meeting.code, message=meeting.message)
-        return [plan, refuse]
-    recovered = meeting.choice is Choice.RECOVER
-    tag = found.tag if recovered else None
-    return [
-        Fact(
-            target,
-            row.name,
-            Event.CONFIRM,
-            digest=tag.digest if tag else found.digest,
-            tags_digest=found.tags_digest,
-            arn=found.arn,
-            attempt=tag.attempt if tag else None,
-            code="recovered" if recovered else "adopted",
-            after=entry.attempt if entry else None,
-        )
-    ]

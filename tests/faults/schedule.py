@@ -2,9 +2,13 @@
 
     python -m tests.faults.schedule --count 50000 --seed 1
 
-A :class:`Schedule` holds a service (:class:`Service`), a ledger (entries, by the reference ``entry.apply``) and a
-process that may die. Its decisions are the product's own: ``plan``, ``judge``, ``rule``, ``facts_of`` and the
-reconciler's book of suspects. There is no event loop in it, so that some thousand schedules a second can be tried.
+A :class:`Schedule` holds a service (:class:`Service`), two ledgers (entries, by the reference ``entry.apply``), copies
+of them, and a process that may die. Its decisions are the product's own: ``plan``, ``meet``, ``judge``, ``rule``,
+``facts_of`` and the resolver's unresolved entries. There is no event loop in it, so that some thousand schedules a
+second can be tried.
+
+A ledger may go back to an older copy, and another ledger may be used for a while. Both come with the condition that the
+documentation states: what the account was sent before has taken effect, and List shows it.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ import structlog
 
 from provisioner.core.conclusion import UNANSWERED_LIMIT
 from provisioner.core.entry import Entry, Event, Fact, Stamp, State, apply
+from provisioner.core.first_contact import OTHER_LEDGER, Choice, meet
+from provisioner.core.first_contact import facts_of as facts_of_meeting
 from provisioner.core.inventory import Found
 from provisioner.core.ownership import OwnershipTag
 from provisioner.core.planner import Action, plan
@@ -40,10 +46,10 @@ if TYPE_CHECKING:
     from provisioner.core.policy import Policy
 
 Names = Literal["unique", "duplicates", "same"]
-Flaw = Literal["", "settle 0", "settle 60", "blind resend", "immediate List"]
+Flaw = Literal["", "settle 0", "settle 60", "blind resend", "immediate List", "no first contact"]
 
 TARGET = "default"
-LEDGER_ID = "0123456789abcdef"
+LEDGER_IDS = ("0123456789abcdef", "fedcba9876543210")
 EXECUTION_S = 295.0
 """A create takes effect within this of its signature, or never: the first half of the condition."""
 LAG_S = 55.0
@@ -65,12 +71,20 @@ HARMLESS = (
 
 
 class Made(NamedTuple):
-    """An algorithm: its ARN, who made it, and since when it exists."""
+    """An algorithm: its ARN, which attempt of which ledger made it, and since when it exists."""
 
     arn: str
     name: str
     attempt: str
+    ledger_id: str
     since: float
+
+    @property
+    def found(self) -> Found:
+        """What Get reports."""
+        row = row_of(self.name)
+        tag = OwnershipTag(self.ledger_id, row.digest, self.attempt)
+        return Found(self.arn, self.name, self.since, tag, row.digest, row.tags_digest)
 
 
 class Call(msgspec.Struct):
@@ -78,6 +92,7 @@ class Call(msgspec.Struct):
 
     Attributes:
         name, attempt: of the definition.
+        ledger_id: of the ledger that has its intent.
         at: when it takes effect, None for never.
         reply: what the process will see, None for the service's own answer.
         answer: what the service has answered.
@@ -85,6 +100,7 @@ class Call(msgspec.Struct):
 
     name: str
     attempt: str
+    ledger_id: str
     at: float | None
     reply: Reply | None
     answer: Reply | None = None
@@ -121,7 +137,7 @@ class Service:
             return Reply(status=409, code="ConflictException")
         if not same or self._names == "duplicates":
             arn = f"arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm/{len(self.made)}"
-            same = [Made(arn, call.name, call.attempt, call.at or 0.0)]
+            same = [Made(arn, call.name, call.attempt, call.ledger_id, call.at or 0.0)]
             self.made += same
         return Reply(status=200, arn=same[0].arn)
 
@@ -139,17 +155,17 @@ class Process(msgspec.Struct):
         ready: names whose create is about to leave; the process may stand still before it does, however long.
         calls: creates whose reply has not come.
         doubts: how often each name's create ended in doubt.
-        reconciler: the book of suspects.
-        started_at: for its monotonic clock.
+        resolver: keeps the unresolved entries.
+        listed: what first contact saw, None before it.
     """
 
     resolver: Resolver
-    started_at: float
     queue: list[str] = []
     intended: dict[str, Stamp] = {}
     ready: list[str] = []
     calls: dict[str, Call] = {}
     doubts: Counter[str] = msgspec.field(default_factory=Counter)
+    listed: list[Made] | None = None
 
 
 @cache
@@ -174,7 +190,9 @@ class Schedule:
         self.boot = "boot 0"
         self.names = [f"algorithm {number}" for number in range(size)]
         self.service = Service(names)
-        self.ledger: dict[str, Entry] = {}
+        self.ledger_id = LEDGER_IDS[0]
+        self.ledgers: dict[str, dict[str, Entry]] = {ledger_id: {} for ledger_id in LEDGER_IDS}
+        self.copies: list[tuple[str, dict[str, Entry]]] = []
         self.intents: set[str] = set()
         self.process: Process | None = None
         self.flaw = flaw
@@ -201,12 +219,31 @@ class Schedule:
         self.crash()
         self.boot = f"boot {self.now}"
 
+    def copy(self) -> None:
+        """Somebody copies the ledger."""
+        self.copies.append((self.ledger_id, dict(self.ledger)))
+
+    def go_back(self, copy: int) -> None:
+        """A copy takes the place of its ledger, once what the account was sent has settled."""
+        self._settle()
+        ledger_id, entries = self.copies[copy]
+        self.ledgers[ledger_id] = dict(entries)
+
+    def use_other_ledger(self) -> None:
+        """The next runs use the other ledger, once what the account was sent has settled."""
+        self._settle()
+        self.ledger_id = next(one for one in LEDGER_IDS if one != self.ledger_id)
+
+    def _settle(self) -> None:
+        self.crash()
+        self.wait(EXECUTION_S + LAG_S)
+
     # What the process does.
 
     def start(self) -> None:
         """A process begins: what an earlier one left is unresolved, the rest is planned."""
         target: Any = SimpleNamespace(clock=self, name=TARGET)
-        self.process = Process(Resolver(target, self.policy), self.now)
+        self.process = Process(Resolver(target, self.policy))
         for entry in list(self.ledger.values()):
             if entry.state is State.SENT:
                 self._record(interrupted(entry, self.stamp()))
@@ -226,11 +263,26 @@ class Schedule:
         elif step.action is Action.RECONCILE and self.policy.resend_is_safe and not is_conflict(self.ledger[name].code):
             self._release_doubt(name)
 
-    def intend(self) -> None:
-        """The first in the queue has its intent committed."""
+    def contact(self, *, lag_s: float, complete: bool) -> None:
+        """List is read before the first create; a run that cannot read it to its end creates nothing."""
         assert self.process is not None
+        if complete:
+            self.process.listed = self.service.listed(self.now, lag_s)
+        else:
+            self.crash()
+
+    def intend(self) -> None:
+        """The first in the queue has its intent committed, unless what exists under its name is taken or refused."""
+        assert self.process is not None
+        assert self.process.listed is not None
         name = self.process.queue.pop(0)
-        row = row_of(name)
+        row, entry = row_of(name), self.ledger.get(name)
+        found = [made.found for made in self.process.listed if made.name == name]
+        meeting = meet(row, entry, found, self.policy, self.ledger_id)
+        if meeting.choice is not Choice.CREATE and self.flaw != "no first contact":
+            for fact in facts_of_meeting(TARGET, row, entry, meeting):
+                self._record(fact)
+            return
         self._attempts += 1
         attempt, sent = f"a-{self._attempts}", self.stamp()
         fact = Fact(TARGET, name, Event.INTEND, row.digest, row.tags_digest, attempt=attempt, sent=sent)
@@ -262,7 +314,7 @@ class Schedule:
         entry = self.ledger[name]
         assert entry.state is State.SENT
         assert entry.attempt in self.intents
-        call = Call(name, entry.attempt, None if effect_s is None else self.now + effect_s, reply)
+        call = Call(name, entry.attempt, self.ledger_id, None if effect_s is None else self.now + effect_s, reply)
         self.service.accept(call)
         self.service.advance(self.now)
         self.process.calls[name] = call
@@ -313,31 +365,33 @@ class Schedule:
         listed = self.service.listed(self.now, lag_s)
         found: dict[str, list[Found]] = defaultdict(list)
         for made in listed if complete else listed[:-1]:
-            digest = row_of(made.name).digest
-            tag = OwnershipTag(LEDGER_ID, digest, made.attempt)
-            tags_digest = row_of(made.name).tags_digest
-            found[made.name].append(Found(made.arn, made.name, made.since, tag, digest, tags_digest))
+            found[made.name].append(made.found)
         seen = Sweep(self.now, complete, found, stamp=self.stamp())
-        book = self.process.resolver
-        for unresolved in list(book._unresolved.values()):
-            ruling = rule(unresolved, seen, self.policy, LEDGER_ID)
+        resolver = self.process.resolver
+        for unresolved in list(resolver._unresolved.values()):
+            ruling = rule(unresolved, seen, self.policy, self.ledger_id)
             if self.flaw == "immediate List" and ruling.decision is Decision.ABSENT_ONCE:
                 ruling = msgspec.structs.replace(ruling, decision=Decision.ABSENT)
             if ruling.decision is Decision.ABSENT_ONCE:
                 self._record(missed(unresolved.entry, seen.stamp, self.policy.settle_s))
             for fact in facts_of(unresolved.entry, ruling):
                 self._record(fact)
-            if book._take(unresolved, ruling, seen) and ruling.decision is Decision.ABSENT:
+            if resolver._take(unresolved, ruling, seen) and ruling.decision is Decision.ABSENT:
                 self.process.queue.append(unresolved.entry.name)
 
     @property
     def may_sweep(self) -> bool:
-        """Whether the process would sweep now: nothing is under way, and the suspects are due."""
+        """Whether the process would sweep now: nothing is under way, and the unresolved entries are due."""
         process = self.process
         idle = process is not None and not (process.queue or process.intended or process.ready or process.calls)
         return idle and process is not None and bool(len(process.resolver)) and not process.resolver.due_in_s()
 
-    # Clocks, for the reconciler.
+    @property
+    def ledger(self) -> dict[str, Entry]:
+        """The entries of the ledger that is used now, by name."""
+        return self.ledgers[self.ledger_id]
+
+    # Clocks, for the resolver.
 
     def monotonic(self) -> float:
         """Seconds on a clock that never jumps."""
@@ -353,7 +407,14 @@ class Schedule:
     # The end.
 
     def finish(self) -> None:
-        """Let the world be kind, and the job end."""
+        """Let the world be kind, and the job end, with each ledger that was ever used."""
+        self._finish()
+        if any(entries for ledger_id, entries in self.ledgers.items() if ledger_id != self.ledger_id):
+            self.use_other_ledger()
+            self._finish()
+        self.wait(2 * EXECUTION_S)
+
+    def _finish(self) -> None:
         for _ in range(60):
             if self.process is None:
                 self.start()
@@ -367,31 +428,51 @@ class Schedule:
             for name in list(process.ready):
                 self.send(name, 0.0, None)
             if process.queue:
+                if process.listed is None:
+                    self.contact(lag_s=LAG_S, complete=True)
                 self.intend()
             elif not (process.intended or process.calls):
                 if not len(process.resolver):
                     break
                 self.wait(process.resolver.due_in_s())
                 self.sweep(lag_s=LAG_S, complete=True)
-        self.wait(2 * EXECUTION_S)
 
     def verdict(self) -> str:
-        """What is wrong, nothing when each definition exists once and the ledger says so."""
-        counts = Counter(one.name for one in self.service.made)
-        arns = {one.name: one.arn for one in self.service.made}
-        for name in self.names:
-            entry = self.ledger.get(name)
-            if counts[name] > 1:
-                return "twice"
-            if not counts[name]:
-                return "lost"
-            if entry is None or entry.state is not State.CREATED or entry.arn != arns[name]:
-                return "unfinished"
-        return ""
+        """What is wrong, nothing when each definition exists once and each ledger that was used says so.
+
+        What the other ledger created is refused with its id, and stays the only one of its name; only where the
+        configuration says that names may repeat, each ledger has one of its own.
+        """
+        if self.twice:
+            return "twice"
+        if {one.name for one in self.service.made} != set(self.names):
+            return "lost"
+        used = [ledger_id for ledger_id, entries in self.ledgers.items() if entries]
+        right = all(self._is_right(ledger_id, name) for ledger_id in used for name in self.names)
+        return "" if right else "unfinished"
+
+    def _is_right(self, ledger_id: str, name: str) -> bool:
+        entry = self.ledgers[ledger_id].get(name)
+        if entry is None:
+            return False
+        own = [one.arn for one in self.service.made if (one.name, one.ledger_id) == (name, ledger_id)]
+        if not own:
+            return (entry.state, entry.code) == (State.FAILED, OTHER_LEDGER)
+        return (entry.state, entry.arn) == (State.CREATED, own[0])
+
+    @property
+    def twice(self) -> bool:
+        """Whether an algorithm exists that should not."""
+        apart = self.policy.names == "duplicates"
+        made = self.service.made
+        return len({(one.name, one.ledger_id if apart else "") for one in made}) < len(made)
 
 
 def step(schedule: Schedule, random: Random) -> None:
     """One step, by chance, of those that are possible now."""
+    if random.random() < 0.1:
+        random.choice((schedule.copy, schedule.copy, lambda: go_back(schedule, random), schedule.use_other_ledger))()
+        return
     process = schedule.process
     if process is None:
         random.choice((schedule.start, schedule.start, lambda: schedule.wait(random.choice((1.0, 100.0, 400.0)))))()
@@ -399,6 +480,9 @@ def step(schedule: Schedule, random: Random) -> None:
     actions: list[Callable[[], object]] = [lambda: schedule.wait(random.choice((0.1, 3.0, 20.0, 60.0, 300.0)))]
     if random.random() < 0.06:
         actions = [random.choice((schedule.crash, schedule.crash, schedule.restart_machine))]
+    elif process.queue and process.listed is None:
+        lag_s, complete = random.uniform(0.0, LAG_S), random.random() < 0.9
+        actions += [lambda: schedule.contact(lag_s=lag_s, complete=complete)] * 4
     elif process.queue:
         actions += [schedule.intend] * 4
     if process.intended:
@@ -411,6 +495,12 @@ def step(schedule: Schedule, random: Random) -> None:
         lag_s, complete = random.uniform(0.0, LAG_S), random.random() < 0.8
         actions += [lambda: schedule.sweep(lag_s=lag_s, complete=complete)] * 3
     random.choice(actions)()
+
+
+def go_back(schedule: Schedule, random: Random) -> None:
+    """A ledger goes back to one of its copies, if there is any."""
+    if schedule.copies:
+        schedule.go_back(random.randrange(len(schedule.copies)))
 
 
 def send(schedule: Schedule, name: str, random: Random) -> None:
@@ -459,7 +549,7 @@ def main() -> None:
     found = explore(given.count, given.seed)
     took = time.perf_counter() - began
     print(f"schedules, seed {given.seed}: {dict(found)}; {given.count / took:.0f} a second")  # noqa: T201
-    flaws: tuple[Flaw, ...] = ("blind resend", "immediate List", "settle 0", "settle 60")
+    flaws: tuple[Flaw, ...] = ("blind resend", "immediate List", "settle 0", "settle 60", "no first contact")
     for flaw in flaws:
         print(f"control, {flaw}: {dict(explore(given.controls, given.seed, flaw))}")  # noqa: T201
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.fakes import make_policy
-from tests.faults.schedule import EXECUTION_S, HARMLESS, LAG_S, LOST, Schedule, explore
+from tests.faults.schedule import EXECUTION_S, HARMLESS, LAG_S, LEDGER_IDS, LOST, Schedule, explore
 
 if TYPE_CHECKING:
     from tests.faults.schedule import Flaw, Process
@@ -40,9 +40,9 @@ def test_schedules_in_full() -> None:
     assert found == {"right": COUNT}, f"replay: python -m tests.faults.schedule --seed {seed} --count {COUNT}"
 
 
-@pytest.mark.parametrize("flaw", ["blind resend", "immediate List", "settle 0", "settle 60"])
+@pytest.mark.parametrize("flaw", ["blind resend", "immediate List", "settle 0", "settle 60", "no first contact"])
 def test_controls(flaw: Flaw) -> None:
-    """A process that sends again blindly, asks List at once, or waits too short makes duplicates: the test can fail."""
+    """A process that sends again blindly, asks List at once or never, or waits too short makes duplicates."""
     assert explore(150, 7, flaw)["twice"] > 3
 
 
@@ -50,6 +50,7 @@ def test_what_a_dead_run_left_may_have_left_at_its_death() -> None:
     """A process that stood still before it sent, and died right after, leaves nothing that is settled already."""
     schedule = Schedule("duplicates", make_policy(), 1)
     schedule.start()
+    schedule.contact(lag_s=0.0, complete=True)
     schedule.intend()
     schedule.look(schedule.names[0])
     schedule.wait(1000.0)
@@ -59,6 +60,36 @@ def test_what_a_dead_run_left_may_have_left_at_its_death() -> None:
     schedule.finish()
 
     assert schedule.verdict() == ""
+
+
+@pytest.mark.parametrize("names", ["unique", "duplicates", "same"])
+def test_a_ledger_that_went_back_in_time_recovers(names: Any) -> None:
+    """What an older copy of the ledger does not know is recovered, and none of it is sent again."""
+    schedule = Schedule(names, make_policy(), 3)
+    schedule.copy()
+    schedule.finish()
+    sent = len(schedule.intents)
+
+    schedule.go_back(0)
+    schedule.finish()
+
+    assert (schedule.verdict(), len(schedule.intents)) == ("", sent)
+    assert {entry.code for entry in schedule.ledger.values()} == {"recovered"}
+
+
+@pytest.mark.parametrize("names", ["unique", "duplicates", "same"])
+def test_a_second_ledger_is_refused_what_the_first_created(names: Any) -> None:
+    """A fresh ledger in the same account makes nothing a second time, and the first one goes on as before."""
+    schedule = Schedule(names, make_policy(), 3)
+    schedule.finish()
+    first, sent = dict(schedule.ledger), len(schedule.intents)
+
+    schedule.use_other_ledger()
+    schedule.finish()
+
+    assert (schedule.verdict(), len(schedule.intents)) == ("", sent)
+    assert schedule.ledgers[LEDGER_IDS[0]] == first
+    assert {entry.code for entry in schedule.ledgers[LEDGER_IDS[1]].values()} == {"other_ledger"}
 
 
 class EveryOrder(RuleBasedStateMachine):
@@ -95,7 +126,29 @@ class EveryOrder(RuleBasedStateMachine):
         """The process dies, or the whole machine."""
         (self.schedule.restart_machine if machine else self.schedule.crash)()
 
-    @precondition(lambda self: self._alive() and self.process.queue)
+    @rule()
+    def copy(self) -> None:
+        """The ledger is copied."""
+        self.schedule.copy()
+
+    @precondition(lambda self: self.schedule.copies)
+    @rule(data=st.data())
+    def go_back(self, data: st.DataObject) -> None:
+        """The ledger goes back in time."""
+        self.schedule.go_back(data.draw(st.integers(0, len(self.schedule.copies) - 1)))
+
+    @rule()
+    def use_other_ledger(self) -> None:
+        """A second ledger appears, or the first one comes back."""
+        self.schedule.use_other_ledger()
+
+    @precondition(lambda self: self._alive() and self.process.queue and self.process.listed is None)
+    @rule(lag_s=st.floats(0.0, LAG_S), complete=st.booleans())
+    def contact(self, lag_s: float, complete: bool) -> None:  # noqa: FBT001  hypothesis draws it
+        """List is read before the first create; it may break off."""
+        self.schedule.contact(lag_s=lag_s, complete=complete)
+
+    @precondition(lambda self: self._alive() and self.process.queue and self.process.listed is not None)
     @rule()
     def intend(self) -> None:
         """An intent is committed."""
@@ -136,9 +189,8 @@ class EveryOrder(RuleBasedStateMachine):
         """At most one algorithm of each name, each made by a committed attempt, at every moment."""
         if not hasattr(self, "schedule"):
             return
-        made = self.schedule.service.made
-        assert len({one.name for one in made}) == len(made)
-        assert {one.attempt for one in made} <= self.schedule.intents
+        assert not self.schedule.twice
+        assert {one.attempt for one in self.schedule.service.made} <= self.schedule.intents
 
     def teardown(self) -> None:
         """Then the world is kind, and the job ends with everything registered once."""
