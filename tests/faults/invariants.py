@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from provisioner.core.entry import Outcome, State
+from provisioner.core.first_contact import OTHER_LEDGER
 from provisioner.core.ownership import read_tag
 
 if TYPE_CHECKING:
@@ -78,6 +79,38 @@ def check_finished(truth: Truth, entries: Mapping[str, Entry], names: Collection
     assert {name: entries[name].arn for name in names} == {one.name: one.arn for one in truth.alive}
     assert len(truth.alive) == len(names)
     assert {entries[name].state for name in names} == {State.CREATED}
+
+
+def check_account(truth: Truth, ledgers: Mapping[str, Mapping[str, Entry]], *, names_repeat: bool = False) -> None:
+    """I10: I1 to I3 for the account, whichever of these ledgers were used in it, and however often they went back.
+
+    Args:
+        truth: what the endpoint holds, of one account and Region.
+        ledgers: the entries of each, by its id.
+        names_repeat: whether the configuration allows each ledger an algorithm of its own of one name.
+    """
+    owners = [read_tag(one.tags.get(TAG, "")) for one in truth.alive]
+    made = Counter(
+        (one.name, owner.ledger_id if owner and names_repeat else "")
+        for one, owner in zip(truth.alive, owners, strict=True)
+    )
+    assert not [key for key, count in made.items() if count > 1], f"I10: made twice: {made.most_common(3)}"
+    assert {owner.ledger_id for owner in owners if owner} <= set(ledgers), "I10: a ledger is missing here"
+    for ledger_id, entries in ledgers.items():
+        check_invariants(truth, entries, ledger_id, before=[one.arn for one in truth.alive if TAG not in one.tags])
+
+
+def check_finished_together(
+    truth: Truth, ledgers: Mapping[str, Mapping[str, Entry]], names: Collection[str], *, names_repeat: bool = False
+) -> None:
+    """Every one of ``names`` is registered, once; each ledger has it, or has refused it for the ledger that does."""
+    check_account(truth, ledgers, names_repeat=names_repeat)
+    assert {one.name for one in truth.alive} == set(names)
+    for ledger_id, entries in ledgers.items():
+        own = {one.name for one in truth.alive if tag_of(one, ledger_id) or TAG not in one.tags}
+        states = {name: (entries[name].state, entries[name].code) for name in names}
+        assert {name for name, (state, _) in states.items() if state is State.CREATED} == own
+        assert {states[name] for name in set(names) - own} <= {(State.FAILED, OTHER_LEDGER)}
 
 
 def told(statistics: Statistics) -> dict[str, int]:

@@ -628,6 +628,36 @@ def ledger_id_of(path: Path) -> str:
         connection.close()
 
 
+class Copies:
+    """Copies of a ledger, with or without its -wal, that can be put back.
+
+    Args:
+        ledger: the path of its file.
+    """
+
+    def __init__(self, ledger: Path) -> None:
+        self._files = ledger, ledger.with_name(f"{ledger.name}-wal"), ledger.with_name(f"{ledger.name}-shm")
+        self._kept: list[list[bytes]] = []
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def take(self, *, wal: bool) -> None:
+        """Copy the ledger as it is now, while a run is under way or not. One that is not there is not copied."""
+        files = self._files[: 2 if wal else 1]
+        kept = [path.read_bytes() for path in files if path.exists()]
+        # Without its -wal, a ledger that has just been made is an empty file, and no ledger.
+        if kept and kept[0]:
+            self._kept.append(kept)
+
+    def put_back(self, number: int) -> None:
+        """Put a copy in the place of the ledger."""
+        for path in self._files:
+            path.unlink(missing_ok=True)
+        for path, content in zip(self._files, self._kept[number], strict=False):
+            path.write_bytes(content)
+
+
 def write_manifest(path: Path, names: Sequence[str], **more: object) -> Path:
     """A manifest with a definition for each of ``names``."""
     image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/algorithm:1"
