@@ -5,7 +5,8 @@
 
 A point lies before and after every commit, before and after every send, and at every receive. The process forks for
 each run, so it has no threads; the ledger lies in memory (``/dev/shm``), since a killed process loses nothing that the
-kernel has. A request that left takes effect although its sender is dead: the journal sees to that.
+kernel has. A request that left takes effect although its sender is dead: the journal sees to that. Between two kills
+the ledger may go back to a copy of its files, with or without the -wal, and a run with a second ledger may be killed.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ import structlog
 from provisioner.core.entry import Outcome
 from provisioner.emulator.behaviour import Behaviour
 from tests.fakes import make_policy
-from tests.faults.invariants import TAG, check_finished, check_invariants
+from tests.faults.invariants import TAG, check_finished_together, check_invariants
 from tests.faults.world import (
     EPOCH,
+    Copies,
     Fate,
     Order,
     World,
@@ -45,6 +47,7 @@ from tests.faults.world import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from provisioner.report.statistics import Statistics
     from tests.faults.world import Ended
 
 Names = Literal["unique", "duplicates", "same"]
@@ -53,6 +56,9 @@ NAMES: tuple[Names, ...] = get_args(Names)
 KILLS_PER_SCENARIO = 20
 RUNS = 12
 """Runs after which a scenario has to be finished."""
+SETTLED_S = 400.0
+"""After that everything that was sent has taken effect, and List shows it: the condition under which a ledger may go
+back in time, or another one be used."""
 LATE_S = 290.0
 LAG_S = 55.0
 """With the time that a request travels, below the settle time of six minutes: the condition of the promise."""
@@ -140,7 +146,8 @@ class Campaign:
         self.directory = directory
         self.names = [f"algorithm {number}" for number in range(scenario.size)]
         self.manifest = write_manifest(directory / "m.jsonl", self.names)
-        self.ledger = directory / "ledger.db"
+        self.ledgers = directory / "ledger.db", directory / "second.db"
+        self.ledger = self.ledgers[0]
         self.journal = directory / "journal"
         self.policy = make_policy(names=scenario.told, ownership_tag=scenario.tag)
 
@@ -150,6 +157,7 @@ class Campaign:
 
     def clear(self) -> None:
         """Forget what happened."""
+        self.ledger = self.ledgers[0]
         for path in self.directory.iterdir():
             if path != self.manifest:
                 path.unlink()
@@ -196,8 +204,21 @@ class Campaign:
         seen = [entry.updated_at for entry in entries]
         return max([base, self.world().ended_at, *seen])
 
-    def finish(self, first: int, base: float) -> None:
-        """Run until everything is done, and compare with the truth."""
+    def finish(self, first: int, base: float) -> int:
+        """Run until everything is done, with each ledger that was used, and compare; how many algorithms recovered."""
+        recovered = 0
+        for ledger in self.ledgers:
+            if ledger.exists():
+                self.ledger = ledger
+                statistics, base = self._finish(first, base)
+                recovered += sum(one.outcomes[Outcome.RECOVERED] for one in statistics)
+                base += SETTLED_S
+        ledgers = {ledger_id_of(ledger): entries_of(ledger) for ledger in self.ledgers if ledger.exists()}
+        names_repeat = self.scenario.told == "duplicates"
+        check_finished_together(self.world().truth, ledgers, self.names, names_repeat=names_repeat)
+        return recovered
+
+    def _finish(self, first: int, base: float) -> tuple[list[Statistics], float]:
         statistics = []
         for number in range(first, RUNS):
             ended, _ = self.run(number, base)
@@ -208,11 +229,11 @@ class Campaign:
         truth, entries = self.world().truth, entries_of(self.ledger)
         untagged = () if self.scenario.tag else [one.arn for one in truth.alive]
         check_invariants(truth, entries, ledger_id_of(self.ledger), statistics=statistics, before=untagged)
-        check_finished(truth, entries, self.names)
         before = truth.count("create")
         ended, _ = self.run(RUNS, base)
         assert ended.statistics.calls["create"] == 0, "I6: a finished job sent a create"
         assert self.world().truth.count("create") == before
+        return statistics, ended.at
 
 
 def handing_at_random(random: Random, faulty: float) -> Callable[[], Fate]:
@@ -239,16 +260,26 @@ def explore(seed: int, kills: int, directory: Path) -> Counter[str]:
         base = campaign.killed(0, EPOCH, at) + random.choice([0.0, 1.0, 200.0, 400.0])
         counts["kills"] += 1
         first = 1
-        if random.random() < 0.3:
+        copies, move = Copies(campaign.ledger), random.choice(("", "", "", "back", "second"))
+        copies.take(wal=random.random() < 0.5)
+        if move == "second":
+            campaign.ledger = campaign.ledgers[1]
+            base += SETTLED_S
+        if move or random.random() < 0.3:
             base = campaign.killed(1, base, random.randint(1, points)) + random.choice([0.0, 100.0])
             counts["kills"] += 1
             first = 2
+        if move:
+            base += SETTLED_S
+            counts[move] += 1
+        if move == "back" and len(copies):
+            copies.put_back(0)
         try:
-            campaign.finish(first, base)
+            counts["algorithms recovered"] += campaign.finish(first, base)
         except AssertionError as error:
             error.add_note(f"replay: --seed {seed} --points {kills}; {campaign.scenario}; killed at {at} of {points}")
             raise
-        counts["recovered"] += 1
+        counts["histories"] += 1
         counts[campaign.scenario.names] += 1
     return counts
 

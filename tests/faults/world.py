@@ -628,6 +628,10 @@ def ledger_id_of(path: Path) -> str:
         connection.close()
 
 
+_SCHEMA_COOKIE = slice(40, 44)
+"""Of the header of an SQLite file: zero as long as it has no table (sqlite.org/fileformat.html, 1.3)."""
+
+
 class Copies:
     """Copies of a ledger, with or without its -wal, that can be put back.
 
@@ -646,8 +650,8 @@ class Copies:
         """Copy the ledger as it is now, while a run is under way or not. One that is not there is not copied."""
         files = self._files[: 2 if wal else 1]
         kept = [path.read_bytes() for path in files if path.exists()]
-        # Without its -wal, a ledger that has just been made is an empty file, and no ledger.
-        if kept and kept[0]:
+        # Without its -wal, a ledger that has just been made has no table, and is no ledger.
+        if kept and (wal or kept[0][_SCHEMA_COOKIE] != bytes(4)):
             self._kept.append(kept)
 
     def put_back(self, number: int) -> None:
