@@ -40,6 +40,9 @@ _CACHED_STATEMENTS = 256
 
 _LEDGER_MODE = 0o600
 
+_SCHEMA_COOKIE = slice(40, 44)
+"""Of the file's header: zero as long as the file has no table (sqlite.org/fileformat.html, section 1.3)."""
+
 
 class Cursor(Protocol):
     """The result of a statement."""
@@ -187,6 +190,20 @@ def refuse_orphaned_log(path: Path) -> None:
 
 def _log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
+
+
+def holds_nothing(path: Path) -> bool:
+    """Whether there is no ledger: no file, an empty one, or one whose first commits were in a log that is gone.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_SCHEMA_COOKIE.stop)
+    except FileNotFoundError:
+        return True
+    return not header or (header[_SCHEMA_COOKIE] == bytes(4) and not _has_log(path))
 
 
 def _has_log(path: Path) -> bool:

@@ -19,6 +19,7 @@ import msgspec
 
 from provisioner.errors import LedgerError, LedgerLockedError
 from provisioner.ledger.lease import OvertakenError
+from provisioner.ledger.sqlite.database import errors_at, holds_nothing
 from provisioner.ledger.sqlite.filesystem import refuse_unsafe
 
 if TYPE_CHECKING:
@@ -114,9 +115,11 @@ class FileLease:
         """Make sure that no new ledger takes the place of one that was here.
 
         Raises:
-            LedgerError: a ledger was opened here before, and its file is gone or empty now.
+            LedgerError: a ledger was opened here before, and its file is gone or empty now, or lacks its log.
         """
-        if self._holder.ledger_id and not (self._ledger.exists() and self._ledger.stat().st_size):
+        with errors_at(self._ledger):
+            vanished = bool(self._holder.ledger_id) and holds_nothing(self._ledger)
+        if vanished:
             raise LedgerError(
                 "the ledger is gone or empty",
                 where=str(self._ledger),
