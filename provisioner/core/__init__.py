@@ -1,1 +1,1 @@
-"""What the rest decides with: entry states, facts, replies and verdicts, ownership, the plan. Pure and synchronous."""
+"""Pure decisions, and the types that they use: entry states, verdicts, ownership, the plan, the rule of a sweep."""

@@ -1,7 +1,7 @@
 """What follows from one attempt: the verdict, what the ledger records, the outcome, and the next step. Pure.
 
-:func:`conclude` is the only place that decides. It takes the reply, what earlier attempts of the same definition met in
-this run, and what is known of the service; the engine carries out what it returns.
+:func:`conclude` is the only place that decides. It takes the reply, the replies to earlier attempts of the same
+definition in this run, and what is known of the service; the engine carries out what it returns.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from provisioner.core.entry import Event, Outcome
 from provisioner.core.verdict import SKEW_CODES, Reply, Verdict, is_about_role, judge
 
 UNANSWERED_LIMIT = 3
-"""How often a definition's create may stay unanswered and be sent again in one run. A service that drops more than
-three in a row answers nothing else either; the next run is the better retry."""
+"""How often a definition's create may stay unanswered and be sent again in one run. A service that drops
+three creates of one definition is unlikely to answer a fourth; the next run is the better retry."""
 
 
 class Next(StrEnum):
@@ -28,12 +28,12 @@ class Next(StrEnum):
 
 
 class History(msgspec.Struct):
-    """What the attempts of one definition met in this run.
+    """How the attempts of one definition ended in this run.
 
     Attributes:
         unanswered: how many ended ambiguous.
-        expired: how many met expired credentials.
-        clock_refused: whether one was refused because its signature's time was wrong.
+        expired: how many were refused for expired credentials.
+        clock_refused: whether one was refused for the time in its signature.
         conflict: whether the last one was answered 409.
     """
 
@@ -84,12 +84,13 @@ def conclude(reply: Reply, history: History, *, resend_is_safe: bool) -> Conclus
     """What follows from ``reply``.
 
     Args:
-        reply: what was seen of the attempt.
+        reply: to the attempt.
         history: of the definition, this attempt not included.
-        resend_is_safe: whether the service refuses a second algorithm of one name, or answers with the first one's ARN.
+        resend_is_safe: whether the service refuses a second algorithm of one name, or returns the ARN of the first.
     """
     if reply.code in SKEW_CODES and not history.clock_refused:
-        # The transport has corrected its clock by this reply. A second refusal is about the credentials.
+        # The transport has corrected its clock by this reply, so the next signature has the right time. If that one is
+        # refused as well, the credentials are wrong.
         return _BY_VERDICT[Verdict.NOT_CREATED]
     verdict = judge(reply)
     if verdict is Verdict.AMBIGUOUS and resend_is_safe and reply.status != HTTPStatus.CONFLICT:

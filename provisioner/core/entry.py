@@ -4,13 +4,13 @@ The whole of "none lost, none twice" stands on three orders of durability, and e
 
 1. ``sent`` is committed before the first byte of a create leaves. So whatever dies, each algorithm that may exist
    has an entry that says so.
-2. A result is committed before it is counted, printed or exported. So nothing that was told is ever untold.
-3. The verdict of a reconcile is committed before a resend. So a resend is only ever made from ``planned``.
+2. A result is committed before it is counted, printed or exported. So nothing that was reported is ever taken back.
+3. The verdict of a sweep is committed before a resend. So a resend is only ever made from ``planned``.
 
-A create without a reply is the hard case: nobody knows whether it happened. Its entry stays ``sent`` if the process
-dies, and becomes ``ambiguous`` if it lives to see the loss; both mean "an algorithm may exist", and neither has an
-edge to ``sent``. The ways out go through a sweep of List that started after the settle time: found with our tag
-(``created``), found but foreign (``created`` by adoption, or ``failed``), or absent (``planned``).
+A create without a reply is the hard case: it may or may not have taken effect. Its entry stays ``sent`` if the process
+dies, and becomes ``ambiguous`` if the process sees the loss; both mean "an algorithm may exist", and neither has an
+edge to ``sent``. Only a sweep of List resolves them: found with this ledger's tag (``created``), found but foreign
+(``created`` by adoption, or ``failed``), or absent in two sweeps after the settle time (``planned``).
 
 ::
 
@@ -19,10 +19,10 @@ edge to ``sent``. The ways out go through a sweep of List that started after the
        |---- release ----|  \--park---> parked --replan--> planned
        |                 \--doubt--> ambiguous --confirm--> created
        |---------------- absent ---------|        --reject--> failed
-                                         |        --miss--> ambiguous: a sweep that should have found it did not
+                                         |        --miss--> ambiguous: absent in the first of two sweeps
     created, drifted --delete--> deleted --replan--> planned
-    planned --confirm--> created and planned --reject--> failed: an algorithm that was there before us is adopted, or
-    its name is refused. created --replan--> planned: verify saw that it is gone, and the user asked for it again.
+    planned --confirm--> created, planned --reject--> failed: first contact found an algorithm of the name, which is
+    recovered, adopted or refused; nothing is sent.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from provisioner.errors import IllegalTransitionError
 
 
 class State(StrEnum):
-    """What the ledger holds of an entry."""
+    """The state of an entry."""
 
     PLANNED = "planned"
     SENT = "sent"
@@ -129,19 +129,19 @@ def sources(event: Event) -> frozenset[State | None]:
 
 
 class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A moment, told by two clocks, so that a jump of the wall clock never shortens a wait.
+    """A moment on two clocks, so that a jump of the wall clock never shortens a wait.
 
-    In an entry's ``sent`` the wall clock tells when the create was intended. Boot and ticks tell when it can have left
-    at the latest: at its intent, as long as nothing else is known; once it is in doubt, when that was noted, for a
-    process may have stood still between intent and send.
+    In an entry's ``sent``, ``wall`` is the time of the intent. ``boot`` and ``ticks`` are the latest moment at which
+    the create can have left. That is the intent, as long as nothing else is known, and for an ambiguous create the
+    moment when its loss was recorded, because a process may have been suspended between intent and send.
 
     Attributes:
         wall: seconds since the epoch.
         boot: the boot of the machine that took the stamp ("" when unknown).
         ticks: seconds since that boot, suspended time included (CLOCK_BOOTTIME).
-        missed: of the moment at which a create was sent, when the first sweep began that should have found it and did
-            not; None before. The next attempt has a stamp of its own.
-        settle_s: of the moment at which such a sweep began, the settle time that had passed by then.
+        missed: in ``sent``, the start of the first sweep that proved absence; None before. The next attempt has a stamp
+            of its own.
+        settle_s: in ``missed``, the settle time that had passed when that sweep began.
     """
 
     wall: float
@@ -151,7 +151,7 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
     settle_s: float = 0.0
 
     def age_s(self, now: Stamp) -> float:
-        """Seconds from this stamp to ``now`` that have passed for sure: 0 across boots or machines."""
+        """Seconds that have certainly passed from this stamp to ``now``: 0 across boots or machines."""
         return max(0.0, now.ticks - self.ticks) if self.boot and self.boot == now.boot else 0.0
 
     def until(self, now: Stamp) -> Stamp:
@@ -173,7 +173,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         sent: when the last attempt was committed; None before the first.
         updated_at: wall-clock time of the last change, seconds since the epoch.
         run_id: the run that made the last change.
-        code: of the last error; of a created entry "recovered" or "adopted" where no reply of ours named its ARN.
+        code: of the last error; of a created entry "recovered", "adopted" or "rebuilt" if its ARN is not from a reply.
         message: of the last error.
     """
 
@@ -210,8 +210,8 @@ class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
         digest, tags_digest: of the definition, with the events that begin an entry (plan, intend, confirm, replan).
         arn: with confirm.
         attempt, sent: with intend; sent also with doubt and miss.
-        code, message: the reason, with reject, park, doubt, release, drift; "adopted" as code with confirm.
-        after: the attempt that the event speaks of; where given, a fact about an older attempt is refused.
+        code, message: the reason, with reject, park, doubt, release, drift; with confirm how the ARN was found.
+        after: the attempt that the event is about; if given, the fact is refused once there is a newer attempt.
     """
 
     target: str
@@ -228,16 +228,16 @@ class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def apply(entry: Entry | None, fact: Fact, *, at: float, run_id: str) -> Entry:
-    """The entry after ``fact``; the reference that every ledger store is tested against.
+    """The entry after ``fact``: the reference implementation that every ledger store is tested against.
 
     Args:
         entry: the entry before, None when there is none.
         fact: what happened.
         at: wall-clock time, seconds since the epoch.
-        run_id: the run that says so.
+        run_id: the run that records it.
 
     Raises:
-        IllegalTransitionError: the fact does not follow from the entry's state, or speaks of an older attempt.
+        IllegalTransitionError: the fact does not follow from the entry's state, or is about an older attempt.
     """
     state = advance(entry.state if entry else None, fact.event)
     if entry is None:

@@ -1,7 +1,7 @@
-"""What to do with a definition whose name an algorithm in AWS already has, although the ledger says to create it. Pure.
+"""First contact: what to do with a definition that is to be created while AWS has an algorithm of its name. Pure.
 
-A ledger may be new in an account that is not, or may have gone back in time (a restored backup, a rolled-back volume, a
-copy on another machine). So before anything is created, what exists under its name is looked at. A name is identity
+A new ledger may meet an old account, and a ledger may have gone back in time (a restored backup, a rolled-back volume,
+a copy on another machine). So before anything is created, what exists under its name is examined. A name is an identity
 within a target: a second algorithm of one name is made only where the configuration says that names may repeat.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from provisioner.core.policy import Policy
 
 OTHER_LEDGER, NAME_TAKEN = "other_ledger", "name_taken"
-"""Codes of what is refused. Each run decides anew, for the account or the options may have changed."""
+"""Codes of refused definitions. Each run decides anew, because the account or the options may have changed."""
 
 
 class Named(Protocol):
@@ -48,7 +48,7 @@ class Choice(StrEnum):
 
 
 class Meeting(msgspec.Struct, frozen=True):
-    """A choice, and why.
+    """A choice, its algorithm and its reason.
 
     Attributes:
         choice: see :class:`Choice`.
@@ -77,7 +77,7 @@ def meet(wanted: Named, entry: Entry | None, found: Sequence[Found], policy: Pol
         policy: the rules of the run.
         ledger_id: of this ledger.
     """
-    # What the entry names has been deleted or given up, and List may lag: it is never taken up again.
+    # The entry's own ARN has been recorded as deleted, and List may lag: it is never recovered.
     others = sorted((one for one in found if entry is None or one.arn != entry.arn), key=lambda one: one.age_order)
     ours = [one for one in others if _is_ours(one, wanted, ledger_id)]
     if ours:
@@ -88,7 +88,7 @@ def meet(wanted: Named, entry: Entry | None, found: Sequence[Found], policy: Pol
 
 
 def _is_ours(found: Found, wanted: Named, ledger_id: str) -> bool:
-    """By the ledger in its tag; under another form of the name, also by the definition, which includes the name."""
+    """The tag names this ledger; under another form of the name its digest, which covers the name, agrees too."""
     if not found.is_of(ledger_id) or found.tag is None:
         return False
     return found.name == wanted.name or found.tag.digest == wanted.digest
@@ -121,8 +121,8 @@ def meet_foreign(wanted: Named, foreign: Sequence[Found], policy: Policy, *, con
 def _refuse_ledger(found: Found) -> Meeting:
     ledger = found.tag.ledger_id if found.tag else ""
     message = (
-        f"{found.arn} has this name, and ledger {ledger} created it. Use that ledger; or make it anew with "
-        f"`provisioner rebuild --ledger-id {ledger}`; or take its algorithms over with --take-over {ledger}"
+        f"{found.arn} has this name, and ledger {ledger} created it. Use that ledger; or, if it is lost, rebuild it "
+        f"with `provisioner rebuild --ledger-id {ledger}`; or take its algorithms over with --take-over {ledger}"
     )
     return Meeting(Choice.REFUSE, found, OTHER_LEDGER, message)
 
@@ -136,13 +136,13 @@ def _refuse_name(found: Found) -> Meeting:
 
 
 def current(same: Sequence[Found]) -> Found:
-    """Of several algorithms of one name and ledger, the one that its entry names.
+    """Of several algorithms of one name and ledger, the one that the entry is to name.
 
-    Of equal definitions the oldest, for the others are duplicates of it; of different ones the newest, for it has
-    replaced the others.
+    Of equal definitions the oldest: the others are duplicates of it. Of different ones the newest: it has replaced the
+    others.
 
     Args:
-        same: the oldest first.
+        same: sorted, the oldest first.
     """
     digests = {one.tag.digest for one in same if one.tag}
     return same[0] if len(digests) == 1 else same[-1]

@@ -12,8 +12,8 @@ class Found(msgspec.Struct, frozen=True):
 
     Attributes:
         arn, name, created_at: of the algorithm.
-        tag: the ownership tag, of whichever ledger; None when it has none.
-        digest: of its definition without tags; "" when it is one that this product cannot have made.
+        tag: the ownership tag, of any ledger; None when it has none.
+        digest: of its definition without tags; "" when the definition is not valid here, so that it was made otherwise.
         tags_digest: of its tags without the ownership tag.
     """
 

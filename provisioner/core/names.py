@@ -1,4 +1,4 @@
-"""Names that people, or a service, may take for one another."""
+"""When two names count as one: comparison regardless of case, outer blanks and Unicode form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import unicodedata
 def folded(name: str) -> str:
     """``name`` without what a service may change or ignore: outer white space, letter case, Unicode normal form.
 
-    Two names with the same folded form are different algorithms to us, but perhaps not to everybody.
+    Names with the same folded form are different names here, but a service or a person may confuse them.
     """
     if name.isascii():  # nearly all are; this takes a tenth of the time
         return name.strip().lower()

@@ -1,4 +1,4 @@
-"""The tag that proves whose algorithm it is: the value of the ownership tag that every create carries. Pure."""
+"""The ownership tag that every create carries, which proves which ledger made an algorithm; attempt ids; ARNs. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provisioner.errors import IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MARK = re.compile(r"v1/([0-9a-f]{16})/([0-9a-f]{32})/([0-9A-Za-z.-]{1,64})")
+_TAG = re.compile(r"v1/([0-9a-f]{16})/([0-9a-f]{32})/([0-9A-Za-z.-]{1,64})")
 _ARN = re.compile(r"arn:aws[-a-z]*:cleanrooms-ml:([-a-z0-9]+):([0-9]{12}):configured-model-algorithm/[-a-zA-Z0-9_/.]+")
 
 
@@ -30,20 +30,20 @@ class OwnershipTag(msgspec.Struct, frozen=True):
 
 
 def read_tag(value: str) -> OwnershipTag | None:
-    """The tag in a tag's value, None when it is not one of ours."""
-    match = _MARK.fullmatch(value)
+    """The ownership tag in the value of a tag; None when it is not one."""
+    match = _TAG.fullmatch(value)
     return OwnershipTag(*match.groups()) if match else None
 
 
 def take_tag(tags: dict[str, str], key: str) -> OwnershipTag | None:
-    """The ownership tag among ``tags``, which is taken out of them; None when there is none.
+    """Remove the ownership tag from ``tags`` and return it; None when there is none.
 
-    A ledger may have written its tag under another key in earlier runs, and may write none today. What an ownership tag
-    looks like is fixed, so it is found under any key.
+    Earlier runs may have written it under another key, and this one may write none. Its value has a fixed form, so it
+    is recognized under any key.
 
     Args:
-        tags: of an algorithm; those that stay are its user's.
-        key: under which it is looked for first, "" for none in particular.
+        tags: of an algorithm; what remains are the user's.
+        key: to try first, "" for none in particular.
     """
     for name in sorted(tags, key=lambda name: name != key):
         if (tag := read_tag(tags[name])) is not None:
@@ -53,13 +53,13 @@ def take_tag(tags: dict[str, str], key: str) -> OwnershipTag | None:
 
 
 def attempt_ids() -> Iterator[str]:
-    """Ids that no other run and no other attempt has: 48 random bits for the run, then a count."""
+    """Unique ids of attempts: 48 random bits for the run, then a count."""
     run = secrets.token_hex(6)
     return (f"{run}-{number}" for number in count(1))
 
 
 class Arn(msgspec.Struct, frozen=True):
-    """What an algorithm's ARN tells of its place."""
+    """The place in an algorithm's ARN."""
 
     region: str
     account_id: str
@@ -78,16 +78,16 @@ def read_arn(arn: str) -> Arn:
 
 
 is_id = re.compile(r"[-a-zA-Z0-9_/.]+").fullmatch
-"""Whether text can be the last part of an algorithm's ARN, which the server mints."""
+"""Whether text can be the last part of an algorithm's ARN, which the service generates."""
 
 
 def check_place(arn: str, *, region: str, account_id: str) -> str:
-    """The account of ``arn``, once it is proven to lie where the target does.
+    """Make sure that ``arn`` is in the target's place, and return its account.
 
     Args:
         arn: of the algorithm.
         region: of the target.
-        account_id: of the target; "" when it is not known yet.
+        account_id: of the target; "" while it is not known.
 
     Raises:
         IntegrityError: the ARN has another Region or another account.

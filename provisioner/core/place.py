@@ -1,4 +1,4 @@
-"""Where a target is: which algorithms its entries can be about."""
+"""Where a target is: the service, Region and account that its entries are about."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         kind: see :data:`Kind`.
         region: such as ``us-east-1``.
-        account_id: "" while it is not known: no credentials have been checked, and no ARN has been seen.
+        account_id: "" until credentials are checked or an ARN is seen.
     """
 
     kind: Kind

@@ -29,7 +29,7 @@ class Wanted(Protocol):
 
 
 class Action(StrEnum):
-    """What a step asks of the engine."""
+    """What the engine has to do."""
 
     CREATE = "create"
     RECONCILE = "reconcile"
@@ -41,9 +41,9 @@ class Step(msgspec.Struct, frozen=True):
 
     Attributes:
         action: what the engine has to do.
-        outcome: of the definition as things stand; PENDING for a create, AMBIGUOUS for a reconcile.
+        outcome: of the definition so far; PENDING for a create, AMBIGUOUS for a reconcile.
         reason: for people, one clause.
-        facts: to be made durable before anything else.
+        facts: to be recorded before anything else.
     """
 
     action: Action
@@ -65,8 +65,8 @@ _CREATE_ANEW = {
 def plan(target: str, row: Wanted, entry: Entry | None, *, retry_failed: bool) -> Step:
     """The step for ``row`` in ``target``, whose entry is ``entry``.
 
-    A failed definition is tried again when it changed, when it failed for want of permission (which is mended outside
-    the manifest), or when ``retry_failed`` asks for it.
+    A failed definition is tried again when it changed, when it failed because of permissions or of what
+    existed in AWS (both change outside the manifest), or when ``retry_failed`` asks for it.
     """
     if entry is None:
         return Step(Action.CREATE, Outcome.PENDING, "it is not registered")
@@ -103,7 +103,7 @@ def _compare(target: str, row: Wanted, entry: Entry) -> Step:
 
 
 def _may_pass_now(code: str) -> bool:
-    """Whether what failed with ``code`` depends on what is outside the manifest: permissions, or what exists in AWS."""
+    """Whether ``code`` depends on something outside the manifest: permissions, or what exists in AWS."""
     return is_denial(code) or code in {OTHER_LEDGER, NAME_TAKEN}
 
 

@@ -8,17 +8,17 @@ import msgspec
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of the service, and what the user allows.
+    """The assumptions about the service, and what the user allows.
 
     Attributes:
         ownership_tag: key of the tag that proves ownership, "" for none.
-        settle_s: after this an unanswered create can no longer take effect or be invisible to List.
+        settle_s: the settle time: after it an unanswered create can neither take effect nor be missing from List.
         list_lag_s: two sweeps that prove absence are at least this far apart.
         names: what is known of the uniqueness of names.
         adopt: what to do with an algorithm of the same name that no ledger created.
         take_over: id of another ledger whose algorithms this one takes over, "" for none.
         retry_failed: whether to try definitions again that failed for good before.
-        wait: whether the run waits at its end for unanswered creates to settle.
+        wait: whether the run waits at its end until the settle time of unanswered creates has passed.
     """
 
     ownership_tag: str
@@ -32,5 +32,5 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def resend_is_safe(self) -> bool:
-        """Whether the service itself prevents a second algorithm of one name, so that sending again is harmless."""
+        """Whether the service itself prevents a second algorithm of one name, so that a resend is harmless."""
         return self.names in {"unique", "same"}

@@ -10,7 +10,7 @@ Severity = Literal["problem", "notice"]
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something about a line that its author should know; all of it is safe to print.
+    """A problem or a notice about a line or a definition; every field is safe to print.
 
     Attributes:
         source: the manifest; "" when the problem is not about a line.
@@ -18,9 +18,9 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
         name: the definition's name, "" when it could not be read.
         code: what kind of problem it is; stable, for programs.
         message: what, where in the definition, why and what to do, for people.
-        column: in characters, from 1; also where the line as a whole is meant. 0 when unknown.
-        target: "" when every target is concerned.
-        severity: ``problem`` when the line is not used for it, ``notice`` when nothing is wrong.
+        column: in characters, from 1; 1 also for a problem of the whole line. 0 when unknown.
+        target: "" when it concerns every target.
+        severity: ``problem``, or ``notice`` for a remark about a line that is used all the same.
     """
 
     source: str

@@ -1,11 +1,11 @@
-"""From unanswered to a verdict: what one reading of the inventory says of creates whose reply was lost. Pure.
+"""The rule of a sweep: what one reading of the inventory proves about unresolved entries. Pure.
 
 An unanswered create can still take effect until its signature is too old to be accepted, and its algorithm can stay out
 of List for a while longer. The settle time bounds both. So:
 
-* Presence may be proven at any time: an algorithm with our tag is ours, whenever it is seen.
-* Absence takes two complete sweeps of List: the first begins when the last unresolved create is settled, the second at
-  least the List lag later. A sweep that breaks off, or a Get that fails, proves no absence.
+* Presence may be proven at any time: an algorithm with this ledger's tag is its own, whenever it is seen.
+* Absence takes two complete sweeps of List: the first begins when the settle time of the last unresolved create has
+  passed, the second at least the List lag later. A sweep that breaks off, or a Get that fails, proves no absence.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from provisioner.core.policy import Policy
 
 SKEW_S = 300.0
-"""How far the server's clock may differ from ours: SigV4 tolerates five minutes."""
+"""How far the server's clock may differ from this machine's: SigV4 tolerates five minutes."""
 
 
 class Unresolved(msgspec.Struct, frozen=True):
@@ -33,10 +33,10 @@ class Unresolved(msgspec.Struct, frozen=True):
 
     Attributes:
         entry: as the ledger has it; its digest is that of the definition that was sent.
-        settled_at: monotonic time from which a sweep may begin that proves absence.
-        conflict: whether the last reply was a 409, which an early look may clear up.
-        looked: whether that early look was taken.
-        absent_at: when the first sweep began that proved absence, None before.
+        settled_at: monotonic time at which its settle time has passed; a sweep that begins earlier proves no absence.
+        conflict: whether the last reply was a 409, which an early sweep may explain.
+        looked: whether that early sweep was made.
+        absent_at: when the first of the two sweeps that prove absence began; None before.
     """
 
     entry: Entry
@@ -47,7 +47,7 @@ class Unresolved(msgspec.Struct, frozen=True):
 
 
 class Decision(StrEnum):
-    """What a sweep says of an unresolved entry."""
+    """What a sweep proves about an unresolved entry."""
 
     RECOVERED = "recovered"
     ADOPT = "adopt"
@@ -64,7 +64,7 @@ class Ruling(msgspec.Struct, frozen=True):
         decision: see :class:`Decision`.
         found: the algorithm that it is about, None for none.
         duplicates: further algorithms that this ledger created under the name.
-        code, message: why the name is refused, where it is taken.
+        code, message: why the definition is refused, if its name is taken.
     """
 
     decision: Decision
@@ -80,9 +80,9 @@ class Sweep(msgspec.Struct, frozen=True):
     Attributes:
         began_at: monotonic.
         complete: whether every page of List was read.
-        found: the algorithms that Get was asked for, by the name that they have in AWS.
-        unread: names for which a Get failed, or did not know what List shows.
-        stamp: when it began, in a form that outlives the process.
+        found: what Get returned, by name in AWS.
+        unread: names of algorithms that List shows and Get could not read or did not know.
+        stamp: when it began, comparable by later processes.
     """
 
     began_at: float
@@ -92,12 +92,12 @@ class Sweep(msgspec.Struct, frozen=True):
     stamp: Stamp | None = None
 
     def by_attempt(self, attempt: str) -> list[Found]:
-        """What this attempt made, whatever its name: the service may keep another form of it."""
+        """What ``attempt`` made, under any name: the service may keep another form of the name."""
         return [one for many in self.found.values() for one in many if one.tag and one.tag.attempt == attempt]
 
 
 def rule(unresolved: Unresolved, sweep: Sweep, policy: Policy, ledger_id: str) -> Ruling:
-    """What ``sweep`` says of ``unresolved``: the heart of the promise."""
+    """What ``sweep`` proves about ``unresolved``: the core of the exactly-once promise."""
     entry = unresolved.entry
     # An unresolved entry that has an ARN was created before, and that one was deleted: List and Get may lag.
     seen = (one for one in sweep.found.get(entry.name, ()) if not entry.arn or one.arn != entry.arn)
@@ -108,7 +108,7 @@ def rule(unresolved: Unresolved, sweep: Sweep, policy: Policy, ledger_id: str) -
         return Ruling(Decision.RECOVERED, ours[0], tuple(ours[1:]))
     whole = sweep.complete and entry.name not in sweep.unread
     settled = whole and sweep.began_at >= unresolved.settled_at
-    # Where names are not unique, another's algorithm does not prove that ours is not on its way.
+    # Names may repeat, so another's algorithm does not prove that ours cannot take effect any more.
     if named and (settled or (whole and unresolved.conflict)) and (foreign := _foreign(unresolved, named, policy)):
         return foreign
     if not settled:
@@ -128,7 +128,7 @@ def _is_ours(found: Found, entry: Entry, policy: Policy, ledger_id: str) -> bool
 
 
 def _foreign(unresolved: Unresolved, named: list[Found], policy: Policy) -> Ruling | None:
-    """As at first contact; None where another's algorithm is not in the way."""
+    """The decision of first contact; None where another's algorithm is not in the way."""
     meeting = meet_foreign(unresolved.entry, named, policy, conflict=unresolved.conflict)
     if meeting.choice is Choice.CREATE:
         return None
@@ -137,14 +137,14 @@ def _foreign(unresolved: Unresolved, named: list[Found], policy: Policy) -> Ruli
 
 
 def due_at(unresolved: Sequence[Unresolved], policy: Policy) -> float:
-    """When the next sweep may begin (monotonic): at once for a conflict, else when the last one is settled."""
+    """When the next sweep may begin (monotonic): at once for a conflict, else when all are due."""
     if any(one.conflict and not one.looked for one in unresolved):
         return 0.0
     return max(one.settled_at if one.absent_at is None else one.absent_at + policy.list_lag_s for one in unresolved)
 
 
 def facts_of(entry: Entry, ruling: Ruling) -> tuple[Fact, ...]:
-    """The facts that make ``ruling`` durable; none while it is open."""
+    """The facts that make ``ruling`` durable; none while the entry stays unresolved."""
     found = ruling.found
     if ruling.decision is Decision.ABSENT:
         return (Fact(entry.target, entry.name, Event.ABSENT, after=entry.attempt, message="proven absent twice"),)
@@ -158,7 +158,8 @@ def facts_of(entry: Entry, ruling: Ruling) -> tuple[Fact, ...]:
 
 def confirmed(entry: Entry, found: Found, *, recovered: bool) -> Fact:
     """The fact that ``found`` is the algorithm of ``entry``: recovered by its tag, or adopted."""
-    # No property but the tags can change, so our tag has the digest of what was sent, however Get words it.
+    # Only tags can change after a create, so the digest in our tag is that of what was sent, even if Get returns the
+    # definition in another form.
     digest = found.tag.digest if recovered and found.tag else found.digest
     return Fact(
         entry.target,
@@ -173,7 +174,7 @@ def confirmed(entry: Entry, found: Found, *, recovered: bool) -> Fact:
 
 
 def interrupted(entry: Entry, now: Stamp) -> Fact:
-    """The fact that ``entry`` was found as sent, and that its create may have left until ``now``."""
+    """The fact that an earlier run left ``entry`` as sent; its create may have left at any time until ``now``."""
     message = "the run that sent it ended before its reply came"
     return Fact(
         entry.target,
@@ -187,14 +188,14 @@ def interrupted(entry: Entry, now: Stamp) -> Fact:
 
 
 def missed(entry: Entry, began: Stamp | None, settle_s: float) -> Fact:
-    """The fact that a sweep did not find ``entry``: half of a proof.
+    """The fact that a sweep did not find ``entry``: the first half of a proof of absence.
 
     Args:
-        entry: it was settled when the sweep began.
+        entry: its settle time had passed when the sweep began.
         began: when that was.
         settle_s: the settle time that had passed by then.
     """
     began = None if began is None else msgspec.structs.replace(began, settle_s=settle_s)
     sent = msgspec.structs.replace(entry.sent or Stamp(0.0), missed=began)
-    message = "a sweep did not find it; a second one, the List lag later, decides"
+    message = "the first sweep did not find it; a second one, after the List lag, decides"
     return Fact(entry.target, entry.name, Event.MISS, sent=sent, code="missed", message=message, after=entry.attempt)

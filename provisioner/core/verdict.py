@@ -1,9 +1,9 @@
-"""What a reply to a create, or its absence, means. Pure: the transports report what they saw, this module judges.
+"""The verdict: what a reply to a create, or its absence, means. Pure: transports report what they saw, this decides.
 
-The question is always the same: may an algorithm exist because of this attempt? Only a certain no lets the create be
-sent again. Every transport maps what happened to a :class:`Reply`; no SDK type gets past it.
+The question is always the same: may an algorithm exist because of this attempt? Only a certain no allows the create to
+be sent again. Every transport maps what happened to a :class:`Reply`; no SDK type leaves it.
 
-Sources: the table "What a reply means" of the fault model; throttle codes from botocore's own retry tables
+Sources: the table "What a reply means" in docs/exactly-once.md; throttle codes from botocore's own retry tables
 (``botocore/retries/standard.py``). The modelled error list of the operation is not used: older service models miss
 ThrottlingException, and 5xx errors come back unmodelled, so HTTP status and code decide.
 """
@@ -99,7 +99,7 @@ CREDENTIAL_CODES = frozenset(
         "UnrecognizedClientException",
     },
 )
-"""Codes about the caller's credentials or signature: every definition gets them alike."""
+"""Codes about the caller's credentials or signature: they apply to every definition."""
 
 SKEW_CODES = frozenset({"InvalidSignatureException", "RequestTimeTooSkewed", "SignatureDoesNotMatch"})
 
@@ -111,8 +111,8 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
         status: the HTTP status, 0 when there was no reply.
         loss: why there was no reply, None when there was one.
         code: the error code (``x-amzn-errortype`` without namespace), "" when there is none.
-        message: the error's message, as the server or the transport wrote it.
-        arn: the ARN of a readable 2xx.
+        message: the error's message, from the server or the transport.
+        arn: of a readable 2xx.
         request_id: ``x-amzn-requestid``.
         retry_after_s: the server's advice in seconds, None when it gave none.
         quota_name: of a 402, "" when it has none.
@@ -136,7 +136,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def concerns_credentials(self) -> bool:
-        """Whether the caller's credentials or signature were refused, whatever the definition says."""
+        """Whether the caller's credentials or signature were refused, so that every definition would be."""
         return self.loss is Loss.CREDENTIALS or self.code in CREDENTIAL_CODES
 
     def __str__(self) -> str:
@@ -155,7 +155,7 @@ _BY_STATUS: dict[int, Verdict] = {
 }
 _BY_CODE = {"ServiceQuotaExceededException": Verdict.QUOTA}
 _SURE_WITHOUT_CODE = {HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
-"""402 is the service's alone; 413 is refused before it is read, by whoever is in between."""
+"""Only the service sends 402; 413 is sent before the body is read, also by a gateway."""
 
 
 def judge(reply: Reply) -> Verdict:

@@ -1,13 +1,13 @@
 """The circuit breaker of a target: when it sends one create at a time, and when it stops sending. Pure.
 
-A batch must not be spent to learn what three calls show. Each rule looks at replies in a row, since one reply of
-another kind shows that the trouble is not everywhere:
+A whole batch must not fail to learn what three calls show. Each rule counts replies in a row, since one reply of
+another kind shows that the failure is not general:
 
 * Refused for one role (``iam:PassRole``): after the first refusal the role is on probation, one create at a time; after
   three in a row it is blocked, and its other definitions stay planned. Five refusals in a row over any roles halt.
 * Refused for everything (another 403, a credential or signature code): three in a row halt.
-* No way to the endpoint: three in a row before any reply ever came halt. A Region or host that does not exist is a
-  wrong configuration, anything else an outage. Once replies have come it is an outage: wait with full jitter, and halt
+* Endpoint out of reach: three in a row before the first reply halt. A host that does not exist is a wrong
+  configuration, anything else an outage. After the first reply it is always an outage: wait with full jitter, and halt
   after ``OUTAGE_S``.
 * A 3xx or 4xx without error code and request id does not come from AWS at all: three in a row halt.
 * Creates without a reply, or 5xx: each leaves an ambiguous entry behind, so ten in a row open the circuit: one probe
@@ -25,29 +25,29 @@ from provisioner.engine.observer import Halt
 from provisioner.errors import Reason
 
 ROLE_REFUSALS = 3
-"""Refusals in a row that block a role (the fault model's table)."""
+"""Refusals in a row that block a role."""
 REFUSALS = 5
-"""Refusals in a row, over any roles, that halt the target: at most 5 wasted calls (the fault matrix)."""
+"""Refusals in a row, over any roles, that halt the target: at most 5 wasted calls."""
 SURE_REFUSALS = 3
 """The same where the refusal is not about a role."""
 UNREACHABLE = 3
-"""Failures to reach the endpoint that halt when it was never reached: within the first calls (the fault matrix)."""
+"""Failures in a row that halt a target whose endpoint was never reached."""
 OUTAGE_S = 120.0
-"""How long an endpoint that did answer may be out of reach; after that a scheduler's next run is the better retry."""
+"""How long an endpoint that has answered may be out of reach; after that a scheduler's next run is the better retry."""
 UNANSWERED = 10
 """Ambiguous replies in a row that open the circuit: at 14 % ambiguous replies that is chance once in 3e8 calls."""
 PROBES = 6
 """Probes before an open circuit halts: 1 + 2 + 4 + 8 + 16 + 30 s."""
 PROBE_MAX_S = 30.0
 PERMITTED = frozenset({Verdict.CREATED, Verdict.REJECTED, Verdict.QUOTA})
-"""Verdicts that show that the caller and the role are permitted."""
+"""Verdicts that prove that the caller and the role are permitted."""
 
 
 class Admission(StrEnum):
     """How a create may be sent now."""
 
     FREE = "free"
-    """Together with others."""
+    """Concurrently with others."""
     ROLE_PROBE = "role_probe"
     """One at a time for its role, which was refused before."""
     PROBE = "probe"
@@ -57,10 +57,10 @@ class Admission(StrEnum):
 
 
 class Breaker:
-    """Counts replies in a row and says what may still be sent.
+    """Counts replies in a row and decides what may still be sent.
 
     Attributes:
-        halt: why the target must stop, None while it may go on.
+        halt: why the target must halt, None while it may go on.
     """
 
     def __init__(self, endpoint: str = "") -> None:
@@ -112,30 +112,31 @@ class Breaker:
         else:
             self._sure_refusals += 1
         if self._refusals >= REFUSALS or self._sure_refusals >= SURE_REFUSALS:
-            hint = "Check the credentials and `cleanrooms-ml:CreateConfiguredModelAlgorithm`, `iam:PassRole`; run again"
+            hint = "Check credentials, cleanrooms-ml:CreateConfiguredModelAlgorithm and iam:PassRole, then run again"
             self._trip(Reason.DENIED, f"every create is refused: {reply}. {hint}")
 
     def _count_unreached(self, reply: Reply, now: float) -> None:
         if self._unreached_since is None:
             self._unreached_since = now
         if reply.loss is Loss.FILES:
-            # This machine's own limit says nothing about the endpoint; files come free as other targets end.
+            # This machine's own limit says nothing about the endpoint; files become free as other targets end.
             if now - self._unreached_since > OUTAGE_S:
-                hint = "Raise the limit (`ulimit -n`), or lower --max-in-flight, and run again"
-                self._trip(Reason.UNFINISHED, f"this machine had no file left for {OUTAGE_S:.0f} s: {reply}. {hint}")
+                hint = "Raise the limit (`ulimit -n`), or lower --max-in-flight, then run again"
+                self._trip(Reason.UNFINISHED, f"no file descriptor was free for {OUTAGE_S:.0f} s: {reply}. {hint}")
             return
         self._unreached += 1
         if reply.loss is Loss.CREDENTIALS:
             if self._unreached >= UNREACHABLE:
                 self._trip(Reason.DENIED, f"there are no usable credentials: {reply.message}")
         elif not self._reached and self._unreached >= UNREACHABLE:
-            # A host that cannot exist stays wrong; everything else may be better at a scheduler's next try.
+            # A host that does not exist stays wrong; everything else may work in a scheduler's next run.
             wrong = reply.loss is Loss.NO_SUCH_HOST
-            hint = "Check the Region and the endpoint URL" if wrong else "Check the network and the endpoint; run again"
+            hint = "Check the Region and the endpoint URL" if wrong else "Check the network, then run again"
             reason = Reason.CONFIGURATION if wrong else Reason.UNFINISHED
             self._trip(reason, f"{self._endpoint} cannot be reached: {reply}. {hint}")
         elif now - self._unreached_since > OUTAGE_S:
-            self._trip(Reason.UNFINISHED, f"{self._endpoint} has been out of reach for {OUTAGE_S:.0f} s: {reply}")
+            what = f"{self._endpoint} has been out of reach for {OUTAGE_S:.0f} s: {reply}. Run again"
+            self._trip(Reason.UNFINISHED, what)
 
     def _count_stranger(self, reply: Reply) -> None:
         refused = HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.INTERNAL_SERVER_ERROR
@@ -148,7 +149,7 @@ class Breaker:
             self._trip(Reason.CONFIGURATION, what)
 
     def _count_unanswered(self, reply: Reply, verdict: Verdict) -> None:
-        # A conflict is ambiguous about this definition, and yet an answer.
+        # A 409 is ambiguous for its definition, but it is an answer: the service is up.
         unanswered = verdict is Verdict.AMBIGUOUS and reply.status != HTTPStatus.CONFLICT
         self._unanswered = self._unanswered + 1 if unanswered else 0
         if self._unanswered >= UNANSWERED + PROBES:

@@ -1,4 +1,4 @@
-"""The clocks of a run. Handed to whoever decides by time, so that tests hand in others."""
+"""The clocks of a run. They are passed to what decides by time, so that tests can pass others."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Clock:
     Stamps use CLOCK_BOOTTIME, which goes on while the machine is suspended, and the boot id of the kernel. A container
     may have a time namespace, whose boot clock is shifted while the boot id is the machine's (time_namespaces(7)): the
     shift is part of the boot, so that stamps of two such containers are never subtracted. Where boot clock or boot id
-    is missing (not Linux) a stamp has no boot, so that no time is ever taken to have passed since.
+    is missing (not Linux) a stamp has no boot, and no time is ever assumed to have passed since.
     """
 
     def __init__(self) -> None:
         self._boot = _boot_id()
 
-    # No method that calls it: a create asks five times.
+    # The function itself, not a method that calls it: a create reads it five times.
     monotonic = staticmethod(time.monotonic)
     """Seconds on a clock that never jumps, for this process."""
 
@@ -29,7 +29,7 @@ class Clock:
         return time.time()
 
     def stamp(self) -> Stamp:
-        """Now, in a form that another process can compare."""
+        """The current moment, in a form that another process can compare."""
         ticks = time.clock_gettime(time.CLOCK_BOOTTIME) if self._boot else 0.0
         return Stamp(wall=time.time(), boot=self._boot, ticks=ticks)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Ending:
-    """Closes the gate of creates when the run is asked to stop, or when the target is halted.
+    """Closes the gate of creates when the run is asked to stop or the target halts.
 
     Either way nothing new is sent, what is in flight is awaited, and what is left stays planned.
 
@@ -41,7 +41,7 @@ class Ending:
         self._close()
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep, but no longer than until the run ends early."""
+        """Sleep, at most until the run ends early."""
         with anyio.move_on_after(seconds):
             await self._began.wait()
 

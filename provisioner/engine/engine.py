@@ -1,11 +1,11 @@
-"""The story of one target: read, plan, send, record; and at the end, resolve what has no answer.
+"""One target from beginning to end: read, plan, send, record, and at the end resolve unanswered creates.
 
 One reader streams the manifest, a batch at a time, and plans each batch against the ledger. What has to be created goes
-to a pool of workers. A worker takes a slot in flight and hands the definition to the sender, which takes a turn of the
-pacer, commits the intent, sends, judges the reply, and commits the result; only then does it count.
+to a pool of workers. A worker takes a slot in flight and passes the definition to the sender, which waits for the
+gate's turn, commits the intent, sends, decides on the reply, and commits the result; only then is it counted.
 
-A create without an answer is never sent again before its absence is proven. It waits for the resolver, and the rest of
-the batch goes on; at its end the run waits for the settle time, sweeps the inventory, and sends again what is proven
+An unanswered create is never sent again before its absence is proven. It waits for the resolver while the rest of the
+batch goes on; at its end the run waits for the settle time, sweeps the inventory, and sends again what is proven
 absent.
 
 A run ends early in two ways. A *stop* (signal, deadline) concerns all targets: nothing new is sent, and what is in
@@ -52,19 +52,19 @@ if TYPE_CHECKING:
     from provisioner.manifest.reader import Batch, Manifest, Row
 
 LEFT_AT_ONCE = 256
-"""Definitions that are left planned in one commit."""
+"""Definitions that one commit records as planned."""
 BROKEN_SWEEPS = 3
-"""Sweeps that may break off before the run gives up, and leaves the rest ambiguous."""
+"""Sweeps that may break off before the run gives up and leaves the rest ambiguous."""
 
 
 class Engine:
     """Registers one manifest in one target.
 
     Args:
-        target: where to.
+        target: in which to register.
         policy: the rules of the run.
-        stop: asks all targets to end early.
-        workers: creates that may be under way at once, at most.
+        stop: requests an early end of all targets.
+        workers: most creates under way at once.
     """
 
     def __init__(self, target: OpenTarget, policy: Policy, stop: Stop, *, workers: int) -> None:
@@ -85,10 +85,10 @@ class Engine:
         self._needed = 0
 
     async def run(self, manifest: Manifest | None, *, report_problems: bool = True) -> str:
-        """Register everything in ``manifest``, and resolve what has no answer.
+        """Register everything in ``manifest``, and resolve unanswered creates.
 
         Args:
-            manifest: is read in a thread, for reading may block; None only resolves.
+            manifest: read in a thread, because reading may block; None only resolves.
             report_problems: whether this target's run keeps the manifest's problems; one of several targets does.
 
         Returns:
@@ -124,7 +124,7 @@ class Engine:
                 with self._stop.ends() as reading:
                     batch = await self._next(batches)
             except ProvisionerError as error:
-                # Not further up: the workers' group would cancel the creates in flight.
+                # Handled here: if it left the task group, the creates in flight would be cancelled.
                 self._ending.halt_target(Halt(error.reason, str(error)))
                 break
             if reading.cancelled_caught:
@@ -158,13 +158,13 @@ class Engine:
                 await self._wait_for_answer(Job(row), known[row.name])
 
     def _expect(self, needed: int, read_bytes: int, size_bytes: int | None) -> None:
-        """Let the pacer know the length of the job, in proportion to the part of the manifest that was read."""
+        """Give the pacer an estimate of the length of the job, from the part of the manifest that was read."""
         self._needed += needed
         whole = max(1.0, size_bytes / read_bytes) if size_bytes and read_bytes else 1.0
         self._target.creates.expect(round(self._needed * whole))
 
     async def _changed(self, rows: list[Row]) -> list[Row]:
-        """Those with anything to plan: the daily case is that all of a million are registered as they are."""
+        """The rows that are not registered exactly so. In the daily case that is none of a million."""
         registered = await self._target.ledger.registered(self._target.name, [row.name for row in rows])
         changed = [row for row in rows if registered.get(row.name) != row.digest + row.tags_digest]
         if len(rows) > len(changed):
@@ -172,7 +172,7 @@ class Engine:
         return changed
 
     async def _count_unsent(self, steps: list[tuple[Row, Step]]) -> None:
-        """Count what is not sent; report a whole batch at once, for a new default may let a million drift."""
+        """Count what is not sent; problems of a whole batch at once, because a new default may make a million drift."""
         for _, step in steps:
             self._observer.outcome_changed(step.outcome)
         await self._problems.add_rows(
@@ -180,9 +180,9 @@ class Engine:
         )
 
     async def _wait_for_answer(self, job: Job, entry: Entry) -> None:
-        """A definition whose earlier create has no answer: it waits, unless sending again is harmless."""
+        """Keep a definition whose earlier create is unanswered for the resolver, unless a resend is harmless."""
         if self._policy.resend_is_safe and not is_conflict(entry.code):
-            message = f"names are {self._policy.names}: sending again is harmless"
+            message = f"names are {self._policy.names}: a resend is harmless"
             await self._target.ledger.record([Fact(entry.target, entry.name, Event.ABSENT, message=message)])
             self._resolver.forget(entry.name)
             self._workers.add(job)
@@ -198,7 +198,7 @@ class Engine:
         except (GateClosedError, WithheldError):
             await self._leave(job)
         except IllegalTransitionError:
-            # Two writers, if it is no bug: then the reason is that the ledger is not ours any more.
+            # Unless it is a bug, there is a second writer: then the lease is lost, and that is the error to report.
             self._target.lease.check()
             raise
 
@@ -215,7 +215,7 @@ class Engine:
             self._resolver.add(job.entry, conflict=job.history.conflict)
 
     async def _leave(self, job: Job) -> None:
-        """What is not sent in this run stays planned."""
+        """Leave ``job`` planned, for a later run."""
         self._observer.outcome_changed(Outcome.PENDING)
         self._left.append(job)
         if len(self._left) >= LEFT_AT_ONCE:
@@ -250,32 +250,32 @@ class Engine:
         self._observer.resolving_ended(len(self._resolver))
 
     def _may_resolve(self) -> bool:
-        # At a full quota nothing can be created, and yet everything can be looked up.
+        # At a full quota nothing can be created, but everything can be read.
         answers = self._ending.halt is None or self._ending.halt.reason is Reason.QUOTA
         ready = self._policy.wait or not self._resolver.due_in_s()
         return answers and ready and not self._stop.requested
 
     async def _sweep_when_due(self) -> Sweep | None:
-        """The next sweep; None when a stop came first, or AWS cannot be asked."""
+        """The next sweep; None when a stop came first, or AWS refuses it."""
         until = self._target.clock.monotonic() + self._resolver.due_in_s()
-        self._observer.waiting_began(f"{len(self._resolver)} unanswered creates to settle", until)
+        self._observer.waiting_began(f"the settle time of {len(self._resolver)} unanswered creates", until)
         sweep = None
         with self._stop.ends():
             try:
-                # A timer may fire a little early, and a sweep before its time proves nothing.
+                # A timer may fire a little early, and a sweep that begins too early proves nothing.
                 while (delay_s := self._resolver.due_in_s()) > 0:  # noqa: ASYNC110  a timer, not a poll
                     await anyio.sleep(delay_s)
                 sweep = await self._resolver.sweep()
             except CallError as error:
-                hint = "allow cleanrooms-ml:ListConfiguredModelAlgorithms and cleanrooms-ml:GetConfiguredModelAlgorithm"
-                what = f"unanswered creates cannot be resolved: {error}; {hint}"
+                hint = "Allow cleanrooms-ml:ListConfiguredModelAlgorithms and cleanrooms-ml:GetConfiguredModelAlgorithm"
+                what = f"unanswered creates cannot be resolved: {error}. {hint}, then run again"
                 self._ending.halt_target(Halt(Reason.DENIED, what))
             except IntegrityError as error:
                 self._ending.halt_target(Halt(error.reason, str(error)))
         return sweep
 
     async def _follow(self, unresolved: Unresolved, ruling: Ruling) -> None:
-        """Count what a sweep resolved, and send again what it proved absent."""
+        """Count a definition that a sweep resolved, or send it again if it is proven absent."""
         job = self._unanswered.pop(unresolved.entry.name, None)
         if ruling.found:
             for duplicate in ruling.duplicates:
@@ -296,7 +296,7 @@ class Engine:
             self._observer.outcome_changed(None, Outcome.AMBIGUOUS)
             self._workers.add(job)
         else:
-            reason = f"{job.history.unanswered} creates of it stayed unanswered and are proven absent; run again later"
+            reason = f"{job.history.unanswered} creates of it were not answered and are proven absent. Run again later"
             await self._problems.add_row(job.row, "unresolved", reason)
             self._observer.outcome_changed(None, Outcome.AMBIGUOUS)
             await self._leave(job)

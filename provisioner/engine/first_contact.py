@@ -1,7 +1,7 @@
-"""Reads a target's inventory once before the first create of a run, and looks at what has a name that is to be created.
+"""First contact: reads a target's inventory once, before the first create of a run, and calls Get for matching names.
 
-List costs a call for each hundred algorithms, Get one for each match; a run that creates nothing makes neither.
-:mod:`provisioner.core.first_contact` decides.
+List costs a call for each 100 algorithms, Get one for each match; a run that creates nothing makes neither. The
+decision is made in :mod:`provisioner.core.first_contact`.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ if TYPE_CHECKING:
 
 
 class UnknownInventoryError(ProvisionerError):
-    """List could not be read to its end, so it is not known what exists: nothing is created in this run."""
+    """List could not be read to its end, so nothing is created in this target in this run."""
 
     reason = Reason.UNFINISHED
 
     def __init__(self, target: str) -> None:
-        hint = "Run again: nothing was created"
-        super().__init__("List broke off, so it is not known what the account holds", where=target, hint=hint)
+        what = "List could not be read to its end, so it is unknown what the account holds, and nothing was created"
+        super().__init__(what, where=target, hint="Run again")
 
 
 class UncertainError(ProvisionerError):
-    """List shows an algorithm of the name, and Get could not read it: this definition is not created in this run."""
+    """List shows an algorithm of the name and Get cannot read it: this definition is not created in this run."""
 
     reason = Reason.UNFINISHED
 
 
 class FirstContact:
-    """What one target held before its first create.
+    """What one target held before the first create of the run.
 
     Args:
         target: which one.
         policy: the rules of the run.
-        ending: ends the target's run where nothing may be created.
-        problems: takes what is refused, and duplicates.
+        ending: halts the target if nothing may be created.
+        problems: records refused definitions and duplicates.
     """
 
     def __init__(self, target: OpenTarget, policy: Policy, ending: Ending, problems: ProblemLog) -> None:
@@ -67,7 +67,7 @@ class FirstContact:
         self._names: dict[str, list[Listed]] | None = None
 
     async def has_outcome(self, job: Job) -> bool:
-        """Whether ``job`` has its outcome by what exists in AWS already, durable and counted; if not, it is created.
+        """Whether what exists in AWS decides ``job``, durably and counted; if not, it is to be created.
 
         Raises:
             WithheldError: it must not be sent in this run.
@@ -81,14 +81,14 @@ class FirstContact:
                 await self._take(job, meeting)
         except UncertainError as error:
             await self._problems.add_row(job.row, "unread", str(error))
-            raise WithheldError("what has its name is not known") from error
+            raise WithheldError("an algorithm of its name cannot be read") from error
         except (CallError, UnknownInventoryError, IntegrityError, ConfigurationError) as error:
             self._ending.halt_target(Halt(error.reason, str(error)))
             raise WithheldError("nothing more is sent in this run") from error
         return meeting.choice is not Choice.CREATE
 
     async def _take(self, job: Job, meeting: Meeting) -> None:
-        """Make durable and count what becomes of a definition whose name exists."""
+        """Record and count a definition whose name exists in AWS."""
         ledger, target = self._target.ledger, self._target.name
         entry = (await ledger.look_up(target, [job.name])).get(job.name)
         await ledger.record(facts_of(target, job.row, entry, meeting))
@@ -102,7 +102,7 @@ class FirstContact:
         await count_found(self._target, self._problems, job, outcome)
 
     async def _look(self, row: Row) -> Meeting:
-        """What to do with the definition in ``row``. The usual case costs a look-up in a dictionary."""
+        """What to do with the definition in ``row``; usually one dictionary look-up."""
         if self._names is None:
             await self._read()
         named = (self._names or {}).get(folded(row.name))
@@ -125,7 +125,7 @@ class FirstContact:
     async def _meet(self, row: Row, named: list[Listed]) -> Meeting:
         ledger, target = self._target.ledger, self._target.name
         known = await ledger.look_up(target, list({row.name, *(item.name for item in named)}))
-        # An algorithm that an entry names is that entry's, be its name another form of this one.
+        # An algorithm that an entry names belongs to that entry, even if its name is another form of this one.
         recorded = {entry.arn for entry in known.values() if entry.arn}
         arns = [item.arn for item in named if item.arn not in recorded]
         if not arns:
@@ -133,6 +133,6 @@ class FirstContact:
         details = await self._inventory.details(arns)
         if details.unread or details.gone:
             arn = min(details.unread | details.gone)
-            what = "an algorithm of this name is listed and cannot be read"
-            raise UncertainError(what, where=arn, hint="It is left for the next run")
+            what = "List shows an algorithm of this name, and Get cannot read it, so the definition is not created"
+            raise UncertainError(what, where=arn, hint="Run again")
         return meet(row, known.get(row.name), details.found, self._policy, ledger.ledger_id)

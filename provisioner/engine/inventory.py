@@ -1,6 +1,6 @@
-"""Reads what AWS holds in one target: List page by page, Get where it is asked for, at the pacer's turn.
+"""Reads what AWS holds in one target: List page by page, Get for chosen ARNs, each call at the gate's turn.
 
-A reading that breaks off says so: a failed List never means "nothing there".
+A listing that breaks off is marked as incomplete: a failed List never means "nothing there".
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 READERS = 8
 """Gets under way at once: enough to hide 200 ms of latency at 40 a second."""
 BARREN_PAGES = 20
-"""Pages in a row without an algorithm that no earlier page had: a List that goes on like that has no end."""
+"""Pages in a row without a new algorithm after which a List is taken to be endless."""
 GONE = "ResourceNotFoundException"
-"""The only answer that says that an algorithm does not exist: any other 404 may be a gateway's or a wrong host's."""
+"""The only error code that proves that an algorithm does not exist: another 404 may come from a gateway."""
 
 T = TypeVar("T")
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """What List shows; ``complete`` only when every page was read."""
+    """What List shows; ``complete`` if every page was read."""
 
     items: tuple[Listed, ...]
     complete: bool
@@ -51,7 +51,7 @@ class Details(msgspec.Struct, frozen=True):
 
 
 def described(algorithm: Described, ownership_tag: str) -> Found:
-    """What Get reports, as digests and an ownership tag."""
+    """Reduce what Get returns to digests and the ownership tag."""
     tags = {key: value for key, value in algorithm.tags.items() if not key.lower().startswith("aws:")}
     tag = take_tag(tags, ownership_tag)
     try:
@@ -81,10 +81,10 @@ class Inventory:
         self._ownership_tag = ownership_tag
 
     async def listing(self, keep: Callable[[Listed], bool]) -> Listing:
-        """Every algorithm that ``keep`` wants. May be cancelled at any point.
+        """Every listed algorithm for which ``keep`` is true. May be cancelled at any point.
 
         Raises:
-            CallError: List is refused, which no repetition cures.
+            CallError: List is denied, so that a retry is pointless.
         """
         kept: list[Listed] = []
         token, tokens, arns, barren = "", set[str](), set[str](), 0
@@ -102,7 +102,7 @@ class Inventory:
             if not token:
                 return Listing(tuple(kept), complete=True)
             if token in tokens or barren >= BARREN_PAGES:
-                self._target.observer.read_failed("list", "", "its pages have no end")
+                self._target.observer.read_failed("list", "", "its pages do not end")
                 return Listing(tuple(kept), complete=False)
             tokens.add(token)
 
@@ -110,8 +110,8 @@ class Inventory:
         """Get each of ``arns``. May be cancelled at any point.
 
         Raises:
-            CallError: Get is refused, which no repetition cures.
-            IntegrityError: one of them lies in another account or Region.
+            CallError: Get is denied, so that a retry is pointless.
+            IntegrityError: one of them is in another account or Region.
             ConfigurationError: they show that another target is in this place.
         """
         for arn in arns:
@@ -143,10 +143,10 @@ class Inventory:
         return Details(tuple(found), frozenset(unread), gone)
 
     async def _read(self, kind: str, call: Callable[[str], Awaitable[T]], argument: str) -> T:
-        """One read call at the pacer's turn, tried again while that may help.
+        """One read call at the gate's turn, with retries.
 
         Raises:
-            CallError: it did not help.
+            CallError: of the last attempt.
         """
         gate, observer = self._target.reads, self._target.observer
 

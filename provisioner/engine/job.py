@@ -18,8 +18,8 @@ class Job:
         row: the definition and where it stands in the manifest.
         name, role: of the definition.
         attempts: made in this run.
-        history: what they met.
-        entry: as the intent of the last attempt left it; None before the first.
+        history: how they ended.
+        entry: after the intent of the last attempt; None before the first.
     """
 
     __slots__ = ("attempts", "entry", "history", "name", "role", "row")

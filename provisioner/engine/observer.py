@@ -1,6 +1,7 @@
-"""What a target's run reports while it goes on. The engine feeds it; statistics, progress and logs subscribe.
+"""The events of a target's run. The engine reports them; statistics and logs subscribe.
 
-The engine reads nothing back: whoever wants a number keeps it. So a subscriber can be added without a change here.
+The engine reads nothing back: a subscriber that needs a number keeps it. So a subscriber can be added without a change
+to the engine.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Attempt(msgspec.Struct, frozen=True):
         name: the definition's.
         attempt: its id.
         verdict: what the reply means.
-        reply: what was seen.
+        reply: what the transport saw.
         seconds: from the start of the call to its reply.
     """
 
@@ -53,7 +54,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """How a target runs at a moment.
+    """The pace and concurrency of a target at one moment.
 
     Attributes:
         pace_per_s: creates a second that the pacer lets start.
@@ -71,24 +72,24 @@ class Sample(msgspec.Struct, frozen=True):
 class Observer:
     """Watches one target of a run.
 
-    Every method is called on the event loop, in the order of what happens; it must be quick and must not raise. The
-    bodies here do nothing, so that a subscriber that derives from this class writes only what it wants to hear of.
+    Every method is called on the event loop, in the order of events; it must be quick and must not raise. The bodies
+    here do nothing, so a subclass defines only the events that it needs.
     """
 
     def target_opened(self, region: str, account_id: str) -> None:
         """The target's place is known, or known better: the account may come with the first ARN."""
 
     def batch_read(self, batch: Batch, size_bytes: int | None) -> None:
-        """Some lines were read of a manifest that has ``size_bytes`` in all, None when that is not known."""
+        """Some lines of the manifest were read; it has ``size_bytes`` in all, None when that is unknown."""
 
     def manifest_read(self) -> None:
         """The manifest was read to its end."""
 
     def outcome_changed(self, new: Outcome | None, old: Outcome | None = None, count: int = 1) -> None:
-        """``count`` definitions have the outcome ``new``; before, they had ``old``. None is no outcome yet."""
+        """``count`` definitions changed their outcome from ``old`` to ``new``; None is no outcome yet."""
 
     def problem_found(self, problem: Problem) -> None:
-        """Something is wrong with a line, or with what became of a definition."""
+        """A line or a definition has a problem, or is worth a notice."""
 
     def call_sent(self, kind: str) -> None:
         """A call is about to leave: ``create``, ``list``, ``get``, ``delete``."""
@@ -97,7 +98,7 @@ class Observer:
         """The result of an attempt is durable."""
 
     def throttling_began(self) -> None:
-        """A new congestion epoch: the first throttled call since the pacer last slowed down."""
+        """A congestion epoch began: the first throttled call since the pacer last slowed down."""
 
     def read_failed(self, kind: str, where: str, why: str) -> None:
         """A List or Get was given up."""
@@ -106,30 +107,30 @@ class Observer:
         """The run waits for ``what`` until ``until`` (monotonic; 0: as long as it takes)."""
 
     def waiting_ended(self) -> None:
-        """It waits no longer."""
+        """The wait is over."""
 
     def sweep_ended(self, *, complete: bool, resolved: Mapping[str, int], left: int) -> None:
-        """A sweep resolved so many entries, by decision, and left so many unresolved."""
+        """A sweep resolved entries, counted by decision, and left ``left`` unresolved."""
 
     def resolving_ended(self, left: int) -> None:
-        """The run waits for nothing more; ``left`` entries stay unresolved."""
+        """Resolving is over; ``left`` entries stay unresolved."""
 
     def target_halted(self, halt: Halt) -> None:
         """Nothing more is sent to this target in this run."""
 
     def stop_requested(self, reason: str, in_flight: int) -> None:
-        """The run drains."""
+        """The run was asked to stop and drains; ``in_flight`` creates are awaited."""
 
     def sampled(self, sample: Sample) -> None:
-        """Every few seconds."""
+        """A sample of the target, taken every second."""
 
 
 EVENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
-"""The names of what an observer may hear of."""
+"""The names of all events."""
 
 
 class Observers(Observer):
-    """Several observers as one. Every create passes here, so an observer is called only for what it listens to.
+    """Several observers as one. Every create passes here, so an observer is called only for events that it overrides.
 
     Args:
         observers: in the order in which they are called.

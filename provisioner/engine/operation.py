@@ -1,8 +1,7 @@
-"""What can be done to AWS for an entry, one class an operation, so that the engine knows none of them by name.
+"""Operations: what can be done to AWS for an entry, one class each, so that the engine knows none of them by name.
 
-An operation says which gate it passes, what is recorded before it leaves (its intent), how it is called, what its
-success is recorded as, and what follows from its reply. Whether an operation without a reply took effect is for a
-sweep to prove.
+An operation defines its gate, its intent (what is recorded before it leaves), its call, the fact that records its
+success, and what follows from its reply. Whether an unanswered operation took effect is proven by a sweep.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ class Operation(Protocol):
 
     @property
     def name(self) -> str:
-        """As it is counted and logged."""
+        """The name under which it is counted and logged."""
 
     @property
     def gate(self) -> Gate:
         """The rate limiter of its family in this target."""
 
     def intent(self, job: Job, attempt: str, sent: Stamp) -> Fact:
-        """What must be durable before its first byte leaves."""
+        """The fact that must be durable before its first byte leaves."""
 
     async def call(self, job: Job, attempt: str, may_send: Callable[[], None]) -> Reply:
         """Send it once. ``may_send`` is called when the request is signed, right before its first byte."""
 
     async def success(self, job: Job, attempt: str, reply: Reply) -> Fact:
-        """What its success is recorded as.
+        """The fact that records its success.
 
         Raises:
             IntegrityError: the reply contradicts what is known.
@@ -54,7 +53,7 @@ class Operation(Protocol):
 
 
 class Create:
-    """``CreateConfiguredModelAlgorithm``. It has no client token, so an unanswered one is never simply sent again."""
+    """``CreateConfiguredModelAlgorithm``. It has no client token, so an unanswered one is never sent again blindly."""
 
     name = "create"
 

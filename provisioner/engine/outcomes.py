@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 async def count_found(
     target: OpenTarget, problems: ProblemLog, job: Job, outcome: Outcome, before: Outcome | None = None
 ) -> None:
-    """Count ``job`` as ``outcome``; or as drifted, where what was found is of another definition than the manifest's.
+    """Count ``job`` as ``outcome``, or as drifted if what was found differs from the manifest.
 
     Args:
-        target: where it is.
-        problems: takes a drift.
-        job: its entry is created.
+        target: of the job.
+        problems: records a drift.
+        job: the entry of its definition is created.
         outcome: recovered or adopted.
-        before: what it counted as until now, None for nothing.
+        before: its outcome until now, None if it had none.
     """
     entry = (await target.ledger.look_up(target.name, [job.name]))[job.name]
     step = plan(target.name, job.row, entry, retry_failed=False)

@@ -1,4 +1,4 @@
-"""Waits for those creates that the circuit breaker admits one at a time."""
+"""Serializes the creates that the circuit breaker admits one at a time."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _TOGETHER: AbstractAsyncContextManager[None] = nullcontext()
 
 
 class Probation:
-    """One create at a time for what is on probation.
+    """One create at a time for a role, or a target, on probation.
 
     Args:
-        breaker: says who is.
-        sleep: sleeps so many seconds, but no longer than until the run ends.
+        breaker: of the target.
+        sleep: sleeps for some seconds, at most until the run ends.
     """
 
     def __init__(self, breaker: Breaker, sleep: Callable[[float], Awaitable[None]]) -> None:
@@ -32,7 +32,7 @@ class Probation:
         self._locks: dict[str, anyio.Lock] = {}
 
     def admitted(self, admission: Admission, role: str) -> AbstractAsyncContextManager[None]:
-        """The context in which a create of ``role`` may be sent that was given ``admission``."""
+        """The context in which a create of ``role`` with this ``admission`` may be sent."""
         if admission is Admission.ROLE_PROBE:
             return self._locks.setdefault(role, anyio.Lock())
         return self._probe() if admission is Admission.PROBE else _TOGETHER

@@ -1,4 +1,4 @@
-"""The problems of one target's run: into the ledger, and to whoever observes the run."""
+"""The problems of one target's run: recorded in the ledger and reported to the observer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ProblemLog:
-    """Keeps and reports the problems of one target."""
+    """Records and reports the problems of one target."""
 
     def __init__(self, target: str, ledger: Ledger, observer: Observer) -> None:
         self._target = target
@@ -24,23 +24,23 @@ class ProblemLog:
         self._observer = observer
 
     async def add(self, problems: Sequence[Problem]) -> None:
-        """Report ``problems`` and keep them with the run."""
+        """Report ``problems`` and record them with the run."""
         for problem in problems:
             self._observer.problem_found(problem)
         await self._ledger.add_problems(problems)
 
     async def add_rows(self, rows: Sequence[tuple[Row, str, str]]) -> None:
-        """Report what became of some definitions: a row, a code and a message each."""
+        """Report problems of definitions: a row, a code and a message each."""
         target = self._target
         await self.add(
             [Problem(row.source, row.line, row.name, code, message, target=target) for row, code, message in rows]
         )
 
     async def add_row(self, row: Row, code: str, message: str) -> None:
-        """Report what became of a definition."""
+        """Report a problem of one definition."""
         await self.add_rows([(row, code, message)])
 
     async def add_duplicate(self, kept: Found, other: Found) -> None:
-        """Report a duplicate that this ledger created; nothing deletes it unasked."""
-        message = f"{other.arn} is a duplicate that this ledger created; {kept.arn} is kept"
+        """Report a duplicate that this ledger created; only ``verify --prune-duplicates`` deletes it."""
+        message = f"{other.arn} is a duplicate that this ledger created; {kept.arn} is kept. Run `provisioner verify`"
         await self.add([Problem("", 0, other.name, "duplicate", message, target=self._target)])

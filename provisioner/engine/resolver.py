@@ -1,7 +1,7 @@
 """Keeps the unresolved entries of one target, and resolves them by sweeps of the inventory.
 
-:mod:`provisioner.core.sweep` decides; this module reads, records and waits. One sweep serves all unresolved entries of
-a target, and Get is asked only where an algorithm may be one of theirs, whatever the ledger's size.
+The decision is made in :mod:`provisioner.core.sweep`; this module reads, records and waits. One sweep serves all
+unresolved entries of a target, and calls Get only for algorithms that may be theirs, whatever the size of the ledger.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 
 class Resolver:
-    """Knows which entries of a target are unresolved.
+    """The unresolved entries of one target.
 
     Attributes:
-        refusal: why what a sweep found could not be recorded: another entry holds the ARN. None while all is well.
+        refusal: why a ruling could not be recorded: another entry holds the ARN. None if all could.
     """
 
     def __init__(self, target: OpenTarget, policy: Policy) -> None:
@@ -60,7 +60,7 @@ class Resolver:
         return name in self._unresolved
 
     async def load(self) -> None:
-        """Take over every entry that an earlier run left without a verdict."""
+        """Take over every entry that an earlier run left unresolved."""
         ledger, states = self._target.ledger, (State.SENT, State.AMBIGUOUS)
         found = [entry async for entry in ledger.entries(target=self._target.name, states=states)]
         now = self._target.clock.stamp()
@@ -69,10 +69,10 @@ class Resolver:
             self.recall(entry, now)
 
     def recall(self, entry: Entry, now: Stamp) -> None:
-        """Take over ``entry``, which an earlier run left at a time that only stamps show.
+        """Take over ``entry`` from an earlier run; how long ago its create left is known from its stamp.
 
-        What a run left as sent may have left this machine at any moment until that run died, however long it had stood
-        still before: nothing has passed for certain since then.
+        The create of an entry that is still ``sent`` may have left at any moment until that run died, and when that was
+        is unknown: no time has certainly passed since.
         """
         sent = entry.sent or Stamp(0.0)
         age_s = 0.0 if entry.state is State.SENT else sent.age_s(now)
@@ -80,23 +80,23 @@ class Resolver:
         if sent.missed is None:
             return
         if sent.missed.settle_s < self._policy.settle_s:
-            # The sweep that missed it began before the settle time that counts now had passed: it proves nothing.
+            # That sweep began after a shorter settle time than the present one: it proves nothing now.
             return
-        # It was settled then; how long ago that was is what counts for the second sweep.
+        # Its settle time had passed by then; the second sweep waits for the List lag from there.
         absent_at, unresolved = self._target.clock.monotonic() - sent.missed.age_s(now), self._unresolved[entry.name]
         self._unresolved[entry.name] = msgspec.structs.replace(unresolved, settled_at=absent_at, absent_at=absent_at)
 
     def add(self, entry: Entry, *, age_s: float = 0.0, conflict: bool = False) -> None:
         """Take over ``entry``, whose create is known to have left at least ``age_s`` ago.
 
-        A conflict where names are known to be unique was not executed, so that nothing of it can still come.
+        Where names are known to be unique, a create answered with 409 was not executed: nothing has to be waited for.
         """
         harmless = conflict and self._policy.resend_is_safe
         wait = 0.0 if harmless else max(0.0, self._policy.settle_s - age_s)
         self._unresolved[entry.name] = Unresolved(entry, self._target.clock.monotonic() + wait, conflict=conflict)
 
     def forget(self, name: str) -> None:
-        """``name`` is resolved."""
+        """Drop ``name``, which is resolved."""
         self._unresolved.pop(name, None)
 
     def due_in_s(self) -> float:
@@ -105,9 +105,10 @@ class Resolver:
         return max(0.0, due - self._target.clock.monotonic())
 
     async def apply(self, sweep: Sweep) -> list[tuple[Unresolved, Ruling]]:
-        """Make durable what ``sweep`` says, and return what it resolved.
+        """Make durable what ``sweep`` proves, and return what it resolved.
 
-        An entry whose algorithm another entry holds stays unresolved, and stops no other; see :attr:`refusal`.
+        An entry whose algorithm another entry holds stays unresolved and does not affect the others; see
+        :attr:`refusal`.
 
         Raises:
             LedgerError: it could not be made durable.
@@ -120,7 +121,7 @@ class Resolver:
         try:
             await ledger.record([fact for some in facts for fact in some])
         except IntegrityError:
-            # All or none: one at a time finds the one that contradicts, and keeps the others.
+            # A record is all or nothing: recording one entry at a time keeps all but the one that contradicts.
             rulings = [pair for pair, some in zip(rulings, facts, strict=True) if await self._recorded(some)]
         resolved = [(one, ruling) for one, ruling in rulings if self._take(one, ruling, sweep)]
         decisions = Counter(ruling.decision.value for _, ruling in resolved)
@@ -133,7 +134,7 @@ class Resolver:
         return facts_of(unresolved.entry, ruling)
 
     async def _recorded(self, facts: Sequence[Fact]) -> bool:
-        """Whether ``facts`` of one entry are durable; not when another entry holds its ARN."""
+        """Record ``facts`` of one entry; False if another entry holds its ARN."""
         try:
             await self._target.ledger.record(facts)
         except IntegrityError as error:
@@ -142,7 +143,7 @@ class Resolver:
         return True
 
     def _take(self, unresolved: Unresolved, ruling: Ruling, sweep: Sweep) -> bool:
-        """Remember a ruling; whether it resolves the entry."""
+        """Apply a ruling; whether it resolves the entry."""
         name = unresolved.entry.name
         if ruling.decision is Decision.ABSENT_ONCE:
             self._unresolved[name] = msgspec.structs.replace(unresolved, looked=True, absent_at=sweep.began_at)
@@ -154,11 +155,11 @@ class Resolver:
         return True
 
     async def sweep(self) -> Sweep:
-        """List, and Get every algorithm that an unresolved create may have made. May be cancelled at any point.
+        """List everything, and Get what an unresolved create may have made. May be cancelled at any point.
 
         Raises:
-            CallError: List or Get is refused, which no repetition cures.
-            IntegrityError: what was found lies in another account or Region.
+            CallError: List or Get is denied, so that a retry is pointless.
+            IntegrityError: what was found is in another account or Region.
         """
         began_at, stamp = self._target.clock.monotonic(), self._target.clock.stamp()
         listing = await self._inventory.listing(self._may_be_ours())
@@ -166,7 +167,7 @@ class Resolver:
         known = await self._target.ledger.look_up(self._target.name, strangers) if strangers else {}
         names = {item.arn: item.name for item in listing.items if item.name not in known}
         details = await self._inventory.details(list(names))
-        # List shows it, and Get could not read it or says that it is gone: then nothing is proven of its name.
+        # List shows it, and Get cannot read it or reports that it is gone: nothing is proven about its name.
         unread = frozenset(names[arn] for arn in names.keys() - {one.arn for one in details.found})
         found: dict[str, list[Found]] = defaultdict(list)
         for one in details.found:
@@ -179,10 +180,10 @@ class Resolver:
 
 
 class _MayBeOurs:
-    """Whether a row of List may be what an unresolved create made.
+    """Whether a listed algorithm may be what an unresolved create made.
 
-    By its name; and because the service may keep another form of a name than the one that was sent (trimmed, NFC), by
-    any form of it; and by its time, for whatever form nobody thought of.
+    It may if it has the name in any form, because the service may keep another form of a name than was sent (trimmed,
+    NFC), or if it is as new as the creates, which covers forms that are not known here.
     """
 
     def __init__(self, entries: Sequence[Entry]) -> None:

@@ -1,8 +1,8 @@
 """The retry policy: which calls are sent again, how often, and after which wait. tenacity drives it.
 
-A throttled call waits for the pacer: the estimated time until its turn, and then the turn itself, in the queue that is
-served before new calls. Everything else waits with exponential backoff and full jitter (Marc Brooker, "Exponential
-Backoff And Jitter", 2015). SDK retries are off: no other layer sends anything again.
+A throttled call waits for the rate limiter: for the estimated time until its turn, and then in the gate's queue, which
+is served before new calls. Everything else waits with exponential backoff and full jitter (Marc Brooker,
+"Exponential Backoff And Jitter", 2015). SDK retries are off: no other layer sends anything again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ READ_BACKOFF_MAX_S = 20.0
 READ_ATTEMPTS = 8
 """Attempts at one page or one Get before it is given up: about a minute of waiting."""
 REPEATED_READS = frozenset({Verdict.THROTTLED, Verdict.NOT_CREATED, Verdict.AMBIGUOUS})
-"""What a read may be asked again for: reading twice changes nothing."""
+"""Verdicts after which a read is sent again: reading twice changes nothing."""
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class CreateRetries:
 
     Args:
         gate: of creates.
-        sleep: sleeps so many seconds, but no longer than until the run ends.
+        sleep: sleeps for some seconds, at most until the run ends.
     """
 
     def __init__(self, gate: Gate, sleep: Callable[[float], Awaitable[None]]) -> None:
@@ -65,8 +65,8 @@ class CreateRetries:
     async def __call__(self, attempt: Callable[[], Awaitable[Conclusion]]) -> Conclusion:
         """The conclusion of the last attempt.
 
-        The first attempt goes by itself: most creates need no other, and setting up tenacity takes 40 us, a third of
-        a create.
+        The first attempt is made without tenacity: most creates need no second one, and setting up tenacity takes
+        40 us, a third of a create.
         """
         first = await attempt()
         if not _again(first):
@@ -91,7 +91,7 @@ def _create_was_throttled(state: RetryCallState) -> bool:
 
 
 async def read_again(gate: Gate, read: Callable[[], Awaitable[T]]) -> T:
-    """The result of ``read``, which is tried again while that may help.
+    """The result of ``read``, which is retried after transient errors.
 
     Raises:
         CallError: of the last attempt.

@@ -1,8 +1,8 @@
-"""Sends one operation for one definition: turn, intent, call, verdict, record, count; again while that is called for.
+"""Sends one operation for one definition: turn, intent, call, verdict, record, count; with retries.
 
-The order is the promise. The intent is durable before the first byte leaves; the lease is checked after the request is
-signed; the result is durable before it is counted. A process may stand still between any two of these steps: an intent
-that has grown old is taken back, so that the settle time, which counts from the intent, holds.
+The order makes the promise. The intent is durable before the first byte leaves; the lease is checked after the request
+is signed; the result is durable before it is counted. A process may be suspended between any two of these steps: an
+intent that is too old is withdrawn, because the settle time counts from the intent.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from provisioner.engine.target import OpenTarget
 
 STALE_S = 5.0
-"""A process that was stopped this long between its intent and its send makes a new intent."""
+"""A process that was suspended this long between its intent and its send makes a new intent."""
 EXPIRIES = 3
-"""How often in a row one create may be refused for expired credentials, fresh ones in between."""
+"""How often one create may be refused for expired credentials, although they were refreshed in between."""
 
 _NOT_SENT = Conclusion(Verdict.NOT_CREATED, (Event.RELEASE,), Next.RESEND)
 _CONTRADICTED = Conclusion(Verdict.AMBIGUOUS, (Event.DOUBT,), Next.DONE, Outcome.AMBIGUOUS)
 
 
 class WithheldError(ProvisionerError):
-    """Raised to a worker whose definition must not be sent in this run: its role or its target is refused."""
+    """A definition must not be sent in this run: its role or its target is refused, or its name is in doubt."""
 
     reason = Reason.DENIED
 
@@ -47,11 +47,11 @@ class Sender:
     """Sends an operation for one definition after another, any number at once.
 
     Args:
-        target: where to.
-        operation: what.
+        target: to which to send.
+        operation: to send.
         breaker: of the target.
-        ending: is told when the target must halt.
-        problems: takes what failed.
+        ending: halts the target.
+        problems: records failures.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Sender:
                     continue
                 self._refuse(admission, job)
                 started_at = await gate.turn(again=job.attempts > 0)
-                # Replies that came while this one waited may have changed how it may be sent.
+                # Replies that arrived during the wait may have changed the admission.
                 if (now := self._breaker.admission(job.role)) is not admission:
                     gate.unused(started_at)
                     self._refuse(now, job)
@@ -110,7 +110,7 @@ class Sender:
         job.entry = _intended(intent)
         if sent.age_s(clock.stamp()) > STALE_S:
             operation.gate.unused(started_at)
-            stale = Reply(code="stale", message="the process stood still before it was sent")
+            stale = Reply(code="stale", message="the process was suspended before it was sent")
             return await self._record(job, _NOT_SENT, stale)
         target.observer.call_sent(operation.name)
         try:
@@ -131,7 +131,7 @@ class Sender:
         return conclusion
 
     async def _record(self, job: Job, conclusion: Conclusion, reply: Reply) -> Conclusion:
-        """Make what follows from an attempt durable: one commit, also where two things happen to the entry."""
+        """Make what follows from an attempt durable, in one commit even for two events."""
         entry = job.entry
         assert entry is not None  # noqa: S101  an attempt was made
         if conclusion.verdict is Verdict.CREATED:
@@ -148,10 +148,10 @@ class Sender:
 
     def _fact(self, entry: Entry, event: Event, reply: Reply) -> Fact:
         if event is Event.ABSENT:
-            message = "the service allows one algorithm of a name: sending again is harmless"
+            message = "the service allows one algorithm of a name: a resend is harmless"
             return Fact(entry.target, entry.name, event, message=message, after=entry.attempt)
         code = reply.code or str(reply.status or reply.loss)
-        # The bytes may have left until now, however long the process stood still after its intent.
+        # The bytes may have left at any time until now: the process may have been suspended after its intent.
         sent = entry.sent.until(self._target.clock.stamp()) if entry.sent and event is Event.DOUBT else None
         return Fact(entry.target, entry.name, event, sent=sent, code=code, message=reply.message, after=entry.attempt)
 
@@ -168,19 +168,19 @@ class Sender:
             self._ending.halt_target(self._breaker.halt)
 
     async def _refresh(self, job: Job, reply: Reply) -> None:
-        """Fetch fresh credentials where that helps; where it does not, the target halts."""
+        """Fetch fresh credentials; if there are none, halt the target."""
         why = str(reply)
         try:
             if job.history.expired < EXPIRIES and await self._target.aws.refresh_credentials():
                 return
         except CredentialsError as error:
             why = str(error)
-        what = f"the credentials have expired and there are no newer ones: {why}"
+        what = f"the credentials have expired and could not be refreshed: {why}. Renew them, then run again"
         self._ending.halt_target(Halt(Reason.DENIED, what))
 
 
 def _intended(intent: Fact) -> Entry:
-    """The entry as the committed intent has left it."""
+    """The entry after its committed intent."""
     return Entry(
         intent.target,
         intent.name,
@@ -193,7 +193,7 @@ def _intended(intent: Fact) -> Entry:
 
 
 def quota_text(reply: Reply) -> str:
-    """What a 402 says, with its quota's name and value where it has them."""
+    """The message for a 402, with the quota's name and value if the reply has them."""
     quota = f"{reply.quota_name or 'a service quota'}"
     value = f" of {reply.quota_value:g}" if reply.quota_value is not None else ""
     message = reply.message.rstrip(". ")

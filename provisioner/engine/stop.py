@@ -1,4 +1,4 @@
-"""The wish to end a run early, shared by all its targets."""
+"""The request to end a run early, shared by all its targets."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DRAIN_S = 24.0
-"""From the wish to stop to the end of whatever still hangs: a scheduler kills after 30 s as a rule (Kubernetes, ECS),
-and we promise 25, of which the last second is for commit and summary."""
+"""From the request to the end of everything that still waits. Schedulers kill after 30 s as a rule (Kubernetes, ECS).
+The documentation promises 25, of which the last second is for commit and summary."""
 
 
 class Stop:
-    """Asked for once, by a signal or a deadline; everybody who sends or waits looks at it.
+    """Requested once, by a signal or a deadline, and checked by everything that sends or waits.
 
     Attributes:
-        reason: why, for people; "" while nobody asked.
+        reason: why, for people; "" until it is requested.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Stop:
         return self._event.is_set()
 
     def request(self, reason: str) -> None:
-        """Ask for a drain; the first reason stays."""
+        """Request a drain; the first reason is kept."""
         if not self.requested:
             self.reason = reason
             self._event.set()
@@ -43,12 +43,12 @@ class Stop:
                 scope.deadline = anyio.current_time() + grace_s
 
     async def wait(self) -> None:
-        """Wait until a drain is asked for."""
+        """Wait until a drain is requested."""
         await self._event.wait()
 
     @contextmanager
     def ends(self, grace_s: float = 0.0) -> Iterator[anyio.CancelScope]:
-        """Cancel what waits inside, ``grace_s`` seconds after a drain was asked for."""
+        """Cancel what waits inside, ``grace_s`` seconds after the drain is requested, or from now if it already is."""
         with anyio.CancelScope() as scope:
             if self.requested:
                 scope.deadline = anyio.current_time() + grace_s
@@ -60,7 +60,7 @@ class Stop:
 
     @contextmanager
     def ends_by(self, grace_s: float) -> Iterator[anyio.CancelScope]:
-        """As :meth:`ends`, but ``grace_s`` counts from the wish also where it came before: for what ends the run."""
+        """As :meth:`ends`, but ``grace_s`` always counts from the request: for what closes the run."""
         left_s = grace_s
         if self.requested:
             left_s = max(0.0, self._requested_at + grace_s - anyio.current_time())
@@ -68,6 +68,6 @@ class Stop:
             yield scope
 
     async def pause(self, seconds: float) -> None:
-        """Sleep, but no longer than until a drain is asked for."""
+        """Sleep, at most until a drain is requested."""
         with anyio.move_on_after(seconds):
             await self._event.wait()

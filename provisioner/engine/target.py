@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class Whereabouts:
-    """Where a target is. Every ARN must agree with it; where the account is not known, the first ARN shows it.
+    """Where a target is. Every ARN must agree with it; if the account is unknown, the first ARN reveals it.
 
     Args:
-        place: what is known of it.
-        observer: is informed of the account.
-        claim: records the place, once it is known better. Raises ConfigurationError where another target is there.
+        place: as far as it is known.
+        observer: gets the Region and account.
+        claim: records the place once the account is known. Raises ConfigurationError if another target is there.
     """
 
     def __init__(self, place: Place, observer: Observer, claim: Callable[[Place], Awaitable[object]]) -> None:
@@ -39,10 +39,10 @@ class Whereabouts:
         """Make sure that ``arn`` is in this place.
 
         Raises:
-            IntegrityError: it is no ARN of an algorithm, or of another Region or account.
+            IntegrityError: it is not the ARN of an algorithm, or has another Region or account.
             ConfigurationError: it shows that another target is in this place.
         """
-        # All ARNs of a place begin alike, up to the id that the server mints: one comparison for all but the first.
+        # All ARNs of a place have the same prefix, up to the id: one comparison for all but the first.
         if self._proven and arn.startswith(self._proven) and is_id(arn[len(self._proven) :]):
             return
         found = check_place(arn, region=self.place.region, account_id=self.place.account_id)

@@ -1,8 +1,8 @@
 """The worker pool: jobs in one list, and as many workers as the slots in flight can keep busy.
 
-No stream and no queue of a library: they wake somebody for each job, which takes up to a sixth of a create. A worker
-begins only when every other one has a slot, so a target that needs four workers has five tasks, not 256; many targets
-side by side cost accordingly little.
+A list of its own, not a library's stream or queue: those wake a task for each job, which takes up to a sixth of a
+create. A worker starts only when every other one has a slot, so a target that needs four workers has five tasks, not
+256; that keeps many targets side by side cheap.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from provisioner.pacing.gate import Gate
 
 QUEUE = 64
-"""Jobs that wait for a worker before another batch is planned: enough to hide its look-ups at thousands a second."""
+"""Jobs that may wait for a worker when the next batch is planned: enough to hide its look-ups at thousands a second."""
 
 
 class Workers:
@@ -30,7 +30,7 @@ class Workers:
     Args:
         group: in which the workers run.
         gate: whose slots they take.
-        limit: of workers.
+        limit: most workers.
         work: does one job; it returns when the job has its outcome, and takes no slot by itself.
     """
 
@@ -48,7 +48,7 @@ class Workers:
         self._add_worker()
 
     def add(self, job: Job) -> None:
-        """Have ``job`` done."""
+        """Queue ``job``."""
         self._open += 1
         self._jobs.append(job)
         self._more.set()
@@ -66,7 +66,7 @@ class Workers:
             await self._idle.wait()
 
     def took_slot(self) -> None:
-        """A worker has its slot: if none is left to wait for the next job or slot, another one begins."""
+        """A worker has its slot: start another one if none is left to wait for the next job or slot."""
         if self._gate.in_flight >= self._workers < self._limit:
             self._add_worker()
 
@@ -87,7 +87,7 @@ class Workers:
     async def _next(self) -> Job:
         while not self._jobs:
             if self._more.is_set():
-                # An event cannot be cleared; whoever waits for the old one has been woken.
+                # An event cannot be cleared; all that waited for the old one have been woken.
                 self._more = anyio.Event()
             await self._more.wait()
         job = self._jobs.popleft()

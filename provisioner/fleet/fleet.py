@@ -1,4 +1,4 @@
-"""The targets of a run: opening them, side by side, and containing what goes wrong with one of them."""
+"""The targets of a run: opens them side by side, and contains the failure of one."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from provisioner.ledger.lease import Lease
 
 CONNECT_TIMEOUT_S = 3.0
-"""With a reply that may take 20 s it stays below the 24 s that a drain allows."""
+"""Time-out of a connection. Together with the 20 s for a reply it stays below the 24 s of a drain."""
 SAMPLE_EVERY_S = 1.0
-"""How often observers get a sample: often enough for a progress line."""
+"""How often observers get a sample: often enough for a progress bar."""
 LEARN_EVERY = 10
-"""Samples after which a run keeps what its pacers learned, so that a killed run does not forget it."""
+"""Samples after which a run saves what its pacers learned, so that a killed run loses little of it."""
 _learned = msgspec.json.Decoder(Learned)
 
 
@@ -49,7 +49,7 @@ class Fleet:
         clock: of the run.
         observers: by target.
         places: where the targets are.
-        embedded: whether they are all at the embedded endpoint.
+        embedded: whether all targets use the embedded endpoint.
     """
 
     settings: Settings
@@ -61,10 +61,10 @@ class Fleet:
     embedded: bool = False
 
     async def each(self, targets: Iterable[Target], work: Callable[[OpenTarget], Awaitable[None]]) -> None:
-        """Open every target and do ``work`` with it, side by side. One that goes wrong halts alone.
+        """Open every target and do ``work`` with it, side by side. One that fails halts alone.
 
         Raises:
-            LedgerError: the ledger is out of order.
+            LedgerError: the ledger cannot be read or written.
             LedgerLockedError: the lease is lost.
         """
 
@@ -79,10 +79,10 @@ class Fleet:
 
     @asynccontextmanager
     async def open(self, target: Target) -> AsyncIterator[OpenTarget]:
-        """Connect to ``target``; at the end, what its pacer learned is kept.
+        """Connect to ``target``; at the end, save what its pacer learned.
 
         Raises:
-            ConfigurationError: the target cannot be what its configuration says, or where another one is.
+            ConfigurationError: its configuration is wrong, it has moved, or another target is in its place.
             CredentialsError: there are no usable credentials.
             IntegrityError: the credentials are of another account than the configured one.
         """

@@ -1,7 +1,7 @@
-"""Where the targets of a run are, held against what the ledger knows.
+"""Places: where the targets of a run are, compared with the ledger's record.
 
-A target is one account and Region. Two targets in one place would make every algorithm twice; a target that has moved
-would take the algorithms of its old place for those of the new one. Both are refused before anything is sent.
+A target is one account and Region. Two targets in one place would create every algorithm twice; a target that has moved
+would confuse the algorithms of its old place with those of the new one. Both are refused before anything is sent.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def kind_of(target: Target, *, embedded: bool) -> Kind:
-    """Whose endpoint ``target`` uses. An endpoint of AWS in a VPC leads to the same accounts as any other of AWS.
+    """The kind of endpoint that ``target`` uses. A VPC endpoint of AWS leads to the same accounts as the public one.
 
     Args:
-        target: which one.
+        target: of the configuration.
         embedded: whether the run uses the embedded endpoint.
     """
     if embedded:
@@ -38,8 +38,8 @@ class Places:
     """Claims a place for each target, once in this run and for all runs on this ledger.
 
     Args:
-        ledger: keeps the places.
-        known: what it has kept so far, by target.
+        ledger: records the places.
+        known: what it has recorded, by target.
         configured: the names of all targets of the configuration.
     """
 
@@ -54,10 +54,10 @@ class Places:
         return cls(ledger, dict(await ledger.places()), configured)
 
     async def claim(self, target: str, place: Place) -> Place:
-        """Record that ``target`` is at ``place``, before its first intent; returns what is known of it now.
+        """Record that ``target`` is at ``place``, before its first intent; returns all that is known of the place.
 
         Raises:
-            ConfigurationError: the target was elsewhere, or another one is there.
+            ConfigurationError: the target has moved, or another one is there.
         """
         known = self._places.get(target)
         if known is not None:
@@ -67,7 +67,7 @@ class Places:
             if other != target and _may_be_one(place, there):
                 self._refuse_twin(target, other, place, there)
         if place != known:
-            # Noted before the commit, for another target may ask while it is under way.
+            # Noted before the commit, because another target may claim a place while it is under way.
             self._places[target] = place
             await self._ledger.set_place(target, place)
         return place
@@ -83,7 +83,7 @@ class Places:
             what = f"the ledger has this account and Region under the target {other!r}"
             hint = f"If it was renamed, run `provisioner ledger rename-target {other} {target}`"
         if not sure:
-            hint = f"Set account_id in the configuration, so that they can be told apart. {hint}"
+            hint = f"Set account_id of both in the configuration, so that they can be distinguished. {hint}"
         raise ConfigurationError(what, where=target, why=why, hint=hint)
 
 
@@ -96,7 +96,7 @@ def _refuse_move(target: str, known: Place, place: Place) -> None:
     before = (known.kind, known.region, known.account_id or place.account_id)
     now = (place.kind, place.region, place.account_id or known.account_id)
     if before != now:
-        why = f"the ledger has it in {_text(known)}, and now it is in {_text(place)}"
+        why = f"the ledger has it in {_text(known)}, and it is now in {_text(place)}"
         hint = "Name another ledger with --ledger, or give the new place a target of its own"
         raise ConfigurationError("the target has moved", where=target, why=why, hint=hint)
 
