@@ -1,3 +1,60 @@
-"""Registers many AWS Clean Rooms ML algorithms: none lost, none twice, at the account's hidden rate limit."""
+"""Registers many AWS Clean Rooms ML algorithms: none lost, none twice, at the account's hidden rate limit.
+
+The Python API, described in docs/api.md. Each name loads what it needs when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from provisioner.api import Ledger, Verification, apply, validate, verify
+    from provisioner.commands.validate import Validation
+    from provisioner.commands.verify import Finding
+    from provisioner.config.settings import Settings
+    from provisioner.core.entry import Entry, State
+    from provisioner.core.problem import Problem
+    from provisioner.errors import ProvisionerError
+    from provisioner.manifest.definition import Definition
+    from provisioner.report.summary import Summary
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Definition",
+    "Entry",
+    "Finding",
+    "Ledger",
+    "Problem",
+    "ProvisionerError",
+    "Settings",
+    "State",
+    "Summary",
+    "Validation",
+    "Verification",
+    "apply",
+    "validate",
+    "verify",
+]
+
+_HOMES = {
+    "Definition": "manifest.definition",
+    "Entry": "core.entry",
+    "Finding": "commands.verify",
+    "Ledger": "api",
+    "Problem": "core.problem",
+    "ProvisionerError": "errors",
+    "Settings": "config.settings",
+    "State": "core.entry",
+    "Summary": "report.summary",
+    "Validation": "commands.validate",
+    "Verification": "api",
+    "apply": "api",
+    "validate": "api",
+    "verify": "api",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  a module's attributes
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
+import provisioner
 from provisioner.cli.program import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +44,7 @@ ROOMS: dict[str, set[str]] = {
         "pacing",
         "report",
     },
+    "api": {"commands", "config", "core", "errors", "ledger", "manifest", "report"},
     "emulator": {"errors"},
     "cli": {
         "commands",
@@ -325,6 +327,50 @@ def test_the_help_of_a_command_is_quick(command: str) -> None:
 
     assert f"provisioner {command}" in done.stdout
     assert done.stderr.split() == ["0"]
+
+
+IMPORTED = """
+import sys
+{}
+print(*sorted(name for name in sys.modules if name.startswith("provisioner.") or name in sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "loaded"),
+    [
+        ("import provisioner", []),
+        ("from provisioner import __version__", []),
+        ("from provisioner import ProvisionerError", ["provisioner.errors"]),
+    ],
+)
+def test_importing_the_package_is_quick(statement: str, loaded: list[str]) -> None:
+    """Importing the package loads nothing at all; a name of the API loads what it needs when it is used."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED.format(statement), *HEAVY, *SDK],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+
+    assert done.stdout.split() == loaded
+
+
+@pytest.mark.parametrize("name", provisioner.__all__)
+def test_every_name_of_the_api_is_there(name: str) -> None:
+    """Each name that the package offers is documented, and loads neither the SDK nor the command line."""
+    program = IMPORTED.format(f"from provisioner import {name}; assert {name}.__doc__")
+    done = subprocess.run(
+        [sys.executable, "-c", program, *SDK, "click", "uvloop"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+
+    loaded = done.stdout.split()
+    assert [name for name in loaded if not name.startswith("provisioner.") or name.startswith("provisioner.cli")] == []
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])

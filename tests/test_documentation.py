@@ -13,6 +13,8 @@ How to show one, in README.md, CONTRIBUTING.md and docs/*.md:
   are what it prints on stdout.
 * ``$ provisioner emulate --port N`` stays in the background until the file's end. It gets a free port, and ``:N``
   means that one in the commands that follow.
+* A block of the language ``python`` in docs/api.md is a part of an example in ``docs/examples``, and each example is
+  run as a program.
 * A ``$ provisioner`` line in a fenced block of another language would not be run, so it is an error.
 """
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
+EXAMPLES = sorted(ROOT.glob("docs/examples/*.py"))
 PROMPT = "$ provisioner"
 LIMIT_S = 60
 
@@ -181,6 +184,34 @@ def test_every_link_leads_somewhere(file: Path) -> None:
     targets = _LINK.findall(file.read_text(encoding="utf-8"))
 
     assert [target for target in targets if not (file.parent / target).exists()] == []
+
+
+def test_every_python_block_is_part_of_an_example() -> None:
+    """Python that docs/api.md shows stands line for line in an example, which is run."""
+    examples = [example.read_text(encoding="utf-8") for example in EXAMPLES]
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    shown = [body for _, language, body in blocks(page) if language == "python"]
+
+    assert shown
+    assert [body for body in shown if not any(body in example for example in examples)] == []
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_runs(example: Path, tmp_path: Path) -> None:
+    """Each example ends with 0, and prints nothing but its results."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", example],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(ROOT)),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
 
 
 def test_the_readme_shows_commands() -> None:

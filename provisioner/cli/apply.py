@@ -11,7 +11,7 @@ import msgspec
 
 from provisioner.cli.options import Duration, common
 from provisioner.cli.program import current
-from provisioner.cli.running import COMMON, Options, execute, policy_of
+from provisioner.cli.running import COMMON, Options, execute
 from provisioner.config.settings import ADOPT, Adopt, seconds
 
 if TYPE_CHECKING:
@@ -42,15 +42,16 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
 
     def order(self, settings: Settings) -> Order:
         """What the run is asked for."""
+        order = super().order(settings)
         policy = msgspec.structs.replace(
-            policy_of(settings),
+            order.policy,
             adopt=self.adopt,
             take_over=self.take_over,
             retry_failed=self.retry_failed,
             wait=not self.no_wait,
         )
         return msgspec.structs.replace(
-            super().order(settings),
+            order,
             sources=self.manifest,
             policy=policy,
             strict=self.strict,

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from provisioner.cli.output import talk
-from provisioner.config.settings import Settings, load, seconds
+from provisioner.config.settings import Settings, seconds
 from provisioner.config.tables import nearest
 from provisioner.errors import UsageError, printable
 
@@ -142,6 +142,15 @@ def _variable(*words: str) -> str:
     return "_".join(("provisioner", *words)).replace("-", "_").upper()
 
 
+def loaded(config: str | None) -> Settings:
+    """The configuration in the file ``config``; the defaults when there is none.
+
+    Raises:
+        ConfigurationError: the file is wrong.
+    """
+    return Settings() if config is None else Settings.load(config)
+
+
 def settings_of(config: str | None, ledger: str | None) -> Settings:
     """The configuration with the ledger of the command line, for a command that has no log to name the file in.
 
@@ -150,7 +159,7 @@ def settings_of(config: str | None, ledger: str | None) -> Settings:
     """
     if path := found_config():
         talk(f"Configuration: {printable(path)}")
-    return load(config).override("run", ledger=ledger)
+    return loaded(config).override("run", ledger=ledger)
 
 
 def known_targets(chosen: Collection[str], known: Collection[str]) -> None:

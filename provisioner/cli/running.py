@@ -16,10 +16,9 @@ import anyio
 import msgspec
 
 from provisioner.cli.local import local_endpoint, warn_of_profiles
-from provisioner.cli.options import found_config
+from provisioner.cli.options import found_config, loaded
 from provisioner.cli.output import say, say_json, talk
 from provisioner.cli.program import HURRY_S, CancelledError, InternalError, current, hurry
-from provisioner.config.settings import ADOPT, load
 from provisioner.errors import ProvisionerError, UsageError, printable
 from provisioner.exit_codes import ExitCode
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from provisioner.cli.program import Program
     from provisioner.commands.run import Order, Run
     from provisioner.config.settings import Settings
-    from provisioner.core.policy import Policy
     from provisioner.report.summary import Summary
 
 SHOW_CURSOR = b"\x1b[?25h\n"
@@ -57,11 +55,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigurationError: the file or an option is wrong.
         """
-        return load(self.config).override("run", ledger=self.ledger)
+        return loaded(self.config).override("run", ledger=self.ledger)
 
     def order(self, settings: Settings) -> Order:
         """What the run is asked for."""
-        from provisioner.commands.run import Order
+        from provisioner.commands.run import Order, policy_of
 
         return Order(
             sources=(),
@@ -78,23 +76,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 COMMON = ("config", "ledger", "target", "endpoint-url", "local", "output", "progress", "log-level", "log-format")
 """The names of those options, for :func:`provisioner.cli.options.common`."""
-
-
-def policy_of(settings: Settings) -> Policy:
-    """The rules that the configuration sets; a command's options may change them."""
-    from provisioner.core.policy import Policy
-
-    reconcile = settings.reconcile
-    return Policy(
-        ownership_tag=reconcile.ownership_tag,
-        settle_s=reconcile.settle_s,
-        list_lag_s=reconcile.list_lag_s,
-        names=reconcile.names,
-        adopt=ADOPT,
-        take_over="",
-        retry_failed=False,
-        wait=True,
-    )
 
 
 def execute(options: Options, work: Callable[[Run], Awaitable[Summary]]) -> ExitCode:

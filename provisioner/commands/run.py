@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from provisioner.config.settings import ADOPT
+from provisioner.core.policy import Policy
 from provisioner.engine.clock import Clock
 from provisioner.engine.observer import Observers
 from provisioner.engine.stop import Stop
@@ -19,7 +21,6 @@ from provisioner.report.summary import Ending, Summary, summarize
 
 if TYPE_CHECKING:
     from provisioner.config.settings import Settings, Target
-    from provisioner.core.policy import Policy
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +45,21 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     embedded: bool = False
 
 
+def policy_of(settings: Settings) -> Policy:
+    """The rules that the configuration sets; a command's options may change them."""
+    reconcile = settings.reconcile
+    return Policy(
+        ownership_tag=reconcile.ownership_tag,
+        settle_s=reconcile.settle_s,
+        list_lag_s=reconcile.list_lag_s,
+        names=reconcile.names,
+        adopt=ADOPT,
+        take_over="",
+        retry_failed=False,
+        wait=True,
+    )
+
+
 class Run:
     """A run: what progress shows while it goes on, and what the summary says at its end.
 
@@ -53,6 +69,7 @@ class Run:
         statistics: by target.
         observers: of each target, the statistics among them.
         reasons: why the command does not end as asked, beside what the targets count.
+        error: what ended the run, if an error did.
     """
 
     def __init__(self, order: Order, *, clock: Clock | None = None) -> None:
@@ -65,6 +82,7 @@ class Run:
             for name, statistics in self.statistics.items()
         }
         self.reasons: set[Reason] = set()
+        self.error: ProvisionerError | None = None
         self.started_at = self.clock.wall()
         self._began = self.clock.monotonic()
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self.started_at))
@@ -82,6 +100,7 @@ class Run:
             error: what ended the run, if an error did.
             interrupted: whether a second signal did.
         """
+        self.error = error or self.error
         reasons = self.reasons | ({error.reason} if error else set())
         if interrupted:
             reasons.add(Reason.INTERRUPTED)

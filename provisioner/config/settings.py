@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,6 +20,9 @@ from msgspec import Meta
 from provisioner.config.merge import merge
 from provisioner.config.tables import nearest, struct_of
 from provisioner.errors import ConfigurationError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 Names = Literal["unknown", "unique", "duplicates", "same"]
 Adopt = Literal["never", "same", "any"]
@@ -226,11 +230,30 @@ class Settings(Section, frozen=True, kw_only=True):
     targets: dict[str, Target] = msgspec.field(default_factory=lambda: {"default": Target()})
     local: dict[str, Any] = {}
 
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Settings:
+        """The settings of the TOML file at ``path``. A ledger with a relative path lies relative to that file.
+
+        Raises:
+            ConfigurationError: the file cannot be read, is not TOML, or has an unknown key or a wrong value.
+        """
+        name = os.fspath(path)
+        return _settings(_parsed(_text_of(name), name), name)
+
+    @classmethod
+    def from_tables(cls, tables: Mapping[str, Any]) -> Settings:
+        """The settings of ``tables``, which have the keys and values of the TOML file, checked in the same way.
+
+        Raises:
+            ConfigurationError: an unknown key or a wrong value.
+        """
+        return _settings(deepcopy(dict(tables)), "the settings")
+
     def defaults_for(self, target: Target) -> dict[str, Any]:
         """The defaults of ``target``: maps merge, lists and scalars replace."""
         return merge(self.defaults, target.defaults)
 
-    def select(self, names: tuple[str, ...]) -> tuple[Target, ...]:
+    def select(self, names: Sequence[str]) -> tuple[Target, ...]:
         """The targets called ``names``; all targets when there are no names.
 
         Raises:
@@ -274,17 +297,6 @@ class Settings(Section, frozen=True, kw_only=True):
             where = endpoint_url.rpartition("@")[2].partition("?")[0]
             raise ConfigurationError(str(error), where=where) from error
         return msgspec.structs.replace(self, targets=targets)
-
-
-def load(path: str | None) -> Settings:
-    """The settings of the TOML file at ``path``; the defaults when that is None.
-
-    Raises:
-        ConfigurationError: the file cannot be read, is not TOML, or has an unknown key or a wrong value.
-    """
-    if path is None:
-        return Settings()
-    return _settings(_parsed(_text_of(path), path), path)
 
 
 def _text_of(path: str) -> str:

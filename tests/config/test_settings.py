@@ -20,7 +20,6 @@ from provisioner.config.settings import (
     Settings,
     Target,
     check_endpoint,
-    load,
     seconds,
 )
 from provisioner.errors import ConfigurationError, Reason, UsageError
@@ -32,7 +31,7 @@ def loaded(folder: Path, toml: str) -> Settings:
     """The settings in ``toml``."""
     path = folder / "p.toml"
     path.write_text(toml, encoding="utf-8")
-    return load(str(path))
+    return Settings.load(str(path))
 
 
 def refusal(folder: Path, toml: str) -> str:
@@ -137,7 +136,7 @@ def test_a_refused_endpoint_shows_no_secret(url: str) -> None:
 
 def test_without_a_file_all_is_built_in() -> None:
     """No configuration is a configuration: one target, the usual environment, the contract's defaults."""
-    settings = load(None)
+    settings = Settings()
 
     assert settings == Settings()
     assert settings.targets == {"default": Target()}
@@ -152,7 +151,7 @@ def test_the_commented_configuration_is_what_is_built_in() -> None:
     path = CONFIGS / "provisioner.toml"
     text = path.read_text(encoding="utf-8")
 
-    settings = load(str(path))
+    settings = Settings.load(str(path))
 
     assert settings.override("run", ledger="ledger.db") == msgspec.structs.replace(
         Settings(), defaults={"tags": {}}, local=settings.local
@@ -165,7 +164,7 @@ def test_the_commented_configuration_is_what_is_built_in() -> None:
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)
 def test_every_shipped_configuration_loads(path: Path) -> None:
     """Each file in configs/ is a valid configuration."""
-    assert load(str(path)).targets
+    assert Settings.load(str(path)).targets
 
 
 def test_a_whole_configuration(tmp_path: Path) -> None:
@@ -380,7 +379,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, expec
         path.write_bytes(content)
 
     with pytest.raises(ConfigurationError) as caught:
-        load(str(path))
+        Settings.load(str(path))
 
     assert str(caught.value).startswith(f"{path}: {expected}")
 
@@ -388,14 +387,14 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, expec
 def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
     """A folder is refused as such, with what to name instead."""
     with pytest.raises(ConfigurationError, match=r": the configuration is a directory. Name a TOML file"):
-        load(str(tmp_path))
+        Settings.load(str(tmp_path))
 
 
 def test_a_byte_order_mark_at_the_start_is_no_text(tmp_path: Path) -> None:
     """Editors on Windows put a byte-order mark before the text: it is skipped, as in manifests."""
     (tmp_path / "p.toml").write_bytes(b"\xef\xbb\xbf[run]\r\nmax_in_flight = 8\r\n")
 
-    assert load(str(tmp_path / "p.toml")).run.max_in_flight == 8
+    assert Settings.load(str(tmp_path / "p.toml")).run.max_in_flight == 8
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,255 @@
+"""The Python API: what the commands do, for a program with an event loop of its own. docs/api.md shows how to use it.
+
+``from provisioner import apply`` loads this module when the name is first used; ``import provisioner`` alone loads
+nothing. Nothing here prints, configures logging, handles signals, reads the command line's environment variables, or
+keeps state between two calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from collections.abc import Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import anyio
+import msgspec
+
+from provisioner.commands.apply import apply as apply_command
+from provisioner.commands.run import Order, Run, policy_of
+from provisioner.commands.validate import Validation
+from provisioner.commands.verify import verify as verify_command
+from provisioner.config.settings import ADOPT, Settings
+from provisioner.errors import UsageError
+from provisioner.ledger.location import locate
+from provisioner.manifest.definition import Definition
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+    from typing import Any, BinaryIO
+
+    from provisioner.commands.verify import Finding
+    from provisioner.config.settings import Adopt
+    from provisioner.core.entry import Entry, State
+    from provisioner.core.problem import Problem
+    from provisioner.ledger import Ledger as Store
+    from provisioner.ledger import RunRecord
+    from provisioner.report.summary import Summary
+
+StrPath: TypeAlias = str | os.PathLike[str]
+Sources: TypeAlias = StrPath | Iterable[StrPath | Definition]
+"""A path or a glob, or any number of these and of definitions; ``-`` is standard input."""
+
+
+async def apply(  # noqa: PLR0913  a keyword for each option of the command
+    manifest: Sources,
+    *,
+    settings: Settings | None = None,
+    ledger: StrPath | None = None,
+    targets: Sequence[str] = (),
+    strict: bool = False,
+    adopt: Adopt = ADOPT,
+    take_over: str = "",
+    retry_failed: bool = False,
+    wait: bool = True,
+    lock_timeout_s: float = 0.0,
+) -> Summary:
+    """Register every definition of ``manifest`` that is not registered yet, exactly once.
+
+    It may be run again at any time: what is registered is not sent again. When the task is cancelled, nothing more is
+    sent, the replies to what is in flight are awaited for up to 25 seconds, and then ``CancelledError`` is raised; a
+    second cancellation ends the wait. In either case the ledger is true, and the next run continues from there.
+
+    Args:
+        manifest: paths and globs of JSONL files (also .gz and .zst), ``-``, or definitions; problems of definitions
+            have the source ``-`` and count lines from 1.
+        settings: the configuration; None is every default. ``settings.run.deadline`` ends the run early.
+        ledger: path of the ledger; None is ``settings.run.ledger``.
+        targets: names of targets in the settings; () is all of them.
+        strict: send nothing if any line is invalid.
+        adopt: whether to take over an algorithm of the same name that no ledger created: ``never``, ``same`` (only if
+            its definition is the same), or ``any``.
+        take_over: id of another ledger, 16 hex digits, whose algorithms of the same names are taken over.
+        retry_failed: try definitions again that an earlier run recorded as failed.
+        wait: whether to wait, at the end, until creates without an answer can be resolved.
+        lock_timeout_s: seconds to wait for another run to release the ledger.
+
+    Returns:
+        What was done. Look at ``exit_code``: 0 means that everything is registered. Invalid lines, failed definitions
+        and targets that were halted (credentials, a quota) are in the summary, and never raised.
+
+    Raises:
+        ManifestError: a source does not exist or cannot be read.
+        ConfigurationError: the settings are wrong, or contradict each other or the ledger.
+        UsageError: there is no such target, or the ledger is no path of a file.
+        LedgerLockedError: another run holds the ledger.
+        LedgerError: the ledger cannot be opened or written.
+    """
+    sources, stdin = _sources(manifest)
+    order = _order(settings, ledger, targets)
+    policy = msgspec.structs.replace(
+        order.policy, adopt=adopt, take_over=take_over, retry_failed=retry_failed, wait=wait
+    )
+    run = Run(
+        msgspec.structs.replace(order, sources=sources, policy=policy, strict=strict, lock_timeout_s=lock_timeout_s)
+    )
+    return await _finished(run, apply_command(run, stdin=stdin))
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """What :func:`verify` found.
+
+    Attributes:
+        findings: where ledger and AWS disagree; none means that they agree, if ``summary.exit_code`` is 0.
+        summary: of the run. A target that could not be read is in ``summary.targets`` with the reason in ``halted``.
+    """
+
+    findings: tuple[Finding, ...]
+    summary: Summary
+
+
+async def verify(
+    *,
+    settings: Settings | None = None,
+    ledger: StrPath | None = None,
+    targets: Sequence[str] = (),
+    prune_duplicates: bool = False,
+    mark_missing: bool = False,
+) -> Verification:
+    """Compare the ledger with AWS. Nothing is deleted or changed unless you ask for it.
+
+    A cancelled task ends as with :func:`apply`.
+
+    Args:
+        settings: the configuration; None is every default.
+        ledger: path of the ledger; None is ``settings.run.ledger``.
+        targets: names of targets in the settings; () is all of them.
+        prune_duplicates: delete duplicates that this ledger created.
+        mark_missing: record missing algorithms as deleted, so that the next :func:`apply` creates them again.
+
+    Raises:
+        ConfigurationError: the settings are wrong, or contradict each other or the ledger.
+        UsageError: there is no such target, or the ledger is no path of a file.
+        LedgerLockedError: another run holds the ledger.
+        LedgerError: there is no ledger, or it cannot be opened or written.
+    """
+    run = Run(_order(settings, ledger, targets))
+    findings: list[Finding] = []
+    work = verify_command(run, findings, prune_duplicates=prune_duplicates, mark_missing=mark_missing)
+    summary = await _finished(run, work)
+    return Verification(tuple(findings), summary)
+
+
+def validate(manifest: Sources, *, settings: Settings | None = None, targets: Sequence[str] = ()) -> Validation:
+    """Check a manifest offline, without credentials.
+
+    The problems come from ``async for`` over what it returns; docs/api.md has an example.
+
+    Args:
+        manifest: as for :func:`apply`.
+        settings: the configuration, whose defaults are laid under every definition; None is every default.
+        targets: names of targets in the settings; () is all of them.
+
+    Returns:
+        An object to iterate over, which counts lines meanwhile. Errors of the manifest are raised by the iteration.
+
+    Raises:
+        UsageError: there is no such target.
+    """
+    sources, stdin = _sources(manifest)
+    settings = settings or Settings()
+    return Validation(sources, settings, settings.select(targets), stdin=stdin)
+
+
+class Ledger:
+    """A ledger, opened for reading by :meth:`open`; a run may be using it meanwhile.
+
+    Every method raises :class:`LedgerError` when the file cannot be read.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: StrPath) -> AsyncIterator[Ledger]:
+        """The ledger at ``path``, closed at the end: ``async with Ledger.open("ledger.db") as ledger``.
+
+        Raises:
+            LedgerError: there is none, or it cannot be read, is damaged, or was made by a newer version.
+            UsageError: it cannot be the path of a file.
+        """
+        async with locate(os.fspath(path)).read() as store:
+            yield cls(store)
+
+    @property
+    def ledger_id(self) -> str:
+        """16 hex digits that name this ledger in ownership tags."""
+        return self._store.ledger_id
+
+    def entries(self, *, target: str | None = None, states: Collection[State] | None = None) -> AsyncIterator[Entry]:
+        """Entries in order of (target, name), streamed in constant memory: ``async for entry in ledger.entries()``.
+
+        Args:
+            target: only this one; None is all of them.
+            states: only these, such as ``{"created"}``; None is all of them.
+        """
+        return self._store.entries(target=target, states=states)
+
+    async def counts(self) -> Mapping[str, Mapping[State, int]]:
+        """How many entries each target has in each state."""
+        return await self._store.counts()
+
+    async def runs(self, limit: int = 10) -> list[RunRecord]:
+        """The latest runs, newest first, times in seconds since the epoch."""
+        return await self._store.runs(limit)
+
+    def problems(self, run_id: str) -> AsyncIterator[Problem]:
+        """All problems of a run, of which a summary has the first 100. Those of the last 20 runs are kept."""
+        return self._store.problems(run_id)
+
+
+def _sources(manifest: Sources) -> tuple[tuple[str, ...], BinaryIO | None]:
+    """Paths, and what ``-`` reads: the definitions, where there are any.
+
+    Raises:
+        UsageError: both definitions and standard input are asked for.
+    """
+    items = [manifest] if isinstance(manifest, str | os.PathLike) else list(manifest)
+    paths = tuple(os.fspath(item) for item in items if not isinstance(item, Definition))
+    lines = [msgspec.json.encode(item) for item in items if isinstance(item, Definition)]
+    if not lines:
+        return paths, None
+    if "-" in paths:
+        raise UsageError("definitions and standard input exclude each other", hint="Pass only one of the two")
+    return (*paths, "-"), io.BytesIO(b"\n".join(lines))
+
+
+def _order(settings: Settings | None, ledger: StrPath | None, targets: Sequence[str]) -> Order:
+    settings = (settings or Settings()).override("run", ledger=None if ledger is None else os.fspath(ledger))
+    return Order(sources=(), settings=settings, targets=settings.select(targets), policy=policy_of(settings))
+
+
+async def _finished(run: Run, work: Coroutine[Any, Any, Summary]) -> Summary:
+    """The summary of ``work``, which is drained when the caller is cancelled.
+
+    Raises:
+        ProvisionerError: it ended the run.
+    """
+    # A task of its own, because a cancellation must not reach the creates in flight: each would be left without an
+    # answer, and the next run would have to wait for the settle time.
+    task = asyncio.create_task(work)
+    try:
+        summary = await asyncio.shield(task)
+    except asyncio.CancelledError:
+        run.stop.request("the task was cancelled")
+        # The shield is against a cancel scope of anyio, which would cancel again at once. A second cancellation by
+        # asyncio reaches the task itself.
+        with anyio.CancelScope(shield=True):
+            await task
+        raise
+    if run.error:
+        raise run.error
+    return summary
