@@ -200,12 +200,12 @@ MUTANTS = (
         "what the ledger records as deleted is taken up by a sweep",
         "provisioner/core/sweep.py",
         (("if not entry.arn or one.arn != entry.arn", "if True"),),
-        (MATRIX,),
+        ("tests/engine/test_resolver.py",),
     ),
     Mutant(
-        "a sweep adopts what another ledger created",
-        "provisioner/core/sweep.py",
-        (("meet_foreign(entry, named, policy", "adopt_foreign(entry, named, policy"),),
+        "--adopt takes what another ledger created",
+        "provisioner/core/first_contact.py",
+        (("    if tagged:\n", "    if False:\n"),),
         (MATRIX,),
     ),
     Mutant(

@@ -14,21 +14,24 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from provisioner.aws.faces import Page
 from provisioner.core.entry import Event, Outcome, State
 from provisioner.core.verdict import Loss
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.errors import LedgerError, Reason
 from tests.fakes import make_policy
-from tests.faults.invariants import check_finished, check_invariants, told
+from tests.faults.invariants import check_account, check_finished, check_finished_together, check_invariants, told
 from tests.faults.world import (
     ACCOUNT,
     EPOCH,
     POLICY,
     REGION,
     ROLE,
+    Copies,
     Fate,
     Order,
     World,
+    WorldControl,
     entries_of,
     handing,
     ledger_id_of,
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from provisioner.core.entry import Fact
+    from provisioner.core.entry import Entry, Fact
     from provisioner.engine.stop import Stop
     from tests.faults.world import DirectLedger, Ended, VirtualClock
 
@@ -724,4 +727,215 @@ def test_a_process_that_stood_still_before_it_sent(tmp_path: Path) -> None:
     ended = job.run(wrap=Slow)
 
     assert events(ended) == [Event.INTEND, Event.RELEASE, Event.INTEND, Event.CONFIRM]
+    job.check_finished()
+
+
+SETTLED_S = POLICY.settle_s + POLICY.list_lag_s
+"""After that what a run has sent is no longer on its way, and List shows it: the condition of the rows below."""
+
+
+def ledgers_of(*paths: Path) -> dict[str, dict[str, Entry]]:
+    """The entries of these ledgers, by id."""
+    return {ledger_id_of(path): entries_of(path) for path in paths}
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_a_second_new_ledger_for_the_account(tmp_path: Path, names: Any) -> None:
+    """What the first ledger created is refused with its id, and taken over when asked; what it did not is created."""
+    job = Job(tmp_path, numbered(4), Behaviour(names=names, list_lag=55.0))
+    first, second = job.ledger, tmp_path / "second.db"
+    assert told(job.run(hand=handing("lost_reply", "late_error")).statistics) == {"recovered": 2, "created": 2}
+    write_manifest(job.manifest, [*job.names, "one more"])
+    job.at += SETTLED_S
+
+    job.ledger = second
+    refused = job.run(hand=handing("lost_reply"))
+    job.at += SETTLED_S
+    job.ledger = first
+    back = job.run()
+    job.at += SETTLED_S
+    check_account(job.world.truth, ledgers_of(first, second))
+    job.ledger, job.before = second, [entry.arn for entry in entries_of(first).values()]
+    taken = job.run(policy=make_policy(take_over=ledger_id_of(first)))
+
+    assert told(refused.statistics) == {"recovered": 1, "failed": 4}
+    assert {problem.code for problem in refused.statistics.problems} == {"other_ledger"}
+    assert all(ledger_id_of(first) in problem.message for problem in refused.statistics.problems)
+    assert told(back.statistics) == {"unchanged": 4, "failed": 1}
+    assert told(taken.statistics) == {"unchanged": 1, "adopted": 4}
+    assert job.world.truth.count("create") == 5
+
+
+def test_a_second_ledger_where_names_may_repeat(tmp_path: Path) -> None:
+    """Where the configuration says that names repeat, each ledger has one algorithm of each name, and no more."""
+    job = Job(tmp_path, numbered(3))
+    policy = make_policy(names="duplicates")
+    job.run(policy=policy)
+    job.at += SETTLED_S
+    first, job.ledger = job.ledger, tmp_path / "second.db"
+
+    ended = job.run(policy=policy, hand=handing("lost_reply"))
+
+    assert told(ended.statistics) == {"recovered": 1, "created": 2}
+    check_finished_together(job.world.truth, ledgers_of(first, job.ledger), job.names, names_repeat=True)
+
+
+@pytest.mark.parametrize("point", ["after commit", "after send", "receive"])
+def test_a_second_ledger_after_a_kill(tmp_path: Path, point: str) -> None:
+    """A run was killed and the next one uses a new ledger: what was made is refused, what was not is made, once."""
+    job = die(tmp_path, point)
+    first, job.ledger = job.ledger, tmp_path / "second.db"
+    job.at += SETTLED_S
+
+    second = job.run()
+    job.at += SETTLED_S
+    kept, job.ledger = job.ledger, first
+    back = job.run(policy=make_policy(adopt="any"))
+
+    made = point != "after commit"
+    assert told(second.statistics) == ({"failed": 1} if made else {"created": 1})
+    assert told(back.statistics) == ({"recovered": 1} if made else {"failed": 1})
+    assert len(job.world.truth.creates) == 1
+    check_finished_together(job.world.truth, ledgers_of(first, kept), job.names)
+
+
+@pytest.mark.parametrize("wal", [True, False])
+@pytest.mark.parametrize("names", NAMES)
+def test_a_ledger_that_was_restored(tmp_path: Path, names: Any, wal: bool) -> None:  # noqa: FBT001  a parameter
+    """A copy that was taken in mid-run, with or without its -wal, recovers what it does not know; nothing is sent."""
+    job = Job(tmp_path, numbered(12), Behaviour(names=names, list_lag=55.0))
+    copies = Copies(job.ledger)
+    write_manifest(job.manifest, job.names[:3])
+    job.run()
+
+    async def copy(*_: object) -> None:
+        await asyncio.sleep(0.6)
+        copies.take(wal=wal)
+
+    write_manifest(job.manifest, job.names)
+    slow = Fate(there_s=0.1, back_s=0.1)
+    job.run(hand=handing("lost_reply", slow, "reset", slow, then="ok"), act=copy, workers=2)
+    job.at += SETTLED_S
+    copies.put_back(0)
+    ended = job.run(hand=handing(then="lost_reply"), workers=2)
+
+    known = ended.statistics.outcomes[Outcome.UNCHANGED]
+    assert 3 <= known < 12
+    assert told(ended.statistics) == {"unchanged": known, "recovered": 12 - known}
+    assert job.world.truth.count("create") == 12
+    job.check_finished()
+
+
+def test_copies_of_a_ledger_on_two_machines_in_turn(tmp_path: Path) -> None:
+    """Each recovers what the other has made since; neither makes anything twice."""
+    job = Job(tmp_path, numbered(9), Behaviour(names="duplicates", list_lag=55.0))
+    write_manifest(job.manifest, job.names[:3])
+    job.run()
+    here, there = job.ledger, tmp_path / "there.db"
+    there.write_bytes(here.read_bytes())
+    counts = []
+    for ledger, boot, size in [(there, "there", 6), (here, "boot", 6), (here, "boot", 9), (there, "there", 9)]:
+        write_manifest(job.manifest, job.names[:size])
+        job.at += SETTLED_S
+        job.ledger = ledger
+        counts.append(told(register_and_move(job, boot).statistics))
+
+    assert counts == [
+        {"unchanged": 3, "recovered": 1, "created": 2},
+        {"unchanged": 3, "recovered": 3},
+        {"unchanged": 6, "recovered": 1, "created": 2},
+        {"unchanged": 6, "recovered": 3},
+    ]
+    job.check_finished()
+
+
+def register_and_move(job: Job, boot: str) -> Ended:
+    """A run of one of two copies of a ledger: the invariants hold once both know everything."""
+    order = Order(
+        manifest=job.manifest, ledger=job.ledger, base=job.at, boot=boot, hand=handing("lost_reply"), workers=1
+    )
+    ended = register(job.world, order)
+    job.at = ended.at
+    return ended
+
+
+@pytest.mark.parametrize("adopt", ["never", "same", "any"])
+def test_an_unanswered_create_whose_name_another_ledger_took(tmp_path: Path, adopt: Any) -> None:
+    """A sweep that finds another ledger's algorithm refuses the name with that ledger's id, whatever --adopt says."""
+    job = Job(tmp_path, numbered(1))
+    assert told(job.run(hand=handing("lost_request"), policy=make_policy(wait=False)).statistics) == {"ambiguous": 1}
+    job.at += SETTLED_S
+    first, job.ledger = job.ledger, tmp_path / "second.db"
+    assert told(job.run().statistics) == {"created": 1}
+    job.at += SETTLED_S
+    second, job.ledger = job.ledger, first
+
+    ended = job.run(policy=make_policy(adopt=adopt))
+
+    assert told(ended.statistics) == {"failed": 1}
+    assert [problem.code for problem in ended.statistics.problems] == ["other_ledger"]
+    assert f"--take-over {ledger_id_of(second)}" in ended.statistics.problems[0].message
+    check_finished_together(job.world.truth, ledgers_of(first, second), job.names)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+def test_a_reply_without_the_services_code(tmp_path: Path, status: int) -> None:
+    """A 401, 403, 404 or 405 of something in between says nothing: the create may have been executed, or not."""
+    job = Job(tmp_path, numbered(5))
+
+    made, lost = Fate("ok", proxy_status=status), Fate("lost_request", proxy_status=status)
+
+    ended = job.run(hand=handing(made, "ok", lost, "ok", made), workers=1)
+
+    assert told(ended.statistics) == {"recovered": 2, "created": 3}
+    assert ended.statistics.halt is None
+    first, second = job.sends("algorithm 2")
+    assert second - first > POLICY.settle_s
+    job.check_finished()
+
+
+class EndlessControl(WorldControl):
+    """A List whose every page names a next one."""
+
+    def __init__(self, world: World, clock: VirtualClock) -> None:
+        super().__init__(world, clock)
+        self._pages = 0
+
+    async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
+        """The first page, again and again, with another token each time."""
+        del next_token
+        page = await super().list_algorithms("", page_size)
+        self._pages += 1
+        return Page(page.items, f"token {self._pages}")
+
+
+def test_a_list_whose_pages_never_end(tmp_path: Path) -> None:
+    """Before the first create nothing is created, and in a sweep nothing is proven absent: the run ends in a minute."""
+    job = Job(tmp_path, numbered(3))
+
+    ended = job.run(control=EndlessControl)
+
+    assert told(ended.statistics) == {"pending": 3}
+    assert ended.statistics.reasons() == {Reason.UNFINISHED}
+    assert ended.at - EPOCH < 60
+    assert not job.world.truth.creates
+    job.run(hand=handing("lost_reply", "lost_request"), policy=make_policy(wait=False), workers=1)
+    job.at += SETTLED_S
+    swept = job.run(control=EndlessControl)
+    assert told(swept.statistics) == {"unchanged": 1, "recovered": 1, "ambiguous": 1}
+    assert len(job.sends("algorithm 1")) == 1
+    job.run()
+    job.check_finished()
+
+
+def test_a_list_that_broke_off_before_the_first_create(tmp_path: Path) -> None:
+    """An incomplete List is not taken for a whole one: nothing is created, and the next run creates everything."""
+    job = Job(tmp_path, numbered(3), Behaviour(names="duplicates", list_script=("error_without_effect:500",) * 8))
+
+    ended = job.run()
+
+    assert told(ended.statistics) == {"pending": 3}
+    assert ended.statistics.reasons() == {Reason.UNFINISHED}
+    assert not job.world.truth.creates
+    assert told(job.run().statistics) == {"created": 3}
     job.check_finished()

@@ -92,6 +92,7 @@ class Fate(NamedTuple):
         back_s: seconds until its reply, or its loss, is seen.
         late_s: seconds until it takes effect, where the outcome is late.
         held_s: seconds for which the process stands still before it leaves.
+        proxy_status: of a page that something in between answers in place of the service, 0 for none.
     """
 
     outcome: str = "ok"
@@ -99,6 +100,7 @@ class Fate(NamedTuple):
     back_s: float = 0.05
     late_s: float = 0.0
     held_s: float = 0.0
+    proxy_status: int = 0
 
 
 class Sent(msgspec.Struct, array_like=True):
@@ -296,6 +298,8 @@ class WorldCreates:
             await asyncio.sleep(READ_TIMEOUT_S)
             return Reply(loss=Loss.READ_TIMEOUT)
         await asyncio.sleep(fate.back_s)
+        if fate.proxy_status:
+            return wire.read(fate.proxy_status, {"content-type": "text/html"}, b"<html>no</html>", EPOCH)
         if result.ending in {"close", "cut"}:
             return Reply(loss=Loss.CLOSED)
         return Reply(loss=Loss.RESET) if result.ending == "reset" else seen(result)
@@ -515,6 +519,7 @@ class Order:
         target: its name.
         lease: the right to the ledger.
         refresh: what asking for fresh credentials answers.
+        control: List and Get of a world and a clock.
         wrap: puts something between the engine and the ledger.
         act: what happens beside the run, with its stop and its clock.
     """
@@ -531,6 +536,7 @@ class Order:
     target: str = TARGET
     lease: Any = None
     refresh: Any = None
+    control: Any = WorldControl
     wrap: Any = None
     act: Any = None
 
@@ -577,7 +583,7 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
         lease=order.lease or Held(),
         aws=Aws(
             creates=creates,
-            control=WorldControl(world, clock),
+            control=order.control(world, clock),
             region=REGION,
             endpoint="world",
             notices=(),
