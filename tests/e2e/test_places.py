@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROLE = "arn:aws:iam::123456789012:role/access"
+TORTURE = pytest.mark.torture
 OTHER_ACCOUNT = "arn:aws:iam::999999999999:role/provisioner"
 
 
@@ -118,7 +119,9 @@ def made(endpoint: Endpoint) -> Counter[str]:
     return Counter(algorithm["name"] for algorithm in endpoint.truth()["algorithms"])
 
 
-@pytest.mark.parametrize("names", ["unique", "same", "duplicates"])
+@pytest.mark.parametrize(
+    "names", ["duplicates", pytest.param("unique", marks=TORTURE), pytest.param("same", marks=TORTURE)]
+)
 def test_a_second_ledger_makes_nothing_twice(tmp_path: Path, endpoint: Endpoint, manifest: Path, names: str) -> None:
     """The same manifest with a new ledger, in each world of names: refused with that id, taken over when asked."""
     endpoint.change(names=names)
@@ -136,7 +139,9 @@ def test_a_second_ledger_makes_nothing_twice(tmp_path: Path, endpoint: Endpoint,
     assert set(made(endpoint).values()) == {1}
 
 
-@pytest.mark.parametrize("names", ["unique", "same", "duplicates"])
+@pytest.mark.parametrize(
+    "names", ["duplicates", pytest.param("unique", marks=TORTURE), pytest.param("same", marks=TORTURE)]
+)
 def test_a_restored_backup_recovers_what_it_does_not_know(
     tmp_path: Path, endpoint: Endpoint, manifest: Path, names: str
 ) -> None:
