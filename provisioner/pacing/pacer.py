@@ -77,6 +77,9 @@ class Pacer:
         now: the current time.
         learned: what an earlier run left, or None.
         wall_now: wall-clock time, epoch seconds; only compared with the times in ``learned``.
+
+    Attributes:
+        epochs: congestion epochs so far.
     """
 
     def __init__(self, bounds: PaceBounds, now: float, learned: Learned | None = None, wall_now: float = 0.0) -> None:
@@ -95,7 +98,7 @@ class Pacer:
         self._turns = Turns(tuning.catch_up_s, now)
         self._began = now
         self._seen = now  # the latest time that any method was given
-        self._epochs = 0
+        self.epochs = 0
         self._cut = 0  # index of the first call after the last reaction: a 429 of an earlier one is no new epoch
         self._barren = 0
         self._empty_at = now
@@ -111,8 +114,6 @@ class Pacer:
     def expect(self, calls: int) -> None:
         """About so many calls are to be made in all: a long job may climb faster."""
         self._climb.expected = calls
-
-    # ---- Turns
 
     @property
     def rate(self) -> float:
@@ -171,8 +172,6 @@ class Pacer:
             self._turns.give_back(self.rate)
             self._ended(self._seen)
 
-    # ---- Endings
-
     def accepted(self, started_at: float, now: float) -> None:
         """The call that started then was accepted: it took a token."""
         self._calls.accepted += 1
@@ -187,7 +186,7 @@ class Pacer:
     def _accepted(self, started_at: float, now: float) -> None:
         stretch = self._stretch
         stretch.accepted += 1
-        if stretch.accepted == 1 and self._epochs:
+        if stretch.accepted == 1 and self.epochs:
             self._seconds.saw(self._empty_at, started_at, self._trip.deviation)
         if self._barren:
             self._barren = 0
@@ -230,15 +229,13 @@ class Pacer:
         if self._phase is Phase.MEASURE and not self._calls.in_flight:
             self._conclude(now)
 
-    # ---- Epochs
-
     def _epoch(self, epoch: Checkpoint, now: float) -> None:
         """The first 429 since the last reaction: measure, pause, go on."""
-        self._epochs += 1
+        self.epochs += 1
         self._cut = self._calls.started
         estimate, stretch = self._estimate, self._stretch
         limit, evidence = estimate.limit, estimate.evidence
-        if self._epochs > 1 and not stretch.accepted:
+        if self.epochs > 1 and not stretch.accepted:
             self._barren += 1
             if self._barren > 1:
                 self._seconds.forget()
@@ -286,8 +283,6 @@ class Pacer:
         self._stretch = stretch
         self._rate = self._hold.pace(stretch)
 
-    # ---- What it knows
-
     def learned(self, wall_now: float) -> Learned | None:
         """What the next run should know, or None before anything was measured."""
         estimate, stretch = self._estimate, self._stretch
@@ -304,11 +299,6 @@ class Pacer:
             last_start=wall_now - (self._seen - last),
         )
 
-    @property
-    def epochs(self) -> int:
-        """Congestion epochs so far."""
-        return self._epochs
-
     def statistics(self) -> dict[str, float | int | str]:
         """The state, for logs and people."""
         return {
@@ -318,7 +308,7 @@ class Pacer:
             "expected": self._climb.expected,
             "accepted": self._calls.accepted,
             "throttled": self._calls.throttled,
-            "epochs": self._epochs,
+            "epochs": self.epochs,
         }
 
     def __repr__(self) -> str:
