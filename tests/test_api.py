@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -313,3 +315,45 @@ async def test_a_run_that_is_cancelled_at_once_sends_nothing(tmp_path: Path) -> 
             await task
 
         assert emulator.truth.creates == []
+
+
+INTERRUPTED = """
+import asyncio, signal
+from provisioner import Definition, Ledger, Settings, apply
+from provisioner.emulator import Behaviour, Emulator
+
+DEFINITIONS = [Definition(name=f"a {n}", role_arn="arn:aws:iam::123456789012:role/access") for n in range(16)]
+
+async def interrupt(emulator):
+    while len(emulator.truth.creates) < 3:
+        await asyncio.sleep(0.005)
+    signal.raise_signal(signal.SIGINT)
+
+async def run():
+    async with Emulator(Behaviour(names="duplicates", latency=0.1)) as emulator:
+        interruption = asyncio.create_task(interrupt(emulator))
+        settings = Settings.from_tables({"pace": {"initial_rate": 100.0}, "run": {"max_in_flight": 4}})
+        await apply(DEFINITIONS, settings=settings.with_endpoint(emulator.url, region="us-east-1"))
+
+async def read():
+    async with Ledger.open("ledger.db") as ledger:
+        return sorted((await ledger.counts())["default"])
+
+try:
+    asyncio.run(run())
+except KeyboardInterrupt:
+    print(asyncio.run(read()))
+"""
+
+
+def test_an_interrupt_under_asyncio_run_drains(tmp_path: Path) -> None:
+    """Ctrl-C under asyncio.run is a cancellation: what is in flight is answered for before KeyboardInterrupt comes."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", INTERRUPTED], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout in {
+        "[<State.CREATED: 'created'>]\n",
+        "[<State.CREATED: 'created'>, <State.PLANNED: 'planned'>]\n",
+    }
+    assert done.stderr == ""

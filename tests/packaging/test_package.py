@@ -172,10 +172,19 @@ for module in pkgutil.walk_packages(provisioner.__path__, "provisioner."):
     assert "provisioner.cli.apply" in imported
 
 
+WRONG = """
+from provisioner import Settings, aply, validate
+from provisioner.emulator import Emulatr
+
+number: int = Settings.load("provisioner.toml")
+validate(["definitions.jsonl"], strict=True)
+"""
+
+
 def test_the_types_are_found(binaries: Path, tmp_path: Path) -> None:
-    """A type checker reads the types of the installed package: a wrong use is an error, not Any."""
+    """A type checker reads the types of the installed package: a wrong use or a misspelt name is an error, not Any."""
     program = tmp_path / "wrong.py"
-    program.write_text("from provisioner.errors import DISTRIBUTION\n\nnumber: int = DISTRIBUTION\n")
+    program.write_text(WRONG)
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--python-executable", binaries / "python", program],
         cwd=tmp_path,
@@ -186,8 +195,11 @@ def test_the_types_are_found(binaries: Path, tmp_path: Path) -> None:
     )
 
     assert done.returncode == 1
-    assert 'expression has type "str", variable has type "int"' in done.stdout
-    assert "1 error" in done.stdout
+    assert 'Module "provisioner" has no attribute "aply"' in done.stdout
+    assert 'Module "provisioner.emulator" has no attribute "Emulatr"' in done.stdout
+    assert 'expression has type "Settings", variable has type "int"' in done.stdout
+    assert 'Unexpected keyword argument "strict" for "validate"' in done.stdout
+    assert "4 errors" in done.stdout
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
