@@ -312,7 +312,7 @@ def test_public_names_exist() -> None:
 
     assert all(getattr(package, name) is not None for name in package.__all__)
     with pytest.raises(AttributeError, match="no_such_name"):
-        package.no_such_name  # noqa: B018 - the access is the test  # type: ignore[attr-defined]  # the test is about that
+        package.no_such_name  # type: ignore[attr-defined]  # noqa: B018 - the access is the test
 
 
 def test_store_keeps_every_field(tmp_path: Path) -> None:
