@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from provisioner.core.entry import Entry
     from provisioner.core.inventory import Found
-    from provisioner.core.planner import Wanted
     from provisioner.core.policy import Policy
+    from provisioner.core.wanted import Wanted
 
 OTHER_LEDGER, NAME_TAKEN = "other_ledger", "name_taken"
 """Codes of refused definitions. Each run decides anew, because the account or the options may have changed."""

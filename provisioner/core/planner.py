@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,21 +11,8 @@ from provisioner.core.entry import Entry, Event, Fact, Outcome, State
 from provisioner.core.first_contact import NAME_TAKEN, OTHER_LEDGER
 from provisioner.core.verdict import is_denial
 
-
-class Wanted(Protocol):
-    """A definition that a manifest asks for."""
-
-    @property
-    def name(self) -> str:
-        """The algorithm's name."""
-
-    @property
-    def digest(self) -> str:
-        """Of the definition without its tags (hex)."""
-
-    @property
-    def tags_digest(self) -> str:
-        """Of its tags (hex)."""
+if TYPE_CHECKING:
+    from provisioner.core.wanted import Wanted
 
 
 class Action(StrEnum):
