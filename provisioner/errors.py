@@ -1,4 +1,4 @@
-"""Errors that reach a user: each says what went wrong, where, why, and what to do next.
+"""Errors that reach a user: each says what happened, where, why, and what to do next.
 
 Every error derives from :class:`ProvisionerError` and carries its :class:`Reason`; ``exit_codes.py`` has the exit code
 for each. The command line prints ``str(error)`` and nothing else: no traceback reaches a user.
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DISTRIBUTION = "cleanrooms-provisioner"
-"""What a hint tells people to install. On the registry the name ``provisioner`` is somebody else's project."""
+"""The distribution's name for `pip install`. On the registry ``provisioner`` is another project."""
 
 
 class Reason(StrEnum):
-    """Why a run, or a target, does not end as asked. The heaviest first: where several apply, the first one counts."""
+    """Why a run, or a target, does not end with 0. Of several, the first in this order decides."""
 
     INTERRUPTED = "interrupted"
     INTERNAL = "internal"
@@ -37,7 +37,7 @@ _WEIGHT = {reason: place for place, reason in enumerate(Reason)}
 
 
 def heaviest(reasons: Iterable[Reason]) -> Reason | None:
-    """The one reason that stands for all ``reasons``; None when there is none."""
+    """The first of ``reasons`` in the order of :class:`Reason`; None when there is none."""
     return min(reasons, key=_WEIGHT.__getitem__, default=None)
 
 
@@ -58,13 +58,13 @@ def printable_json(text: str) -> str:
 
 
 class ProvisionerError(Exception):
-    """The base of all errors of ours.
+    """The base of all errors of this package.
 
     Args:
-        what: what went wrong, one sentence without a full stop.
-        where: the file, line, URL, target or name that it went wrong at.
-        why: the cause, as the layer below told it.
-        hint: the next step for the reader.
+        what: what happened, one sentence without a full stop.
+        where: the file, line, URL, target or name that it is about.
+        why: the cause, as the layer below reported it.
+        hint: what to do next.
     """
 
     reason = Reason.INTERNAL
@@ -88,13 +88,13 @@ class ProvisionerError(Exception):
 
 
 class UsageError(ProvisionerError):
-    """The command line asks for something that cannot be: a missing manifest, options that exclude each other."""
+    """The command line is wrong: a missing manifest, options that exclude each other."""
 
     reason = Reason.USAGE
 
 
 class ConfigurationError(ProvisionerError):
-    """The configuration is wrong, or points at an endpoint that cannot be the right one."""
+    """The configuration is wrong, or names an endpoint, account or place that cannot be right."""
 
     reason = Reason.CONFIGURATION
 
@@ -116,13 +116,13 @@ class LedgerLockedError(ProvisionerError):
 
 
 class CredentialsError(ProvisionerError):
-    """Credentials are missing, expired for good, or not allowed to do what the run needs."""
+    """Credentials are missing, expired, or lack a permission that the run needs."""
 
     reason = Reason.DENIED
 
 
 class IntegrityError(ProvisionerError):
-    """An answer contradicts what is known: an ARN of another account or Region, or one that another entry holds."""
+    """A reply contradicts the ledger: an ARN of another account or Region, or one that another entry holds."""
 
     reason = Reason.DENIED
 
@@ -132,7 +132,7 @@ class IllegalTransitionError(ProvisionerError):
 
     Args:
         state: the state that the entry is in.
-        fact: the fact that was to be applied.
+        fact: the event that does not follow.
     """
 
     def __init__(self, state: str, fact: str) -> None:
@@ -142,10 +142,10 @@ class IllegalTransitionError(ProvisionerError):
 
 
 def first_error(error: BaseException) -> ProvisionerError:
-    """The one error of ours that ``error``, or the group that it is, stands for: the weightiest.
+    """The error that decides the exit code, of ``error`` or of the group that it is.
 
     Raises:
-        BaseException: there is something else in it, a bug as a rule.
+        BaseException: it contains an error of another kind, usually a bug.
     """
     leaves = list(_leaves(error))
     for leaf in leaves:

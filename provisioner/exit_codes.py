@@ -1,4 +1,4 @@
-"""The one table from a reason to the exit code that a scheduler acts on, and to what a person should do."""
+"""The only table from a reason to an exit code, and to the advice for people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """What a command returns to whoever started it. The numbers are a contract."""
+    """Exit codes of the command line. The numbers are a contract."""
 
     DONE = 0
     INTERNAL = 1
@@ -34,16 +34,16 @@ _CODES = {reason: ExitCode[reason.name] for reason in Reason}
 ADVICE = {
     ExitCode.DONE: "done",
     ExitCode.INTERNAL: "an internal error: please report it",
-    ExitCode.USAGE: "the command is wrong",
+    ExitCode.USAGE: "the command is wrong: fix it",
     ExitCode.FAILED: "some definitions failed or drifted: look at them",
     ExitCode.QUOTA: "a service quota is reached: raise it, then run again",
-    ExitCode.AMBIGUOUS: "some creates have no answer yet: run again later, or run `provisioner reconcile`",
-    ExitCode.LOCKED: "another run holds the ledger",
+    ExitCode.AMBIGUOUS: "creates are unresolved, or there are duplicates: run again later, or `provisioner verify`",
+    ExitCode.LOCKED: "another run holds the ledger: wait for it, or use --lock-timeout",
     ExitCode.INVALID: "the manifest has invalid lines: fix them, then run again",
-    ExitCode.LEDGER: "the ledger cannot be written",
+    ExitCode.LEDGER: "the ledger cannot be used: fix the cause, then run again",
     ExitCode.UNFINISHED: "stopped early with work left: run again",
     ExitCode.DENIED: "credentials or permissions are missing: fix them, then run again",
-    ExitCode.CONFIGURATION: "the configuration is wrong",
+    ExitCode.CONFIGURATION: "the configuration is wrong: fix it, then run again",
     ExitCode.INTERRUPTED: "interrupted: run again",
 }
 """What to do about each code, one clause."""

@@ -1,4 +1,4 @@
-"""``apply``: every target registers the manifest, side by side, into one ledger."""
+"""``apply``: registers the manifest in every target, side by side, with one ledger."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
-    """Carry out ``run.order`` and return its summary, which has the error where one ended the run.
+    """Carry out ``run.order`` and return its summary, with the error if one ended the run.
 
     Args:
         run: a fresh run.
-        stdin: what ``-`` reads.
+        stdin: read for ``-``.
     """
 
     async def work(fleet: Fleet) -> None:
@@ -56,10 +56,10 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
 
 
 def rules_for(settings: Settings, target: Target) -> Rules:
-    """The rules by which the manifest is read for ``target``.
+    """The rules for reading the manifest for ``target``.
 
     Raises:
-        ConfigurationError: the defaults are wrong, whatever a line adds to them.
+        ConfigurationError: the defaults are invalid, whatever a line adds to them.
     """
     tag = settings.reconcile.ownership_tag
     _check_defaults("[defaults]", Rules(defaults=settings.defaults, ownership_tag=tag))
@@ -71,16 +71,16 @@ def _check_defaults(table: str, rules: Rules) -> None:
     if problems := problems_of_defaults(rules):
         what = problems[0].text
         if len(problems) > 1:
-            what = f"{len(problems)} problems, first of them: {what}"
+            what = f"{len(problems)} problems, the first: {what}"
         raise ConfigurationError(what, where=table)
 
 
 def _manifests(order: Order, stdin: BinaryIO | None) -> dict[str, Manifest]:
-    """The manifest as each target reads it: on its own, so that a slow target holds up no other."""
+    """The manifest by target. Each target reads its own, so that a slow one delays no other."""
     rules = {target.name: rules_for(order.settings, target) for target in order.targets}
     first = Manifest(order.sources, next(iter(rules.values())), stdin=stdin)
     if order.strict:
-        # Checked and sent from one copy: a file may change between the two passes.
+        # Both passes read one copy, because a file may change between them.
         first = first.spooled(files=True)
     elif len(rules) > 1:
         first = first.spooled()
@@ -88,7 +88,7 @@ def _manifests(order: Order, stdin: BinaryIO | None) -> dict[str, Manifest]:
 
 
 async def _all_valid(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bool:
-    """Read everything before anything is sent; with a problem anywhere, nothing is."""
+    """Whether every line is valid for every target, read before anything is sent."""
     valid = False
     with run.stop.ends():
         valid = await _check(run, ledger, manifests)
@@ -114,7 +114,7 @@ async def _check(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bo
 
 
 def once_per_rules(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
-    """One of the targets that read the manifest by the same rules: its problems are those of all."""
+    """One target for each set of rules: those with the same rules have the same problems."""
     seen: list[Rules] = []
     chosen = {}
     for name, manifest in manifests.items():
@@ -125,7 +125,7 @@ def once_per_rules(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
 
 
 async def _register(run: Run, target: OpenTarget, manifest: Manifest, *, report_problems: bool) -> None:
-    """One target, from the manifest to the end."""
+    """Register the manifest in one target, unless it is known to be finished there."""
     statistics, ledger = run.statistics[target.name], target.ledger
     if (lines := await finished_before(ledger, manifest, target.name)) is not None:
         statistics.unchanged_all(lines)

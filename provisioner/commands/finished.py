@@ -1,9 +1,8 @@
-"""The daily case: a manifest that a run has finished, unchanged, over a ledger that is unchanged too.
+"""Finished manifests: the daily case in which neither the manifest nor the ledger has changed since a run finished it.
 
-Every line would then be planned as unchanged. To know that takes a digest of the manifest's bytes, not a look
-at each of its lines. It cannot be wrong: the digest covers everything that a line's plan depends on (the bytes, the
-defaults, the ownership tag, the version of the program), and the ledger counts every commit that touches an entry of
-the target.
+The plan of every line would then be "unchanged". A digest of the manifest's bytes shows that without parsing a line. It
+is safe: the digest covers everything that the plan of a line depends on (the bytes, the defaults, the ownership tag,
+the version of the program), and the ledger counts every commit that touches an entry of the target.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def finished_before(ledger: Ledger, manifest: Manifest, target: str) -> int | None:
-    """How many lines ``manifest`` has, where it is certain that every one is registered as it is; None otherwise.
+    """The number of lines of ``manifest``, if all are certain to be registered as they are; None otherwise.
 
     Raises:
         ManifestError: the manifest cannot be read any more.
@@ -37,7 +36,7 @@ async def finished_before(ledger: Ledger, manifest: Manifest, target: str) -> in
 
 
 async def keep_finished(ledger: Ledger, statistics: Statistics, fingerprint: str) -> None:
-    """Remember a manifest of which nothing is left, for the next run."""
+    """Record a manifest that is finished, for the next run."""
     if statistics.finished and fingerprint:
         changes = await ledger.changes(statistics.target)
         await ledger.set_finished(statistics.target, FinishedManifest(fingerprint, changes, statistics.lines))

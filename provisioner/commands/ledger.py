@@ -1,4 +1,4 @@
-"""``ledger``: what is done to the ledger itself. AWS is not asked."""
+"""``ledger``: operations on the ledger itself. AWS is not called."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Renamed(msgspec.Struct, frozen=True):
-    """A target that has another name now.
+    """A target that was renamed.
 
     Attributes:
         old, new: its names.
-        entries: how many have moved.
+        entries: how many moved.
     """
 
     old: str
@@ -28,7 +28,7 @@ class Renamed(msgspec.Struct, frozen=True):
 
 
 async def rename_target(settings: Settings, old: str, new: str, *, lock_timeout_s: float = 0.0) -> Renamed:
-    """Give everything that the ledger holds of ``old`` to ``new``; nothing else changes, here or in AWS.
+    """Move everything that the ledger holds of target ``old`` to ``new``; nothing changes in AWS.
 
     Raises:
         UsageError: ``new`` cannot be the name of a target, or the ledger does not know ``old``.

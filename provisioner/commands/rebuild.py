@@ -1,4 +1,4 @@
-"""``rebuild``: makes a lost ledger anew from what AWS holds, by the ownership tags."""
+"""``rebuild``: makes a new ledger in place of a lost one, from the ownership tags in AWS."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECORDED_AT_ONCE = 256
 
 
 class IncompleteError(ProvisionerError):
-    """AWS could not be read to the end, so that the new ledger would miss entries."""
+    """AWS could not be read to the end: a new ledger would lack entries."""
 
     reason = Reason.UNFINISHED
 
@@ -34,13 +34,13 @@ class IncompleteError(ProvisionerError):
 
 
 async def rebuild(run: Run, ledger_id: str) -> Summary:
-    """Make a new ledger from what AWS holds with the ownership tag of a lost one.
+    """Make a new ledger from the algorithms that carry the ownership tag of a lost one.
 
-    The ledger appears under its name only when every selected target was read to its end.
+    The ledger appears under its name only after every selected target was read to its end.
 
     Args:
         run: its ledger must not exist yet.
-        ledger_id: of the lost ledger; "" only looks which ledgers the tags name.
+        ledger_id: of the lost ledger; "" makes nothing and reports which ledgers the tags name.
     """
     whole = False
 
@@ -58,28 +58,28 @@ async def rebuild(run: Run, ledger_id: str) -> Summary:
         await fleet.ledger.take_identity(ledger_id)
         for target, found in tagged.items():
             await _restore(run, fleet.ledger, target, [one for one in found if one.is_of(ledger_id)])
-        # A run that is asked to stop ends with 75, "run again": a ledger would be in the way of that.
+        # A run that is asked to stop ends with 75, "run again", which must find no ledger.
         whole = not run.stop.requested
 
     return await session(run, "rebuild", work, built=lambda: whole)
 
 
 async def _tagged(run: Run, target: OpenTarget) -> list[Found]:
-    """Every algorithm in the target that has an ownership tag, of whichever ledger."""
+    """Every algorithm in the target that has an ownership tag, of any ledger."""
     inventory = Inventory(target, run.order.policy.ownership_tag)
     listing = await inventory.listing(lambda _: True)
     details = await inventory.details([item.arn for item in listing.items])
-    # What List shows and Get does not know may be a lag of either: it must not be left out.
+    # If List shows what Get does not know, one of them lags: it must not be left out.
     if not listing.complete or details.unread or details.gone:
         raise IncompleteError(target.name)
     return [one for one in details.found if one.tag]
 
 
 def _check_choice(tagged: dict[str, list[Found]], ledger_id: str) -> None:
-    """Make sure that the tags name the ledger that was chosen: taking over another team's must be a decision.
+    """Make sure that a ledger was chosen and the tags name it: taking over another team's must be a decision.
 
     Raises:
-        UsageError: they do not, or none was chosen.
+        UsageError: the tags do not name it, or none was chosen.
     """
     counts: dict[str, int] = defaultdict(int)
     for found in tagged.values():
@@ -87,17 +87,17 @@ def _check_choice(tagged: dict[str, list[Found]], ledger_id: str) -> None:
             if one.tag:
                 counts[one.tag.ledger_id] += 1
     if not counts:
-        hint = "Check Region, account and ownership_tag"
-        raise UsageError("no algorithm has the ownership tag of a ledger", hint=hint)
+        hint = "Check the Region and the account"
+        raise UsageError("no algorithm has an ownership tag", hint=hint)
     if ledger_id not in counts:
         named = ", ".join(f"{ledger} ({number} algorithms)" for ledger, number in sorted(counts.items()))
         what = f"no algorithm has the tag of ledger {ledger_id}" if ledger_id else "which ledger is to be rebuilt?"
-        hint = f"Choose one, if it is yours: --ledger-id {min(counts)}"
+        hint = f"If one of them is yours, choose it: --ledger-id {min(counts)}"
         raise UsageError(what, why=f"the tags name {named}", hint=hint)
 
 
 async def _restore(run: Run, ledger: Ledger, target: str, found: list[Found]) -> None:
-    """One entry for each name."""
+    """Record one entry for each name."""
     by_name: dict[str, list[Found]] = defaultdict(list)
     for one in sorted(found, key=lambda one: one.age_order):
         by_name[one.name].append(one)

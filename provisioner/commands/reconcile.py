@@ -1,4 +1,4 @@
-"""``reconcile``: resolves creates that have no answer, now."""
+"""``reconcile``: resolves unanswered creates now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run: what it was asked for, what it has done so far, and its summary."""
+"""A run: its order, its state while it goes on, and its summary."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is asked for.
+    """What a run is to do.
 
     Attributes:
         sources: the manifest's paths, globs or ``-``.
         settings: the configuration.
         targets: those that were selected.
         policy: the rules.
-        strict: send nothing at all when any line is invalid.
-        lock_timeout_s: how long to wait for another run to let go of the ledger.
-        embedded: whether all targets are at the embedded endpoint.
+        strict: send nothing if any line is invalid.
+        lock_timeout_s: how long to wait for another run to release the ledger.
+        embedded: whether all targets use the embedded endpoint.
     """
 
     sources: tuple[str, ...]
@@ -61,15 +61,15 @@ def policy_of(settings: Settings) -> Policy:
 
 
 class Run:
-    """A run: what progress shows while it goes on, and what the summary says at its end.
+    """A run: its state while it goes on, for progress, and its summary.
 
     Attributes:
         run_id: sortable by start.
-        stop: ask it to end the run early.
+        stop: requests an early end.
         statistics: by target.
-        observers: of each target, the statistics among them.
-        reasons: why the command does not end as asked, beside what the targets count.
-        error: what ended the run, if an error did.
+        observers: by target; each includes the statistics.
+        reasons: why the command does not end with 0, in addition to those of the targets.
+        error: the error that ended the run, None if none did.
     """
 
     def __init__(self, order: Order, *, clock: Clock | None = None) -> None:
@@ -94,7 +94,7 @@ class Run:
         return self.clock.monotonic() - self._began
 
     def summary(self, *, error: ProvisionerError | None = None, interrupted: bool = False) -> Summary:
-        """What was done so far.
+        """The summary of what was done so far.
 
         Args:
             error: what ended the run, if an error did.

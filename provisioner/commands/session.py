@@ -1,4 +1,4 @@
-"""What every command that writes to a ledger begins and ends with: lock, ledger, record of the run, summary."""
+"""The frame of every command that writes to a ledger: lease, ledger, record of the run, summary."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 Work = Callable[[Fleet], Awaitable[None]]
 
 CLOSED_BY_S = 24.6
-"""From the wish to stop to the end of the last commit and the close, within the 25 s that are promised. A disk that
-hangs in a sync needs longer, and would hold the process for as long as it hangs."""
+"""From the request to stop to the end of the last commit and the close, within the promised 25 s. Without it, a disk
+that hangs in a sync would hold the process for as long as it hangs."""
 
 
 async def session(
@@ -43,15 +43,14 @@ async def session(
 ) -> Summary:
     """Do ``work`` with the ledger of ``run`` under its lease, record the run, and return its summary.
 
-    An error ends the work and stands in the summary.
+    An error ends the work and is part of the summary.
 
     Args:
-        run: whose ledger.
-        command: for the record.
-        work: takes the fleet of the run.
-        makes: whether the command may begin without a ledger.
-        built: for a command that makes a ledger from nothing: whether it is whole after the work. If not, there is
-            none afterwards.
+        run: with the ledger's location.
+        command: for the record of the run.
+        work: gets the fleet of the run.
+        makes: whether the command makes a ledger if there is none.
+        built: for a command that builds a new ledger: whether it is whole after the work. If not, it is discarded.
     """
     try:
         location = locate(run.order.settings.run.ledger)
@@ -68,7 +67,7 @@ async def session(
 async def deadline(run: Run) -> AsyncIterator[None]:
     """Request a stop when the deadline of the run, counted from its start, passes inside the block.
 
-    The block handles its own errors: an error that leaves it arrives in a group.
+    An error that leaves the block arrives in an exception group, so the block should handle its own.
     """
     async with anyio.create_task_group() as group:
         group.start_soon(_watch_deadline, run)
@@ -80,7 +79,7 @@ async def _watch_deadline(run: Run) -> None:
     deadline_s = run.order.settings.run.deadline_s
     if deadline_s is not None:
         await anyio.sleep(deadline_s - run.elapsed_s)
-        run.stop.request(f"the deadline of {run.order.settings.run.deadline} is over")
+        run.stop.request(f"the deadline of {run.order.settings.run.deadline} has passed")
 
 
 async def _leased(run: Run, session: _Session) -> Summary:
@@ -107,7 +106,7 @@ async def _leased(run: Run, session: _Session) -> Summary:
 
 @asynccontextmanager
 async def _closing(run: Run, location: Location) -> AsyncIterator[AsyncExitStack]:
-    """Close what is entered, but wait no longer than a stopped run may take.
+    """Close what is entered, within the time that a stopped run may take.
 
     Raises:
         LedgerError: it did not close in time.
@@ -119,7 +118,7 @@ async def _closing(run: Run, location: Location) -> AsyncIterator[AsyncExitStack
         with run.stop.ends_by(CLOSED_BY_S) as closing:
             await stack.aclose()
         if closing.cancelled_caught:
-            hint = "Look at the disk that it is on, and run again: what was under way is resolved then"
+            hint = "Check the disk, then run again: that run resolves what was under way"
             raise LedgerError("the ledger's disk does not answer", where=location.name, hint=hint)
 
 
@@ -134,7 +133,7 @@ class _Session:
 
     @asynccontextmanager
     async def open(self, lease: Lease) -> AsyncIterator[_Opened]:
-        """The ledger, to be finished if it is being built."""
+        """Open the ledger, or begin to build it."""
         if self.built is None:
             async with self.location.open(lease) as ledger:
                 yield _Opened(ledger, _nothing)
@@ -145,14 +144,14 @@ class _Session:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A ledger, and what gives it its name when it has none yet."""
+    """A ledger, and the call that gives a new one its name."""
 
     ledger: Ledger
     finish: Callable[[], Awaitable[None]]
 
 
 async def _nothing() -> None:
-    """A ledger that was there needs no finish."""
+    """Finish a ledger that exists already: nothing to do."""
 
 
 async def _fleet(run: Run, ledger: Ledger, lease: Lease) -> Fleet:

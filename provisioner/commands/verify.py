@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A disagreement between the ledger and AWS.
+    """A difference between the ledger and AWS.
 
     Attributes:
-        kind: ``missing``: the ledger says created, and it is gone in AWS. ``drifted``: its definition or tags in AWS
+        kind: ``missing``: the ledger says created, and it is gone from AWS. ``drifted``: its definition or tags in AWS
             are not those that the ledger created. ``duplicate``: another algorithm that this ledger created under the
             name of an entry. ``unrecorded``: an algorithm that this ledger created and no entry names. ``unread``: AWS
             gave no answer.
         target, name: the entry's.
-        arn: the algorithm that the finding is about.
+        arn: of the algorithm.
         message: for people.
         pruned: whether it was deleted, as asked.
     """
@@ -60,7 +60,7 @@ _REASONS = {
 
 
 def reasons_of(findings: Iterable[Finding]) -> set[Reason]:
-    """Why a command with these ``findings`` does not end as asked; a duplicate that is deleted is no reason."""
+    """Why a command with these ``findings`` does not end with 0; a deleted duplicate is no reason."""
     return {_REASONS[finding.kind] for finding in findings if not finding.pruned}
 
 
@@ -70,11 +70,11 @@ def with_findings(summary: Summary, findings: list[Finding]) -> bytes:
 
 
 async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, mark_missing: bool) -> Summary:
-    """Compare the ledger with AWS. Nothing is deleted or changed without being asked.
+    """Compare the ledger with AWS. Nothing is deleted or changed unless requested.
 
     Args:
-        run: whose ledger and targets.
-        findings: takes what disagrees.
+        run: with the ledger and the targets.
+        findings: the list to which differences are added.
         prune_duplicates: delete duplicates that this ledger created.
         mark_missing: record what is missing as deleted, so that ``apply`` creates it again.
     """
@@ -112,14 +112,14 @@ def compare(
     ledger_id: str,
     elsewhere: set[str],
 ) -> list[Finding]:
-    """Where the ledger's ``entries`` and AWS disagree. Pure.
+    """The differences between ``entries`` and AWS. Pure.
 
     Args:
         target: its name.
         entries: of the target, by name.
-        listing: what List shows; where it broke off, that is a finding of its own.
+        listing: what List shows; that it broke off is a finding of its own.
         details: what Get reports of every ARN that is listed or in the ledger.
-        ledger_id: whose ownership tags are ours.
+        ledger_id: of this ledger, as in its ownership tags.
         elsewhere: ARNs that entries of other targets name.
     """
     listed = {item.arn for item in listing.items}
@@ -134,7 +134,7 @@ def compare(
         gone = listing.complete and entry.arn in details.gone and entry.arn not in listed
         findings += _of_entry(entry, by_arn.get(entry.arn), of_name, gone=gone)
     known = elsewhere | {entry.arn for entry in entries.values() if entry.exists}
-    message = "this ledger created it, and no entry names it; `provisioner apply` takes it up when it is in a manifest"
+    message = "this ledger created it, and no entry names it; `provisioner apply` recovers it if the manifest has it"
     findings += [
         Finding("unrecorded", target, one.name, one.arn, message)
         for many in ours.values()
@@ -142,7 +142,8 @@ def compare(
         if one.arn not in known
     ]
     if not listing.complete:
-        findings.append(Finding("unread", target, "", "", "List broke off: there may be more than was seen"))
+        message = "List broke off, so there may be more algorithms; run `provisioner verify` again"
+        findings.append(Finding("unread", target, "", "", message))
     return findings
 
 
@@ -151,14 +152,15 @@ def _of_entry(entry: Entry, found: Found | None, ours: list[Found], *, gone: boo
         return Finding(kind, entry.target, entry.name, arn, message)
 
     if not entry.exists:
-        message = f"the entry is {entry.state}, yet its algorithm exists; `provisioner reconcile` resolves open ones"
+        message = f"the entry is {entry.state}, but its algorithm exists; run `provisioner reconcile`, or `apply`"
         return [finding("unrecorded", one.arn, message) for one in ours]
     others = [one for one in ours if one.arn != entry.arn]
     findings = [finding("duplicate", one.arn, f"created a second time; the ledger names {entry.arn}") for one in others]
     if gone:
-        findings.append(finding("missing", entry.arn, "the ledger says created, and it no longer exists in AWS"))
+        message = "the ledger says created, but it is gone from AWS; with `--mark-missing`, `apply` creates it again"
+        findings.append(finding("missing", entry.arn, message))
     elif found is None:
-        findings.append(finding("unread", entry.arn, "AWS gave no certain answer about it"))
+        findings.append(finding("unread", entry.arn, "AWS gave no certain answer; run `provisioner verify` again"))
     elif (found.digest, found.tags_digest) != (entry.digest, entry.tags_digest):
         what = "definition" if found.digest != entry.digest else "tags"
         findings.append(finding("drifted", entry.arn, f"its {what} in AWS differ from what the ledger created"))
@@ -166,7 +168,7 @@ def _of_entry(entry: Entry, found: Found | None, ours: list[Found], *, gone: boo
 
 
 async def _pruned(run: Run, target: OpenTarget, findings: list[Finding]) -> list[Finding]:
-    """The findings, once duplicates are deleted; nothing that an entry of any target names ever is."""
+    """Delete duplicates, but nothing that an entry of any target names; returns the updated findings."""
     named = {entry.arn: entry async for entry in target.ledger.entries() if entry.exists}
     doubtful = {one.name for one in findings if one.kind in {"missing", "unread", "drifted"}}
     return [
@@ -178,11 +180,11 @@ async def _pruned(run: Run, target: OpenTarget, findings: list[Finding]) -> list
 
 
 async def _deleted(run: Run, target: OpenTarget, finding: Finding) -> Finding:
-    """The finding, once its algorithm is deleted: after another look at it and at the one that is kept."""
+    """Delete the algorithm of ``finding``, after reading it and the kept one again; returns the finding."""
     if why := await _kept(run, target, finding):
         return msgspec.structs.replace(finding, message=f"{finding.message}; kept: {why}")
     started_at = await target.creates.turn()
-    # The ledger says why before the call leaves.
+    # The reason is recorded before the call leaves.
     reason = Problem("", 0, finding.name, "pruned", f"deleting {finding.arn}: {finding.message}", target=finding.target)
     await target.ledger.add_problems([reason])
     target.lease.check()
@@ -199,10 +201,10 @@ async def _deleted(run: Run, target: OpenTarget, finding: Finding) -> Finding:
 
 
 async def _kept(run: Run, target: OpenTarget, finding: Finding) -> str:
-    """Why the duplicate must stay, "" when it may go: both have just been read, and both are ours by that name."""
+    """Why the duplicate must stay; "" if both were just read and are this ledger's under that name."""
     entry = (await target.ledger.look_up(finding.target, [finding.name])).get(finding.name)
     if entry is None or not entry.exists or entry.arn == finding.arn:
-        return "the ledger no longer names another one"
+        return "the ledger no longer names another algorithm for this entry"
     inventory = Inventory(target, run.order.policy.ownership_tag)
     details = await inventory.details([entry.arn, finding.arn])
     ours = {one.arn for one in details.found if one.name == finding.name and one.is_of(target.ledger.ledger_id)}

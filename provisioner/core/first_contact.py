@@ -95,13 +95,13 @@ def _is_ours(found: Found, wanted: Named, ledger_id: str) -> bool:
 
 
 def meet_foreign(wanted: Named, foreign: Sequence[Found], policy: Policy, *, conflict: bool = False) -> Meeting:
-    """What to do with ``wanted`` whose name algorithms have that this ledger did not create.
+    """What to do with ``wanted`` if its name belongs to algorithms that this ledger did not create.
 
     Args:
         wanted: the definition, or the entry of an unanswered create that made none of them.
         foreign: at least one; the oldest first.
         policy: the rules of the run.
-        conflict: whether the service has just refused the name, whatever the configuration says of names.
+        conflict: whether the service has just refused the name with 409, whatever the configuration says about names.
     """
     taken_over = [one for one in foreign if one.tag and one.tag.ledger_id == policy.take_over]
     if taken_over:

@@ -99,7 +99,7 @@ class Sweep(msgspec.Struct, frozen=True):
 def rule(unresolved: Unresolved, sweep: Sweep, policy: Policy, ledger_id: str) -> Ruling:
     """What ``sweep`` proves about ``unresolved``: the core of the exactly-once promise."""
     entry = unresolved.entry
-    # An unresolved entry that has an ARN was created before, and that one was deleted: List and Get may lag.
+    # An unresolved entry with an ARN was created before, and that algorithm was deleted: List and Get may lag.
     seen = (one for one in sweep.found.get(entry.name, ()) if not entry.arn or one.arn != entry.arn)
     named = sorted(seen, key=lambda one: one.age_order)
     ours = [one for one in named if _is_ours(one, entry, policy, ledger_id)]

@@ -1,1 +1,1 @@
-"""What people and programs see of a run: its summary, and its progress while it goes on."""
+"""What people and programs see of a run: log events, progress, statistics, summary."""

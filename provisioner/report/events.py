@@ -1,4 +1,4 @@
-"""Logs of what the engine reports, as structlog events: ``noun.verb_past``, the target in each."""
+"""Log events of a run, as the engine reports them: ``noun.verb_past``, with the target in each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EventLog(Observer):
         report("definition.reported", **msgspec.structs.asdict(problem))
 
     def attempt_ended(self, attempt: Attempt) -> None:
-        """See :class:`Observer`. A create without an answer is worth a warning, for only a sweep can tell."""
+        """See :class:`Observer`. An unanswered create is a warning, because only a sweep can resolve it."""
         if attempt.verdict is Verdict.CREATED:
             return
         what = {"target": self._target, "name": attempt.name, "attempt": attempt.attempt, "why": str(attempt.reply)}

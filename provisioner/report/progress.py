@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 REFRESH_S = 0.2
 LINE_EVERY_S = 10.0
 WINDOW_S = 5.0
-"""Rates are averages over the last seconds: shorter ones jump with every burst, longer ones hide that a run stands."""
+"""Rates are averages over this time: shorter ones jump with every burst, longer ones hide that a run has stalled."""
 UNRESOLVED = (Outcome.PENDING, Outcome.AMBIGUOUS)
-"""Outcomes of definitions that a later run has to look at again: not done."""
+"""Outcomes that a later run has to process again: these definitions are not done."""
 
 
 class Watched(Protocol):
-    """A run, as far as progress shows it."""
+    """The parts of a run that progress shows."""
 
     @property
     def statistics(self) -> Mapping[str, Statistics]:
@@ -43,16 +43,16 @@ class Watched(Protocol):
 
     @property
     def stop(self) -> Stop:
-        """The request to end it early."""
+        """The request to stop."""
 
 
-class Sample(NamedTuple):
-    """What was counted at a time.
+class Count(NamedTuple):
+    """Counts at one moment.
 
     Attributes:
         at: seconds, monotonic.
         creates: that AWS answered and did not throttle.
-        done: definitions that no later run has to look at.
+        done: definitions that no later run has to process.
     """
 
     at: float
@@ -61,53 +61,53 @@ class Sample(NamedTuple):
 
 
 class Rates:
-    """Averages over the last seconds, of what was really counted in them."""
+    """Averages over the last seconds."""
 
     def __init__(self) -> None:
-        self._samples: deque[Sample] = deque()
+        self._counts: deque[Count] = deque()
 
-    def add(self, sample: Sample) -> None:
-        """Count on from ``sample``; the newest one that is older than the window stays, as where the window begins."""
-        self._samples.append(sample)
-        while len(self._samples) > 2 and sample.at - self._samples[1].at >= WINDOW_S:  # noqa: PLR2004  a window has two ends
-            self._samples.popleft()
+    def add(self, count: Count) -> None:
+        """Add ``count``. The newest one that is older than the window is kept, as the beginning of the window."""
+        self._counts.append(count)
+        while len(self._counts) > 2 and count.at - self._counts[1].at >= WINDOW_S:  # noqa: PLR2004  a window has two ends
+            self._counts.popleft()
 
     @property
     def creates_per_s(self) -> float:
-        """Creates."""
-        return self._per_s(self._samples[-1].creates - self._samples[0].creates) if self._samples else 0.0
+        """Creates a second."""
+        return self._per_s(self._counts[-1].creates - self._counts[0].creates) if self._counts else 0.0
 
     @property
     def done_per_s(self) -> float:
-        """Definitions."""
-        return self._per_s(self._samples[-1].done - self._samples[0].done) if self._samples else 0.0
+        """Definitions a second."""
+        return self._per_s(self._counts[-1].done - self._counts[0].done) if self._counts else 0.0
 
     def _per_s(self, count: int) -> float:
-        elapsed_s = self._samples[-1].at - self._samples[0].at
+        elapsed_s = self._counts[-1].at - self._counts[0].at
         return max(0, count) / elapsed_s if elapsed_s > 0 else 0.0
 
 
 class View:
-    """What a person sees of a run while it goes on, over all its targets."""
+    """What progress shows of a run, over all its targets."""
 
     def __init__(self, run: Watched) -> None:
         self._run = run
         self._rates = Rates()
 
     def sample(self) -> None:
-        """Look at the run now."""
+        """Count what the run has done so far."""
         creates = max(0, self.calls("create") - self.calls("throttled") - self.in_flight)
-        self._rates.add(Sample(time.monotonic(), creates, self.done))
+        self._rates.add(Count(time.monotonic(), creates, self.done))
 
     @property
     def total(self) -> int | None:
-        """Definitions of the manifest: estimated until it is read to its end, None when its size is not known."""
+        """Definitions of the manifest: estimated until it is read to its end, None if its size is unknown."""
         expected = [one.valid if one.whole else one.expected for one in self._run.statistics.values()]
         return None if None in expected else sum(number or 0 for number in expected)
 
     @property
     def done(self) -> int:
-        """Definitions that no later run has to look at."""
+        """Definitions that no later run has to process."""
         return sum(number for outcome, number in self._outcomes().items() if outcome not in UNRESOLVED)
 
     def _outcomes(self) -> dict[Outcome, int]:
@@ -126,13 +126,13 @@ class View:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until the end, if it goes on like this; None when that cannot be known."""
+        """Seconds until the end at the present rate; None if that is unknown."""
         total, rate = self.total, self._rates.done_per_s
         return None if total is None or not rate or self.done >= total else (total - self.done) / rate
 
     @property
     def state(self) -> str:
-        """What the run waits for, or why it stops; "" when it just works."""
+        """What the run waits for, or why it stops; "" otherwise."""
         if self._run.stop.requested:
             return f"stopping: {self._run.stop.reason}"
         for statistics in self._run.statistics.values():
@@ -145,7 +145,7 @@ class View:
 
     @property
     def line(self) -> str:
-        """One line for a terminal, the most important first: a narrow one cuts off the rest."""
+        """One line for a terminal, the most important first: a narrow terminal cuts off the rest."""
         eta_s = self.eta_s
         outcomes = [f"{number} {outcome}" for outcome, number in self._outcomes().items()]
         moving = [f"{self._rates.creates_per_s:.1f}/s", *([f"ETA {clock(eta_s)}"] if eta_s is not None else [])]
@@ -184,7 +184,7 @@ async def show_bar(run: Watched, console: Console) -> None:
         TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
         TextColumn("{task.fields[line]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
     )
-    # stdout stays what it is: the result goes there, also that of a run which a second signal ends under the bar.
+    # stdout is not redirected: the result goes there, even if a second signal ends the run while the bar is shown.
     bar = Progress(*columns, console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
     with bar as progress:
         task = progress.add_task("", total=None, line="")

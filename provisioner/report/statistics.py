@@ -1,4 +1,4 @@
-"""What a target's run has done so far: the one source of progress, summary and exit code. Pure."""
+"""Statistics of a target's run: the one source of progress, summary and exit code. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from provisioner.manifest.reader import Batch
 
 PROBLEMS_SHOWN = 100
-"""Problems in a summary; all of them are in the ledger."""
+"""Most problems in a summary; all of them are in the ledger."""
 REGISTERED = (Outcome.CREATED, Outcome.RECOVERED, Outcome.ADOPTED, Outcome.UNCHANGED)
-"""Outcomes of a definition whose algorithm exists as the manifest has it."""
+"""Outcomes of definitions whose algorithm exists as the manifest defines it."""
 
 
 class Statistics(Observer):
@@ -30,19 +30,19 @@ class Statistics(Observer):
         target: the target's name.
         region, account_id: "" until known.
         lines, valid, invalid, repeated: of the manifest, as far as it was read.
-        expected: how many definitions the manifest is likely to have, None when that is not known.
+        expected: estimated number of definitions in the manifest, None if unknown.
         outcomes: of the valid lines; they always add up to ``valid`` once the run has ended.
         calls: made to AWS.
         problems: the first of them; ``problems_total`` counts all.
-        resolved: what sweeps concluded, for entries of the manifest and others.
+        resolved: entries that sweeps resolved, by decision, whether or not the manifest has them.
         open: entries that stay unresolved at the end.
-        duplicates: algorithms that this ledger created a second time, as far as the run saw them.
-        denied: whether any create was refused for want of permission.
-        halt: why nothing more is sent, None while all is well.
+        duplicates: that this ledger created and the run saw.
+        denied: whether any create was denied.
+        halt: why nothing more is sent, None if the target has not halted.
         whole: whether the manifest was read to its end.
         stopped: whether the run was asked to end early.
         under_way: creates whose result is not durable yet.
-        waiting: what the run waits for at its end, "" when it does not.
+        waiting: what the run waits for, "" if it does not wait.
         waiting_until: monotonic time at which that wait ends.
         pace_per_s: creates per second that the pacer let start when it was last sampled.
     """
@@ -95,7 +95,7 @@ class Statistics(Observer):
             self.outcomes[old] -= count
 
     def problem_found(self, problem: Problem) -> None:
-        """See :class:`Observer`. A notice is no problem."""
+        """See :class:`Observer`. Notices are not counted."""
         if problem.severity != "problem":
             return
         self.problems_total += 1
@@ -147,20 +147,20 @@ class Statistics(Observer):
         """See :class:`Observer`."""
         self.pace_per_s = sample.pace_per_s
 
-    # What commands ask of it.
+    # What commands call.
 
     def read_again(self) -> None:
-        """The manifest is read anew: forget what was counted of its lines."""
+        """Forget the lines that were counted: the manifest is read again."""
         self.lines = self.valid = self.invalid = self.repeated = 0
         self.whole = False
 
     def unchanged_all(self, lines: int) -> None:
-        """The manifest is known to have ``lines`` lines, all of them registered as they are."""
+        """Count ``lines`` lines of a finished manifest as unchanged."""
         self.lines = self.valid = self.outcomes[Outcome.UNCHANGED] = lines
         self.whole = True
 
     def close(self) -> None:
-        """Give every valid line an outcome, whatever ended the run: no result is ambiguous, not sent is pending."""
+        """Give every valid line an outcome, whatever ended the run: ambiguous if it was sent, otherwise pending."""
         left = max(0, self.valid - self.known)
         unanswered = min(self.under_way, left)
         self.under_way = 0
@@ -169,7 +169,7 @@ class Statistics(Observer):
 
     @property
     def finished(self) -> bool:
-        """Whether every line of the manifest is valid, stands there once, and is registered."""
+        """Whether every line of the manifest is valid, unique and registered."""
         registered = sum(self.outcomes[one] for one in REGISTERED)
         return self.whole and not self.open and self.halt is None and registered == self.lines
 
@@ -179,7 +179,7 @@ class Statistics(Observer):
         return sum(self.outcomes.values())
 
     def reasons(self) -> set[Reason]:
-        """Why this target did not end as asked."""
+        """Why this target does not end with 0."""
         reasons = {
             Reason.INVALID: self.invalid,
             Reason.FAILED: self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DRIFTED],
@@ -191,12 +191,12 @@ class Statistics(Observer):
         applied = {reason for reason, applies in reasons.items() if applies}
         if self.halt:
             applied.add(self.halt.reason)
-        # What is left without any of these reasons is left for the next run all the same.
+        # Pending definitions without any of these reasons are left for the next run too.
         return applied or ({Reason.UNFINISHED} if self.outcomes[Outcome.PENDING] else applied)
 
     @property
     def _work_left(self) -> bool:
-        """Whether a next run has something to do: also what was not read, and what has no answer yet."""
+        """Whether a next run has something to do, unread lines and unanswered creates included."""
         return not self.whole or bool(self.open or self.outcomes[Outcome.PENDING] or self.outcomes[Outcome.AMBIGUOUS])
 
     def __repr__(self) -> str:

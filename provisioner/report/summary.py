@@ -27,7 +27,7 @@ LINE = 4000
 
 
 class ManifestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Lines of the manifest, as far as it was read; blank ones do not count. ``repeated`` ones say nothing new."""
+    """Lines of the manifest, as far as it was read, without blank ones. ``repeated`` ones repeat an earlier line."""
 
     lines: int
     valid: int
@@ -36,12 +36,12 @@ class ManifestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TargetSummary(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One target's share.
+    """One target's part of the summary.
 
     Attributes:
-        halted: why it sent nothing more, where it did.
-        resolved: entries that sweeps resolved, by decision, those of the manifest and others.
-        open: entries that are still unanswered.
+        halted: why it halted, None if it did not.
+        resolved: entries that sweeps resolved, by decision, whether or not the manifest has them.
+        open: entries that are still unresolved.
     """
 
     outcomes: dict[str, int]
@@ -59,7 +59,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     Attributes:
         run_id: sortable by start.
-        exit_code: what the scheduler gets.
+        exit_code: of the process.
         elapsed_s: duration.
         started_at: ISO 8601, UTC.
         ledger: where the ledger is.
@@ -67,9 +67,9 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         targets: by name.
         problems: the first 100.
         problems_total: all of them.
-        open: entries that are still unanswered, over all targets; also those that the manifest does not name.
-        stopped: why the run ended early, where it did.
-        error: what ended the run, where an error did.
+        open: entries that are still unresolved, over all targets, whether or not the manifest has them.
+        stopped: why the run ended early, None if it did not.
+        error: the error that ended the run, None if none did.
     """
 
     run_id: str
@@ -92,7 +92,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return msgspec.json.encode(self)
 
     def text(self) -> str:
-        """For people: what became of the definitions, what stands in the way, where the ledger is."""
+        """The text form: outcomes, calls, problems, the ledger, the exit code."""
         return "\n".join(printable(line, LINE) for line in _lines(self))
 
 
@@ -105,7 +105,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
         elapsed_s: duration.
         stopped: why it ended early, "" when it did not.
         error: the error that ended it, None when none did.
-        reasons: why it did not end as asked, beside what the targets count.
+        reasons: why it does not end with 0, in addition to those of the targets.
     """
 
     run_id: str
@@ -145,7 +145,7 @@ def summarize(targets: Sequence[Statistics], ending: Ending) -> Summary:
 
 
 def _manifest(targets: Sequence[Statistics]) -> ManifestCounts:
-    """Every target reads the manifest for itself; who read most of it speaks for all."""
+    """Every target reads the manifest for itself; the one that read most of it counts."""
     fullest = max(targets, key=lambda statistics: statistics.lines, default=None)
     if fullest is None:
         return ManifestCounts(0, 0, 0)
@@ -183,7 +183,7 @@ def _lines(summary: Summary) -> list[str]:
 
 
 def _work_lines(summary: Summary) -> list[str]:
-    """What was read, done and called, and what is wrong."""
+    """The lines about the manifest, outcomes, calls, targets and problems."""
     manifest, calls = summary.manifest, summary.calls
     read = _count(manifest.lines, "line") + (" read before the run stopped" if summary.stopped else "")
     repeated = f", {manifest.repeated} repeated" if manifest.repeated else ""
@@ -205,7 +205,7 @@ def _work_lines(summary: Summary) -> list[str]:
 
 
 def _per_s(calls: Mapping[str, int], elapsed_s: float) -> str:
-    """The pace that a run really had: creates that were answered and not throttled, over all of its time."""
+    """The rate of a whole run: creates that were answered and not throttled, over its duration."""
     rate = (calls["create"] - calls["throttled"]) / elapsed_s if elapsed_s else 0.0
     return f"{rate:.1f} creates/s"
 

@@ -90,7 +90,7 @@ def test_validate_looks_through_the_defaults_of_every_target(tmp_path: Path) -> 
     [
         ("[defaults]\nkmsKeyArm = 'x'", "[defaults]: kmsKeyArm: unknown field; did you mean kmsKeyArn?"),
         ("[targets.west.defaults.tags]\n'aws:x' = ''", '[targets.west.defaults]: tags["aws:x"]: keys that begin with'),
-        ("[defaults]\nkmsKeyArn = 'x'\nroleArn = 5", "2 problems, first of them"),
+        ("[defaults]\nkmsKeyArn = 'x'\nroleArn = 5", "2 problems, the first: "),
     ],
 )
 @pytest.mark.parametrize("command", ["validate", "apply"])

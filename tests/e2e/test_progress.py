@@ -103,4 +103,4 @@ def test_a_run_that_stops_does_not_look_finished(tmp_path: Path, endpoint: Endpo
     assert done
     assert created
     assert done[1] == created[1]
-    assert "stopping: the deadline of 4s is over" in shown[-1]
+    assert "stopping: the deadline of 4s has passed" in shown[-1]

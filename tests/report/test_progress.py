@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.report.progress import WINDOW_S, Rates, Sample, clock
+from provisioner.report.progress import WINDOW_S, Count, Rates, clock
 
 
 def rates(*counts: int, every_s: float = 0.5) -> Rates:
     """The rates after samples with these counts of creates, each of them a definition that is done."""
     made = Rates()
     for number, count in enumerate(counts):
-        made.add(Sample(100 + number * every_s, count, count))
+        made.add(Count(100 + number * every_s, count, count))
     return made
 
 
@@ -42,8 +42,8 @@ def test_samples_far_apart_are_averaged_over_their_distance() -> None:
 def test_definitions_have_a_rate_of_their_own() -> None:
     """What is done without a create, because it is registered already, counts for the time that is left."""
     made = Rates()
-    made.add(Sample(1.0, 0, 0))
-    made.add(Sample(2.0, 5, 1000))
+    made.add(Count(1.0, 0, 0))
+    made.add(Count(2.0, 5, 1000))
 
     assert (made.creates_per_s, made.done_per_s) == (5.0, 1000.0)
 

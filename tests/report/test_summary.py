@@ -188,7 +188,7 @@ def test_the_text_says_all_that_matters() -> None:
     made.halt = Halt(Reason.QUOTA, "the quota of 5 is reached")
     made.region, made.pace_per_s = "us-east-1", 4.981
 
-    assert summary(made, stopped="the deadline of 55m is over", error="broke", elapsed_s=2.0).text().split("\n") == [
+    assert summary(made, stopped="the deadline of 55m has passed", error="broke", elapsed_s=2.0).text().split("\n") == [
         "manifest  1 line read before the run stopped, 1 valid, 0 invalid",
         "outcomes  1 failed",
         "calls     10 create (1 throttled), 2 list, 3 get",
@@ -197,7 +197,7 @@ def test_the_text_says_all_that_matters() -> None:
         "problems  1",
         "  defs.jsonl:17: x: invalid: m",
         "ledger    ledger.db",
-        "stopped   the deadline of 55m is over",
+        "stopped   the deadline of 55m has passed",
         "error     broke",
         "exit      4: a service quota is reached: raise it, then run again",
     ]
