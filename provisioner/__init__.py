@@ -14,16 +14,24 @@ if TYPE_CHECKING:
     from provisioner.core.entry import Entry, State
     from provisioner.core.problem import Problem
     from provisioner.errors import ProvisionerError
-    from provisioner.manifest.definition import Definition
+    from provisioner.manifest.definition import (
+        ContainerConfig,
+        Definition,
+        InferenceContainerConfig,
+        MetricDefinition,
+    )
     from provisioner.report.summary import Summary
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ContainerConfig",
     "Definition",
     "Entry",
     "Finding",
+    "InferenceContainerConfig",
     "Ledger",
+    "MetricDefinition",
     "Problem",
     "ProvisionerError",
     "Settings",
@@ -37,10 +45,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ContainerConfig": "manifest.definition",
     "Definition": "manifest.definition",
     "Entry": "core.entry",
     "Finding": "commands.verify",
+    "InferenceContainerConfig": "manifest.definition",
     "Ledger": "api",
+    "MetricDefinition": "manifest.definition",
     "Problem": "core.problem",
     "ProvisionerError": "errors",
     "Settings": "config.settings",

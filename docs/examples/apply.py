@@ -3,17 +3,23 @@
 import asyncio
 import os
 
-from provisioner import Definition, Ledger, Settings, State, apply, verify
+from provisioner import ContainerConfig, Definition, Ledger, Settings, State, apply, verify
 from provisioner.emulator import Emulator, credentials
 
 ROLE = "arn:aws:iam::123456789012:role/access"
+REGISTRY = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 
 
 async def register(settings: Settings) -> None:
     """Make AWS match the definitions; what is registered already is not sent again."""
     definitions = [
-        Definition(name="lookalike 1", role_arn=ROLE, tags={"team": "ads"}),
-        Definition(name="lookalike 2", role_arn=ROLE, tags={"team": "ads"}),
+        Definition(
+            name=f"lookalike {number}",
+            role_arn=ROLE,
+            training_container_config=ContainerConfig(image_uri=f"{REGISTRY}/train:{number}"),
+            tags={"team": "ads"},
+        )
+        for number in (1, 2)
     ]
     summary = await apply(definitions, settings=settings, ledger="ledger.db")
     print(summary.text())
