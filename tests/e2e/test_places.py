@@ -259,6 +259,27 @@ def test_a_duplicate_stays_where_the_kept_one_cannot_be_read(
     assert len(made(endpoint)) == 3
 
 
+def test_a_duplicate_stays_where_the_kept_one_cannot_be_read_again(
+    tmp_path: Path, endpoint: Endpoint, manifest: Path
+) -> None:
+    """Prune reads both once more right before the delete, and deletes nothing where one of them is not read then."""
+    apply(tmp_path, endpoint, manifest)
+    endpoint.change(names="duplicates")
+    status = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)
+    tags = {"provisioner:origin": f"v1/{status['ledger_id']}/{'0' * 32}/x-1"}
+    client(endpoint.url).create_configured_model_algorithm(name="algorithm 0", roleArn=ROLE, tags=tags)
+    compared = len(endpoint.truth()["algorithms"])
+    endpoint.change(get_script=["ok"] * compared + ["error_without_effect:404"] * 2)
+
+    arguments = ("verify", "--prune-duplicates", "--yes", "--endpoint-url", endpoint.url, "--output", "json")
+    done = provisioner(*arguments, cwd=tmp_path)
+
+    findings = json.loads(done.stdout)["findings"]
+    assert [(finding["kind"], finding.get("pruned", False)) for finding in findings] == [("duplicate", False)]
+    assert "cannot be read" in findings[0]["message"]
+    assert (done.returncode, len(endpoint.truth()["algorithms"])) == (5, compared)
+
+
 def test_a_rebuild_of_another_teams_ledger_is_a_decision(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
     """Rebuild names the ledgers that the tags name and makes none until one is chosen."""
     apply(tmp_path, endpoint, manifest)
