@@ -446,3 +446,90 @@ def test_sigterm_with_a_server_that_hangs_for_good(tmp_path: Path) -> None:
         assert code == 75
         assert sum(summary["outcomes"].values()) == summary["manifest"]["valid"]
         job.check()
+
+
+WORLDS = ("duplicates", *(pytest.param(names, marks=pytest.mark.torture) for names in ("unique", "same")))
+"""All three in virtual time by default; through real processes two of them as torture."""
+HOSTILE: dict[str, Any] = {"lost_reply": 0.3, "list_lag": 0.2, "latency": 0.05}
+"""For the rows about ledgers and targets: kills and lost replies on top."""
+SETTLED_S = 1.5
+"""Settle time and List lag of the configuration, and a little."""
+
+
+def killed(job: Job, made: int) -> None:
+    """A run that is killed once ``made`` algorithms exist."""
+    run = job.start()
+    until(lambda: len(job.truth.alive) >= made)
+    run.kill()
+    run.wait()
+    time.sleep(SETTLED_S)
+
+
+@pytest.mark.parametrize("names", WORLDS)
+def test_a_target_renamed_after_a_kill(tmp_path: Path, names: str) -> None:
+    """The place is known from the first intent on: 78 with the command, and after it everything exists once."""
+    with job_at(tmp_path, size=12, settings={"rate": 20.0}, **HOSTILE | {"names": names}) as job:
+        killed(job, 4)
+        with (tmp_path / "c.toml").open("a") as file:
+            file.write("[targets.prod]\n")
+
+        code, refused = job.run()
+        sent = job.truth.count("create")
+        assert code == 78
+        assert "provisioner ledger rename-target default prod" in refused["targets"]["prod"]["halted"]
+        renamed = provisioner("ledger", "rename-target", "default", "prod", "-l", job.ledger, cwd=tmp_path)
+        assert renamed.returncode == 0, renamed.stderr
+        assert job.truth.count("create") == sent
+
+        code, summary = job.run()
+
+        assert code == 0, summary
+        assert summary["outcomes"]["created"] + summary["outcomes"]["recovered"] > 0
+        check_finished(job.truth, entries_of(job.ledger, "prod"), job.names)
+
+
+@pytest.mark.parametrize("names", WORLDS)
+def test_two_targets_in_one_place_after_a_kill(tmp_path: Path, names: str) -> None:
+    """Of two targets in one account and Region, one is refused with 78, and the other makes everything once."""
+    with job_at(tmp_path, size=12, settings={"rate": 20.0}, **HOSTILE | {"names": names}) as job:
+        with (tmp_path / "c.toml").open("a") as file:
+            file.write("[targets.east]\n[targets.prod]\n")
+        killed(job, 4)
+
+        code, summary = job.run()
+
+        halted = {
+            name: "the same account and Region" in one.get("halted", "") for name, one in summary["targets"].items()
+        }
+        entries = {name: entries_of(job.ledger, name) for name in ("east", "prod")}
+        assert code == 78
+        assert sorted(halted.values()) == [False, True]
+        check_finished(job.truth, next(entries[name] for name, one in halted.items() if not one), job.names)
+        assert not any(entry.exists for name, one in halted.items() if one for entry in entries[name].values())
+
+
+@pytest.mark.parametrize("names", WORLDS)
+def test_a_ledger_restored_after_a_kill(tmp_path: Path, names: str) -> None:
+    """A backup of a run that was killed later recovers what it does not know; no name is made twice."""
+    with job_at(tmp_path, size=16, settings={"rate": 20.0}, **HOSTILE | {"names": names}) as job:
+        run = job.start()
+        until(lambda: len(job.truth.alive) >= 4)
+        source, backup = sqlite3.connect(job.ledger), sqlite3.connect(tmp_path / "backup.db")
+        with contextlib.closing(source), contextlib.closing(backup):
+            source.backup(backup)
+        until(lambda: len(job.truth.alive) >= 10)
+        run.kill()
+        run.wait()
+        time.sleep(SETTLED_S)
+        for suffix in ("", "-wal", "-shm"):
+            job.ledger.with_name(f"ledger.db{suffix}").unlink(missing_ok=True)
+        (tmp_path / "backup.db").rename(job.ledger)
+        made = len(job.truth.alive)
+
+        code, summary = job.run()
+
+        outcomes = summary["outcomes"]
+        assert code == 0, summary
+        assert outcomes["unchanged"] + outcomes["recovered"] >= made
+        assert outcomes["recovered"] > 0
+        job.check_finished()
