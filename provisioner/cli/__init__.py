@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code; no traceback reaches a user.
 
-    The imports are here because of their order: signals are taken over before anything slow loads.
+    The imports are inside, in this order: signal handlers are installed before anything slow loads.
     """
     from provisioner.cli.signals import Signals
 

@@ -41,7 +41,7 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
         return settings.override("pace", max_rate=self.max_rate)
 
     def order(self, settings: Settings) -> Order:
-        """What the run is asked for."""
+        """What the run is to do."""
         order = super().order(settings)
         policy = msgspec.structs.replace(
             order.policy,
@@ -71,7 +71,7 @@ def _ledger_id(_context: click.Context, _parameter: click.Parameter, value: str)
 @click.option("--strict", is_flag=True, help="Send nothing if any line is invalid.")
 @click.option("--max-rate", type=click.FloatRange(min=0), metavar="N", help="Send at most N creates per second.")
 @click.option("--max-in-flight", type=click.IntRange(1, 4096), metavar="N", help="Keep at most N creates in flight.")
-@click.option("--deadline", type=Duration(), help="After this time, finish what is in flight and stop (75).")
+@click.option("--deadline", type=Duration(), help="After this time, finish what is in flight and stop (exit code 75).")
 @click.option(
     "--lock-timeout",
     type=Duration(),
@@ -79,28 +79,32 @@ def _ledger_id(_context: click.Context, _parameter: click.Parameter, value: str)
     show_default=True,
     help="Wait up to this long for another run to release the ledger.",
 )
-@click.option("--no-wait", is_flag=True, help="Leave creates without an answer to the next run (exit code 5).")
+@click.option(
+    "--no-wait",
+    is_flag=True,
+    help="Do not wait for the settle time of unanswered creates: leave them to the next run (exit code 5).",
+)
 @click.option(
     "--adopt",
     type=click.Choice(get_args(Adopt)),
     default=ADOPT,
     show_default=True,
-    help="Whether to take over an algorithm of the same name that no ledger created: never, only if its definition is "
-    "the same, or any.",
+    help="Take over an algorithm of the same name that no ledger created: never, if the definition is the same, any.",
 )
 @click.option(
     "--take-over",
     default="",
     metavar="LEDGER_ID",
     callback=_ledger_id,
-    help="Take over the algorithms of the same names that this other ledger created.",
+    help="Take over algorithms of the same name that the ledger with this id created.",
 )
-@click.option("--retry-failed", is_flag=True, help="Try definitions again that an earlier run recorded as failed.")
+@click.option("--retry-failed", is_flag=True, help="Retry definitions that an earlier run recorded as failed.")
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by ApplyOptions
     """MANIFEST is a path, a glob, or - for standard input; .gz and .zst files are decompressed.
 
-    It is safe to run at any time and as often as you like: what is registered is not sent again. The exit code is 0
-    when everything is registered; README.md lists the others.
+    It is safe to run at any time and as often as you like: what is registered is not sent again. Before its first
+    create it reads what the account holds: what this ledger created and does not know is recovered, what another
+    created is refused. The exit code is 0 when everything is registered; README.md lists the others.
     """
     from provisioner.commands.apply import apply
 

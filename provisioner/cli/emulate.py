@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _switches(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds one option for each switch of the endpoint, with the switch's own documentation and bounds."""
+    """Add an option for each switch of the endpoint, with its documentation and bounds."""
     hints = get_type_hints(Behaviour, include_extras=True)
     for field in reversed(msgspec.structs.fields(Behaviour)):
         flag = f"--{field.name.replace('_', '-')}"

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 FIELDS = ("target", "name", "arn", "state")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection")."""
+"""A spreadsheet takes a cell that begins with one of these for a formula (OWASP, "CSV Injection")."""
 
 MAX_CELL = 32_767
-"""Characters of a spreadsheet's cell; no name and no ARN is nearly as long."""
+"""Most characters in a cell of a spreadsheet; names and ARNs are far shorter."""
 
 
 @click.command("export")
@@ -38,7 +38,7 @@ MAX_CELL = 32_767
     help="json: one object that maps names to ARNs, grouped by target if there are several.",
 )
 def command(config: str | None, ledger: str | None, targets: tuple[str, ...], form: str) -> None:
-    r"""Sorted by target and name; entries that are created or drifted. It can run while `apply` does.
+    r"""Lists entries that are created or drifted, sorted by target and name. It can run while `apply` does.
 
     In JSON every name is exact; characters that could steer a terminal are written as \uXXXX. CSV is for people and
     spreadsheets: such characters are escaped there too, and a value that a spreadsheet would run as a formula begins
@@ -63,7 +63,7 @@ def _row(entry: Entry) -> dict[str, str]:
 
 
 def _cell(value: str) -> str:
-    """A value for a spreadsheet or a person: neither a formula nor a character that steers a terminal."""
+    """``value`` for a spreadsheet or a person, without formulas and terminal control characters."""
     return printable(f"'{value}" if value.startswith(FORMULA) else value, MAX_CELL)
 
 

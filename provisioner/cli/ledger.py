@@ -14,18 +14,20 @@ from provisioner.ledger.location import printable_location
 
 @click.group("ledger")
 def command() -> None:
-    """Works on the ledger alone, under its run lock; AWS is not asked."""
+    """Changes the ledger alone, under its run lock; AWS is not called."""
 
 
 @command.command("rename-target")
 @click.argument("old")
 @click.argument("new")
 @common("config", "ledger", "output")
-@click.option("--lock-timeout", type=Duration(), default="0s", help="Wait this long for a run to end.")
+@click.option(
+    "--lock-timeout", type=Duration(), default="0s", help="Wait up to this long for another run to release the ledger."
+)
 def rename_target(
     *, old: str, new: str, config: str | None, ledger: str | None, output: str, lock_timeout: str
 ) -> None:
-    """Give the entries of target OLD to target NEW, for a target that has another name in the configuration now.
+    """Give the entries of target OLD to target NEW, after the target was renamed in the configuration.
 
     Entries, place, learned paces and the record of the finished manifest move together or not at all. NEW must have no
     entries. Nothing changes in AWS.

@@ -1,7 +1,7 @@
 """``--local``: the embedded endpoint in this process, with its accounts in a file beside the ledger.
 
-Every account exists there and any role can be assumed, so account guards and roles work as they do on AWS: several
-accounts do not become one, and a role in another account than the guard's is refused. Profiles are ignored.
+Every account exists there and any role can be assumed, so account guards and roles work as on AWS: targets in different
+accounts stay apart, and a role outside the guarded account is refused. Profiles are ignored.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 REGION = "us-east-1"
 RATE = {"rate": 20.0, "burst": 20.0, "latency": 0.05}
-"""How the embedded endpoint behaves unless ``[local]`` says otherwise: like an account whose limit has to be found."""
+"""The default behaviour of the embedded endpoint, which ``[local]`` overrides: an account with a limit to find."""
 
 
 @asynccontextmanager
 async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterator[Settings]:
-    """Run the embedded endpoint; yields ``settings`` with every target at it.
+    """Run the embedded endpoint; yields ``settings`` with every target using it.
 
     Args:
         settings: of the command.
-        config: the file that they come from, for messages.
+        config: the file that the settings come from, for messages.
 
     Raises:
         ConfigurationError: a switch in ``[local]`` is wrong.
@@ -51,7 +51,7 @@ async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterato
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(emulator)
             if not known:
-                # Runs after the endpoint has let go of the file: a start that failed leaves none.
+                # Runs after the endpoint has closed the file, so that a failed start leaves none.
                 stack.push_async_callback(_discard_unused, emulator, state)
             stack.push_async_exit(opening.pop_all())
         _replace_environment(credentials(DEFAULT_ACCOUNT).environment())
@@ -70,10 +70,10 @@ async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterato
 
 
 def _replace_environment(keys: dict[str, str]) -> None:
-    """Leave the SDK nothing to find but ``keys``: no variable, file or proxy that is meant for AWS applies here.
+    """Replace all variables of the SDK by ``keys``: no variable, file or proxy that is meant for AWS applies here.
 
-    The SDK reads well over fifty variables, more with each release, and the files that some of them name; any of them
-    may be left over, broken, or point elsewhere. This process calls the embedded endpoint and nothing else.
+    The SDK reads more than fifty variables, and the files that some of them name; any of them may be broken or point
+    elsewhere. This process calls the embedded endpoint and nothing else.
     """
     for name in list(os.environ):
         if name.startswith("AWS_") or name == "REQUESTS_CA_BUNDLE":
@@ -88,12 +88,12 @@ async def _discard_unused(emulator: Emulator, state: Path) -> None:
 
 
 def _role_in(account_id: str) -> str:
-    """A role in an account, to get there; "" for the account of the embedded endpoint's own credentials."""
+    """The ARN of a role that leads to ``account_id``; "" for the account of the endpoint's own credentials."""
     return f"arn:aws:iam::{account_id}:role/local" if account_id else ""
 
 
 def warn_of_profiles(targets: Iterable[Target]) -> None:
-    """Log which targets have a profile, which ``--local`` ignores."""
+    """Warn of targets with a profile, because ``--local`` ignores profiles."""
     from provisioner.logger import log
 
     if named := [target.name for target in targets if target.profile]:

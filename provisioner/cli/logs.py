@@ -1,4 +1,4 @@
-"""Logs on stderr: console or JSON, never in the way of a run."""
+"""Logs on stderr, for the console or as JSON; they never block a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def configure(level: str, form: str, console: Console | None = None) -> None:
-    """Send the logs of this process to stderr.
+    """Configure the logs of this process, which go to stderr.
 
     Args:
         level: the lowest level to log, ``debug`` to ``error``; ``auto`` is ``warning`` on a terminal, else ``info``.
@@ -43,7 +43,7 @@ def configure(level: str, form: str, console: Console | None = None) -> None:
 
         sys.stderr.report = dropped
     for library in ("aiobotocore", "botocore", "aiohttp"):
-        # Their errors reach the user as ours; their own log lines would repeat them with tracebacks.
+        # Their errors reach the user as errors of this package; their log lines would repeat them with tracebacks.
         logging.getLogger(library).addHandler(logging.NullHandler())
         logging.getLogger(library).propagate = False
     structlog.configure(
@@ -60,13 +60,13 @@ def configure(level: str, form: str, console: Console | None = None) -> None:
 
 
 class _Above:
-    """The part of a terminal above its progress bar, as a file for logs."""
+    """A file for logs that prints above the progress bar of a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def write(self, text: str) -> None:
-        """Print a line that is formatted already."""
+        """Print a formatted line."""
         self._console.out(text, end="", highlight=False)
 
     def flush(self) -> None:
@@ -74,5 +74,5 @@ class _Above:
 
 
 def _escape(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """What came from outside cannot steer the terminal."""
+    """Escape terminal control characters, which may come from outside."""
     return {key: printable(value, 2000) if isinstance(value, str) else value for key, value in event.items()}

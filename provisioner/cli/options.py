@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
 
 CONFIG_NAME = "provisioner.toml"
-"""Of a configuration that is found without being named."""
+"""The name of a configuration file that is found without ``--config``."""
 
 
 class Duration(click.ParamType[str]):
-    """``90s``, ``6m``, ``1h30m``; its value is the text, once it is proven to be one."""
+    """``90s``, ``6m``, ``1h30m``; the value stays text, once it is valid."""
 
     name = "duration"
 
@@ -38,13 +38,13 @@ class Duration(click.ParamType[str]):
 
 
 def find_config() -> str | None:
-    """The configuration to use when none is named: in the working directory, or else in the user's own folder."""
+    """The configuration file to use without ``--config``: in the working directory, or else in the user's folder."""
     places = (Path(CONFIG_NAME), Path(click.get_app_dir("provisioner")) / CONFIG_NAME)
     return next((os.fspath(place) for place in places if place.is_file()), None)
 
 
 def found_config() -> str | None:
-    """The configuration that the running command uses though nobody named it; None when there is none."""
+    """The configuration file that was found rather than named; None if it was named or there is none."""
     context = click.get_current_context()
     if context.get_parameter_source("config") is not ParameterSource.DEFAULT:
         return None
@@ -120,10 +120,10 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
 
 
 def add_variables(command: click.Command, *path: str) -> None:
-    """Let every option of ``command`` be set by the environment.
+    """Give every option of ``command`` its environment variables.
 
-    The variable is ``PROVISIONER_<COMMAND>_<OPTION>``; for a common option ``PROVISIONER_<OPTION>`` works too, for all
-    commands at once, and gives way to the former.
+    The variable is ``PROVISIONER_<COMMAND>_<OPTION>``; a common option also has ``PROVISIONER_<OPTION>``, which applies
+    to all commands and is overridden by the former.
 
     Args:
         command: a command, or a group of commands.
@@ -152,7 +152,7 @@ def loaded(config: str | None) -> Settings:
 
 
 def settings_of(config: str | None, ledger: str | None) -> Settings:
-    """The configuration with the ledger of the command line, for a command that has no log to name the file in.
+    """The configuration with the ledger of the command line, for a command without logs: it prints the file's name.
 
     Raises:
         ConfigurationError: the file is wrong.
@@ -166,7 +166,7 @@ def known_targets(chosen: Collection[str], known: Collection[str]) -> None:
     """Make sure that the ledger has entries of every chosen target.
 
     Raises:
-        UsageError: there are none.
+        UsageError: it has none of one.
     """
     for name in chosen:
         if name not in known:

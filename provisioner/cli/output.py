@@ -1,4 +1,4 @@
-"""What a command prints: results on stdout, everything else on stderr."""
+"""Output of commands: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_LINE = 4000
-"""Characters of a line of a text result: room for an error with all its parts."""
+"""Most characters in a line of a text result: enough for an error with all its parts."""
 
 
 class UnwritableError(LedgerError):
-    """Stdout cannot be written, as when it is a file on a full disk; the code is that of any I/O error."""
+    """Stdout cannot be written, for example to a full disk. The exit code is that of other I/O errors (74)."""
 
 
 def say(text: str | bytes, *, end: str = "\n") -> None:
     """Write a result to stdout.
 
     Raises:
-        UnwritableError: stdout cannot be written, for another reason than a reader that went away.
+        UnwritableError: stdout cannot be written, unless its reader has gone.
     """
     try:
         sys.stdout.write((text if isinstance(text, str) else text.decode()) + end)
@@ -32,7 +32,7 @@ def say(text: str | bytes, *, end: str = "\n") -> None:
 
 
 def printable_lines(lines: Iterable[str]) -> str:
-    """A text result: no character in it steers a terminal, and no line is endless."""
+    """A text result without terminal control characters, its lines cut to a maximum length."""
     return "\n".join(printable(line, MAX_LINE) for line in lines)
 
 
@@ -46,5 +46,5 @@ def say_json(text: str | bytes, *, end: str = "\n") -> None:
 
 
 def talk(text: str) -> None:
-    """Write a line for people to stderr."""
+    """Write a message for people to stderr."""
     sys.stderr.write(f"{text}\n")

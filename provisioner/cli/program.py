@@ -1,4 +1,4 @@
-"""The program around the commands: their list, what every error becomes, and the end of the process."""
+"""The program around the commands: their list, the handling of every error, and the end of the process."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 COMMANDS = {
     "apply": "Register every definition of the manifest that is not registered yet.",
     "validate": "Check manifests offline and report every problem of every line.",
-    "status": "Show what the ledger holds: counts, unanswered creates, learned paces.",
+    "status": "Show what the ledger holds: counts by state, unanswered creates, learned paces.",
     "export": "Print the name and ARN of every registered algorithm.",
-    "reconcile": "Find out now what became of creates without an answer.",
+    "reconcile": "Find out now what became of unanswered creates.",
     "verify": "Compare the ledger with AWS: missing, drifted, duplicate, unrecorded.",
     "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
     "ledger": "Work on the ledger itself: rename-target.",
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
     "schema": "Print the JSON Schema of a definition.",
 }
-"""Commands with their one-line help, which is known without loading them."""
+"""Commands with their one-line help, so that the list is printed without loading any."""
 
 EXAMPLES = {
     "apply": (
@@ -57,17 +57,17 @@ EXAMPLES = {
         "provisioner rebuild --ledger new.db --ledger-id 0123456789abcdef",
     ),
     "ledger": ("provisioner ledger rename-target default prod --ledger prod.db",),
-    "emulate": ("provisioner emulate --port 8080 --state account.json", "provisioner emulate --rate 5 --burst 10"),
+    "emulate": ("provisioner emulate --port 8080 --state accounts.db", "provisioner emulate --rate 5 --burst 10"),
     "schema": ("provisioner schema > definition.schema.json",),
 }
-"""What the help of each command shows at its end."""
+"""Examples at the end of each command's help."""
 
 
 class Commands(click.Group):
     """Loads a command's module when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which a user meets them."""
+        """The commands, in the order of the table."""
         del ctx
         return list(COMMANDS)
 
@@ -101,7 +101,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  as in click
-        """Run the command; what a signal raised in it is an error like any other."""
+        """Run the command; an interrupt becomes an error of this package."""
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, BaseExceptionGroup) as error:
@@ -129,21 +129,21 @@ def provisioner() -> None:
 
 
 HURRY_S = 0.5
-"""How long output may take once a signal asks a process to end that does nothing else any more: its reader may be gone
-without having closed the pipe."""
+"""How long a process that a signal asks to end may take for its last output: the reader may have stopped without
+closing the pipe."""
 
 
 class CancelledError(ProvisionerError):
-    """A signal ended the command before it had begun to change anything."""
+    """A signal ended the command before it changed anything."""
 
     reason = Reason.INTERRUPTED
 
     def __init__(self, signal: str) -> None:
-        super().__init__(f"interrupted by {signal}; nothing was sent", hint="Run it again")
+        super().__init__(f"interrupted by {signal}; nothing was sent", hint="Run again")
 
 
 class InternalError(ProvisionerError):
-    """A bug, or a machine without memory. The traceback is for those who ask for it."""
+    """A bug, or a lack of memory. The traceback is printed only with PROVISIONER_DEBUG."""
 
     reason = Reason.INTERNAL
 
@@ -154,7 +154,7 @@ class InternalError(ProvisionerError):
         where = f"{Path(trace[-1].filename).name}:{trace[-1].lineno}" if trace else "unknown"
         hint = "Please report this; PROVISIONER_DEBUG=1 shows the traceback"
         if isinstance(error, MemoryError):
-            hint = "The machine, or this process's limit, has too little memory"
+            hint = "Give the process more memory, then run again"
         what = f"internal error at {where}: {type(error).__name__}"
         super().__init__(what, why=printable(str(error)), hint=hint)
         if os.environ.get("PROVISIONER_DEBUG"):
@@ -165,7 +165,7 @@ class Program:
     """One run of the command line.
 
     Args:
-        signals: taken over already.
+        signals: whose handlers are installed.
 
     Attributes:
         signals, streams: for the command.
@@ -194,7 +194,7 @@ class Program:
         except click.exceptions.NoArgsIsHelpError as error:
             talk(error.format_message())
             return ExitCode.USAGE
-        except BaseException as error:  # noqa: BLE001  the last line of defence; what is no error is raised again
+        except BaseException as error:  # noqa: BLE001  the last resort; what is not an error is raised again
             return self._failed(self._shown(error), given)
 
     def _shown(self, error: BaseException) -> ProvisionerError:
@@ -205,7 +205,7 @@ class Program:
         """
         if isinstance(error, ProvisionerError):
             return error
-        if isinstance(error, click.Abort):  # what click makes of an interrupt
+        if isinstance(error, click.Abort):  # click's form of an interrupt
             raise KeyboardInterrupt
         if isinstance(error, click.ClickException):
             return UsageError(error.format_message(), hint=_hint(error))
@@ -225,7 +225,7 @@ class Program:
         return code
 
     def _leave(self, code: int) -> NoReturn:
-        """Exit, also while a thread still waits in a read that nothing interrupts: of a pipe that nobody writes to."""
+        """Exit, even while a thread is blocked in a read that cannot be interrupted, such as of an idle pipe."""
         self.signals.ignore()
         written = self.streams.close()
         waiting = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
@@ -235,19 +235,19 @@ class Program:
 
 
 def _hint(error: click.ClickException) -> str:
-    """Where the value comes from that click refuses, if that is not plain to see, and where to read on."""
+    """Where the refused value comes from, if that is not obvious, or the help to read."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is None:
         return "See `provisioner --help`"
     param = error.param if isinstance(error, click.BadParameter) else None
     names = param.envvar if param and isinstance(param.envvar, list) else []
     if param and context.get_parameter_source(param.name or "") is ParameterSource.ENVIRONMENT:
-        return f"The value is that of the environment variable {next(name for name in names if os.environ.get(name))}"
+        return f"The value comes from the environment variable {next(name for name in names if os.environ.get(name))}"
     return f"See `{context.command_path} --help`"
 
 
 def current() -> Program:
-    """The program that runs the command that asks."""
+    """The program that runs the current command."""
     program = click.get_current_context().find_object(Program)
     assert program is not None  # noqa: S101  Program.main hands itself to click
     return program
@@ -258,14 +258,14 @@ def _interrupt() -> NoReturn:
 
 
 def hurry() -> None:
-    """End the process soon, whether or not its output has been taken by then."""
+    """End the process soon, even if its output has not been read by then."""
     timer = threading.Timer(HURRY_S, os._exit, (ExitCode.INTERRUPTED,))
     timer.daemon = True
     timer.start()
 
 
 def wants_json(given: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Whether a command line asks for JSON, also one that could not be read."""
+    """Whether a command line asks for JSON, even one that could not be parsed."""
     if "--output=json" in given or ("--output", "json") in itertools.pairwise(given):
         return True
     if any(argument.startswith("--output") for argument in given):
@@ -276,12 +276,12 @@ def wants_json(given: Sequence[str], environment: Mapping[str, str]) -> bool:
 
 
 def _as_json(error: ProvisionerError) -> bytes | str:
-    """The summary of a run that ``error`` kept from beginning; only code and error where even that cannot be made."""
+    """The summary of a run that ``error`` prevented; only code and error if that fails too."""
     try:
         from provisioner.cli.running import never_begun
 
         return never_begun(error).json()
-    except Exception:  # noqa: BLE001  what failed before (no memory, a broken installation) may fail again
+    except Exception:  # noqa: BLE001  the cause (no memory, a broken installation) may persist
         import json
 
         return json.dumps({"exit_code": int(code_for([error.reason])), "error": str(error)})

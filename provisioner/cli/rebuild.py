@@ -32,14 +32,14 @@ class RebuildOptions(Options, frozen=True, kw_only=True):
 @click.command("rebuild")
 @common(*COMMON)
 @click.option(
-    "--ledger-id", default="", metavar="ID", help="The lost ledger's id, if the tags name more than one ledger."
+    "--ledger-id", default="", metavar="ID", help="Id of the lost ledger. Without it, list the ids that the tags name."
 )
 def command(ledger_id: str, **given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by RebuildOptions
     """Lists the account's algorithms and writes an entry for each one that has the ownership tag of the lost ledger.
 
-    There must be no ledger yet: move a damaged one away first, together with its -wal file. What was planned, failed or
-    ambiguous is not in AWS, so the next `apply` takes it for new: if the lost ledger may have had creates without an
-    answer, wait for the settle time first.
+    Without --ledger-id it makes no ledger, and lists the ledgers that the tags name. There must be no ledger yet: move
+    a damaged one away first, together with its -wal file. What was planned, failed or ambiguous is not in AWS, so the
+    next `apply` treats it as new: if the lost ledger may have had unanswered creates, wait for the settle time first.
     """
     from provisioner.commands.rebuild import rebuild
 

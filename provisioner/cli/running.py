@@ -1,4 +1,4 @@
-"""How a command that talks to AWS runs: endpoint, signals, progress, logs, and its result on stdout."""
+"""Runs a command that calls AWS: endpoint, signals, progress, logs, and its result on stdout."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from provisioner.report.summary import Summary
 
 SHOW_CURSOR = b"\x1b[?25h\n"
-"""What a terminal needs after a progress bar that had no time to end (DECTCEM), and a line of its own for the rest."""
+"""Shows the cursor again after a progress bar that was cut off (DECTCEM), and begins a new line."""
 GARBAGE_OBJECTS = 20_000
-"""Allocations between two looks at the youngest generation: some 10 MB."""
+"""Allocations between two collections of the youngest generation: some 10 MB."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """The options that these commands share, as click parsed them."""
+    """The options that commands with a run share, as click parsed them."""
 
     config: str | None
     ledger: str | None
@@ -58,7 +58,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return loaded(self.config).override("run", ledger=self.ledger)
 
     def order(self, settings: Settings) -> Order:
-        """What the run is asked for."""
+        """What the run is to do."""
         from provisioner.commands.run import Order, policy_of
 
         return Order(
@@ -70,7 +70,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def text(self, summary: Summary) -> str:
-        """The result, as it is printed."""
+        """The result as printed."""
         return summary.json().decode() if self.output == "json" else summary.text()
 
 
@@ -97,7 +97,7 @@ def execute(options: Options, work: Callable[[Run], Awaitable[Summary]]) -> Exit
 
 
 def _relax_garbage_collection() -> None:
-    """Collect garbage rarely: a create leaves no cycles, and looking every 700 objects took a tenth of its time."""
+    """Collect garbage rarely: a create leaves no cycles, and collecting every 700 objects took a tenth of its time."""
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS, 20, 50)
 
@@ -114,16 +114,16 @@ class _Running:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def execute(self, settings: Settings, work: Callable[[Run], Awaitable[Summary]]) -> Summary:
-        """Do ``work`` at the endpoint that the options name.
+        """Do ``work`` with the endpoint that the options name.
 
         Raises:
-            ProvisionerError: it could not begin.
+            ProvisionerError: the run could not begin.
         """
         from provisioner.commands.run import Run
 
         options, given = self._options, settings
         if options.local and options.endpoint_url:
-            raise UsageError("--local and --endpoint-url exclude each other", hint="--local brings its own endpoint")
+            raise UsageError("--local and --endpoint-url exclude each other", hint="Leave one of them out")
         async with AsyncExitStack() as stack:
             if options.local:
                 settings = await stack.enter_async_context(local_endpoint(settings, options.config))
@@ -141,16 +141,16 @@ class _Running:
                 summary = await work(run)
             except ProvisionerError as error:
                 summary = run.summary(error=error)
-            except Exception as error:  # noqa: BLE001  a bug, or no memory: what was done so far is known all the same
+            except Exception as error:  # noqa: BLE001  a bug, or no memory: the summary has what was done so far
                 summary = run.summary(error=InternalError(error))
             group.cancel_scope.cancel()
         return summary
 
     def _begin(self, run: Run) -> None:
-        """Let signals drain ``run`` from here on.
+        """From here on, a signal drains ``run``.
 
         Raises:
-            CancelledError: one came before.
+            CancelledError: a signal came before.
         """
         self._loop = asyncio.get_running_loop()
         self._run = run
@@ -158,24 +158,23 @@ class _Running:
             raise CancelledError(self._signals.received[0])
 
     def signalled(self) -> None:
-        """The first signal drains; the second ends the process at once, which is safe: the ledger has what is known.
+        """The first signal drains; the second ends the process at once, which is safe: the ledger has all facts.
 
-        A run that already drains because its deadline is over has not been interrupted yet: for it, too, the first
-        signal is the first.
+        A run that drains because its deadline has passed answers its first signal by draining, too.
         """
         if self._run is None or self._loop is None:
             return  # _begin will see it
         if len(self._signals.received) > 1:
-            # In a thread, for stdout and stderr may block. The main thread waits here, so nothing changes meanwhile.
+            # In a thread, because stdout and stderr may block. The main thread waits, so nothing changes meanwhile.
             last = threading.Thread(target=self._last_words, args=(self._run,), daemon=True)
             last.start()
             last.join(HURRY_S)
             os._exit(ExitCode.INTERRUPTED)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the work is done, and its result comes now
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the work is done, and its result is being printed
             self._loop.call_soon_threadsafe(self._run.stop.request, f"signal {self._signals.received[0]}")
 
     def _last_words(self, run: Run) -> None:
-        if self._bar:  # not through rich: the main thread may hold its lock
+        if self._bar:  # not through rich, whose lock the main thread may hold
             os.write(self._streams.stderr.fileno(), SHOW_CURSOR)
         self.say(run.summary(interrupted=True))
 
@@ -188,7 +187,7 @@ class _Running:
             say(text)
 
     def _name_config(self, path: str) -> None:
-        """Say which configuration is used, since the command line does not."""
+        """Report which configuration file is used, because the command line does not name it."""
         from provisioner.logger import log
 
         if self._streams.stderr.isatty():

@@ -1,8 +1,8 @@
-"""What a signal does at each moment of the process's life, from the first import to the last line of output.
+"""What a signal does at each moment of the process, from the first import to the last line of output.
 
-Our handlers stay installed throughout, for two reasons. The kernel discards a SIGTERM to process 1 of a container while
-no handler is installed, and kills any other process with it: a scheduler then sees 143, which says nothing about the
-work that is left. An event loop's own signal handlers leave such gaps at both ends of its life.
+The handlers stay installed throughout, for two reasons. The kernel discards a SIGTERM to process 1 of a container while
+no handler is installed, and kills any other process with it: a scheduler then sees 143 instead of a documented exit
+code. An event loop's own signal handlers leave such gaps at both ends of its life.
 
 A signal is always recorded. What else it does depends on the moment: nothing while the program loads, an exception in a
 command that only reads, a drain in a run. A signal that is ignored at the start (``nohup``) stays ignored.
@@ -32,13 +32,13 @@ class Signals:
         self._react: Callable[[], None] | None = None
 
     def listen(self) -> None:
-        """Take over every signal that is not ignored already."""
+        """Install the handler for every signal that is not ignored."""
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._receive)
 
     def ignore(self) -> None:
-        """Ignore them all from now on: the exit code is decided, and the interpreter would restore the defaults."""
+        """Ignore all signals from now on: the exit code is decided, and the interpreter restores the defaults."""
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
@@ -51,7 +51,7 @@ class Signals:
 
         Args:
             react: what to do.
-            missed: do it at once when a signal came before.
+            missed: call it at once if a signal came before.
         """
         before, self._react = self._react, react
         try:

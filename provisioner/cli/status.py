@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from provisioner.ledger import Ledger
 
 OPEN_SHOWN = 20
-"""Creates without an answer that the text form lists."""
+"""Most unanswered creates in the text form."""
 
 
 @click.command("status")

@@ -1,7 +1,7 @@
-"""The three standard streams, whatever they are connected to.
+"""The three standard streams, made robust against what they are connected to.
 
-The parent may have closed them, made them non-blocking, filled the disk under them, stopped reading, or chosen an
-encoding that cannot express a name. None of this may change what is registered, and only a result that cannot be
+The parent may have closed them, made them non-blocking, filled the disk, stopped reading, or chosen an encoding that
+cannot express a name. None of this may change what is registered, and only a result that cannot be
 written changes the exit code.
 """
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 STDERR_LIMIT = 1024 * 1024
-"""Bytes for stderr that wait for their reader, some five thousand log lines; what comes on top is dropped."""
+"""Most bytes that wait to be written to stderr, some five thousand log lines; what exceeds it is dropped."""
 PATIENCE_S = 2.0
-"""At the end, how long a stderr may take no byte at all before the rest is given up."""
+"""At the end, how long stderr may accept no byte before the rest is dropped."""
 
 
 class Streams:
     """The standard streams of this process, once :meth:`open` has set them up.
 
     Attributes:
-        stdin: what standard input was when the process started, unbuffered. Descriptor 0 itself is empty: a helper
-            process that the SDK starts (``credential_process``) or a prompt would otherwise consume the manifest.
+        stdin: the original standard input, unbuffered. Descriptor 0 itself is empty, because a helper process that the
+            SDK starts (``credential_process``) or a prompt would otherwise consume the manifest.
         stdout: where results go.
         stderr: where everything else goes.
     """
@@ -50,7 +50,7 @@ class Streams:
         sys.stderr = self.stderr
 
     def close(self) -> bool:
-        """Write what is left, as far as somebody takes it; whether nothing waits any more."""
+        """Write what is left, as far as it is read; whether everything was written."""
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         written = self.stderr.finish(PATIENCE_S)
@@ -61,7 +61,7 @@ class Streams:
 def _fill_gaps() -> None:
     """Give a process that was started with a closed stdin, stdout or stderr an empty one.
 
-    Otherwise the first file that is opened takes its number, and is written to by whoever means stdout.
+    Otherwise the first file that is opened gets its number, and output meant for stdout is written into it.
     """
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -82,7 +82,7 @@ def _private_stdin() -> io.FileIO:
 
 
 def _write_some(descriptor: int, data: memoryview) -> int:
-    """Write a part of ``data``, once the other end takes any; its length."""
+    """Write a part of ``data``, waiting until the other end accepts some; returns its length."""
     while True:
         try:
             return os.write(descriptor, data)
@@ -93,10 +93,10 @@ def _write_some(descriptor: int, data: memoryview) -> int:
 
 
 class Stdout(io.RawIOBase):
-    """Descriptor 1, to which everything is written or an error is raised: the kernel may take a part only.
+    """Descriptor 1. A write writes all of its data, although the kernel may accept only a part, or raises an error.
 
-    A reader that went away (``| head``) is no error: what is left goes nowhere. Any other error is raised once; what
-    comes after it goes nowhere too, so that the interpreter does not meet it again when it flushes at its end.
+    A reader that has gone (``| head``) is not an error: the rest is discarded. Any other error is raised once; what
+    comes after it is discarded too, so that the interpreter does not raise it again when it flushes at its end.
 
     Attributes:
         used: whether anything was written.
@@ -126,7 +126,7 @@ class Stdout(io.RawIOBase):
         """Write all of ``data``.
 
         Raises:
-            OSError: it cannot be written, for another reason than a reader that went away.
+            OSError: it cannot be written, unless its reader has gone.
         """
         view = memoryview(data).cast("B")  # type: ignore[arg-type]  # any buffer
         length = len(view)
@@ -150,9 +150,9 @@ class Stdout(io.RawIOBase):
 
 
 class Stderr(io.TextIOBase):
-    """Descriptor 2 as a file that neither blocks nor fails: a thread of its own writes what was put in its queue.
+    """Descriptor 2 as a file that neither blocks nor fails: a thread writes what is in its queue.
 
-    Where nobody reads, the queue fills and what comes on top is dropped, counted and reported once there is room again.
+    If nothing reads it, the queue fills; what exceeds it is dropped, counted and reported once there is room again.
 
     Args:
         descriptor: where to write.
@@ -209,12 +209,12 @@ class Stderr(io.TextIOBase):
         """
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until everything is written, at most ``timeout_s``; whether it is."""
+        """Wait until everything is written, at most ``timeout_s``; returns whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting, timeout_s)
 
     def finish(self, patience_s: float) -> bool:
-        """Write the rest, for as long as some goes out every ``patience_s``; whether all is written."""
+        """Write the rest, as long as some is accepted every ``patience_s``; returns whether all is written."""
         with self._changed:
             if report := self._take_report():
                 self._put(report)
@@ -239,7 +239,7 @@ class Stderr(io.TextIOBase):
             self._thread = threading.Thread(target=self._pump, name="stderr", daemon=True)
             try:
                 self._thread.start()
-            except RuntimeError:  # no memory for a thread: what says so is written from here
+            except RuntimeError:  # no memory for a thread: write from here, without one
                 self._thread = None
                 self._write_queue()
 
@@ -257,7 +257,7 @@ class Stderr(io.TextIOBase):
             view = self._write_part(view)
 
     def _write_part(self, view: memoryview) -> memoryview:
-        """Write a part of ``view``, or give it up where it cannot be written; what is left of it."""
+        """Write a part of ``view``, or discard it if it cannot be written; returns the rest."""
         try:
             length = _write_some(self._descriptor, view)
         except OSError:

@@ -54,7 +54,7 @@ def _line(finding: Finding) -> str:
     is_flag=True,
     help="Record missing algorithms as deleted, so that the next apply creates them again.",
 )
-@click.option("--yes", is_flag=True, help="Confirm the deletion.")
+@click.option("--yes", is_flag=True, help="Confirm that duplicates may be deleted.")
 def command(*, prune_duplicates: bool, mark_missing: bool, yes: bool, **given: Any) -> ExitCode:  # noqa: ANN401  typed by VerifyOptions
     """Reports algorithms that are missing, drifted, duplicate or unrecorded. Deletes nothing unless you ask for it.
 
@@ -62,9 +62,7 @@ def command(*, prune_duplicates: bool, mark_missing: bool, yes: bool, **given: A
     algorithms that this ledger created but does not record.
     """
     if prune_duplicates and not yes:
-        raise UsageError(
-            "--prune-duplicates deletes algorithms", hint="Look at `provisioner verify` first, then add --yes"
-        )
+        raise UsageError("--prune-duplicates deletes algorithms", hint="Run `provisioner verify` first, then add --yes")
     from provisioner.commands.verify import verify
 
     findings: list[Finding] = []
