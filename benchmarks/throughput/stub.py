@@ -1,4 +1,4 @@
-"""A server that answers every create at once with an ARN of its own, so that only the client costs.
+"""A server that answers every create at once with an ARN of its own, and List with nothing: only the client costs.
 
 python -m benchmarks.throughput.stub [CERTIFICATE]
 
@@ -28,6 +28,11 @@ SIZE = len(BODY % (ARN % 0))
 
 REPLY = HEAD % SIZE + BODY % ARN
 
+NOTHING = b'{"configuredModelAlgorithms":[]}'
+
+EMPTY_PAGE = HEAD % len(NOTHING) + NOTHING
+"""The answer to List, which is asked once before the first create."""
+
 NUMBERS = count()
 
 
@@ -48,8 +53,9 @@ class Answering(asyncio.Protocol):
             size = end + 4 + _length(buffer[:end])
             if len(buffer) < size:
                 break
+            listed = buffer.startswith(b"GET ")
             buffer = buffer[size:]
-            self._transport.write(REPLY % next(NUMBERS))
+            self._transport.write(EMPTY_PAGE if listed else REPLY % next(NUMBERS))
         self._buffer = buffer
 
 

@@ -72,6 +72,9 @@ class FirstContact:
         Raises:
             WithheldError: it must not be sent in this run.
         """
+        if self._names is not None and folded(job.name) not in self._names:
+            # The usual create: one look-up, and no cancel scope to set up.
+            return False
         try:
             with self._ending.stop.ends() as looking:
                 meeting = await self._look(job.row)
