@@ -7,12 +7,11 @@ definition in this run, and what is known of the service; the engine carries out
 from __future__ import annotations
 
 from enum import StrEnum
-from http import HTTPStatus
 
 import msgspec
 
 from provisioner.core.entry import Event, Outcome
-from provisioner.core.verdict import SKEW_CODES, Reply, Verdict, is_about_role, judge
+from provisioner.core.verdict import CONFLICT, SKEW_CODES, Reply, Verdict, is_about_role, judge
 
 UNANSWERED_LIMIT = 3
 """How often a definition's create may stay unanswered and be sent again in one run. A service that drops
@@ -46,7 +45,7 @@ class History(msgspec.Struct):
         """Count one more attempt."""
         self.unanswered += verdict is Verdict.AMBIGUOUS
         self.expired += reply.expired
-        self.conflict = reply.status == HTTPStatus.CONFLICT
+        self.conflict = reply.status == CONFLICT
         self.clock_refused = self.clock_refused or reply.code in SKEW_CODES
 
 
@@ -93,7 +92,7 @@ def conclude(reply: Reply, history: History, *, resend_is_safe: bool) -> Conclus
         # refused as well, the credentials are wrong.
         return _BY_VERDICT[Verdict.NOT_CREATED]
     verdict = judge(reply)
-    if verdict is Verdict.AMBIGUOUS and resend_is_safe and reply.status != HTTPStatus.CONFLICT:
+    if verdict is Verdict.AMBIGUOUS and resend_is_safe and reply.status != CONFLICT:
         return _HARMLESS if history.unanswered < UNANSWERED_LIMIT else _BY_VERDICT[verdict]
     if verdict is Verdict.DENIED and is_about_role(reply):
         return _ROLE_DENIED

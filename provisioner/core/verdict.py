@@ -15,6 +15,14 @@ from http import HTTPStatus
 
 import msgspec
 
+# Each look at a member of an enumeration takes 0.1 us on Python 3.11, and every create makes several.
+OK = HTTPStatus.OK.value
+MULTIPLE_CHOICES = HTTPStatus.MULTIPLE_CHOICES.value
+CONFLICT = HTTPStatus.CONFLICT.value
+TOO_MANY_REQUESTS = HTTPStatus.TOO_MANY_REQUESTS.value
+INTERNAL_SERVER_ERROR = HTTPStatus.INTERNAL_SERVER_ERROR.value
+SERVICE_UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE.value
+
 
 class Verdict(StrEnum):
     """What is known about an attempt."""
@@ -162,16 +170,16 @@ def judge(reply: Reply) -> Verdict:
     """The verdict on ``reply``. Anything that is not known to be harmless is AMBIGUOUS."""
     if reply.loss is not None:
         return Verdict.NOT_CREATED if reply.loss in BEFORE_FIRST_BYTE else Verdict.AMBIGUOUS
-    if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
+    if OK <= reply.status < MULTIPLE_CHOICES:
         return Verdict.CREATED if reply.arn else Verdict.AMBIGUOUS
     return _judge_error(reply)
 
 
 def _judge_error(reply: Reply) -> Verdict:
-    slow_down = reply.status == HTTPStatus.SERVICE_UNAVAILABLE and reply.code in THROTTLE_CODES
-    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not slow_down:
+    slow_down = reply.status == SERVICE_UNAVAILABLE and reply.code in THROTTLE_CODES
+    if reply.status >= INTERNAL_SERVER_ERROR and not slow_down:
         return Verdict.AMBIGUOUS
-    if reply.status == HTTPStatus.TOO_MANY_REQUESTS or reply.code in THROTTLE_CODES:
+    if reply.status == TOO_MANY_REQUESTS or reply.code in THROTTLE_CODES:
         return Verdict.THROTTLED
     if reply.expired:
         return Verdict.NOT_CREATED

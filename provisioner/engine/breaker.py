@@ -18,9 +18,17 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
-from http import HTTPStatus
 
-from provisioner.core.verdict import Loss, Reply, Verdict, is_about_role
+from provisioner.core.verdict import (
+    CONFLICT,
+    INTERNAL_SERVER_ERROR,
+    MULTIPLE_CHOICES,
+    TOO_MANY_REQUESTS,
+    Loss,
+    Reply,
+    Verdict,
+    is_about_role,
+)
 from provisioner.engine.observer import Halt
 from provisioner.errors import Reason
 
@@ -139,9 +147,9 @@ class Breaker:
             self._trip(Reason.UNFINISHED, what)
 
     def _count_stranger(self, reply: Reply) -> None:
-        refused = HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        refused = MULTIPLE_CHOICES <= reply.status < INTERNAL_SERVER_ERROR
         anonymous = not (reply.code or reply.request_id)
-        strange = refused and anonymous and reply.status != HTTPStatus.TOO_MANY_REQUESTS
+        strange = refused and anonymous and reply.status != TOO_MANY_REQUESTS
         self._strangers = self._strangers + 1 if strange else 0
         if self._strangers >= UNREACHABLE:
             hint = "Check the endpoint URL and any proxy in between"
@@ -150,7 +158,7 @@ class Breaker:
 
     def _count_unanswered(self, reply: Reply, verdict: Verdict) -> None:
         # A 409 is ambiguous for its definition, but it is an answer: the service is up.
-        unanswered = verdict is Verdict.AMBIGUOUS and reply.status != HTTPStatus.CONFLICT
+        unanswered = verdict is Verdict.AMBIGUOUS and reply.status != CONFLICT
         self._unanswered = self._unanswered + 1 if unanswered else 0
         if self._unanswered >= UNANSWERED + PROBES:
             self._trip(Reason.UNFINISHED, f"{self._endpoint} no longer answers creates: {reply}. Run again later")

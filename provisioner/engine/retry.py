@@ -8,7 +8,6 @@ is served before new calls. Everything else waits with exponential backoff and f
 from __future__ import annotations
 
 import random
-from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result, stop_after_attempt
@@ -16,7 +15,7 @@ from tenacity.wait import wait_base, wait_random_exponential
 
 from provisioner.aws.faces import CallError
 from provisioner.core.conclusion import Conclusion, Next
-from provisioner.core.verdict import Loss, Reply, Verdict, judge
+from provisioner.core.verdict import INTERNAL_SERVER_ERROR, Loss, Reply, Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,15 +61,8 @@ class CreateRetries:
         self._gate = gate
         self._sleep = sleep
 
-    async def __call__(self, attempt: Callable[[], Awaitable[Conclusion]]) -> Conclusion:
-        """The conclusion of the last attempt.
-
-        The first attempt is made without tenacity: most creates need no second one, and setting up tenacity takes
-        40 us, a third of a create.
-        """
-        first = await attempt()
-        if not _again(first):
-            return first
+    async def __call__(self, first: Conclusion, attempt: Callable[[], Awaitable[Conclusion]]) -> Conclusion:
+        """The conclusion of the last attempt, after one that ended with ``first``."""
         throttled = first.verdict is Verdict.THROTTLED
         await self._sleep(self._gate.next_turn_in_s() if throttled else random.uniform(0.0, BACKOFF_S))  # noqa: S311  jitter
         retrying = AsyncRetrying(
@@ -123,7 +115,7 @@ def end_call(gate: Gate, started_at: float, reply: Reply, observer: Observer) ->
             observer.throttling_began()
     elif reply.loss in {Loss.READ_TIMEOUT, Loss.CONNECT_TIMEOUT}:
         gate.timed_out(started_at)
-    elif reply.loss is not None or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    elif reply.loss is not None or reply.status >= INTERNAL_SERVER_ERROR:
         gate.dropped(started_at)
     else:
         gate.accepted(started_at)
