@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -259,7 +260,9 @@ def packages() -> dict[str, set[str]]:
 @pytest.mark.parametrize("package", packages())
 def test_a_name_is_a_module_or_something_else(package: str) -> None:
     """A package offers nothing under the name of one of its modules: importing the module would replace it."""
-    offered = set(getattr(importlib.import_module(package), "__all__", ()))
+    module = importlib.import_module(package)
+    defined = {name for name, value in vars(module).items() if not isinstance(value, ModuleType)}
+    offered = defined | set(getattr(module, "__all__", ()))
 
     assert offered & packages()[package] == set()
 
