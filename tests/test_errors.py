@@ -47,7 +47,7 @@ def test_the_first_of_two_codes_wins() -> None:
 
 
 def test_no_reason_is_done() -> None:
-    """Where no reason applies, everything that was asked for is done."""
+    """Without any reason, the exit code is 0."""
     assert code_for([]) is ExitCode.DONE
 
 
@@ -83,7 +83,7 @@ def test_an_error_says_what_where_why_and_what_to_do(parts: dict[str, str], text
 
 
 def test_an_illegal_transition_carries_its_data() -> None:
-    """An illegal transition tells the state and the fact, in its text and as data."""
+    """An illegal transition names the state and the fact, in its text and as data."""
     error = IllegalTransitionError("created", "intend")
 
     assert (error.state, error.fact) == ("created", "intend")
@@ -93,7 +93,7 @@ def test_an_illegal_transition_carries_its_data() -> None:
 
 @pytest.mark.parametrize("part", ["what", "where", "why", "hint"])
 def test_no_part_of_an_error_steers_the_terminal(part: str) -> None:
-    """Control characters from outside are escaped in whatever part of an error they stand."""
+    """Control characters from outside are escaped in every part of an error."""
     parts = {"what": "it broke", part: "\x1b[2J\r\n"}
 
     assert str(ProvisionerError(parts.pop("what"), **parts)).isprintable()

@@ -220,11 +220,11 @@ class _Running:
 def never_begun(error: ProvisionerError, ledger: str = "") -> Summary:
     """The summary of a run that ``error`` kept from beginning."""
     from provisioner.ledger.location import printable_location
-    from provisioner.report.summary import Ending, summarize
+    from provisioner.report.summary import RunEnd, summarize
 
     return summarize(
         [],
-        Ending(
+        RunEnd(
             run_id="",
             ledger=printable_location(ledger),
             started_at=time.time(),

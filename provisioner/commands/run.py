@@ -17,7 +17,7 @@ from provisioner.errors import ProvisionerError, Reason
 from provisioner.ledger.location import printable_location
 from provisioner.report.events import EventLog
 from provisioner.report.statistics import Statistics
-from provisioner.report.summary import Ending, Summary, summarize
+from provisioner.report.summary import RunEnd, Summary, summarize
 
 if TYPE_CHECKING:
     from provisioner.config.settings import Settings, Target
@@ -107,7 +107,7 @@ class Run:
         for statistics in self.statistics.values():
             statistics.stopped = statistics.stopped or self.stop.requested
             statistics.close()
-        ending = Ending(
+        ending = RunEnd(
             run_id=self.run_id,
             ledger=printable_location(self.order.settings.run.ledger),
             started_at=self.started_at,

@@ -96,7 +96,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return "\n".join(printable(line, LINE) for line in _lines(self))
 
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
+class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended, apart from what was counted.
 
     Attributes:
@@ -117,7 +117,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     reasons: frozenset[Reason] = frozenset()
 
 
-def summarize(targets: Sequence[Statistics], ending: Ending) -> Summary:
+def summarize(targets: Sequence[Statistics], ending: RunEnd) -> Summary:
     """The summary of a run over ``targets``."""
     outcomes: Counter[Outcome] = Counter()
     calls: Counter[str] = Counter()

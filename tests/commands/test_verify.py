@@ -52,12 +52,12 @@ def kinds(*known: Found, entry: Entry = ENTRY, **given: Any) -> list[tuple[str, 
     ],
 )
 def test_what_disagrees(known: list[Found], given: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    """Missing takes the service's own answer and a whole List without it; what is ours and unknown is unrecorded."""
+    """Missing needs the service's own answer and a complete List without it; our unknown algorithms are unrecorded."""
     assert kinds(*known, **given) == expected
 
 
 def test_an_entry_without_an_algorithm_is_unrecorded() -> None:
-    """An entry that does not say that its algorithm exists, while one of ours does, is a finding."""
+    """An entry that is not created, while an algorithm of this ledger has its name, is a finding."""
     entry = Entry("here", "x", State.DELETED, "d", "t")
 
     assert kinds(found(), entry=entry) == [("unrecorded", "arn-1")]

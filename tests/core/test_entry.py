@@ -105,9 +105,9 @@ def test_what_an_entry_says_of_its_algorithm(state: State) -> None:
 
 def test_outcomes_are_the_words_of_the_contract() -> None:
     """The outcomes are those of the summary, in its order."""
-    told = "created recovered adopted unchanged drifted failed parked ambiguous pending"
+    contract = "created recovered adopted unchanged drifted failed parked ambiguous pending"
 
-    assert [outcome.value for outcome in Outcome] == told.split()
+    assert [outcome.value for outcome in Outcome] == contract.split()
 
 
 def test_a_first_fact_begins_an_entry() -> None:

@@ -68,7 +68,7 @@ UNTAGGED_OTHER = found("arn-5", digest=OTHER)
 def test_what_exists_under_a_name_decides(
     seen: list[Found], policy: dict[str, Any], choice: Choice, arn: str, code: str
 ) -> None:
-    """Ours is recovered, another ledger's is refused or taken over, an untagged one follows --adopt."""
+    """Our algorithm is recovered, another ledger's is refused or taken over, --adopt decides on an untagged one."""
     meeting = meet(Row(), None, seen, make_policy(**policy), LEDGER_ID)
 
     assert (meeting.choice, meeting.found.arn if meeting.found else "", meeting.code) == (choice, arn, code)
@@ -100,7 +100,7 @@ def test_of_several_of_ours_one_is_current(ours: list[Found], kept: str, duplica
 
 
 def test_another_form_of_the_name_is_ours_only_with_the_definition() -> None:
-    """What has another form of the name is ours if its tag has the digest of this very definition."""
+    """An algorithm under another form of the name is ours if its tag has the digest of this definition."""
     assert meet(Row(), None, [found(name="X ", ledger=LEDGER_ID)], make_policy(), LEDGER_ID).choice is Choice.RECOVER
     for other in (
         found(name="X", ledger=LEDGER_ID, digest=OTHER),
@@ -127,7 +127,7 @@ def test_a_refusal_names_the_ways_out() -> None:
 def test_a_second_of_a_name_is_made_only_where_names_repeat(
     seen: list[Found], adopt: Literal["never", "same", "any"], names: Literal["unknown", "unique", "same", "duplicates"]
 ) -> None:
-    """Where anything has the name, nothing is created unless names may repeat, and never beside one of ours."""
+    """If the name exists, nothing is created unless names may repeat, and never when we created it."""
     meeting = meet(Row(), None, seen, make_policy(adopt=adopt, names=names), LEDGER_ID)
 
     if meeting.choice is Choice.CREATE:

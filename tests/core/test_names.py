@@ -22,7 +22,7 @@ def test_names_that_look_alike_fold_alike(one: str, two: str) -> None:
 
 @pytest.mark.parametrize(("one", "two"), [("a b", "ab"), ("a1", "a2"), ("e", "é"), ("a-b", "a_b")])
 def test_other_differences_count(one: str, two: str) -> None:
-    """Inner blanks, digits, accents and punctuation tell names apart."""
+    """Names that differ in inner blanks, digits, accents or punctuation are different."""
     assert folded(one) != folded(two)
 
 

@@ -100,7 +100,7 @@ def test_what_is_no_arn_of_an_algorithm(arn: str) -> None:
 
 @pytest.mark.parametrize("account_id", ["123456789012", ""])
 def test_an_arn_in_its_place_tells_the_account(account_id: str) -> None:
-    """An ARN that lies where the target does is fine, and tells the account where it was not known."""
+    """An ARN in the target's place is accepted, and reveals an unknown account."""
     assert check_place(ARN, region="us-east-1", account_id=account_id) == "123456789012"
 
 

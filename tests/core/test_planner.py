@@ -92,14 +92,14 @@ def test_a_failed_definition_tells_why_it_failed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("digest", "tags", "told"),
+    ("digest", "tags", "changed"),
     [("d0", "t1", "the definition"), ("d1", "t0", "the tags"), ("d0", "t0", "the definition and the tags")],
 )
-def test_drift_says_what_changed(digest: str, tags: str, told: str) -> None:
-    """A drifted definition is told with what changed and with the algorithm that stands, and the ledger keeps that."""
+def test_drift_names_what_changed(digest: str, tags: str, changed: str) -> None:
+    """Drift is reported with what changed and the existing algorithm, and recorded."""
     step = plan("here", ROW, entry("created", digest, tags), retry_failed=False)
 
-    assert step.reason == f"{told} changed since it was created as {ARN}"
+    assert step.reason == f"{changed} changed since it was created as {ARN}"
     assert step.facts == (Fact("here", "x", Event.DRIFT, code="drifted", message=step.reason),)
 
 

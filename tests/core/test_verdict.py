@@ -82,7 +82,7 @@ def test_a_server_error_is_a_no_only_when_it_says_slow_down(status: int, code: s
 
 
 def test_a_reply_tells_itself() -> None:
-    """A log line needs no more than the reply's own text."""
+    """The text of a reply is enough for a log line."""
     assert str(Reply(403, code="AccessDeniedException", message="no")) == "403 AccessDeniedException no"
     assert str(Reply(loss=Loss.RESET)) == "reset"
     assert str(Reply()) == "no reply"

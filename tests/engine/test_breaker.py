@@ -165,7 +165,7 @@ def test_an_endpoint_that_was_never_reached_halts_at_once(replies: list[Reply], 
     ],
 )
 def test_a_long_outage_stops_the_target(times: list[float], code: Reason | None) -> None:
-    """An endpoint that did answer may be out of reach for so long and no longer; then the target stops with 75."""
+    """An endpoint that has answered may be out of reach for a limited time; then the target halts with 75."""
     breaker = after(CREATED)
     for now in times:
         breaker.record(A, DNS, Verdict.NOT_CREATED, now)
@@ -174,7 +174,7 @@ def test_a_long_outage_stops_the_target(times: list[float], code: Reason | None)
 
 
 def test_any_reply_ends_an_outage() -> None:
-    """The time of an outage counts anew after each reply, whatever it says."""
+    """The time of an outage restarts after every reply."""
     breaker = after(CREATED)
     for now, reply in [(0.0, DNS), (100.0, THROTTLED), (150.0, DNS), (260.0, DNS)]:
         breaker.record(A, reply, judge(reply), now)
@@ -208,7 +208,7 @@ def test_an_unreachable_endpoint_is_named() -> None:
     ],
 )
 def test_strangers_halt(replies: list[Reply], code: Reason | None) -> None:
-    """Three answers in a row that bear neither an error code nor a request id are of a wrong host: 78."""
+    """Three replies in a row with neither an error code nor a request id come from a wrong host: 78."""
     assert halt_code(after(*replies)) is code
 
 
@@ -255,7 +255,7 @@ def test_conflicts_are_no_doubts() -> None:
 
 
 def test_the_first_halt_stays() -> None:
-    """What halted a target first is what its user is told."""
+    """The first halt of a target is the one that is reported."""
     assert halt_code(after(*[DNS] * 3, *[REFUSED] * 3)) is Reason.CONFIGURATION
 
 

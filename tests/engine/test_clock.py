@@ -69,7 +69,7 @@ def test_stamps_of_two_time_namespaces_are_not_subtracted() -> None:
 
 
 def test_without_a_boot_id_nothing_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the kernel tells no boot id, a stamp has no boot, and no time is ever taken to have passed since."""
+    """Without a boot id from the kernel a stamp has no boot, and no time is assumed to have passed since."""
 
     def unreadable(*_args: Any, **_kwargs: Any) -> str:
         raise PermissionError

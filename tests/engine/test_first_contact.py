@@ -64,7 +64,7 @@ async def test_a_ledger_that_went_back_in_time_recovers_what_it_lost() -> None:
 
 @virtual_time
 async def test_another_ledgers_algorithm_is_refused_and_decided_anew() -> None:
-    """What another ledger registered is not created again but failed, with that ledger's id; a later run asks again."""
+    """What another ledger created is not created again but failed, with that ledger's id; each run decides anew."""
     endpoint, ledger = Endpoint(), FakeLedger()
     there = put(endpoint, "a", OTHER_LEDGER_ID)
 
@@ -81,7 +81,7 @@ async def test_another_ledgers_algorithm_is_refused_and_decided_anew() -> None:
 
 @virtual_time
 async def test_another_ledgers_algorithms_are_taken_over_when_asked() -> None:
-    """With the other ledger's id given, its algorithms become ours, and count as adopted."""
+    """With --take-over and the other ledger's id, its algorithms are adopted."""
     endpoint, ledger = Endpoint(), FakeLedger()
     there = put(endpoint, "a", OTHER_LEDGER_ID)
 
@@ -157,7 +157,7 @@ async def test_what_is_listed_and_cannot_be_read_is_left_for_the_next_run() -> N
 
 @virtual_time
 async def test_a_twin_is_taken_up_where_the_recorded_one_is_gone() -> None:
-    """The recorded algorithm was deleted and a twin of ours lives: it is taken, no third is made."""
+    """If the recorded algorithm was deleted and a duplicate of it exists, the duplicate is recovered."""
     endpoint = Endpoint()
     twin = put(endpoint, "a", LEDGER_ID)
     ledger = FakeLedger([Entry("here", "a", State.DELETED, "d", "t", arn=twin.arn.replace("0000", "9999"))])
@@ -170,7 +170,7 @@ async def test_a_twin_is_taken_up_where_the_recorded_one_is_gone() -> None:
 
 @virtual_time
 async def test_duplicates_that_a_run_sees_are_no_success() -> None:
-    """Two of ours under one name: one is kept, the other reported, and the run does not end as if all were well."""
+    """Of two algorithms of this ledger under one name one is kept and one reported, and the run ends with 5."""
     endpoint, ledger = Endpoint(), FakeLedger()
     put(endpoint, "a", LEDGER_ID)
     put(endpoint, "a", LEDGER_ID)

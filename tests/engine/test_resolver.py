@@ -1,4 +1,4 @@
-"""From "nobody knows" to a verdict."""
+"""Unresolved entries: the rule of a sweep, and the resolver that carries it out."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ def ruled(suspect: Unresolved, seen: Sweep, **policy: Any) -> tuple[Decision, st
 def test_what_bears_our_tag_is_ours(
     found: list[Found], kept: str, duplicates: list[str], suspect: Unresolved, seen: dict[str, Any]
 ) -> None:
-    """An algorithm with our tag is ours whenever it is seen; of two the oldest is kept and the other told."""
+    """An algorithm with our tag is ours whenever it is seen; of two the oldest is kept and the other reported."""
     assert ruled(suspect, sweep(*found, **seen)) == (Decision.RECOVERED, kept, duplicates)
 
 
 def test_of_the_same_age_the_first_arn_is_kept() -> None:
-    """Two of ours that were made in the same moment are told apart by their ARNs, the same way every time."""
+    """Two of our algorithms with the same time of creation are ordered by ARN, so the choice is always the same."""
     twin = msgspec.structs.replace(OURS, arn="arn-00")
 
     assert (
@@ -213,14 +213,14 @@ def test_absence_takes_two_whole_sweeps(suspect: Unresolved, seen: Sweep, decisi
     ],
 )
 def test_without_a_tag_name_definition_and_time_prove(found: Found, ours: bool) -> None:  # noqa: FBT001  a table
-    """With tags switched off ours has our definition and was made since it was sent, as far as clocks may differ."""
+    """With tags switched off, ours has our definition and is no older than the send, within the clocks' difference."""
     decision, _, _ = ruled(UNRESOLVED, sweep(found), ownership_tag="", adopt="never")
 
     assert decision is (Decision.RECOVERED if ours else Decision.TAKEN)
 
 
 def test_without_a_tag_a_send_must_be_known() -> None:
-    """With tags switched off nothing is ours of which no send is known."""
+    """With tags switched off, nothing is ours without a known send."""
     never_sent = Unresolved(msgspec.structs.replace(ENTRY, sent=None), settled_at=0.0)
     found = Found("a", "x", EPOCH_S + 1, None, SAME, "t")
 
@@ -228,7 +228,7 @@ def test_without_a_tag_a_send_must_be_known() -> None:
 
 
 def test_with_a_tag_nothing_else_proves() -> None:
-    """Where tags are written, an algorithm without ours is not ours, be it of the same definition and of that time."""
+    """With tags switched on, an algorithm without our tag is not ours, even with the same definition and time."""
     found = Found("a", "x", EPOCH_S + 1, None, SAME, "t")
 
     assert ruled(UNRESOLVED, sweep(found), adopt="never")[0] is Decision.TAKEN
@@ -289,7 +289,7 @@ def test_no_sweep_says_more_than_it_saw(
     ],
 )
 def test_when_the_next_sweep_may_begin(suspects_: list[Unresolved], at: float) -> None:
-    """One sweep serves all: when the last suspect is ready, or at once for a conflict that nobody has looked at."""
+    """One sweep serves all: when the last entry is due, or at once for a conflict without an early sweep."""
     assert due_at(suspects_, make_policy()) == at
 
 
@@ -362,15 +362,15 @@ def resolver(endpoint: Endpoint, ledger: FakeLedger, **given: Any) -> Resolver:
 
 async def resolve(ours: Resolver, *, sweeps: int = 9) -> list[tuple[float, str, Decision]]:
     """Sweep whenever that is due until nothing is open; when each name was resolved, and how."""
-    told = []
+    rulings = []
     for _ in range(sweeps):
         if not len(ours):
             break
         await asyncio.sleep(ours.due_in_s())
         began_at = now()
         for suspect, ruling in await ours.apply(await ours.sweep()):
-            told.append((began_at, suspect.entry.name, ruling.decision))
-    return told
+            rulings.append((began_at, suspect.entry.name, ruling.decision))
+    return rulings
 
 
 @virtual_time
@@ -391,9 +391,9 @@ async def test_one_sweep_and_one_get_per_unresolved_entry() -> None:
     ours = resolver(endpoint, ledger)
     await ours.load()
 
-    told = await resolve(ours)
+    rulings = await resolve(ours)
 
-    assert {(name, decision) for _, name, decision in told} == {("x", Decision.RECOVERED), ("y", Decision.RECOVERED)}
+    assert {(name, decision) for _, name, decision in rulings} == {("x", Decision.RECOVERED), ("y", Decision.RECOVERED)}
     assert (endpoint.count("list"), endpoint.count("get")) == (10, 2)
     assert {ledger.state(name) for name in "xy"} == {State.CREATED}
     assert ledger.table["here", "x"].arn == endpoint.named("x")[0].arn
@@ -412,9 +412,9 @@ def test_a_name_that_the_service_keeps_in_another_form(kept_as: str) -> None:
         ours = resolver(endpoint, ledger)
         ours.add(entry("x"))
 
-        told = await resolve(ours)
+        rulings = await resolve(ours)
 
-        assert [decision for _, _, decision in told] == [Decision.RECOVERED]
+        assert [decision for _, _, decision in rulings] == [Decision.RECOVERED]
         assert ledger.table["here", "x"].arn == arn
 
     body()
@@ -437,7 +437,7 @@ async def test_a_settle_time_that_was_raised_counts_anew() -> None:
 
 @virtual_time
 async def test_what_an_earlier_run_left_is_ambiguous() -> None:
-    """Entries found as sent are doubted at once, of their last attempt; all that are open are suspects, no other."""
+    """Entries found as sent become ambiguous at once, for their last attempt; only open entries are unresolved."""
     states = {"a": State.SENT, "b": State.AMBIGUOUS, "c": State.PLANNED, "d": State.CREATED}
     ledger = FakeLedger([entry(name, state) for name, state in states.items()])
     elsewhere = msgspec.structs.replace(entry("e", State.SENT), target="there")
@@ -507,9 +507,9 @@ async def test_absent_twice_is_planned_again() -> None:
     ours = resolver(endpoint, ledger)
     ours.add(entry("x"))
 
-    told = await resolve(ours)
+    rulings = await resolve(ours)
 
-    assert told == [(420.0, "x", Decision.ABSENT)]
+    assert rulings == [(420.0, "x", Decision.ABSENT)]
     assert [at for kind, at in endpoint.calls if kind == "list"] == [360.0, 420.0]
     assert ledger.state("x") is State.PLANNED
 
@@ -534,7 +534,7 @@ async def test_the_first_half_of_a_proof_outlives_the_run() -> None:
 
 @virtual_time
 async def test_half_a_proof_of_another_boot_starts_its_wait_anew() -> None:
-    """Across boots nobody knows how long ago the first sweep was: the second comes the whole List lag later."""
+    """Across boots the age of the first sweep is unknown: the second comes a whole List lag later."""
     ledger = FakeLedger([entry("x")])
     first = resolver(Endpoint(), ledger)
     await first.load()
@@ -580,7 +580,7 @@ async def test_a_create_that_takes_effect_late_is_found() -> None:
 
 @virtual_time
 async def test_a_throttled_list_is_asked_again() -> None:
-    """A throttle or a lost reply is a reason to ask again, and never an answer."""
+    """A throttled or lost read is retried and proves nothing."""
     endpoint = Endpoint()
     made(endpoint, "x")
     endpoint.list_failures = [Reply(status=429), Reply(status=503), Reply(loss=Loss.READ_TIMEOUT), Reply(loss=Loss.DNS)]
@@ -682,7 +682,7 @@ def test_a_get_that_fails_proves_nothing(status: int, code: str) -> None:
 
 @pytest.mark.parametrize("kind", ["list", "get"])
 def test_a_refused_read_is_raised(kind: str) -> None:
-    """A List or Get that is forbidden is told at once: no repetition mends it, and it proves nothing."""
+    """A denied List or Get is reported at once, without a retry, and proves nothing."""
 
     @virtual_time
     async def body() -> None:
@@ -712,14 +712,14 @@ async def test_a_conflict_takes_an_early_look() -> None:
     await asyncio.sleep(5)
     ours.add(entry("x"), conflict=True)
 
-    told = await resolve(ours)
+    rulings = await resolve(ours)
 
-    assert told == [(5.0, "x", Decision.RECOVERED), (420.0, "y", Decision.ABSENT)]
+    assert rulings == [(5.0, "x", Decision.RECOVERED), (420.0, "y", Decision.ABSENT)]
 
 
 @virtual_time
 async def test_a_foreign_conflict_follows_the_policy() -> None:
-    """A 409 of a foreign algorithm is adopted or refused at once, by policy, and told with its ARN."""
+    """The foreign algorithm behind a 409 is adopted or refused at once, by policy, and reported with its ARN."""
     expected: dict[Adopt, tuple[Decision, State]] = {
         "never": (Decision.TAKEN, State.FAILED),
         "same": (Decision.ADOPT, State.CREATED),
@@ -743,15 +743,15 @@ async def test_a_transient_conflict_is_planned_again() -> None:
     ours = resolver(endpoint, ledger)
     ours.add(entry("x"), conflict=True)
 
-    told = await resolve(ours)
+    rulings = await resolve(ours)
 
-    assert told == [(420.0, "x", Decision.ABSENT)]
+    assert rulings == [(420.0, "x", Decision.ABSENT)]
     assert [at for kind, at in endpoint.calls if kind == "list"] == [0.0, 360.0, 420.0]
 
 
 @virtual_time
 async def test_where_names_are_unique_a_conflict_needs_no_settling() -> None:
-    """Known to be unique, a name that answered 409 has nothing of ours under way: only the List lag is waited for."""
+    """Where names are unique, a 409 means that nothing of ours is under way: only the List lag is waited for."""
     ledger = FakeLedger([entry("x")])
     ours = resolver(Endpoint(), ledger, policy=make_policy(names="unique"))
     ours.add(entry("x"), conflict=True)
@@ -761,7 +761,7 @@ async def test_where_names_are_unique_a_conflict_needs_no_settling() -> None:
 
 @virtual_time
 async def test_two_of_ours_are_told() -> None:
-    """Of two algorithms with our tag the oldest is recorded and the other one is told."""
+    """Of two algorithms with our tag the oldest is recorded and the other reported."""
     endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
     second = made(endpoint, "x", since=7.0)
     first = made(endpoint, "x", since=3.0)
@@ -793,7 +793,7 @@ async def test_what_lies_elsewhere_is_never_asked_for() -> None:
 
 @virtual_time
 async def test_nothing_is_resolved_before_it_is_durable() -> None:
-    """If the ledger fails or the lease is lost, every suspect stays one, and the ledger stays as it was."""
+    """If the ledger fails or the lease is lost, every entry stays unresolved and the ledger unchanged."""
     lease = FakeLease()
     endpoint, ledger = Endpoint(), FakeLedger([entry("x")])
     made(endpoint, "x")

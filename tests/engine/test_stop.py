@@ -21,7 +21,7 @@ async def test_nobody_asked() -> None:
 
 @virtual_time
 async def test_the_first_reason_stays() -> None:
-    """Who asks first is told; a second wish changes nothing."""
+    """The first reason for a stop is kept; a second request changes nothing."""
     stop = Stop()
     stop.request("signal SIGTERM")
     stop.request("the deadline is over")
@@ -32,7 +32,7 @@ async def test_the_first_reason_stays() -> None:
 
 @virtual_time
 async def test_everybody_who_waits_is_woken() -> None:
-    """A request wakes all who wait for it, and nobody waits who comes later."""
+    """A request wakes everything that waits for it, and later waits end at once."""
     stop = Stop()
     waiting = [asyncio.create_task(stop.wait()) for _ in range(3)]
     await asyncio.sleep(10)
@@ -95,7 +95,7 @@ async def test_what_begins_after_the_stop_has_its_grace_still() -> None:
 
 @virtual_time
 async def test_what_ends_by_itself_is_left_alone() -> None:
-    """Without a request nothing is cancelled, and a request after the end finds nobody to cancel."""
+    """Without a request nothing is cancelled, and a request after the end cancels nothing."""
     stop = Stop()
     with stop.ends() as scope:
         await asyncio.sleep(10)
@@ -109,7 +109,7 @@ async def test_what_ends_by_itself_is_left_alone() -> None:
 
 @virtual_time
 async def test_what_only_waits_ends_with_the_wish() -> None:
-    """A wait that ends with a drain is cancelled when one is asked for, or at once when it was before."""
+    """A wait that a drain ends is cancelled when a drain is requested, or at once if it already is."""
     stop, loop = Stop(), asyncio.get_running_loop()
     loop.call_later(10.0, stop.request, "enough")
 

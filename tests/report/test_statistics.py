@@ -100,7 +100,7 @@ def test_batches_add_up() -> None:
     [(100, 400, 40), (100, 100, 10), (200, 100, 10), (100, None, None), (0, 9, None)],
 )
 def test_how_many_definitions_are_likely(read_bytes: int, size_bytes: int | None, expected: int | None) -> None:
-    """What was read so far stands for the rest, never for less than was read; nobody knows where there is no size."""
+    """The number of definitions is estimated from what was read so far, and unknown without a size."""
     done = Statistics("here")
     done.batch_read(batch(10, read_bytes), size_bytes)
 
@@ -128,12 +128,12 @@ def test_the_first_problems_are_kept_and_all_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("under_way", "settled", "ambiguous", "pending"),
+    ("under_way", "recorded", "ambiguous", "pending"),
     [(0, 10, 0, 0), (0, 4, 0, 6), (2, 4, 2, 4), (9, 4, 6, 0), (3, 10, 0, 0)],
 )
-def test_no_definition_vanishes(under_way: int, settled: int, ambiguous: int, pending: int) -> None:
+def test_no_definition_vanishes(under_way: int, recorded: int, ambiguous: int, pending: int) -> None:
     """However a run ends, each valid line has an outcome: under way means ambiguous, never sent means pending."""
-    done = counted({Outcome.CREATED: settled}, valid=10, under_way=under_way)
+    done = counted({Outcome.CREATED: recorded}, valid=10, under_way=under_way)
     done.close()
     done.close()
 

@@ -14,12 +14,12 @@ from provisioner.engine.observer import Halt
 from provisioner.errors import Reason
 from provisioner.exit_codes import ExitCode, code_for
 from provisioner.report.statistics import Statistics
-from provisioner.report.summary import CALLS, Ending, Summary, iso, summarize
+from provisioner.report.summary import CALLS, RunEnd, Summary, iso, summarize
 
 OUTCOMES = ["created", "recovered", "adopted", "unchanged", "drifted", "failed", "parked", "ambiguous", "pending"]
 NONE = dict.fromkeys(OUTCOMES, 0)
 NO_CALLS = {"create": 0, "throttled": 0, "list": 0, "get": 0, "delete": 0}
-ENDING = Ending(run_id="20261123T120000-abc", ledger="ledger.db", started_at=1_795_435_200.25, elapsed_s=41.23456)
+ENDING = RunEnd(run_id="20261123T120000-abc", ledger="ledger.db", started_at=1_795_435_200.25, elapsed_s=41.23456)
 ESCAPE = "\x1b]0;owned\x07\n\u202e"
 
 
@@ -90,7 +90,7 @@ def test_the_json_is_one_line() -> None:
 
 
 def test_every_outcome_and_call_is_there() -> None:
-    """All outcomes and all calls stand in the summary, also those that did not occur, in the order of the contract."""
+    """The summary has all outcomes and calls, also those that did not occur, in the order of the contract."""
     read = told(summary(counted()))
 
     assert list(read["outcomes"]) == list(read["targets"]["default"]["outcomes"]) == OUTCOMES
@@ -98,7 +98,7 @@ def test_every_outcome_and_call_is_there() -> None:
 
 
 def test_what_is_told_only_where_it_applies() -> None:
-    """Stop, error, halt, repeated lines, columns and targets of problems stand there only where there are any."""
+    """Stop, error, halt, repeated lines, columns and targets of problems are present only if there are any."""
     made = with_problem(column=4, target="default")
     made.repeated = 2
     made.halt = Halt(Reason.QUOTA, "quota")
@@ -127,7 +127,7 @@ def test_no_definition_vanishes_over_targets() -> None:
 
 
 def test_open_entries_are_summed_over_targets() -> None:
-    """Entries that are still unanswered stand in the totals too, and only where there are any."""
+    """Unresolved entries are in the totals too, and only if there are any."""
     read = told(summary(counted("a", open=2), counted("b"), counted("c", open=3)))
 
     assert (read["exit_code"], read["open"]) == (5, 5)
@@ -253,7 +253,7 @@ def test_no_ending_steers_the_terminal(field: str) -> None:
 
 @pytest.mark.parametrize("field", ["account_id", "region", "halt"])
 def test_no_target_steers_the_terminal(field: str) -> None:
-    """The same for what a target tells of itself."""
+    """The same for the lines of a target."""
     made = counted()
     setattr(made, field, Halt(Reason.DENIED, ESCAPE) if field == "halt" else ESCAPE)
 
@@ -265,5 +265,5 @@ def test_no_target_steers_the_terminal(field: str) -> None:
     [(0.0, "1970-01-01T00:00:00.000Z"), (1_795_435_200.25, "2026-11-23T12:00:00.250Z")],
 )
 def test_times_are_iso_in_utc(seconds: float, text: str) -> None:
-    """Wall-clock times are told in UTC, to the millisecond."""
+    """Wall-clock times are printed in UTC, to the millisecond."""
     assert iso(seconds) == text
