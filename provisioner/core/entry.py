@@ -23,6 +23,7 @@ edge to ``sent``. Only a sweep of List resolves them: found with this ledger's t
     created, drifted --delete--> deleted --replan--> planned
     planned --confirm--> created, planned --reject--> failed: first contact found an algorithm of the name, which is
     recovered, adopted or refused; nothing is sent.
+    created --replan--> planned: the entry gives up its ARN; no command does that yet.
 """
 
 from __future__ import annotations
