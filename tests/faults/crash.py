@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from tests.faults.world import Ended
 
 Names = Literal["unique", "duplicates", "same"]
-Told = Literal["unknown", "unique", "duplicates", "same"]
+Configured = Literal["unknown", "unique", "duplicates", "same"]
 NAMES: tuple[Names, ...] = get_args(Names)
 KILLS_PER_SCENARIO = 20
 RUNS = 12
@@ -87,7 +87,7 @@ class Scenario(msgspec.Struct, frozen=True):
     Attributes:
         seed: of everything.
         names: the world of names.
-        told: what the configuration says of it.
+        configured: what the configuration says of it.
         size: definitions.
         faulty: share of creates that meet a fault.
         tag: the ownership tag, "" for none.
@@ -95,19 +95,19 @@ class Scenario(msgspec.Struct, frozen=True):
 
     seed: int
     names: Names
-    told: Told
+    configured: Configured
     size: int
     faulty: float
     tag: str = TAG
 
 
 def scenario_of(seed: int) -> Scenario:
-    """The scenario of ``seed``: each world of names in turn, told or not."""
+    """The scenario of ``seed``: each world of names in turn, configured or not."""
     random = Random(seed)  # noqa: S311  replayable
     names = NAMES[seed % len(NAMES)]
-    told: Told = random.choice(["unknown", names])
+    configured: Configured = random.choice(["unknown", names])
     size, faulty = random.randint(1, 8), random.choice([0.0, 0.3, 0.6])
-    return Scenario(seed, names, told, size, faulty, tag=random.choice([TAG, TAG, TAG, ""]))
+    return Scenario(seed, names, configured, size, faulty, tag=random.choice([TAG, TAG, TAG, ""]))
 
 
 class Killer:
@@ -149,7 +149,7 @@ class Campaign:
         self.ledgers = directory / "ledger.db", directory / "second.db"
         self.ledger = self.ledgers[0]
         self.journal = directory / "journal"
-        self.policy = make_policy(names=scenario.told, ownership_tag=scenario.tag)
+        self.policy = make_policy(names=scenario.configured, ownership_tag=scenario.tag)
 
     def world(self) -> World:
         """The endpoint as the journal has it."""
@@ -214,7 +214,7 @@ class Campaign:
                 recovered += sum(one.outcomes[Outcome.RECOVERED] for one in statistics)
                 base += SETTLED_S
         ledgers = {ledger_id_of(ledger): entries_of(ledger) for ledger in self.ledgers if ledger.exists()}
-        names_repeat = self.scenario.told == "duplicates"
+        names_repeat = self.scenario.configured == "duplicates"
         check_finished_together(self.world().truth, ledgers, self.names, names_repeat=names_repeat)
         return recovered
 
@@ -325,8 +325,8 @@ def main() -> None:
     began = time.perf_counter()
     counts = campaign(given.points, given.seed)
     took = time.perf_counter() - began
-    told = ", ".join(f"{count} {what}" for what, count in counts.items())
-    print(f"crash campaign, seed {given.seed}: {told}; 0 lost, 0 twice, 0 unfinished; {took:.1f} s")  # noqa: T201
+    figures = ", ".join(f"{count} {what}" for what, count in counts.items())
+    print(f"crash campaign, seed {given.seed}: {figures}; 0 lost, 0 twice, 0 unfinished; {took:.1f} s")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def _check_existence(truth: Truth, entries: Mapping[str, Entry], ledger_id: str,
 
 
 def check_finished(truth: Truth, entries: Mapping[str, Entry], names: Collection[str]) -> None:
-    """Every one of ``names`` is registered, once, and the ledger tells its ARN: the export equals the truth."""
+    """Every one of ``names`` is registered, once, and the ledger has its ARN: the export equals the truth."""
     assert {name: entries[name].arn for name in names} == {one.name: one.arn for one in truth.alive}
     assert len(truth.alive) == len(names)
     assert {entries[name].state for name in names} == {State.CREATED}
@@ -113,6 +113,6 @@ def check_finished_together(
         assert {states[name] for name in set(names) - own} <= {(State.FAILED, OTHER_LEDGER)}
 
 
-def told(statistics: Statistics) -> dict[str, int]:
+def outcomes_of(statistics: Statistics) -> dict[str, int]:
     """The outcomes that are not zero."""
     return {str(outcome): statistics.outcomes[outcome] for outcome in Outcome if statistics.outcomes[outcome]}

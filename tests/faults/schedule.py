@@ -522,10 +522,10 @@ def run(seed: int, steps: int = 40, flaw: Flaw = "") -> str:
     """The schedule of ``seed``, to its end: what is wrong then, "" for nothing."""
     random = Random(seed)  # noqa: S311  replayable
     names: Names = random.choice(("unique", "duplicates", "same"))
-    told: Any = random.choice(("unknown", names))
+    configured: Any = random.choice(("unknown", names))
     if flaw:
-        names, told = "duplicates", "unknown"
-    schedule = Schedule(names, make_policy(names=told), random.randint(1, 3), flaw)
+        names, configured = "duplicates", "unknown"
+    schedule = Schedule(names, make_policy(names=configured), random.randint(1, 3), flaw)
     for _ in range(steps):
         step(schedule, random)
         schedule.service.advance(schedule.now)

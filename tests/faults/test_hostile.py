@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.engine.stop import Stop
-    from tests.faults.crash import Names, Told
+    from tests.faults.crash import Configured, Names
     from tests.faults.world import Ended, VirtualClock
 
 COUNT = int(os.environ.get("PROVISIONER_HISTORIES", "1000"))
@@ -60,7 +60,7 @@ class History:
         # Full jitter is drawn by tenacity, from the generator that all share.
         global_random.seed(seed)
         self.world_of_names: Names = random.choice(NAMES)
-        self.told: Told = random.choice(("unknown", self.world_of_names))
+        self.configured: Configured = random.choice(("unknown", self.world_of_names))
         self.names = [f"algorithm {number}" for number in range(random.randint(1, 25))]
         self.manifest = write_manifest(path / "m.jsonl", self.names)
         self.ledgers = path / "ledger.db", path / "second.db"
@@ -95,7 +95,7 @@ class History:
         random = self.random
         stop_at = random.choice((None, None, random.uniform(0.0, 5.0), random.uniform(0.0, 500.0)))
         stop_s = PATIENCE_S if stop_at is None or not hostile else stop_at
-        policy = make_policy(names=self.told)
+        policy = make_policy(names=self.configured)
         if hostile:
             adopt = random.choice(("never", "same", "any"))
             policy = msgspec.structs.replace(policy, wait=random.random() < 0.8, adopt=adopt)
@@ -161,7 +161,7 @@ class History:
         for entry in (entry for entries in ledgers.values() for entry in entries.values()):
             assert entry.state in {State.CREATED, State.FAILED}
             assert entry.message or entry.state is State.CREATED
-        check_account(self.world.truth, ledgers, names_repeat=self.told == "duplicates")
+        check_account(self.world.truth, ledgers, names_repeat=self.configured == "duplicates")
 
     def _finish(self) -> None:
         for _ in range(HOSTILE_RUNS, RUNS):

@@ -20,7 +20,13 @@ from provisioner.core.verdict import Loss
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.errors import LedgerError, Reason
 from tests.fakes import make_policy
-from tests.faults.invariants import check_account, check_finished, check_finished_together, check_invariants, told
+from tests.faults.invariants import (
+    check_account,
+    check_finished,
+    check_finished_together,
+    check_invariants,
+    outcomes_of,
+)
 from tests.faults.world import (
     ACCOUNT,
     EPOCH,
@@ -92,7 +98,7 @@ class Job:
         """Everything is registered once, the ledger equals the truth, and a further run sends nothing (I6)."""
         check_finished(self.world.truth, entries_of(self.ledger), self.names)
         again = self.run()
-        assert told(again.statistics) == {"unchanged": len(self.names)}
+        assert outcomes_of(again.statistics) == {"unchanged": len(self.names)}
         assert not again.statistics.calls["create"]
 
     def sends(self, name: str) -> list[float]:
@@ -137,7 +143,7 @@ def test_kill_9_before_the_intent_is_committed(tmp_path: Path) -> None:
 
     ended = job.run()
 
-    assert told(ended.statistics) == {"created": 1}
+    assert outcomes_of(ended.statistics) == {"created": 1}
     job.check_finished()
 
 
@@ -151,7 +157,7 @@ def test_kill_9_after_intent_before_bytes(tmp_path: Path, point: str) -> None:
     ended = job.run()
 
     assert events(ended) == [Event.DOUBT, Event.MISS, Event.ABSENT, Event.INTEND, Event.CONFIRM]
-    assert told(ended.statistics) == {"created": 1}
+    assert outcomes_of(ended.statistics) == {"created": 1}
     assert job.sends("algorithm 0")[0] > POLICY.settle_s + POLICY.list_lag_s
     job.check_finished()
 
@@ -164,7 +170,7 @@ def test_kill_9_after_bytes_or_before_the_result_is_committed(tmp_path: Path, po
 
     ended = job.run()
 
-    assert told(ended.statistics) == {"recovered": 1}
+    assert outcomes_of(ended.statistics) == {"recovered": 1}
     assert job.world.truth.count("create") == 1
     job.check_finished()
 
@@ -194,7 +200,7 @@ def test_read_timeout_reset_at_any_byte_5xx_unreadable_2xx(tmp_path: Path) -> No
 
     ended = job.run(hand=handing(*LOSSES), workers=1)
 
-    assert told(ended.statistics) == {"recovered": len(made), "created": len(LOSSES) - len(made)}
+    assert outcomes_of(ended.statistics) == {"recovered": len(made), "created": len(LOSSES) - len(made)}
     assert ended.statistics.calls["list"] == 1 + 2  # before the first create, and two sweeps
     assert ended.statistics.calls["get"] == len(made)
     for name in job.names[len(made) :]:
@@ -206,7 +212,7 @@ def test_read_timeout_reset_at_any_byte_5xx_unreadable_2xx(tmp_path: Path) -> No
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("names", NAMES)
 def test_a_create_that_takes_effect_late_a_list_that_lags(tmp_path: Path, names: Any, known: bool) -> None:  # noqa: FBT001
-    """Within the settle time neither makes a duplicate, whether or not the world of names is told."""
+    """Within the settle time neither makes a duplicate, whether or not the configuration knows the world of names."""
     job = Job(tmp_path, numbered(4), Behaviour(names=names, list_lag=59.0))
     late = Fate("late", late_s=299.0), Fate("late_error", late_s=120.0)
     policy = make_policy(names=names if known else "unknown")
@@ -226,7 +232,7 @@ def test_a_storm_of_429s_for_60_s(tmp_path: Path) -> None:
 
     ended = job.run(hand=hand)
 
-    assert told(ended.statistics) == {"created": 30}
+    assert outcomes_of(ended.statistics) == {"created": 30}
     assert ended.statistics.calls["throttled"] < 100
     job.check_finished()
 
@@ -243,13 +249,13 @@ def test_the_limit_halves_or_grows_tenfold(tmp_path: Path, factor: float) -> Non
 
     ended = job.run(hand=lambda: Fate(""), act=change)
 
-    assert told(ended.statistics) == {"created": 200}
+    assert outcomes_of(ended.statistics) == {"created": 200}
     assert ended.statistics.calls["throttled"] <= 20
     job.check_finished()
 
 
 def test_402_in_mid_run(tmp_path: Path) -> None:
-    """A quota parks the target after at most a window of calls, tells itself, and other targets go on; exit 4."""
+    """A quota parks the target after at most a window of calls and is named; other targets go on; exit 4."""
     parked = Job(tmp_path, numbered(40), Behaviour(names="duplicates", quota=10))
     other = World(Behaviour(names="duplicates", seed=1))
     orders = [Order(manifest=parked.manifest, ledger=parked.ledger, target=target) for target in ("default", "other")]
@@ -261,11 +267,11 @@ def test_402_in_mid_run(tmp_path: Path) -> None:
     assert first.statistics.halt is not None
     assert "quota of 10 " in first.statistics.halt.what
     assert first.statistics.reasons() == {Reason.QUOTA}
-    assert told(second.statistics) == {"created": 40}
+    assert outcomes_of(second.statistics) == {"created": 40}
     parked.check(first)
     parked.world.service.behaviour = msgspec.structs.replace(parked.world.service.behaviour, quota=100)
     parked.at = max(first.at, second.at)
-    assert told(parked.run().statistics) == {"unchanged": 10, "created": 30}
+    assert outcomes_of(parked.run().statistics) == {"unchanged": 10, "created": 30}
 
 
 def test_409_that_is_ours(tmp_path: Path) -> None:
@@ -274,7 +280,7 @@ def test_409_that_is_ours(tmp_path: Path) -> None:
 
     ended = job.run(hand=handing("lost_reply"), policy=make_policy(names="unique"))
 
-    assert told(ended.statistics) == {"recovered": 1, "created": 1}
+    assert outcomes_of(ended.statistics) == {"recovered": 1, "created": 1}
     assert ended.at - EPOCH < 10
     job.check_finished()
 
@@ -284,11 +290,11 @@ def test_409_that_could_not_be_looked_up(tmp_path: Path) -> None:
     unreadable = ("ok", *("error_without_effect:500",) * 8 * 3)
     job = Job(tmp_path, numbered(1), Behaviour(names="unique", list_script=unreadable))
     unique = make_policy(names="unique")
-    assert told(job.run(hand=handing("lost_reply"), policy=unique).statistics) == {"ambiguous": 1}
+    assert outcomes_of(job.run(hand=handing("lost_reply"), policy=unique).statistics) == {"ambiguous": 1}
 
     ended = job.run(policy=unique)
 
-    assert told(ended.statistics) == {"recovered": 1}
+    assert outcomes_of(ended.statistics) == {"recovered": 1}
     assert job.world.truth.count("create") == 2
     job.check_finished()
 
@@ -306,9 +312,9 @@ def test_409_that_is_foreign(tmp_path: Path, adopt: Any, same: bool, outcome: st
 
     ended = job.run(policy=make_policy(names="unknown", adopt=adopt))
 
-    assert told(ended.statistics) == {outcome: 1, "created": 1}
-    told_of = [problem.message for problem in ended.statistics.problems]
-    assert outcome == "adopted" or arn in told_of[0]
+    assert outcomes_of(ended.statistics) == {outcome: 1, "created": 1}
+    messages = [problem.message for problem in ended.statistics.problems]
+    assert outcome == "adopted" or arn in messages[0]
     assert (entries_of(job.ledger)["algorithm 0"].arn == arn) == (outcome in {"adopted", "drifted"})
 
 
@@ -318,7 +324,7 @@ def test_409_that_is_transient(tmp_path: Path) -> None:
 
     ended = job.run(hand=handing("conflict"))
 
-    assert told(ended.statistics) == {"created": 2}
+    assert outcomes_of(ended.statistics) == {"created": 2}
     job.check_finished()
 
 
@@ -334,7 +340,7 @@ def test_403_in_mid_run(tmp_path: Path) -> None:
     assert Reason.DENIED in ended.statistics.reasons()
     states = {entry.state for entry in entries_of(job.ledger).values()}
     assert states == {State.CREATED, State.PLANNED}
-    assert told(job.run().statistics) == {"unchanged": 20, "created": 40}
+    assert outcomes_of(job.run().statistics) == {"unchanged": 20, "created": 40}
 
 
 def test_a_token_that_expires_every_15_minutes(tmp_path: Path) -> None:
@@ -348,7 +354,7 @@ def test_a_token_that_expires_every_15_minutes(tmp_path: Path) -> None:
 
     ended = job.run(hand=handing(*(["ok"] * 9 + ["expired_token"]) * 5), refresh=refresh, workers=1)
 
-    assert told(ended.statistics) == {"created": 50}
+    assert outcomes_of(ended.statistics) == {"created": 50}
     assert len(refreshed) == 5
     job.check_finished()
 
@@ -362,7 +368,7 @@ def test_a_token_that_stays_expired(tmp_path: Path) -> None:
     assert ended.statistics.halt is not None
     assert ended.statistics.halt.reason is Reason.DENIED
     assert ended.statistics.calls["create"] <= 3 * 4
-    assert told(ended.statistics) == {"pending": 50}
+    assert outcomes_of(ended.statistics) == {"pending": 50}
 
 
 @pytest.mark.parametrize(
@@ -383,7 +389,7 @@ def test_wrong_region_wrong_host(tmp_path: Path, loss: Loss, reason: Reason) -> 
     assert ended.statistics.halt.reason is reason
     assert "cannot be reached" in ended.statistics.halt.what
     assert ended.at - EPOCH < 30
-    assert told(ended.statistics) == {"pending": 50}
+    assert outcomes_of(ended.statistics) == {"pending": 50}
 
 
 class Failing:
@@ -419,7 +425,7 @@ class Failing:
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("nth", [1, 2, 3, 8, 17])
 def test_disk_full_io_error_failed_fsync(tmp_path: Path, nth: int, after: bool) -> None:  # noqa: FBT001
-    """A ledger that fails stops the run at once; nothing that was told is lost, and the next run reconciles."""
+    """A ledger that fails stops the run at once; nothing that was acknowledged is lost, and the next run reconciles."""
     job = Job(tmp_path, numbered(12))
     order = Order(
         manifest=job.manifest, ledger=job.ledger, wrap=lambda ledger: Failing(ledger, nth, after=after), base=job.at
@@ -430,10 +436,10 @@ def test_disk_full_io_error_failed_fsync(tmp_path: Path, nth: int, after: bool) 
 
     assert raised.group_contains(LedgerError)
     job.at += 10
-    told_of = [entry for entry in entries_of(job.ledger).values() if entry.state is State.CREATED]
+    acknowledged = [entry for entry in entries_of(job.ledger).values() if entry.state is State.CREATED]
     ended = job.run()
-    assert {one.arn for one in told_of} <= {one.arn for one in job.world.truth.alive}
-    assert ended.statistics.outcomes[Outcome.UNCHANGED] == len(told_of)
+    assert {one.arn for one in acknowledged} <= {one.arn for one in job.world.truth.alive}
+    assert ended.statistics.outcomes[Outcome.UNCHANGED] == len(acknowledged)
     job.check_finished()
 
 
@@ -467,7 +473,7 @@ def test_another_boot_proves_no_age(tmp_path: Path) -> None:
 
     ended = job.run(boot="another")
 
-    assert told(ended.statistics) == {"created": 1}
+    assert outcomes_of(ended.statistics) == {"created": 1}
     assert job.sends("algorithm 0")[1] > 10_000.0 + POLICY.settle_s
 
 
@@ -479,7 +485,7 @@ def test_the_manifest_changed_between_runs(tmp_path: Path) -> None:
 
     ended = job.run()
 
-    assert told(ended.statistics) == {"drifted": 3}
+    assert outcomes_of(ended.statistics) == {"drifted": 3}
     assert job.world.truth.count("create") == 3
     assert Reason.FAILED in ended.statistics.reasons()
 
@@ -492,7 +498,7 @@ def test_the_manifest_changed_while_its_create_was_in_doubt(tmp_path: Path) -> N
 
     ended = job.run()
 
-    assert told(ended.statistics) == {"drifted": 1}
+    assert outcomes_of(ended.statistics) == {"drifted": 1}
     assert job.world.truth.count("create") == 1
 
 
@@ -503,16 +509,16 @@ def test_a_reply_whose_arn_is_of_another_account_or_another_entry(tmp_path: Path
 
     ended = job.run(hand=handing("ok", lie), workers=1)
 
-    assert told(ended.statistics) == {"created": 1, "ambiguous": 1, "pending": 28}
+    assert outcomes_of(ended.statistics) == {"created": 1, "ambiguous": 1, "pending": 28}
     assert ended.statistics.halt is not None
     assert ended.statistics.halt.reason is Reason.DENIED
     assert job.world.truth.count("create") == 2
-    assert told(job.run().statistics) == {"unchanged": 1, "recovered": 1, "created": 28}
+    assert outcomes_of(job.run().statistics) == {"unchanged": 1, "recovered": 1, "created": 28}
     job.check_finished()
 
 
 def test_a_sweep_finds_what_another_entry_holds(tmp_path: Path) -> None:
-    """An ARN that another entry holds halts the target; the other suspects of the sweep are resolved all the same."""
+    """An ARN that another entry holds halts the target; the other entries of the sweep are resolved all the same."""
     job = Job(tmp_path, numbered(3))
     order = Order(
         manifest=job.manifest,
@@ -523,7 +529,7 @@ def test_a_sweep_finds_what_another_entry_holds(tmp_path: Path) -> None:
 
     ended = register(job.world, order)
 
-    assert told(ended.statistics) == {"created": 1, "recovered": 1, "ambiguous": 1}
+    assert outcomes_of(ended.statistics) == {"created": 1, "recovered": 1, "ambiguous": 1}
     assert ended.statistics.halt is not None
     assert "already" in ended.statistics.halt.what
     assert Reason.DENIED in ended.statistics.reasons()
@@ -541,7 +547,7 @@ def test_one_target_parked_halted_or_black_holed(tmp_path: Path, fault: str) -> 
 
     beside, _ = register_together((World(limited), good), (job.world, bad))
 
-    assert told(beside.statistics) == {"created": 100}
+    assert outcomes_of(beside.statistics) == {"created": 100}
     assert beside.at - EPOCH <= (alone.at - EPOCH) * 1.01
 
 
@@ -558,9 +564,9 @@ def test_a_stop_ends_the_tail_at_once(tmp_path: Path) -> None:
     ended = job.run(hand=handing("lost_reply"), act=act)
 
     assert ended.at - stopped_at[0] < 0.1
-    assert told(ended.statistics) == {"created": 1, "ambiguous": 1}
+    assert outcomes_of(ended.statistics) == {"created": 1, "ambiguous": 1}
     assert Reason.UNFINISHED in ended.statistics.reasons()
-    assert told(job.run().statistics) == {"recovered": 1, "unchanged": 1}
+    assert outcomes_of(job.run().statistics) == {"recovered": 1, "unchanged": 1}
 
 
 def test_a_stop_awaits_what_is_in_flight(tmp_path: Path) -> None:
@@ -575,7 +581,7 @@ def test_a_stop_awaits_what_is_in_flight(tmp_path: Path) -> None:
 
     made = len(job.world.truth.alive)
     assert 0 < made < 40
-    assert told(ended.statistics) == {"created": made, "pending": 40 - made}
+    assert outcomes_of(ended.statistics) == {"created": made, "pending": 40 - made}
     assert ended.statistics.reasons() == {Reason.UNFINISHED}
     job.run()
     job.check_finished()
@@ -612,12 +618,12 @@ def test_all_workers_wake_for_what_is_sent_again(tmp_path: Path) -> None:
 
 
 def test_a_get_that_never_succeeds_ends_the_run(tmp_path: Path) -> None:
-    """A suspect that List shows and Get does not tell of stays open; the run ends all the same; exit 5."""
+    """An algorithm that List shows and Get cannot read leaves its entry open; the run ends all the same; exit 5."""
     job = Job(tmp_path, numbered(2), Behaviour(names="duplicates", get_script=("error_without_effect:400",) * 99))
 
     ended = job.run(hand=handing("lost_reply"))
 
-    assert told(ended.statistics) == {"created": 1, "ambiguous": 1}
+    assert outcomes_of(ended.statistics) == {"created": 1, "ambiguous": 1}
     assert Reason.AMBIGUOUS in ended.statistics.reasons()
 
 
@@ -629,7 +635,7 @@ def test_a_sweep_that_breaks_off_proves_no_absence(tmp_path: Path) -> None:
 
     ended = job.run(hand=handing("lost_request"))
 
-    assert told(ended.statistics) == {"ambiguous": 1}
+    assert outcomes_of(ended.statistics) == {"ambiguous": 1}
     assert len(job.sends("algorithm 0")) == 1
 
 
@@ -639,11 +645,11 @@ def test_an_entry_that_is_in_no_manifest_is_resolved_too(tmp_path: Path) -> None
     job.run(hand=handing("lost_reply", "lost_request"), policy=make_policy(wait=False))
     write_manifest(job.manifest, ["another"])
     hasty = job.run(policy=make_policy(wait=False))
-    assert (told(hasty.statistics), hasty.statistics.reasons()) == ({"created": 1}, {Reason.AMBIGUOUS})
+    assert (outcomes_of(hasty.statistics), hasty.statistics.reasons()) == ({"created": 1}, {Reason.AMBIGUOUS})
 
     ended = job.run()
 
-    assert (told(ended.statistics), ended.statistics.reasons()) == ({"unchanged": 1}, set())
+    assert (outcomes_of(ended.statistics), ended.statistics.reasons()) == ({"unchanged": 1}, set())
     states = {name: entry.state for name, entry in entries_of(job.ledger).items()}
     assert states == {"algorithm 0": State.CREATED, "algorithm 1": State.PLANNED, "another": State.CREATED}
 
@@ -653,15 +659,15 @@ def test_runs_that_never_wait_prove_absence_together(tmp_path: Path, boot: str) 
     """The first of two sweeps that prove absence is durable: runs with --no-wait share the proof."""
     job = Job(tmp_path, numbered(1))
     patient = make_policy(wait=False)
-    assert told(job.run(hand=handing("lost_request"), policy=patient).statistics) == {"ambiguous": 1}
+    assert outcomes_of(job.run(hand=handing("lost_request"), policy=patient).statistics) == {"ambiguous": 1}
     job.at += POLICY.settle_s + 20.0
 
     seen = job.run(policy=patient)
     job.at += POLICY.list_lag_s
     ended = job.run(policy=patient, boot=boot)
 
-    assert (told(seen.statistics), events(seen)) == ({"ambiguous": 1}, [Event.MISS])
-    assert told(ended.statistics) == ({"created": 1} if boot == "boot" else {"ambiguous": 1})
+    assert (outcomes_of(seen.statistics), events(seen)) == ({"ambiguous": 1}, [Event.MISS])
+    assert outcomes_of(ended.statistics) == ({"created": 1} if boot == "boot" else {"ambiguous": 1})
     assert boot == "boot" or not job.sends("algorithm 0")[1:]
 
 
@@ -703,7 +709,7 @@ def test_a_process_that_stood_still_after_its_last_look_at_the_clock(tmp_path: P
     job.run(hand=handing(Fate("late", late_s=290.0, held_s=400.0)), act=stop_soon)
     ended = job.run()
 
-    assert told(ended.statistics) == {"recovered": 1}
+    assert outcomes_of(ended.statistics) == {"recovered": 1}
     job.check_finished()
 
 
@@ -744,7 +750,7 @@ def test_a_second_new_ledger_for_the_account(tmp_path: Path, names: Any) -> None
     """What the first ledger created is refused with its id, and taken over when asked; what it did not is created."""
     job = Job(tmp_path, numbered(4), Behaviour(names=names, list_lag=55.0))
     first, second = job.ledger, tmp_path / "second.db"
-    assert told(job.run(hand=handing("lost_reply", "late_error")).statistics) == {"recovered": 2, "created": 2}
+    assert outcomes_of(job.run(hand=handing("lost_reply", "late_error")).statistics) == {"recovered": 2, "created": 2}
     write_manifest(job.manifest, [*job.names, "one more"])
     job.at += SETTLED_S
 
@@ -758,11 +764,11 @@ def test_a_second_new_ledger_for_the_account(tmp_path: Path, names: Any) -> None
     job.ledger, job.before = second, [entry.arn for entry in entries_of(first).values()]
     taken = job.run(policy=make_policy(take_over=ledger_id_of(first)))
 
-    assert told(refused.statistics) == {"recovered": 1, "failed": 4}
+    assert outcomes_of(refused.statistics) == {"recovered": 1, "failed": 4}
     assert {problem.code for problem in refused.statistics.problems} == {"other_ledger"}
     assert all(ledger_id_of(first) in problem.message for problem in refused.statistics.problems)
-    assert told(back.statistics) == {"unchanged": 4, "failed": 1}
-    assert told(taken.statistics) == {"unchanged": 1, "adopted": 4}
+    assert outcomes_of(back.statistics) == {"unchanged": 4, "failed": 1}
+    assert outcomes_of(taken.statistics) == {"unchanged": 1, "adopted": 4}
     assert job.world.truth.count("create") == 5
 
 
@@ -776,7 +782,7 @@ def test_a_second_ledger_where_names_may_repeat(tmp_path: Path) -> None:
 
     ended = job.run(policy=policy, hand=handing("lost_reply"))
 
-    assert told(ended.statistics) == {"recovered": 1, "created": 2}
+    assert outcomes_of(ended.statistics) == {"recovered": 1, "created": 2}
     check_finished_together(job.world.truth, ledgers_of(first, job.ledger), job.names, names_repeat=True)
 
 
@@ -793,8 +799,8 @@ def test_a_second_ledger_after_a_kill(tmp_path: Path, point: str) -> None:
     back = job.run(policy=make_policy(adopt="any"))
 
     made = point != "after commit"
-    assert told(second.statistics) == ({"failed": 1} if made else {"created": 1})
-    assert told(back.statistics) == ({"recovered": 1} if made else {"failed": 1})
+    assert outcomes_of(second.statistics) == ({"failed": 1} if made else {"created": 1})
+    assert outcomes_of(back.statistics) == ({"recovered": 1} if made else {"failed": 1})
     assert len(job.world.truth.creates) == 1
     check_finished_together(job.world.truth, ledgers_of(first, kept), job.names)
 
@@ -821,7 +827,7 @@ def test_a_ledger_that_was_restored(tmp_path: Path, names: Any, wal: bool) -> No
 
     known = ended.statistics.outcomes[Outcome.UNCHANGED]
     assert 3 <= known < 12
-    assert told(ended.statistics) == {"unchanged": known, "recovered": 12 - known}
+    assert outcomes_of(ended.statistics) == {"unchanged": known, "recovered": 12 - known}
     assert job.world.truth.count("create") == 12
     job.check_finished()
 
@@ -838,7 +844,7 @@ def test_copies_of_a_ledger_on_two_machines_in_turn(tmp_path: Path) -> None:
         write_manifest(job.manifest, job.names[:size])
         job.at += SETTLED_S
         job.ledger = ledger
-        counts.append(told(register_and_move(job, boot).statistics))
+        counts.append(outcomes_of(register_and_move(job, boot).statistics))
 
     assert counts == [
         {"unchanged": 3, "recovered": 1, "created": 2},
@@ -863,16 +869,18 @@ def register_and_move(job: Job, boot: str) -> Ended:
 def test_an_unanswered_create_whose_name_another_ledger_took(tmp_path: Path, adopt: Any) -> None:
     """A sweep that finds another ledger's algorithm refuses the name with that ledger's id, whatever --adopt says."""
     job = Job(tmp_path, numbered(1))
-    assert told(job.run(hand=handing("lost_request"), policy=make_policy(wait=False)).statistics) == {"ambiguous": 1}
+    assert outcomes_of(job.run(hand=handing("lost_request"), policy=make_policy(wait=False)).statistics) == {
+        "ambiguous": 1
+    }
     job.at += SETTLED_S
     first, job.ledger = job.ledger, tmp_path / "second.db"
-    assert told(job.run().statistics) == {"created": 1}
+    assert outcomes_of(job.run().statistics) == {"created": 1}
     job.at += SETTLED_S
     second, job.ledger = job.ledger, first
 
     ended = job.run(policy=make_policy(adopt=adopt))
 
-    assert told(ended.statistics) == {"failed": 1}
+    assert outcomes_of(ended.statistics) == {"failed": 1}
     assert [problem.code for problem in ended.statistics.problems] == ["other_ledger"]
     assert f"--take-over {ledger_id_of(second)}" in ended.statistics.problems[0].message
     check_finished_together(job.world.truth, ledgers_of(first, second), job.names)
@@ -887,7 +895,7 @@ def test_a_reply_without_the_services_code(tmp_path: Path, status: int) -> None:
 
     ended = job.run(hand=handing(made, "ok", lost, "ok", made), workers=1)
 
-    assert told(ended.statistics) == {"recovered": 2, "created": 3}
+    assert outcomes_of(ended.statistics) == {"recovered": 2, "created": 3}
     assert ended.statistics.halt is None
     first, second = job.sends("algorithm 2")
     assert second - first > POLICY.settle_s
@@ -915,14 +923,14 @@ def test_a_list_whose_pages_never_end(tmp_path: Path) -> None:
 
     ended = job.run(control=EndlessControl)
 
-    assert told(ended.statistics) == {"pending": 3}
+    assert outcomes_of(ended.statistics) == {"pending": 3}
     assert ended.statistics.reasons() == {Reason.UNFINISHED}
     assert ended.at - EPOCH < 60
     assert not job.world.truth.creates
     job.run(hand=handing("lost_reply", "lost_request"), policy=make_policy(wait=False), workers=1)
     job.at += SETTLED_S
     swept = job.run(control=EndlessControl)
-    assert told(swept.statistics) == {"unchanged": 1, "recovered": 1, "ambiguous": 1}
+    assert outcomes_of(swept.statistics) == {"unchanged": 1, "recovered": 1, "ambiguous": 1}
     assert len(job.sends("algorithm 1")) == 1
     job.run()
     job.check_finished()
@@ -934,8 +942,8 @@ def test_a_list_that_broke_off_before_the_first_create(tmp_path: Path) -> None:
 
     ended = job.run()
 
-    assert told(ended.statistics) == {"pending": 3}
+    assert outcomes_of(ended.statistics) == {"pending": 3}
     assert ended.statistics.reasons() == {Reason.UNFINISHED}
     assert not job.world.truth.creates
-    assert told(job.run().statistics) == {"created": 3}
+    assert outcomes_of(job.run().statistics) == {"created": 3}
     job.check_finished()

@@ -1,4 +1,4 @@
-"""A network that fails at every byte: what is told of a create must be true, whichever byte was the last."""
+"""A network that fails at every byte: what is reported of a create must be true, whichever byte was the last."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Line:
         self.cut = Cut()
 
     async def create(self, cut: Cut) -> tuple[Reply, bool]:
-        """One create whose connection meets ``cut``: what is told of it, and whether it made an algorithm."""
+        """One create whose connection meets ``cut``: what is reported of it, and whether it made an algorithm."""
         self.cut = cut
         before = len(self.emulator.truth.alive)
         reply = await self.creates.create(BODY, allowed)
@@ -74,7 +74,7 @@ def _port(emulator: Emulator) -> int:
 
 
 async def check_offsets(line: Line, where: Literal["request", "reply"], how: Any, offsets: list[int]) -> int:
-    """Cut at each of ``offsets``, and check that what is told is true; how many were tried."""
+    """Cut at each of ``offsets``, and check that what is reported is true; how many were tried."""
     for at in offsets:
         reply, made = await line.create(Cut(where, at, how))
         verdict = judge(reply)

@@ -227,7 +227,7 @@ def test_sigterm_at_any_moment(tmp_path: Path, delay_s: float) -> None:
 
 
 def test_a_stop_while_standard_input_is_silent(tmp_path: Path) -> None:
-    """A run that waits for lines which never come ends at once when it is told to; exit 75."""
+    """A run that waits for lines that never come ends at once when it is asked to; exit 75."""
     with job_at(tmp_path, size=5) as job:
         run = job.start(stdin=subprocess.PIPE)
         assert run.stdin is not None
@@ -370,10 +370,10 @@ def test_late_or_lagging_beyond_the_settle_time(tmp_path: Path) -> None:
         assert job.run()[0] == 0
         until(lambda: job.alive_now() == 4)
 
-        code, told = job.run("verify")
+        code, printed = job.run("verify")
 
         assert code == 5
-        assert [finding["kind"] for finding in told["findings"]] == ["duplicate"]
+        assert [finding["kind"] for finding in printed["findings"]] == ["duplicate"]
         assert len(job.truth.alive) == 4
         assert job.run("verify", "--prune-duplicates", "--yes")[0] == 0
         job.check_finished()

@@ -98,10 +98,12 @@ def test_a_second_ledger_is_refused_what_the_first_created(names: Any) -> None:
 class EveryOrder(RuleBasedStateMachine):
     """The same process and service, with hypothesis in place of the dice."""
 
-    @initialize(names=st.sampled_from(["unique", "duplicates", "same"]), told=st.booleans(), size=st.integers(1, 3))
-    def begin(self, names: Any, told: bool, size: int) -> None:  # noqa: FBT001  hypothesis draws it
+    @initialize(
+        names=st.sampled_from(["unique", "duplicates", "same"]), configured=st.booleans(), size=st.integers(1, 3)
+    )
+    def begin(self, names: Any, configured: bool, size: int) -> None:  # noqa: FBT001  hypothesis draws it
         """A world of names, which the configuration may know."""
-        self.schedule = Schedule(names, make_policy(names=names if told else "unknown"), size)
+        self.schedule = Schedule(names, make_policy(names=names if configured else "unknown"), size)
 
     @property
     def process(self) -> Process:

@@ -40,7 +40,7 @@ max_rate = 150
 [reconcile]
 settle = "{settle_s}s"
 list_lag = "{lag_s}s"
-names = "{told}"
+names = "{configured}"
 """
 TRANSPORTS = {"direct": {}, "sdk": {"BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER": "1"}}
 """What makes a run take each: the direct one leaves creates to the SDK for a setting that it cannot honour."""
@@ -106,7 +106,7 @@ class Plan(NamedTuple):
 
     Attributes:
         names: the world of names.
-        told: what the run is told of it.
+        configured: what the configuration says of it.
         transport: of its creates.
         size: definitions.
         kills: with SIGKILL.
@@ -114,7 +114,7 @@ class Plan(NamedTuple):
     """
 
     names: str
-    told: str
+    configured: str
     transport: str
     size: int
     kills: int
@@ -123,10 +123,10 @@ class Plan(NamedTuple):
 
 def show(path: Path, plan: Plan) -> str:
     """The whole of it; its figures."""
-    names, told, transport, size, kills, lag_s = plan
+    names, configured, transport, size, kills, lag_s = plan
     seed = Random().randrange(10**6)  # noqa: S311  printed
     (path / "c.toml").write_text(
-        CONFIGURATION.format(told=told, settle_s=round(3.5 * lag_s, 3), lag_s=round(1.2 * lag_s, 3))
+        CONFIGURATION.format(configured=configured, settle_s=round(3.5 * lag_s, 3), lag_s=round(1.2 * lag_s, 3))
     )
     began = time.monotonic()
     switches = ["--names", names, "--seed", seed, "--list-lag", lag_s, "--late-delay", lag_s, *FAULTS]
@@ -140,7 +140,7 @@ def show(path: Path, plan: Plan) -> str:
         calls = job.check().calls.get("create", {})
     took = time.monotonic() - began
     return (
-        f"{size} definitions, names {names} (told: {told}), {transport} transport, seed {seed}: "
+        f"{size} definitions, names {names} (configured: {configured}), {transport} transport, seed {seed}: "
         f"killed {job.kills} times, then {runs} runs; "
         f"{size} created, each once, ledger equal to the truth; creates by status {calls}; {took:.0f} s"
     )
@@ -156,9 +156,9 @@ def test_a_job_that_is_killed_and_lied_to(tmp_path: Path, names: str, transport:
 
 @pytest.mark.torture
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("told", ["unknown", "told"])
+@pytest.mark.parametrize("configured", ["unknown", "as they are"])
 @pytest.mark.parametrize("names", ["duplicates", "unique", "same"])
-def test_a_job_of_2000_that_is_killed_twenty_times(tmp_path: Path, names: str, told: str, transport: str) -> None:
-    """The same with 2,000 definitions and twenty kills, whether or not the world of names is told."""
-    plan = Plan(names, names if told == "told" else "unknown", transport, SIZE, KILLS, 1.2)
+def test_a_job_of_2000_that_is_killed_twenty_times(tmp_path: Path, names: str, configured: str, transport: str) -> None:
+    """The same with 2,000 definitions and twenty kills, whether or not the configuration knows the world of names."""
+    plan = Plan(names, names if configured == "as they are" else "unknown", transport, SIZE, KILLS, 1.2)
     print(show(tmp_path, plan))  # noqa: T201  its figures

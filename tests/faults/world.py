@@ -329,8 +329,8 @@ class WorldControl:
     async def get_algorithm(self, arn: str) -> Described:
         """One algorithm."""
         answer = await self._ask("Get", f"/configured-model-algorithms/{arn.replace('/', '%2F')}")
-        told = {"configuredModelAlgorithmArn", "createTime", "updateTime", "tags"}
-        body = msgspec.json.encode({key: value for key, value in answer.items() if key not in told})
+        reported = {"configuredModelAlgorithmArn", "createTime", "updateTime", "tags"}
+        body = msgspec.json.encode({key: value for key, value in answer.items() if key not in reported})
         return Described(arn, answer["name"], body, answer["tags"], _time(answer), _time(answer))
 
     async def delete_algorithm(self, arn: str) -> None:
