@@ -21,6 +21,7 @@ from provisioner.aws.session import (
     client_config,
     open_session,
     plain_endpoint,
+    real_region,
     region_notice,
     region_of,
     sts_client,
@@ -124,7 +125,7 @@ async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncI
         yield Aws(
             creates=creates,
             control=SdkControl(clients.service, clients.sts, clients.quotas, identity, clock),
-            region=region,
+            region=real_region(region),
             endpoint=endpoint,
             account_id=account_of_key(credentials.access_key),
             notices=(*region_notice(region), *_route_notice(route)),

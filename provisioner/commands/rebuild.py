@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from provisioner.commands.session import session
 from provisioner.core.entry import Event, Fact
 from provisioner.core.first_contact import current
-from provisioner.engine.inventory import Inventory
+from provisioner.core.problem import Problem
+from provisioner.engine.inventory import IncompleteListError, Inventory
 from provisioner.errors import ProvisionerError, Reason, UsageError
 from provisioner.logger import log
 
@@ -68,9 +69,11 @@ async def _tagged(run: Run, target: OpenTarget) -> list[Found]:
     """Every algorithm in the target that has an ownership tag, of any ledger."""
     inventory = Inventory(target, run.order.policy.ownership_tag)
     listing = await inventory.listing(lambda _: True)
+    if not listing.complete:
+        raise IncompleteListError(target.name, listing.failure)
     details = await inventory.details([item.arn for item in listing.items])
     # If List shows what Get does not know, one of them lags: it must not be left out.
-    if not listing.complete or details.unread or details.gone:
+    if details.unread or details.gone:
         raise IncompleteError(target.name)
     return [one for one in details.found if one.tag]
 
@@ -109,6 +112,8 @@ async def _restore(run: Run, ledger: Ledger, target: str, found: list[Found]) ->
         kept = current(same)
         for one in same:
             if one is not kept:
+                message = f"{one.arn} was created under this name too; the ledger names {kept.arn}"
+                run.observers[target].problem_found(Problem("", 0, one.name, "duplicate", message, target=target))
                 log.error("duplicate.found", target=target, name=one.name, kept=kept.arn, other=one.arn)
 
 

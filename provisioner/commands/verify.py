@@ -10,6 +10,7 @@ import msgspec
 from provisioner.aws.faces import CallError
 from provisioner.commands.session import session
 from provisioner.core.entry import Entry, Event, Fact
+from provisioner.core.first_contact import MISSING
 from provisioner.core.problem import Problem
 from provisioner.core.verdict import Verdict, judge
 from provisioner.engine.inventory import Inventory
@@ -84,7 +85,9 @@ async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, m
         findings.extend(await _pruned(run, target, found) if prune_duplicates else found)
         if mark_missing:
             gone = [one for one in found if one.kind == "missing"]
-            await target.ledger.record([Fact(one.target, one.name, Event.DELETE, message=one.message) for one in gone])
+            await target.ledger.record(
+                [Fact(one.target, one.name, Event.DELETE, code=MISSING, message=one.message) for one in gone]
+            )
 
     async def work(fleet: Fleet) -> None:
         await fleet.each(run.order.targets, compare_one)
@@ -142,7 +145,8 @@ def compare(
         if one.arn not in known
     ]
     if not listing.complete:
-        message = "List broke off, so there may be more algorithms; run `provisioner verify` again"
+        why = f" ({listing.failure})" if listing.failure else ""
+        message = f"List broke off{why}, so there may be more algorithms; run `provisioner verify` again"
         findings.append(Finding("unread", target, "", "", message))
     return findings
 

@@ -38,6 +38,10 @@ class Named(Protocol):
         """Of the definition without its tags (hex)."""
 
 
+MISSING = "missing"
+"""Code of an entry that was marked as deleted because AWS did not show its algorithm; not by a delete of ours."""
+
+
 class Choice(StrEnum):
     """What to do with a definition."""
 
@@ -77,8 +81,10 @@ def meet(wanted: Named, entry: Entry | None, found: Sequence[Found], policy: Pol
         policy: the rules of the run.
         ledger_id: of this ledger.
     """
-    # The entry's own ARN has been recorded as deleted, and List may lag: it is never recovered.
-    others = sorted((one for one in found if entry is None or one.arn != entry.arn), key=lambda one: one.age_order)
+    # The entry's own ARN has been recorded as deleted, and List may lag: it is never recovered. What was only marked as
+    # missing, on evidence that turns out to be wrong, is.
+    deleted = entry.arn if entry is not None and entry.code != MISSING else ""
+    others = sorted((one for one in found if one.arn != deleted), key=lambda one: one.age_order)
     ours = [one for one in others if _is_ours(one, wanted, ledger_id)]
     if ours:
         kept = current(ours)
@@ -105,34 +111,41 @@ def meet_foreign(wanted: Named, foreign: Sequence[Found], policy: Policy, *, con
     """
     taken_over = [one for one in foreign if one.tag and one.tag.ledger_id == policy.take_over]
     if taken_over:
-        return Meeting(Choice.ADOPT, current(taken_over))
-    if policy.names == "duplicates" and not conflict:
-        same = [one for one in foreign if one.digest == wanted.digest and one.tag is None]
-        return Meeting(Choice.ADOPT, same[0]) if same and policy.adopt != "never" else CREATE
+        kept = current(taken_over)
+        return Meeting(Choice.ADOPT, kept, duplicates=tuple(one for one in taken_over if one is not kept))
+    names_repeat = policy.names == "duplicates" and not conflict
     tagged = [one for one in foreign if one.tag]
-    if tagged:
-        return _refuse_ledger(tagged[0])
-    same = [one for one in foreign if one.digest == wanted.digest]
-    if policy.adopt == "any" or (policy.adopt == "same" and same):
-        return Meeting(Choice.ADOPT, (same or foreign)[0])
-    return _refuse_name(foreign[0])
+    # Whoever takes a ledger over does not want a second algorithm beside that of yet another ledger.
+    if tagged and (policy.take_over or not names_repeat):
+        return _refused(tagged[0])
+    untagged = [one for one in foreign if one.tag is None]
+    same = [one for one in untagged if one.digest == wanted.digest]
+    if untagged and (policy.adopt == "any" or (policy.adopt == "same" and same)):
+        return Meeting(Choice.ADOPT, (same or untagged)[0])
+    return CREATE if names_repeat else _refused(foreign[0])
 
 
-def _refuse_ledger(found: Found) -> Meeting:
-    ledger = found.tag.ledger_id if found.tag else ""
-    message = (
-        f"{found.arn} has this name, and ledger {ledger} created it. Use that ledger; or, if it is lost, rebuild it "
-        f"with `provisioner rebuild --ledger-id {ledger}`; or take its algorithms over with --take-over {ledger}"
-    )
-    return Meeting(Choice.REFUSE, found, OTHER_LEDGER, message)
+def _refused(found: Found) -> Meeting:
+    code, message = refusal(found)
+    return Meeting(Choice.REFUSE, found, code, message)
 
 
-def _refuse_name(found: Found) -> Meeting:
+def refusal(found: Found) -> tuple[str, str]:
+    """Code and message of a definition whose name ``found`` has, which is not to be taken over."""
+    if found.tag is not None:
+        return OTHER_LEDGER, _of_ledger(found.arn, found.tag.ledger_id)
     message = (
         f"{found.arn} has this name, and no ledger created it. Take it over with --adopt any (or --adopt same, where "
         "the definitions agree), or rename the definition"
     )
-    return Meeting(Choice.REFUSE, found, NAME_TAKEN, message)
+    return NAME_TAKEN, message
+
+
+def _of_ledger(arn: str, ledger: str) -> str:
+    return (
+        f"{arn} has this name, and ledger {ledger} created it. Apply with that ledger; or, if it is lost, restore it "
+        f"with `provisioner rebuild --ledger-id {ledger}`; or take its algorithms over with --take-over {ledger}"
+    )
 
 
 def current(same: Sequence[Found]) -> Found:

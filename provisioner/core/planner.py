@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Entry, Event, Fact, Outcome, State
-from provisioner.core.first_contact import NAME_TAKEN, OTHER_LEDGER
+from provisioner.core.first_contact import MISSING, NAME_TAKEN, OTHER_LEDGER
 from provisioner.core.verdict import is_denial
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def plan(target: str, row: Wanted, entry: Entry | None, *, retry_failed: bool) -
     same = (entry.digest, entry.tags_digest) == (row.digest, row.tags_digest)
     if entry.state is State.FAILED and same and not retry_failed and not _may_pass_now(entry.code):
         return Step(Action.NOTHING, Outcome.FAILED, f"it failed before: {entry.code} {entry.message}")
-    return Step(Action.CREATE, Outcome.PENDING, _CREATE_ANEW[entry.state], (_fact(target, row, Event.REPLAN),))
+    return Step(Action.CREATE, Outcome.PENDING, _CREATE_ANEW[entry.state], (_replan(target, row, entry),))
 
 
 def _compare(target: str, row: Wanted, entry: Entry) -> Step:
@@ -94,5 +94,7 @@ def _may_pass_now(code: str) -> bool:
     return is_denial(code) or code in {OTHER_LEDGER, NAME_TAKEN}
 
 
-def _fact(target: str, row: Wanted, event: Event) -> Fact:
-    return Fact(target, row.name, event, digest=row.digest, tags_digest=row.tags_digest)
+def _replan(target: str, row: Wanted, entry: Entry) -> Fact:
+    # That it was only missing is kept: it may turn up again.
+    code = MISSING if entry.code == MISSING else ""
+    return Fact(target, row.name, Event.REPLAN, digest=row.digest, tags_digest=row.tags_digest, code=code)

@@ -147,6 +147,12 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether the caller's credentials or signature were refused, so that every definition would be."""
         return self.loss is Loss.CREDENTIALS or self.code in CREDENTIAL_CODES
 
+    @property
+    def is_strange(self) -> bool:
+        """Whether it is not an answer of AWS: neither an error code nor a request id, and not a server in trouble."""
+        answered = OK <= self.status < INTERNAL_SERVER_ERROR and self.status != TOO_MANY_REQUESTS
+        return answered and not (self.code or self.request_id or self.arn)
+
     def __str__(self) -> str:
         head = str(self.status) if self.status else str(self.loss or "no reply")
         return " ".join(part for part in (head, self.code, self.message) if part)

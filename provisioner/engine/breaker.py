@@ -21,9 +21,7 @@ from enum import StrEnum
 
 from provisioner.core.verdict import (
     CONFLICT,
-    INTERNAL_SERVER_ERROR,
     MULTIPLE_CHOICES,
-    TOO_MANY_REQUESTS,
     Loss,
     Reply,
     Verdict,
@@ -147,9 +145,7 @@ class Breaker:
             self._trip(Reason.UNFINISHED, what)
 
     def _count_stranger(self, reply: Reply) -> None:
-        refused = MULTIPLE_CHOICES <= reply.status < INTERNAL_SERVER_ERROR
-        anonymous = not (reply.code or reply.request_id)
-        strange = refused and anonymous and reply.status != TOO_MANY_REQUESTS
+        strange = reply.is_strange and reply.status >= MULTIPLE_CHOICES
         self._strangers = self._strangers + 1 if strange else 0
         if self._strangers >= UNREACHABLE:
             hint = "Check the endpoint URL and any proxy in between"

@@ -13,9 +13,9 @@ import anyio
 
 from provisioner.aws.faces import CallError
 from provisioner.core.entry import Outcome
-from provisioner.core.first_contact import CREATE, Choice, Meeting, facts_of, meet
+from provisioner.core.first_contact import CREATE, MISSING, Choice, Meeting, facts_of, meet
 from provisioner.core.names import folded
-from provisioner.engine.inventory import Inventory
+from provisioner.engine.inventory import IncompleteListError, Inventory
 from provisioner.engine.observer import Halt
 from provisioner.engine.outcomes import count_found
 from provisioner.engine.sending import WithheldError
@@ -29,16 +29,6 @@ if TYPE_CHECKING:
     from provisioner.engine.problems import ProblemLog
     from provisioner.engine.target import OpenTarget
     from provisioner.manifest.reader import Row
-
-
-class UnknownInventoryError(ProvisionerError):
-    """List could not be read to its end, so nothing is created in this target in this run."""
-
-    reason = Reason.UNFINISHED
-
-    def __init__(self, target: str) -> None:
-        what = "List could not be read to its end, so it is unknown what the account holds, and nothing was created"
-        super().__init__(what, where=target, hint="Run again")
 
 
 class UncertainError(ProvisionerError):
@@ -85,7 +75,7 @@ class FirstContact:
         except UncertainError as error:
             await self._problems.add_row(job.row, "unread", str(error))
             raise WithheldError("an algorithm of its name cannot be read") from error
-        except (CallError, UnknownInventoryError, IntegrityError, ConfigurationError) as error:
+        except (CallError, IncompleteListError, IntegrityError, ConfigurationError) as error:
             self._ending.halt_target(Halt(error.reason, str(error)))
             raise WithheldError("nothing more is sent in this run") from error
         return meeting.choice is not Choice.CREATE
@@ -118,7 +108,7 @@ class FirstContact:
             self._target.observer.waiting_began("reading what the account holds", 0.0)
             listing = await self._inventory.listing(lambda _: True)
             if not listing.complete:
-                raise UnknownInventoryError(self._target.name)
+                raise IncompleteListError(self._target.name, listing.failure)
             names: dict[str, list[Listed]] = defaultdict(list)
             for item in listing.items:
                 names[folded(item.name)].append(item)
@@ -129,7 +119,7 @@ class FirstContact:
         ledger, target = self._target.ledger, self._target.name
         known = await ledger.look_up(target, list({row.name, *(item.name for item in named)}))
         # An algorithm that an entry names belongs to that entry, even if its name is another form of this one.
-        recorded = {entry.arn for entry in known.values() if entry.arn}
+        recorded = {entry.arn for entry in known.values() if entry.exists or entry.code != MISSING}
         arns = [item.arn for item in named if item.arn not in recorded]
         if not arns:
             return CREATE

@@ -14,8 +14,9 @@ import msgspec
 from provisioner.aws.faces import CallError
 from provisioner.core.inventory import Found
 from provisioner.core.ownership import take_tag
-from provisioner.core.verdict import Verdict, judge
+from provisioner.core.verdict import Loss, Reply, Verdict, judge
 from provisioner.engine.retry import end_call, read_again
+from provisioner.errors import ProvisionerError, Reason
 from provisioner.manifest.definition import Definition
 from provisioner.manifest.problems import InvalidDefinitionError
 
@@ -40,6 +41,24 @@ class Listing(msgspec.Struct, frozen=True):
 
     items: tuple[Listed, ...]
     complete: bool
+    failure: CallError | None = None
+
+
+class IncompleteListError(ProvisionerError):
+    """List could not be read to its end, so what the account holds is not known, and nothing is concluded from it.
+
+    Args:
+        target: its name.
+        failure: what the last call met, None where the pages have no end.
+    """
+
+    def __init__(self, target: str, failure: CallError | None) -> None:
+        what = "List could not be read to its end, so what the account holds is not known"
+        reply = failure.reply if failure else Reply(message="its pages have no end")
+        wrong = reply.is_strange or reply.loss is Loss.NO_SUCH_HOST
+        hint = "Check the Region, the endpoint URL and any proxy in between" if wrong else "Run again"
+        super().__init__(what, where=target, why=str(failure or reply), hint=hint)
+        self.reason = Reason.CONFIGURATION if wrong else Reason.UNFINISHED
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -94,7 +113,7 @@ class Inventory:
             except CallError as error:
                 _refuse_final(error)
                 self._target.observer.read_failed("list", "", str(error))
-                return Listing(tuple(kept), complete=False)
+                return Listing(tuple(kept), complete=False, failure=error)
             new = [item for item in page.items if item.arn not in arns]
             kept += filter(keep, new)
             arns.update(item.arn for item in new)

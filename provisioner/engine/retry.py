@@ -98,7 +98,10 @@ async def read_again(gate: Gate, read: Callable[[], Awaitable[T]]) -> T:
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, CallError) and judge(error.reply) in REPEATED_READS
+    if not isinstance(error, CallError) or error.reply.is_strange or error.reply.loss is Loss.NO_SUCH_HOST:
+        # A host that does not exist, or one that is not AWS, gives no better answer to a second call.
+        return False
+    return judge(error.reply) in REPEATED_READS
 
 
 def _read_was_throttled(state: RetryCallState) -> bool:

@@ -139,6 +139,10 @@ def _refuse_no_file(text: str) -> None:
         what = "the ledger's path names a directory"
     else:
         with contextlib.suppress(OSError):
-            what = "the ledger's path names a directory" if Path(text).is_dir() else ""
+            path = Path(text)
+            if path.is_dir():
+                what = "the ledger's path names a directory"
+            elif path.exists() and not path.is_file():
+                what = "the ledger's path names a device, a pipe or a socket"
     if what:
         raise UsageError(what, where=printable_location(text), hint="Give the path of a file, such as ledger.db")

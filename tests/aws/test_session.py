@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.aws import CallError, connect
-from provisioner.aws.session import REGIONS, Identity, open_session
+from provisioner.aws.session import REGIONS, Identity, open_session, real_region
 from provisioner.config.settings import Target
 from provisioner.core.verdict import Loss
 from provisioner.errors import ConfigurationError, CredentialsError, Reason
@@ -453,3 +453,11 @@ async def test_no_secret_is_shown(open_at: Open, monkeypatch: pytest.MonkeyPatch
         texts += [str(raised.value), repr(raised.value.reply)]
 
         assert not any("tok/en" in text or "wJalr" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("region", "real"), [("us-east-1", "us-east-1"), ("fips-us-east-1", "us-east-1"), ("us-west-2-fips", "us-west-2")]
+)
+def test_a_pseudo_region_is_the_real_one_in_arns(region: str, real: str) -> None:
+    """Targets are compared by the Region that ARNs name."""
+    assert real_region(region) == real

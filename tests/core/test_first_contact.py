@@ -63,6 +63,8 @@ UNTAGGED_OTHER = found("arn-5", digest=OTHER)
         ([UNTAGGED], {"adopt": "never", "names": "duplicates"}, Choice.CREATE, "", ""),
         ([UNTAGGED_OTHER], {"adopt": "same", "names": "duplicates"}, Choice.CREATE, "", ""),
         ([UNTAGGED], {"adopt": "same", "names": "duplicates"}, Choice.ADOPT, "arn-4", ""),
+        ([UNTAGGED_OTHER], {"adopt": "any", "names": "duplicates"}, Choice.ADOPT, "arn-5", ""),
+        ([THEIRS], {"names": "duplicates", "take_over": "00000000000000cc"}, Choice.REFUSE, "arn-3", "other_ledger"),
     ],
 )
 def test_what_exists_under_a_name_decides(
@@ -156,3 +158,18 @@ def test_forms_of_a_name(name: str, other: str, same: bool) -> None:  # noqa: FB
 def test_the_current_one_of_equals_is_the_oldest() -> None:
     """Of one algorithm, that one."""
     assert current([OURS]) == OURS
+
+
+def test_a_take_over_reports_duplicates_too() -> None:
+    """What the other ledger created twice is one adoption and a duplicate."""
+    twin = found("arn-8", ledger=OTHER_LEDGER_ID, created_at=8.0)
+    meeting = meet(Row(), None, [THEIRS, twin], make_policy(take_over=OTHER_LEDGER_ID), LEDGER_ID)
+
+    assert (meeting.choice, meeting.found, meeting.duplicates) == (Choice.ADOPT, THEIRS, (twin,))
+
+
+def test_what_was_only_marked_as_missing_is_recovered() -> None:
+    """An entry that was marked on wrong evidence takes its algorithm up again; one that we deleted does not."""
+    marked = Entry("here", "x", State.PLANNED, SAME, "t", arn="arn-1", code="missing")
+
+    assert meet(Row(), marked, [OURS], make_policy(), LEDGER_ID).found == OURS

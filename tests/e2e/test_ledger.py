@@ -62,7 +62,7 @@ def test_the_result_in_json(registered: Path) -> None:
     ("old", "new", "code", "message"),
     [
         ("nobody", "prod", 2, "the ledger has no target 'nobody'. It has default"),
-        ("default", "default", 74, "has entries of the target 'default' already"),
+        ("default", "default", 2, "already has entries of a target 'default'"),
         ("default", "a b", 2, "a target cannot be called 'a b'"),
     ],
 )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -294,3 +297,64 @@ def test_a_rebuild_of_another_teams_ledger_is_a_decision(tmp_path: Path, endpoin
     assert f"--ledger-id {ledger_id}" in json.loads(asked.stdout)["error"]
     assert chosen.returncode == 0, chosen.stdout
     assert apply(tmp_path, endpoint, manifest, "--ledger", "new.db")["outcomes"]["unchanged"] == 3
+
+
+def test_what_was_marked_as_missing_at_a_wrong_endpoint_is_recovered(
+    tmp_path: Path, endpoint: Endpoint, manifest: Path
+) -> None:
+    """What an empty stand-in for the account has marked as missing is recovered at the right one, not made again."""
+    endpoint.change(names="duplicates")
+    apply(tmp_path, endpoint, manifest)
+    (tmp_path / "other").mkdir()
+    with emulate(tmp_path / "other") as empty:
+        arguments = ("--mark-missing", "--endpoint-url", empty.url, "--output", "json")
+        marked = provisioner("verify", *arguments, cwd=tmp_path)
+
+    again = apply(tmp_path, endpoint, manifest)
+
+    assert [finding["kind"] for finding in json.loads(marked.stdout)["findings"]] == ["missing"] * 3
+    assert again["outcomes"]["recovered"] == 3
+    assert set(made(endpoint).values()) == {1}
+
+
+@pytest.mark.parametrize("command", ["apply", "rebuild"])
+def test_an_endpoint_that_is_not_aws_is_named_as_the_cause(tmp_path: Path, manifest: Path, command: str) -> None:
+    """A server that answers List with a page of its own ends the command at once with 78, and says what it answered."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "http.server", "0", "--bind", "127.0.0.1"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().split("(")[1].split("/)")[0]
+        sources = [manifest] if command == "apply" else ["--ledger-id", "0" * 16]
+
+        done = provisioner(command, *sources, "--endpoint-url", url, "--output", "json", cwd=tmp_path)
+    finally:
+        server.terminate()
+        server.communicate()
+
+    halted = json.loads(done.stdout)["targets"]["default"]["halted"]
+    assert done.returncode == 78, done.stdout
+    assert "404" in halted
+    assert "endpoint URL" in halted
+
+
+def test_a_rebuild_that_sees_duplicates_is_no_success(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
+    """Two algorithms of this ledger under one name: rebuild keeps one, reports the other, and ends with 5."""
+    apply(tmp_path, endpoint, manifest)
+    ledger_id = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)["ledger_id"]
+    endpoint.change(names="duplicates")
+    first = next(one for one in endpoint.truth()["algorithms"] if one["name"] == "algorithm 0")
+    tags = {"provisioner:origin": first["tags"]["provisioner:origin"]}
+    client(endpoint.url).create_configured_model_algorithm(name="algorithm 0", roleArn=ROLE, tags=tags)
+
+    arguments = ("--ledger", "new.db", "--endpoint-url", endpoint.url, "--output", "json")
+    done = provisioner("rebuild", "--ledger-id", ledger_id, *arguments, cwd=tmp_path)
+
+    assert done.returncode == 5, done.stdout
+    assert [problem["code"] for problem in json.loads(done.stdout)["problems"]] == ["duplicate"]

@@ -14,7 +14,7 @@ from provisioner.bulk import insert
 from provisioner.core.entry import Entry, Fact, apply
 from provisioner.core.place import Place  # noqa: TC001  msgspec reads these types at run time
 from provisioner.core.problem import Problem  # noqa: TC001  msgspec reads these types at run time
-from provisioner.errors import IntegrityError, LedgerError, ProvisionerError
+from provisioner.errors import IntegrityError, LedgerError, ProvisionerError, UsageError
 from provisioner.ledger import FinishedManifest, RunRecord  # noqa: TC001  msgspec reads these types at run time
 from provisioner.ledger.lease import OvertakenError
 from provisioner.ledger.sqlite.database import is_storage_error
@@ -239,14 +239,14 @@ class Writing:
         self._open_entries.forget()
         return None
 
-    def _rename_refusal(self, old: str, new: str) -> LedgerError | None:
+    def _rename_refusal(self, old: str, new: str) -> ProvisionerError | None:
         def has(table: str, target: str) -> bool:
             sql = f"SELECT EXISTS (SELECT 1 FROM {table} WHERE target = ?)"  # noqa: S608  constants
             return bool(self._connection.execute(sql, (target,)).fetchone()[0])
 
         if old == new or has("entries", new):
-            return LedgerError(
-                f"the ledger has entries of the target {new!r} already, so {old!r} cannot take its name",
+            return UsageError(
+                f"the ledger already has entries of a target {new!r}",
                 hint="Choose a name that is not in use; `provisioner status` lists the targets",
             )
         if not has("entries", old) and not has("places", old):
