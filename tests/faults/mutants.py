@@ -130,8 +130,8 @@ MUTANTS = (
         "provisioner/core/verdict.py",
         (
             (
-                "        return Verdict.AMBIGUOUS\n    if reply.status == HTTPStatus.TOO_MANY",
-                "        return Verdict.NOT_CREATED\n    if reply.status == HTTPStatus.TOO_MANY",
+                "        return Verdict.AMBIGUOUS\n    if reply.status == TOO_MANY",
+                "        return Verdict.NOT_CREATED\n    if reply.status == TOO_MANY",
             ),
         ),
         (MATRIX, "tests/core/test_verdict.py"),
