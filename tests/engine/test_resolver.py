@@ -173,7 +173,7 @@ def test_a_foreign_algorithm_decides_once_ours_is_settled(
         ("same", FOREIGN_OTHER, Decision.ABSENT_ONCE),
         ("same", FOREIGN_SAME, Decision.ADOPT),
         ("any", FOREIGN_OTHER, Decision.ADOPT),
-        ("any", THEIRS, Decision.ADOPT),
+        ("any", THEIRS, Decision.ABSENT_ONCE),
     ],
 )
 def test_where_names_are_not_unique_nobody_is_in_the_way(adopt: Adopt, found: Found, decision: Decision) -> None:
