@@ -193,7 +193,7 @@ MUTANTS = (
     Mutant(
         "what the ledger records as deleted is taken up at first contact",
         "provisioner/core/first_contact.py",
-        (("if entry is None or one.arn != entry.arn)", "if True)"),),
+        (("if one.arn != deleted)", "if True)"),),
         ("tests/core/test_first_contact.py",),
     ),
     Mutant(
@@ -205,7 +205,10 @@ MUTANTS = (
     Mutant(
         "--adopt takes what another ledger created",
         "provisioner/core/first_contact.py",
-        (("    if tagged:\n", "    if False:\n"),),
+        (
+            ("    if tagged and (policy.take_over or not names_repeat):\n", "    if False:\n"),
+            ("untagged = [one for one in foreign if one.tag is None]", "untagged = list(foreign)"),
+        ),
         (MATRIX,),
     ),
     Mutant(
