@@ -95,6 +95,8 @@ class Breaker:
 
     def admission(self, role: str) -> Admission:
         """How a create for ``role`` may be sent now."""
+        if not (self._refused or self._refusals or self._unanswered):
+            return Admission.FREE
         if self._refused[role] >= ROLE_REFUSALS:
             return Admission.BLOCKED
         if self._unanswered >= UNANSWERED:

@@ -83,17 +83,15 @@ class Sender:
         gate = self._operation.gate
         while True:
             admission = self._breaker.admission(job.role)
+            self._refuse(admission, job)
             async with self._probation.admitted(admission, job.role):
-                if self._breaker.admission(job.role) is not admission:
+                # Replies that arrive during a wait, for the probation here and for the turn below, may change it.
+                if admission is not Admission.FREE and self._breaker.admission(job.role) is not admission:
                     continue
-                self._refuse(admission, job)
                 started_at = await gate.turn(again=job.attempts > 0)
-                # Replies that arrived during the wait may have changed the admission.
-                if (now := self._breaker.admission(job.role)) is not admission:
-                    gate.unused(started_at)
-                    self._refuse(now, job)
-                    continue
-                return await self._send(job, started_at)
+                if self._breaker.admission(job.role) is admission:
+                    return await self._send(job, started_at)
+                gate.unused(started_at)
 
     def _refuse(self, admission: Admission, job: Job) -> None:
         if admission is Admission.BLOCKED:
