@@ -10,7 +10,8 @@ PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-ch
 LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --no-emit-index-url --quiet
 DEMO := demo
-JOBS ?= 2
+# More than the cores: the tests of real processes wait most of the time.
+JOBS ?= 4
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 # What another Python or other libraries can break. The fault campaigns, most real processes and the documentation take
 # most of the time and depend least on versions.
@@ -38,7 +39,7 @@ demo: $(RUN)  ## register configs/example.jsonl against the embedded endpoint, w
 	@mkdir -p $(DEMO)
 	$(BIN)/provisioner apply configs/example.jsonl --config configs/demo.toml --local
 
-test: $(READY)  ## run the tests; about two minutes on two cores
+test: $(READY)  ## run the tests; about three minutes on two cores
 	$(PYTEST)
 
 test-lowest: $(READY)  ## run the quick tests with the lowest version of every dependency that pyproject.toml allows

@@ -85,7 +85,7 @@ def test_a_helper_process_does_not_consume_the_manifest(tmp_path: Path, endpoint
     assert (done.returncode, "10 created" in done.stdout) == (0, True), done.stdout
 
 
-@pytest.mark.parametrize("blocking", [True, False])
+@pytest.mark.parametrize("blocking", [False, pytest.param(True, marks=pytest.mark.torture)])
 def test_a_slow_reader_gets_the_whole_result(tmp_path: Path, blocking: bool) -> None:  # noqa: FBT001  a parameter
     """A pipe that is soon full, blocking or not, cuts nothing off, with unbuffered output too."""
     (tmp_path / "m.jsonl").write_text(numbered(100))

@@ -147,7 +147,13 @@ def show(path: Path, plan: Plan) -> str:
 
 
 @pytest.mark.parametrize(
-    ("names", "transport"), [("duplicates", "direct"), ("unique", "direct"), ("same", "direct"), ("duplicates", "sdk")]
+    ("names", "transport"),
+    [
+        ("duplicates", "direct"),
+        ("unique", "sdk"),
+        pytest.param("same", "direct", marks=pytest.mark.torture),
+        pytest.param("duplicates", "sdk", marks=pytest.mark.torture),
+    ],
 )
 def test_a_job_that_is_killed_and_lied_to(tmp_path: Path, names: str, transport: str) -> None:
     """A small job, killed once, ends with everything once, in each world of names and on both transports."""
