@@ -6,7 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.run
 READY := $(VENV)/.ready
-PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
+# pip alone installs, everywhere: it is what a machine's registry and certificates are configured for.
+INSTALL = -m pip install --quiet --no-compile --disable-pip-version-check
+PIP = $(BIN)/python $(INSTALL)
+LOWEST := build/lowest/bin/python
 LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --no-emit-index-url --quiet
 DEMO := demo
@@ -43,10 +46,10 @@ test: $(READY)  ## run the tests; about three minutes on two cores
 	$(PYTEST)
 
 test-lowest: $(READY)  ## run the quick tests with the lowest version of every dependency that pyproject.toml allows
-	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
-	$(BIN)/uv pip sync --quiet --require-hashes --python build/lowest/bin/python requirements-lowest.txt
-	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python build/lowest/bin/python --editable .
-	build/lowest/bin/$(PYTEST:$(BIN)/%=%) $(QUICK)
+	$(BIN)/python -m venv --clear build/lowest
+	$(LOWEST) $(INSTALL) --require-hashes -r requirements-lowest.txt
+	$(LOWEST) $(INSTALL) --no-deps --no-build-isolation --editable .
+	$(PYTEST:$(BIN)/python%=$(LOWEST)%) $(QUICK)
 
 test-pythons: $(READY)  ## run the quick tests under every other Python from 3.11 on that this machine has
 	$(BIN)/python -m tests.packaging.pythons -n $(JOBS) --dist worksteal $(QUICK)

@@ -40,11 +40,11 @@ def prove(python: Path, minor: int, arguments: list[str]) -> bool:
     """Whether the suite passes under ``python``, in an environment of its own with the locked dependencies."""
     folder = FOLDER / f"3.{minor}"
     inner = folder / "bin" / "python"
-    uv = [sys.executable, "-m", "uv"]
+    install: list[str | Path] = [inner, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     commands: list[list[str | Path]] = [
-        [*uv, "venv", "--quiet", "--clear", "--python", python, folder],
-        [*uv, "pip", "sync", "--quiet", "--require-hashes", "--python", inner, ROOT / "requirements-dev.txt"],
-        [*uv, "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--python", inner, "--editable", ROOT],
+        [python, "-m", "venv", "--clear", folder],
+        [*install, "--require-hashes", "-r", ROOT / "requirements-dev.txt"],
+        [*install, "--no-deps", "--no-build-isolation", "--editable", ROOT],
     ]
     for command in commands:
         subprocess.run(command, check=True, cwd=ROOT)

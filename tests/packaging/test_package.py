@@ -7,10 +7,10 @@ from which the checkout cannot be imported.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import venv
 import zipfile
 from email.parser import HeaderParser
@@ -31,6 +31,7 @@ pytestmark = pytest.mark.package
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(ROOT.glob("docs/examples/*.py"))
 LIMIT_S = 300
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
 def run(command: Sequence[object], cwd: Path) -> str:
@@ -70,8 +71,7 @@ def sdist(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sdist, unpacked."""
     (path,) = dist.glob("*.tar.gz")
     folder = tmp_path_factory.mktemp("sdist")
-    with tarfile.open(path) as archive:
-        archive.extractall(folder, filter="data")
+    run(["tar", "-xzf", path, "-C", folder], folder)
     (unpacked,) = folder.iterdir()
     return unpacked
 
@@ -81,23 +81,11 @@ def binaries(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the commands in an environment that holds the wheel and what the wheel asks for, nothing else."""
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, symlinks=True)
-    constraint = ROOT / "requirements.txt"
-    run(
-        [
-            sys.executable,
-            "-m",
-            "uv",
-            "pip",
-            "install",
-            "--quiet",
-            "--python",
-            folder / "bin/python",
-            "--constraint",
-            constraint,
-            wheel,
-        ],
-        folder,
-    )
+    # Without the hashes, which pip would then ask of the wheel too.
+    locked = re.findall(r"^[\w.-]+==[^\\\n]+", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    constraints = folder / "constraints.txt"
+    constraints.write_text("\n".join(locked))
+    run([*PIP, "--python", folder / "bin/python", "install", "--quiet", "--constraint", constraints, wheel], folder)
     return folder / "bin"
 
 
@@ -132,9 +120,7 @@ def test_it_is_imported_from_where_it_was_installed(binaries: Path, tmp_path: Pa
     file = run([binaries / "python", "-c", "import provisioner; print(provisioner.__file__)"], tmp_path)
 
     assert Path(file).is_relative_to(binaries.parent)
-    listed = json.loads(
-        run([sys.executable, "-m", "uv", "pip", "list", "--format", "json", "--python", binaries / "python"], tmp_path)
-    )
+    listed = json.loads(run([*PIP, "--python", binaries / "python", "list", "--format", "json"], tmp_path))
     assert {"pytest", "moto", "mypy"}.isdisjoint(entry["name"] for entry in listed)
 
 
