@@ -201,10 +201,10 @@ class SeenNames:
     def _earlier(self, row: Row, key: str) -> tuple[str, str, int] | None:
         """Name, source and line of the first name with the folded form ``key``, if that is before ``row``."""
         query = (
-            "SELECT source, line, name FROM names WHERE name = ?1"
-            " UNION ALL SELECT source, line, name FROM variants WHERE folded = ?1 ORDER BY 1, 2"
+            "SELECT source, line, name FROM names WHERE name = ?"
+            " UNION ALL SELECT source, line, name FROM variants WHERE folded = ? ORDER BY 1, 2"
         )
-        source, line, name = self._database.execute(query, (key,)).fetchone()
+        source, line, name = self._database.execute(query, (key, key)).fetchone()
         before = (source, line) < (self._sources[row.source], row.line)
         return (name, list(self._sources)[source], line) if before else None
 
