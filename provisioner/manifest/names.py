@@ -127,6 +127,7 @@ class SeenNames:
             for statement in statements:
                 self._database.execute(statement)
         except sqlite3.Error as error:
+            self._database.close()
             raise ScratchError(str(error)) from error
 
     def close(self) -> None:
