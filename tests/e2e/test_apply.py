@@ -11,20 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.process import EXAMPLE, ROOT, Endpoint, emulate, environment, provisioner, start
+from tests.e2e.process import EXAMPLE, ROOT, Endpoint, environment, provisioner, start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 ROLE = "arn:aws:iam::123456789012:role/access"
-
-
-@pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
-    """An endpoint of its own for each test."""
-    with emulate(tmp_path) as running:
-        yield running
 
 
 def definitions(count: int, **more: object) -> str:

@@ -11,20 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, emulate, environment, provisioner
+from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 ROLE = "arn:aws:iam::123456789012:role/access"
-
-
-@pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
-    """An endpoint of its own for each test."""
-    with emulate(tmp_path) as running:
-        yield running
 
 
 def lines_of(*names: str) -> bytes:

@@ -18,19 +18,11 @@ from tests.emulator.support import client
 from tests.ledger.opening import open_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 ROLE = "arn:aws:iam::123456789012:role/access"
 TORTURE = pytest.mark.torture
 OTHER_ACCOUNT = "arn:aws:iam::999999999999:role/provisioner"
-
-
-@pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
-    """An endpoint of its own for each test."""
-    with emulate(tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

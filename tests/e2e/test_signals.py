@@ -15,23 +15,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.moments import TERMINATED, at
-from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, emulate, environment, provisioner, start
+from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner, start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 ROLE = "arn:aws:iam::123456789012:role/access"
 NOHUP = shutil.which("nohup") or "nohup"
 LOADING = ["click", "provisioner.cli.apply", "provisioner.commands.apply", "uvloop"]
 """Modules in the order in which ``apply`` loads them; the last one when its event loop is made."""
-
-
-@pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
-    """An endpoint of its own for each test."""
-    with emulate(tmp_path) as running:
-        yield running
 
 
 def write(path: Path, count: int) -> None:

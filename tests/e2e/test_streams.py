@@ -16,22 +16,14 @@ import pytest
 
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials
 from tests.e2e.moments import BUG, OUT_OF_MEMORY, at
-from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, emulate, environment, provisioner
+from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 ROLE = "arn:aws:iam::123456789012:role/access"
 PIPE = 4096
 """Bytes of the smallest pipe."""
-
-
-@pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
-    """An endpoint of its own for each test."""
-    with emulate(tmp_path) as running:
-        yield running
 
 
 def manifest(*names: str) -> str:
