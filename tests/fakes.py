@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from provisioner.aws.faces import Aws, CallError, Described, Listed, Page
-from provisioner.config.settings import ADOPT, Settings
+from provisioner.commands.run import policy_of
+from provisioner.config.settings import Settings
 from provisioner.core.entry import Entry, Fact, Stamp, State, apply
 from provisioner.core.place import Place
-from provisioner.core.policy import Policy
 from provisioner.core.verdict import Loss, Reply
 from provisioner.engine.clock import Clock
 from provisioner.engine.observer import Observer
@@ -29,6 +29,7 @@ from provisioner.pacing.pacer import PaceBounds, Pacer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
+    from provisioner.core.policy import Policy
     from provisioner.core.problem import Problem
     from provisioner.ledger import FinishedManifest, Ledger, RunRecord
 
@@ -440,20 +441,7 @@ class Endpoint:
 
 def make_policy(**changes: Any) -> Policy:
     """The policy of a run without configuration or options, with ``changes``."""
-    reconcile = Settings().reconcile
-    return msgspec.structs.replace(
-        Policy(
-            ownership_tag=reconcile.ownership_tag,
-            settle_s=reconcile.settle_s,
-            list_lag_s=reconcile.list_lag_s,
-            names=reconcile.names,
-            adopt=ADOPT,
-            take_over="",
-            retry_failed=False,
-            wait=True,
-        ),
-        **changes,
-    )
+    return msgspec.structs.replace(policy_of(Settings()), **changes)
 
 
 def gate(rate: float = 1000.0) -> Gate:
