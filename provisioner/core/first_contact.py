@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 OTHER_LEDGER, NAME_TAKEN = "other_ledger", "name_taken"
 """Codes of refused definitions. Each run decides anew, because the account or the options may have changed."""
+MISSING = "missing"
+"""Code of an entry that was marked as deleted because AWS did not show its algorithm; not by a delete of ours."""
 
 
 class Named(Protocol):
@@ -36,10 +38,6 @@ class Named(Protocol):
     @property
     def digest(self) -> str:
         """Of the definition without its tags (hex)."""
-
-
-MISSING = "missing"
-"""Code of an entry that was marked as deleted because AWS did not show its algorithm; not by a delete of ours."""
 
 
 class Choice(StrEnum):

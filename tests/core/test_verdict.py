@@ -22,7 +22,6 @@ TABLE: list[tuple[str, Reply, Verdict]] = [
     ("connect timeout", Reply(loss=Loss.CONNECT_TIMEOUT), Verdict.NOT_CREATED),
     ("proxy refusal", Reply(loss=Loss.PROXY), Verdict.NOT_CREATED),
     ("TLS handshake failure", Reply(loss=Loss.HANDSHAKE), Verdict.NOT_CREATED),
-    ("no file descriptor left", Reply(loss=Loss.FILES), Verdict.NOT_CREATED),
     ("ExpiredToken", Reply(403, code="ExpiredTokenException"), Verdict.NOT_CREATED),
     ("ExpiredToken with 400", Reply(400, code="ExpiredToken"), Verdict.NOT_CREATED),
     ("429 with a code", Reply(429, code="ThrottlingException"), Verdict.THROTTLED),
