@@ -144,17 +144,23 @@ def test_the_endpoint_in_the_background_of_a_script_outlives_its_interrupt(tmp_p
 
 def test_the_first_signal_in_a_drain_for_the_deadline_is_not_a_second_one(tmp_path: Path, endpoint: Endpoint) -> None:
     """A run that drains because its deadline is over still answers the first SIGTERM with its results, not with 130."""
-    write(tmp_path / "m.jsonl", 2)
-    endpoint.change(latency=4)
+    write(tmp_path / "m.jsonl", 400)
+    endpoint.change(rate=20, burst=1)
     run = start(
-        "apply", "m.jsonl", "--endpoint-url", endpoint.url, "--deadline", "1s", "--output", "json", cwd=tmp_path
+        "apply", "m.jsonl", "--endpoint-url", endpoint.url, "--deadline", "3s", "--output", "json", cwd=tmp_path
     )
-    time.sleep(2.5)
+    while creates(endpoint) < 1:
+        assert run.poll() is None
+    endpoint.change(rate=0, latency=2)
+    assert run.stderr is not None
+    stopping = next(json.loads(line) for line in run.stderr if "run.stopping" in line)
 
     run.send_signal(signal.SIGTERM)
     stdout, _ = run.communicate(timeout=LIMIT_S)
 
-    assert (run.returncode, json.loads(stdout)["exit_code"]) in {(0, 0), (75, 75)}
+    summary = json.loads(stdout)
+    assert (stopping["in_flight"] > 0, "deadline" in stopping["reason"]) == (True, True)
+    assert (run.returncode, summary["exit_code"], summary["stopped"]) == (75, 75, stopping["reason"])
 
 
 def test_a_second_interrupt_leaves_a_clean_terminal(tmp_path: Path, endpoint: Endpoint) -> None:
