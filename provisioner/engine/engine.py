@@ -152,10 +152,12 @@ class Engine:
         await ledger.record([fact for _, step in steps for fact in step.facts])
         await self._count_unsent([(row, step) for row, step in steps if step.action is Action.NOTHING])
         for row, step in steps:
+            entry = known.get(row.name)
+            job = Job(row, entry.arn if entry else "")
             if step.action is Action.CREATE:
-                self._workers.add(Job(row))
-            elif step.action is Action.RECONCILE:
-                await self._wait_for_answer(Job(row), known[row.name])
+                self._workers.add(job)
+            elif step.action is Action.RECONCILE and entry is not None:
+                await self._wait_for_answer(job, entry)
 
     def _expect(self, needed: int, read_bytes: int, size_bytes: int | None) -> None:
         """Give the pacer an estimate of the length of the job, from the part of the manifest that was read."""

@@ -17,15 +17,17 @@ class Job:
     Attributes:
         row: the definition and where it stands in the manifest.
         name, role: of the definition.
+        arn: the one that its entry had at the beginning of the run; "" if none. Its algorithm was deleted.
         attempts: made in this run.
         history: how they ended.
         entry: after the intent of the last attempt; None before the first.
     """
 
-    __slots__ = ("attempts", "entry", "history", "name", "role", "row")
+    __slots__ = ("arn", "attempts", "entry", "history", "name", "role", "row")
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: Row, arn: str = "") -> None:
         self.row = row
+        self.arn = arn
         self.name = row.definition.name
         self.role = row.definition.role_arn
         self.attempts = 0

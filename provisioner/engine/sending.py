@@ -107,7 +107,7 @@ class Sender:
             operation.gate.unused(started_at)
             raise
         job.attempts += 1
-        job.entry = _intended(intent)
+        job.entry = _intended(intent, job.arn)
         if sent.age_s(clock.stamp()) > STALE_S:
             operation.gate.unused(started_at)
             stale = Reply(code="stale", message="the process was suspended before it was sent")
@@ -182,7 +182,7 @@ class Sender:
         self._ending.halt_target(Halt(Reason.DENIED, what))
 
 
-def _intended(intent: Fact) -> Entry:
+def _intended(intent: Fact, arn: str) -> Entry:
     """The entry after its committed intent."""
     return Entry(
         intent.target,
@@ -190,6 +190,7 @@ def _intended(intent: Fact) -> Entry:
         State.SENT,
         intent.digest or "",
         intent.tags_digest or "",
+        arn,
         attempt=intent.attempt or "",
         sent=intent.sent,
     )

@@ -25,11 +25,12 @@ from tests.virtual_time import virtual_time
 OTHER_LEDGER_ID = "00000000000000bb"
 
 
-def put(endpoint: Endpoint, name: str, ledger_id: str = "", description: str = "") -> Algorithm:
+def put(endpoint: Endpoint, name: str, ledger_id: str = "", description: str = "", *, since: float = 0.0) -> Algorithm:
     """What an earlier create made, with the ownership tag of ``ledger_id`` unless that is empty."""
     definition = Definition(name=name, role_arn=ROLE)
     one = (msgspec.structs.replace(definition, description=description) if description else definition).canonical()
-    return endpoint.put(one.request({TAG: str(OwnershipTag(ledger_id, one.digest, "old-1"))} if ledger_id else {}))
+    tags = {TAG: str(OwnershipTag(ledger_id, one.digest, "old-1"))} if ledger_id else {}
+    return endpoint.put(one.request(tags), since=since)
 
 
 async def applied(endpoint: Endpoint, ledger: FakeLedger, *names: str, **policy: Any) -> Statistics:
