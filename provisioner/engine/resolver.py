@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.core.entry import Entry, Stamp, State
+from provisioner.core.entry import Entry, Stamp, State, apply
 from provisioner.core.names import folded
 from provisioner.core.sweep import (
     SKEW_S,
@@ -64,19 +64,16 @@ class Resolver:
         ledger, states = self._target.ledger, (State.SENT, State.AMBIGUOUS)
         found = [entry async for entry in ledger.entries(target=self._target.name, states=states)]
         now = self._target.clock.stamp()
-        await ledger.record([interrupted(entry, now) for entry in found if entry.state is State.SENT])
+        doubts = {entry.name: interrupted(entry, now) for entry in found if entry.state is State.SENT}
+        await ledger.record(list(doubts.values()))
         for entry in found:
-            self.recall(entry, now)
+            doubt = doubts.get(entry.name)
+            self.recall(apply(entry, doubt, at=now.wall, run_id=entry.run_id) if doubt else entry, now)
 
     def recall(self, entry: Entry, now: Stamp) -> None:
-        """Take over ``entry`` from an earlier run; how long ago its create left is known from its stamp.
-
-        The create of an entry that is still ``sent`` may have left at any moment until that run died, and when that was
-        is unknown: no time has certainly passed since.
-        """
+        """Take over ``entry``, ambiguous, from an earlier run; how long ago its create left is known from its stamp."""
         sent = entry.sent or Stamp(0.0)
-        age_s = 0.0 if entry.state is State.SENT else sent.age_s(now)
-        self.add(entry, age_s=age_s, conflict=is_conflict(entry.code))
+        self.add(entry, age_s=sent.age_s(now), conflict=is_conflict(entry.code))
         if sent.missed is None:
             return
         if sent.missed.settle_s < self._policy.settle_s:

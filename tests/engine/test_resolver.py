@@ -133,6 +133,13 @@ def test_what_another_ledger_created_is_never_adopted_by_a_sweep(suspect: Unreso
     assert ruled(suspect, sweep(THEIRS), adopt=adopt, take_over=OTHER_LEDGER)[0] is Decision.ADOPT
 
 
+def test_duplicates_of_a_ledger_that_is_taken_over_are_found() -> None:
+    """As at first contact: of two algorithms of the ledger that is taken over, one is kept and one is a duplicate."""
+    twin = msgspec.structs.replace(THEIRS, arn="arn-6", created_at=EPOCH_S - 8)
+
+    assert ruled(UNRESOLVED, sweep(twin, THEIRS), take_over=OTHER_LEDGER) == (Decision.ADOPT, "arn-5", ["arn-6"])
+
+
 def test_what_the_entry_gave_up_is_never_taken_up_again() -> None:
     """The ARN that the entry has was deleted before this create was sent: a List that still shows it proves nothing."""
     anew = msgspec.structs.replace(UNRESOLVED, entry=msgspec.structs.replace(ENTRY, arn=OURS.arn, attempt="run-2"))
@@ -432,6 +439,27 @@ async def test_a_settle_time_that_was_raised_counts_anew() -> None:
     late = resolver(Endpoint(), ledger, policy=make_policy(settle_s=360.0))
     await late.load()
 
+    assert late.due_in_s() == pytest.approx(350.0, abs=1.0)
+
+
+@virtual_time
+async def test_half_a_proof_keeps_the_latest_moment_of_the_create() -> None:
+    """What the first sweep records counts from when the lost create was found, not from its intent."""
+    ledger = FakeLedger([entry("x", State.SENT)])
+    await asyncio.sleep(1000)
+    first = resolver(Endpoint(), ledger, policy=make_policy(settle_s=10.0))
+    await first.load()
+    doubted = ledger.table["here", "x"].sent
+    await asyncio.sleep(first.due_in_s())
+    await first.apply(await first.sweep())
+
+    late = resolver(Endpoint(), ledger, policy=make_policy(settle_s=360.0))
+    await late.load()
+
+    assert doubted is not None
+    assert ledger.table["here", "x"].sent == msgspec.structs.replace(
+        doubted, missed=Stamp(EPOCH_S + 1010.0, "boot-1", 1010.0, settle_s=10.0)
+    )
     assert late.due_in_s() == pytest.approx(350.0, abs=1.0)
 
 

@@ -249,7 +249,7 @@ class Schedule:
             if entry.state is State.SENT:
                 self._record(interrupted(entry, self.stamp()))
             if entry.unresolved:
-                self.process.resolver.recall(entry, self.stamp())
+                self.process.resolver.recall(self.ledger[entry.name], self.stamp())
         for name in self.names:
             self._plan(name)
 
