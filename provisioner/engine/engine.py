@@ -248,7 +248,8 @@ class Engine:
                 self._ending.halt_target(Halt(refusal.reason, str(refusal)))
             if sweep.unread or not sweep.complete:
                 broken += 1
-                await self._stop.pause(self._policy.list_lag_s)
+                if len(self._resolver) and broken < BROKEN_SWEEPS:
+                    await self._stop.pause(self._policy.list_lag_s)
         self._observer.resolving_ended(len(self._resolver))
 
     def _may_resolve(self) -> bool:
