@@ -56,7 +56,7 @@ class Meeting(msgspec.Struct, frozen=True):
         choice: see :class:`Choice`.
         found: the algorithm that it is about, None for a create.
         code, message: why it is refused.
-        duplicates: further algorithms that this ledger created under the name.
+        duplicates: further algorithms that the same ledger created under the name.
     """
 
     choice: Choice

@@ -63,7 +63,7 @@ class Ruling(msgspec.Struct, frozen=True):
     Attributes:
         decision: see :class:`Decision`.
         found: the algorithm that it is about, None for none.
-        duplicates: further algorithms that this ledger created under the name.
+        duplicates: further algorithms that the same ledger created under the name.
         code, message: why the definition is refused, if its name is taken.
     """
 
@@ -133,7 +133,7 @@ def _foreign(unresolved: Unresolved, named: list[Found], policy: Policy) -> Ruli
     if meeting.choice is Choice.CREATE:
         return None
     decision = Decision.ADOPT if meeting.choice is Choice.ADOPT else Decision.TAKEN
-    return Ruling(decision, meeting.found, code=meeting.code, message=meeting.message)
+    return Ruling(decision, meeting.found, meeting.duplicates, meeting.code, meeting.message)
 
 
 def due_at(unresolved: Sequence[Unresolved], policy: Policy) -> float:

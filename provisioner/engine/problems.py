@@ -41,6 +41,8 @@ class ProblemLog:
         await self.add_rows([(row, code, message)])
 
     async def add_duplicate(self, kept: Found, other: Found) -> None:
-        """Report a duplicate that this ledger created; only ``verify --prune-duplicates`` deletes it."""
-        message = f"{other.arn} is a duplicate that this ledger created; {kept.arn} is kept. Run `provisioner verify`"
+        """Report a duplicate that the ledger of ``kept`` created; only ``verify --prune-duplicates`` deletes it."""
+        message = (
+            f"{other.arn} is a duplicate that the same ledger created; {kept.arn} is kept. Run `provisioner verify`"
+        )
         await self.add([Problem("", 0, other.name, "duplicate", message, target=self._target)])
