@@ -106,14 +106,16 @@ class FirstContact:
             if self._names is not None:
                 return
             self._target.observer.waiting_began("reading what the account holds", 0.0)
-            listing = await self._inventory.listing(lambda _: True)
+            try:
+                listing = await self._inventory.listing(lambda _: True)
+            finally:
+                self._target.observer.waiting_ended()
             if not listing.complete:
                 raise IncompleteListError(self._target.name, listing.failure)
             names: dict[str, list[Listed]] = defaultdict(list)
             for item in listing.items:
                 names[folded(item.name)].append(item)
             self._names = dict(names)
-            self._target.observer.waiting_ended()
 
     async def _meet(self, row: Row, named: list[Listed]) -> Meeting:
         ledger, target = self._target.ledger, self._target.name
