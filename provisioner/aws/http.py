@@ -98,7 +98,7 @@ class CleanConnector(aiohttp.TCPConnector):
                 connection.release()
                 raise
             return connection
-        raise ConnectionResetError("the server closes connections, or talks, before a request is sent")
+        raise ConnectionResetError("the server closes the connection, or sends data, before a request is sent")
 
 
 class HttpSession:

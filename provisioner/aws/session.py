@@ -128,7 +128,7 @@ def region_of(target: Target, session: AioSession) -> str:
     region = target.region or session.get_config_variable("region") or os.environ.get("AWS_REGION", "")
     if not region:
         known = ", ".join(REGIONS)
-        hint = f"Set `region` in the target's configuration, or AWS_DEFAULT_REGION; the service is in {known}"
+        hint = f"Set `region` in the target's configuration, or AWS_DEFAULT_REGION; the service is available in {known}"
         raise ConfigurationError("no Region is set", where=target.name, hint=hint)
     if not _REGION.fullmatch(region):
         hint = "A Region is a name such as us-east-1, without blanks and line breaks"

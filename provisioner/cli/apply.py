@@ -89,7 +89,7 @@ def _ledger_id(_context: click.Context, _parameter: click.Parameter, value: str)
     type=click.Choice(get_args(Adopt)),
     default=ADOPT,
     show_default=True,
-    help="Take over an algorithm of the same name that no ledger created: never, if the definition is the same, any.",
+    help="Whether to take over an algorithm of the same name that no ledger created; same: if the definitions agree.",
 )
 @click.option(
     "--take-over",
@@ -103,8 +103,9 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
     """MANIFEST is a path, a glob, or - for standard input; .gz and .zst files are decompressed.
 
     It is safe to run at any time and as often as you like: what is registered is not sent again. Before its first
-    create it reads what the account holds: what this ledger created and does not know is recovered, what another
-    created is refused. The exit code is 0 when everything is registered; README.md lists the others.
+    create it reads what the account holds: an algorithm that this ledger created but does not record is recovered, one
+    that another ledger created is refused. The exit code is 0 when everything is registered; README.md lists the
+    others.
     """
     from provisioner.commands.apply import apply
 

@@ -40,7 +40,7 @@ MAX_CELL = 32_767
 def command(config: str | None, ledger: str | None, targets: tuple[str, ...], form: str) -> None:
     r"""Lists entries that are created or drifted, sorted by target and name. It can run while `apply` does.
 
-    In JSON every name is exact; characters that could steer a terminal are written as \uXXXX. CSV is for people and
+    In JSON every name is exact; characters that could control a terminal are written as \uXXXX. CSV is for people and
     spreadsheets: such characters are escaped there too, and a value that a spreadsheet would run as a formula begins
     with an apostrophe.
     """

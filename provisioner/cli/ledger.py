@@ -14,7 +14,7 @@ from provisioner.ledger.location import printable_location
 
 @click.group("ledger")
 def command() -> None:
-    """Changes the ledger alone, under its run lock; AWS is not called."""
+    """Holds the run lock while it changes the ledger; AWS is not called."""
 
 
 @command.command("rename-target")
@@ -27,10 +27,10 @@ def command() -> None:
 def rename_target(
     *, old: str, new: str, config: str | None, ledger: str | None, output: str, lock_timeout: str
 ) -> None:
-    """Give the entries of target OLD to target NEW, after the target was renamed in the configuration.
+    """Move the entries of target OLD to NEW.
 
-    Entries, place, learned paces and the record of the finished manifest move together or not at all. NEW must have no
-    entries. Nothing changes in AWS.
+       Run it after the target was renamed in the configuration. Entries, place, learned paces and the record of the
+    finished manifest move together or not at all. NEW must have no entries. Nothing changes in AWS.
     """
     from provisioner.commands.ledger import rename_target as rename
 

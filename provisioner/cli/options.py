@@ -69,7 +69,7 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         "--config",
         metavar="FILE",
         default=find_config,
-        help=f"Configuration file (TOML).  [default: ./{CONFIG_NAME}, else the one in your configuration folder]",
+        help=f"Configuration file (TOML).  [default: ./{CONFIG_NAME}, else the one in your configuration directory]",
     ),
     "ledger": click.option("-l", "--ledger", metavar="LEDGER", help="Path of the ledger.  [default: ledger.db]"),
     "target": click.option(

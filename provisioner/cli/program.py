@@ -35,7 +35,7 @@ COMMANDS = {
     "reconcile": "Find out now what became of unanswered creates.",
     "verify": "Compare the ledger with AWS: missing, drifted, duplicate, unrecorded.",
     "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
-    "ledger": "Work on the ledger itself: rename-target.",
+    "ledger": "Change the ledger itself: rename-target.",
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
     "schema": "Print the JSON Schema of a definition.",
 }
@@ -124,7 +124,8 @@ def provisioner() -> None:
     Start with `provisioner apply configs/example.jsonl --local`, which needs no AWS account.
 
     Every option can be set by an environment variable: PROVISIONER_APPLY_MAX_RATE is `apply --max-rate`,
-    PROVISIONER_LEDGER is the `--ledger` of every command. Flags go first, then variables, then the configuration file.
+    PROVISIONER_LEDGER is the `--ledger` of every command. A flag overrides the variable, and the variable overrides the
+    configuration file.
     """
 
 

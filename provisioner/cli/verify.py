@@ -58,8 +58,8 @@ def _line(finding: Finding) -> str:
 def command(*, prune_duplicates: bool, mark_missing: bool, yes: bool, **given: Any) -> ExitCode:  # noqa: ANN401  typed by VerifyOptions
     """Reports algorithms that are missing, drifted, duplicate or unrecorded. Deletes nothing unless you ask for it.
 
-    Exit codes: 0 when ledger and AWS agree, 3 when something is missing or drifted, 5 when there are duplicates or
-    algorithms that this ledger created but does not record.
+    Exit codes: 0 when ledger and AWS agree, 3 when something is missing or drifted, 5 when there are duplicates,
+    algorithms that this ledger created but does not record, or algorithms that could not be read.
     """
     if prune_duplicates and not yes:
         raise UsageError("--prune-duplicates deletes algorithms", hint="Run `provisioner verify` first, then add --yes")

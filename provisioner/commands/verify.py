@@ -213,5 +213,5 @@ async def _kept(run: Run, target: OpenTarget, finding: Finding) -> str:
     details = await inventory.details([entry.arn, finding.arn])
     ours = {one.arn for one in details.found if one.name == finding.name and one.is_of(target.ledger.ledger_id)}
     if entry.arn not in ours:
-        return f"{entry.arn}, which the ledger names, cannot be read or is not its own"
+        return f"{entry.arn}, which the ledger names, cannot be read, or this ledger did not create it"
     return "" if finding.arn in ours else "it cannot be read any more"

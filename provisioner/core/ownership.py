@@ -73,7 +73,7 @@ def read_arn(arn: str) -> Arn:
     """
     match = _ARN.fullmatch(arn)
     if match is None:
-        raise IntegrityError("the answer is not the ARN of a configured model algorithm", where=arn)
+        raise IntegrityError("this is not the ARN of a configured model algorithm", where=arn)
     return Arn(*match.groups())
 
 
@@ -95,8 +95,8 @@ def check_place(arn: str, *, region: str, account_id: str) -> str:
     place = read_arn(arn)
     if place.region != region:
         why = f"the target is in {region}"
-        raise IntegrityError("an answer names an algorithm in another Region", where=arn, why=why)
+        raise IntegrityError("a reply names an algorithm in another Region", where=arn, why=why)
     if account_id and place.account_id != account_id:
         why = f"the target is account {account_id}"
-        raise IntegrityError("an answer names an algorithm of another account", where=arn, why=why)
+        raise IntegrityError("a reply names an algorithm of another account", where=arn, why=why)
     return place.account_id

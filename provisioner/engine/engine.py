@@ -299,7 +299,8 @@ class Engine:
             self._observer.outcome_changed(None, Outcome.AMBIGUOUS)
             self._workers.add(job)
         else:
-            reason = f"{job.history.unanswered} creates of it were not answered and are proven absent. Run again later"
+            times = job.history.unanswered
+            reason = f"its create was sent {times} times without a reply, and none took effect. Run again later"
             await self._problems.add_row(job.row, "unresolved", reason)
             self._observer.outcome_changed(None, Outcome.AMBIGUOUS)
             await self._leave(job)

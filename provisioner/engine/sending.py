@@ -151,7 +151,7 @@ class Sender:
 
     def _fact(self, entry: Entry, event: Event, reply: Reply) -> Fact:
         if event is Event.ABSENT:
-            message = "the service allows one algorithm of a name: a resend is harmless"
+            message = "the service allows one algorithm per name: a resend is harmless"
             return Fact(entry.target, entry.name, event, message=message, after=entry.attempt)
         code = reply.code or str(reply.status or reply.loss)
         # The bytes may have left at any time until now: the process may have been suspended after its intent.

@@ -127,12 +127,12 @@ class Fleet:
         if target.account_id:
             found = await calls.control.caller_account()
             if found != target.account_id:
-                why = f"the credentials are of account {found}, the configuration says {target.account_id}"
+                why = f"the credentials belong to account {found}, the configuration says {target.account_id}"
                 raise IntegrityError("this is the wrong account", where=target.name, why=why)
         kind = kind_of(target, embedded=self.embedded)
         claimed = await self.places.claim(target.name, Place(kind, calls.region, account_id))
         if claimed.account_id and not account_id:
-            notice = f"the credentials are not checked to be of account {claimed.account_id}, as the ledger has it"
+            notice = f"the credentials are not checked against account {claimed.account_id}, which the ledger has"
             hint = "set account_id in the target's configuration to have them checked"
             log.warning("target.notice", target=target.name, notice=f"{notice}: {hint}")
         return claimed

@@ -34,9 +34,9 @@ class ScratchError(ProvisionerError):
     def __init__(self, why: str) -> None:
         super().__init__(
             "cannot write a temporary file",
-            where=_scratch_folder() or "no folder for temporary files can be written",
+            where=_scratch_folder() or "no directory for temporary files is writable",
             why=why,
-            hint="Free the disk, or set TMPDIR to a folder that can be written, then run again",
+            hint="Free some space, or set TMPDIR to a writable directory, then run again",
         )
 
 
@@ -281,7 +281,9 @@ def _file(path: str) -> FileSource:
     """
     try:
         if Path(path).is_dir():
-            raise ManifestError("this is a folder", where=path, hint=f'Name the files in it, such as "{path}/*.jsonl"')
+            raise ManifestError(
+                "this is a directory", where=path, hint=f'Name the files in it, such as "{path}/*.jsonl"'
+            )
         source = FileSource(path)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error

@@ -191,7 +191,7 @@ def _work_lines(summary: Summary) -> list[str]:
     sent = f"{calls['create']} create ({calls['throttled']} throttled), {calls['list']} list, {calls['get']} get"
     lines = [
         f"manifest  {read}, {manifest.valid} valid, {manifest.invalid} invalid{repeated}",
-        f"outcomes  {outcomes or 'nothing to do'}",
+        f"outcomes  {outcomes or ('none' if summary.exit_code else 'nothing to do')}",
         f"calls     {sent}",
         f"time      {summary.elapsed_s:.1f} s, {_per_s(calls, summary.elapsed_s)}",
         *(_target_line(name, target, summary.elapsed_s) for name, target in summary.targets.items()),

@@ -79,7 +79,7 @@ def test_a_rebuild_beside_the_log_of_a_lost_ledger(tmp_path: Path) -> None:
 
         code, summary = job.run("rebuild")
 
-        assert (code, "its log is still here" in summary["error"]) == (74, True)
+        assert (code, "its -wal file is still here" in summary["error"]) == (74, True)
         assert log.read_bytes() == before
         moved.rename(job.ledger)
         assert job.run()[0] == 0

@@ -176,7 +176,7 @@ async def test_a_lock_file_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "l.db"
     async with FileLease(path) as lock:
         lock.path.write_bytes(b"\xff")
-        with pytest.raises(LedgerLockedError, match="does not say by which process"):
+        with pytest.raises(LedgerLockedError, match="does not say which process it is"):
             async with FileLease(path):
                 pass
 

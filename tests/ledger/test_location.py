@@ -272,7 +272,7 @@ async def test_a_log_without_its_ledger_is_not_built_over(tmp_path: Path) -> Non
     log = tmp_path / "l.db-wal"
     log.write_bytes(b"facts")
     location = locate(str(tmp_path / "l.db"))
-    with pytest.raises(LedgerError, match="its log is still here"):
+    with pytest.raises(LedgerError, match="its -wal file is still here"):
         async with location.lease() as lease, location.build(lease):
             pass
 

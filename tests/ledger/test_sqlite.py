@@ -331,10 +331,10 @@ async def test_the_log_of_a_ledger_that_was_moved_away_is_kept(tmp_path: Path) -
     """No new ledger is made beside the log of another: SQLite would delete it, and the last facts are in it."""
     log = tmp_path / "l.db-wal"
     log.write_bytes(b"facts")
-    with pytest.raises(LedgerError, match="its log is still here"):
+    with pytest.raises(LedgerError, match="its -wal file is still here"):
         await SqliteLedger.open(tmp_path / "l.db")
     (tmp_path / "l.db").touch()
-    with pytest.raises(LedgerError, match="its log is still here"):
+    with pytest.raises(LedgerError, match="its -wal file is still here"):
         await SqliteLedger.open(tmp_path / "l.db")
 
     assert log.read_bytes() == b"facts"

@@ -47,7 +47,7 @@ def test_a_file_whose_name_looks_like_a_glob(tmp_path: Path) -> None:
     [
         ("missing.jsonl", "No such file"),
         ("*.nothing", "the glob matches no file"),
-        (".", "this is a folder"),
+        (".", "this is a directory"),
         ("nul\x00", "null (byte|character)"),
         ("nul\x00*", "null (byte|character)|no file"),
         ("x" * 300, "File name too long"),

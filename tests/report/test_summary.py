@@ -211,6 +211,13 @@ def test_a_run_with_nothing_to_do_says_so() -> None:
     assert "0.0 s, 0.0 creates/s\n" in text
 
 
+def test_a_run_that_did_not_begin_does_not_say_that_nothing_is_to_do() -> None:
+    """A target that halts before it reads the manifest has no outcomes, but what is to be done is not known."""
+    text = summary(counted(halt=Halt(Reason.CONFIGURATION, "x"))).text()
+
+    assert "outcomes  none\n" in text
+
+
 def test_the_text_shows_the_first_problems() -> None:
     """Twenty problems are shown, and how many more there are."""
     made = counted()

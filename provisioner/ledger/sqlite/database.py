@@ -182,9 +182,9 @@ def refuse_orphaned_log(path: Path) -> None:
     """
     if _has_log(path) and not (path.exists() and path.stat().st_size):
         raise LedgerError(
-            "the ledger is gone, but its log is still here",
+            "the ledger is gone, but its -wal file is still here",
             where=str(_log_of(path)),
-            hint="Put the ledger back, or move its log away too before a new one is made",
+            hint="Put the ledger back, or move the -wal file away too before a new ledger is made",
         )
 
 
@@ -270,7 +270,7 @@ def prepare_reader(connection: Connection) -> None:
     if version < SCHEMA_VERSION:
         raise LedgerError(
             f"the ledger has schema {version}, and this version of provisioner reads {SCHEMA_VERSION}",
-            hint="Any command that writes to the ledger, such as apply, brings it forward",
+            hint="Any command that writes to the ledger, such as apply, upgrades it",
         )
 
 
@@ -310,7 +310,7 @@ def _schema_version(connection: Connection) -> int:
         )
     if version > SCHEMA_VERSION:
         raise LedgerError(
-            f"the ledger has schema {version}, and this version of provisioner knows up to {SCHEMA_VERSION}",
+            f"the ledger has schema {version}, and this version of provisioner supports up to {SCHEMA_VERSION}",
             hint="Use the newer provisioner that wrote it",
         )
     return version
@@ -357,7 +357,7 @@ def _pragma(connection: Connection, name: str) -> int:
 
 _DAMAGED = (
     "the ledger is damaged",
-    "Move it away, and put a backup in its place or make a new one from AWS with `provisioner rebuild`",
+    "Move it away together with its -wal file, then put a backup in its place, or run `provisioner rebuild`",
 )
 _REMEDIES: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
@@ -378,7 +378,7 @@ _REMEDIES: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_AUTH: ("the ledger cannot be opened", "Check who owns the file and its directory"),
     sqlite3.SQLITE_BUSY: (
         "another process has locked the ledger",
-        "End what else uses the file (a backup, a database browser) and run again",
+        "Close whatever else uses the file (a backup, a database browser) and run again",
     ),
     sqlite3.SQLITE_NOTADB: ("this is not a ledger", "Name another file with --ledger; this one is left as it is"),
 }

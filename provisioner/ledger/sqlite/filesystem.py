@@ -115,7 +115,7 @@ def refuse_split(path: Path) -> Mount:
         raise LedgerError(
             "the ledger's file is mounted alone",
             where=str(path),
-            why="its log and its lock lie outside of the mount, and are lost with the container",
+            why="its -wal file and its lock file are outside the mount, and are lost with the container",
             hint="Mount the directory that the ledger is in",
         )
     return mount
@@ -129,7 +129,7 @@ def _refuse_hard_links(real: str) -> None:
             raise LedgerError(
                 "the ledger has more than one name (hard links)",
                 where=real,
-                why=f"{links} names lead to one file, each with a log and a lock of its own",
+                why=f"{links} names refer to one file, and each has a -wal file and a lock file of its own",
                 hint="Delete the other names, or replace them by copies made with `sqlite3 … .backup`",
             )
 

@@ -187,7 +187,7 @@ class FileLease:
 
     def _locked(self) -> LedgerLockedError:
         holder = _read(self.path)
-        why = "the lock file does not say by which process"
+        why = "the lock file does not say which process it is"
         if holder.pid:
             since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(holder.started_at))
             why = f"process {holder.pid} on {holder.host}, since {since}"

@@ -251,7 +251,7 @@ class Writing:
             )
         if not has("entries", old) and not has("places", old):
             return LedgerError(
-                f"the ledger knows no target {old!r}", hint="`provisioner status` lists the targets that it knows"
+                f"the ledger has no target {old!r}", hint="`provisioner status` lists the targets that it has"
             )
         return None
 

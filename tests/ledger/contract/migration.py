@@ -35,7 +35,7 @@ class Migration:
         """Opened for reading, an older ledger is left alone, and the message says which commands bring it forward."""
         older()
         for _ in range(2):
-            with pytest.raises(LedgerError, match=r"has schema 1.*such as apply, brings it forward"):
+            with pytest.raises(LedgerError, match=r"has schema 1.*such as apply, upgrades it"):
                 async with store(readonly=True):
                     pass
 
