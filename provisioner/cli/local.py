@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from provisioner.config.tables import struct_of
@@ -45,7 +46,8 @@ async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterato
 
     behaviour = struct_of({**RATE, **settings.local}, Behaviour, config or "", "local")
     state = locate(settings.run.ledger).local_state
-    known = await anyio.Path(state).exists()
+    # A file that cannot be looked up is none here: the endpoint cannot open it either, and says why.
+    known = await anyio.to_thread.run_sync(os.path.exists, state)
     async with AsyncExitStack() as stack:
         emulator = Emulator(behaviour, state_file=state)
         async with AsyncExitStack() as opening:

@@ -49,7 +49,11 @@ class Location(Protocol):
         ...
 
     async def exists(self) -> bool:
-        """Whether there is a ledger."""
+        """Whether there is a ledger.
+
+        Raises:
+            LedgerError: the system does not say, as where its directory may not be searched.
+        """
         ...
 
     def lease(self, timeout_s: float = 0.0) -> AbstractAsyncContextManager[Lease]:

@@ -261,7 +261,8 @@ def _paths(name: str) -> list[str]:
     try:
         if os.path.lexists(name) or not glob.has_magic(name):
             return [name]
-        matches = sorted(path for path in glob.glob(name, recursive=True) if not Path(path).is_dir())  # noqa: PTH207
+        # Not Path.is_dir, which raises for a file in a folder that may not be searched; that is reported with the file.
+        matches = sorted(path for path in glob.glob(name, recursive=True) if not os.path.isdir(path))  # noqa: PTH112, PTH207
     except ValueError as error:
         raise _unreadable(name, error) from error
     if not matches:

@@ -44,6 +44,15 @@ def test_no_file_is_wrong_usage(directory: Path, arguments: list[str], ledger: s
     assert names_in(directory) == set()
 
 
+@pytest.mark.parametrize("arguments", [*WORKING, *READING], ids=lambda arguments: arguments[0])
+def test_a_name_that_is_too_long(directory: Path, arguments: list[str]) -> None:
+    """A path that cannot even be looked up ends with 74 and the reason in every command; no file is made."""
+    done = provisioner(*arguments, "--ledger", "l" * 300, cwd=directory)
+
+    assert (done.returncode, "File name too long" in done.stderr + done.stdout) == (74, True), done.stderr
+    assert names_in(directory) == set()
+
+
 @pytest.mark.parametrize("output", ["text", "json"])
 @pytest.mark.parametrize("arguments", [*WORKING, *READING], ids=lambda arguments: arguments[0])
 def test_the_password_of_a_database_is_not_printed(directory: Path, arguments: list[str], output: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.errors import ConfigurationError, LedgerError, LedgerLockedError, UsageError
+from provisioner.errors import ConfigurationError, LedgerError, LedgerLockedError, Reason, UsageError
 from provisioner.ledger.location import locate, printable_location
 from provisioner.ledger.sqlite.watch import CHECK_EVERY_S
 from tests.ledger.contract.facts import all_of, intend
@@ -59,6 +59,15 @@ async def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
         assert [entry.name for entry in await all_of(ledger)] == ["a"]
 
     printable_location(path).encode()
+
+
+async def test_a_path_that_cannot_be_looked_up(tmp_path: Path) -> None:
+    """Whether there is a ledger cannot be said where the system refuses to look: an error of the ledger, exit 74."""
+    path = tmp_path / ("l" * 300)
+    with pytest.raises(LedgerError, match="File name too long") as caught:
+        await locate(str(path)).exists()
+
+    assert (caught.value.reason, caught.value.where) == (Reason.LEDGER, str(path))
 
 
 async def test_a_path_that_begins_with_two_slashes(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,23 @@ def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(ManifestError, match="Permission denied"):
         resolve([str(tmp_path / "m.jsonl")], None)
+
+
+def test_a_glob_in_a_folder_that_may_not_be_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files whose names can be listed, but that cannot be looked at, are reported and not passed over."""
+    stat = os.stat
+
+    def refuse(path: object, *args: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith(f"{tmp_path}/"):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, *args, **options)  # type: ignore[arg-type]  # whatever the caller gives
+
+    (tmp_path / "m.jsonl").write_bytes(b"")
+    monkeypatch.setattr(os, "stat", refuse)
+
+    with pytest.raises(ManifestError, match="Permission denied") as caught:
+        resolve([f"{tmp_path}/*.jsonl"], None)
+    assert caught.value.reason is Reason.USAGE
 
 
 def test_no_source_at_all() -> None:

@@ -43,7 +43,8 @@ class SqliteLocation:
 
     async def exists(self) -> bool:
         """See :meth:`provisioner.ledger.location.Location.exists`."""
-        return await anyio.Path(self._path).exists()
+        with errors_at(self._real):
+            return await anyio.Path(self._path).exists()
 
     def lease(self, timeout_s: float = 0.0) -> FileLease:
         """See :meth:`provisioner.ledger.location.Location.lease`."""
