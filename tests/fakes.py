@@ -16,13 +16,15 @@ import msgspec
 from provisioner.aws.faces import Aws, CallError, Described, Listed, Page
 from provisioner.commands.run import policy_of
 from provisioner.config.settings import Settings
-from provisioner.core.entry import Entry, Fact, Stamp, State, apply
+from provisioner.core.entry import Entry, Fact, Stamp, State
 from provisioner.core.place import Place
+from provisioner.core.recording import Changes
 from provisioner.core.verdict import Loss, Reply
+from provisioner.core.versions import Happening, Role, Version
 from provisioner.engine.clock import Clock
 from provisioner.engine.observer import Observer
 from provisioner.engine.target import OpenTarget, Whereabouts
-from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError
+from provisioner.errors import LedgerError, LedgerLockedError
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import PaceBounds, Pacer
 
@@ -84,7 +86,7 @@ class FakeLease:
 
 
 class FakeLedger:
-    """Entries in memory, by the reference :func:`provisioner.core.entry.apply`: it proves every transition.
+    """Entries in memory, by the rules of :mod:`provisioner.core.recording`: they prove every transition.
 
     Args:
         entries: what is there from the start.
@@ -99,6 +101,9 @@ class FakeLedger:
     def __init__(self, entries: Sequence[Entry] = (), *, commit_s: float = 0.0) -> None:
         self.ledger_id = LEDGER_ID
         self.table = {(entry.target, entry.name): entry for entry in entries}
+        self.replacements: dict[tuple[str, str], Entry] = {}
+        self.older: dict[str, Version] = {}
+        self.happenings: list[Happening] = []
         self.commits: list[tuple[float, tuple[Fact, ...]]] = []
         self.kept_problems: list[Problem] = []
         self.kept_runs: list[RunRecord] = []
@@ -139,19 +144,60 @@ class FakeLedger:
         self._check()
         await asyncio.sleep(self._commit_s)
         self._check()
-        table = dict(self.table)
+        changes = Changes(self, at=EPOCH_S + now(), run_id=self._run_id)
         for fact in facts:
-            key = (fact.target, fact.name)
-            table[key] = apply(table.get(key), fact, at=EPOCH_S + now(), run_id=self._run_id)
-            self._one_holder(table, table[key])
-        self.table = table
+            changes.apply(fact)
+        self.table = self.table | changes.entries
+        replacements = {**self.replacements, **changes.incoming}
+        self.replacements = {key: entry for key, entry in replacements.items() if entry is not None}
+        self.older = self.older | changes.versions
+        self.happenings += changes.history
         if facts:
             self.commits.append((now(), tuple(facts)))
 
-    def _one_holder(self, table: Mapping[tuple[str, str], Entry], entry: Entry) -> None:
-        holders = [one for one in table.values() if one.exists and one.arn == entry.arn]
-        if entry.exists and len(holders) > 1:
-            raise IntegrityError("the ARN is in the ledger already", where=entry.arn)
+    def entry(self, key: tuple[str, str]) -> Entry | None:
+        """See :class:`provisioner.core.recording.Known`."""
+        return self.table.get(key)
+
+    def replacement(self, key: tuple[str, str]) -> Entry | None:
+        """The same."""
+        return self.replacements.get(key)
+
+    def version(self, arn: str) -> Version | None:
+        """The same."""
+        return self.older.get(arn)
+
+    def holder(self, arn: str) -> tuple[str, str] | None:
+        """The same."""
+        return next((key for key, entry in self.table.items() if entry.exists and entry.arn == arn), None)
+
+    async def incoming(self, target: str) -> dict[str, Entry]:
+        """See the interface."""
+        return {name: entry for (of, name), entry in self.replacements.items() if of == target}
+
+    async def versions(
+        self, target: str, *, names: Sequence[str] | None = None, roles: Collection[Role] | None = None
+    ) -> list[Version]:
+        """See the interface."""
+        return [
+            one
+            for one in sorted(self.older.values(), key=lambda one: (-one.updated_at, one.arn))
+            if one.target == target and (names is None or one.name in names) and (roles is None or one.role in roles)
+        ]
+
+    async def superseded(self) -> Mapping[str, int]:
+        """See the interface."""
+        return Counter(one.target for one in self.older.values() if one.role is Role.SUPERSEDED)
+
+    async def history(self, target: str, name: str) -> list[Happening]:
+        """See the interface."""
+        return [one for one in self.happenings if (one.target, one.name) == (target, name)]
+
+    async def forget(self, target: str, names: Sequence[str]) -> None:
+        """See the interface."""
+        for name in names:
+            self.table.pop((target, name), None)
+            self.replacements.pop((target, name), None)
 
     async def entries(
         self, *, target: str | None = None, states: Collection[State] | None = None

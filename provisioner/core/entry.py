@@ -20,10 +20,16 @@ edge to ``sent``. Only a sweep of List resolves them: found with this ledger's t
        |                 \--doubt--> ambiguous --confirm--> created
        |---------------- absent ---------|        --reject--> failed
                                          |        --miss--> ambiguous: absent in the first of two sweeps
-    created, drifted --delete--> deleted --replan--> planned
+    created, drifted --delete--> deleted --replan--> planned: AWS has it no more
+    created, drifted --retire--> deleted: it is to be deleted, and its ARN becomes a superseded version
+    created, drifted --tag--> drifted --update--> created: its tags are changed in place
     planned --confirm--> created, planned --reject--> failed: first contact found an algorithm of the name, which is
     recovered, adopted or refused; nothing is sent.
     created --replan--> planned: the entry gives up its ARN; no command does that yet.
+
+While an algorithm is being replaced, its entry stays as it is, and a second one, marked as ``incoming``, goes the way
+of a new definition beside it, by the same transitions. What happens when it is confirmed, and what becomes of the ARNs
+that an entry gives up, stands in :mod:`provisioner.core.versions`.
 """
 
 from __future__ import annotations
@@ -55,6 +61,8 @@ class Outcome(StrEnum):
     RECOVERED = "recovered"
     ADOPTED = "adopted"
     UNCHANGED = "unchanged"
+    UPDATED = "updated"
+    REPLACED = "replaced"
     DRIFTED = "drifted"
     FAILED = "failed"
     PARKED = "parked"
@@ -77,8 +85,19 @@ class Event(StrEnum):
     REPLAN = "replan"
     DRIFT = "drift"
     RESTORE = "restore"
+    TAG = "tag"
+    UPDATE = "update"
     DELETE = "delete"
+    RETIRE = "retire"
 
+    SUPERSEDE = "supersede"
+    DELETING = "deleting"
+    KEEP = "keep"
+    GONE = "gone"
+
+
+VERSION_EVENTS = frozenset({Event.SUPERSEDE, Event.DELETING, Event.KEEP, Event.GONE})
+"""Events of a version, not of an entry: see :mod:`provisioner.core.versions`."""
 
 _EXISTING = (State.CREATED, State.DRIFTED)
 _UNRESOLVED = (State.SENT, State.AMBIGUOUS)
@@ -107,6 +126,11 @@ _TRANSITIONS: dict[tuple[State | None, Event], State] = {
     (State.CREATED, Event.DRIFT): State.DRIFTED,
     (State.DRIFTED, Event.DRIFT): State.DRIFTED,
     (State.DRIFTED, Event.RESTORE): State.CREATED,
+    (State.CREATED, Event.TAG): State.DRIFTED,
+    (State.DRIFTED, Event.TAG): State.DRIFTED,
+    (State.DRIFTED, Event.UPDATE): State.CREATED,
+    (State.CREATED, Event.RETIRE): State.DELETED,
+    (State.DRIFTED, Event.RETIRE): State.DELETED,
     (State.CREATED, Event.DELETE): State.DELETED,
     (State.DRIFTED, Event.DELETE): State.DELETED,
 }
@@ -127,6 +151,10 @@ def advance(state: State | None, event: Event) -> State:
 def sources(event: Event) -> frozenset[State | None]:
     """The states from which ``event`` may happen; None stands for "no entry yet"."""
     return frozenset(state for state, known in _TRANSITIONS if known is event)
+
+
+ADOPTED = "adopted-"
+"""What the attempt of an adopted entry begins with: no attempt of this ledger made its algorithm."""
 
 
 class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -176,6 +204,9 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         run_id: the run that made the last change.
         code: of the last error; of a created entry "recovered", "adopted" or "rebuilt" if its ARN is not from a reply.
         message: of the last error.
+        tag_keys: of the tags that this ledger set, sorted, comma-separated; the service allows no comma in a key.
+        request_id: of the reply that led here; "" if none did.
+        incoming: whether this is the replacement of the entry of that name, and not the entry itself.
     """
 
     target: str
@@ -190,6 +221,9 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     run_id: str = ""
     code: str = ""
     message: str = ""
+    tag_keys: str = ""
+    request_id: str = ""
+    incoming: bool = False
 
     @property
     def exists(self) -> bool:
@@ -200,6 +234,24 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     def unresolved(self) -> bool:
         """Whether an algorithm may exist that the ledger cannot name."""
         return self.state in _UNRESOLVED
+
+    @property
+    def adopted(self) -> bool:
+        """Whether its algorithm was taken over, so that this ledger did not create it."""
+        return self.attempt.startswith(ADOPTED)
+
+    def fact(self, event: Event, *, code: str = "", message: str = "", sent: Stamp | None = None) -> Fact:
+        """The fact that ``event`` happens to this entry, as long as its last attempt is the same."""
+        return Fact(
+            self.target,
+            self.name,
+            event,
+            sent=sent,
+            code=code,
+            message=message,
+            after=self.attempt,
+            incoming=self.incoming,
+        )
 
 
 class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -213,6 +265,9 @@ class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
         attempt, sent: with intend; sent also with doubt and miss.
         code, message: the reason, with reject, park, doubt, release, drift; with confirm how the ARN was found.
         after: the attempt that the event is about; if given, the fact is refused once there is a newer attempt.
+        tag_keys: with the events that begin an entry, and with tag and update.
+        request_id: of the reply that it follows from.
+        incoming: whether it is about the replacement of the entry.
     """
 
     target: str
@@ -226,6 +281,9 @@ class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str = ""
     message: str = ""
     after: str | None = None
+    tag_keys: str | None = None
+    request_id: str = ""
+    incoming: bool = False
 
 
 def apply(entry: Entry | None, fact: Fact, *, at: float, run_id: str) -> Entry:
@@ -242,7 +300,7 @@ def apply(entry: Entry | None, fact: Fact, *, at: float, run_id: str) -> Entry:
     """
     state = advance(entry.state if entry else None, fact.event)
     if entry is None:
-        entry = Entry(fact.target, fact.name, state, digest="", tags_digest="")
+        entry = Entry(fact.target, fact.name, state, digest="", tags_digest="", incoming=fact.incoming)
     if fact.after is not None and fact.after != entry.attempt:
         raise IllegalTransitionError(f"{entry.state} (attempt {entry.attempt})", f"{fact.event} (of {fact.after})")
     return Entry(
@@ -258,4 +316,7 @@ def apply(entry: Entry | None, fact: Fact, *, at: float, run_id: str) -> Entry:
         run_id=run_id,
         code=fact.code,
         message=fact.message,
+        tag_keys=entry.tag_keys if fact.tag_keys is None else fact.tag_keys,
+        request_id=fact.request_id,
+        incoming=entry.incoming,
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from provisioner.core.entry import Entry, Fact, State
     from provisioner.core.place import Place
     from provisioner.core.problem import Problem
+    from provisioner.core.versions import Happening, Role, Version
 
 
 class RunRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,7 +58,9 @@ class Ledger(Protocol):
       share a commit (group commit). It applies all of its facts or none.
     * A fact that does not follow from its entry's state raises :class:`IllegalTransitionError` to its caller, and
       changes nothing; facts of other callers in the same commit are not harmed.
-    * An ARN that another entry with an existing algorithm holds raises :class:`IntegrityError`, likewise.
+    * An ARN that another entry with an existing algorithm holds, or that is an older version, raises
+      :class:`IntegrityError`, likewise.
+    * A confirmed replacement becomes its entry, and the ARN that the entry had a superseded version, in one commit.
     * After any error of the storage itself (disk full, I/O error, failed sync, damaged or deleted file) every call
       raises :class:`LedgerError` at once; a failed sync is never retried.
     * A write by a run that has lost its lease to another raises :class:`OvertakenError` and changes nothing.
@@ -96,6 +99,28 @@ class Ledger(Protocol):
 
     async def counts(self) -> Mapping[str, Mapping[State, int]]:
         """How many entries each target has in each state."""
+        ...
+
+    async def incoming(self, target: str) -> dict[str, Entry]:
+        """The replacements of entries of ``target`` that are under way or came to nothing, by name."""
+        ...
+
+    async def versions(
+        self, target: str, *, names: Sequence[str] | None = None, roles: Collection[Role] | None = None
+    ) -> list[Version]:
+        """Older versions in ``target``, the latest change first."""
+        ...
+
+    async def superseded(self) -> Mapping[str, int]:
+        """How many versions of each target are still to be deleted."""
+        ...
+
+    async def history(self, target: str, name: str) -> list[Happening]:
+        """What happened to an entry besides a plain create, the oldest first; kept as long as its run is."""
+        ...
+
+    async def forget(self, target: str, names: Sequence[str]) -> None:
+        """Remove entries, their replacements and their older versions. Their history stays."""
         ...
 
     async def begin_run(self, run: RunRecord) -> None:

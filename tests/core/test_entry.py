@@ -38,8 +38,13 @@ LEGAL = """
     created   drift    drifted
     drifted   drift    drifted
     drifted   restore  created
+    created   tag      drifted
+    drifted   tag      drifted
+    drifted   update   created
     created   delete   deleted
     drifted   delete   deleted
+    created   retire   deleted
+    drifted   retire   deleted
 """
 TABLE = {
     (None if before == "nothing" else State(before), Event(event)): State(after)
@@ -105,7 +110,7 @@ def test_what_an_entry_says_of_its_algorithm(state: State) -> None:
 
 def test_outcomes_are_the_words_of_the_contract() -> None:
     """The outcomes are those of the summary, in its order."""
-    contract = "created recovered adopted unchanged drifted failed parked ambiguous pending"
+    contract = "created recovered adopted unchanged updated replaced drifted failed parked ambiguous pending"
 
     assert [outcome.value for outcome in Outcome] == contract.split()
 

@@ -38,6 +38,7 @@ from provisioner.ledger.sqlite.writing import (
     AddProblems,
     BeginRun,
     EndRun,
+    Forget,
     Learn,
     Record,
     RenameTarget,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from provisioner.core.place import Place
     from provisioner.core.policy import Policy
     from provisioner.core.problem import Problem
+    from provisioner.core.versions import Happening, Role, Version
     from provisioner.emulator.behaviour import Behaviour
     from provisioner.emulator.front import Truth
     from provisioner.ledger import FinishedManifest, RunRecord
@@ -416,6 +418,28 @@ class DirectLedger:
     async def counts(self) -> Mapping[str, Mapping[State, int]]:
         """See the interface."""
         return reading.counts(self._reader)
+
+    async def incoming(self, target: str) -> dict[str, Entry]:
+        """See the interface."""
+        return reading.incoming(self._reader, target)
+
+    async def versions(
+        self, target: str, *, names: Sequence[str] | None = None, roles: Collection[Role] | None = None
+    ) -> list[Version]:
+        """See the interface."""
+        return reading.versions(self._reader, target, names, roles)
+
+    async def superseded(self) -> Mapping[str, int]:
+        """See the interface."""
+        return reading.superseded(self._reader)
+
+    async def history(self, target: str, name: str) -> list[Happening]:
+        """See the interface."""
+        return reading.history(self._reader, target, name)
+
+    async def forget(self, target: str, names: Sequence[str]) -> None:
+        """See the interface."""
+        self._commit(Forget(target, names))
 
     async def begin_run(self, run: RunRecord) -> None:
         """See the interface."""

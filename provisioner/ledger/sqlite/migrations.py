@@ -80,6 +80,61 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # It stood among the paces before.
         "DELETE FROM paces WHERE family = 'finished'",
     ),
+    (
+        "ALTER TABLE entries ADD COLUMN tag_keys TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE entries ADD COLUMN request_id TEXT NOT NULL DEFAULT ''",
+        # Replacements: few at any time, so the main table keeps its key and its speed.
+        """CREATE TABLE incoming (
+            target TEXT NOT NULL,
+            name TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('planned', 'sent', 'failed', 'parked', 'ambiguous')),
+            digest TEXT NOT NULL,
+            tags_digest TEXT NOT NULL,
+            arn TEXT NOT NULL,
+            attempt TEXT NOT NULL,
+            sent TEXT,
+            updated_at REAL NOT NULL,
+            run_id TEXT NOT NULL,
+            code TEXT NOT NULL,
+            message TEXT NOT NULL,
+            tag_keys TEXT NOT NULL,
+            request_id TEXT NOT NULL,
+            PRIMARY KEY (target, name)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE versions (
+            arn TEXT PRIMARY KEY,
+            target TEXT NOT NULL,
+            name TEXT NOT NULL,
+            role TEXT NOT NULL CHECK (role IN ('superseded', 'deleted')),
+            reason TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            tags_digest TEXT NOT NULL,
+            attempt TEXT NOT NULL,
+            deletion TEXT NOT NULL,
+            sent TEXT,
+            updated_at REAL NOT NULL,
+            run_id TEXT NOT NULL,
+            code TEXT NOT NULL,
+            message TEXT NOT NULL,
+            request_id TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        "CREATE INDEX versions_by_name ON versions (target, name)",
+        "CREATE INDEX versions_superseded ON versions (target, name) WHERE role = 'superseded'",
+        """CREATE TABLE history (
+            target TEXT NOT NULL,
+            name TEXT NOT NULL,
+            at REAL NOT NULL,
+            run_id TEXT NOT NULL,
+            event TEXT NOT NULL,
+            arn TEXT NOT NULL,
+            attempt TEXT NOT NULL,
+            code TEXT NOT NULL,
+            message TEXT NOT NULL,
+            request_id TEXT NOT NULL
+        )""",
+        "CREATE INDEX history_by_name ON history (target, name)",
+        "CREATE INDEX history_by_run ON history (run_id)",
+    ),
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

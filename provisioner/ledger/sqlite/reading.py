@@ -14,22 +14,28 @@ import msgspec
 from provisioner.core.entry import Entry, Stamp, State
 from provisioner.core.place import Place
 from provisioner.core.problem import Problem
+from provisioner.core.versions import Happening, Role, Version
 from provisioner.ledger import FinishedManifest, RunRecord
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from provisioner.core.recording import Key
     from provisioner.ledger.sqlite.database import Connection
 
-Key = tuple[str, str]
-"""Target and name."""
-
 _STATES = {str(state): state for state in State}
-_Row = tuple[str, State, str, str, str, str, Stamp | None, float, str, str, str]
+_Row = tuple[str, State, str, str, str, str, Stamp | None, float, str, str, str, str, str]
 _ROWS = msgspec.json.Decoder(list[_Row])
 _DIGESTS = msgspec.json.Decoder(dict[str, str])
-_COLUMNS = "name, state, digest, tags_digest, arn, attempt, json(sent), updated_at, run_id, code, message"
+_COLUMNS = """name, state, digest, tags_digest, arn, attempt, json(sent), updated_at, run_id, code, message, tag_keys,
+    request_id"""
 _ENTRIES = f"json_group_array(json_array({_COLUMNS}))"
+_VERSIONS = msgspec.json.Decoder(list[Version])
+_HISTORY = msgspec.json.Decoder(list[Happening])
+_VERSION = "json_group_array(json_object({}))".format(
+    ", ".join(f"'{name}', {'json(sent)' if name == 'sent' else name}" for name in Version.__struct_fields__)
+)
+_HAPPENING = ", ".join(f"'{name}', {name}" for name in Happening.__struct_fields__)
 _NAMED = "FROM json_each(?) AS wanted CROSS JOIN entries ON target = ? AND name = wanted.value"
 
 
@@ -52,6 +58,68 @@ def entries_by_name(connection: Connection, target: str, names: Sequence[str]) -
     """The entries of ``names``; unknown names are left out."""
     rows = _rows(connection, f"SELECT {_ENTRIES} {_NAMED}", (_text(names), target))
     return {row[0]: Entry(target, *row) for row in rows}
+
+
+def incoming(connection: Connection, target: str) -> dict[str, Entry]:
+    """The replacements of entries of ``target`` that are under way or came to nothing."""
+    rows = _rows(connection, f"SELECT {_ENTRIES} FROM incoming WHERE target = ?", (target,))  # noqa: S608  constants
+    return {row[0]: Entry(target, *row, incoming=True) for row in rows}
+
+
+def incoming_by_key(connection: Connection, keys: Collection[Key]) -> dict[Key, Entry]:
+    """The replacements of the entries with these ``keys``."""
+    found = {target: incoming(connection, target) for target in {target for target, _ in keys}}
+    return {(target, name): found[target][name] for target, name in keys if name in found[target]}
+
+
+def versions(
+    connection: Connection, target: str, names: Sequence[str] | None, roles: Collection[Role] | None
+) -> list[Version]:
+    """Older versions in ``target``, of ``names`` and with ``roles`` if these are given, the latest change first."""
+    conditions, parameters = ["target = ?"], [target]
+    if roles == {Role.SUPERSEDED}:
+        conditions.append("role = 'superseded'")  # spelled out, so that the partial index serves
+    elif roles is not None:
+        conditions.append("role IN (SELECT value FROM json_each(?))")
+        parameters.append(_text(sorted(roles)))
+    if names is not None:
+        conditions.append("name IN (SELECT value FROM json_each(?))")
+        parameters.append(_text(names))
+    where = " AND ".join(conditions)
+    sql = f"SELECT {_VERSION} FROM (SELECT * FROM versions WHERE {where} ORDER BY updated_at DESC, arn)"  # noqa: S608  constants
+    return _VERSIONS.decode(connection.execute(sql, parameters).fetchone()[0])
+
+
+def versions_by_arn(connection: Connection, arns: Iterable[str]) -> dict[str, Version]:
+    """The older versions with these ``arns``; unknown ones are left out."""
+    sql = f"SELECT {_VERSION} FROM versions WHERE arn IN (SELECT value FROM json_each(?))"  # noqa: S608  constants
+    found = _VERSIONS.decode(connection.execute(sql, (_text(arns),)).fetchone()[0])
+    return {version.arn: version for version in found}
+
+
+def any_version(connection: Connection) -> bool:
+    """Whether there is any older version."""
+    return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM versions)").fetchone()[0])
+
+
+def superseded(connection: Connection) -> dict[str, int]:
+    """How many superseded versions each target has."""
+    found = _json(
+        connection,
+        """SELECT json_group_array(json_array(target, n)) FROM
+        (SELECT target, count(*) AS n FROM versions WHERE role = 'superseded' GROUP BY target)""",
+    )
+    return {str(target): int(count) for target, count in found}
+
+
+def history(connection: Connection, target: str, name: str) -> list[Happening]:
+    """What happened to an entry, the oldest first."""
+    found = connection.execute(
+        f"""SELECT json_group_array(json_object({_HAPPENING}))
+        FROM (SELECT * FROM history WHERE target = ? AND name = ? ORDER BY rowid)""",  # noqa: S608  constants
+        (target, name),
+    )
+    return _HISTORY.decode(found.fetchone()[0])
 
 
 def digests_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, str]:

@@ -49,6 +49,7 @@ from provisioner.ledger.sqlite.writing import (
     Answer,
     BeginRun,
     EndRun,
+    Forget,
     Learn,
     Record,
     RenameTarget,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from provisioner.core.entry import Entry, Fact, State
     from provisioner.core.place import Place
     from provisioner.core.problem import Problem
+    from provisioner.core.versions import Happening, Role, Version
     from provisioner.ledger import FinishedManifest, RunRecord
     from provisioner.ledger.sqlite.database import Connect, Connection
 
@@ -409,6 +411,28 @@ class SqliteLedger:
     async def counts(self) -> Mapping[str, Mapping[State, int]]:
         """See :meth:`provisioner.ledger.Ledger.counts`."""
         return await self._read(reading.counts)
+
+    async def incoming(self, target: str) -> dict[str, Entry]:
+        """See :meth:`provisioner.ledger.Ledger.incoming`."""
+        return await self._read(reading.incoming, target)
+
+    async def versions(
+        self, target: str, *, names: Sequence[str] | None = None, roles: Collection[Role] | None = None
+    ) -> list[Version]:
+        """See :meth:`provisioner.ledger.Ledger.versions`."""
+        return await self._read(reading.versions, target, names, roles)
+
+    async def superseded(self) -> Mapping[str, int]:
+        """See :meth:`provisioner.ledger.Ledger.superseded`."""
+        return await self._read(reading.superseded)
+
+    async def history(self, target: str, name: str) -> list[Happening]:
+        """See :meth:`provisioner.ledger.Ledger.history`."""
+        return await self._read(reading.history, target, name)
+
+    async def forget(self, target: str, names: Sequence[str]) -> None:
+        """See :meth:`provisioner.ledger.Ledger.forget`."""
+        await self._ask(Forget(target, names))
 
     async def begin_run(self, run: RunRecord) -> None:
         """See :meth:`provisioner.ledger.Ledger.begin_run`."""

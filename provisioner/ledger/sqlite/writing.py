@@ -11,18 +11,29 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from provisioner.bulk import insert
-from provisioner.core.entry import Entry, Fact, apply
 from provisioner.core.place import Place  # noqa: TC001  msgspec reads these types at run time
 from provisioner.core.problem import Problem  # noqa: TC001  msgspec reads these types at run time
-from provisioner.errors import IntegrityError, LedgerError, ProvisionerError, UsageError
+from provisioner.core.recording import Changes, Key
+from provisioner.core.versions import Happening, Version
+from provisioner.errors import LedgerError, ProvisionerError, UsageError
 from provisioner.ledger import FinishedManifest, RunRecord  # noqa: TC001  msgspec reads these types at run time
 from provisioner.ledger.lease import OvertakenError
 from provisioner.ledger.sqlite.database import is_storage_error
-from provisioner.ledger.sqlite.reading import CHANGES, Key, changes, entries_by_name, finished, holders
+from provisioner.ledger.sqlite.reading import (
+    CHANGES,
+    any_version,
+    changes,
+    entries_by_name,
+    finished,
+    holders,
+    incoming_by_key,
+    versions_by_arn,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from provisioner.core.entry import Entry, Fact
     from provisioner.ledger.sqlite.database import Connection
 
 KEPT_RUNS_WITH_PROBLEMS = 20
@@ -48,6 +59,8 @@ _ENTRY_COLUMNS = (
     "run_id",
     "code",
     "message",
+    "tag_keys",
+    "request_id",
 )
 _STATE = 2
 _SENT = 7
@@ -105,6 +118,13 @@ class SetPlace(msgspec.Struct, frozen=True):
     place: Place
 
 
+class Forget(msgspec.Struct, frozen=True):
+    """Remove entries and what belongs to them."""
+
+    target: str
+    names: Sequence[str]
+
+
 class RenameTarget(msgspec.Struct, frozen=True):
     """Move everything of one target to another name."""
 
@@ -112,13 +132,15 @@ class RenameTarget(msgspec.Struct, frozen=True):
     new: str
 
 
-Request = Record | BeginRun | EndRun | AddProblems | Learn | TakeIdentity | SetFinished | SetPlace | RenameTarget
+Request = (
+    Record | BeginRun | EndRun | AddProblems | Learn | TakeIdentity | SetFinished | SetPlace | RenameTarget | Forget
+)
 Answer = Exception | None
 """None: the request is durable. An exception: it changed nothing, for this reason."""
 
 
 class Writing:
-    """Turns requests into commits. :func:`provisioner.core.entry.apply` alone decides, so that the store has no rules.
+    """Turns requests into commits. :mod:`provisioner.core.recording` alone decides, so that the store has no rules.
 
     To make one is to become the ledger's writer: it raises the ledger's epoch, and from then on whatever an earlier
     writer tries to commit is refused.
@@ -215,6 +237,8 @@ class Writing:
                 self._put("places", (target, *msgspec.structs.astuple(place)))
             case RenameTarget(old, new):
                 return self._rename(old, new)
+            case Forget(target, names):
+                self._forget(target, names)
         return None
 
     def _put(self, table: str, row: tuple[Any, ...]) -> None:
@@ -228,7 +252,7 @@ class Writing:
         # What a target without entries leaves behind (a place, a pace) gives way to what is known of the old name.
         for table in ("places", "paces", "finished"):
             self._connection.execute(f"DELETE FROM {table} WHERE target = ?", (new,))  # noqa: S608  constants
-        for table in ("entries", "places", "paces", "finished"):
+        for table in ("entries", "incoming", "versions", "history", "places", "paces", "finished"):
             self._connection.execute(f"UPDATE {table} SET target = ? WHERE target = ?", (new, old))  # noqa: S608
         # Both counts go on from the higher one, so that no number comes back that stood for other entries.
         after = max(before, changes(self._connection, new)) + 1
@@ -238,6 +262,14 @@ class Writing:
             self._put("finished", (new, kept.fingerprint, after, kept.lines))
         self._open_entries.forget()
         return None
+
+    def _forget(self, target: str, names: Sequence[str]) -> None:
+        named = msgspec.json.encode(list(names)).decode()
+        for table in ("entries", "incoming", "versions"):
+            sql = f"DELETE FROM {table} WHERE target = ? AND name IN (SELECT value FROM json_each(?))"  # noqa: S608  constants
+            self._connection.execute(sql, (target, named))
+        self._connection.execute(_COUNT_CHANGE, (CHANGES + target,))
+        self._open_entries.forget()
 
     def _rename_refusal(self, old: str, new: str) -> ProvisionerError | None:
         def has(table: str, target: str) -> bool:
@@ -266,11 +298,22 @@ class Writing:
         # entry gives up and another takes in this commit must be free before it is taken.
         for target, name in batch.freed():
             self._connection.execute("UPDATE entries SET arn = '' WHERE target = ? AND name = ?", (target, name))
-        for target in {target for target, _ in batch.changed}:
+        for target in batch.targets():
             self._connection.execute(_COUNT_CHANGE, (CHANGES + target,))
         insert(self._connection, _PUT_ENTRY, [_entry_row(entry) for entry in batch.changed.values()], _ON_KNOWN_ENTRY)
+        if batch.second_day:
+            self._put_versions(batch)
         self._open_entries.learn(batch.changed)
         return answers
+
+    def _put_versions(self, batch: _Batch) -> None:
+        for key, entry in batch.incoming.items():
+            if entry is None:
+                self._connection.execute("DELETE FROM incoming WHERE target = ? AND name = ?", key)
+        rows = [_entry_row(entry) for entry in batch.incoming.values() if entry is not None]
+        insert(self._connection, _PUT_INCOMING, rows)
+        insert(self._connection, _PUT_VERSION, [_version_row(version) for version in batch.versions.values()])
+        insert(self._connection, "INSERT INTO history VALUES", [msgspec.structs.astuple(one) for one in batch.history])
 
     def _put_run(self, run: RunRecord) -> None:
         self._put("runs", msgspec.structs.astuple(run))
@@ -284,23 +327,31 @@ class Writing:
         insert(self._connection, "INSERT INTO problems VALUES", rows)
 
     def _prune(self) -> None:
-        for table, kept in (("problems", KEPT_RUNS_WITH_PROBLEMS), ("runs", KEPT_RUNS)):
+        for table, kept in (("problems", KEPT_RUNS_WITH_PROBLEMS), ("history", KEPT_RUNS), ("runs", KEPT_RUNS)):
             sql = f"DELETE FROM {table} WHERE run_id NOT IN (SELECT run_id FROM runs ORDER BY run_id DESC LIMIT ?)"  # noqa: S608  constants
             self._connection.execute(sql, (kept,))
 
 
 _COUNT_CHANGE = "INSERT INTO meta VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
 _PUT_ENTRY = f"INSERT INTO entries ({','.join(_ENTRY_COLUMNS)}) VALUES"
+_PUT_INCOMING = f"INSERT OR REPLACE INTO incoming ({','.join(_ENTRY_COLUMNS)}) VALUES"
+_PUT_VERSION = f"INSERT OR REPLACE INTO versions ({','.join(Version.__struct_fields__)}) VALUES"
 _ON_KNOWN_ENTRY = "ON CONFLICT (target, name) DO UPDATE SET " + ", ".join(
     f"{column} = excluded.{column}" for column in _ENTRY_COLUMNS[2:]
 )
 
 
 def _entry_row(entry: Entry) -> tuple[Any, ...]:
-    row = list(msgspec.structs.astuple(entry))
+    row = list(msgspec.structs.astuple(entry)[: len(_ENTRY_COLUMNS)])
     row[_STATE] = entry.state.value
     row[_SENT] = None if entry.sent is None else msgspec.json.encode(entry.sent).decode()
     return tuple(row)
+
+
+def _version_row(version: Version) -> tuple[Any, ...]:
+    sent = None if version.sent is None else msgspec.json.encode(version.sent).decode()
+    row = msgspec.structs.asdict(version) | {"role": version.role.value, "sent": sent}
+    return tuple(row.values())
 
 
 _TAKEN = """INSERT OR REPLACE INTO meta VALUES
@@ -357,46 +408,65 @@ class _Batch:
 
     Attributes:
         changed: the entries that facts have changed, by key.
+        incoming: their replacements, None for one that is over.
+        versions: older versions, by ARN.
+        history: what is worth a row of its own.
     """
 
     def __init__(self, connection: Connection, facts: Sequence[Fact], known: Mapping[Key, Entry]) -> None:
         self.changed: dict[Key, Entry] = {}
+        self.incoming: dict[Key, Entry | None] = {}
+        self.versions: dict[str, Version] = {}
+        self.history: list[Happening] = []
         keys = {(fact.target, fact.name) for fact in facts}
         self._stored = {key: known[key] for key in keys if key in known}
         self._stored |= _stored(connection, keys - self._stored.keys())
         arns = {fact.arn for fact in facts if fact.arn} | {entry.arn for entry in self._stored.values() if entry.arn}
         self._holders: dict[str, Key | None] = holders(connection, arns) if arns else {}
+        replaced = {(fact.target, fact.name) for fact in facts if fact.incoming}
+        self._known_incoming = incoming_by_key(connection, replaced) if replaced else {}
+        self._known_versions = versions_by_arn(connection, arns) if arns and any_version(connection) else {}
+
+    @property
+    def second_day(self) -> bool:
+        """Whether there is more to write than entries."""
+        return bool(self.incoming or self.versions or self.history)
+
+    def targets(self) -> set[str]:
+        """The targets that the facts have changed."""
+        versions = {version.target for version in self.versions.values()}
+        return {target for target, _ in self.changed} | {target for target, _ in self.incoming} | versions
 
     def apply(self, facts: Sequence[Fact], at: float, run_id: str) -> Answer:
         """Apply all of ``facts``, or none and say why."""
-        changed: dict[Key, Entry] = {}
-        holders: dict[str, Key | None] = {}
+        step = Changes(self, at=at, run_id=run_id)
         try:
             for fact in facts:
-                key = (fact.target, fact.name)
-                before = changed.get(key) or self.changed.get(key) or self._stored.get(key)
-                after = apply(before, fact, at=at, run_id=run_id)
-                if before is not None and before.exists and before.arn:
-                    holders[before.arn] = None
-                if after.exists and after.arn:
-                    self._claim(after, holders)
-                changed[key] = after
+                step.apply(fact)
         except ProvisionerError as error:
             return error
-        self.changed |= changed
-        self._holders |= holders
+        self.changed |= step.entries
+        self.incoming |= step.incoming
+        self.versions |= step.versions
+        self.history += step.history
+        self._holders |= step.holders
         return None
 
-    def _claim(self, entry: Entry, holders: dict[str, Key | None]) -> None:
-        holder = holders[entry.arn] if entry.arn in holders else self._holders.get(entry.arn)
-        if holder not in (None, (entry.target, entry.name)):
-            raise IntegrityError(
-                f"the reply for {entry.name!r} names an ARN that the ledger already has for {holder[1]!r}",
-                where=f"target {entry.target}",
-                why=entry.arn,
-                hint="Nothing more is sent to this target. Compare the ledger with AWS: `provisioner verify`",
-            )
-        holders[entry.arn] = (entry.target, entry.name)
+    def entry(self, key: Key) -> Entry | None:
+        """The entry as the facts so far have left it."""
+        return self.changed.get(key) or self._stored.get(key)
+
+    def replacement(self, key: Key) -> Entry | None:
+        """Its replacement, likewise."""
+        return self.incoming[key] if key in self.incoming else self._known_incoming.get(key)
+
+    def version(self, arn: str) -> Version | None:
+        """The older version with this ARN, likewise."""
+        return self.versions.get(arn) or self._known_versions.get(arn)
+
+    def holder(self, arn: str) -> Key | None:
+        """The entry that holds ``arn``, likewise."""
+        return self._holders.get(arn)
 
     def freed(self) -> list[Key]:
         """The keys of entries that no longer hold their stored ARN."""

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from hypothesis import strategies as st
 
-from provisioner.core.entry import Entry, Event, Fact, Stamp, State, apply, sources
-from provisioner.errors import IntegrityError, ProvisionerError
+from provisioner.core.entry import VERSION_EVENTS, Entry, Event, Fact, Stamp, State, sources
+from provisioner.core.recording import Changes, Key
+from provisioner.errors import ProvisionerError
 from tests.ledger.contract.facts import AT, Clock, all_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from provisioner.core.versions import Happening, Version
     from provisioner.ledger import Ledger
 
 
@@ -33,7 +35,7 @@ class Wish(NamedTuple):
 
     def granted(self, state: State | None) -> Fact:
         """The fact for an entry in ``state``."""
-        legal = [event for event in Event if state in sources(event)]
+        legal = [event for event in Event if state in sources(event) or event in VERSION_EVENTS]
         events = legal if self.legal and legal else list(Event)
         return msgspec.structs.replace(self.fact, event=events[self.choice % len(events)])
 
@@ -52,43 +54,59 @@ _FACTS = st.builds(
     code=_TEXT,
     message=_TEXT,
     after=st.none() | st.none() | st.sampled_from(["", "x", "y"]),
+    tag_keys=st.none() | st.sampled_from(["", "env,team"]),
+    request_id=st.sampled_from(["", "r-1"]),
+    incoming=st.sampled_from([False, False, True]),
 )
-_WISHES = st.builds(Wish, _FACTS, st.integers(0, 11), st.sampled_from([True, True, True, False]))
+_WISHES = st.builds(Wish, _FACTS, st.integers(0, 20), st.sampled_from([True, True, True, False]))
 ROUNDS = st.lists(st.lists(st.lists(_WISHES, min_size=1, max_size=3), min_size=1, max_size=5), min_size=1, max_size=8)
 """Rounds of records that are begun at once; each record is a list of facts."""
 
 
 class Reference:
-    """The ledger as :func:`provisioner.core.entry.apply` and the rule about ARNs define it."""
+    """The ledger as :mod:`provisioner.core.recording` defines it, in dictionaries."""
 
     def __init__(self) -> None:
-        self.entries: dict[tuple[str, str], Entry] = {}
+        self.entries: dict[Key, Entry] = {}
+        self.incoming: dict[Key, Entry | None] = {}
+        self.versions: dict[str, Version] = {}
+        self.history: list[Happening] = []
 
     def copy(self) -> Reference:
         """One that goes its own way from here on."""
         other = Reference()
-        other.entries = self.entries
+        other.entries, other.incoming, other.versions = self.entries, self.incoming, self.versions
         return other
 
     def record(self, facts: Sequence[Fact], at: float, run_id: str = "") -> ProvisionerError | None:
         """Apply all of ``facts`` or none; what refuses them."""
-        entries = dict(self.entries)
+        changes = Changes(self, at=at, run_id=run_id)
         try:
             for fact in facts:
-                key = (fact.target, fact.name)
-                entry = apply(entries.get(key), fact, at=at, run_id=run_id)
-                if entry.exists and entry.arn and self._holder(entries, entry) not in (None, key):
-                    raise IntegrityError("held")
-                entries[key] = entry
+                changes.apply(fact)
         except ProvisionerError as error:
             return error
-        self.entries = entries
+        self.entries = self.entries | changes.entries
+        self.incoming = self.incoming | changes.incoming
+        self.versions = self.versions | changes.versions
+        self.history = self.history + changes.history
         return None
 
-    def _holder(self, entries: dict[tuple[str, str], Entry], wanted: Entry) -> tuple[str, str] | None:
-        found = {key for key, entry in entries.items() if entry.exists and entry.arn == wanted.arn}
-        found.discard((wanted.target, wanted.name))
-        return next(iter(found), None)
+    def entry(self, key: Key) -> Entry | None:
+        """See :class:`provisioner.core.recording.Known`."""
+        return self.entries.get(key)
+
+    def replacement(self, key: Key) -> Entry | None:
+        """The same."""
+        return self.incoming.get(key)
+
+    def version(self, arn: str) -> Version | None:
+        """The same."""
+        return self.versions.get(arn)
+
+    def holder(self, arn: str) -> Key | None:
+        """The same."""
+        return next((key for key, entry in self.entries.items() if entry.exists and entry.arn == arn), None)
 
 
 async def equal_to_reference(ledger: Ledger, clock: Clock, prefix: str, rounds: list[list[list[Wish]]]) -> None:
@@ -108,6 +126,16 @@ async def equal_to_reference(ledger: Ledger, clock: Clock, prefix: str, rounds: 
 
         assert await ledger.look_up(target, ["a", "b", "c"]) == entries
         assert await all_of(ledger, target=target) == [entries[name] for name in sorted(entries)]
+        assert await ledger.incoming(target) == {
+            name: entry for (held, name), entry in reference.incoming.items() if held == target and entry is not None
+        }
+        assert {one.arn: one for one in await ledger.versions(target)} == {
+            arn: one for arn, one in reference.versions.items() if one.target == target
+        }
+        for name in ("a", "b", "c"):
+            assert await ledger.history(target, name) == [
+                one for one in reference.history if (one.target, one.name) == (target, name)
+            ]
 
 
 def _granted(wishes: list[Wish], reference: Reference, prefix: str) -> list[Fact]:
@@ -119,5 +147,7 @@ def _granted(wishes: list[Wish], reference: Reference, prefix: str) -> list[Fact
         key = (f"{prefix}{wish.fact.target}", wish.fact.name)
         entry = tried.entries.get(key)
         arn = f"{prefix}{wish.fact.arn}" if wish.fact.arn else wish.fact.arn
+        if wish.fact.incoming:
+            entry = tried.incoming.get(key)
         facts.append(msgspec.structs.replace(wish.granted(entry.state if entry else None), target=key[0], arn=arn))
     return facts
