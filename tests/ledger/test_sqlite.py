@@ -465,38 +465,97 @@ async def test_a_ledger_beside_its_own_log_is_whole(tmp_path: Path, monkeypatch:
     assert counts == {"default": {State.CREATED: 300}}
 
 
-class Slow:
-    """A connection whose check for damage takes until it is allowed to end."""
+class SlowDisk:
+    """Opens files in which one kind of statement takes until it is allowed to end.
 
-    def __init__(self, connection: Connection, *events: threading.Event) -> None:
+    Args:
+        statement: how the statement begins.
+
+    Attributes:
+        asked: set when the statement has come.
+        go_on: lets it end.
+        closed: set when no connection is open any more.
+    """
+
+    def __init__(self, statement: str) -> None:
+        self.statement = statement
+        self.asked, self.go_on, self.closed = threading.Event(), threading.Event(), threading.Event()
+        self.connections = 0
+
+    def connect(self, path: Path, mode: str) -> Connection:
+        """A connection to ``path``."""
+        self.connections += 1
+        return Slow(connect(path, mode), self)
+
+
+class Slow:
+    """A connection to a slow disk."""
+
+    def __init__(self, connection: Connection, disk: SlowDisk) -> None:
         self._connection = connection
-        self._asked, self._go_on, self._closed = events
+        self._disk = disk
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
         """Run one statement."""
-        if sql.startswith("PRAGMA integrity_check"):
-            self._asked.set()
-            assert self._go_on.wait(10)
+        if sql.startswith(self._disk.statement):
+            self._disk.asked.set()
+            assert self._disk.go_on.wait(10)
         return self._connection.execute(sql, parameters)
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
-        self._closed.set()
+        self._disk.connections -= 1
+        if not self._disk.connections:
+            self._disk.closed.set()
 
 
-async def test_an_open_that_was_abandoned_overtakes_nobody(tmp_path: Path) -> None:
+async def abandoned(path: Path, disk: SlowDisk) -> None:
+    """Open the ledger at ``path``, and be cancelled while ``disk`` is slow."""
+    opening = asyncio.create_task(SqliteLedger.open(path, connect=disk.connect))
+    assert await asyncio.to_thread(disk.asked.wait, 10)
+    opening.cancel()
+    await asyncio.wait([opening])
+
+    assert opening.cancelled()
+
+
+@pytest.mark.parametrize("statement", ["PRAGMA integrity_check", "BEGIN IMMEDIATE"])
+async def test_an_open_that_was_abandoned_overtakes_nobody(tmp_path: Path, statement: str) -> None:
     """A run that was stopped while it opened the ledger does not take it from the next run when the disk answers."""
-    asked, go_on, closed = threading.Event(), threading.Event(), threading.Event()
-    slow = asyncio.create_task(
-        SqliteLedger.open(tmp_path / "l.db", connect=lambda path, mode: Slow(connect(path, mode), asked, go_on, closed))
-    )
-    await asyncio.to_thread(asked.wait, 10)
-    slow.cancel()
-    await asyncio.wait([slow])
-    ledger = await SqliteLedger.open(tmp_path / "l.db")
+    path = tmp_path / "l.db"
+    await filled(path)
+    disk = SlowDisk(statement)
+    await abandoned(path, disk)
+    ledger = await SqliteLedger.open(path)
     await ledger.record([intend("a")])
-    go_on.set()
-    await asyncio.to_thread(closed.wait, 2)
+    disk.go_on.set()
+    closed = await asyncio.to_thread(disk.closed.wait, 2)
     await ledger.record([intend("b")])
     await ledger.close()
+
+    assert closed
+
+
+async def test_an_open_that_was_abandoned_leaves_nothing_open(tmp_path: Path) -> None:
+    """What a run opened after it was stopped is closed, however late the disk answers."""
+    disk = SlowDisk("SELECT value FROM meta WHERE key = 'ledger_id'")
+    await abandoned(tmp_path / "l.db", disk)
+    disk.go_on.set()
+
+    assert await asyncio.to_thread(disk.closed.wait, 2)
+    assert names_in(tmp_path) == ["l.db"]
+
+
+async def test_a_writer_that_cannot_start_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no thread for the writer, the ledger is not open."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("provisioner.ledger.sqlite.store._Writer.start", start)
+    disk = SlowDisk("nothing")
+    with pytest.raises(RuntimeError, match="new thread"):
+        await SqliteLedger.open(tmp_path / "l.db", connect=disk.connect)
+
+    assert disk.closed.is_set()

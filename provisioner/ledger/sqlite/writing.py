@@ -126,17 +126,21 @@ class Writing:
     Args:
         connection: the one that writes.
         now: the wall clock, seconds since the epoch.
+        may_take: called in the transaction that raises the epoch; what it raises leaves the ledger to others.
 
     Raises:
         sqlite3.Error: the ledger cannot be written. A full disk shows here, and not at the first create.
+        Exception: what ``may_take`` raises.
     """
 
-    def __init__(self, connection: Connection, now: Callable[[], float]) -> None:
+    def __init__(
+        self, connection: Connection, now: Callable[[], float], may_take: Callable[[], None] = lambda: None
+    ) -> None:
         self._connection = connection
         self._now = now
         self._run_id = ""
         self._open_entries = _OpenEntries()
-        self._epoch = _raise_epoch(connection)
+        self._epoch = _raise_epoch(connection, may_take)
         self._version: int | None = None
 
     def commit(self, requests: Sequence[Request]) -> list[Answer]:
@@ -312,10 +316,11 @@ def _epoch(connection: Connection) -> str:
     return str(row[0]) if row else ""
 
 
-def _raise_epoch(connection: Connection) -> str:
+def _raise_epoch(connection: Connection, may_take: Callable[[], None]) -> str:
     """Take the next epoch: a counter for people, and a nonce, so that a copy of the ledger never has the same one."""
     connection.execute("BEGIN IMMEDIATE")
     try:
+        may_take()
         epoch = f"{int(_epoch(connection).partition('-')[0] or 0) + 1}-{secrets.token_hex(8)}"
         connection.execute(_TAKEN, (epoch,))
         connection.execute("COMMIT")
