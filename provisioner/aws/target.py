@@ -108,14 +108,14 @@ async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncI
     """Connect to ``target``. See :func:`provisioner.aws.connect`."""
     session = open_session(target)
     region = region_of(target, session)
-    identity = Identity(target, region, session)
-    credentials = await identity.get_frozen_credentials()
     clock = ServerClock()
-    clients = Clients(target, region, identity, limits, clock)
-    route = find_route(session, region, plain_endpoint(target.endpoint_url)) if direct else Unsupported("")
     async with AsyncExitStack() as stack:
+        identity = Identity(target, region, session)
         stack.push_async_callback(identity.close)
+        credentials = await identity.get_frozen_credentials()
+        clients = Clients(target, region, identity, limits, clock)
         stack.push_async_callback(clients.close)
+        route = find_route(session, region, plain_endpoint(target.endpoint_url)) if direct else Unsupported("")
         creates: Creates
         if isinstance(route, Unsupported):
             client = await clients.service()
