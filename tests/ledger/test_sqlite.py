@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import shutil
 import sqlite3
 import stat
@@ -556,6 +557,33 @@ async def test_a_writer_that_cannot_start_leaves_nothing_open(tmp_path: Path, mo
     monkeypatch.setattr("provisioner.ledger.sqlite.store._Writer.start", start)
     disk = SlowDisk("nothing")
     with pytest.raises(RuntimeError, match="new thread"):
+        await SqliteLedger.open(tmp_path / "l.db", connect=disk.connect)
+
+    assert disk.closed.is_set()
+
+
+async def test_a_new_ledger_that_cannot_be_connected_to_is_not_left_behind(tmp_path: Path) -> None:
+    """Where SQLite cannot open the file that was just made, no empty file stays that would pass for a lost ledger."""
+
+    def fail(_: Path, __: str) -> Connection:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        await SqliteLedger.open(tmp_path / "l.db", connect=fail)
+
+    assert names_in(tmp_path) == []
+
+
+async def test_a_ledger_whose_mode_cannot_be_set_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system fails at the last step of an open, exit 74, nothing stays open."""
+    await filled(tmp_path / "l.db")
+
+    def chmod(path: Path, _: int) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr("pathlib.Path.chmod", chmod)
+    disk = SlowDisk("nothing")
+    with pytest.raises(LedgerError, match="the disk failed"):
         await SqliteLedger.open(tmp_path / "l.db", connect=disk.connect)
 
     assert disk.closed.is_set()

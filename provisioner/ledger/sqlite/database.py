@@ -105,19 +105,20 @@ def open_writer(path: Path, connect: Connect) -> Connection:
     refuse_unsafe(path)
     refuse_orphaned_log(path)
     made = _create_file(path)
-    connection = connect(path, "rw")
     try:
+        connection = connect(path, "rw")
         with closed_on_error(connection, path, connect):
             prepare_writer(connection, killed=_has_log(path))
+            # Only now is it known to be a ledger. SQLite gives log and index the mode that the file had when it was
+            # made.
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError, PermissionError):
+                    path.with_name(path.name + suffix).chmod(_LEDGER_MODE)
     except BaseException:
         if made:
             with contextlib.suppress(OSError):
                 discard(path)
         raise
-    # Only now is it known to be a ledger. SQLite gives log and index the mode that the file had when it was made.
-    for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError, PermissionError):
-            path.with_name(path.name + suffix).chmod(_LEDGER_MODE)
     return connection
 
 
