@@ -150,6 +150,57 @@ async def test_a_thousand_runs_are_kept(tmp_path: Path) -> None:
     assert entry.run_id == "run-00000"
 
 
+class Explained:
+    """A connection that also asks SQLite how it is going to run each delete."""
+
+    def __init__(self, connection: Connection, plans: list[str]) -> None:
+        self._connection = connection
+        self._plans = plans
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
+        """Run one statement."""
+        if sql.startswith("DELETE"):
+            steps = self._connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()
+            self._plans += [step[-1] for step in steps]
+        return self._connection.execute(sql, parameters)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+async def test_a_start_reads_no_problems_that_stay(tmp_path: Path) -> None:
+    """Problems of old runs are found by their key: a start takes no longer where millions of others are kept."""
+    plans: list[str] = []
+    ledger = await SqliteLedger.open(
+        tmp_path / "l.db", connect=lambda path, mode: Explained(connect(path, mode), plans)
+    )
+    await ledger.begin_run(RunRecord("run-1", "apply", AT))
+    await ledger.close()
+
+    assert "SEARCH problems USING PRIMARY KEY (run_id<?)" in plans
+    assert not any(plan.startswith("SCAN problems") for plan in plans)
+
+
+async def test_problems_of_before_the_clock_was_set_back(tmp_path: Path) -> None:
+    """A run that sorts before the last 20, because the clock was set back, has its problems until the next begins."""
+    problem = Problem("m.jsonl", 1, "a", "invalid", "no")
+    ledger = await SqliteLedger.open(tmp_path / "l.db")
+    kept: dict[str, int] = {}
+    await ledger.add_problems([problem])
+    for number in [*range(2, 23), 1]:
+        await ledger.begin_run(RunRecord(f"run-{number:02}", "apply", AT))
+        await ledger.add_problems([problem])
+    for run_id in ["", *(f"run-{number:02}" for number in range(1, 23))]:
+        kept[run_id] = len([each async for each in ledger.problems(run_id)])
+    await ledger.begin_run(RunRecord("run-00", "apply", AT))
+    after = [each async for each in ledger.problems("run-01")]
+    await ledger.close()
+
+    assert [run_id for run_id, number in kept.items() if not number] == ["", "run-02"]
+    assert after == []
+
+
 async def test_the_ledger_tells_its_condition(tmp_path: Path) -> None:
     """Its representation names the file, whether it is usable, and what was committed."""
     ledger = await SqliteLedger.open(tmp_path / "l.db")

@@ -289,7 +289,10 @@ class Writing:
 
     def _prune(self) -> None:
         for table, kept in (("problems", KEPT_RUNS_WITH_PROBLEMS), ("runs", KEPT_RUNS)):
-            sql = f"DELETE FROM {table} WHERE run_id NOT IN (SELECT run_id FROM runs ORDER BY run_id DESC LIMIT ?)"  # noqa: S608  constants
+            # A range of the primary key, so that the rows that stay are not read: there may be millions. A run's id
+            # begins with its time; problems of no run have "" and are the first to go.
+            newest = "SELECT run_id FROM runs ORDER BY run_id DESC LIMIT ?"
+            sql = f"DELETE FROM {table} WHERE run_id < (SELECT min(run_id) FROM ({newest}))"  # noqa: S608  constants
             self._connection.execute(sql, (kept,))
 
 
