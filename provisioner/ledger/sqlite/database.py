@@ -275,19 +275,30 @@ def prepare_reader(connection: Connection) -> None:
         )
 
 
+@contextlib.contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """Commit what is written within, or roll it back if an error comes from within.
+
+    Raises:
+        sqlite3.Error: the transaction cannot be begun or committed.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
 def migrate(connection: Connection) -> None:
     """Bring the schema forward, one step and its record a commit. Another process may do the same at the same time."""
     while True:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             version = _pragma(connection, "user_version")
             if version < SCHEMA_VERSION:
                 _step(connection, version)
-            connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            raise
         if version >= SCHEMA_VERSION:
             return
 

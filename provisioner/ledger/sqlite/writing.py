@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-import sqlite3
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,7 @@ from provisioner.core.problem import Problem  # noqa: TC001  msgspec reads these
 from provisioner.errors import IntegrityError, LedgerError, ProvisionerError, UsageError
 from provisioner.ledger import FinishedManifest, RunRecord  # noqa: TC001  msgspec reads these types at run time
 from provisioner.ledger.lease import OvertakenError
-from provisioner.ledger.sqlite.database import is_storage_error
+from provisioner.ledger.sqlite.database import is_storage_error, transaction
 from provisioner.ledger.sqlite.reading import CHANGES, Key, changes, entries_by_name, finished, holders
 
 if TYPE_CHECKING:
@@ -152,14 +150,12 @@ class Writing:
         Raises:
             sqlite3.Error: of the storage. Nothing of this commit may be taken for durable.
         """
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
-            # Inside the transaction, so that no writer can take over between this look and the commit.
-            self._notice_others()
-            answers = self._apply_all(requests)
-            self._connection.execute("COMMIT")
+            with transaction(self._connection):
+                # Inside the transaction, so that no writer can take over between this look and the commit.
+                self._notice_others()
+                answers = self._apply_all(requests)
         except BaseException as error:
-            self._roll_back()
             self._open_entries.forget()
             if isinstance(error, OvertakenError):
                 return [error] * len(requests)
@@ -185,10 +181,6 @@ class Writing:
         if _epoch(self._connection) != self._epoch:
             raise OvertakenError
         self._version = version
-
-    def _roll_back(self) -> None:
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.execute("ROLLBACK")
 
     def _apply_all(self, requests: Sequence[Request]) -> list[Answer]:
         answers: list[Answer] = []
@@ -321,16 +313,10 @@ def _epoch(connection: Connection) -> str:
 
 def _raise_epoch(connection: Connection, may_take: Callable[[], None]) -> str:
     """Take the next epoch: a counter for people, and a nonce, so that a copy of the ledger never has the same one."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         may_take()
         epoch = f"{int(_epoch(connection).partition('-')[0] or 0) + 1}-{secrets.token_hex(8)}"
         connection.execute(_TAKEN, (epoch,))
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
     return epoch
 
 
