@@ -141,7 +141,7 @@ def _unsent(error: Exception) -> Reply:
 
 def _place(route: Route) -> Place:
     parts = urlsplit(route.endpoint)
-    tls = tls_context(route.verify) if parts.scheme == "https" else None
+    tls = tls_context(route.ca_bundle) if parts.scheme == "https" else None
     return Place(parts.hostname or "", parts.port or PORTS[parts.scheme], tls)
 
 
