@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from provisioner.aws.pool import KEEPALIVE_S
+from provisioner.aws.sigv4 import text
 from provisioner.aws.timeouts import responsive_timeout
 from provisioner.errors import ConfigurationError
 
@@ -155,7 +156,7 @@ class HttpSession:
     async def _send(self, request: Any) -> AioAWSResponse:  # noqa: ANN401  the same
         if self._session is None:
             raise RuntimeError("the client is closed")
-        headers = CIMultiDict((name, _text(value)) for name, value in request.headers.items())
+        headers = CIMultiDict((name, text(value)) for name, value in request.headers.items())
         headers["Accept-Encoding"] = "identity"
         response = await self._session.request(
             request.method,
@@ -179,10 +180,6 @@ class HttpSession:
         return aiohttp.ClientSession(
             connector=connector, timeout=timeout, cookie_jar=cookies, skip_auto_headers=skip, auto_decompress=False
         )
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 class ClientConfig(AioConfig):  # type: ignore[misc]  # the SDK has no types

@@ -136,7 +136,7 @@ def open_reader(path: Path, connect: Connect) -> Connection:
         return _prepared_reader(connect(path, "ro"))
     except sqlite3.OperationalError as error:
         # On a read-only file system the index of the log cannot be made; without a log none is needed.
-        if _primary_code(error) != sqlite3.SQLITE_CANTOPEN or path.with_name(f"{path.name}-wal").exists():
+        if _primary_code(error) != sqlite3.SQLITE_CANTOPEN or _log_of(path).exists():
             raise
         return _prepared_reader(connect(path, "still"))
 
