@@ -7,7 +7,6 @@ it is the call of ``write`` in :meth:`provisioner.aws.connection.Connection.exch
 from __future__ import annotations
 
 import time
-from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -23,7 +22,7 @@ from provisioner.core.verdict import SKEW_CODES, Loss, Reply
 from provisioner.errors import ConfigurationError, CredentialsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from botocore.credentials import ReadOnlyCredentials
 
@@ -141,12 +140,5 @@ def _unsent(error: Exception) -> Reply:
 
 def _place(route: Route) -> Place:
     parts = urlsplit(route.endpoint)
-    tls = tls_context(route.verify) if parts.scheme == "https" else None
+    tls = tls_context(route.ca_bundle) if parts.scheme == "https" else None
     return Place(parts.hostname or "", parts.port or PORTS[parts.scheme], tls)
-
-
-@contextmanager
-def open_direct(route: Route, identity: Identity, limits: Limits, clock: ServerClock) -> Iterator[DirectCreates]:
-    """The direct transport over ``route``, with its pool of connections."""
-    with closing(DirectCreates(route, identity, limits, clock)) as creates:
-        yield creates

@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from provisioner.aws.pool import KEEPALIVE_S
+from provisioner.aws.sigv4 import text
 from provisioner.aws.timeouts import responsive_timeout
 from provisioner.errors import ConfigurationError
 
@@ -33,20 +34,17 @@ to whole seconds where they are long."""
 
 
 @cache
-def tls_context(verify: str | bool) -> ssl.SSLContext | None:  # noqa: FBT001  the SDK's own encoding of the setting
-    """The SDK's TLS settings with the check of the host name; None when verification is switched off.
+def tls_context(ca_bundle: str) -> ssl.SSLContext:
+    """The SDK's TLS settings with the check of the host name; ``ca_bundle`` is "" for the bundle that the SDK ships.
 
-    One for all targets that use a bundle: reading the SDK's takes 20 ms of CPU. A setting that is there but empty is
-    none: it never switches verification off.
+    One for all targets that use a bundle: reading the SDK's takes 20 ms of CPU.
 
     Raises:
         ConfigurationError: the bundle cannot be read.
     """
-    if verify is False:
-        return None
     context: ssl.SSLContext = create_urllib3_context()
     context.check_hostname = True
-    path = get_cert_path(verify or True)
+    path = ca_bundle or get_cert_path(True)  # noqa: FBT003  the SDK's own encoding of the setting
     try:
         context.load_verify_locations(path)
     except OSError as error:
@@ -108,7 +106,7 @@ class HttpSession:
     of a certificate, because it took over urllib3's TLS context, in which that check is off since urllib3 does it by
     itself; and through a proxy it does not check the certificate at all.
 
-    The arguments are those that the SDK gives.
+    The arguments are those that the SDK gives. Certificates are always checked: of ``verify`` only a bundle counts.
     """
 
     def __init__(
@@ -121,7 +119,7 @@ class HttpSession:
         connector_args: dict[str, Any] | None = None,
         **_: object,
     ) -> None:
-        self._verify = verify
+        self._ca_bundle = verify if isinstance(verify, str) else ""
         self._proxies = ProxyConfiguration(proxies=proxies, proxies_settings=proxies_config)
         self._connect_s, self._read_s = timeout
         self._connector_args = connector_args or {}
@@ -158,7 +156,7 @@ class HttpSession:
     async def _send(self, request: Any) -> AioAWSResponse:  # noqa: ANN401  the same
         if self._session is None:
             raise RuntimeError("the client is closed")
-        headers = CIMultiDict((name, _text(value)) for name, value in request.headers.items())
+        headers = CIMultiDict((name, text(value)) for name, value in request.headers.items())
         headers["Accept-Encoding"] = "identity"
         response = await self._session.request(
             request.method,
@@ -175,17 +173,13 @@ class HttpSession:
         return answer
 
     def _open(self) -> aiohttp.ClientSession:
-        connector = CleanConnector(limit=0, ssl=tls_context(self._verify) or False, **self._connector_args)
+        connector = CleanConnector(limit=0, ssl=tls_context(self._ca_bundle), **self._connector_args)
         timeout = aiohttp.ClientTimeout(sock_connect=self._connect_s)
         cookies = aiohttp.DummyCookieJar()
         skip = {"Content-Type"}
         return aiohttp.ClientSession(
             connector=connector, timeout=timeout, cookie_jar=cookies, skip_auto_headers=skip, auto_decompress=False
         )
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 class ClientConfig(AioConfig):  # type: ignore[misc]  # the SDK has no types

@@ -39,13 +39,13 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         endpoint: of the service.
         region: of the signature's scope.
         user_agent: as the SDK would send it.
-        verify: CA bundle; True for the SDK's own, False for no verification.
+        ca_bundle: path of it, "" for the one that the SDK ships.
     """
 
     endpoint: str
     region: str
     user_agent: str
-    verify: str | bool = True
+    ca_bundle: str = ""
 
     @property
     def url(self) -> str:
@@ -84,7 +84,7 @@ def find_route(session: AioSession, region: str, endpoint_url: str) -> Route | U
         endpoint=endpoint,
         region=region,
         user_agent=_user_agent(session),
-        verify=_verify(session),
+        ca_bundle=_ca_bundle(session),
     )
 
 
@@ -119,10 +119,10 @@ def _proxy(endpoint: str) -> str:
     return proxy
 
 
-def _verify(session: AioSession) -> str | bool:
-    """In the SDK's order: AWS_CA_BUNDLE or ``ca_bundle``, REQUESTS_CA_BUNDLE, the bundle that it ships."""
+def _ca_bundle(session: AioSession) -> str:
+    """In the SDK's order: AWS_CA_BUNDLE or ``ca_bundle``, REQUESTS_CA_BUNDLE, "" for the bundle that it ships."""
     configured = session.get_config_variable("ca_bundle")
-    return configured if configured is not None else os.environ.get("REQUESTS_CA_BUNDLE") or True
+    return str(configured) if configured is not None else os.environ.get("REQUESTS_CA_BUNDLE", "")
 
 
 def _user_agent(session: AioSession) -> str:

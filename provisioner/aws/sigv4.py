@@ -101,8 +101,8 @@ def sign_again(request: Any, credentials: ReadOnlyCredentials, now: float) -> No
     Region and service are those of the signature that it has. Only public methods of botocore's signer are used; it
     takes the time from the machine's clock nowhere but in ``add_auth``.
     """
-    _, region, service, _ = _text(request.headers["Authorization"]).split("Credential=")[1].split("/", 1)[1].split("/")
-    signed = {name: _text(value) for name, value in request.headers.items() if name.lower() not in _UNSIGNED}
+    _, region, service, _ = text(request.headers["Authorization"]).split("Credential=")[1].split("/", 1)[1].split("/")
+    signed = {name: text(value) for name, value in request.headers.items() if name.lower() not in _UNSIGNED}
     signed["X-Amz-Date"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     if credentials.token:
         signed["X-Amz-Security-Token"] = credentials.token
@@ -120,5 +120,6 @@ def sign_again(request: Any, credentials: ReadOnlyCredentials, now: float) -> No
     )
 
 
-def _text(value: str | bytes) -> str:
+def text(value: str | bytes) -> str:
+    """The value of a header, which the SDK keeps as either."""
     return value.decode() if isinstance(value, bytes) else value

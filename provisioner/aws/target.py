@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions as sdk
-from botocore.config import Config
 
 from provisioner.aws.clock import ServerClock
-from provisioner.aws.direct import open_direct
+from provisioner.aws.direct import DirectCreates
 from provisioner.aws.faces import Aws
+from provisioner.aws.http import ClientConfig
 from provisioner.aws.route import Unsupported, find_route
 from provisioner.aws.sdk import Handlers, SdkControl, SdkCreates
 from provisioner.aws.session import (
@@ -77,7 +77,7 @@ class Clients:
 
     def quotas(self) -> Any:  # noqa: ANN401  the SDK has no types
         """A client of Service Quotas, as an asynchronous context manager."""
-        config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
+        config = ClientConfig(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
         return self._session().create_client("service-quotas", region_name=self._region, config=config)
 
     def _session(self) -> AioSession:
@@ -108,20 +108,21 @@ async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncI
     """Connect to ``target``. See :func:`provisioner.aws.connect`."""
     session = open_session(target)
     region = region_of(target, session)
-    identity = Identity(target, region, session)
-    credentials = await identity.get_frozen_credentials()
     clock = ServerClock()
-    clients = Clients(target, region, identity, limits, clock)
-    route = find_route(session, region, plain_endpoint(target.endpoint_url)) if direct else Unsupported("")
     async with AsyncExitStack() as stack:
+        identity = Identity(target, region, session)
         stack.push_async_callback(identity.close)
+        credentials = await identity.get_frozen_credentials()
+        clients = Clients(target, region, identity, limits, clock)
         stack.push_async_callback(clients.close)
+        route = find_route(session, region, plain_endpoint(target.endpoint_url)) if direct else Unsupported("")
         creates: Creates
         if isinstance(route, Unsupported):
             client = await clients.service()
             creates, endpoint = SdkCreates(client, identity, limits), client.meta.endpoint_url
         else:
-            creates, endpoint = stack.enter_context(open_direct(route, identity, limits, clock)), route.endpoint
+            creates, endpoint = DirectCreates(route, identity, limits, clock), route.endpoint
+            stack.callback(creates.close)
         yield Aws(
             creates=creates,
             control=SdkControl(clients.service, clients.sts, clients.quotas, identity, clock),

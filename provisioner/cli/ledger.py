@@ -22,14 +22,18 @@ def command() -> None:
 @click.argument("new")
 @common("config", "ledger", "output")
 @click.option(
-    "--lock-timeout", type=Duration(), default="0s", help="Wait up to this long for another run to release the ledger."
+    "--lock-timeout",
+    type=Duration(),
+    default="0s",
+    show_default=True,
+    help="Wait up to this long for another run to release the ledger.",
 )
 def rename_target(
     *, old: str, new: str, config: str | None, ledger: str | None, output: str, lock_timeout: str
 ) -> None:
     """Move the entries of target OLD to NEW.
 
-       Run it after the target was renamed in the configuration. Entries, place, learned paces and the record of the
+    Run it after the target was renamed in the configuration. Entries, place, learned paces and the record of the
     finished manifest move together or not at all. NEW must have no entries. Nothing changes in AWS.
     """
     from provisioner.commands.ledger import rename_target as rename

@@ -95,7 +95,8 @@ def _check_choice(tagged: dict[str, list[Found]], ledger_id: str) -> None:
     if ledger_id not in counts:
         named = ", ".join(f"{ledger} ({number} algorithms)" for ledger, number in sorted(counts.items()))
         what = f"no algorithm has the tag of ledger {ledger_id}" if ledger_id else "which ledger is to be rebuilt?"
-        hint = f"If one of them is yours, choose it: --ledger-id {min(counts)}"
+        # Of several none is suggested: who copies the line must not take over another team's.
+        hint = f"If one of them is yours, choose it: --ledger-id {'ID' if len(counts) > 1 else min(counts)}"
         raise UsageError(what, why=f"the tags name {named}", hint=hint)
 
 

@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from provisioner.emulator.behaviour import Behaviour  # noqa: TC001 - used in an alias
-from provisioner.emulator.model import input_check, output_members
+from provisioner.emulator.model import checked_input, output_members
 from provisioner.emulator.state import PAGE, Algorithm, TargetState
-from provisioner.emulator.wire import ApiError, Call, HttpResponse, timestamp, validation_error
+from provisioner.emulator.wire import ApiError, Call, HttpResponse, json_object, timestamp
 
 ALGORITHMS = "/configured-model-algorithms"
 TAGS = "/tags"
@@ -70,11 +70,7 @@ def parse(call: Call, operation: str) -> dict[str, Any]:
     Raises:
         ApiError: 400 that lists every violation of the service model.
     """
-    problems: list[str] = []
-    parameters = input_check(MODEL_NAMES[operation])(_raw(call, operation), "", problems)
-    if problems or not isinstance(parameters, dict):
-        raise validation_error(*problems)
-    return parameters
+    return checked_input(_raw(call, operation), MODEL_NAMES[operation])
 
 
 def perform(
@@ -101,14 +97,14 @@ def created(arn: str) -> HttpResponse:
 
 def _raw(call: Call, operation: str) -> dict[str, Any]:
     if operation == "create":
-        return _body(call)
+        return json_object(call)
     if operation == "list":
         return {key: _number(value) if key == "maxResults" else value for key, value in _query(call)}
     arn = unquote(call.path[1:].partition("/")[2])
     if operation in {"get", "delete"}:
         return {"configuredModelAlgorithmArn": arn}
     if operation == "tag":
-        return {"tags": _body(call).get("tags"), "resourceArn": arn}
+        return {"tags": json_object(call).get("tags"), "resourceArn": arn}
     keys = [value for key, value in _query(call) if key == "tagKeys"]
     return {"resourceArn": arn, "tagKeys": keys} if operation == "untag" else {"resourceArn": arn}
 
@@ -120,16 +116,6 @@ def _query(call: Call) -> list[tuple[str, str]]:
 def _number(text: str) -> int | str:
     """The number in a query, or the text as it is, which the model's check then refuses."""
     return int(text) if _INTEGER(text) else text
-
-
-def _body(call: Call) -> dict[str, Any]:
-    try:
-        body = msgspec.json.decode(call.body or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(HTTPStatus.BAD_REQUEST, "SerializationException", "The body is not JSON.") from error
-    if not isinstance(body, dict):
-        raise ApiError(HTTPStatus.BAD_REQUEST, "SerializationException", "The body is not a JSON object.")
-    return body
 
 
 def _ok(body: dict[str, Any]) -> HttpResponse:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from provisioner.emulator.wire import validation_error
+
 Check = Callable[[object, str, list[str]], object]
 """Takes a value, its path and the list of problems to add to; returns the value without unknown members."""
 
@@ -30,6 +32,19 @@ def input_check(operation: str, service: str = CLEAN_ROOMS_MODEL) -> Check:
     """The check of the whole input of an ``operation``, such as "CreateConfiguredModelAlgorithm"."""
     model = _model(service)
     return _compile(model["shapes"], model["operations"][operation]["input"]["shape"])
+
+
+def checked_input(raw: dict[str, Any], operation: str, service: str = CLEAN_ROOMS_MODEL) -> dict[str, Any]:
+    """The input of an ``operation`` without members that the model does not know.
+
+    Raises:
+        ApiError: 400 that lists every violation of the model.
+    """
+    problems: list[str] = []
+    parameters = input_check(operation, service)(raw, "", problems)
+    if problems or not isinstance(parameters, dict):
+        raise validation_error(*problems)
+    return parameters
 
 
 @cache

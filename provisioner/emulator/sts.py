@@ -100,5 +100,5 @@ def _elements(values: dict[str, str]) -> str:
 
 
 def _ok(action: str, result: str) -> HttpResponse:
-    body = f'<{action}HttpResponse xmlns="{NAMESPACE}"><{action}Result>{result}</{action}Result></{action}HttpResponse>'
+    body = f'<{action}Response xmlns="{NAMESPACE}"><{action}Result>{result}</{action}Result></{action}Response>'
     return HttpResponse(HTTPStatus.OK, body.encode(), content_type=XML)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from provisioner.emulator.model import TAGGING_MODEL, input_check
+from provisioner.emulator.model import TAGGING_MODEL, checked_input
 from provisioner.emulator.state import KIND
-from provisioner.emulator.wire import ApiError, Call, HttpResponse, validation_error
+from provisioner.emulator.wire import ApiError, Call, HttpResponse, json_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,14 +64,7 @@ def parse(call: Call, _: str) -> dict[str, Any]:
     Raises:
         ApiError: 400 that lists every violation of the model, or for parameters that exclude each other.
     """
-    try:
-        body = msgspec.json.decode(call.body or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(HTTPStatus.BAD_REQUEST, "SerializationException", "The body is not JSON.") from error
-    problems: list[str] = []
-    parameters = input_check("GetResources", TAGGING_MODEL)(body, "", problems)
-    if problems or not isinstance(parameters, dict):
-        raise validation_error(*problems)
+    parameters = checked_input(json_object(call), "GetResources", TAGGING_MODEL)
     if not 1 <= parameters.get("ResourcesPerPage", PAGE) <= MAX_PAGE:
         raise _invalid(f"ResourcesPerPage must be between 1 and {MAX_PAGE}.")
     if "ResourceARNList" in parameters and parameters.keys() & {"ResourcesPerPage", "TagsPerPage", "PaginationToken"}:

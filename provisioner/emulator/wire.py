@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping  # noqa: TC003 - msgspec reads the field types at run time
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 
@@ -84,6 +85,21 @@ class ApiError(Exception):
         """The rest-json form: the code in ``x-amzn-errortype``, the text in ``message``."""
         headers = {**self.headers, "x-amzn-errortype": self.code} if self.code else self.headers
         return HttpResponse(self.status, msgspec.json.encode({"message": self.message, **self.members}), headers)
+
+
+def json_object(call: Call) -> dict[str, Any]:
+    """The JSON object in the body of a call; an empty body is an empty one.
+
+    Raises:
+        ApiError: 400 for a body that is none.
+    """
+    try:
+        body = msgspec.json.decode(call.body or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError(HTTPStatus.BAD_REQUEST, "SerializationException", "The body is not JSON.") from error
+    if not isinstance(body, dict):
+        raise ApiError(HTTPStatus.BAD_REQUEST, "SerializationException", "The body is not a JSON object.")
+    return body
 
 
 def validation_error(*problems: str) -> ApiError:

@@ -32,7 +32,10 @@ _MEMORY = 512 * 1024 * 1024
 _CHILD = f"""
 import json, re, resource, sys, warnings
 warnings.simplefilter("ignore")
-resource.setrlimit(resource.RLIMIT_AS, ({_MEMORY}, {_MEMORY}))
+try:
+    resource.setrlimit(resource.RLIMIT_AS, ({_MEMORY}, {_MEMORY}))
+except (ValueError, OSError):  # there is a lower limit already
+    pass
 print(flush=True)
 for line in sys.stdin:
     try:

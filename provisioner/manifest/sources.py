@@ -118,18 +118,17 @@ class SpooledSource:
     def __init__(self, source: Source) -> None:
         self.label, self.suffix = source.label, source.suffix
         try:
-            descriptor, path = tempfile.mkstemp(prefix="provisioner-", dir=_scratch_folder())
             # Without a name the copy disappears with the process, even when that is killed.
-            os.unlink(path)  # noqa: PTH108 - the name as mkstemp returns it
+            file = tempfile.TemporaryFile(buffering=0, dir=_scratch_folder())  # noqa: SIM115 - open as long as the source
         except OSError as error:
             raise ScratchError(error.strerror or str(error)) from error
-        self._descriptor = descriptor
-        weakref.finalize(self, os.close, descriptor)
+        self._descriptor = file.fileno()
+        weakref.finalize(self, file.close)
         self.size_bytes: int | None = 0
         try:
             with source.open() as stream:
                 while chunk := read_some(stream, CHUNK):
-                    self.size_bytes += _append(descriptor, chunk)
+                    self.size_bytes += _append(self._descriptor, chunk)
         except OSError as error:
             raise _unreadable(source.label, error) from error
 
@@ -243,7 +242,7 @@ def _append(descriptor: int, chunk: bytes) -> int:
 
 def _scratch_folder() -> str | None:
     """TMPDIR, else /var/tmp, which is on disk where /tmp is often in memory; None when no folder can be written."""
-    folder = os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108 - files there are unlinked at once
+    folder = os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108 - files there have no name
     if os.access(folder, os.W_OK):
         return folder
     try:

@@ -50,8 +50,8 @@ class EventLog(Observer):
 
     def waiting_began(self, what: str, until: float) -> None:
         """See :class:`Observer`."""
-        seconds = round(max(0.0, until - self._monotonic()), 1) if until else None
-        log.info("wait.began", target=self._target, what=what, seconds=seconds)
+        known = {"seconds": round(max(0.0, until - self._monotonic()), 1)} if until else {}
+        log.info("wait.began", target=self._target, what=what, **known)
 
     def sweep_ended(self, *, complete: bool, resolved: Mapping[str, int], left: int) -> None:
         """See :class:`Observer`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -400,6 +401,32 @@ async def test_a_cancelled_create_takes_no_credentials_from_others(open_at: Open
         assert reply.arn
         assert first.cancelled()
         assert stub.assumed == before + 1
+
+
+async def test_an_open_that_is_cancelled_ends_its_fetch() -> None:
+    """A fetch of credentials that opening a target began does not go on when the target is not opened."""
+    stub = Sts(valid_for=timedelta(seconds=1))
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(line: Line) -> None:
+        if stub.assumed > 1:
+            asked.set()
+            await go_on.wait()
+        await stub(line)
+
+    async with Server(slow) as sts:
+        target = Target(region="us-east-1", assume_role_arn=ROLE, sts_endpoint_url=sts.url)
+        # STS tells whole seconds: from here on its credentials live nearly one, so that others are fetched at once.
+        await asyncio.sleep(1 - time.time() % 1)
+        opening = asyncio.create_task(connect(target, limits_of()).__aenter__())
+        await asyncio.wait_for(asked.wait(), 10)
+        opening.cancel()
+        await asyncio.wait([opening])
+        left = [task for task in asyncio.all_tasks() if "Identity._renew" in repr(task)]
+        go_on.set()
+
+        assert opening.cancelled()
+        assert left == []
 
 
 async def test_an_expired_token_is_replaced_when_asked(open_at: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,10 @@ from base64 import b64encode
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import EndpointConnectionError
 
+from provisioner.aws.http import HttpSession
 from provisioner.core.verdict import Loss, Verdict, judge
 from provisioner.errors import ConfigurationError
 from tests.aws.certificates import Authority
@@ -71,6 +74,17 @@ async def test_an_untrusted_certificate_is_not_sent_to(open_at: Open, authority:
         reply = await aws.creates.create(BODY, allowed)
 
         assert (reply.loss, judge(reply)) == (Loss.HANDSHAKE, Verdict.NOT_CREATED)
+        assert server.requests == []
+
+
+async def test_nothing_switches_the_check_of_certificates_off(authority: Authority) -> None:
+    """The SDK's setting for that has no effect."""
+    async with Server(tls=authority.server("localhost")) as server:
+        async with HttpSession(verify=False, timeout=(5, 5)) as session:
+            with pytest.raises(EndpointConnectionError) as caught:
+                await session.send(AWSRequest("GET", server.url).prepare())
+
+        assert "CERTIFICATE_VERIFY_FAILED" in str(caught.value.kwargs["error"])
         assert server.requests == []
 
 

@@ -40,6 +40,19 @@ def commands() -> dict[str, click.Command]:
     return found
 
 
+def test_every_default_is_in_the_help() -> None:
+    """An option that stands for something when it is not given says so in the help."""
+    silent = [
+        f"{name} {option.opts[-1]}"
+        for name, command in commands().items()
+        for option in command.params
+        if isinstance(option, click.Option) and not option.is_flag and isinstance(option.default, int | float | str)
+        if option.default != "" and not option.show_default and "[default:" not in (option.help or "")
+    ]
+
+    assert silent == []
+
+
 def test_an_option_is_set_by_its_variable(folder: Path) -> None:
     """A common option by PROVISIONER_<OPTION>, any by PROVISIONER_<COMMAND>_<OPTION>, which goes before; flags win."""
     named: dict[str, Any] = {"PROVISIONER_LEDGER": "general.db", "PROVISIONER_LOCAL": "1"}

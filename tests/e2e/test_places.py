@@ -275,6 +275,21 @@ def test_a_duplicate_stays_where_the_kept_one_cannot_be_read_again(
     assert (done.returncode, len(endpoint.truth()["algorithms"])) == (5, compared)
 
 
+def test_a_rebuild_prefers_no_ledger(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
+    """Where the tags name several ledgers, rebuild lists them all and leaves the choice to the user."""
+    apply(tmp_path, endpoint, manifest)
+    ledger_id = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)["ledger_id"]
+    tags = {"provisioner:origin": f"v1/{'0' * 16}/{'0' * 32}/x-1"}
+    client(endpoint.url).create_configured_model_algorithm(name="other", roleArn=ROLE, tags=tags)
+    arguments = ("--ledger", "new.db", "--endpoint-url", endpoint.url, "--output", "json")
+
+    asked = provisioner("rebuild", *arguments, cwd=tmp_path)
+
+    error = json.loads(asked.stdout)["error"]
+    assert f"{'0' * 16} (1 algorithms), {ledger_id} (3 algorithms)" in error
+    assert "--ledger-id ID" in error
+
+
 def test_a_rebuild_of_another_teams_ledger_is_a_decision(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
     """Rebuild names the ledgers that the tags name and makes none until one is chosen."""
     apply(tmp_path, endpoint, manifest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
+from xml.etree.ElementTree import fromstring
 
 import boto3
 import pytest
@@ -12,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from provisioner.emulator import Behaviour, running
 from provisioner.emulator.signature import Caller
-from provisioner.emulator.sts import parameters_of, perform
+from provisioner.emulator.sts import NAMESPACE, operation_of, parameters_of, perform
 from provisioner.emulator.wire import ApiError, Call
 
 from .support import ONE_ATTEMPT, client, definition
@@ -93,6 +94,16 @@ def test_impossible_role_is_refused(emulator: Emulator, arguments: dict[str, str
 
     assert caught.value.response["Error"]["Code"] == code
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+@pytest.mark.parametrize("action", ["GetCallerIdentity", "AssumeRole"])
+def test_the_root_of_a_response_names_the_action(action: str) -> None:
+    """The root element is called as in the API reference, with the result as its child: clients may look for them."""
+    form = urlencode({"Action": action, "RoleArn": ROLE_ARN, "RoleSessionName": "run-1"})
+    call = Call("POST", "/", {}, form.encode())
+    root = fromstring(perform(call, operation_of(call), CALLER, 0.0, 3600.0).body)  # noqa: S314  our own
+
+    assert [root.tag, root[0].tag] == [f"{{{NAMESPACE}}}{action}Response", f"{{{NAMESPACE}}}{action}Result"]
 
 
 @pytest.mark.parametrize("duration", ["-1", "", "1.5", "x", "9" * 5000])

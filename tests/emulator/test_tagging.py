@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 
 from provisioner.emulator import Behaviour, running, truth_at
 from provisioner.emulator.state import Accounts
-from provisioner.emulator.tagging import perform
+from provisioner.emulator.tagging import parse, perform
+from provisioner.emulator.wire import ApiError, Call
 
 from .support import client, definition, seeded
 
@@ -258,6 +259,13 @@ def test_errors_have_the_form_of_json_1_1(account: Account, switches: dict[str, 
 
     assert account.refused() == (status, code)
     assert account.emulator.truth.count("get_resources", status) == 1
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", b"7", b"[" * 100_000])
+def test_body_that_is_no_json_object(body: bytes) -> None:
+    """A body that is not a JSON object is refused by the code for that, as by Clean Rooms ML."""
+    with pytest.raises(ApiError, match="400 SerializationException"):
+        parse(Call("POST", "/", {}, body), "get_resources")
 
 
 def test_a_denied_action_leaves_the_others(account: Account) -> None:

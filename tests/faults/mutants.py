@@ -156,8 +156,8 @@ MUTANTS = (
     ),
     Mutant(
         "what a dead run left is as old as its intent",
-        "provisioner/engine/resolver.py",
-        (("age_s = 0.0 if entry.state is State.SENT else sent.age_s(now)", "age_s = sent.age_s(now)"),),
+        "provisioner/core/sweep.py",
+        (("sent=entry.sent and entry.sent.until(now)", "sent=entry.sent"),),
         (SCHEDULES,),
     ),
     Mutant(

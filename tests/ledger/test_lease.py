@@ -20,6 +20,7 @@ from provisioner.ledger.sqlite.lease import CHECK_EVERY_S, FileLease, Holder
 from tests.ledger.processes import HOLD, line_of, running
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -169,6 +170,43 @@ async def test_a_holder_that_was_overtaken_is_refused(tmp_path: Path) -> None:
             with pytest.raises(LedgerLockedError, match="another run has taken over"):
                 lease.check()
             other.check()
+
+
+@pytest.fixture
+def replaced(tmp_path: Path) -> Callable[[], Path]:
+    """Puts a file in the place of the ledger's directory, so that no path in it can be looked up; where it is then."""
+    (tmp_path / "there").mkdir()
+
+    def replace() -> Path:
+        moved = (tmp_path / "there").rename(tmp_path / "moved")
+        (tmp_path / "there").touch()
+        return moved
+
+    return replace
+
+
+async def test_a_lock_file_that_cannot_be_looked_up(tmp_path: Path, replaced: Callable[[], Path]) -> None:
+    """A holder that cannot look whether the lock is still its own sends nothing more: exit 74, with the reason."""
+    lease = await FileLease(tmp_path / "there" / "l.db").__aenter__()
+    lease.keep("0123456789abcdef")
+    replaced()
+    with pytest.raises(LedgerError, match="Not a directory") as caught:
+        lease.check()
+
+    assert caught.value.where == str(lease.path)
+    with pytest.raises(LedgerError, match="Not a directory"):
+        lease.check()
+
+
+async def test_a_lock_is_given_back_whatever_becomes_of_its_file(tmp_path: Path, replaced: Callable[[], Path]) -> None:
+    """When the file cannot be taken away at the end, that is an error, exit 74, and the next run gets the lock."""
+    lease = await FileLease(tmp_path / "there" / "l.db").__aenter__()
+    moved = replaced()
+    with pytest.raises(LedgerError, match="Not a directory"):
+        await lease.__aexit__(None, None, None)
+
+    async with FileLease(moved / "l.db"):
+        pass
 
 
 async def test_a_lock_file_that_cannot_be_read(tmp_path: Path) -> None:

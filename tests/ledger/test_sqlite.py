@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import shutil
 import sqlite3
 import stat
@@ -147,6 +148,57 @@ async def test_a_thousand_runs_are_kept(tmp_path: Path) -> None:
 
     assert kept == runs[:4:-1]
     assert entry.run_id == "run-00000"
+
+
+class Explained:
+    """A connection that also asks SQLite how it is going to run each delete."""
+
+    def __init__(self, connection: Connection, plans: list[str]) -> None:
+        self._connection = connection
+        self._plans = plans
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
+        """Run one statement."""
+        if sql.startswith("DELETE"):
+            steps = self._connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()
+            self._plans += [step[-1] for step in steps]
+        return self._connection.execute(sql, parameters)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+async def test_a_start_reads_no_problems_that_stay(tmp_path: Path) -> None:
+    """Problems of old runs are found by their key: a start takes no longer where millions of others are kept."""
+    plans: list[str] = []
+    ledger = await SqliteLedger.open(
+        tmp_path / "l.db", connect=lambda path, mode: Explained(connect(path, mode), plans)
+    )
+    await ledger.begin_run(RunRecord("run-1", "apply", AT))
+    await ledger.close()
+
+    assert "SEARCH problems USING PRIMARY KEY (run_id<?)" in plans
+    assert not any(plan.startswith("SCAN problems") for plan in plans)
+
+
+async def test_problems_of_before_the_clock_was_set_back(tmp_path: Path) -> None:
+    """A run that sorts before the last 20, because the clock was set back, has its problems until the next begins."""
+    problem = Problem("m.jsonl", 1, "a", "invalid", "no")
+    ledger = await SqliteLedger.open(tmp_path / "l.db")
+    kept: dict[str, int] = {}
+    await ledger.add_problems([problem])
+    for number in [*range(2, 23), 1]:
+        await ledger.begin_run(RunRecord(f"run-{number:02}", "apply", AT))
+        await ledger.add_problems([problem])
+    for run_id in ["", *(f"run-{number:02}" for number in range(1, 23))]:
+        kept[run_id] = len([each async for each in ledger.problems(run_id)])
+    await ledger.begin_run(RunRecord("run-00", "apply", AT))
+    after = [each async for each in ledger.problems("run-01")]
+    await ledger.close()
+
+    assert [run_id for run_id, number in kept.items() if not number] == ["", "run-02"]
+    assert after == []
 
 
 async def test_the_ledger_tells_its_condition(tmp_path: Path) -> None:
@@ -465,38 +517,124 @@ async def test_a_ledger_beside_its_own_log_is_whole(tmp_path: Path, monkeypatch:
     assert counts == {"default": {State.CREATED: 300}}
 
 
-class Slow:
-    """A connection whose check for damage takes until it is allowed to end."""
+class SlowDisk:
+    """Opens files in which one kind of statement takes until it is allowed to end.
 
-    def __init__(self, connection: Connection, *events: threading.Event) -> None:
+    Args:
+        statement: how the statement begins.
+
+    Attributes:
+        asked: set when the statement has come.
+        go_on: lets it end.
+        closed: set when no connection is open any more.
+    """
+
+    def __init__(self, statement: str) -> None:
+        self.statement = statement
+        self.asked, self.go_on, self.closed = threading.Event(), threading.Event(), threading.Event()
+        self.connections = 0
+
+    def connect(self, path: Path, mode: str) -> Connection:
+        """A connection to ``path``."""
+        self.connections += 1
+        return Slow(connect(path, mode), self)
+
+
+class Slow:
+    """A connection to a slow disk."""
+
+    def __init__(self, connection: Connection, disk: SlowDisk) -> None:
         self._connection = connection
-        self._asked, self._go_on, self._closed = events
+        self._disk = disk
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
         """Run one statement."""
-        if sql.startswith("PRAGMA integrity_check"):
-            self._asked.set()
-            assert self._go_on.wait(10)
+        if sql.startswith(self._disk.statement):
+            self._disk.asked.set()
+            assert self._disk.go_on.wait(10)
         return self._connection.execute(sql, parameters)
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
-        self._closed.set()
+        self._disk.connections -= 1
+        if not self._disk.connections:
+            self._disk.closed.set()
 
 
-async def test_an_open_that_was_abandoned_overtakes_nobody(tmp_path: Path) -> None:
+async def abandoned(path: Path, disk: SlowDisk) -> None:
+    """Open the ledger at ``path``, and be cancelled while ``disk`` is slow."""
+    opening = asyncio.create_task(SqliteLedger.open(path, connect=disk.connect))
+    assert await asyncio.to_thread(disk.asked.wait, 10)
+    opening.cancel()
+    await asyncio.wait([opening])
+
+    assert opening.cancelled()
+
+
+@pytest.mark.parametrize("statement", ["PRAGMA integrity_check", "BEGIN IMMEDIATE"])
+async def test_an_open_that_was_abandoned_overtakes_nobody(tmp_path: Path, statement: str) -> None:
     """A run that was stopped while it opened the ledger does not take it from the next run when the disk answers."""
-    asked, go_on, closed = threading.Event(), threading.Event(), threading.Event()
-    slow = asyncio.create_task(
-        SqliteLedger.open(tmp_path / "l.db", connect=lambda path, mode: Slow(connect(path, mode), asked, go_on, closed))
-    )
-    await asyncio.to_thread(asked.wait, 10)
-    slow.cancel()
-    await asyncio.wait([slow])
-    ledger = await SqliteLedger.open(tmp_path / "l.db")
+    path = tmp_path / "l.db"
+    await filled(path)
+    disk = SlowDisk(statement)
+    await abandoned(path, disk)
+    ledger = await SqliteLedger.open(path)
     await ledger.record([intend("a")])
-    go_on.set()
-    await asyncio.to_thread(closed.wait, 2)
+    disk.go_on.set()
+    closed = await asyncio.to_thread(disk.closed.wait, 2)
     await ledger.record([intend("b")])
     await ledger.close()
+
+    assert closed
+
+
+async def test_an_open_that_was_abandoned_leaves_nothing_open(tmp_path: Path) -> None:
+    """What a run opened after it was stopped is closed, however late the disk answers."""
+    disk = SlowDisk("SELECT value FROM meta WHERE key = 'ledger_id'")
+    await abandoned(tmp_path / "l.db", disk)
+    disk.go_on.set()
+
+    assert await asyncio.to_thread(disk.closed.wait, 2)
+    assert names_in(tmp_path) == ["l.db"]
+
+
+async def test_a_writer_that_cannot_start_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no thread for the writer, the ledger is not open."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("provisioner.ledger.sqlite.store._Writer.start", start)
+    disk = SlowDisk("nothing")
+    with pytest.raises(RuntimeError, match="new thread"):
+        await SqliteLedger.open(tmp_path / "l.db", connect=disk.connect)
+
+    assert disk.closed.is_set()
+
+
+async def test_a_new_ledger_that_cannot_be_connected_to_is_not_left_behind(tmp_path: Path) -> None:
+    """Where SQLite cannot open the file that was just made, no empty file stays that would pass for a lost ledger."""
+
+    def fail(_: Path, __: str) -> Connection:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        await SqliteLedger.open(tmp_path / "l.db", connect=fail)
+
+    assert names_in(tmp_path) == []
+
+
+async def test_a_ledger_whose_mode_cannot_be_set_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system fails at the last step of an open, exit 74, nothing stays open."""
+    await filled(tmp_path / "l.db")
+
+    def chmod(path: Path, _: int) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr("pathlib.Path.chmod", chmod)
+    disk = SlowDisk("nothing")
+    with pytest.raises(LedgerError, match="the disk failed"):
+        await SqliteLedger.open(tmp_path / "l.db", connect=disk.connect)
+
+    assert disk.closed.is_set()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from provisioner.manifest.metric_regexes import RegexCheck
 from provisioner.manifest.parser import Rules, parse
 from provisioner.manifest.reader import Row
@@ -45,3 +48,16 @@ def test_a_regex_that_takes_too_long() -> None:
     assert "takes more than 0.01 s" in slow.message
     assert "metricDefinitions[0]" in wrong.message
     assert wrong.message.endswith("unterminated character set at position 0")
+
+
+def test_a_lower_limit_on_memory_stays() -> None:
+    """Where the process may use less memory than a regex, regexes are compiled under that limit."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20));"
+        "from provisioner.manifest.metric_regexes import RegexCheck; check = RegexCheck();"
+        "print([check._check('('), check._check('fine')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stderr == ""
+    assert done.stdout == "['missing ), unterminated subpattern at position 0', '']\n"

@@ -165,7 +165,7 @@ def test_a_spool_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_spool_has_no_name_and_obeys_tmpdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The copy is in TMPDIR and unlinked at once, so that no crash leaves it behind."""
+    """The copy is a file in TMPDIR that has no name, so that no crash leaves it behind."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     spooled = SpooledSource(stream(b"a"))
 

@@ -105,19 +105,20 @@ def open_writer(path: Path, connect: Connect) -> Connection:
     refuse_unsafe(path)
     refuse_orphaned_log(path)
     made = _create_file(path)
-    connection = connect(path, "rw")
     try:
+        connection = connect(path, "rw")
         with closed_on_error(connection, path, connect):
             prepare_writer(connection, killed=_has_log(path))
+            # Only now is it known to be a ledger. SQLite gives log and index the mode that the file had when it was
+            # made.
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError, PermissionError):
+                    path.with_name(path.name + suffix).chmod(_LEDGER_MODE)
     except BaseException:
         if made:
             with contextlib.suppress(OSError):
                 discard(path)
         raise
-    # Only now is it known to be a ledger. SQLite gives log and index the mode that the file had when it was made.
-    for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError, PermissionError):
-            path.with_name(path.name + suffix).chmod(_LEDGER_MODE)
     return connection
 
 
@@ -135,7 +136,7 @@ def open_reader(path: Path, connect: Connect) -> Connection:
         return _prepared_reader(connect(path, "ro"))
     except sqlite3.OperationalError as error:
         # On a read-only file system the index of the log cannot be made; without a log none is needed.
-        if _primary_code(error) != sqlite3.SQLITE_CANTOPEN or path.with_name(f"{path.name}-wal").exists():
+        if _primary_code(error) != sqlite3.SQLITE_CANTOPEN or _log_of(path).exists():
             raise
         return _prepared_reader(connect(path, "still"))
 
@@ -274,19 +275,30 @@ def prepare_reader(connection: Connection) -> None:
         )
 
 
+@contextlib.contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """Commit what is written within, or roll it back if an error comes from within.
+
+    Raises:
+        sqlite3.Error: the transaction cannot be begun or committed.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
 def migrate(connection: Connection) -> None:
     """Bring the schema forward, one step and its record a commit. Another process may do the same at the same time."""
     while True:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             version = _pragma(connection, "user_version")
             if version < SCHEMA_VERSION:
                 _step(connection, version)
-            connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            raise
         if version >= SCHEMA_VERSION:
             return
 

@@ -88,11 +88,14 @@ class FileLease:
     ) -> None:
         if self._descriptor is None:
             return
-        # While the lock is held: whoever waits for this file finds that its name is gone, and makes a new one.
-        if self._made and not self._holder.ledger_id and self._is_current(self._descriptor):
-            self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = None
+        try:
+            # While the lock is held: whoever waits for this file finds that its name is gone, and makes a new one.
+            with errors_at(self.path):
+                if self._made and not self._holder.ledger_id and self._is_current(self._descriptor):
+                    self.path.unlink(missing_ok=True)
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def check(self) -> None:
         """See :meth:`provisioner.ledger.lease.Lease.check`."""
@@ -101,9 +104,12 @@ class FileLease:
             return
         if self._descriptor is None:
             raise LedgerError("the run lock is not held", where=str(self.path))
-        if not self._is_current(self._descriptor):
-            if self.path.exists():
-                raise OvertakenError(str(self.path))
+        with errors_at(self.path):
+            current = self._is_current(self._descriptor)
+            overtaken = not current and self.path.exists()
+        if overtaken:
+            raise OvertakenError(str(self.path))
+        if not current:
             raise LedgerError(
                 "the lock file was deleted during the run",
                 where=str(self.path),

@@ -288,21 +288,56 @@ class _Opened(NamedTuple):
     writer: _WriterParts | None
 
 
-def _open(path: Path, now: Callable[[], float] | None, connect: Connect, abandoned: threading.Event) -> _Opened:
-    """Open the ledger at ``path``, for reading only when there is no ``now``.
+class _Opening:
+    """Opens a ledger in a thread, for a caller that may be gone when it is open.
 
-    Nobody waits any longer once ``abandoned`` is set, and the lease has been given back: then no epoch may be raised,
-    for that would overtake the next run.
+    Args:
+        path: of the file.
+        now: the wall clock; None to open for reading only.
+        connect: how the file is opened.
     """
-    path = Path(os.path.realpath(path))
-    with errors_at(path):
-        if now is None:
-            return _with_reader(path, connect, None)
-        connection = open_writer(path, connect)
-        with closed_on_error(connection, path, connect):
-            if abandoned.is_set():
-                raise LedgerError("the run was stopped while it opened the ledger")
-            return _with_reader(path, connect, _WriterParts(connection, Writing(connection, now), Watch(path)))
+
+    def __init__(self, path: Path, now: Callable[[], float] | None, connect: Connect) -> None:
+        self._path = Path(os.path.realpath(path))
+        self._now = now
+        self._connect = connect
+        self._abandoned = threading.Event()
+        self._opened: deque[_Opened] = deque()
+
+    def run(self) -> _Opened:
+        """Open the ledger."""
+        path, connect = self._path, self._connect
+        with errors_at(path):
+            if self._now is None:
+                opened = _with_reader(path, connect, None)
+            else:
+                connection = open_writer(path, connect)
+                with closed_on_error(connection, path, connect):
+                    writing = Writing(connection, self._now, self._check)
+                    opened = _with_reader(path, connect, _WriterParts(connection, writing, Watch(path)))
+        # In this order, and in abandon() in the opposite one, so that one of the two closes what nobody uses.
+        self._opened.append(opened)
+        if self._abandoned.is_set():
+            self._close()
+        return opened
+
+    def abandon(self) -> None:
+        """Nobody uses what is opened; call it before the lease is given back."""
+        self._abandoned.set()
+        self._close()
+
+    def _check(self) -> None:
+        # With the lease given back, to raise the epoch would be to overtake the next run.
+        if self._abandoned.is_set():
+            raise LedgerError("the run was stopped while it opened the ledger")
+
+    def _close(self) -> None:
+        # Of the two threads that may come here one gets it.
+        with contextlib.suppress(IndexError, sqlite3.Error):
+            opened = self._opened.pop()
+            opened.reader.close()
+            if opened.writer is not None:
+                opened.writer.connection.close()
 
 
 def _with_reader(path: Path, connect: Connect, writer: _WriterParts | None) -> _Opened:
@@ -353,20 +388,18 @@ class SqliteLedger:
         Raises:
             LedgerError: the file cannot be opened or written, is no ledger, has a newer schema, or is damaged.
         """
-        # Abandoned when it is cancelled: nothing interrupts a disk that hangs in a sync.
-        abandoned = threading.Event()
+        opening = _Opening(path, None if readonly else now, connect)
         try:
-            opened = await anyio.to_thread.run_sync(
-                _open, path, None if readonly else now, connect, abandoned, abandon_on_cancel=True
-            )
+            # Abandoned when it is cancelled: nothing interrupts a disk that hangs in a sync.
+            opened = await anyio.to_thread.run_sync(opening.run, abandon_on_cancel=True)
+            health = _Health(opened.path)
+            writer = None
+            if opened.writer is not None:
+                writer = _Writer(opened.writer, asyncio.get_running_loop(), health)
+                writer.start()
         except BaseException:
-            abandoned.set()
+            opening.abandon()
             raise
-        health = _Health(opened.path)
-        writer = None
-        if opened.writer is not None:
-            writer = _Writer(opened.writer, asyncio.get_running_loop(), health)
-            writer.start()
         return cls(opened, health, writer)
 
     def __repr__(self) -> str:

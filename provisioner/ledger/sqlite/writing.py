@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-import sqlite3
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,7 @@ from provisioner.core.versions import Happening, Version
 from provisioner.errors import LedgerError, ProvisionerError, UsageError
 from provisioner.ledger import FinishedManifest, RunRecord  # noqa: TC001  msgspec reads these types at run time
 from provisioner.ledger.lease import OvertakenError
-from provisioner.ledger.sqlite.database import is_storage_error
+from provisioner.ledger.sqlite.database import is_storage_error, transaction
 from provisioner.ledger.sqlite.reading import (
     CHANGES,
     any_version,
@@ -148,17 +146,21 @@ class Writing:
     Args:
         connection: the one that writes.
         now: the wall clock, seconds since the epoch.
+        may_take: called in the transaction that raises the epoch; what it raises leaves the ledger to others.
 
     Raises:
         sqlite3.Error: the ledger cannot be written. A full disk shows here, and not at the first create.
+        Exception: what ``may_take`` raises.
     """
 
-    def __init__(self, connection: Connection, now: Callable[[], float]) -> None:
+    def __init__(
+        self, connection: Connection, now: Callable[[], float], may_take: Callable[[], None] = lambda: None
+    ) -> None:
         self._connection = connection
         self._now = now
         self._run_id = ""
         self._open_entries = _OpenEntries()
-        self._epoch = _raise_epoch(connection)
+        self._epoch = _raise_epoch(connection, may_take)
         self._version: int | None = None
 
     def commit(self, requests: Sequence[Request]) -> list[Answer]:
@@ -170,14 +172,12 @@ class Writing:
         Raises:
             sqlite3.Error: of the storage. Nothing of this commit may be taken for durable.
         """
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
-            # Inside the transaction, so that no writer can take over between this look and the commit.
-            self._notice_others()
-            answers = self._apply_all(requests)
-            self._connection.execute("COMMIT")
+            with transaction(self._connection):
+                # Inside the transaction, so that no writer can take over between this look and the commit.
+                self._notice_others()
+                answers = self._apply_all(requests)
         except BaseException as error:
-            self._roll_back()
             self._open_entries.forget()
             if isinstance(error, OvertakenError):
                 return [error] * len(requests)
@@ -203,10 +203,6 @@ class Writing:
         if _epoch(self._connection) != self._epoch:
             raise OvertakenError
         self._version = version
-
-    def _roll_back(self) -> None:
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.execute("ROLLBACK")
 
     def _apply_all(self, requests: Sequence[Request]) -> list[Answer]:
         answers: list[Answer] = []
@@ -328,7 +324,10 @@ class Writing:
 
     def _prune(self) -> None:
         for table, kept in (("problems", KEPT_RUNS_WITH_PROBLEMS), ("history", KEPT_RUNS), ("runs", KEPT_RUNS)):
-            sql = f"DELETE FROM {table} WHERE run_id NOT IN (SELECT run_id FROM runs ORDER BY run_id DESC LIMIT ?)"  # noqa: S608  constants
+            # A range of the primary key, so that the rows that stay are not read: there may be millions. A run's id
+            # begins with its time; problems of no run have "" and are the first to go.
+            newest = "SELECT run_id FROM runs ORDER BY run_id DESC LIMIT ?"
+            sql = f"DELETE FROM {table} WHERE run_id < (SELECT min(run_id) FROM ({newest}))"  # noqa: S608  constants
             self._connection.execute(sql, (kept,))
 
 
@@ -363,17 +362,12 @@ def _epoch(connection: Connection) -> str:
     return str(row[0]) if row else ""
 
 
-def _raise_epoch(connection: Connection) -> str:
+def _raise_epoch(connection: Connection, may_take: Callable[[], None]) -> str:
     """Take the next epoch: a counter for people, and a nonce, so that a copy of the ledger never has the same one."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
+        may_take()
         epoch = f"{int(_epoch(connection).partition('-')[0] or 0) + 1}-{secrets.token_hex(8)}"
         connection.execute(_TAKEN, (epoch,))
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
     return epoch
 
 
