@@ -40,7 +40,6 @@ ROOMS: dict[str, set[str]] = {
         "errors",
         "fleet",
         "ledger",
-        "logger",
         "manifest",
         "pacing",
         "report",

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from provisioner.commands.session import session
 from provisioner.core.entry import Event, Fact
 from provisioner.core.first_contact import current
-from provisioner.core.problem import Problem
 from provisioner.engine.inventory import IncompleteListError, Inventory
+from provisioner.engine.problems import ProblemLog
 from provisioner.errors import ProvisionerError, Reason, UsageError
-from provisioner.logger import log
 
 if TYPE_CHECKING:
     from provisioner.commands.run import Run
@@ -100,21 +99,20 @@ def _check_choice(tagged: dict[str, list[Found]], ledger_id: str) -> None:
 
 
 async def _restore(run: Run, ledger: Ledger, target: str, found: list[Found]) -> None:
-    """Record one entry for each name."""
+    """Record one entry for each name, and every duplicate as a problem."""
     by_name: dict[str, list[Found]] = defaultdict(list)
     for one in sorted(found, key=lambda one: one.age_order):
         by_name[one.name].append(one)
-    facts = [_confirmed(target, current(same)) for same in by_name.values()]
+    kept = {name: current(same) for name, same in by_name.items()}
+    facts = [_confirmed(target, one) for one in kept.values()]
     for start in range(0, len(facts), RECORDED_AT_ONCE):
         await ledger.record(facts[start : start + RECORDED_AT_ONCE])
     run.statistics[target].resolved["rebuilt"] += len(facts)
-    for same in by_name.values():
-        kept = current(same)
+    problems = ProblemLog(target, ledger, run.observers[target])
+    for name, same in by_name.items():
         for one in same:
-            if one is not kept:
-                message = f"{one.arn} was created under this name too; the ledger names {kept.arn}"
-                run.observers[target].problem_found(Problem("", 0, one.name, "duplicate", message, target=target))
-                log.error("duplicate.found", target=target, name=one.name, kept=kept.arn, other=one.arn)
+            if one is not kept[name]:
+                await problems.add_duplicate(kept[name], one)
 
 
 def _confirmed(target: str, found: Found) -> Fact:

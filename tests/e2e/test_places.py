@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from provisioner import Ledger
 from provisioner.core.entry import Event, Fact
 from provisioner.emulator import credentials
 from tests.e2e.process import Endpoint, emulate, provisioner
@@ -336,8 +337,8 @@ def test_an_endpoint_that_is_not_aws_is_named_as_the_cause(tmp_path: Path, manif
     assert "endpoint URL" in halted
 
 
-def test_a_rebuild_that_sees_duplicates_is_no_success(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
-    """Two algorithms of this ledger under one name: rebuild keeps one, reports the other, and ends with 5."""
+async def test_a_rebuild_that_sees_duplicates_is_no_success(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
+    """Two algorithms of this ledger under one name: rebuild keeps one, records and logs the other once; exit 5."""
     apply(tmp_path, endpoint, manifest)
     ledger_id = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)["ledger_id"]
     endpoint.change(names="duplicates")
@@ -348,5 +349,10 @@ def test_a_rebuild_that_sees_duplicates_is_no_success(tmp_path: Path, endpoint: 
     arguments = ("--ledger", "new.db", "--endpoint-url", endpoint.url, "--output", "json")
     done = provisioner("rebuild", "--ledger-id", ledger_id, *arguments, cwd=tmp_path)
 
+    summary = json.loads(done.stdout)
     assert done.returncode == 5, done.stdout
-    assert [problem["code"] for problem in json.loads(done.stdout)["problems"]] == ["duplicate"]
+    assert [problem["code"] for problem in summary["problems"]] == ["duplicate"]
+    assert sum("duplicate" in line for line in done.stderr.splitlines()) == 1, done.stderr
+    async with Ledger.open(tmp_path / "new.db") as ledger:
+        recorded = [problem async for problem in ledger.problems(summary["run_id"])]
+    assert [(problem.code, problem.name) for problem in recorded] == [("duplicate", "algorithm 0")]
