@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provisioner.cli.options import common
+from provisioner.cli.output import printable_lines
 from provisioner.cli.running import COMMON, Options, execute
 
 if TYPE_CHECKING:
@@ -19,14 +20,14 @@ class RebuildOptions(Options, frozen=True, kw_only=True):
     """The options of ``rebuild``."""
 
     def text(self, summary: Summary) -> str:
-        """How many entries were restored, in the text form."""
-        if self.output == "json" or summary.error:
+        """How many entries were restored."""
+        if summary.error:
             return super().text(summary)
         lines = [
             f"target    {name}: {target.resolved.get('rebuilt', 0)} entries rebuilt"
             for name, target in summary.targets.items()
         ]
-        return "\n".join([*lines, *summary.text().splitlines()[-2:]])
+        return printable_lines([*lines, *summary.closing()])
 
 
 @click.command("rebuild")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provisioner.cli.options import common
+from provisioner.cli.output import printable_lines
 from provisioner.cli.running import COMMON, Options, execute
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class ReconcileOptions(Options, frozen=True, kw_only=True):
 
     def text(self, summary: Summary) -> str:
         """How many entries were resolved, and how."""
-        if self.output == "json" or summary.error:
+        if summary.error:
             return super().text(summary)
         from provisioner.core.sweep import Decision
 
@@ -33,7 +34,7 @@ class ReconcileOptions(Options, frozen=True, kw_only=True):
         for name, target in summary.targets.items():
             counts = [f"{target.resolved.get(decision.value, 0)} {text}" for decision, text in meaning.items()]
             lines.append(f"target    {name}: {', '.join(counts)}, {target.open} unresolved")
-        return "\n".join([*lines, summary.text().splitlines()[-1]])
+        return printable_lines([*lines, *summary.closing()])
 
 
 @click.command("reconcile")

@@ -69,9 +69,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             policy=policy_of(settings),
         )
 
+    def json(self, summary: Summary) -> bytes:
+        """The result for programs."""
+        return summary.json()
+
     def text(self, summary: Summary) -> str:
-        """The result as printed."""
-        return summary.json().decode() if self.output == "json" else summary.text()
+        """The result for people."""
+        return summary.text()
 
 
 COMMON = ("config", "ledger", "target", "endpoint-url", "local", "output", "progress", "log-level", "log-format")
@@ -180,11 +184,10 @@ class _Running:
 
     def say(self, summary: Summary) -> None:
         """Print the result."""
-        text = self._options.text(summary)
         if self._options.output == "json":
-            say_json(text)
+            say_json(self._options.json(summary))
         else:
-            say(text)
+            say(self._options.text(summary))
 
     def _name_config(self, path: str) -> None:
         """Report which configuration file is used, because the command line does not name it."""

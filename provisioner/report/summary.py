@@ -93,7 +93,21 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     def text(self) -> str:
         """The text form: outcomes, calls, problems, the ledger, the exit code."""
-        return "\n".join(printable(line, LINE) for line in _lines(self))
+        begun = [] if self.error and not self.manifest.lines else _work_lines(self)
+        return "\n".join(printable(line, LINE) for line in [*begun, *self.closing()])
+
+    def closing(self) -> list[str]:
+        """The last lines of the text form of every command: the ledger, whatever ended the run early, the exit code."""
+        lines = [f"ledger    {self.ledger}", *self.halts()]
+        if self.stopped:
+            lines.append(f"stopped   {self.stopped}")
+        if self.error:
+            lines.append(f"error     {self.error}")
+        return [*lines, f"exit      {self.exit_code}: {ADVICE[ExitCode(self.exit_code)]}"]
+
+    def halts(self) -> list[str]:
+        """A line for each target that halted, with the reason."""
+        return [f"halted    {name}: {target.halted}" for name, target in self.targets.items() if target.halted]
 
 
 class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,17 +185,6 @@ def _target(statistics: Statistics) -> TargetSummary:
     )
 
 
-def _lines(summary: Summary) -> list[str]:
-    lines = [] if summary.error and not summary.manifest.lines else _work_lines(summary)
-    lines.append(f"ledger    {summary.ledger}")
-    if summary.stopped:
-        lines.append(f"stopped   {summary.stopped}")
-    if summary.error:
-        lines.append(f"error     {summary.error}")
-    lines.append(f"exit      {summary.exit_code}: {ADVICE[ExitCode(summary.exit_code)]}")
-    return lines
-
-
 def _work_lines(summary: Summary) -> list[str]:
     """The lines about the manifest, outcomes, calls, targets and problems."""
     manifest, calls = summary.manifest, summary.calls
@@ -222,5 +225,4 @@ def _count(number: int, noun: str) -> str:
 
 def _target_line(name: str, target: TargetSummary, elapsed_s: float) -> str:
     place = f"{target.account_id or 'account unknown'} {target.region or 'Region unknown'}"
-    line = f"target    {name} ({place}), {_per_s(target.calls, elapsed_s)}"
-    return f"{line}, halted: {target.halted}" if target.halted else line
+    return f"target    {name} ({place}), {_per_s(target.calls, elapsed_s)}"

@@ -70,6 +70,23 @@ def test_every_command_refuses_a_second_target_in_a_place(
     assert "the same account and Region" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["apply m.jsonl", "reconcile", "rebuild --ledger new.db", "verify"])
+def test_the_text_of_every_command_says_why_a_target_halted(
+    tmp_path: Path, endpoint: Endpoint, manifest: Path, command: str
+) -> None:
+    """What people read names the target that halted and the reason, whatever the command."""
+    apply(tmp_path, endpoint, manifest)
+    wrong = "region = 'us-east-1'\naccount_id = '999999999999'"
+    configure(tmp_path, endpoint, prod=wrong)
+
+    done = provisioner(*command.split(), "-c", "c.toml", cwd=tmp_path)
+
+    halted = [line for line in done.stdout.splitlines() if line.startswith("halted    prod: ")]
+    assert done.returncode == 77, done.stdout
+    assert len(halted) == 1, done.stdout
+    assert "the wrong account" in halted[0]
+
+
 def test_a_role_names_its_account(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
     """Targets of one Region whose roles lead into different accounts are different places."""
     role = f"assume_role_arn = '{OTHER_ACCOUNT}'"
