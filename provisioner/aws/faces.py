@@ -28,11 +28,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout_s: float
     read_timeout_s: float
 
-    @property
-    def total_s(self) -> float:
-        """Seconds after which a call is given up, however slowly its reply trickles in."""
-        return self.connect_timeout_s + self.read_timeout_s
-
 
 SIGNATURE_AGE_S = 2.0
 """How old a signature may be when its request leaves. A process that stood still between the last look at its lease and
@@ -55,10 +50,11 @@ class Creates(Protocol):
         - Nothing else that happens to the call is raised. A failure is a Reply with a Loss, or with the server's
           status. A Loss of the first group (``BEFORE_FIRST_BYTE``) means that no byte of the request can have left.
         - Any number of calls may run at once; more than ``Limits.max_connections`` queue.
-        - The call ends within ``Limits.total_s``, apart from what precedes it: the queue, a wait for fresh credentials.
+        - The call ends within the two time-outs of :class:`Limits` together, however slowly its reply trickles in,
+          apart from what precedes it: the queue, a wait for fresh credentials.
 
         Raises:
-            asyncio.CancelledError: the caller was cancelled. Whether bytes left is then unknown: Loss.CANCELLED.
+            asyncio.CancelledError: the caller was cancelled. Whether bytes left is then unknown.
         """
         ...
 

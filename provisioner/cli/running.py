@@ -220,16 +220,15 @@ class _Running:
             group.start_soon(progress.show_lines, run)
 
 
-def never_begun(error: ProvisionerError, ledger: str = "") -> Summary:
+def never_begun(error: ProvisionerError) -> Summary:
     """The summary of a run that ``error`` kept from beginning."""
-    from provisioner.ledger.location import printable_location
     from provisioner.report.summary import RunEnd, summarize
 
     return summarize(
         [],
         RunEnd(
             run_id="",
-            ledger=printable_location(ledger),
+            ledger="",
             started_at=time.time(),
             elapsed_s=0.0,
             error=str(error),
