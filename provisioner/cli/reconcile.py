@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provisioner.cli.options import common
-from provisioner.cli.output import printable_lines
 from provisioner.cli.running import COMMON, Options, execute
+from provisioner.errors import printable_lines
 
 if TYPE_CHECKING:
     from provisioner.exit_codes import ExitCode

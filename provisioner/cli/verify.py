@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provisioner.cli.options import common
-from provisioner.cli.output import printable_lines
 from provisioner.cli.running import COMMON, Options, execute
-from provisioner.errors import UsageError, printable
+from provisioner.errors import UsageError, printable, printable_lines
 
 if TYPE_CHECKING:
     from provisioner.commands.verify import Finding

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Outcome
-from provisioner.errors import Reason, printable
+from provisioner.errors import Reason, printable, printable_lines
 from provisioner.exit_codes import ADVICE, ExitCode, code_for
 from provisioner.report.statistics import PROBLEMS_SHOWN
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 CALLS = ("create", "throttled", "list", "get", "delete")
 SHOWN_IN_TEXT = 20
 """Problems that the text form shows; the JSON form has up to 100, the ledger all."""
-LINE = 4000
-"""Characters of a line of the text form: room for an error with all its parts."""
 
 
 class ManifestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,7 +92,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     def text(self) -> str:
         """The text form: outcomes, calls, problems, the ledger, the exit code."""
         begun = [] if self.error and not self.manifest.lines else _work_lines(self)
-        return "\n".join(printable(line, LINE) for line in [*begun, *self.closing()])
+        return printable_lines([*begun, *self.closing()])
 
     def closing(self) -> list[str]:
         """The last lines of the text form of every command: the ledger, whatever ended the run early, the exit code."""
