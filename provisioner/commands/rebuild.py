@@ -6,8 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from provisioner.commands.session import session
-from provisioner.core.entry import Event, Fact
-from provisioner.core.first_contact import current
+from provisioner.core.first_contact import confirmed, current
 from provisioner.engine.inventory import IncompleteListError, Inventory
 from provisioner.engine.problems import ProblemLog
 from provisioner.errors import ProvisionerError, Reason, UsageError
@@ -104,7 +103,10 @@ async def _restore(run: Run, ledger: Ledger, target: str, found: list[Found]) ->
     for one in sorted(found, key=lambda one: one.age_order):
         by_name[one.name].append(one)
     kept = {name: current(same) for name, same in by_name.items()}
-    facts = [_confirmed(target, one) for one in kept.values()]
+    facts = [
+        confirmed(target, name, one, "rebuilt", attempt=one.tag.attempt if one.tag else None)
+        for name, one in kept.items()
+    ]
     for start in range(0, len(facts), RECORDED_AT_ONCE):
         await ledger.record(facts[start : start + RECORDED_AT_ONCE])
     run.statistics[target].resolved["rebuilt"] += len(facts)
@@ -113,16 +115,3 @@ async def _restore(run: Run, ledger: Ledger, target: str, found: list[Found]) ->
         for one in same:
             if one is not kept[name]:
                 await problems.add_duplicate(kept[name], one)
-
-
-def _confirmed(target: str, found: Found) -> Fact:
-    return Fact(
-        target,
-        found.name,
-        Event.CONFIRM,
-        digest=found.tag.digest if found.tag else found.digest,
-        tags_digest=found.tags_digest,
-        arn=found.arn,
-        attempt=found.tag.attempt if found.tag else "",
-        code="rebuilt",
-    )

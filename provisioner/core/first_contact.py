@@ -169,17 +169,35 @@ def facts_of(target: str, row: Wanted, entry: Entry | None, meeting: Meeting) ->
         refuse = Fact(target, row.name, Event.REJECT, code=meeting.code, message=meeting.message)
         return [plan, refuse]
     recovered = meeting.choice is Choice.RECOVER
-    tag = found.tag if recovered else None
-    return [
-        Fact(
-            target,
-            row.name,
-            Event.CONFIRM,
-            digest=tag.digest if tag else found.digest,
-            tags_digest=found.tags_digest,
-            arn=found.arn,
-            attempt=tag.attempt if tag else None,
-            code="recovered" if recovered else "adopted",
-            after=entry.attempt if entry else None,
-        )
-    ]
+    code = "recovered" if recovered else "adopted"
+    attempt = found.tag.attempt if recovered and found.tag else None
+    return [confirmed(target, row.name, found, code, attempt=attempt, after=entry.attempt if entry else None)]
+
+
+def confirmed(
+    target: str, name: str, found: Found, code: str, *, attempt: str | None = None, after: str | None = None
+) -> Fact:
+    """The fact that ``found`` is the algorithm of an entry.
+
+    Args:
+        target: of the entry.
+        name: of the entry; the service may keep another form of it.
+        found: the algorithm.
+        code: "recovered" or "rebuilt" if its tag says so, otherwise "adopted".
+        attempt: the one that made it, where the entry has another or none.
+        after: the attempt that the entry must have.
+    """
+    # Only tags can change after a create, so the digest in our tag is that of what was sent, even if Get returns the
+    # definition in another form.
+    tag = None if code == "adopted" else found.tag
+    return Fact(
+        target,
+        name,
+        Event.CONFIRM,
+        digest=tag.digest if tag else found.digest,
+        tags_digest=found.tags_digest,
+        arn=found.arn,
+        attempt=attempt,
+        code=code,
+        after=after,
+    )
