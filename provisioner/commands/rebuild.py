@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.commands.session import session
 from provisioner.core.first_contact import confirmed, current
-from provisioner.engine.inventory import IncompleteListError, Inventory
+from provisioner.engine.inventory import Inventory
 from provisioner.engine.problems import ProblemLog
 from provisioner.errors import ProvisionerError, Reason, UsageError
 
@@ -66,10 +66,7 @@ async def rebuild(run: Run, ledger_id: str) -> Summary:
 async def _tagged(run: Run, target: OpenTarget) -> list[Found]:
     """Every algorithm in the target that has an ownership tag, of any ledger."""
     inventory = Inventory(target, run.order.policy.ownership_tag)
-    listing = await inventory.listing(lambda _: True)
-    if not listing.complete:
-        raise IncompleteListError(target.name, listing.failure)
-    details = await inventory.details([item.arn for item in listing.items])
+    details = await inventory.details([item.arn for item in await inventory.everything()])
     # If List shows what Get does not know, one of them lags: it must not be left out.
     if details.unread or details.gone:
         raise IncompleteError(target.name)

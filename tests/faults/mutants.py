@@ -186,8 +186,8 @@ MUTANTS = (
     ),
     Mutant(
         "an incomplete List is a whole one at first contact",
-        "provisioner/engine/first_contact.py",
-        (("            if not listing.complete:\n", "            if False:\n"),),
+        "provisioner/engine/inventory.py",
+        (("        if not listing.complete:\n", "        if False:\n"),),
         (MATRIX,),
     ),
     Mutant(
