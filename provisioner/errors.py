@@ -49,6 +49,11 @@ def printable(text: str, limit: int = 500) -> str:
     return escaped if len(escaped) <= limit else f"{escaped[:limit]}…"
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """``number`` with its noun, which is ``one`` or ``many``."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def printable_lines(lines: Iterable[str]) -> str:
     """A text result: each line printable and cut to a maximum length."""
     return "\n".join(printable(line, MAX_LINE) for line in lines)

@@ -345,7 +345,7 @@ def test_the_offline_check_is_quick(tmp_path: Path) -> None:
         cwd=ROOT,
     )
 
-    assert done.stderr.splitlines() == ["1 lines, 1 valid, 0 invalid", "0"]
+    assert done.stderr.splitlines() == ["1 line, 1 valid, 0 invalid", "0"]
 
 
 IMPORTED = """

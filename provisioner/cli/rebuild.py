@@ -9,7 +9,7 @@ import click
 
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
-from provisioner.errors import printable_lines
+from provisioner.errors import counted, printable_lines
 
 if TYPE_CHECKING:
     from provisioner.exit_codes import ExitCode
@@ -24,7 +24,7 @@ class RebuildOptions(Options, frozen=True, kw_only=True):
         if summary.error:
             return super().text(summary)
         lines = [
-            f"target    {name}: {target.resolved.get('rebuilt', 0)} entries rebuilt"
+            f"target    {name}: {counted(target.resolved.get('rebuilt', 0), 'entry', 'entries')} rebuilt"
             for name, target in summary.targets.items()
         ]
         return printable_lines([*lines, *summary.closing()])

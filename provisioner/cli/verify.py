@@ -9,7 +9,7 @@ import click
 
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
-from provisioner.errors import UsageError, printable, printable_lines
+from provisioner.errors import UsageError, counted, printable, printable_lines
 
 if TYPE_CHECKING:
     from provisioner.commands.verify import Finding
@@ -34,7 +34,7 @@ class VerifyOptions(Options, frozen=True, kw_only=True):
         lines += [f"error     {summary.error}"] if summary.error else []
         lines += summary.halts()
         broken = summary.error or summary.halts()
-        result = "not compared" if broken and not self.findings else f"{len(self.findings)} findings"
+        result = "not compared" if broken and not self.findings else counted(len(self.findings), "finding", "findings")
         return printable_lines([*lines, f"{result}, ledger {summary.ledger}"])
 
 

@@ -9,7 +9,7 @@ from provisioner.commands.session import session
 from provisioner.core.first_contact import confirmed, current
 from provisioner.engine.inventory import Inventory
 from provisioner.engine.problems import ProblemLog
-from provisioner.errors import ProvisionerError, Reason, UsageError
+from provisioner.errors import ProvisionerError, Reason, UsageError, counted
 
 if TYPE_CHECKING:
     from provisioner.commands.run import Run
@@ -88,7 +88,9 @@ def _check_choice(tagged: dict[str, list[Found]], ledger_id: str) -> None:
         hint = "Check the Region and the account"
         raise UsageError("no algorithm has an ownership tag", hint=hint)
     if ledger_id not in counts:
-        named = ", ".join(f"{ledger} ({number} algorithms)" for ledger, number in sorted(counts.items()))
+        named = ", ".join(
+            f"{ledger} ({counted(number, 'algorithm', 'algorithms')})" for ledger, number in sorted(counts.items())
+        )
         what = f"no algorithm has the tag of ledger {ledger_id}" if ledger_id else "which ledger is to be rebuilt?"
         hint = f"If one of them is yours, choose it: --ledger-id {min(counts)}"
         raise UsageError(what, why=f"the tags name {named}", hint=hint)

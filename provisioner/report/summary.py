@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Outcome
-from provisioner.errors import Reason, printable, printable_lines
+from provisioner.errors import Reason, counted, printable, printable_lines
 from provisioner.exit_codes import ADVICE, ExitCode, code_for
 from provisioner.report.statistics import PROBLEMS_SHOWN
 
@@ -105,7 +105,11 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     def halts(self) -> list[str]:
         """A line for each target that halted, with the reason."""
-        return [f"halted    {name}: {target.halted}" for name, target in self.targets.items() if target.halted]
+        return [
+            f"halted    {name}: {target.halted.removeprefix(f'{name}: ')}"
+            for name, target in self.targets.items()
+            if target.halted
+        ]
 
 
 class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,7 +190,7 @@ def _target(statistics: Statistics) -> TargetSummary:
 def _work_lines(summary: Summary) -> list[str]:
     """The lines about the manifest, outcomes, calls, targets and problems."""
     manifest, calls = summary.manifest, summary.calls
-    read = _count(manifest.lines, "line") + (" read before the run stopped" if summary.stopped else "")
+    read = counted(manifest.lines, "line", "lines") + (" read before the run stopped" if summary.stopped else "")
     repeated = f", {manifest.repeated} repeated" if manifest.repeated else ""
     outcomes = ", ".join(f"{number} {outcome}" for outcome, number in summary.outcomes.items() if number)
     sent = f"{calls['create']} create ({calls['throttled']} throttled), {calls['list']} list, {calls['get']} get"
@@ -217,10 +221,6 @@ def _problem_line(problem: Problem) -> str:
     return f"  {place}{name}{problem.code}: {printable(problem.message)}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _target_line(name: str, target: TargetSummary, elapsed_s: float) -> str:
-    place = f"{target.account_id or 'account unknown'} {target.region or 'Region unknown'}"
+    place = f"{target.account_id} {target.region}".strip() or "account and Region unknown"
     return f"target    {name} ({place}), {_per_s(target.calls, elapsed_s)}"
