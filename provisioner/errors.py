@@ -33,6 +33,8 @@ class Reason(StrEnum):
     FAILED = "failed"
 
 
+MAX_LINE = 4000
+"""Most characters in a line of a text result: enough for an error with all its parts."""
 _WEIGHT = {reason: place for place, reason in enumerate(Reason)}
 
 
@@ -45,6 +47,16 @@ def printable(text: str, limit: int = 500) -> str:
     """``text`` from outside, made safe to print: control characters escaped, length bounded."""
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
     return escaped if len(escaped) <= limit else f"{escaped[:limit]}…"
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """``number`` with its noun, which is ``one`` or ``many``."""
+    return f"{number} {one if number == 1 else many}"
+
+
+def printable_lines(lines: Iterable[str]) -> str:
+    """A text result: each line printable and cut to a maximum length."""
+    return "\n".join(printable(line, MAX_LINE) for line in lines)
 
 
 def printable_json(text: str) -> str:

@@ -40,7 +40,6 @@ ROOMS: dict[str, set[str]] = {
         "errors",
         "fleet",
         "ledger",
-        "logger",
         "manifest",
         "pacing",
         "report",
@@ -330,6 +329,23 @@ def test_the_help_of_a_command_is_quick(command: str) -> None:
 
     assert f"provisioner {command}" in done.stdout
     assert done.stderr.split() == ["0"]
+
+
+def test_the_offline_check_is_quick(tmp_path: Path) -> None:
+    """``validate`` loads what reads a manifest, not what sends it."""
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text('{"name": "a", "roleArn": "arn:aws:iam::123456789012:role/access"}\n')
+    heavy = sorted({*SDK, *WORKERS, "provisioner.fleet.fleet", "provisioner.ledger.sqlite.store"})
+
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, f"validate {manifest}", *heavy],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+
+    assert done.stderr.splitlines() == ["1 line, 1 valid, 0 invalid", "0"]
 
 
 IMPORTED = """

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provisioner import errors
-from provisioner.errors import IllegalTransitionError, LedgerError, ProvisionerError, Reason, printable
+from provisioner.errors import IllegalTransitionError, LedgerError, ProvisionerError, Reason, counted, printable
 from provisioner.exit_codes import ADVICE, ExitCode, code_for
 
 CONTRACT = (1, 2, 78, 74, 6, 77, 4, 75, 5, 65, 3)
@@ -124,3 +124,17 @@ def test_printable_is_printable_short_and_stable(text: str, limit: int) -> None:
     assert once.isprintable()
     assert len(once) <= limit + 1
     assert printable(once, limit + 1) == once
+
+
+@pytest.mark.parametrize(
+    ("number", "nouns", "text"),
+    [
+        (0, ("line", "lines"), "0 lines"),
+        (1, ("line", "lines"), "1 line"),
+        (1, ("entry", "entries"), "1 entry"),
+        (2, ("entry", "entries"), "2 entries"),
+    ],
+)
+def test_one_of_a_kind_is_singular(number: int, nouns: tuple[str, str], text: str) -> None:
+    """A message has the singular for one, the plural for none and for many."""
+    assert counted(number, *nouns) == text

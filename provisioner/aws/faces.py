@@ -54,7 +54,7 @@ class Creates(Protocol):
           from what precedes it: the queue, a wait for fresh credentials.
 
         Raises:
-            asyncio.CancelledError: the caller was cancelled. Whether bytes left is then unknown: Loss.CANCELLED.
+            asyncio.CancelledError: the caller was cancelled. Whether bytes left is then unknown.
         """
         ...
 

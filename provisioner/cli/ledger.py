@@ -9,6 +9,7 @@ import msgspec
 from provisioner.cli.options import Duration, common, settings_of
 from provisioner.cli.output import say
 from provisioner.config.settings import seconds
+from provisioner.errors import counted
 from provisioner.ledger.location import printable_location
 
 
@@ -46,6 +47,6 @@ def rename_target(
             found = {"ledger": name, "exit_code": 0, **msgspec.structs.asdict(renamed)}
             say(msgspec.json.encode(found))
         else:
-            say(f"{renamed.entries} entries of {old} now belong to {new}, ledger {name}")
+            say(f"{counted(renamed.entries, 'entry', 'entries')} of {old} moved to {new}, ledger {name}")
 
     anyio.run(work)

@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
-from provisioner.errors import LedgerError, printable, printable_json
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-MAX_LINE = 4000
-"""Most characters in a line of a text result: enough for an error with all its parts."""
+from provisioner.errors import LedgerError, printable_json
 
 
 class UnwritableError(LedgerError):
@@ -29,11 +22,6 @@ def say(text: str | bytes, *, end: str = "\n") -> None:
         sys.stdout.flush()
     except OSError as error:
         raise UnwritableError("the result cannot be written to stdout", why=str(error.strerror)) from error
-
-
-def printable_lines(lines: Iterable[str]) -> str:
-    """A text result without terminal control characters, its lines cut to a maximum length."""
-    return "\n".join(printable(line, MAX_LINE) for line in lines)
 
 
 def say_json(text: str | bytes, *, end: str = "\n") -> None:

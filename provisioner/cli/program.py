@@ -40,6 +40,8 @@ COMMANDS = {
     "schema": "Print the JSON Schema of a definition.",
 }
 """Commands with their one-line help, so that the list is printed without loading any."""
+GROUPS = {"ledger"}
+"""Those of them whose next word is a command as well."""
 
 EXAMPLES = {
     "apply": (
@@ -271,8 +273,11 @@ def wants_json(given: Sequence[str], environment: Mapping[str, str]) -> bool:
         return True
     if any(argument.startswith("--output") for argument in given):
         return False
-    command = next((argument for argument in given if argument in COMMANDS), "")
-    own = environment.get(f"PROVISIONER_{command.upper()}_OUTPUT")
+    words = itertools.dropwhile(lambda argument: argument not in COMMANDS, given)
+    command = next(words, "")
+    if command in GROUPS:
+        command = f"{command}_{next(words, '')}"
+    own = environment.get(f"PROVISIONER_{command}_OUTPUT".replace("-", "_").upper())
     return (own or environment.get("PROVISIONER_OUTPUT")) == "json"
 
 

@@ -9,6 +9,7 @@ import click
 
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
+from provisioner.errors import counted, printable_lines
 
 if TYPE_CHECKING:
     from provisioner.exit_codes import ExitCode
@@ -19,14 +20,14 @@ class RebuildOptions(Options, frozen=True, kw_only=True):
     """The options of ``rebuild``."""
 
     def text(self, summary: Summary) -> str:
-        """How many entries were restored, in the text form."""
-        if self.output == "json" or summary.error:
+        """How many entries were restored."""
+        if summary.error:
             return super().text(summary)
         lines = [
-            f"target    {name}: {target.resolved.get('rebuilt', 0)} entries rebuilt"
+            f"target    {name}: {counted(target.resolved.get('rebuilt', 0), 'entry', 'entries')} rebuilt"
             for name, target in summary.targets.items()
         ]
-        return "\n".join([*lines, *summary.text().splitlines()[-2:]])
+        return printable_lines([*lines, *summary.closing()])
 
 
 @click.command("rebuild")

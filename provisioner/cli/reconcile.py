@@ -8,6 +8,7 @@ import click
 
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
+from provisioner.errors import printable_lines
 
 if TYPE_CHECKING:
     from provisioner.exit_codes import ExitCode
@@ -19,7 +20,7 @@ class ReconcileOptions(Options, frozen=True, kw_only=True):
 
     def text(self, summary: Summary) -> str:
         """How many entries were resolved, and how."""
-        if self.output == "json" or summary.error:
+        if summary.error:
             return super().text(summary)
         from provisioner.core.sweep import Decision
 
@@ -33,7 +34,7 @@ class ReconcileOptions(Options, frozen=True, kw_only=True):
         for name, target in summary.targets.items():
             counts = [f"{target.resolved.get(decision.value, 0)} {text}" for decision, text in meaning.items()]
             lines.append(f"target    {name}: {', '.join(counts)}, {target.open} unresolved")
-        return "\n".join([*lines, summary.text().splitlines()[-1]])
+        return printable_lines([*lines, *summary.closing()])
 
 
 @click.command("reconcile")

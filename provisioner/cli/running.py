@@ -69,9 +69,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             policy=policy_of(settings),
         )
 
+    def json(self, summary: Summary) -> bytes:
+        """The result for programs."""
+        return summary.json()
+
     def text(self, summary: Summary) -> str:
-        """The result as printed."""
-        return summary.json().decode() if self.output == "json" else summary.text()
+        """The result for people."""
+        return summary.text()
 
 
 COMMON = ("config", "ledger", "target", "endpoint-url", "local", "output", "progress", "log-level", "log-format")
@@ -180,11 +184,10 @@ class _Running:
 
     def say(self, summary: Summary) -> None:
         """Print the result."""
-        text = self._options.text(summary)
         if self._options.output == "json":
-            say_json(text)
+            say_json(self._options.json(summary))
         else:
-            say(text)
+            say(self._options.text(summary))
 
     def _name_config(self, path: str) -> None:
         """Report which configuration file is used, because the command line does not name it."""
@@ -217,16 +220,15 @@ class _Running:
             group.start_soon(progress.show_lines, run)
 
 
-def never_begun(error: ProvisionerError, ledger: str = "") -> Summary:
+def never_begun(error: ProvisionerError) -> Summary:
     """The summary of a run that ``error`` kept from beginning."""
-    from provisioner.ledger.location import printable_location
     from provisioner.report.summary import RunEnd, summarize
 
     return summarize(
         [],
         RunEnd(
             run_id="",
-            ledger=printable_location(ledger),
+            ledger="",
             started_at=time.time(),
             elapsed_s=0.0,
             error=str(error),

@@ -10,8 +10,9 @@ import click
 import msgspec
 
 from provisioner.cli.options import common, known_targets, settings_of
-from provisioner.cli.output import printable_lines, say, say_json
+from provisioner.cli.output import say, say_json
 from provisioner.core.entry import State
+from provisioner.errors import printable_lines
 from provisioner.ledger.location import locate
 from provisioner.pacing.observed import Learned
 from provisioner.report.summary import iso

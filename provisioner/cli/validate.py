@@ -10,6 +10,7 @@ import msgspec
 from provisioner.cli.options import common, settings_of
 from provisioner.cli.output import say
 from provisioner.cli.program import current
+from provisioner.errors import counted
 from provisioner.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class _Text:
         for count in counts:
             of = f"target {count.target}: " if count.target else ""
             repeated = f", {count.repeated} repeated" if count.repeated else ""
-            click.echo(f"{of}{count.lines} lines, {count.valid} valid, {count.invalid} invalid{repeated}", err=True)
+            lines = counted(count.lines, "line", "lines")
+            click.echo(f"{of}{lines}, {count.valid} valid, {count.invalid} invalid{repeated}", err=True)
 
 
 class _Json:

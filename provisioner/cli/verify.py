@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provisioner.cli.options import common
-from provisioner.cli.output import printable_lines
 from provisioner.cli.running import COMMON, Options, execute
-from provisioner.errors import UsageError, printable
+from provisioner.errors import UsageError, counted, printable, printable_lines
 
 if TYPE_CHECKING:
     from provisioner.commands.verify import Finding
@@ -23,21 +22,19 @@ class VerifyOptions(Options, frozen=True, kw_only=True):
 
     findings: list[Finding]
 
-    def text(self, summary: Summary) -> str:
-        """One line for each finding; in JSON they are part of the summary."""
-        if self.output == "json":
-            from provisioner.commands.verify import with_findings
+    def json(self, summary: Summary) -> bytes:
+        """The summary with the findings."""
+        from provisioner.commands.verify import with_findings
 
-            return with_findings(summary, self.findings).decode()
+        return with_findings(summary, self.findings)
+
+    def text(self, summary: Summary) -> str:
+        """One line for each finding."""
         lines = [_line(finding) for finding in self.findings]
         lines += [f"error     {summary.error}"] if summary.error else []
-        lines += [
-            f"halted    {name}: {printable(target.halted, 1000)}"
-            for name, target in summary.targets.items()
-            if target.halted
-        ]
-        broken = summary.error or any(target.halted for target in summary.targets.values())
-        result = "not compared" if broken and not self.findings else f"{len(self.findings)} findings"
+        lines += summary.halts()
+        broken = summary.error or summary.halts()
+        result = "not compared" if broken and not self.findings else counted(len(self.findings), "finding", "findings")
         return printable_lines([*lines, f"{result}, ledger {summary.ledger}"])
 
 

@@ -8,20 +8,19 @@ import anyio
 import anyio.to_thread
 
 from provisioner.commands.finished import finished_before, keep_finished
+from provisioner.commands.manifests import manifests_for, once_per_rules
 from provisioner.commands.session import deadline, session
 from provisioner.engine.engine import Engine
-from provisioner.errors import ConfigurationError, ProvisionerError
-from provisioner.manifest.parser import Rules, problems_of_defaults
-from provisioner.manifest.reader import Manifest
+from provisioner.errors import ProvisionerError
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
     from provisioner.commands.run import Order, Run
-    from provisioner.config.settings import Settings, Target
     from provisioner.engine.target import OpenTarget
     from provisioner.fleet.fleet import Fleet
     from provisioner.ledger import Ledger
+    from provisioner.manifest.reader import Manifest
     from provisioner.report.summary import Summary
 
 
@@ -55,36 +54,9 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
     return await session(run, "apply", work)
 
 
-def rules_for(settings: Settings, target: Target) -> Rules:
-    """The rules for reading the manifest for ``target``.
-
-    Raises:
-        ConfigurationError: the defaults are invalid, whatever a line adds to them.
-    """
-    tag = settings.reconcile.ownership_tag
-    _check_defaults("[defaults]", Rules(defaults=settings.defaults, ownership_tag=tag))
-    _check_defaults(f"[targets.{target.name}.defaults]", Rules(defaults=target.defaults, ownership_tag=tag))
-    return Rules(defaults=settings.defaults_for(target), ownership_tag=tag)
-
-
-def _check_defaults(table: str, rules: Rules) -> None:
-    if problems := problems_of_defaults(rules):
-        what = problems[0].text
-        if len(problems) > 1:
-            what = f"{len(problems)} problems, the first: {what}"
-        raise ConfigurationError(what, where=table)
-
-
 def _manifests(order: Order, stdin: BinaryIO | None) -> dict[str, Manifest]:
-    """The manifest by target. Each target reads its own, so that a slow one delays no other."""
-    rules = {target.name: rules_for(order.settings, target) for target in order.targets}
-    first = Manifest(order.sources, next(iter(rules.values())), stdin=stdin)
-    if order.strict:
-        # Both passes read one copy, because a file may change between them.
-        first = first.spooled(files=True)
-    elif len(rules) > 1:
-        first = first.spooled()
-    return {name: first.under(rule) for name, rule in rules.items()}
+    # With --strict, both passes read one copy, because a file may change between them.
+    return manifests_for(order.sources, order.settings, order.targets, stdin=stdin, copied=order.strict)
 
 
 async def _all_valid(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bool:
@@ -111,17 +83,6 @@ async def _check(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bo
         observer.manifest_read()
         valid = valid and not statistics.invalid
     return valid
-
-
-def once_per_rules(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
-    """One target for each set of rules: those with the same rules have the same problems."""
-    seen: list[Rules] = []
-    chosen = {}
-    for name, manifest in manifests.items():
-        if manifest.rules not in seen:
-            seen.append(manifest.rules)
-            chosen[name] = manifest
-    return chosen
 
 
 async def _register(run: Run, target: OpenTarget, manifest: Manifest, *, report_problems: bool) -> None:

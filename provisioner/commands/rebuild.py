@@ -6,12 +6,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from provisioner.commands.session import session
-from provisioner.core.entry import Event, Fact
-from provisioner.core.first_contact import current
-from provisioner.core.problem import Problem
-from provisioner.engine.inventory import IncompleteListError, Inventory
-from provisioner.errors import ProvisionerError, Reason, UsageError
-from provisioner.logger import log
+from provisioner.core.first_contact import confirmed, current
+from provisioner.engine.inventory import Inventory
+from provisioner.engine.problems import ProblemLog
+from provisioner.errors import ProvisionerError, Reason, UsageError, counted
 
 if TYPE_CHECKING:
     from provisioner.commands.run import Run
@@ -68,10 +66,7 @@ async def rebuild(run: Run, ledger_id: str) -> Summary:
 async def _tagged(run: Run, target: OpenTarget) -> list[Found]:
     """Every algorithm in the target that has an ownership tag, of any ledger."""
     inventory = Inventory(target, run.order.policy.ownership_tag)
-    listing = await inventory.listing(lambda _: True)
-    if not listing.complete:
-        raise IncompleteListError(target.name, listing.failure)
-    details = await inventory.details([item.arn for item in listing.items])
+    details = await inventory.details([item.arn for item in await inventory.everything()])
     # If List shows what Get does not know, one of them lags: it must not be left out.
     if details.unread or details.gone:
         raise IncompleteError(target.name)
@@ -93,7 +88,9 @@ def _check_choice(tagged: dict[str, list[Found]], ledger_id: str) -> None:
         hint = "Check the Region and the account"
         raise UsageError("no algorithm has an ownership tag", hint=hint)
     if ledger_id not in counts:
-        named = ", ".join(f"{ledger} ({number} algorithms)" for ledger, number in sorted(counts.items()))
+        named = ", ".join(
+            f"{ledger} ({counted(number, 'algorithm', 'algorithms')})" for ledger, number in sorted(counts.items())
+        )
         what = f"no algorithm has the tag of ledger {ledger_id}" if ledger_id else "which ledger is to be rebuilt?"
         # Of several none is suggested: who copies the line must not take over another team's.
         hint = f"If one of them is yours, choose it: --ledger-id {'ID' if len(counts) > 1 else min(counts)}"
@@ -101,31 +98,20 @@ def _check_choice(tagged: dict[str, list[Found]], ledger_id: str) -> None:
 
 
 async def _restore(run: Run, ledger: Ledger, target: str, found: list[Found]) -> None:
-    """Record one entry for each name."""
+    """Record one entry for each name, and every duplicate as a problem."""
     by_name: dict[str, list[Found]] = defaultdict(list)
     for one in sorted(found, key=lambda one: one.age_order):
         by_name[one.name].append(one)
-    facts = [_confirmed(target, current(same)) for same in by_name.values()]
+    kept = {name: current(same) for name, same in by_name.items()}
+    facts = [
+        confirmed(target, name, one, "rebuilt", attempt=one.tag.attempt if one.tag else None)
+        for name, one in kept.items()
+    ]
     for start in range(0, len(facts), RECORDED_AT_ONCE):
         await ledger.record(facts[start : start + RECORDED_AT_ONCE])
     run.statistics[target].resolved["rebuilt"] += len(facts)
-    for same in by_name.values():
-        kept = current(same)
+    problems = ProblemLog(target, ledger, run.observers[target])
+    for name, same in by_name.items():
         for one in same:
-            if one is not kept:
-                message = f"{one.arn} was created under this name too; the ledger names {kept.arn}"
-                run.observers[target].problem_found(Problem("", 0, one.name, "duplicate", message, target=target))
-                log.error("duplicate.found", target=target, name=one.name, kept=kept.arn, other=one.arn)
-
-
-def _confirmed(target: str, found: Found) -> Fact:
-    return Fact(
-        target,
-        found.name,
-        Event.CONFIRM,
-        digest=found.tag.digest if found.tag else found.digest,
-        tags_digest=found.tags_digest,
-        arn=found.arn,
-        attempt=found.tag.attempt if found.tag else "",
-        code="rebuilt",
-    )
+            if one is not kept[name]:
+                await problems.add_duplicate(kept[name], one)

@@ -105,7 +105,7 @@ class Run:
         if interrupted:
             reasons.add(Reason.INTERRUPTED)
         for statistics in self.statistics.values():
-            statistics.stopped = statistics.stopped or self.stop.requested
+            statistics.stopped = self.stop.requested
             statistics.close()
         ending = RunEnd(
             run_id=self.run_id,

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import msgspec
 
-from provisioner.commands.apply import once_per_rules, rules_for
+from provisioner.commands.manifests import manifests_for, once_per_rules
 from provisioner.manifest.metric_regexes import RegexCheck
-from provisioner.manifest.reader import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from provisioner.config.settings import Settings, Target
     from provisioner.core.problem import Problem
+    from provisioner.manifest.reader import Manifest
 
 
 class Counts(msgspec.Struct, omit_defaults=True):
@@ -79,11 +79,7 @@ class Validation:
                 yield problem
 
     def _batches(self) -> Iterator[list[Problem]]:
-        rules = {target.name: rules_for(self._settings, target) for target in self._targets}
-        first = Manifest(self._sources, next(iter(rules.values())), stdin=self._stdin)
-        if len(rules) > 1:
-            first = first.spooled()
-        manifests = once_per_rules({name: first.under(rule) for name, rule in rules.items()})
+        manifests = once_per_rules(manifests_for(self._sources, self._settings, self._targets, stdin=self._stdin))
         self.counts = [Counts(target=name if len(manifests) > 1 else "") for name in manifests]
         for manifest, counts in zip(manifests.values(), self.counts, strict=True):
             yield from _check(manifest, counts)

@@ -82,7 +82,9 @@ async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, m
 
     async def compare_one(target: OpenTarget) -> None:
         found = await _compare(run, target)
-        findings.extend(await _pruned(run, target, found) if prune_duplicates else found)
+        findings.extend(found)
+        if prune_duplicates:
+            await prune(run, target, findings)
         if mark_missing:
             gone = [one for one in found if one.kind == "missing"]
             await target.ledger.record(
@@ -90,8 +92,10 @@ async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, m
             )
 
     async def work(fleet: Fleet) -> None:
-        await fleet.each(run.order.targets, compare_one)
-        run.reasons |= reasons_of(findings)
+        try:
+            await fleet.each(run.order.targets, compare_one)
+        finally:
+            run.reasons |= reasons_of(findings)
 
     return await session(run, "verify", work, makes=False)
 
@@ -171,23 +175,27 @@ def _of_entry(entry: Entry, found: Found | None, ours: list[Found], *, gone: boo
     return findings
 
 
-async def _pruned(run: Run, target: OpenTarget, findings: list[Finding]) -> list[Finding]:
-    """Delete duplicates, but nothing that an entry of any target names; returns the updated findings."""
-    named = {entry.arn: entry async for entry in target.ledger.entries() if entry.exists}
-    doubtful = {one.name for one in findings if one.kind in {"missing", "unread", "drifted"}}
-    return [
-        await _deleted(run, target, one)
-        if one.kind == "duplicate" and one.arn not in named and one.name not in doubtful
-        else one
-        for one in findings
-    ]
+async def prune(run: Run, target: OpenTarget, findings: list[Finding]) -> None:
+    """Delete the duplicates in ``target``, but nothing that an entry of any target names.
+
+    May be cancelled at any point: each finding is replaced as soon as its delete is answered.
+    """
+    named = {entry.arn async for entry in target.ledger.entries() if entry.exists}
+    found = [one for one in findings if one.target == target.name]
+    doubtful = {one.name for one in found if one.kind in {"missing", "unread", "drifted"}}
+    for one in found:
+        if one.kind == "duplicate" and one.arn not in named and one.name not in doubtful:
+            findings[findings.index(one)] = await _deleted(run, target, one)
 
 
 async def _deleted(run: Run, target: OpenTarget, finding: Finding) -> Finding:
     """Delete the algorithm of ``finding``, after reading it and the kept one again; returns the finding."""
-    if why := await _kept(run, target, finding):
-        return msgspec.structs.replace(finding, message=f"{finding.message}; kept: {why}")
+    if why := _ended(run, target) or await _kept(run, target, finding):
+        return _with(finding, f"kept: {why}")
     started_at = await target.creates.turn()
+    if why := _ended(run, target):
+        target.creates.unused(started_at)
+        return _with(finding, f"kept: {why}")
     # The reason is recorded before the call leaves.
     reason = Problem("", 0, finding.name, "pruned", f"deleting {finding.arn}: {finding.message}", target=finding.target)
     await target.ledger.add_problems([reason])
@@ -199,9 +207,20 @@ async def _deleted(run: Run, target: OpenTarget, finding: Finding) -> Finding:
         end_call(target.creates, started_at, error.reply, target.observer)
         if judge(error.reply) is Verdict.DENIED:
             target.observer.target_halted(Halt(Reason.DENIED, str(error)))
-        return msgspec.structs.replace(finding, message=f"{finding.message}; {error}")
+        return _with(finding, str(error))
     target.creates.accepted(started_at)
     return msgspec.structs.replace(finding, pruned=True)
+
+
+def _with(finding: Finding, more: str) -> Finding:
+    return msgspec.structs.replace(finding, message=f"{finding.message}; {more}")
+
+
+def _ended(run: Run, target: OpenTarget) -> str:
+    """Why nothing more may be deleted; "" while it may."""
+    if run.stop.requested:
+        return "the run was asked to stop"
+    return "the target has halted" if run.statistics[target.name].halt else ""
 
 
 async def _kept(run: Run, target: OpenTarget, finding: Finding) -> str:

@@ -8,7 +8,7 @@ within a target: a second algorithm of one name is made only where the configura
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -26,18 +26,6 @@ OTHER_LEDGER, NAME_TAKEN = "other_ledger", "name_taken"
 """Codes of refused definitions. Each run decides anew, because the account or the options may have changed."""
 MISSING = "missing"
 """Code of an entry that was marked as deleted because AWS did not show its algorithm; not by a delete of ours."""
-
-
-class Named(Protocol):
-    """A definition, or an entry: what has a name and a digest."""
-
-    @property
-    def name(self) -> str:
-        """The algorithm's name."""
-
-    @property
-    def digest(self) -> str:
-        """Of the definition without its tags (hex)."""
 
 
 class Choice(StrEnum):
@@ -69,7 +57,7 @@ class Meeting(msgspec.Struct, frozen=True):
 CREATE = Meeting(Choice.CREATE)
 
 
-def meet(wanted: Named, entry: Entry | None, found: Sequence[Found], policy: Policy, ledger_id: str) -> Meeting:
+def meet(wanted: Wanted, entry: Entry | None, found: Sequence[Found], policy: Policy, ledger_id: str) -> Meeting:
     """What to do with ``wanted``.
 
     Args:
@@ -91,14 +79,14 @@ def meet(wanted: Named, entry: Entry | None, found: Sequence[Found], policy: Pol
     return meet_foreign(wanted, foreign, policy) if foreign else CREATE
 
 
-def _is_ours(found: Found, wanted: Named, ledger_id: str) -> bool:
+def _is_ours(found: Found, wanted: Wanted, ledger_id: str) -> bool:
     """The tag names this ledger; under another form of the name its digest, which covers the name, agrees too."""
     if not found.is_of(ledger_id) or found.tag is None:
         return False
     return found.name == wanted.name or found.tag.digest == wanted.digest
 
 
-def meet_foreign(wanted: Named, foreign: Sequence[Found], policy: Policy, *, conflict: bool = False) -> Meeting:
+def meet_foreign(wanted: Wanted, foreign: Sequence[Found], policy: Policy, *, conflict: bool = False) -> Meeting:
     """What to do with ``wanted`` if its name belongs to algorithms that this ledger did not create.
 
     Args:
@@ -124,26 +112,20 @@ def meet_foreign(wanted: Named, foreign: Sequence[Found], policy: Policy, *, con
 
 
 def _refused(found: Found) -> Meeting:
-    code, message = refusal(found)
-    return Meeting(Choice.REFUSE, found, code, message)
-
-
-def refusal(found: Found) -> tuple[str, str]:
-    """Code and message of a definition whose name ``found`` has, which is not to be taken over."""
+    """The name belongs to ``found``, which is not to be taken over."""
     if found.tag is not None:
-        return OTHER_LEDGER, _of_ledger(found.arn, found.tag.ledger_id)
+        ledger = found.tag.ledger_id
+        message = (
+            f"{found.arn} has this name, and ledger {ledger} created it. Apply with that ledger; or, if it is lost, "
+            f"restore it with `provisioner rebuild --ledger-id {ledger}`; or take its algorithms over with --take-over "
+            f"{ledger}"
+        )
+        return Meeting(Choice.REFUSE, found, OTHER_LEDGER, message)
     message = (
         f"{found.arn} has this name, and no ledger created it. Take it over with --adopt any (or --adopt same, where "
         "the definitions agree), or rename the definition"
     )
-    return NAME_TAKEN, message
-
-
-def _of_ledger(arn: str, ledger: str) -> str:
-    return (
-        f"{arn} has this name, and ledger {ledger} created it. Apply with that ledger; or, if it is lost, restore it "
-        f"with `provisioner rebuild --ledger-id {ledger}`; or take its algorithms over with --take-over {ledger}"
-    )
+    return Meeting(Choice.REFUSE, found, NAME_TAKEN, message)
 
 
 def current(same: Sequence[Found]) -> Found:
@@ -169,17 +151,35 @@ def facts_of(target: str, row: Wanted, entry: Entry | None, meeting: Meeting) ->
         refuse = Fact(target, row.name, Event.REJECT, code=meeting.code, message=meeting.message)
         return [plan, refuse]
     recovered = meeting.choice is Choice.RECOVER
-    tag = found.tag if recovered else None
-    return [
-        Fact(
-            target,
-            row.name,
-            Event.CONFIRM,
-            digest=tag.digest if tag else found.digest,
-            tags_digest=found.tags_digest,
-            arn=found.arn,
-            attempt=tag.attempt if tag else None,
-            code="recovered" if recovered else "adopted",
-            after=entry.attempt if entry else None,
-        )
-    ]
+    code = "recovered" if recovered else "adopted"
+    attempt = found.tag.attempt if recovered and found.tag else None
+    return [confirmed(target, row.name, found, code, attempt=attempt, after=entry.attempt if entry else None)]
+
+
+def confirmed(
+    target: str, name: str, found: Found, code: str, *, attempt: str | None = None, after: str | None = None
+) -> Fact:
+    """The fact that ``found`` is the algorithm of an entry.
+
+    Args:
+        target: of the entry.
+        name: of the entry; the service may keep another form of it.
+        found: the algorithm.
+        code: "recovered" or "rebuilt" if its tag says so, otherwise "adopted".
+        attempt: the one that made it, where the entry has another or none.
+        after: the attempt that the entry must have.
+    """
+    # Only tags can change after a create, so the digest in our tag is that of what was sent, even if Get returns the
+    # definition in another form.
+    tag = None if code == "adopted" else found.tag
+    return Fact(
+        target,
+        name,
+        Event.CONFIRM,
+        digest=tag.digest if tag else found.digest,
+        tags_digest=found.tags_digest,
+        arn=found.arn,
+        attempt=attempt,
+        code=code,
+        after=after,
+    )

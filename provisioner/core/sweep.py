@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Entry, Event, Fact, Stamp
-from provisioner.core.first_contact import Choice, meet_foreign
+from provisioner.core.first_contact import Choice, confirmed, meet_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,24 +153,8 @@ def facts_of(entry: Entry, ruling: Ruling) -> tuple[Fact, ...]:
     if ruling.decision is Decision.TAKEN:
         reject = Fact(entry.target, entry.name, Event.REJECT, after=entry.attempt)
         return (msgspec.structs.replace(reject, code=ruling.code, message=ruling.message),)
-    return (confirmed(entry, found, recovered=ruling.decision is Decision.RECOVERED),)
-
-
-def confirmed(entry: Entry, found: Found, *, recovered: bool) -> Fact:
-    """The fact that ``found`` is the algorithm of ``entry``: recovered by its tag, or adopted."""
-    # Only tags can change after a create, so the digest in our tag is that of what was sent, even if Get returns the
-    # definition in another form.
-    digest = found.tag.digest if recovered and found.tag else found.digest
-    return Fact(
-        entry.target,
-        entry.name,
-        Event.CONFIRM,
-        digest=digest,
-        tags_digest=found.tags_digest,
-        arn=found.arn,
-        code="recovered" if recovered else "adopted",
-        after=entry.attempt,
-    )
+    code = "recovered" if ruling.decision is Decision.RECOVERED else "adopted"
+    return (confirmed(entry.target, entry.name, found, code, after=entry.attempt),)
 
 
 def interrupted(entry: Entry, now: Stamp) -> Fact:

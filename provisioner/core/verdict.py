@@ -53,7 +53,6 @@ class Loss(StrEnum):
     CLOSED = "closed"
     RESET = "reset"
     TLS = "tls"
-    CANCELLED = "cancelled"
     UNKNOWN = "unknown"
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Wanted(Protocol):
-    """A definition that a manifest asks for."""
+    """A definition that a manifest asks for, or the entry of one."""
 
     @property
     def name(self) -> str:

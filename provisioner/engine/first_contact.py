@@ -107,13 +107,11 @@ class FirstContact:
                 return
             self._target.observer.waiting_began("reading what the account holds", 0.0)
             try:
-                listing = await self._inventory.listing(lambda _: True)
+                items = await self._inventory.everything()
             finally:
                 self._target.observer.waiting_ended()
-            if not listing.complete:
-                raise IncompleteListError(self._target.name, listing.failure)
             names: dict[str, list[Listed]] = defaultdict(list)
-            for item in listing.items:
+            for item in items:
                 names[folded(item.name)].append(item)
             self._names = dict(names)
 

@@ -125,6 +125,18 @@ class Inventory:
                 return Listing(tuple(kept), complete=False)
             tokens.add(token)
 
+    async def everything(self) -> tuple[Listed, ...]:
+        """Every listed algorithm, all or none. May be cancelled at any point.
+
+        Raises:
+            IncompleteListError: List broke off.
+            CallError: List is denied, so that a retry is pointless.
+        """
+        listing = await self.listing(lambda _: True)
+        if not listing.complete:
+            raise IncompleteListError(self._target.name, listing.failure)
+        return listing.items
+
     async def details(self, arns: Sequence[str]) -> Details:
         """Get each of ``arns``. May be cancelled at any point.
 

@@ -56,9 +56,6 @@ class Resolver:
     def __len__(self) -> int:
         return len(self._unresolved)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._unresolved
-
     async def load(self) -> None:
         """Take over every entry that an earlier run left unresolved."""
         ledger, states = self._target.ledger, (State.SENT, State.AMBIGUOUS)

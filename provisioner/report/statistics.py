@@ -138,11 +138,6 @@ class Statistics(Observer):
         """See :class:`Observer`."""
         self.halt = self.halt or halt
 
-    def stop_requested(self, reason: str, in_flight: int) -> None:
-        """See :class:`Observer`."""
-        del reason, in_flight
-        self.stopped = True
-
     def sampled(self, sample: Sample) -> None:
         """See :class:`Observer`."""
         self.pace_per_s = sample.pace_per_s

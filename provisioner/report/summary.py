@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Outcome
-from provisioner.errors import Reason, printable
+from provisioner.errors import Reason, counted, printable, printable_lines
 from provisioner.exit_codes import ADVICE, ExitCode, code_for
 from provisioner.report.statistics import PROBLEMS_SHOWN
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 CALLS = ("create", "throttled", "list", "get", "delete")
 SHOWN_IN_TEXT = 20
 """Problems that the text form shows; the JSON form has up to 100, the ledger all."""
-LINE = 4000
-"""Characters of a line of the text form: room for an error with all its parts."""
 
 
 class ManifestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -93,7 +91,25 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     def text(self) -> str:
         """The text form: outcomes, calls, problems, the ledger, the exit code."""
-        return "\n".join(printable(line, LINE) for line in _lines(self))
+        begun = [] if self.error and not self.manifest.lines else _work_lines(self)
+        return printable_lines([*begun, *self.closing()])
+
+    def closing(self) -> list[str]:
+        """The last lines of the text form of every command: the ledger, whatever ended the run early, the exit code."""
+        lines = [f"ledger    {self.ledger}", *self.halts()]
+        if self.stopped:
+            lines.append(f"stopped   {self.stopped}")
+        if self.error:
+            lines.append(f"error     {self.error}")
+        return [*lines, f"exit      {self.exit_code}: {ADVICE[ExitCode(self.exit_code)]}"]
+
+    def halts(self) -> list[str]:
+        """A line for each target that halted, with the reason."""
+        return [
+            f"halted    {name}: {target.halted.removeprefix(f'{name}: ')}"
+            for name, target in self.targets.items()
+            if target.halted
+        ]
 
 
 class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,21 +187,10 @@ def _target(statistics: Statistics) -> TargetSummary:
     )
 
 
-def _lines(summary: Summary) -> list[str]:
-    lines = [] if summary.error and not summary.manifest.lines else _work_lines(summary)
-    lines.append(f"ledger    {summary.ledger}")
-    if summary.stopped:
-        lines.append(f"stopped   {summary.stopped}")
-    if summary.error:
-        lines.append(f"error     {summary.error}")
-    lines.append(f"exit      {summary.exit_code}: {ADVICE[ExitCode(summary.exit_code)]}")
-    return lines
-
-
 def _work_lines(summary: Summary) -> list[str]:
     """The lines about the manifest, outcomes, calls, targets and problems."""
     manifest, calls = summary.manifest, summary.calls
-    read = _count(manifest.lines, "line") + (" read before the run stopped" if summary.stopped else "")
+    read = counted(manifest.lines, "line", "lines") + (" read before the run stopped" if summary.stopped else "")
     repeated = f", {manifest.repeated} repeated" if manifest.repeated else ""
     outcomes = ", ".join(f"{number} {outcome}" for outcome, number in summary.outcomes.items() if number)
     sent = f"{calls['create']} create ({calls['throttled']} throttled), {calls['list']} list, {calls['get']} get"
@@ -216,11 +221,6 @@ def _problem_line(problem: Problem) -> str:
     return f"  {place}{name}{problem.code}: {printable(problem.message)}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _target_line(name: str, target: TargetSummary, elapsed_s: float) -> str:
-    place = f"{target.account_id or 'account unknown'} {target.region or 'Region unknown'}"
-    line = f"target    {name} ({place}), {_per_s(target.calls, elapsed_s)}"
-    return f"{line}, halted: {target.halted}" if target.halted else line
+    place = f"{target.account_id} {target.region}".strip() or "account and Region unknown"
+    return f"target    {name} ({place}), {_per_s(target.calls, elapsed_s)}"

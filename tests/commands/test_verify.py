@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
-from provisioner.aws.faces import Listed
-from provisioner.commands.verify import compare
+from provisioner.aws.faces import CallError, Listed
+from provisioner.commands.run import Order, Run
+from provisioner.commands.verify import Finding, compare, prune
+from provisioner.config.settings import Settings, Target
 from provisioner.core.entry import Entry, State
 from provisioner.core.inventory import Found
 from provisioner.core.ownership import OwnershipTag
 from provisioner.engine.inventory import Details, Listing
-from tests.fakes import LEDGER_ID
+from provisioner.errors import Reason
+from provisioner.manifest.definition import Definition
+from tests.fakes import DENIED, LEDGER_ID, ROLE, TAG, Endpoint, FakeClock, FakeLedger, make_policy, open_target
+from tests.virtual_time import virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 OTHER_LEDGER_ID = "00000000000000bb"
 ENTRY = Entry("here", "x", State.CREATED, "d", "t", arn="arn-1")
@@ -61,3 +70,97 @@ def test_an_entry_without_an_algorithm_is_unrecorded() -> None:
     entry = Entry("here", "x", State.DELETED, "d", "t")
 
     assert kinds(found(), entry=entry) == [("unrecorded", "arn-1")]
+
+
+class Pruning(Endpoint):
+    """Three entries with a duplicate each; ``before_delete`` is called before every delete."""
+
+    def __init__(self, before_delete: Callable[[Pruning], Awaitable[None]]) -> None:
+        super().__init__()
+        self._before_delete = before_delete
+        entries = []
+        self.findings = []
+        for name in "abc":
+            one = Definition(name=name, role_arn=ROLE).canonical()
+            body = one.request({TAG: str(OwnershipTag(LEDGER_ID, one.digest, "run-1"))})
+            kept, other = self.put(body).arn, self.put(body).arn
+            entries.append(Entry("here", name, State.CREATED, one.digest, one.tags_digest, arn=kept))
+            self.findings.append(Finding("duplicate", "here", name, other, "created a second time"))
+        self._ledger = FakeLedger(entries)
+        targets = (Target(name="here"),)
+        self.run = Run(Order(sources=(), settings=Settings(), targets=targets, policy=make_policy()), clock=FakeClock())
+
+    async def delete_algorithm(self, arn: str) -> None:
+        """See the interface."""
+        await self._before_delete(self)
+        await super().delete_algorithm(arn)
+
+    async def prune(self) -> None:
+        """Prune the findings."""
+        await prune(self.run, open_target(self, self._ledger, observer=self.run.observers["here"]), self.findings)
+
+
+@virtual_time
+async def test_nothing_more_is_pruned_after_a_stop_request() -> None:
+    """The delete under way is the last one; the other duplicates stay, and their findings say why."""
+
+    async def stop(endpoint: Pruning) -> None:
+        endpoint.run.stop.request("signal SIGTERM")
+
+    endpoint = Pruning(stop)
+    await endpoint.prune()
+
+    assert endpoint.count("delete") == 1
+    assert [finding.pruned for finding in endpoint.findings] == [True, False, False]
+    assert all("asked to stop" in finding.message for finding in endpoint.findings[1:])
+
+
+@virtual_time
+async def test_a_delete_whose_turn_comes_after_a_stop_request_is_not_sent() -> None:
+    """A stop request counts up to the moment at which a delete leaves, also while it waits for its turn."""
+
+    async def nothing(_: Pruning) -> None:
+        pass
+
+    endpoint = Pruning(nothing)
+    async with anyio.create_task_group() as group:
+        group.start_soon(endpoint.prune)
+        await anyio.sleep(0.04)  # while the first pair is read again
+        endpoint.run.stop.request("signal SIGTERM")
+
+    assert endpoint.count("get") == 2
+    assert endpoint.count("delete") == 0
+
+
+@virtual_time
+async def test_nothing_more_is_pruned_in_a_target_that_has_halted() -> None:
+    """A delete that is denied halts the target: no other is tried."""
+    tried = 0
+
+    async def deny(_: Pruning) -> None:
+        nonlocal tried
+        tried += 1
+        assert DENIED.reply is not None
+        raise CallError("DeleteConfiguredModelAlgorithm", DENIED.reply, "")
+
+    endpoint = Pruning(deny)
+    await endpoint.prune()
+
+    assert tried == 1
+    assert endpoint.run.statistics["here"].reasons() == {Reason.DENIED}
+    assert all("has halted" in finding.message for finding in endpoint.findings[1:])
+
+
+@virtual_time
+async def test_findings_survive_the_end_of_the_drain() -> None:
+    """A pruning that is cancelled has reported what it deleted, and keeps the findings that it did not come to."""
+
+    async def hang_at_the_second(endpoint: Pruning) -> None:
+        if endpoint.count("delete"):
+            await anyio.sleep_forever()
+
+    endpoint = Pruning(hang_at_the_second)
+    with anyio.move_on_after(60):
+        await endpoint.prune()
+
+    assert [finding.pruned for finding in endpoint.findings] == [True, False, False]

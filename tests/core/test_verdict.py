@@ -42,7 +42,6 @@ TABLE: list[tuple[str, Reply, Verdict]] = [
     ("reset after the first byte", Reply(loss=Loss.RESET), Verdict.AMBIGUOUS),
     ("closed after the first byte", Reply(loss=Loss.CLOSED), Verdict.AMBIGUOUS),
     ("TLS error after the handshake", Reply(loss=Loss.TLS), Verdict.AMBIGUOUS),
-    ("cancelled", Reply(loss=Loss.CANCELLED), Verdict.AMBIGUOUS),
     ("unknown loss", Reply(loss=Loss.UNKNOWN), Verdict.AMBIGUOUS),
     *[(f"{status}", Reply(status), Verdict.AMBIGUOUS) for status in (408, 409, 500, 502, 503, 504)],
     ("409 with its code", Reply(409, code="ConflictException"), Verdict.AMBIGUOUS),

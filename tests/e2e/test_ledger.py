@@ -40,7 +40,7 @@ def test_a_renamed_target_finds_everything_unchanged(registered: Path) -> None:
     again = provisioner("apply", "m.jsonl", "-c", "c.toml", "--local", "--output", "json", cwd=registered)
 
     summary = json.loads(again.stdout)
-    assert (done.returncode, done.stdout) == (0, "3 entries of default now belong to prod, ledger ledger.db\n")
+    assert (done.returncode, done.stdout) == (0, "3 entries of default moved to prod, ledger ledger.db\n")
     assert exported(registered) == {("prod", name): arn for (_, name), arn in before.items()}
     assert (again.returncode, summary["outcomes"]["unchanged"], summary["calls"]["create"]) == (0, 3, 0)
 

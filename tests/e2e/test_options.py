@@ -165,6 +165,20 @@ def test_json_is_recognised_on_a_line_that_cannot_be_read(
     assert wants_json(line.split(), variables) is expected
 
 
+def test_json_is_recognised_from_every_commands_own_variable() -> None:
+    """The variable of a nested command has its words too; that of its group alone is none."""
+    own = {
+        words: option.envvar[0]
+        for words, command in commands().items()
+        for option in command.params
+        if option.name == "output" and isinstance(option.envvar, list)
+    }
+
+    assert own["ledger rename-target"] == "PROVISIONER_LEDGER_RENAME_TARGET_OUTPUT"
+    assert [words for words, variable in own.items() if not wants_json(words.split(), {variable: "json"})] == []
+    assert not wants_json(["ledger", "rename-target"], {"PROVISIONER_LEDGER_OUTPUT": "json"})
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_has_an_example_that_works(name: str) -> None:
     """Every command shows examples, and each is a command line that the program accepts."""

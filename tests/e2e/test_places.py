@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from provisioner import Ledger
 from provisioner.core.entry import Event, Fact
 from provisioner.emulator import credentials
 from tests.e2e.process import Endpoint, emulate, provisioner
@@ -67,6 +68,23 @@ def test_every_command_refuses_a_second_target_in_a_place(
 
     assert done.returncode == 78, done.stderr
     assert "the same account and Region" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["apply m.jsonl", "reconcile", "rebuild --ledger new.db", "verify"])
+def test_the_text_of_every_command_says_why_a_target_halted(
+    tmp_path: Path, endpoint: Endpoint, manifest: Path, command: str
+) -> None:
+    """What people read names the target that halted and the reason, whatever the command."""
+    apply(tmp_path, endpoint, manifest)
+    wrong = "region = 'us-east-1'\naccount_id = '999999999999'"
+    configure(tmp_path, endpoint, prod=wrong)
+
+    done = provisioner(*command.split(), "-c", "c.toml", cwd=tmp_path)
+
+    halted = [line for line in done.stdout.splitlines() if line.startswith("halted    prod: ")]
+    assert done.returncode == 77, done.stdout
+    assert len(halted) == 1, done.stdout
+    assert "the wrong account" in halted[0]
 
 
 def test_a_role_names_its_account(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
@@ -351,8 +369,8 @@ def test_an_endpoint_that_is_not_aws_is_named_as_the_cause(tmp_path: Path, manif
     assert "endpoint URL" in halted
 
 
-def test_a_rebuild_that_sees_duplicates_is_no_success(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
-    """Two algorithms of this ledger under one name: rebuild keeps one, reports the other, and ends with 5."""
+async def test_a_rebuild_that_sees_duplicates_is_no_success(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
+    """Two algorithms of this ledger under one name: rebuild keeps one, records and logs the other once; exit 5."""
     apply(tmp_path, endpoint, manifest)
     ledger_id = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)["ledger_id"]
     endpoint.change(names="duplicates")
@@ -363,5 +381,10 @@ def test_a_rebuild_that_sees_duplicates_is_no_success(tmp_path: Path, endpoint: 
     arguments = ("--ledger", "new.db", "--endpoint-url", endpoint.url, "--output", "json")
     done = provisioner("rebuild", "--ledger-id", ledger_id, *arguments, cwd=tmp_path)
 
+    summary = json.loads(done.stdout)
     assert done.returncode == 5, done.stdout
-    assert [problem["code"] for problem in json.loads(done.stdout)["problems"]] == ["duplicate"]
+    assert [problem["code"] for problem in summary["problems"]] == ["duplicate"]
+    assert sum("duplicate" in line for line in done.stderr.splitlines()) == 1, done.stderr
+    async with Ledger.open(tmp_path / "new.db") as ledger:
+        recorded = [problem async for problem in ledger.problems(summary["run_id"])]
+    assert [(problem.code, problem.name) for problem in recorded] == [("duplicate", "algorithm 0")]

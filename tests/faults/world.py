@@ -626,6 +626,7 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
         if beside is not None:
             beside.cancel()
         await ledger.close()
+    statistics.stopped = stop.requested
     statistics.close()
     assert creates.most <= order.workers
     return Ended(statistics, ledger.facts, creates.most, clock.true())

@@ -193,14 +193,36 @@ def test_the_text_says_all_that_matters() -> None:
         "outcomes  1 failed",
         "calls     10 create (1 throttled), 2 list, 3 get",
         "time      2.0 s, 4.5 creates/s",
-        "target    default (account unknown us-east-1), 4.5 creates/s, halted: the quota of 5 is reached",
+        "target    default (us-east-1), 4.5 creates/s",
         "problems  1",
         "  defs.jsonl:17: x: invalid: m",
         "ledger    ledger.db",
+        "halted    default: the quota of 5 is reached",
         "stopped   the deadline of 55m has passed",
         "error     broke",
         "exit      4: a service quota is reached: raise it, then run again",
     ]
+
+
+def test_a_target_that_halted_is_named_once() -> None:
+    """An error that names the target itself follows the name of the line, and stays whole in the JSON."""
+    one = summary(counted(halt=Halt(Reason.CONFIGURATION, "default: the target has moved")))
+
+    assert one.halts() == ["halted    default: the target has moved"]
+    assert one.targets["default"].halted == "default: the target has moved"
+
+
+@pytest.mark.parametrize(
+    ("account_id", "region", "place"),
+    [
+        ("123456789012", "us-east-1", "123456789012 us-east-1"),
+        ("", "us-east-1", "us-east-1"),
+        ("", "", "account and Region unknown"),
+    ],
+)
+def test_a_target_is_where_it_is_known_to_be(account_id: str, region: str, place: str) -> None:
+    """The line of a target has its account and Region, as far as they are known."""
+    assert f"default ({place})," in summary(counted(account_id=account_id, region=region)).text()
 
 
 def test_a_run_with_nothing_to_do_says_so() -> None:
