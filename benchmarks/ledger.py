@@ -24,7 +24,8 @@ import uvloop
 
 from provisioner.core.entry import Event, Fact, Stamp
 from provisioner.ledger.sqlite.database import connect, open_writer
-from provisioner.ledger.sqlite.store import FACTS_PER_COMMIT, SqliteLedger
+from provisioner.ledger.sqlite.store import SqliteLedger
+from provisioner.ledger.sqlite.writer import FACTS_PER_COMMIT
 from provisioner.ledger.sqlite.writing import Record, Writing
 
 if TYPE_CHECKING:

@@ -134,10 +134,14 @@ class FakeLedger:
         self._check()
         return {name: self.table[target, name] for name in names if (target, name) in self.table}
 
-    async def registered(self, target: str, names: Sequence[str]) -> dict[str, str]:
+    async def registered(self, target: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
         """See the interface."""
         found = await self.look_up(target, names)
-        return {name: entry.digest + entry.tags_digest for name, entry in found.items() if entry.state is State.CREATED}
+        return {
+            name: (entry.digest + entry.tags_digest, entry.arn)
+            for name, entry in found.items()
+            if entry.state is State.CREATED
+        }
 
     async def record(self, facts: Sequence[Fact]) -> None:
         """See the interface: all or none, durable on return."""
@@ -150,7 +154,8 @@ class FakeLedger:
         self.table = self.table | changes.entries
         replacements = {**self.replacements, **changes.incoming}
         self.replacements = {key: entry for key, entry in replacements.items() if entry is not None}
-        self.older = self.older | changes.versions
+        older = {**self.older, **changes.versions}
+        self.older = {arn: version for arn, version in older.items() if version is not None}
         self.happenings += changes.history
         if facts:
             self.commits.append((now(), tuple(facts)))
@@ -359,6 +364,7 @@ class Endpoint:
     Attributes:
         algorithms: the truth by ARN; some may not have begun yet.
         list_failures, get_failures: what the next calls of each kind fail with; None lets one through.
+        changes: what becomes of the next deletions and changes of tags.
         calls: kind and time of every call.
         in_flight, most_in_flight: creates.
         credentials: how often fresh ones are to be had still.
@@ -373,6 +379,7 @@ class Endpoint:
         page_size: int = 100,
     ) -> None:
         self.acts = list(acts)
+        self.changes: list[Act] = []
         self.algorithms: dict[str, Algorithm] = {}
         self.list_failures: list[Reply | None] = []
         self.get_failures: list[Reply | None] = []
@@ -455,10 +462,32 @@ class Endpoint:
         one = self._existing("GetConfiguredModelAlgorithm", arn)
         return Described(one.arn, one.name, one.body, one.tags, created_at=EPOCH_S + one.since)
 
-    async def delete_algorithm(self, arn: str) -> None:
+    async def delete_algorithm(self, arn: str, may_send: Callable[[], None]) -> Reply:
         """See the interface."""
-        self.calls.append(("delete", now()))
-        del self.algorithms[self._existing("DeleteConfiguredModelAlgorithm", arn).arn]
+        return await self._change("delete", arn, may_send, lambda one: self.algorithms.pop(one.arn))
+
+    async def tag_algorithm(self, arn: str, tags: Mapping[str, str], may_send: Callable[[], None]) -> Reply:
+        """See the interface."""
+        return await self._change("tag", arn, may_send, lambda one: one.tags.update(tags))
+
+    async def untag_algorithm(self, arn: str, keys: Sequence[str], may_send: Callable[[], None]) -> Reply:
+        """See the interface."""
+        return await self._change("untag", arn, may_send, lambda one: [one.tags.pop(key, None) for key in keys])
+
+    async def _change(
+        self, kind: str, arn: str, may_send: Callable[[], None], do: Callable[[Algorithm], object]
+    ) -> Reply:
+        may_send()
+        self.calls.append((kind, now()))
+        act = self.changes.pop(0) if self.changes else CREATED
+        try:
+            if act.effect_s is not None:
+                do(self._existing(kind, arn))
+            due = Reply(status=200, request_id="r")
+        except CallError as error:
+            due = error.reply
+        await asyncio.sleep(act.after_s)
+        return due if act.reply is None else act.reply
 
     async def published_rate(self) -> float | None:
         """See the interface: nothing is published."""
@@ -513,6 +542,8 @@ def open_target(
         lease=lease or FakeLease(),
         aws=endpoint.aws(),
         creates=gate(),
+        tags=gate(),
+        deletes=gate(),
         reads=gate(),
         clock=clock or FakeClock(),
         observer=observer,

@@ -10,7 +10,7 @@ from provisioner.core.verdict import SKEW_CODES, Verdict, judge
 from provisioner.errors import ProvisionerError, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from provisioner.core.verdict import Reply
 
@@ -117,7 +117,7 @@ class CallError(ProvisionerError):
 
 
 class Control(Protocol):
-    """Every call that is not a create. One attempt each, no SDK retry."""
+    """Every call that is not a create. One attempt each, no SDK retry. Changes report a Reply; reads raise."""
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
         """One page of List, at most 100 rows, in no particular order.
@@ -135,12 +135,20 @@ class Control(Protocol):
         """
         ...
 
-    async def delete_algorithm(self, arn: str) -> None:
-        """Delete one algorithm.
+    async def delete_algorithm(self, arn: str, may_send: Callable[[], None]) -> Reply:
+        """Delete one algorithm and report what was seen of it.
 
-        Raises:
-            CallError: ``reply.status`` is 409 while an association depends on it, 404 when it is gone already.
+        ``may_send`` is called when the request is signed, as in :meth:`Creates.create`, and what it raises propagates.
+        Deleting twice changes nothing, so a connection that was closed may be tried a second time below.
         """
+        ...
+
+    async def tag_algorithm(self, arn: str, tags: Mapping[str, str], may_send: Callable[[], None]) -> Reply:
+        """Set ``tags`` of one algorithm, and leave its others; otherwise as :meth:`delete_algorithm`."""
+        ...
+
+    async def untag_algorithm(self, arn: str, keys: Sequence[str], may_send: Callable[[], None]) -> Reply:
+        """Remove the tags with these ``keys``; otherwise as :meth:`delete_algorithm`."""
         ...
 
     async def published_rate(self) -> float | None:

@@ -26,7 +26,7 @@ from provisioner.core.verdict import SKEW_CODES, Loss, Reply
 from provisioner.errors import ConfigurationError, CredentialsError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from provisioner.aws.clock import ServerClock
     from provisioner.aws.faces import Limits
@@ -89,8 +89,8 @@ class Handlers:
     def register(self, client: Any) -> None:  # noqa: ANN401  the SDK has no types
         """Have creates of ``client`` checked before they leave, and all replies read before the SDK's parser works."""
         events = client.meta.events
-        events.register("before-sign.cleanroomsml.CreateConfiguredModelAlgorithm", self._note_signing)
-        events.register("before-send.cleanroomsml.CreateConfiguredModelAlgorithm", self._arm)
+        events.register("before-sign.cleanroomsml", self._note_signing)
+        events.register("before-send.cleanroomsml", self._arm)
         events.register("before-send.cleanroomsml", self._correct_time)
         events.register("before-parse.cleanroomsml", self._keep)
 
@@ -140,22 +140,28 @@ class SdkCreates:
             return Reply(loss=Loss.CREDENTIALS, message=wire.clean(str(error)))
         # The place in the pool is taken before the SDK signs, so that no signature grows old in the queue.
         async with self._places:
-            while True:
-                sending = _Sending(may_send)
-                reply = await self._send(params, sending)
-                if sending.refusal is not None:
-                    raise sending.refusal
-                if not sending.stale:
-                    return reply
+            return await _mutate(self._client.create_configured_model_algorithm, params, may_send, self._identity)
 
-    async def _send(self, params: dict[str, Any], sending: _Sending) -> Reply:
+
+async def _mutate(
+    method: Any,  # noqa: ANN401  the SDK has no types
+    params: dict[str, Any],
+    may_send: Callable[[], None],
+    identity: Identity,
+) -> Reply:
+    """Call once, checked by ``may_send`` when it is signed; a signature that was too old by then is made again."""
+    while True:
+        sending = _Sending(may_send)
         token = _sending.set(sending)
         try:
-            reply = (await _call(self._client.create_configured_model_algorithm, params))[1]
-            return self._identity.secrets.redact(reply)
+            reply = identity.secrets.redact((await _call(method, params))[1])
         finally:
             _sending.reset(token)
             before_write.set(None)
+        if sending.refusal is not None:
+            raise sending.refusal
+        if not sending.stale:
+            return reply
 
 
 class SdkControl:
@@ -192,9 +198,25 @@ class SdkControl:
         """Everything about one algorithm."""
         return await self._ask("GetConfiguredModelAlgorithm", {"configuredModelAlgorithmArn": arn}, _described)
 
-    async def delete_algorithm(self, arn: str) -> None:
+    async def delete_algorithm(self, arn: str, may_send: Callable[[], None]) -> Reply:
         """Delete one algorithm."""
-        await self._ask("DeleteConfiguredModelAlgorithm", {"configuredModelAlgorithmArn": arn}, lambda _: None)
+        return await self._change("DeleteConfiguredModelAlgorithm", {"configuredModelAlgorithmArn": arn}, may_send)
+
+    async def tag_algorithm(self, arn: str, tags: Mapping[str, str], may_send: Callable[[], None]) -> Reply:
+        """Set tags of one algorithm."""
+        return await self._change("TagResource", {"resourceArn": arn, "tags": dict(tags)}, may_send)
+
+    async def untag_algorithm(self, arn: str, keys: Sequence[str], may_send: Callable[[], None]) -> Reply:
+        """Remove tags of one algorithm."""
+        return await self._change("UntagResource", {"resourceArn": arn, "tagKeys": list(keys)}, may_send)
+
+    async def _change(self, operation: str, params: dict[str, Any], may_send: Callable[[], None]) -> Reply:
+        try:
+            await self._identity.get_frozen_credentials()
+            method = getattr(await self._client(), xform_name(operation))
+        except (ConfigurationError, CredentialsError) as error:
+            return Reply(loss=Loss.CREDENTIALS, message=wire.clean(str(error)))
+        return await _mutate(method, params, may_send, self._identity)
 
     async def caller_account(self) -> str:
         """The account of the credentials."""

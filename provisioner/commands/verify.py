@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.aws.faces import CallError
 from provisioner.commands.session import session
 from provisioner.core.entry import Entry, Event, Fact
 from provisioner.core.first_contact import MISSING
-from provisioner.core.problem import Problem
-from provisioner.core.verdict import Verdict, judge
+from provisioner.core.versions import DUPLICATE
+from provisioner.engine.deletions import Deletions
+from provisioner.engine.ending import Ending
 from provisioner.engine.inventory import Inventory
-from provisioner.engine.observer import Halt
-from provisioner.engine.retry import end_call
+from provisioner.engine.problems import ProblemLog
 from provisioner.errors import Reason
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from provisioner.commands.run import Run
     from provisioner.core.inventory import Found
+    from provisioner.core.versions import Version
     from provisioner.engine.inventory import Details, Listing
     from provisioner.engine.target import OpenTarget
     from provisioner.fleet.fleet import Fleet
@@ -107,6 +107,7 @@ async def _compare(run: Run, target: OpenTarget) -> list[Finding]:
     arns = {item.arn for item in listing.items} | {entry.arn for entry in entries.values() if entry.exists}
     details = await inventory.details(sorted(arns))
     elsewhere = {entry.arn async for entry in target.ledger.entries() if entry.exists and entry.target != target.name}
+    elsewhere |= {version.arn for version in await target.ledger.versions(target.name) if version.reason != DUPLICATE}
     return compare(target.name, entries, listing, details, ledger_id=target.ledger.ledger_id, elsewhere=elsewhere)
 
 
@@ -127,13 +128,13 @@ def compare(
         listing: what List shows; that it broke off is a finding of its own.
         details: what Get reports of every ARN that is listed or in the ledger.
         ledger_id: of this ledger, as in its ownership tags.
-        elsewhere: ARNs that entries of other targets name.
+        elsewhere: ARNs that entries of other targets name, and older versions: the ledger accounts for them.
     """
     listed = {item.arn for item in listing.items}
     by_arn = {one.arn: one for one in details.found}
     ours: dict[str, list[Found]] = defaultdict(list)
     for one in details.found:
-        if one.is_of(ledger_id):
+        if one.is_of(ledger_id) and one.arn not in elsewhere:
             ours[one.name].append(one)
     findings = []
     for entry in entries.values():
@@ -192,24 +193,24 @@ async def _deleted(run: Run, target: OpenTarget, finding: Finding) -> Finding:
     """Delete the algorithm of ``finding``, after reading it and the kept one again; returns the finding."""
     if why := _ended(run, target) or await _kept(run, target, finding):
         return _with(finding, f"kept: {why}")
-    started_at = await target.creates.turn()
-    if why := _ended(run, target):
-        target.creates.unused(started_at)
-        return _with(finding, f"kept: {why}")
-    # The reason is recorded before the call leaves.
-    reason = Problem("", 0, finding.name, "pruned", f"deleting {finding.arn}: {finding.message}", target=finding.target)
-    await target.ledger.add_problems([reason])
-    target.lease.check()
-    target.observer.call_sent("delete")
-    try:
-        await target.aws.control.delete_algorithm(finding.arn)
-    except CallError as error:
-        end_call(target.creates, started_at, error.reply, target.observer)
-        if judge(error.reply) is Verdict.DENIED:
-            target.observer.target_halted(Halt(Reason.DENIED, str(error)))
-        return _with(finding, str(error))
-    target.creates.accepted(started_at)
-    return msgspec.structs.replace(finding, pruned=True)
+    version = await _superseded(target, finding)
+    ending = Ending(target, run.stop)
+    problems = ProblemLog(target.name, target.ledger, target.observer)
+    policy = msgspec.structs.replace(run.order.policy, deletes=True)
+    if await Deletions(target, policy, ending, problems).delete(version):
+        return msgspec.structs.replace(finding, pruned=True)
+    return _with(finding, "it could not be deleted")
+
+
+async def _superseded(target: OpenTarget, finding: Finding) -> Version:
+    """Record why the algorithm of ``finding`` is to be deleted, before anything leaves."""
+    ledger = target.ledger
+    fact = Fact(finding.target, finding.name, Event.SUPERSEDE, arn=finding.arn, code=DUPLICATE, message=finding.message)
+    known = await ledger.versions(target.name, names=[finding.name])
+    if all(version.arn != finding.arn for version in known):
+        await ledger.record([fact])
+        known = await ledger.versions(target.name, names=[finding.name])
+    return next(version for version in known if version.arn == finding.arn)
 
 
 def _with(finding: Finding, more: str) -> Finding:

@@ -11,7 +11,17 @@ from enum import StrEnum
 import msgspec
 
 from provisioner.core.entry import Event, Outcome
-from provisioner.core.verdict import CONFLICT, SKEW_CODES, Reply, Verdict, is_about_role, judge
+from provisioner.core.verdict import (
+    CONFLICT,
+    MULTIPLE_CHOICES,
+    OK,
+    SKEW_CODES,
+    Reply,
+    Verdict,
+    is_about_role,
+    is_gone,
+    judge,
+)
 
 UNANSWERED_LIMIT = 3
 """How often a definition's create may stay unanswered and be sent again in one run. A service that drops
@@ -24,6 +34,8 @@ class Next(StrEnum):
     DONE = "done"
     RESEND = "resend"
     RESOLVE = "resolve"
+    WAIT = "wait"
+    """Send it again when an older version has been deleted: the quota is full."""
 
 
 class History(msgspec.Struct):
@@ -76,16 +88,18 @@ _BY_VERDICT = {
     Verdict.AMBIGUOUS: Conclusion(Verdict.AMBIGUOUS, (Event.DOUBT,), Next.RESOLVE, Outcome.AMBIGUOUS),
 }
 _ROLE_DENIED = Conclusion(Verdict.DENIED, (Event.REJECT,), Next.DONE, Outcome.FAILED)
+_FULL = Conclusion(Verdict.QUOTA, _RELEASED, Next.WAIT)
 _HARMLESS = Conclusion(Verdict.AMBIGUOUS, (Event.DOUBT, Event.ABSENT), Next.RESEND)
 
 
-def conclude(reply: Reply, history: History, *, resend_is_safe: bool) -> Conclusion:
+def conclude(reply: Reply, history: History, *, resend_is_safe: bool, room_comes: bool = False) -> Conclusion:
     """What follows from ``reply``.
 
     Args:
         reply: to the attempt.
         history: of the definition, this attempt not included.
         resend_is_safe: whether the service refuses a second algorithm of one name, or returns the ARN of the first.
+        room_comes: whether algorithms are being deleted, so that a full quota will not stay full.
     """
     if reply.code in SKEW_CODES and not history.clock_refused:
         # The transport has corrected its clock by this reply, so the next signature has the right time. If that one is
@@ -96,4 +110,55 @@ def conclude(reply: Reply, history: History, *, resend_is_safe: bool) -> Conclus
         return _HARMLESS if history.unanswered < UNANSWERED_LIMIT else _BY_VERDICT[verdict]
     if verdict is Verdict.DENIED and is_about_role(reply):
         return _ROLE_DENIED
+    if verdict is Verdict.QUOTA and room_comes:
+        return _FULL
     return _BY_VERDICT[verdict]
+
+
+_DELETED = Conclusion(Verdict.DONE, (Event.GONE,), Next.DONE)
+_KEPT = Conclusion(Verdict.REJECTED, (Event.KEEP,), Next.DONE)
+_DELETE_DENIED = Conclusion(Verdict.DENIED, (Event.KEEP,), Next.DONE)
+_DELETE_LOST = Conclusion(Verdict.AMBIGUOUS, (Event.KEEP,), Next.DONE)
+_TAGGED = Conclusion(Verdict.DONE, (Event.UPDATE,), Next.DONE, Outcome.UPDATED)
+_TAGS_REFUSED = Conclusion(Verdict.REJECTED, (Event.DRIFT,), Next.DONE, Outcome.FAILED)
+_TAGS_DENIED = Conclusion(Verdict.DENIED, (), Next.DONE, Outcome.PENDING)
+_TAGS_LOST = Conclusion(Verdict.AMBIGUOUS, (), Next.DONE, Outcome.AMBIGUOUS)
+
+
+def conclude_delete(reply: Reply, history: History) -> Conclusion:
+    """What follows from the reply to a delete, which may always be sent again: deleting twice changes nothing.
+
+    An algorithm on which an association depends (409) is kept, and so is one whose deletion is refused or unanswered;
+    the next run tries again.
+    """
+    if is_gone(reply):
+        return _DELETED
+    by_verdict = {Verdict.REJECTED: _KEPT, Verdict.QUOTA: _KEPT, Verdict.DENIED: _DELETE_DENIED}
+    return _conclude_repeatable(reply, history, _DELETED, by_verdict, _DELETE_LOST)
+
+
+def conclude_tags(reply: Reply, history: History) -> Conclusion:
+    """What follows from the reply to a change of tags, which may be sent again as it is."""
+    by_verdict = {Verdict.REJECTED: _TAGS_REFUSED, Verdict.QUOTA: _TAGS_REFUSED, Verdict.DENIED: _TAGS_DENIED}
+    return _conclude_repeatable(reply, history, _TAGGED, by_verdict, _TAGS_LOST)
+
+
+def _conclude_repeatable(
+    reply: Reply, history: History, done: Conclusion, by_verdict: dict[Verdict, Conclusion], lost: Conclusion
+) -> Conclusion:
+    if reply.loss is None and OK <= reply.status < MULTIPLE_CHOICES:
+        return done
+    if reply.code in SKEW_CODES and not history.clock_refused:
+        return _REPEAT[Verdict.NOT_CREATED]
+    # The service answers 404 with another code, or none, from something in between: then nothing is known. A 409 is a
+    # certain answer here.
+    verdict = Verdict.REJECTED if reply.status == CONFLICT and reply.code else judge(reply)
+    if verdict is Verdict.AMBIGUOUS and history.unanswered >= UNANSWERED_LIMIT:
+        return lost
+    return by_verdict.get(verdict) or _REPEAT[verdict]
+
+
+_REPEAT = {
+    verdict: Conclusion(verdict, (), Next.RESEND)
+    for verdict in (Verdict.THROTTLED, Verdict.NOT_CREATED, Verdict.AMBIGUOUS)
+}

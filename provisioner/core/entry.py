@@ -22,6 +22,7 @@ edge to ``sent``. Only a sweep of List resolves them: found with this ledger's t
                                          |        --miss--> ambiguous: absent in the first of two sweeps
     created, drifted --delete--> deleted --replan--> planned: AWS has it no more
     created, drifted --retire--> deleted: it is to be deleted, and its ARN becomes a superseded version
+    deleted --reinstate--> drifted: it could not be deleted, so it is the current one again
     created, drifted --tag--> drifted --update--> created: its tags are changed in place
     planned --confirm--> created, planned --reject--> failed: first contact found an algorithm of the name, which is
     recovered, adopted or refused; nothing is sent.
@@ -38,6 +39,7 @@ from enum import StrEnum
 
 import msgspec
 
+from provisioner.core.ownership import ADOPTED
 from provisioner.errors import IllegalTransitionError
 
 
@@ -89,6 +91,7 @@ class Event(StrEnum):
     UPDATE = "update"
     DELETE = "delete"
     RETIRE = "retire"
+    REINSTATE = "reinstate"
 
     SUPERSEDE = "supersede"
     DELETING = "deleting"
@@ -131,6 +134,7 @@ _TRANSITIONS: dict[tuple[State | None, Event], State] = {
     (State.DRIFTED, Event.UPDATE): State.CREATED,
     (State.CREATED, Event.RETIRE): State.DELETED,
     (State.DRIFTED, Event.RETIRE): State.DELETED,
+    (State.DELETED, Event.REINSTATE): State.DRIFTED,
     (State.CREATED, Event.DELETE): State.DELETED,
     (State.DRIFTED, Event.DELETE): State.DELETED,
 }
@@ -151,10 +155,6 @@ def advance(state: State | None, event: Event) -> State:
 def sources(event: Event) -> frozenset[State | None]:
     """The states from which ``event`` may happen; None stands for "no entry yet"."""
     return frozenset(state for state, known in _TRANSITIONS if known is event)
-
-
-ADOPTED = "adopted-"
-"""What the attempt of an adopted entry begins with: no attempt of this ledger made its algorithm."""
 
 
 class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Event, Fact
+from provisioner.core.ownership import adopted_attempt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,7 +167,7 @@ def confirmed(
         name: of the entry; the service may keep another form of it.
         found: the algorithm.
         code: "recovered" or "rebuilt" if its tag says so, otherwise "adopted".
-        attempt: the one that made it, where the entry has another or none.
+        attempt: the one that made it, where the entry has another or none; what is adopted gets a mark of its own.
         after: the attempt that the entry must have.
     """
     # Only tags can change after a create, so the digest in our tag is that of what was sent, even if Get returns the
@@ -179,7 +180,7 @@ def confirmed(
         digest=tag.digest if tag else found.digest,
         tags_digest=found.tags_digest,
         arn=found.arn,
-        attempt=attempt,
+        attempt=adopted_attempt(found.arn) if code == "adopted" else attempt,
         code=code,
         after=after,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from hashlib import sha256
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,26 @@ _TAG = re.compile(r"v1/([0-9a-f]{16})/([0-9a-f]{32})/([0-9A-Za-z.-]{1,64})")
 _ARN = re.compile(r"arn:aws[-a-z]*:cleanrooms-ml:([-a-z0-9]+):([0-9]{12}):configured-model-algorithm/[-a-zA-Z0-9_/.]+")
 
 
+ADOPTED = "adopted-"
+"""What stands in place of an attempt for an algorithm that was taken over: no attempt of this ledger made it."""
+
+
+def adopted_attempt(arn: str) -> str:
+    """What stands in place of an attempt for ``arn``, which is taken over; the same whenever it is."""
+    return ADOPTED + sha256(arn.encode()).hexdigest()[:12]
+
+
 class OwnershipTag(msgspec.Struct, frozen=True):
     """Who made an algorithm: the ledger, the definition (its digest without tags), and the attempt."""
 
     ledger_id: str
     digest: str
     attempt: str
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the ledger took the algorithm over, and did not create it."""
+        return self.attempt.startswith(ADOPTED)
 
     def __str__(self) -> str:
         return f"v1/{self.ledger_id}/{self.digest}/{self.attempt}"

@@ -1,4 +1,7 @@
-"""What to do with a definition, given what the ledger knows of its name. Pure."""
+"""What to do with a definition, given what the ledger and the account have of its name. Pure.
+
+``plan`` shows the steps that are made here, and ``apply`` carries them out: there is no other place that decides.
+"""
 
 from __future__ import annotations
 
@@ -7,94 +10,263 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.core.entry import Entry, Event, Fact, Outcome, State
-from provisioner.core.first_contact import MISSING, NAME_TAKEN, OTHER_LEDGER
+from provisioner.core.entry import Entry, Event, Fact, Outcome, State, apply
+from provisioner.core.first_contact import CREATE, MISSING, NAME_TAKEN, OTHER_LEDGER, Choice, facts_of, meet
+from provisioner.core.sweep import NAMES_UNIQUE
 from provisioner.core.verdict import is_denial
 
 if TYPE_CHECKING:
+    from provisioner.core.inventory import Found
+    from provisioner.core.policy import Policy
     from provisioner.core.wanted import Wanted
+
+TAGGING = "tagging"
+"""Code of an entry whose tags are being changed, or may have been: the reply is outstanding."""
+TAGS_REFUSED = "tags_refused"
+"""Code of an entry whose tags AWS refused to change."""
 
 
 class Action(StrEnum):
-    """What the engine has to do."""
+    """What a step does."""
 
     CREATE = "create"
-    RECONCILE = "reconcile"
-    NOTHING = "nothing"
+    RECOVER = "recover"
+    ADOPT = "adopt"
+    UPDATE = "update"
+    REPLACE = "replace"
+    RECREATE = "recreate"
+    DRIFTED = "drifted"
+    DELETE = "delete"
+    ORPHANED = "orphaned"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    CONFLICT = "conflict"
+    AMBIGUOUS = "ambiguous"
+    OVER_QUOTA = "over_quota"
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What the account holds under a name, as far as a decision needs it.
+
+    Attributes:
+        missing: whether the algorithm that the entry names is proven to be gone.
+        found: algorithms with this name, in any form of it, that neither an entry nor an older version names.
+    """
+
+    missing: bool = False
+    found: tuple[Found, ...] = ()
+
+
+NOTHING_SEEN = Seen()
+
+
+class Situation(msgspec.Struct, frozen=True):
+    """What a decision is made from, apart from the definition.
+
+    Attributes:
+        entry: of the name, None when there is none.
+        incoming: the replacement of its algorithm that is under way or came to nothing.
+        seen: what the account holds.
+    """
+
+    entry: Entry | None = None
+    incoming: Entry | None = None
+    seen: Seen = NOTHING_SEEN
 
 
 class Step(msgspec.Struct, frozen=True):
     """What to do with one definition, and why.
 
     Attributes:
-        action: what the engine has to do.
-        outcome: of the definition so far; PENDING for a create, AMBIGUOUS for a reconcile.
+        action: what is done.
+        outcome: of the definition so far; PENDING while something is to be sent.
         reason: for people, one clause.
         facts: to be recorded before anything else.
+        entry: as it is after these facts; None when there is none.
+        found: the algorithm that is recovered, adopted, or in the way.
+        duplicates: further algorithms that the same ledger created under the name.
+        code: of a definition that is refused or failed before.
+        retag: whether its tags are to be changed besides.
     """
 
     action: Action
     outcome: Outcome
     reason: str
     facts: tuple[Fact, ...] = ()
+    entry: Entry | None = None
+    found: Found | None = None
+    duplicates: tuple[Found, ...] = ()
+    code: str = ""
+    retag: bool = False
 
-
-UNCHANGED = Step(Action.NOTHING, Outcome.UNCHANGED, "it is registered")
-"""The step of the daily case; one object, so that a million of them cost nothing."""
 
 _CREATE_ANEW = {
+    State.PLANNED: "it was planned, not sent",
     State.PARKED: "a quota was in the way last time",
     State.DELETED: "it was deleted",
     State.FAILED: "it failed and may be tried again",
 }
 
 
-def plan(target: str, row: Wanted, entry: Entry | None, *, retry_failed: bool) -> Step:
-    """The step for ``row`` in ``target``, whose entry is ``entry``.
+class Planner:
+    """Makes the steps of one target.
 
-    A failed definition is tried again when it changed, when it failed because of permissions or of what
-    existed in AWS (both change outside the manifest), or when ``retry_failed`` asks for it.
+    Args:
+        target: its name.
+        policy: the rules of the run.
+        ledger_id: of the ledger.
     """
-    if entry is None:
-        return Step(Action.CREATE, Outcome.PENDING, "it is not registered")
-    if entry.unresolved:
-        return Step(Action.RECONCILE, Outcome.AMBIGUOUS, "an earlier create of it had no reply")
-    if entry.state is State.PLANNED:
-        return Step(Action.CREATE, Outcome.PENDING, "it was planned, not sent")
-    if entry.exists:
-        return _compare(target, row, entry)
-    same = (entry.digest, entry.tags_digest) == (row.digest, row.tags_digest)
-    if entry.state is State.FAILED and same and not retry_failed and not _may_pass_now(entry.code):
-        return Step(Action.NOTHING, Outcome.FAILED, f"it failed before: {entry.code} {entry.message}")
-    return Step(Action.CREATE, Outcome.PENDING, _CREATE_ANEW[entry.state], (_replan(target, row, entry),))
 
+    def __init__(self, target: str, policy: Policy, ledger_id: str) -> None:
+        self._target = target
+        self._policy = policy
+        self._ledger_id = ledger_id
 
-def _compare(target: str, row: Wanted, entry: Entry) -> Step:
-    if entry.state is State.CREATED and entry.digest == row.digest and entry.tags_digest == row.tags_digest:
-        return UNCHANGED
-    changed = [
-        part
-        for part, ours, theirs in (
-            ("the definition", row.digest, entry.digest),
-            ("the tags", row.tags_digest, entry.tags_digest),
+    def plan(self, row: Wanted, situation: Situation) -> Step:
+        """The step for ``row``."""
+        entry = situation.entry
+        if entry is None:
+            return self._create(row, situation, Action.CREATE, "it is not registered")
+        if entry.unresolved:
+            reason = "an earlier create of it had no reply"
+            return Step(Action.AMBIGUOUS, Outcome.AMBIGUOUS, reason, entry=entry)
+        if entry.exists:
+            return self._recreate(row, situation) if situation.seen.missing else self._compare(row, situation, entry)
+        if entry.state is State.FAILED and not self._may_try_again(entry, row):
+            reason = f"it failed before: {entry.code} {entry.message}"
+            return Step(Action.FAILED, Outcome.FAILED, reason, entry=entry, code=entry.code)
+        return self._create(row, situation, Action.CREATE, _CREATE_ANEW[entry.state])
+
+    def _may_try_again(self, entry: Entry, row: Wanted) -> bool:
+        """Whether a failed definition is tried again.
+
+        It is when it changed, when it failed because of permissions or of what existed in AWS (both change outside the
+        manifest), or when the policy asks for it.
+        """
+        changed = (entry.digest, entry.tags_digest) != (row.digest, row.tags_digest)
+        passes = is_denial(entry.code) or entry.code in {OTHER_LEDGER, NAME_TAKEN}
+        passes = passes or (entry.code == NAMES_UNIQUE and self._policy.delete_first)
+        return changed or passes or self._policy.retry_failed
+
+    def _recreate(self, row: Wanted, situation: Situation) -> Step:
+        reason = "AWS has it no more"
+        gone = Fact(self._target, row.name, Event.DELETE, code=MISSING, message="AWS has it no more")
+        deleted = _after(situation.entry, [gone])
+        step = self._create(row, Situation(deleted, seen=situation.seen), Action.RECREATE, reason)
+        return msgspec.structs.replace(step, facts=(gone, *step.facts))
+
+    def _create(self, row: Wanted, situation: Situation, action: Action, reason: str) -> Step:
+        """A create, unless the account has an algorithm of the name."""
+        entry, facts = situation.entry, self._planned_again(row, situation.entry)
+        found = situation.seen.found
+        meeting = meet(row, entry, found, self._policy, self._ledger_id) if found else CREATE
+        if meeting.choice is Choice.CREATE:
+            return Step(action, Outcome.PENDING, reason, facts, _after(entry, facts))
+        planned = _after(entry, facts)
+        taking = facts_of(self._target, row, planned, meeting)
+        facts, entry = (*facts, *taking), _after(planned, taking)
+        if meeting.choice is Choice.REFUSE or entry is None:
+            return Step(
+                Action.CONFLICT, Outcome.FAILED, meeting.message, facts, entry, meeting.found, code=meeting.code
+            )
+        recovered = meeting.choice is Choice.RECOVER
+        arn = meeting.found.arn if meeting.found else ""
+        reason = f"{arn} is this ledger's own" if recovered else f"{arn} has its name"
+        taken = Step(
+            Action.RECOVER if recovered else Action.ADOPT,
+            Outcome.RECOVERED if recovered else Outcome.ADOPTED,
+            reason,
+            facts,
+            entry,
+            meeting.found,
+            meeting.duplicates,
         )
-        if ours != theirs
-    ]
-    if changed:
-        reason = f"{' and '.join(changed)} changed since it was created as {entry.arn}"
-        drift = Fact(target, row.name, Event.DRIFT, code="drifted", message=reason)
-        facts = () if entry.state is State.DRIFTED else (drift,)
-        return Step(Action.NOTHING, Outcome.DRIFTED, reason, facts)
-    restore = Fact(target, row.name, Event.RESTORE)
-    return msgspec.structs.replace(UNCHANGED, facts=(restore,))
+        return self._then(taken, self._compare(row, Situation(entry), entry))
+
+    def _planned_again(self, row: Wanted, entry: Entry | None) -> tuple[Fact, ...]:
+        if entry is None or entry.state is State.PLANNED:
+            return ()
+        # That it was only missing is kept: it may turn up again.
+        code = MISSING if entry.code == MISSING else ""
+        replan = Fact(self._target, row.name, Event.REPLAN, row.digest, row.tags_digest, code=code)
+        return (msgspec.structs.replace(replan, tag_keys=row.tag_keys),)
+
+    def _then(self, first: Step, then: Step) -> Step:
+        """``first``, and ``then`` what its algorithm needs besides."""
+        if then.action in {Action.UNCHANGED, Action.UPDATE}:
+            facts = (*first.facts, *then.facts)
+            return msgspec.structs.replace(first, facts=facts, retag=then.action is Action.UPDATE)
+        return msgspec.structs.replace(
+            then,
+            reason=f"{first.reason}; {then.reason}",
+            facts=(*first.facts, *then.facts),
+            found=first.found,
+            duplicates=first.duplicates,
+        )
+
+    def _compare(self, row: Wanted, situation: Situation, entry: Entry) -> Step:
+        if entry.digest != row.digest:
+            return self._change(row, situation, entry)
+        if entry.tags_digest != row.tags_digest or entry.code in {TAGGING, TAGS_REFUSED}:
+            return Step(Action.UPDATE, Outcome.PENDING, "its tags changed", entry=entry)
+        if entry.state is State.CREATED:
+            return msgspec.structs.replace(_UNCHANGED, entry=entry)
+        restore = (Fact(self._target, row.name, Event.RESTORE),)
+        return msgspec.structs.replace(_UNCHANGED, facts=restore, entry=_after(entry, restore))
+
+    def _change(self, row: Wanted, situation: Situation, entry: Entry) -> Step:
+        """Only a new algorithm can express what changed."""
+        incoming = situation.incoming
+        if incoming is not None and incoming.unresolved:
+            reason = "its replacement was sent and had no reply"
+            return Step(Action.AMBIGUOUS, Outcome.AMBIGUOUS, reason, entry=incoming)
+        if (made := self._made_before(row, situation)) is not None:
+            confirm = _recovered_replacement(self._target, row, made)
+            promoted = _after(None, (msgspec.structs.replace(confirm, incoming=False),))
+            reason = f"{made.arn} is its replacement"
+            taken = Step(Action.RECOVER, Outcome.RECOVERED, reason, (confirm,), promoted, found=made)
+            return self._then(taken, self._compare(row, Situation(promoted), promoted)) if promoted else taken
+        if self._policy.on_change == "replace":
+            failed = incoming is not None and incoming.state is State.FAILED
+            if incoming is not None and failed and not self._may_try_again(incoming, row):
+                reason = f"its replacement failed before: {incoming.code} {incoming.message}"
+                return Step(Action.FAILED, Outcome.FAILED, reason, entry=entry, code=incoming.code)
+            return Step(Action.REPLACE, Outcome.PENDING, f"it changed since {entry.arn} was created", entry=entry)
+        reason = f"the definition changed since it was created as {entry.arn}"
+        drift = Fact(self._target, row.name, Event.DRIFT, code="drifted", message=reason)
+        facts: tuple[Fact, ...] = () if entry.state is State.DRIFTED else (drift,)
+        hint = f"{reason}; --on-change replace creates a new one and deletes this one"
+        return Step(Action.DRIFTED, Outcome.DRIFTED, hint, facts, _after(entry, facts))
+
+    def _made_before(self, row: Wanted, situation: Situation) -> Found | None:
+        """The replacement, if this ledger made it and has lost it: a restored backup, a rolled-back volume."""
+        ours = [
+            one
+            for one in situation.seen.found
+            if one.name == row.name and one.tag and one.is_of(self._ledger_id) and one.tag.digest == row.digest
+        ]
+        return min(ours, key=lambda one: one.age_order) if ours else None
 
 
-def _may_pass_now(code: str) -> bool:
-    """Whether ``code`` depends on something outside the manifest: permissions, or what exists in AWS."""
-    return is_denial(code) or code in {OTHER_LEDGER, NAME_TAKEN}
+_UNCHANGED = Step(Action.UNCHANGED, Outcome.UNCHANGED, "it is registered")
 
 
-def _replan(target: str, row: Wanted, entry: Entry) -> Fact:
-    # That it was only missing is kept: it may turn up again.
-    code = MISSING if entry.code == MISSING else ""
-    return Fact(target, row.name, Event.REPLAN, digest=row.digest, tags_digest=row.tags_digest, code=code)
+def _recovered_replacement(target: str, row: Wanted, found: Found) -> Fact:
+    return Fact(
+        target,
+        row.name,
+        Event.CONFIRM,
+        digest=row.digest,
+        tags_digest=found.tags_digest,
+        arn=found.arn,
+        attempt=found.tag.attempt if found.tag else None,
+        code="recovered",
+        incoming=True,
+    )
+
+
+def _after(entry: Entry | None, facts: tuple[Fact, ...] | list[Fact]) -> Entry | None:
+    """The entry as ``facts`` will leave it, but for the time and the run."""
+    for fact in facts:
+        entry = apply(entry, fact, at=entry.updated_at if entry else 0.0, run_id=entry.run_id if entry else "")
+    return entry

@@ -19,6 +19,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         take_over: id of another ledger whose algorithms this one takes over, "" for none.
         retry_failed: whether to try definitions again that failed for good before.
         wait: whether the run waits at its end until the settle time of unanswered creates has passed.
+        on_change: what to do with a definition that changed in what only a new algorithm can express.
+        delete_first: whether a replacement deletes the old algorithm before it creates the new one.
+        keep: how many of the older versions of a name are kept when they are replaced.
+        deletes: whether the run may delete what is recorded as superseded.
+        own_tags: whether tags that others added are removed.
+        adopted: whether algorithms that were taken over may be deleted.
     """
 
     ownership_tag: str
@@ -29,6 +35,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     take_over: str
     retry_failed: bool
     wait: bool
+    on_change: Literal["fail", "replace"] = "fail"
+    delete_first: bool = False
+    keep: int = 0
+    deletes: bool = False
+    own_tags: bool = False
+    adopted: bool = False
 
     @property
     def resend_is_safe(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Protocol
 from provisioner.core.entry import VERSION_EVENTS, Entry, Event, Fact, apply
 from provisioner.core.versions import (
     Happening,
+    Role,
     SameArnError,
     Version,
     apply_to_version,
@@ -52,7 +53,7 @@ class Changes:
     Attributes:
         entries: that have changed, by key.
         incoming: replacements that have changed; None for one that is over.
-        versions: older versions that have changed, by ARN.
+        versions: older versions that have changed, by ARN; None for one that is the current one again.
         history: what is worth a row of its own.
         holders: which entry holds an ARN now; None for none.
     """
@@ -60,7 +61,7 @@ class Changes:
     def __init__(self, known: Known, *, at: float, run_id: str) -> None:
         self.entries: dict[Key, Entry] = {}
         self.incoming: dict[Key, Entry | None] = {}
-        self.versions: dict[str, Version] = {}
+        self.versions: dict[str, Version | None] = {}
         self.history: list[Happening] = []
         self.holders: dict[str, Key | None] = {}
         self._known = known
@@ -84,6 +85,8 @@ class Changes:
             after = apply(before, fact, at=self._at, run_id=self._run_id)
             if before is not None and fact.event is Event.RETIRE:
                 self._put(superseded(before, fact.code, at=self._at, run_id=self._run_id))
+            elif fact.event is Event.REINSTATE:
+                self._take_back(after.arn)
             self._replace(key, before, after)
         if (one := happening(before, fact, at=self._at, run_id=self._run_id)) is not None:
             self.history.append(one)
@@ -113,16 +116,25 @@ class Changes:
         arn = fact.arn or ""
         if fact.event is Event.SUPERSEDE and entry is not None and entry.exists and entry.arn == arn:
             raise IllegalTransitionError("the current algorithm", fact.event)
-        before = self.versions.get(arn) or self._known.version(arn)
+        before = self._version(arn)
         self.versions[arn] = apply_to_version(before, fact, at=self._at, run_id=self._run_id)
 
+    def _take_back(self, arn: str) -> None:
+        version = self._version(arn)
+        if version is None or version.role is not Role.SUPERSEDED:
+            raise IllegalTransitionError("no superseded version", Event.REINSTATE)
+        self.versions[arn] = None
+
+    def _version(self, arn: str) -> Version | None:
+        return self.versions[arn] if arn in self.versions else self._known.version(arn)
+
     def _put(self, version: Version) -> None:
-        if (self.versions.get(version.arn) or self._known.version(version.arn)) is not None:
+        if self._version(version.arn) is not None:
             raise IllegalTransitionError("an older version", "to supersede it again")
         self.versions[version.arn] = version
 
     def _claim(self, entry: Entry) -> None:
-        check_unknown(entry.arn, self.versions.get(entry.arn) or self._known.version(entry.arn))
+        check_unknown(entry.arn, self._version(entry.arn))
         holder = self.holders[entry.arn] if entry.arn in self.holders else self._known.holder(entry.arn)
         if holder not in (None, (entry.target, entry.name)):
             raise IntegrityError(

@@ -28,6 +28,14 @@ SKEW_S = 300.0
 """How far the server's clock may differ from this machine's: SigV4 tolerates five minutes."""
 
 
+NAMES_UNIQUE = "names_unique"
+"""Code of a replacement that the service refuses because the old algorithm has the name."""
+DELETE_FIRST = (
+    "the service allows one algorithm per name, so the new one cannot be created beside the old one; "
+    "--replace-order delete-first deletes the old one first, and the name is without an algorithm for a moment"
+)
+
+
 class Unresolved(msgspec.Struct, frozen=True):
     """An entry whose algorithm may or may not exist.
 
@@ -99,6 +107,8 @@ class Sweep(msgspec.Struct, frozen=True):
 def rule(unresolved: Unresolved, sweep: Sweep, policy: Policy, ledger_id: str) -> Ruling:
     """What ``sweep`` proves about ``unresolved``: the core of the exactly-once promise."""
     entry = unresolved.entry
+    if entry.incoming:
+        return _rule_replacement(unresolved, sweep, policy)
     # An unresolved entry with an ARN was created before, and that algorithm was deleted: List and Get may lag.
     seen = (one for one in sweep.found.get(entry.name, ()) if not entry.arn or one.arn != entry.arn)
     named = sorted(seen, key=lambda one: one.age_order)
@@ -111,6 +121,23 @@ def rule(unresolved: Unresolved, sweep: Sweep, policy: Policy, ledger_id: str) -
     # Names may repeat, so another's algorithm does not prove that ours cannot take effect any more.
     if named and (settled or (whole and unresolved.conflict)) and (foreign := _foreign(unresolved, named, policy)):
         return foreign
+    return _absence(unresolved, sweep, policy, settled=settled)
+
+
+def _rule_replacement(unresolved: Unresolved, sweep: Sweep, policy: Policy) -> Ruling:
+    """A replacement is proven by its own attempt alone: the one that it replaces has the name and the ledger too."""
+    made = sorted(sweep.by_attempt(unresolved.entry.attempt), key=lambda one: one.age_order)
+    if made:
+        return Ruling(Decision.RECOVERED, made[0], tuple(made[1:]))
+    whole = sweep.complete and unresolved.entry.name not in sweep.unread
+    if whole and unresolved.conflict:
+        # What it was to replace is what is in the way.
+        return Ruling(Decision.TAKEN, code=NAMES_UNIQUE, message=DELETE_FIRST)
+    settled = whole and sweep.began_at >= unresolved.settled_at
+    return _absence(unresolved, sweep, policy, settled=settled)
+
+
+def _absence(unresolved: Unresolved, sweep: Sweep, policy: Policy, *, settled: bool) -> Ruling:
     if not settled:
         return Ruling(Decision.UNKNOWN)
     if unresolved.absent_at is None:
@@ -147,28 +174,21 @@ def facts_of(entry: Entry, ruling: Ruling) -> tuple[Fact, ...]:
     """The facts that make ``ruling`` durable; none while the entry stays unresolved."""
     found = ruling.found
     if ruling.decision is Decision.ABSENT:
-        return (Fact(entry.target, entry.name, Event.ABSENT, after=entry.attempt, message="proven absent twice"),)
+        return (entry.fact(Event.ABSENT, message="proven absent twice"),)
+    if ruling.decision is Decision.TAKEN:
+        return (entry.fact(Event.REJECT, code=ruling.code, message=ruling.message),)
     if found is None:
         return ()
-    if ruling.decision is Decision.TAKEN:
-        reject = Fact(entry.target, entry.name, Event.REJECT, after=entry.attempt)
-        return (msgspec.structs.replace(reject, code=ruling.code, message=ruling.message),)
     code = "recovered" if ruling.decision is Decision.RECOVERED else "adopted"
-    return (confirmed(entry.target, entry.name, found, code, after=entry.attempt),)
+    confirm = confirmed(entry.target, entry.name, found, code, after=entry.attempt)
+    return (msgspec.structs.replace(confirm, incoming=True) if entry.incoming else confirm,)
 
 
 def interrupted(entry: Entry, now: Stamp) -> Fact:
     """The fact that an earlier run left ``entry`` as sent; its create may have left at any time until ``now``."""
     message = "the run that sent it ended before its reply came"
-    return Fact(
-        entry.target,
-        entry.name,
-        Event.DOUBT,
-        sent=entry.sent and entry.sent.until(now),
-        code="interrupted",
-        message=message,
-        after=entry.attempt,
-    )
+    sent = entry.sent and entry.sent.until(now)
+    return entry.fact(Event.DOUBT, sent=sent, code="interrupted", message=message)
 
 
 def missed(entry: Entry, began: Stamp | None, settle_s: float) -> Fact:
@@ -182,4 +202,4 @@ def missed(entry: Entry, began: Stamp | None, settle_s: float) -> Fact:
     began = None if began is None else msgspec.structs.replace(began, settle_s=settle_s)
     sent = msgspec.structs.replace(entry.sent or Stamp(0.0), missed=began)
     message = "the first sweep did not find it; a second one, after the List lag, decides"
-    return Fact(entry.target, entry.name, Event.MISS, sent=sent, code="missed", message=message, after=entry.attempt)
+    return entry.fact(Event.MISS, sent=sent, code="missed", message=message)

@@ -28,6 +28,8 @@ class Verdict(StrEnum):
     """What is known about an attempt."""
 
     CREATED = "CREATED"
+    DONE = "DONE"
+    """A change of tags or a deletion was executed."""
     THROTTLED = "THROTTLED"
     NOT_CREATED = "NOT_CREATED"
     AMBIGUOUS = "AMBIGUOUS"
@@ -48,6 +50,7 @@ class Loss(StrEnum):
     PROXY = "proxy"
     HANDSHAKE = "handshake"
     FILES = "files"
+    STALE = "stale"
 
     READ_TIMEOUT = "read_timeout"
     CLOSED = "closed"
@@ -67,6 +70,7 @@ BEFORE_FIRST_BYTE = frozenset(
         Loss.PROXY,
         Loss.HANDSHAKE,
         Loss.FILES,
+        Loss.STALE,
     },
 )
 
@@ -194,6 +198,16 @@ def _judge_error(reply: Reply) -> Verdict:
         # A gateway or proxy may answer so although the request behind it was executed.
         return Verdict.AMBIGUOUS
     return _BY_CODE.get(reply.code) or _BY_STATUS.get(reply.status, Verdict.AMBIGUOUS)
+
+
+NOT_FOUND = HTTPStatus.NOT_FOUND.value
+GONE = "ResourceNotFoundException"
+"""The only error code that proves that an algorithm does not exist: another 404 may come from a gateway."""
+
+
+def is_gone(reply: Reply) -> bool:
+    """Whether ``reply`` proves that the algorithm does not exist."""
+    return reply.status == NOT_FOUND and reply.code == GONE
 
 
 def is_about_role(reply: Reply) -> bool:

@@ -18,12 +18,18 @@ is more than one algorithm to account for:
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from provisioner.core.entry import Entry, Event, Fact, Stamp, State
+from provisioner.core.ownership import ADOPTED
 from provisioner.errors import IllegalTransitionError, IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Role(StrEnum):
@@ -66,6 +72,11 @@ class Version(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str = ""
     message: str = ""
     request_id: str = ""
+
+    @property
+    def adopted(self) -> bool:
+        """Whether it was taken over, so that this ledger did not create it."""
+        return self.attempt.startswith(ADOPTED)
 
     def fact(self, event: Event, *, code: str = "", message: str = "", request_id: str = "") -> Fact:
         """The fact that ``event`` happens to this version."""
@@ -194,3 +205,27 @@ def happening(entry: Entry | None, fact: Fact, *, at: float, run_id: str) -> Hap
     arn = fact.arn or (entry.arn if entry else "")
     attempt = fact.attempt or (entry.attempt if entry else "")
     return Happening(fact.target, fact.name, at, run_id, name, arn, attempt, fact.code, fact.message, fact.request_id)
+
+
+def to_delete(versions: Sequence[Version], keep: int, *, adopted: bool) -> list[Version]:
+    """Which of ``versions`` a run that may delete is to delete.
+
+    Args:
+        versions: of one target, the latest change first.
+        keep: how many replaced ones of each name stay, the latest.
+        adopted: whether those that were taken over may be deleted.
+    """
+    kept: Counter[str] = Counter()
+    chosen = []
+    for version in versions:
+        if version.role is not Role.SUPERSEDED or (version.adopted and not adopted):
+            continue
+        if version.reason == REPLACED and kept[version.name] < keep:
+            kept[version.name] += 1
+            continue
+        chosen.append(version)
+    return chosen
+
+
+REPLACED, PRUNED, DESTROYED, DUPLICATE = "replaced", "pruned", "destroyed", "duplicate"
+"""Why a version is to be deleted."""

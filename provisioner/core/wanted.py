@@ -19,3 +19,7 @@ class Wanted(Protocol):
     @property
     def tags_digest(self) -> str:
         """Of its tags (hex)."""
+
+    @property
+    def tag_keys(self) -> str:
+        """Their keys, sorted, comma-separated."""

@@ -45,8 +45,15 @@ UNANSWERED = 10
 PROBES = 6
 """Probes before an open circuit halts: 1 + 2 + 4 + 8 + 16 + 30 s."""
 PROBE_MAX_S = 30.0
-PERMITTED = frozenset({Verdict.CREATED, Verdict.REJECTED, Verdict.QUOTA})
+PERMITTED = frozenset({Verdict.CREATED, Verdict.DONE, Verdict.REJECTED, Verdict.QUOTA})
 """Verdicts that prove that the caller and the role are permitted."""
+
+
+_PERMISSIONS = {
+    "create": "cleanrooms-ml:CreateConfiguredModelAlgorithm and iam:PassRole",
+    "tag": "cleanrooms-ml:TagResource and cleanrooms-ml:UntagResource",
+    "delete": "cleanrooms-ml:DeleteConfiguredModelAlgorithm",
+}
 
 
 class Admission(StrEnum):
@@ -65,13 +72,18 @@ class Admission(StrEnum):
 class Breaker:
     """Counts replies in a row and decides what may still be sent.
 
+    Args:
+        endpoint: for messages.
+        operation: ``create``, ``tag`` or ``delete``; each has a breaker of its own.
+
     Attributes:
         halt: why the target must halt, None while it may go on.
     """
 
-    def __init__(self, endpoint: str = "") -> None:
+    def __init__(self, endpoint: str = "", operation: str = "create") -> None:
         self.halt: Halt | None = None
         self._endpoint = endpoint
+        self._operation = operation
         self._refused: Counter[str] = Counter()
         self._refusals = 0
         self._sure_refusals = 0
@@ -120,8 +132,8 @@ class Breaker:
         else:
             self._sure_refusals += 1
         if self._refusals >= REFUSALS or self._sure_refusals >= SURE_REFUSALS:
-            hint = "Check credentials, cleanrooms-ml:CreateConfiguredModelAlgorithm and iam:PassRole, then run again"
-            self._trip(Reason.DENIED, f"every create is refused: {reply}. {hint}")
+            hint = f"Check credentials, {_PERMISSIONS[self._operation]}, then run again"
+            self._trip(Reason.DENIED, f"every {self._operation} is refused: {reply}. {hint}")
 
     def _count_unreached(self, reply: Reply, now: float) -> None:
         if self._unreached_since is None:
@@ -159,7 +171,9 @@ class Breaker:
         unanswered = verdict is Verdict.AMBIGUOUS and reply.status != CONFLICT
         self._unanswered = self._unanswered + 1 if unanswered else 0
         if self._unanswered >= UNANSWERED + PROBES:
-            self._trip(Reason.UNFINISHED, f"{self._endpoint} no longer answers creates: {reply}. Run again later")
+            self._trip(
+                Reason.UNFINISHED, f"{self._endpoint} no longer answers a {self._operation}: {reply}. Run again later"
+            )
 
     def _trip(self, reason: Reason, what: str) -> None:
         if self.halt is None:

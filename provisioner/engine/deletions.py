@@ -61,10 +61,13 @@ class Deletions:
         gone = False
         with contextlib.suppress(GateClosedError, WithheldError):
             try:
-                gone = not self._ending.halt and await self._delete(version)
+                gone = self._may_delete() and await self._delete(version)
             except (CallError, IntegrityError, ConfigurationError) as error:
                 self._ending.halt_target(Halt(error.reason, str(error)))
         return gone
+
+    def _may_delete(self) -> bool:
+        return not (self._ending.halt or self._ending.stop.requested)
 
     async def _delete(self, version: Version) -> bool:
         details = Details(())
@@ -86,7 +89,8 @@ class Deletions:
         """Why ``version`` must stay, "" if it was just read and is this ledger's own."""
         if not found:
             return "it cannot be read"
-        if version.adopted and not self._policy.adopted:
+        adopted = version.adopted or (found[0].tag is not None and found[0].tag.adopted)
+        if adopted and not self._policy.adopted:
             return "it was adopted; --adopted deletes such algorithms too"
         if found[0].name != version.name:
             return f"its name is {found[0].name!r}, not that of the entry"

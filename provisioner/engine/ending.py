@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Ending:
-    """Closes the gate of creates when the run is asked to stop or the target halts.
+    """Closes the gates of everything that changes something when the run is asked to stop or the target halts.
 
     Either way nothing new is sent, what is in flight is awaited, and what is left stays planned.
 
@@ -47,4 +47,5 @@ class Ending:
 
     def _close(self) -> None:
         self._began.set()
-        self._target.creates.close()
+        for gate in (self._target.creates, self._target.tags, self._target.deletes):
+            gate.close()

@@ -23,18 +23,20 @@ import anyio.to_thread
 from provisioner.aws.faces import CallError
 from provisioner.core.conclusion import UNANSWERED_LIMIT, Next
 from provisioner.core.entry import Entry, Event, Fact, Outcome
-from provisioner.core.planner import Action, plan
+from provisioner.core.planner import TAGGING, Action
 from provisioner.core.sweep import Decision
-from provisioner.core.verdict import is_conflict
-from provisioner.engine.breaker import Admission, Breaker
+from provisioner.core.verdict import Verdict, is_conflict
+from provisioner.core.versions import REPLACED, Role
+from provisioner.engine.deletions import Deletions
 from provisioner.engine.ending import Ending
-from provisioner.engine.first_contact import FirstContact
 from provisioner.engine.job import Job
 from provisioner.engine.observer import Halt
-from provisioner.engine.operation import Create
+from provisioner.engine.operation import Create, Retag
 from provisioner.engine.outcomes import count_found
+from provisioner.engine.planning import Planning
 from provisioner.engine.problems import ProblemLog
 from provisioner.engine.resolver import Resolver
+from provisioner.engine.room import Room
 from provisioner.engine.sending import Sender, WithheldError
 from provisioner.engine.workers import Workers
 from provisioner.errors import IllegalTransitionError, IntegrityError, ProvisionerError, Reason
@@ -42,54 +44,78 @@ from provisioner.manifest.fingerprint import Fingerprint
 from provisioner.pacing.gate import GateClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from provisioner.core.planner import Step
     from provisioner.core.policy import Policy
     from provisioner.core.sweep import Ruling, Sweep, Unresolved
+    from provisioner.core.versions import Version
+    from provisioner.engine.planning import Planned
     from provisioner.engine.stop import Stop
     from provisioner.engine.target import OpenTarget
-    from provisioner.manifest.reader import Batch, Manifest, Row
+    from provisioner.manifest.reader import Batch, Manifest
 
 LEFT_AT_ONCE = 256
 """Definitions that one commit records as planned."""
+_BAD = frozenset({Outcome.DRIFTED, Outcome.FAILED})
+_DONE = frozenset({Action.UNCHANGED, Action.DRIFTED, Action.FAILED, Action.CONFLICT})
+"""Steps that need nothing but their facts."""
 BROKEN_SWEEPS = 3
 """Sweeps that may break off before the run gives up and leaves the rest ambiguous."""
 
 
 class Engine:
-    """Registers one manifest in one target.
+    """Makes one target match one manifest.
 
     Args:
         target: in which to register.
         policy: the rules of the run.
         stop: requests an early end of all targets.
         workers: most creates under way at once.
+        may_do: whether a step may be carried out; what may not stays as it is.
     """
 
-    def __init__(self, target: OpenTarget, policy: Policy, stop: Stop, *, workers: int) -> None:
+    def __init__(
+        self,
+        target: OpenTarget,
+        policy: Policy,
+        stop: Stop,
+        *,
+        workers: int,
+        may_do: Callable[[Planned], bool] | None = None,
+    ) -> None:
         self._target = target
         self._policy = policy
         self._observer = target.observer
         self._limit = workers
+        self._may_do = may_do
         self._ending = Ending(target, stop)
         self._stop = stop
-        self._breaker = Breaker(target.aws.endpoint)
         self._problems = ProblemLog(target.name, target.ledger, target.observer)
-        self._sender = Sender(target, Create(target, policy), self._breaker, self._ending, self._problems)
+        self._room = Room()
+        self._creates = Sender(target, Create(target, policy, self._problems, self._room), self._ending)
+        self._tags = Sender(target, Retag(target, policy, self._problems), self._ending)
+        self._deletions = Deletions(target, policy, self._ending, self._problems)
         self._resolver = Resolver(target, policy)
-        self._contact = FirstContact(target, policy, self._ending, self._problems)
-        self._workers: Workers
+        self._planning = Planning(target, policy)
+        self._create_workers: Workers[Job]
+        self._tag_workers: Workers[Job]
+        self._delete_workers: Workers[Version]
         self._unanswered: dict[str, Job] = {}
         self._left: list[Job] = []
+        self._queued: set[str] = set()
         self._needed = 0
 
-    async def run(self, manifest: Manifest | None, *, report_problems: bool = True) -> str:
-        """Register everything in ``manifest``, and resolve unanswered creates.
+    async def run(
+        self, manifest: Manifest | None, *, report_problems: bool = True, retire: Sequence[Entry] = (), why: str = ""
+    ) -> str:
+        """Carry out everything that ``manifest`` needs, and resolve unanswered creates.
 
         Args:
             manifest: read in a thread, because reading may block; None only resolves.
             report_problems: whether this target's run keeps the manifest's problems; one of several targets does.
+            retire: entries whose algorithms are to be deleted, before anything is created.
+            why: the reason that is recorded for these.
 
         Returns:
             The fingerprint of the manifest; "" unless it was read to its end.
@@ -102,16 +128,29 @@ class Engine:
         await self._resolver.load()
         async with anyio.create_task_group() as group:
             group.start_soon(self._ending.watch)
-            self._workers = Workers(group, self._target.creates, self._limit, self._work)
+            self._create_workers = Workers(group, self._target.creates, self._limit, self._work)
+            self._tag_workers = Workers(group, self._target.tags, self._limit, self._retag)
+            self._delete_workers = Workers(group, self._target.deletes, self._limit, self._delete)
+            await self._retire(retire, why)
+            if self._policy.delete_first or self._policy.resend_is_safe:
+                # A name can be used again only when its algorithm is gone.
+                await self._delete_workers.until_idle()
             if manifest is None:
                 self._observer.manifest_read()
             else:
                 fingerprint = await self._read(manifest, report_problems=report_problems)
-            await self._workers.until_idle()
+            await self._until_idle()
             await self._resolve()
             await self._leave_planned()
             group.cancel_scope.cancel()
         return fingerprint
+
+    async def _until_idle(self) -> None:
+        """Wait until nothing is under way: a create may cause a deletion, and a deletion may make room for a create."""
+        everybody = (self._create_workers, self._tag_workers, self._delete_workers)
+        while any(workers.busy for workers in everybody):
+            for workers in everybody:
+                await workers.until_idle()
 
     # Read and plan.
 
@@ -136,28 +175,26 @@ class Engine:
             if report_problems and batch.problems:
                 await self._problems.add(batch.problems)
             await self._plan(batch, manifest.size_bytes)
-            await self._workers.until_few_wait()
+            await self._create_workers.until_few_wait()
+            await self._tag_workers.until_few_wait()
         return ""
 
     async def _next(self, batches: Iterator[Batch]) -> Batch | None:
         return await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)
 
     async def _plan(self, batch: Batch, size_bytes: int | None) -> None:
-        target, ledger = self._target.name, self._target.ledger
-        rows = await self._changed(batch.rows)
-        self._expect(len(rows), batch.read_bytes, size_bytes)
-        known = await ledger.look_up(target, [row.name for row in rows]) if rows else {}
-        retry_failed = self._policy.retry_failed
-        steps = [(row, plan(target, row, known.get(row.name), retry_failed=retry_failed)) for row in rows]
-        await ledger.record([fact for _, step in steps for fact in step.facts])
-        await self._count_unsent([(row, step) for row, step in steps if step.action is Action.NOTHING])
-        for row, step in steps:
-            entry = known.get(row.name)
-            job = Job(row, entry.arn if entry else "")
-            if step.action is Action.CREATE:
-                self._workers.add(job)
-            elif step.action is Action.RECONCILE and entry is not None:
-                await self._wait_for_answer(job, entry)
+        planned: list[Planned] = []
+        with self._stop.ends() as planning:
+            planned, registered = await self._planning.plan(batch.rows)
+        if planning.cancelled_caught:
+            return
+        if registered:
+            self._observer.outcome_changed(Outcome.UNCHANGED, count=registered)
+        self._expect(len(planned), batch.read_bytes, size_bytes)
+        if self._planning.failure is not None and any(one.withheld for one in planned):
+            self._ending.halt_target(Halt(self._planning.failure.reason, str(self._planning.failure)))
+        for one in await self._recorded(planned):
+            await self._do(one)
 
     def _expect(self, needed: int, read_bytes: int, size_bytes: int | None) -> None:
         """Give the pacer an estimate of the length of the job, from the part of the manifest that was read."""
@@ -165,38 +202,90 @@ class Engine:
         whole = max(1.0, size_bytes / read_bytes) if size_bytes and read_bytes else 1.0
         self._target.creates.expect(round(self._needed * whole))
 
-    async def _changed(self, rows: list[Row]) -> list[Row]:
-        """The rows that are not registered exactly so. In the daily case that is none of a million."""
-        registered = await self._target.ledger.registered(self._target.name, [row.name for row in rows])
-        changed = [row for row in rows if registered.get(row.name) != row.digest + row.tags_digest]
-        if len(rows) > len(changed):
-            self._observer.outcome_changed(Outcome.UNCHANGED, count=len(rows) - len(changed))
-        return changed
+    async def _recorded(self, planned: list[Planned]) -> list[Planned]:
+        """Make the facts of all steps durable, and count what needs nothing more; returns the steps that do."""
+        allowed = [one for one in planned if not one.withheld and (self._may_do is None or self._may_do(one))]
+        for one in planned:
+            if one not in allowed:
+                await self._withhold(one)
+        try:
+            await self._target.ledger.record([fact for one in allowed for fact in one.step.facts])
+        except IntegrityError:
+            # A record is all or nothing: one step at a time keeps all but the one that contradicts.
+            allowed = [one for one in allowed if await self._recorded_alone(one)]
+        for one in allowed:
+            if one.step.outcome is not Outcome.PENDING:
+                self._observer.outcome_changed(one.step.outcome)
+        bad = [(one.row, one.step) for one in allowed if one.step.outcome in _BAD]
+        await self._problems.add_rows([(row, step.code or step.outcome, step.reason) for row, step in bad])
+        return [one for one in allowed if one.step.action not in _DONE or one.step.found]
 
-    async def _count_unsent(self, steps: list[tuple[Row, Step]]) -> None:
-        """Count what is not sent; problems of a whole batch at once, because a new default may make a million drift."""
-        for _, step in steps:
-            self._observer.outcome_changed(step.outcome)
-        await self._problems.add_rows(
-            [(row, step.outcome, step.reason) for row, step in steps if step.outcome is not Outcome.UNCHANGED]
-        )
+    async def _recorded_alone(self, one: Planned) -> bool:
+        try:
+            await self._target.ledger.record(one.step.facts)
+        except IntegrityError as error:
+            self._ending.halt_target(Halt(error.reason, str(error)))
+            await self._withhold(one)
+            return False
+        return True
+
+    async def _withhold(self, one: Planned) -> None:
+        """Leave a definition as it is, for a later run."""
+        if one.withheld and self._planning.failure is None:
+            await self._problems.add_row(one.row, "unread", one.withheld)
+        entry = one.step.entry
+        if entry is None or not entry.exists:
+            await self._leave(Job(one.row, outcome=Outcome.PENDING))
+        else:
+            self._observer.outcome_changed(Outcome.PENDING)
+
+    # Do.
+
+    async def _do(self, one: Planned) -> None:
+        """Start what a step needs besides its facts."""
+        step, row, entry = one.step, one.row, one.step.entry
+        for duplicate in step.duplicates:
+            if step.found is not None:
+                await self._problems.add_duplicate(step.found, duplicate)
+        arn = entry.arn if entry else ""
+        if step.action in {Action.CREATE, Action.RECREATE}:
+            self._create_workers.add(Job(row, arn, outcome=Outcome.CREATED))
+        elif step.action is Action.REPLACE and self._policy.delete_first and entry is not None:
+            self._create_workers.add(Job(row, arn, outcome=Outcome.REPLACED, entry=entry))
+        elif step.action is Action.REPLACE:
+            self._create_workers.add(Job(row, arn, outcome=Outcome.REPLACED, incoming=True))
+        elif step.action is Action.AMBIGUOUS and entry is not None:
+            await self._wait_for_answer(Job(row, arn, outcome=Outcome.CREATED), entry)
+        elif step.action is Action.UPDATE:
+            self._tag_workers.add(Job(row, arn, outcome=Outcome.UPDATED, entry=entry))
+        elif step.retag or self._needs_mark(step):
+            job = Job(row, arn, outcome=step.outcome, entry=entry)
+            job.counted = step.outcome
+            self._tag_workers.add(job)
+        if step.action is Action.RECOVER:
+            await self._delete_superseded(row.name)
+
+    def _needs_mark(self, step: Step) -> bool:
+        """Whether an algorithm was just taken over and needs this ledger's tag."""
+        taken = step.found is not None and step.entry is not None and step.entry.exists and step.entry.adopted
+        return taken and bool(self._policy.ownership_tag)
 
     async def _wait_for_answer(self, job: Job, entry: Entry) -> None:
         """Keep a definition whose earlier create is unanswered for the resolver, unless a resend is harmless."""
-        if self._policy.resend_is_safe and not is_conflict(entry.code):
+        job.incoming = entry.incoming
+        job.outcome = Outcome.REPLACED if entry.incoming else Outcome.CREATED
+        if self._policy.resend_is_safe and not entry.incoming and not is_conflict(entry.code):
             message = f"names are {self._policy.names}: a resend is harmless"
-            await self._target.ledger.record([Fact(entry.target, entry.name, Event.ABSENT, message=message)])
+            await self._target.ledger.record([entry.fact(Event.ABSENT, message=message)])
             self._resolver.forget(entry.name)
-            self._workers.add(job)
+            self._observer.outcome_changed(None, Outcome.AMBIGUOUS)
+            self._create_workers.add(job)
         else:
             self._unanswered[job.name] = job
-            self._observer.outcome_changed(Outcome.AMBIGUOUS)
-
-    # Send.
 
     async def _work(self, job: Job) -> None:
         try:
-            await self._send(job)
+            await self._create(job)
         except (GateClosedError, WithheldError):
             await self._leave(job)
         except IllegalTransitionError:
@@ -204,21 +293,88 @@ class Engine:
             self._target.lease.check()
             raise
 
-    async def _send(self, job: Job) -> None:
-        if self._ending.halt or self._breaker.admission(job.role) is Admission.BLOCKED:
+    async def _create(self, job: Job) -> None:
+        if self._ending.halt or self._creates.blocks(job):
             raise WithheldError("nothing more is sent in this run")
-        if await self._contact.has_outcome(job):
-            return
+        if job.outcome is Outcome.REPLACED and not job.incoming and job.attempts == 0:
+            await self._delete_first(job)
+        await self._room.take()
         async with self._target.creates.slot():
-            self._workers.took_slot()
-            conclusion = await self._sender.send(job)
+            self._create_workers.took_slot()
+            conclusion = await self._creates.send(job)
         if conclusion.next is Next.RESOLVE and job.entry is not None:
             self._unanswered[job.name] = job
             self._resolver.add(job.entry, conflict=job.history.conflict)
+        elif conclusion.next is Next.WAIT:
+            self._room.fill()
+            self._create_workers.add(job)
+        elif conclusion.verdict is Verdict.CREATED and job.incoming:
+            await self._delete_superseded(job.name)
+
+    async def _retag(self, job: Job) -> None:
+        entry = job.entry
+        if entry and entry.code == TAGGING and entry.tags_digest != job.row.tags_digest and entry.sent:
+            # A change to another value may still be under way: it must not take effect after this one.
+            await self._ending.sleep(self._policy.settle_s - entry.sent.age_s(self._target.clock.stamp()))
+        try:
+            async with self._target.tags.slot():
+                self._tag_workers.took_slot()
+                await self._tags.send(job)
+        except (GateClosedError, WithheldError):
+            self._observer.outcome_changed(Outcome.PENDING, job.counted)
+
+    # Delete.
+
+    async def _retire(self, entries: Sequence[Entry], why: str) -> None:
+        """Record that the algorithms of ``entries`` are to be deleted, and delete what is due."""
+        for start in range(0, len(entries), LEFT_AT_ONCE):
+            chunk = entries[start : start + LEFT_AT_ONCE]
+            self._target.lease.check()
+            await self._target.ledger.record([entry.fact(Event.RETIRE, code=why) for entry in chunk])
+        self._queue(await self._deletions.due())
+
+    async def _delete_superseded(self, name: str) -> None:
+        self._queue(await self._deletions.due([name]))
+
+    def _queue(self, versions: Sequence[Version]) -> None:
+        for version in versions:
+            if version.arn not in self._queued:
+                self._queued.add(version.arn)
+                self._room.expect()
+                self._delete_workers.add(version)
+
+    async def _delete(self, version: Version) -> None:
+        gone = False
+        try:
+            async with self._target.deletes.slot():
+                self._delete_workers.took_slot()
+                gone = await self._deletions.delete(version)
+        except GateClosedError:
+            pass
+        finally:
+            self._room.deleted(gone=gone)
+
+    async def _delete_first(self, job: Job) -> None:
+        """Delete the algorithm that ``job`` replaces before the new one is created.
+
+        Raises:
+            WithheldError: it could not be deleted; then it is the current one again.
+        """
+        entry = job.entry
+        assert entry is not None  # noqa: S101  made with it
+        await self._target.ledger.record([entry.fact(Event.RETIRE, code=REPLACED)])
+        (version,) = await self._target.ledger.versions(self._target.name, names=[job.name], roles={Role.SUPERSEDED})
+        if not await self._deletions.delete(version):
+            await self._target.ledger.record([entry.fact(Event.REINSTATE)])
+            raise WithheldError("the algorithm that it replaces could not be deleted")
+        replan = Fact(entry.target, job.name, Event.REPLAN, job.row.digest, job.row.tags_digest)
+        await self._target.ledger.record([replan])
 
     async def _leave(self, job: Job) -> None:
-        """Leave ``job`` planned, for a later run."""
+        """Leave ``job`` planned, for a later run; a replacement just stays away."""
         self._observer.outcome_changed(Outcome.PENDING)
+        if job.incoming or (job.entry is not None and job.entry.exists):
+            return
         self._left.append(job)
         if len(self._left) >= LEFT_AT_ONCE:
             await self._leave_planned()
@@ -243,7 +399,7 @@ class Engine:
                 break
             for unresolved, ruling in await self._resolver.apply(sweep):
                 await self._follow(unresolved, ruling)
-            await self._workers.until_idle()
+            await self._until_idle()
             if (refusal := self._resolver.refusal) is not None:
                 self._ending.halt_target(Halt(refusal.reason, str(refusal)))
             if sweep.unread or not sweep.complete:
@@ -292,12 +448,13 @@ class Engine:
             await self._problems.add_row(job.row, ruling.code, ruling.message)
         else:
             outcome = Outcome.RECOVERED if ruling.decision is Decision.RECOVERED else Outcome.ADOPTED
-            await count_found(self._target, self._problems, job, outcome, Outcome.AMBIGUOUS)
+            await count_found(self._target, self._policy, self._problems, job, outcome)
+            await self._delete_superseded(job.name)
 
     async def _send_again(self, job: Job) -> None:
         if job.history.unanswered <= UNANSWERED_LIMIT:
             self._observer.outcome_changed(None, Outcome.AMBIGUOUS)
-            self._workers.add(job)
+            self._create_workers.add(job)
         else:
             times = job.history.unanswered
             reason = f"its create was sent {times} times without a reply, and none took effect. Run again later"

@@ -5,7 +5,6 @@ A listing that breaks off is marked as incomplete: a failed List never means "no
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -14,7 +13,7 @@ import msgspec
 from provisioner.aws.faces import CallError
 from provisioner.core.inventory import Found
 from provisioner.core.ownership import take_tag
-from provisioner.core.verdict import Loss, Reply, Verdict, judge
+from provisioner.core.verdict import Loss, Reply, Verdict, is_gone, judge
 from provisioner.engine.retry import end_call, read_again
 from provisioner.errors import ProvisionerError, Reason
 from provisioner.manifest.definition import Definition
@@ -30,8 +29,6 @@ READERS = 8
 """Gets under way at once: enough to hide 200 ms of latency at 40 a second."""
 BARREN_PAGES = 20
 """Pages in a row without a new algorithm after which a List is taken to be endless."""
-GONE = "ResourceNotFoundException"
-"""The only error code that proves that an algorithm does not exist: another 404 may come from a gateway."""
 
 T = TypeVar("T")
 
@@ -167,7 +164,7 @@ class Inventory:
                 group.start_soon(reader)
         for error in failed.values():
             _refuse_final(error)
-        gone = frozenset(arn for arn, error in failed.items() if _is_gone(error))
+        gone = frozenset(arn for arn, error in failed.items() if is_gone(error.reply))
         unread = failed.keys() - gone
         for arn in unread:
             self._target.observer.read_failed("get", arn, str(failed[arn]))
@@ -194,10 +191,6 @@ class Inventory:
 
         async with gate.slot():
             return await read_again(gate, attempt)
-
-
-def _is_gone(error: CallError) -> bool:
-    return error.reply.status == HTTPStatus.NOT_FOUND and error.reply.code == GONE
 
 
 def _refuse_final(error: CallError) -> None:

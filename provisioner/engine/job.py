@@ -1,4 +1,4 @@
-"""A definition on its way through the engine."""
+"""One operation on its way through the engine."""
 
 from __future__ import annotations
 
@@ -7,29 +7,59 @@ from typing import TYPE_CHECKING
 from provisioner.core.conclusion import History
 
 if TYPE_CHECKING:
-    from provisioner.core.entry import Entry
+    from provisioner.core.entry import Entry, Outcome
+    from provisioner.core.versions import Version
     from provisioner.manifest.reader import Row
 
 
 class Job:
-    """One definition for which something is to be sent.
+    """One thing to be sent for one name: a create, a replacement, a change of tags.
 
     Attributes:
         row: the definition and where it stands in the manifest.
         name, role: of the definition.
-        arn: the one that its entry had at the beginning of the run; "" if none. Its algorithm was deleted.
+        arn: the one that its entry has or had at the beginning; "" if none.
+        incoming: whether it replaces the algorithm of the entry.
+        outcome: of the definition when the operation is done.
+        counted: its outcome until then; None if it has none.
         attempts: made in this run.
         history: how they ended.
-        entry: after the intent of the last attempt; None before the first.
+        entry: as it is recorded: after the intent of the last attempt of a create, before that of a change of tags.
     """
 
-    __slots__ = ("arn", "attempts", "entry", "history", "name", "role", "row")
+    __slots__ = ("arn", "attempts", "counted", "entry", "history", "incoming", "name", "outcome", "role", "row")
 
-    def __init__(self, row: Row, arn: str = "") -> None:
+    def __init__(
+        self, row: Row, arn: str = "", *, outcome: Outcome, incoming: bool = False, entry: Entry | None = None
+    ) -> None:
         self.row = row
         self.arn = arn
         self.name = row.definition.name
         self.role = row.definition.role_arn
+        self.incoming = incoming
+        self.outcome = outcome
+        self.counted: Outcome | None = None
         self.attempts = 0
         self.history = History()
-        self.entry: Entry | None = None
+        self.entry = entry
+
+
+class Deletion:
+    """The deletion of one superseded version.
+
+    Attributes:
+        version: as it is recorded.
+        name: of its entry.
+        role: "": none is concerned.
+        attempts: made in this run.
+        history: how they ended.
+    """
+
+    __slots__ = ("attempts", "history", "name", "role", "version")
+
+    def __init__(self, version: Version) -> None:
+        self.version = version
+        self.name = version.name
+        self.role = ""
+        self.attempts = 0
+        self.history = History()

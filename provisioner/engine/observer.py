@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from provisioner.core.entry import Outcome
     from provisioner.core.problem import Problem
+    from provisioner.core.versions import Version
     from provisioner.manifest.reader import Batch
 
 
@@ -37,7 +38,7 @@ class Attempt(msgspec.Struct, frozen=True):
     """One call that may have left this machine, once its result is durable.
 
     Attributes:
-        operation: ``create``.
+        operation: ``create``, ``tag`` or ``delete``.
         name: the definition's.
         attempt: its id.
         verdict: what the reply means.
@@ -96,6 +97,9 @@ class Observer:
 
     def attempt_ended(self, attempt: Attempt) -> None:
         """The result of an attempt is durable."""
+
+    def version_deleted(self, version: Version) -> None:
+        """A superseded version has been deleted, durably."""
 
     def throttling_began(self) -> None:
         """A congestion epoch began: the first throttled call since the pacer last slowed down."""

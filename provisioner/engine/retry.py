@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 BACKOFF_S = 0.5
 """Upper bound of the first wait; it doubles from attempt to attempt."""
-CREATE_BACKOFF_MAX_S = 30.0
-"""Longest wait after a create that never reached AWS."""
+CALL_BACKOFF_MAX_S = 30.0
+"""Longest wait after a call that never reached AWS."""
 READ_BACKOFF_MAX_S = 20.0
 """Longest wait between two attempts at one page or one Get."""
 READ_ATTEMPTS = 8
@@ -49,11 +49,11 @@ class _Backoff(wait_base):
         return self._gate.next_turn_in_s() if self._throttled(retry_state) else self._jitter(retry_state)
 
 
-class CreateRetries:
-    """Sends a create again while its conclusion says so.
+class Retries:
+    """Sends a call again while its conclusion says so.
 
     Args:
-        gate: of creates.
+        gate: of its operation.
         sleep: sleeps for some seconds, at most until the run ends.
     """
 
@@ -67,7 +67,7 @@ class CreateRetries:
         await self._sleep(self._gate.next_turn_in_s() if throttled else random.uniform(0.0, BACKOFF_S))  # noqa: S311  jitter
         retrying = AsyncRetrying(
             retry=retry_if_result(_again),
-            wait=_Backoff(self._gate, CREATE_BACKOFF_MAX_S, _create_was_throttled),
+            wait=_Backoff(self._gate, CALL_BACKOFF_MAX_S, _call_was_throttled),
             sleep=self._sleep,
         )
         return await retrying(attempt)
@@ -77,7 +77,7 @@ def _again(conclusion: Conclusion) -> bool:
     return conclusion.next is Next.RESEND
 
 
-def _create_was_throttled(state: RetryCallState) -> bool:
+def _call_was_throttled(state: RetryCallState) -> bool:
     conclusion: Conclusion | None = state.outcome.result() if state.outcome else None
     return conclusion is not None and conclusion.verdict is Verdict.THROTTLED
 

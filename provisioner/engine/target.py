@@ -64,6 +64,8 @@ class OpenTarget:
         lease: the run's right to the ledger.
         aws: the calls.
         creates: the gate before creates.
+        tags: the gate before changes of tags.
+        deletes: the gate before deletions.
         reads: the gate before List and Get.
         clock: of the run.
         observer: watches this target.
@@ -75,6 +77,8 @@ class OpenTarget:
     lease: Lease
     aws: Aws
     creates: Gate
+    tags: Gate
+    deletes: Gate
     reads: Gate
     clock: Clock
     observer: Observer

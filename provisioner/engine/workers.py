@@ -8,7 +8,7 @@ create. A worker starts only when every other one has a slot, so a target that n
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from provisioner.engine.job import Job
     from provisioner.pacing.gate import Gate
 
+T = TypeVar("T")
 QUEUE = 64
 """Jobs that may wait for a worker when the next batch is planned: enough to hide its look-ups at thousands a second."""
 
 
-class Workers:
+class Workers(Generic[T]):
     """Does jobs, at most ``limit`` at once.
 
     Args:
@@ -34,24 +34,29 @@ class Workers:
         work: does one job; it returns when the job has its outcome, and takes no slot by itself.
     """
 
-    def __init__(self, group: TaskGroup, gate: Gate, limit: int, work: Callable[[Job], Awaitable[None]]) -> None:
+    def __init__(self, group: TaskGroup, gate: Gate, limit: int, work: Callable[[T], Awaitable[None]]) -> None:
         self._group = group
         self._gate = gate
         self._limit = limit
         self._work = work
         self._workers = 0
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[T] = deque()
         self._open = 0
         self._more = anyio.Event()
         self._few = anyio.Event()
         self._idle = anyio.Event()
         self._add_worker()
 
-    def add(self, job: Job) -> None:
+    def add(self, job: T) -> None:
         """Queue ``job``."""
         self._open += 1
         self._jobs.append(job)
         self._more.set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is not done yet."""
+        return self._open > 0
 
     async def until_few_wait(self) -> None:
         """Wait until no more than :data:`QUEUE` jobs wait for a worker: memory stays the same for any manifest."""
@@ -84,7 +89,7 @@ class Workers:
                 if not self._open:
                     self._idle.set()
 
-    async def _next(self) -> Job:
+    async def _next(self) -> T:
         while not self._jobs:
             if self._more.is_set():
                 # An event cannot be cleared; all that waited for the old one have been woken.

@@ -104,6 +104,8 @@ class Fleet:
                 lease=self.lease,
                 aws=calls,
                 creates=self._gate(pacer),
+                tags=self._gate(Pacer(_bounds(PaceSettings()), self.clock.monotonic())),
+                deletes=self._gate(Pacer(_bounds(PaceSettings()), self.clock.monotonic())),
                 reads=self._gate(Pacer(_bounds(PaceSettings()), self.clock.monotonic())),
                 clock=self.clock,
                 observer=observer,

@@ -77,8 +77,8 @@ class Ledger(Protocol):
         """The entries of ``names`` that are known."""
         ...
 
-    async def registered(self, target: str, names: Sequence[str]) -> dict[str, str]:
-        """The digest and the tags digest, concatenated, of those ``names`` whose entry is ``created``.
+    async def registered(self, target: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """The digest and the tags digest, concatenated, and the ARN, of those ``names`` whose entry is ``created``.
 
         A scheduled run asks this of its whole manifest, at half the cost of :meth:`look_up`.
         """

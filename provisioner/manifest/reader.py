@@ -61,6 +61,11 @@ class Row(Struct, frozen=True):
         """Of its tags."""
         return self.canonical.tags_digest
 
+    @property
+    def tag_keys(self) -> str:
+        """The keys of its tags, sorted, comma-separated."""
+        return ",".join(sorted(self.definition.tags))
+
 
 class Batch(Struct):
     """Some lines of a manifest, in order. Each line that is not blank is a row, invalid, or repeated.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.core.entry import Outcome
 from provisioner.core.verdict import Verdict
+from provisioner.core.versions import DESTROYED, PRUNED
 from provisioner.engine.observer import Observer
 from provisioner.errors import Reason
 
@@ -14,12 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from provisioner.core.problem import Problem
+    from provisioner.core.versions import Version
     from provisioner.engine.observer import Attempt, Halt, Sample
     from provisioner.manifest.reader import Batch
 
 PROBLEMS_SHOWN = 100
 """Most problems in a summary; all of them are in the ledger."""
-REGISTERED = (Outcome.CREATED, Outcome.RECOVERED, Outcome.ADOPTED, Outcome.UNCHANGED)
+REGISTERED = (
+    Outcome.CREATED,
+    Outcome.RECOVERED,
+    Outcome.ADOPTED,
+    Outcome.UNCHANGED,
+    Outcome.UPDATED,
+    Outcome.REPLACED,
+)
 """Outcomes of definitions whose algorithm exists as the manifest defines it."""
 
 
@@ -37,6 +46,7 @@ class Statistics(Observer):
         resolved: entries that sweeps resolved, by decision, whether or not the manifest has them.
         open: entries that stay unresolved at the end.
         duplicates: that this ledger created and the run saw.
+        pruned: algorithms that were pruned or destroyed.
         denied: whether any create was denied.
         halt: why nothing more is sent, None if the target has not halted.
         whole: whether the manifest was read to its end.
@@ -59,6 +69,7 @@ class Statistics(Observer):
         self.resolved: Counter[str] = Counter()
         self.open = 0
         self.duplicates = 0
+        self.pruned = 0
         self.denied = False
         self.halt: Halt | None = None
         self.stopped = False
@@ -103,6 +114,10 @@ class Statistics(Observer):
         if len(self.problems) < PROBLEMS_SHOWN:
             self.problems.append(problem)
 
+    def version_deleted(self, version: Version) -> None:
+        """See :class:`Observer`."""
+        self.pruned += version.reason in {PRUNED, DESTROYED}
+
     def call_sent(self, kind: str) -> None:
         """See :class:`Observer`."""
         self.calls[kind] += 1
@@ -110,7 +125,7 @@ class Statistics(Observer):
 
     def attempt_ended(self, attempt: Attempt) -> None:
         """See :class:`Observer`."""
-        self.under_way -= 1
+        self.under_way -= attempt.operation == "create"
         if attempt.verdict is Verdict.THROTTLED:
             self.calls["throttled"] += 1
         elif attempt.verdict is Verdict.DENIED:

@@ -40,7 +40,7 @@ async def test_reads_are_signed_by_the_servers_clock(offset_s: int, *, direct: b
             assert (await aws.control.list_algorithms()).items == ()
             created = await aws.creates.create(BODY, allowed)
             found = await aws.control.get_algorithm(created.arn)
-            await aws.control.delete_algorithm(created.arn)
+            assert (await aws.control.delete_algorithm(created.arn, allowed)).status == 200
             assert (await aws.control.list_algorithms(page_size=1)).items == ()
 
         assert found.name == "x"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from provisioner.aws.faces import CallError, Listed
+from provisioner.aws.faces import Listed
 from provisioner.commands.run import Order, Run
 from provisioner.commands.verify import Finding, compare, prune
 from provisioner.config.settings import Settings, Target
@@ -22,6 +22,8 @@ from tests.virtual_time import virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from provisioner.core.verdict import Reply
 
 OTHER_LEDGER_ID = "00000000000000bb"
 ENTRY = Entry("here", "x", State.CREATED, "d", "t", arn="arn-1")
@@ -90,10 +92,10 @@ class Pruning(Endpoint):
         targets = (Target(name="here"),)
         self.run = Run(Order(sources=(), settings=Settings(), targets=targets, policy=make_policy()), clock=FakeClock())
 
-    async def delete_algorithm(self, arn: str) -> None:
+    async def delete_algorithm(self, arn: str, may_send: Callable[[], None]) -> Reply:
         """See the interface."""
         await self._before_delete(self)
-        await super().delete_algorithm(arn)
+        return await super().delete_algorithm(arn, may_send)
 
     async def prune(self) -> None:
         """Prune the findings."""
@@ -134,21 +136,20 @@ async def test_a_delete_whose_turn_comes_after_a_stop_request_is_not_sent() -> N
 
 @virtual_time
 async def test_nothing_more_is_pruned_in_a_target_that_has_halted() -> None:
-    """A delete that is denied halts the target: no other is tried."""
+    """Three deletes in a row that are denied halt the target."""
     tried = 0
 
-    async def deny(_: Pruning) -> None:
+    async def deny(endpoint: Pruning) -> None:
         nonlocal tried
         tried += 1
-        assert DENIED.reply is not None
-        raise CallError("DeleteConfiguredModelAlgorithm", DENIED.reply, "")
+        endpoint.changes = [DENIED] * 3
 
     endpoint = Pruning(deny)
     await endpoint.prune()
 
-    assert tried == 1
+    assert tried == 3
     assert endpoint.run.statistics["here"].reasons() == {Reason.DENIED}
-    assert all("has halted" in finding.message for finding in endpoint.findings[1:])
+    assert not any(finding.pruned for finding in endpoint.findings)
 
 
 @virtual_time

@@ -45,6 +45,7 @@ LEGAL = """
     drifted   delete   deleted
     created   retire   deleted
     drifted   retire   deleted
+    deleted   reinstate drifted
 """
 TABLE = {
     (None if before == "nothing" else State(before), Event(event)): State(after)

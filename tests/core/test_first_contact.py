@@ -25,6 +25,7 @@ class Row(NamedTuple):
     name: str = "x"
     digest: str = SAME
     tags_digest: str = "t"
+    tag_keys: str = ""
 
 
 def found(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from provisioner.core.entry import Entry, Event, Fact, Outcome, State
-from provisioner.core.planner import Action, plan
+from provisioner.core.planner import Action, Planner, Situation, Step
 from provisioner.manifest.definition import Canonical, Definition
 from provisioner.manifest.reader import Row
+from tests.fakes import LEDGER_ID, make_policy
 
 ROLE = "arn:aws:iam::123456789012:role/access"
 ROW = Row("m.jsonl", 1, Definition(name="x", role_arn=ROLE), Canonical(b"", b"", "d1", "t1"))
@@ -20,20 +21,20 @@ ARN = "arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm/1
 TABLE = """
     nothing   any     any     any   create     pending    -
     planned   any     any     any   create     pending    -
-    sent      any     any     any   reconcile  ambiguous  -
-    ambiguous any     any     any   reconcile  ambiguous  -
+    sent      any     any     any   ambiguous  ambiguous  -
+    ambiguous any     any     any   ambiguous  ambiguous  -
     parked    any     any     any   create     pending    replan
     deleted   any     any     any   create     pending    replan
-    failed    same    same    no    nothing    failed     -
+    failed    same    same    no    failed     failed     -
     failed    same    same    yes   create     pending    replan
     failed    same    changed any   create     pending    replan
     failed    changed any     any   create     pending    replan
-    created   same    same    any   nothing    unchanged  -
-    created   same    changed any   nothing    drifted    drift
-    created   changed any     any   nothing    drifted    drift
-    drifted   same    same    any   nothing    unchanged  restore
-    drifted   same    changed any   nothing    drifted    -
-    drifted   changed any     any   nothing    drifted    -
+    created   same    same    any   unchanged  unchanged  -
+    created   same    changed any   update     pending    -
+    created   changed any     any   drifted    drifted    drift
+    drifted   same    same    any   unchanged  unchanged  restore
+    drifted   same    changed any   update     pending    -
+    drifted   changed any     any   drifted    drifted    -
 """
 
 
@@ -60,6 +61,11 @@ def entry(state: str, digest: str = "d1", tags_digest: str = "t1", code: str = "
     return Entry("here", "x", State(state), digest, tags_digest, arn=ARN, code=code, message="bad image")
 
 
+def plan(row: Row, known: Entry | None, *, target: str = "here", **policy: Any) -> Step:
+    """The step for ``row`` by the ledger alone."""
+    return Planner(target, make_policy(**policy), LEDGER_ID).plan(row, Situation(known))
+
+
 @pytest.mark.parametrize(("state", "definition", "tags", "retry"), CASES)
 def test_every_entry_and_every_change(state: str, definition: str, tags: str, retry: str) -> None:
     """For each state, change of definition or tags and wish to retry, exactly one line of the table says the step."""
@@ -67,7 +73,7 @@ def test_every_entry_and_every_change(state: str, definition: str, tags: str, re
     [rule] = [rule for rule in RULES if all(here in ("any", there) for here, there in zip(rule, case, strict=False))]
     known = entry(state, "d1" if definition == "same" else "d0", "t1" if tags == "same" else "t0")
 
-    step = plan("here", ROW, known, retry_failed=retry == "yes")
+    step = plan(ROW, known, retry_failed=retry == "yes")
 
     assert step.action is Action(rule.action)
     assert step.outcome is Outcome(rule.outcome)
@@ -78,7 +84,7 @@ def test_every_entry_and_every_change(state: str, definition: str, tags: str, re
 @pytest.mark.parametrize("code", ["AccessDeniedException", "AccessDenied"])
 def test_a_refusal_is_mended_outside_the_manifest(code: str) -> None:
     """What failed for want of permission is tried again although nothing of it changed."""
-    step = plan("here", ROW, entry("failed", code=code), retry_failed=False)
+    step = plan(ROW, entry("failed", code=code))
 
     assert step.action is Action.CREATE
     assert [fact.event for fact in step.facts] == [Event.REPLAN]
@@ -86,25 +92,22 @@ def test_a_refusal_is_mended_outside_the_manifest(code: str) -> None:
 
 def test_a_failed_definition_tells_why_it_failed() -> None:
     """A definition that is left failed carries the error of the ledger as its reason."""
-    step = plan("here", ROW, entry("failed"), retry_failed=False)
+    step = plan(ROW, entry("failed"))
 
     assert "ValidationException bad image" in step.reason
 
 
-@pytest.mark.parametrize(
-    ("digest", "tags", "changed"),
-    [("d0", "t1", "the definition"), ("d1", "t0", "the tags"), ("d0", "t0", "the definition and the tags")],
-)
-def test_drift_names_what_changed(digest: str, tags: str, changed: str) -> None:
-    """Drift is reported with what changed and the existing algorithm, and recorded."""
-    step = plan("here", ROW, entry("created", digest, tags), retry_failed=False)
+def test_drift_names_the_algorithm_and_the_way_out() -> None:
+    """A change that only a new algorithm can express is drift: recorded with the existing one, and with what to do."""
+    step = plan(ROW, entry("created", "d0", "t1"))
 
-    assert step.reason == f"{changed} changed since it was created as {ARN}"
-    assert step.facts == (Fact("here", "x", Event.DRIFT, code="drifted", message=step.reason),)
+    reason = f"the definition changed since it was created as {ARN}"
+    assert step.facts == (Fact("here", "x", Event.DRIFT, code="drifted", message=reason),)
+    assert step.reason == f"{reason}; --on-change replace creates a new one and deletes this one"
 
 
 def test_what_is_planned_again_takes_the_new_digests() -> None:
     """A definition that is planned again is so with the digests that the manifest has now."""
-    step = plan("there", ROW, entry("parked", "d0", "t0"), retry_failed=False)
+    step = plan(ROW, entry("parked", "d0", "t0"), target="there")
 
-    assert step.facts == (Fact("there", "x", Event.REPLAN, digest="d1", tags_digest="t1"),)
+    assert step.facts == (Fact("there", "x", Event.REPLAN, digest="d1", tags_digest="t1", tag_keys=""),)

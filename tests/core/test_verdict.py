@@ -18,6 +18,7 @@ TABLE: list[tuple[str, Reply, Verdict]] = [
     ("DNS failure", Reply(loss=Loss.DNS), Verdict.NOT_CREATED),
     ("no such host", Reply(loss=Loss.NO_SUCH_HOST), Verdict.NOT_CREATED),
     ("refused", Reply(loss=Loss.REFUSED), Verdict.NOT_CREATED),
+    ("its intent was too old", Reply(loss=Loss.STALE), Verdict.NOT_CREATED),
     ("no file descriptor left", Reply(loss=Loss.FILES), Verdict.NOT_CREATED),
     ("connect timeout", Reply(loss=Loss.CONNECT_TIMEOUT), Verdict.NOT_CREATED),
     ("proxy refusal", Reply(loss=Loss.PROXY), Verdict.NOT_CREATED),

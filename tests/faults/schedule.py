@@ -30,7 +30,7 @@ from provisioner.core.first_contact import OTHER_LEDGER, Choice, meet
 from provisioner.core.first_contact import facts_of as facts_of_meeting
 from provisioner.core.inventory import Found
 from provisioner.core.ownership import OwnershipTag
-from provisioner.core.planner import Action, plan
+from provisioner.core.planner import Action, Planner, Situation
 from provisioner.core.sweep import Decision, Sweep, facts_of, interrupted, missed, rule
 from provisioner.core.verdict import Loss, Reply, Verdict, is_conflict, judge
 from provisioner.engine.resolver import Resolver
@@ -256,12 +256,12 @@ class Schedule:
     def _plan(self, name: str) -> None:
         assert self.process is not None
         entry = self.ledger.get(name)
-        step = plan(TARGET, row_of(name), entry, retry_failed=False)
+        step = Planner(TARGET, self.policy, self.ledger_id).plan(row_of(name), Situation(entry))
         for fact in step.facts:
             self._record(fact)
         if step.action is Action.CREATE:
             self.process.queue.append(name)
-        elif step.action is Action.RECONCILE and self.policy.resend_is_safe and not is_conflict(self.ledger[name].code):
+        elif step.action is Action.AMBIGUOUS and self.policy.resend_is_safe and not is_conflict(self.ledger[name].code):
             self._release_doubt(name)
 
     def contact(self, *, lag_s: float, complete: bool) -> None:

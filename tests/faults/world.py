@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from urllib.parse import quote
 
 import msgspec
 
@@ -178,6 +179,11 @@ class World:
         self.advance(now)
         return self.service.handle(Call("GET", target, HEADERS), now)
 
+    def change(self, call: Call, now: float) -> Any:
+        """One change of tags or deletion, executed at once."""
+        self.advance(now)
+        return self.service.handle(call, now)
+
     @property
     def quiet(self) -> bool:
         """Whether nothing is on its way any more."""
@@ -335,9 +341,26 @@ class WorldControl:
         body = msgspec.json.encode({key: value for key, value in answer.items() if key not in reported})
         return Described(arn, answer["name"], body, answer["tags"], _time(answer), _time(answer))
 
-    async def delete_algorithm(self, arn: str) -> None:
-        """Nobody asks for it here."""
-        raise NotImplementedError(arn)
+    async def delete_algorithm(self, arn: str, may_send: Callable[[], None]) -> Reply:
+        """Delete one."""
+        return await self._change(may_send, "DELETE", f"/configured-model-algorithms/{arn.replace('/', '%2F')}")
+
+    async def tag_algorithm(self, arn: str, tags: Mapping[str, str], may_send: Callable[[], None]) -> Reply:
+        """Set tags."""
+        body = msgspec.json.encode({"tags": dict(tags)})
+        return await self._change(may_send, "POST", f"/tags/{arn.replace('/', '%2F')}", body)
+
+    async def untag_algorithm(self, arn: str, keys: Sequence[str], may_send: Callable[[], None]) -> Reply:
+        """Remove tags."""
+        query = "&".join(f"tagKeys={quote(key, safe='')}" for key in keys)
+        return await self._change(may_send, "DELETE", f"/tags/{arn.replace('/', '%2F')}?{query}")
+
+    async def _change(self, may_send: Callable[[], None], method: str, target: str, body: bytes = b"") -> Reply:
+        await asyncio.sleep(0.02)
+        may_send()
+        result = self._world.change(Call(method, target, HEADERS, body), self._clock.true())
+        await asyncio.sleep(0.03)
+        return seen(result) if result.ending == "answer" else Reply(loss=Loss.CLOSED)
 
     async def published_rate(self) -> float | None:
         """See the interface: nothing is published."""
@@ -392,7 +415,7 @@ class DirectLedger:
         """See the interface."""
         return reading.entries_by_name(self._reader, target, names)
 
-    async def registered(self, target: str, names: Sequence[str]) -> dict[str, str]:
+    async def registered(self, target: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
         """See the interface."""
         return reading.digests_by_name(self._reader, target, names)
 
@@ -614,6 +637,8 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
             refresh_credentials=order.refresh or _refreshed,
         ),
         creates=_gate(clock, order.workers),
+        tags=_gate(clock, order.workers),
+        deletes=_gate(clock, order.workers),
         reads=_gate(clock, order.workers),
         clock=clock,
         observer=statistics,

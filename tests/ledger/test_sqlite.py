@@ -21,7 +21,8 @@ from provisioner.core.problem import Problem
 from provisioner.errors import ConfigurationError, IllegalTransitionError, LedgerError, Reason
 from provisioner.ledger import RunRecord
 from provisioner.ledger.sqlite.database import connect
-from provisioner.ledger.sqlite.store import SqliteLedger, Statistics
+from provisioner.ledger.sqlite.store import SqliteLedger
+from provisioner.ledger.sqlite.writer import Statistics
 from provisioner.ledger.sqlite.writing import KEPT_RUNS
 from tests.ledger.contract.facts import AT, Clock, all_of, confirm, intend
 from tests.ledger.opening import open_ledger
@@ -605,7 +606,7 @@ async def test_a_writer_that_cannot_start_leaves_nothing_open(tmp_path: Path, mo
     def start(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("provisioner.ledger.sqlite.store._Writer.start", start)
+    monkeypatch.setattr("provisioner.ledger.sqlite.writer.Writer.start", start)
     disk = SlowDisk("nothing")
     with pytest.raises(RuntimeError, match="new thread"):
         await SqliteLedger.open(tmp_path / "l.db", connect=disk.connect)

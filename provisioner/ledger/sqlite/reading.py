@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _STATES = {str(state): state for state in State}
 _Row = tuple[str, State, str, str, str, str, Stamp | None, float, str, str, str, str, str]
 _ROWS = msgspec.json.Decoder(list[_Row])
-_DIGESTS = msgspec.json.Decoder(dict[str, str])
+_DIGESTS = msgspec.json.Decoder(dict[str, tuple[str, str]])
 _COLUMNS = """name, state, digest, tags_digest, arn, attempt, json(sent), updated_at, run_id, code, message, tag_keys,
     request_id"""
 _ENTRIES = f"json_group_array(json_array({_COLUMNS}))"
@@ -122,10 +122,10 @@ def history(connection: Connection, target: str, name: str) -> list[Happening]:
     return _HISTORY.decode(found.fetchone()[0])
 
 
-def digests_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, str]:
-    """The two digests, concatenated, of the entries of ``names`` that are created."""
+def digests_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The two digests, concatenated, and the ARN, of the entries of ``names`` that are created."""
     found = connection.execute(
-        f"SELECT json_group_object(name, digest || tags_digest) {_NAMED} AND state = 'created'",
+        f"SELECT json_group_object(name, json_array(digest || tags_digest, arn)) {_NAMED} AND state = 'created'",
         (_text(names), target),
     )
     return _DIGESTS.decode(found.fetchone()[0])

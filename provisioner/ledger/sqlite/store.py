@@ -26,11 +26,9 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
 import anyio.to_thread
-import msgspec
 
 from provisioner.errors import LedgerError
 from provisioner.ledger.lease import OvertakenError
@@ -41,16 +39,15 @@ from provisioner.ledger.sqlite.database import (
     errors_at,
     open_reader,
     open_writer,
-    storage_error,
 )
 from provisioner.ledger.sqlite.watch import Watch
+from provisioner.ledger.sqlite.writer import Health, Statistics, Waiting, Writer, WriterParts
 from provisioner.ledger.sqlite.writing import (
     AddProblems,
     Answer,
     BeginRun,
     EndRun,
     Forget,
-    Learn,
     Record,
     RenameTarget,
     Request,
@@ -73,203 +70,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-FACTS_PER_COMMIT = 256
-"""A larger commit is hardly cheaper per fact, and everybody in it waits longer. A single request may be larger."""
-
 PAGE = 1000
 """Entries that are read at a time: about 0.5 MB, in 4 ms."""
-
-IDLE_S = 0.05
-"""After so long without a request, a checkpoint is unlikely to delay one."""
-
-WORTH_A_CHECKPOINT = 1000
-"""Pages in the log from which an idle moment is used for a checkpoint; the default of SQLite's automatic ones."""
-
-CHECKPOINT_AT_LAST = 10_000
-"""Pages in the log (40 MB) at which a checkpoint no longer waits for an idle moment. One costs 30 ms whether it moves
-1,000 pages or 5,000, so under load rare ones are cheaper."""
-
-_PAGES_PER_COMMIT = 4
-"""What even a commit of one fact writes: a leaf page of the table and of each index. Large commits share them."""
-
-
-class Statistics(msgspec.Struct, frozen=True):
-    """What the store has done since it was opened.
-
-    Attributes:
-        facts: committed or refused.
-        commits: synced.
-        largest: most facts in one commit.
-    """
-
-    facts: int = 0
-    commits: int = 0
-    largest: int = 0
-
-
-class _Health:
-    """Whether the storage has failed; shared by both threads and the event loop.
-
-    Attributes:
-        failure: what the first storage error means; None while there was none.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.failure: LedgerError | None = None
-
-    def poison(self, error: Exception) -> LedgerError:
-        """Record that the storage failed with ``error``; the first error counts."""
-        if self.failure is None:
-            self.failure = storage_error(error, self._path)
-            if self.failure is not error:
-                self.failure.__cause__ = error
-        return self.failure
-
-    def check(self) -> None:
-        """Raise the failure, if there is one; a new exception for each caller, for each gets a traceback of its own."""
-        if (failure := self.failure) is not None:
-            raise LedgerError(
-                failure.what, where=failure.where, why=failure.why, hint=failure.hint
-            ) from failure.__cause__
-
-
-class _Waiting(msgspec.Struct):
-    request: Request
-    answer: asyncio.Future[Answer]
-
-
-class _Writer(threading.Thread):
-    """The thread that owns the writing connection.
-
-    Args:
-        opened: its writing connection, and what it writes to.
-        loop: the event loop that waits for the answers.
-        health: takes the first error of the storage.
-    """
-
-    def __init__(self, opened: _WriterParts, loop: asyncio.AbstractEventLoop, health: _Health) -> None:
-        super().__init__(name="ledger-writer", daemon=True)
-        self.queue: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
-        self.learned: dict[tuple[str, str], bytes] = {}
-        self.statistics = Statistics()
-        self._connection = opened.connection
-        self._writing = opened.writing
-        self._watch = opened.watch
-        self._loop = loop
-        self._health = health
-        self._received: deque[_Waiting] = deque()
-        self._pages = 0
-
-    def run(self) -> None:
-        """Commit requests until None is in the queue; then checkpoint and end."""
-        last = False
-        while not last:
-            batch, last = self._gather()
-            if batch or last:
-                answers = self._commit([waiting.request for waiting in batch])
-                self._answer([(waiting.answer, answer) for waiting, answer in zip(batch, answers, strict=True)])
-            if last or not batch or self._pages >= CHECKPOINT_AT_LAST:
-                self._checkpoint()
-
-    def _gather(self) -> tuple[list[_Waiting], bool]:
-        """The requests of the next commit, none in an idle moment; and whether it is the last commit.
-
-        Only the first ``get`` blocks: what is there when it returns shares the commit, and nothing is waited for.
-        """
-        batch: list[_Waiting] = []
-        facts = 0
-        patience_s = IDLE_S if self._pages >= WORTH_A_CHECKPOINT else None
-        with contextlib.suppress(Empty):
-            while facts < FACTS_PER_COMMIT:
-                if not self._received:
-                    received = self.queue.get(block=not batch, timeout=patience_s)
-                    if received is None:
-                        return batch, True
-                    self._received.extend(received)
-                waiting = self._received.popleft()
-                batch.append(waiting)
-                facts += _weight(waiting.request)
-        return batch, False
-
-    def _commit(self, requests: list[Request]) -> Sequence[Answer]:
-        learned = self._take_learned()
-        # First, so that a request that renames a target takes its paces along.
-        together = [*learned, *requests]
-        if together and self._health.failure is None:
-            try:
-                answers = self._writing.commit(together)
-                # After the commit, for it is worth nothing if the name leads elsewhere by now; before the answer,
-                # for a create may leave as soon as its intent is said to be durable.
-                self._watch.check()
-            except Exception as error:  # noqa: BLE001  whatever it is, the commit's fate is unknown
-                self._fail(error)
-            else:
-                self._count(requests)
-                return answers[len(learned) :]
-        return [self._health.failure] * len(requests)
-
-    def _take_learned(self) -> list[Request]:
-        taken: list[Request] = []
-        while self.learned:
-            (target, family), state = self.learned.popitem()
-            taken.append(Learn(target, family, state))
-        return taken
-
-    def _count(self, requests: list[Request]) -> None:
-        facts = sum(_weight(request) for request in requests)
-        done = self.statistics
-        self.statistics = Statistics(done.facts + facts, done.commits + 1, max(done.largest, facts))
-        self._pages += facts + _PAGES_PER_COMMIT
-
-    def _checkpoint(self) -> None:
-        if self._health.failure is None:
-            self._pages = 0
-            try:
-                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            except sqlite3.Error as error:
-                self._fail(error)
-
-    def check(self) -> None:
-        """See whether everything that was committed is still under the ledger's name; call it after the thread."""
-        if self._health.failure is None:
-            try:
-                self._watch.look()
-            except (LedgerError, OSError) as error:
-                self._fail(error)
-
-    def close(self) -> None:
-        """Close the connection; call it when the thread has ended."""
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.close()
-
-    def _fail(self, error: Exception) -> None:
-        self._health.poison(error)
-        # The reading connection is still open, so this close does not checkpoint: a failed sync is never tried again.
-        self.close()
-
-    def _answer(self, answers: list[tuple[asyncio.Future[Answer], Answer]]) -> None:
-        # The loop may have been closed meanwhile; then there is no caller left to answer.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(_deliver, answers)
-
-
-def _weight(request: Request) -> int:
-    return len(request.facts) if isinstance(request, Record) else 1
-
-
-def _deliver(answers: list[tuple[asyncio.Future[Answer], Answer]]) -> None:
-    for future, answer in answers:
-        if not future.done():
-            future.set_result(answer)
-
-
-class _WriterParts(NamedTuple):
-    """What the writer thread works with."""
-
-    connection: Connection
-    writing: Writing
-    watch: Watch
 
 
 class _Opened(NamedTuple):
@@ -285,7 +87,7 @@ class _Opened(NamedTuple):
     path: Path
     ledger_id: str
     reader: Connection
-    writer: _WriterParts | None
+    writer: WriterParts | None
 
 
 class _Opening:
@@ -314,7 +116,7 @@ class _Opening:
                 connection = open_writer(path, connect)
                 with closed_on_error(connection, path, connect):
                     writing = Writing(connection, self._now, self._check)
-                    opened = _with_reader(path, connect, _WriterParts(connection, writing, Watch(path)))
+                    opened = _with_reader(path, connect, WriterParts(connection, writing, Watch(path)))
         # In this order, and in abandon() in the opposite one, so that one of the two closes what nobody uses.
         self._opened.append(opened)
         if self._abandoned.is_set():
@@ -340,7 +142,7 @@ class _Opening:
                 opened.writer.connection.close()
 
 
-def _with_reader(path: Path, connect: Connect, writer: _WriterParts | None) -> _Opened:
+def _with_reader(path: Path, connect: Connect, writer: WriterParts | None) -> _Opened:
     reader = open_reader(path, connect)
     try:
         return _Opened(path, reading.ledger_id(reader), reader, writer)
@@ -355,7 +157,7 @@ class SqliteLedger:
     Made by :meth:`open`.
     """
 
-    def __init__(self, opened: _Opened, health: _Health, writer: _Writer | None) -> None:
+    def __init__(self, opened: _Opened, health: Health, writer: Writer | None) -> None:
         self._path = opened.path
         self._ledger_id = opened.ledger_id
         self._reader = opened.reader
@@ -363,7 +165,7 @@ class SqliteLedger:
         self._writer = writer
         self._health = health
         self._learned: dict[tuple[str, str], bytes] = {}
-        self._asked: list[_Waiting] = []
+        self._asked: list[Waiting] = []
         # get_running_loop() makes a system call (getpid), which would cost a twentieth of a create each time.
         self._loop = asyncio.get_running_loop()
         self._closing: asyncio.Future[None] | None = None
@@ -392,10 +194,10 @@ class SqliteLedger:
         try:
             # Abandoned when it is cancelled: nothing interrupts a disk that hangs in a sync.
             opened = await anyio.to_thread.run_sync(opening.run, abandon_on_cancel=True)
-            health = _Health(opened.path)
+            health = Health(opened.path)
             writer = None
             if opened.writer is not None:
-                writer = _Writer(opened.writer, asyncio.get_running_loop(), health)
+                writer = Writer(opened.writer, asyncio.get_running_loop(), health)
                 writer.start()
         except BaseException:
             opening.abandon()
@@ -419,7 +221,7 @@ class SqliteLedger:
         """See :meth:`provisioner.ledger.Ledger.look_up`."""
         return await self._read(reading.entries_by_name, target, names)
 
-    async def registered(self, target: str, names: Sequence[str]) -> dict[str, str]:
+    async def registered(self, target: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
         """See :meth:`provisioner.ledger.Ledger.registered`."""
         return await self._read(reading.digests_by_name, target, names)
 
@@ -550,7 +352,7 @@ class SqliteLedger:
         answer: asyncio.Future[Answer] = self._loop.create_future()
         if not self._asked:
             self._loop.call_soon(self._flush)
-        self._asked.append(_Waiting(request, answer))
+        self._asked.append(Waiting(request, answer))
         if (error := await answer) is not None:
             self._health.check()
             if isinstance(error, LedgerError | OvertakenError):
@@ -573,7 +375,7 @@ class SqliteLedger:
         self._health.check()
         raise AssertionError  # poisoned: check() has raised
 
-    def _writable(self) -> _Writer:
+    def _writable(self) -> Writer:
         self._check()
         if self._writer is None:
             raise LedgerError("the ledger was opened for reading only", where=str(self._path))

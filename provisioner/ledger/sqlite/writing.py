@@ -308,7 +308,11 @@ class Writing:
                 self._connection.execute("DELETE FROM incoming WHERE target = ? AND name = ?", key)
         rows = [_entry_row(entry) for entry in batch.incoming.values() if entry is not None]
         insert(self._connection, _PUT_INCOMING, rows)
-        insert(self._connection, _PUT_VERSION, [_version_row(version) for version in batch.versions.values()])
+        for arn, version in batch.versions.items():
+            if version is None:
+                self._connection.execute("DELETE FROM versions WHERE arn = ?", (arn,))
+        versions = [_version_row(version) for version in batch.versions.values() if version is not None]
+        insert(self._connection, _PUT_VERSION, versions)
         insert(self._connection, "INSERT INTO history VALUES", [msgspec.structs.astuple(one) for one in batch.history])
 
     def _put_run(self, run: RunRecord) -> None:
@@ -410,7 +414,7 @@ class _Batch:
     def __init__(self, connection: Connection, facts: Sequence[Fact], known: Mapping[Key, Entry]) -> None:
         self.changed: dict[Key, Entry] = {}
         self.incoming: dict[Key, Entry | None] = {}
-        self.versions: dict[str, Version] = {}
+        self.versions: dict[str, Version | None] = {}
         self.history: list[Happening] = []
         keys = {(fact.target, fact.name) for fact in facts}
         self._stored = {key: known[key] for key in keys if key in known}
@@ -428,7 +432,7 @@ class _Batch:
 
     def targets(self) -> set[str]:
         """The targets that the facts have changed."""
-        versions = {version.target for version in self.versions.values()}
+        versions = {version.target for version in self.versions.values() if version is not None}
         return {target for target, _ in self.changed} | {target for target, _ in self.incoming} | versions
 
     def apply(self, facts: Sequence[Fact], at: float, run_id: str) -> Answer:
@@ -456,7 +460,7 @@ class _Batch:
 
     def version(self, arn: str) -> Version | None:
         """The older version with this ARN, likewise."""
-        return self.versions.get(arn) or self._known_versions.get(arn)
+        return self.versions[arn] if arn in self.versions else self._known_versions.get(arn)
 
     def holder(self, arn: str) -> Key | None:
         """The entry that holds ``arn``, likewise."""

@@ -45,7 +45,9 @@ class Reading:
             entry = (await ledger.look_up("default", names))['cre"ated ☂']
             assert entry.digest
             assert entry.tags_digest
-            assert await ledger.registered("default", names) == {entry.name: entry.digest + entry.tags_digest}
+            assert await ledger.registered("default", names) == {
+                entry.name: (entry.digest + entry.tags_digest, entry.arn)
+            }
             assert await ledger.registered("other", names) == {}
             assert await ledger.registered("default", []) == {}
 

@@ -69,7 +69,7 @@ class Reference:
     def __init__(self) -> None:
         self.entries: dict[Key, Entry] = {}
         self.incoming: dict[Key, Entry | None] = {}
-        self.versions: dict[str, Version] = {}
+        self.versions: dict[str, Version | None] = {}
         self.history: list[Happening] = []
 
     def copy(self) -> Reference:
@@ -130,7 +130,7 @@ async def equal_to_reference(ledger: Ledger, clock: Clock, prefix: str, rounds: 
             name: entry for (held, name), entry in reference.incoming.items() if held == target and entry is not None
         }
         assert {one.arn: one for one in await ledger.versions(target)} == {
-            arn: one for arn, one in reference.versions.items() if one.target == target
+            arn: one for arn, one in reference.versions.items() if one is not None and one.target == target
         }
         for name in ("a", "b", "c"):
             assert await ledger.history(target, name) == [
