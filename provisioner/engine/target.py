@@ -65,6 +65,7 @@ class OpenTarget:
         aws: the calls.
         creates: the gate before creates.
         reads: the gate before List and Get.
+        tagging: the gate before GetResources, which has a rate of its own.
         clock: of the run.
         observer: watches this target.
     """
@@ -76,5 +77,6 @@ class OpenTarget:
     aws: Aws
     creates: Gate
     reads: Gate
+    tagging: Gate
     clock: Clock
     observer: Observer

@@ -104,7 +104,8 @@ class Fleet:
                 lease=self.lease,
                 aws=calls,
                 creates=self._gate(pacer),
-                reads=self._gate(Pacer(_bounds(PaceSettings()), self.clock.monotonic())),
+                reads=self._reading_gate(),
+                tagging=self._reading_gate(),
                 clock=self.clock,
                 observer=observer,
             )
@@ -149,6 +150,9 @@ class Fleet:
         if published:
             pace = msgspec.structs.replace(pace, initial_rate=published)
         return Pacer(_bounds(pace), self.clock.monotonic(), learned, self.clock.wall())
+
+    def _reading_gate(self) -> Gate:
+        return self._gate(Pacer(_bounds(PaceSettings()), self.clock.monotonic()))
 
     def _gate(self, pacer: Pacer) -> Gate:
         return Gate(pacer, max_in_flight=self.settings.run.max_in_flight, clock=self.clock.monotonic)

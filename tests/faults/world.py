@@ -591,6 +591,7 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
         ),
         creates=_gate(clock, order.workers),
         reads=_gate(clock, order.workers),
+        tagging=_gate(clock, order.workers),
         clock=clock,
         observer=statistics,
     )
