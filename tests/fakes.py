@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from provisioner.aws.faces import Aws, CallError, Described, Listed, Page
+from provisioner.aws.faces import Aws, CallError, Described, Listed, Page, Tagged, TaggedPage
 from provisioner.commands.run import policy_of
 from provisioner.config.settings import Settings
 from provisioner.core.entry import Entry, Fact, Stamp, State
@@ -363,7 +363,10 @@ class Endpoint:
 
     Attributes:
         algorithms: the truth by ARN; some may not have begun yet.
-        list_failures, get_failures: what the next calls of each kind fail with; None lets one through.
+        index: what GetResources shows by ARN, in place of the truth's tags; None: it shows no such algorithm.
+        hidden: ARNs that List does not show.
+        has_tagging: whether GetResources may be called.
+        list_failures, get_failures, tagging_failures: what the next calls of each kind fail with; None lets one pass.
         changes: what becomes of the next deletions and changes of tags.
         calls: kind and time of every call.
         in_flight, most_in_flight: creates.
@@ -383,6 +386,10 @@ class Endpoint:
         self.algorithms: dict[str, Algorithm] = {}
         self.list_failures: list[Reply | None] = []
         self.get_failures: list[Reply | None] = []
+        self.tagging_failures: list[Reply | None] = []
+        self.index: dict[str, dict[str, str] | None] = {}
+        self.hidden: set[str] = set()
+        self.has_tagging = False
         self.calls: list[tuple[str, float]] = []
         self.in_flight = self.most_in_flight = 0
         self.credentials = 0
@@ -398,6 +405,7 @@ class Endpoint:
             control=self,
             region=REGION,
             endpoint="https://endpoint",
+            has_tagging=self.has_tagging,
             notices=(),
             refresh_credentials=self._refresh,
         )
@@ -448,13 +456,26 @@ class Endpoint:
         """See the interface. The order is not that of creation."""
         await self._read("list", self.list_failures, "ListConfiguredModelAlgorithms", next_token)
         seen = sorted(
-            (one for one in self.algorithms.values() if one.since + self._list_lag_s <= now()),
+            (
+                one
+                for one in self.algorithms.values()
+                if one.since + self._list_lag_s <= now() and one.arn not in self.hidden
+            ),
             key=lambda one: one.arn,
             reverse=True,
         )
         start, size = int(next_token or 0), min(page_size, self._page_size)
         items = tuple(Listed(one.arn, one.name, created_at=EPOCH_S + one.since) for one in seen[start : start + size])
         return Page(items, str(start + size) if start + size < len(seen) else "")
+
+    async def tagged(self, next_token: str = "") -> TaggedPage:
+        """See the interface. What is not in the index leaves its page one shorter."""
+        await self._read("get_resources", self.tagging_failures, "GetResources", next_token)
+        truth = {arn: one.tags for arn, one in self.algorithms.items() if one.since <= now() and one.tags}
+        seen = list((truth | self.index).items())
+        start, end = int(next_token or 0), int(next_token or 0) + self._page_size
+        items = tuple(Tagged(arn, dict(tags)) for arn, tags in seen[start:end] if tags is not None)
+        return TaggedPage(items, str(end) if end < len(seen) else "")
 
     async def get_algorithm(self, arn: str) -> Described:
         """See the interface."""
@@ -545,6 +566,7 @@ def open_target(
         tags=gate(),
         deletes=gate(),
         reads=gate(),
+        tagging=gate(),
         clock=clock or FakeClock(),
         observer=observer,
     )

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 
@@ -31,14 +31,16 @@ class Cost(msgspec.Struct, frozen=True):
     peak_mib: float
 
 
-def cost_of(command: Sequence[str], env: dict[str, str], cwd: Path = ROOT) -> Cost:
+def cost_of(
+    command: Sequence[str], env: dict[str, str], cwd: Path = ROOT, stdout: IO[bytes] | int = subprocess.DEVNULL
+) -> Cost:
     """Run ``command`` to its end.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
     began = time.perf_counter()
-    process = subprocess.Popen(command, env=env, cwd=cwd, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=env, cwd=cwd, stdout=stdout)
     peak_mib = 0.0
     # Not ru_maxrss, which begins with what this process had when it forked.
     while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from provisioner.aws.faces import Aws, CallError, Control, Creates, Described, Limits, Listed, Page
+from provisioner.aws.faces import Aws, CallError, Control, Creates, Described, Limits, Listed, Page, Tagged, TaggedPage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,6 +25,8 @@ __all__ = [
     "Limits",
     "Listed",
     "Page",
+    "Tagged",
+    "TaggedPage",
     "connect",
 ]
 

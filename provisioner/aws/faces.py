@@ -76,6 +76,20 @@ class Page(msgspec.Struct, frozen=True):
     next_token: str = ""
 
 
+class Tagged(msgspec.Struct, frozen=True):
+    """One row of GetResources: an algorithm with all its tags, AWS's own too. It may be gone."""
+
+    arn: str
+    tags: dict[str, str]
+
+
+class TaggedPage(msgspec.Struct, frozen=True):
+    """One page of GetResources. A page may be empty and not the last: only a ``next_token`` of "" ends them."""
+
+    items: tuple[Tagged, ...]
+    next_token: str = ""
+
+
 class Described(msgspec.Struct, frozen=True):
     """What Get returns for one algorithm.
 
@@ -135,6 +149,16 @@ class Control(Protocol):
         """
         ...
 
+    async def tagged(self, next_token: str = "") -> TaggedPage:
+        """One page of GetResources, at most 100 algorithms that have or had a tag. Only where :attr:`Aws.has_tagging`.
+
+        Its index lags, may omit what exists, and may show what is gone: it never proves absence.
+
+        Raises:
+            CallError: no page was read.
+        """
+        ...
+
     async def delete_algorithm(self, arn: str, may_send: Callable[[], None]) -> Reply:
         """Delete one algorithm and report what was seen of it.
 
@@ -173,6 +197,7 @@ class Aws(msgspec.Struct, frozen=True, kw_only=True):
         region: the Region that was found.
         endpoint: where Clean Rooms ML is called.
         account_id: of the credentials, as far as their key id shows it; "" where it does not.
+        has_tagging: whether :meth:`Control.tagged` may be called.
         notices: what the user should know, one sentence each; none is an error.
         refresh_credentials: fetches credentials again after the service refused these as expired, and returns whether
             they changed; if they did not, sending again is no use. Raises CredentialsError when there are none left.
@@ -183,6 +208,7 @@ class Aws(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     endpoint: str
     account_id: str = ""
+    has_tagging: bool = False
     notices: tuple[str, ...]
     refresh_credentials: Callable[[], Awaitable[bool]]
 

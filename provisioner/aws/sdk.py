@@ -16,7 +16,7 @@ from botocore import exceptions as sdk
 from botocore import xform_name
 
 from provisioner.aws import quotas as service_quotas
-from provisioner.aws import wire
+from provisioner.aws import tagging, wire
 from provisioner.aws.faces import SIGNATURE_AGE_S, CallError, Described, Listed, Page
 from provisioner.aws.http import before_write
 from provisioner.aws.losses import lost
@@ -26,11 +26,12 @@ from provisioner.core.verdict import SKEW_CODES, Loss, Reply
 from provisioner.errors import ConfigurationError, CredentialsError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from provisioner.aws.clock import ServerClock
-    from provisioner.aws.faces import Limits
+    from provisioner.aws.faces import Limits, TaggedPage
     from provisioner.aws.session import Identity
+    from provisioner.aws.target import Clients
 
 _T = TypeVar("_T")
 
@@ -88,11 +89,11 @@ class Handlers:
 
     def register(self, client: Any) -> None:  # noqa: ANN401  the SDK has no types
         """Have creates of ``client`` checked before they leave, and all replies read before the SDK's parser works."""
-        events = client.meta.events
-        events.register("before-sign.cleanroomsml", self._note_signing)
-        events.register("before-send.cleanroomsml", self._arm)
-        events.register("before-send.cleanroomsml", self._correct_time)
-        events.register("before-parse.cleanroomsml", self._keep)
+        events, service = client.meta.events, client.meta.service_model.service_id.hyphenize()
+        events.register(f"before-sign.{service}", self._note_signing)
+        events.register(f"before-send.{service}", self._arm)
+        events.register(f"before-send.{service}", self._correct_time)
+        events.register(f"before-parse.{service}", self._keep)
 
     def _note_signing(self, **_: object) -> None:
         if sending := _sending.get(None):
@@ -168,35 +169,33 @@ class SdkControl:
     """Calls that are not creates. See :class:`provisioner.aws.Control` for the obligations.
 
     Args:
-        client: gives the client of Clean Rooms ML.
-        sts: makes a client of STS, as an asynchronous context manager, when the account is asked for.
-        quotas: makes a client of Service Quotas, likewise.
+        clients: of the target.
         identity: whose credentials sign.
         clock: the server's.
     """
 
-    def __init__(
-        self,
-        client: Callable[[], Awaitable[Any]],
-        sts: Callable[[], Any],
-        quotas: Callable[[], Any],
-        identity: Identity,
-        clock: ServerClock,
-    ) -> None:
-        self._client = client
-        self._sts = sts
-        self._quotas = quotas
+    def __init__(self, clients: Clients, identity: Identity, clock: ServerClock) -> None:
+        self._clients = clients
         self._identity = identity
         self._clock = clock
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
         """One page of List."""
         params = {"maxResults": page_size} | ({"nextToken": next_token} if next_token else {})
-        return await self._ask("ListConfiguredModelAlgorithms", params, _page)
+        return await self._ask(await self._clients.service(), "ListConfiguredModelAlgorithms", params, _page)
 
     async def get_algorithm(self, arn: str) -> Described:
         """Everything about one algorithm."""
-        return await self._ask("GetConfiguredModelAlgorithm", {"configuredModelAlgorithmArn": arn}, _described)
+        params = {"configuredModelAlgorithmArn": arn}
+        return await self._ask(await self._clients.service(), "GetConfiguredModelAlgorithm", params, _described)
+
+    async def tagged(self, next_token: str = "") -> TaggedPage:
+        """One page of GetResources."""
+        try:
+            client = await self._clients.tagging()
+        except ConfigurationError as error:
+            raise self._failed(tagging.OPERATION, lost(error)) from error
+        return await self._ask(client, tagging.OPERATION, tagging.params(next_token), tagging.page)
 
     async def delete_algorithm(self, arn: str, may_send: Callable[[], None]) -> Reply:
         """Delete one algorithm."""
@@ -213,7 +212,7 @@ class SdkControl:
     async def _change(self, operation: str, params: dict[str, Any], may_send: Callable[[], None]) -> Reply:
         try:
             await self._identity.get_frozen_credentials()
-            method = getattr(await self._client(), xform_name(operation))
+            method = getattr(await self._clients.service(), xform_name(operation))
         except (ConfigurationError, CredentialsError) as error:
             return Reply(loss=Loss.CREDENTIALS, message=wire.clean(str(error)))
         return await _mutate(method, params, may_send, self._identity)
@@ -221,7 +220,7 @@ class SdkControl:
     async def caller_account(self) -> str:
         """The account of the credentials."""
         try:
-            async with self._sts() as sts:
+            async with self._clients.sts() as sts:
                 answer, reply = await _call(sts.get_caller_identity, {})
         except Exception as error:
             raise self._failed("GetCallerIdentity", lost(error)) from error
@@ -231,10 +230,16 @@ class SdkControl:
 
     async def published_rate(self) -> float | None:
         """Creates per second, as Service Quotas has it."""
-        return await service_quotas.ask(self._quotas)
+        return await service_quotas.ask(self._clients.quotas)
 
-    async def _ask(self, operation: str, params: dict[str, Any], read: Callable[[dict[str, Any]], _T]) -> _T:
-        method = getattr(await self._client(), xform_name(operation))
+    async def _ask(
+        self,
+        client: Any,  # noqa: ANN401  the SDK has no types
+        operation: str,
+        params: dict[str, Any],
+        read: Callable[[dict[str, Any]], _T],
+    ) -> _T:
+        method = getattr(client, xform_name(operation))
         offset_s = self._clock.offset_s
         answer, reply = await _call(method, params)
         if answer is None and self._clock.offset_s != offset_s:

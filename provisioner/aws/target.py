@@ -27,6 +27,7 @@ from provisioner.aws.session import (
     sts_client,
     use_identity,
 )
+from provisioner.aws.tagging import SERVICE as TAGGING
 from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Clients:
         self._clock = clock
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
-        self._service: Any = None
+        self._opened: dict[str, Any] = {}
 
     async def service(self) -> Any:  # noqa: ANN401  the SDK has no types
         """The client of Clean Rooms ML.
@@ -66,10 +67,15 @@ class Clients:
         Raises:
             ConfigurationError: the SDK cannot make one of this Region and endpoint.
         """
-        async with self._lock:
-            if self._service is None:
-                self._service = await self._open()
-        return self._service
+        return await self._client(SERVICE, self._target.endpoint_url)
+
+    async def tagging(self) -> Any:  # noqa: ANN401  the SDK has no types
+        """The client of the resource groups tagging API.
+
+        Raises:
+            ConfigurationError: the SDK cannot make one of this Region and endpoint.
+        """
+        return await self._client(TAGGING, self._target.tagging_endpoint_url)
 
     def sts(self) -> Any:  # noqa: ANN401  the SDK has no types
         """A client of STS that sends each call once, as an asynchronous context manager."""
@@ -85,13 +91,18 @@ class Clients:
         use_identity(session, self._identity)
         return session
 
-    async def _open(self) -> Any:  # noqa: ANN401  the SDK has no types
+    async def _client(self, service: str, url: str) -> Any:  # noqa: ANN401  the SDK has no types
+        async with self._lock:
+            if service not in self._opened:
+                self._opened[service] = await self._open(service, plain_endpoint(url))
+        return self._opened[service]
+
+    async def _open(self, service: str, url: str) -> Any:  # noqa: ANN401  the SDK has no types
         import aioboto3
 
         session = aioboto3.Session(botocore_session=self._session())
-        endpoint = plain_endpoint(self._target.endpoint_url) or None
         try:
-            opened = session.client(SERVICE, self._region, endpoint_url=endpoint, config=client_config(self._limits))
+            opened = session.client(service, self._region, endpoint_url=url or None, config=client_config(self._limits))
             client = await self._stack.enter_async_context(opened)
         except (sdk.BotoCoreError, ValueError) as error:
             raise ConfigurationError("no client can be made", where=self._target.name, why=str(error)) from error
@@ -125,10 +136,11 @@ async def open_target(target: Target, limits: Limits, *, direct: bool) -> AsyncI
             stack.callback(creates.close)
         yield Aws(
             creates=creates,
-            control=SdkControl(clients.service, clients.sts, clients.quotas, identity, clock),
+            control=SdkControl(clients, identity, clock),
             region=real_region(region),
             endpoint=endpoint,
             account_id=account_of_key(credentials.access_key),
+            has_tagging=target.has_tagging,
             notices=(*region_notice(region), *_route_notice(route)),
             refresh_credentials=identity.refresh,
         )

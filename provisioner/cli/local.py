@@ -65,6 +65,7 @@ async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterato
                 assume_role_arn=target.assume_role_arn or _role_in(target.account_id),
                 endpoint_url=emulator.url,
                 sts_endpoint_url=emulator.url,
+                tagging_endpoint_url=emulator.url,
             )
             for name, target in settings.targets.items()
         }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from provisioner.commands.session import session
 from provisioner.core.first_contact import confirmed, current
-from provisioner.engine.inventory import Inventory
+from provisioner.engine.inventory import IncompleteListError, Inventory
 from provisioner.engine.problems import ProblemLog
 from provisioner.errors import ProvisionerError, Reason, UsageError, counted
 
@@ -48,7 +48,7 @@ async def rebuild(run: Run, ledger_id: str) -> Summary:
         tagged: dict[str, list[Found]] = {}
 
         async def read(target: OpenTarget) -> None:
-            tagged[target.name] = await _tagged(run, target)
+            tagged[target.name] = await _tagged(run, target, ledger_id)
 
         await fleet.each(run.order.targets, read)
         if any(one.halt for one in run.statistics.values()) or run.stop.requested:
@@ -63,10 +63,20 @@ async def rebuild(run: Run, ledger_id: str) -> Summary:
     return await session(run, "rebuild", work, built=lambda: whole)
 
 
-async def _tagged(run: Run, target: OpenTarget) -> list[Found]:
-    """Every algorithm in the target that has an ownership tag, of any ledger."""
+async def _tagged(run: Run, target: OpenTarget, ledger_id: str) -> list[Found]:
+    """Every algorithm in the target that has an ownership tag, of any ledger.
+
+    Of several that ``ledger_id`` has made under one name an entry names one, so that they exist is asked of Get.
+    """
     inventory = Inventory(target, run.order.policy.ownership_tag)
-    details = await inventory.details([item.arn for item in await inventory.everything()])
+    account = await inventory.account()
+    if not account.listing.complete:
+        raise IncompleteListError(target.name, account.listing.failure)
+    ours = [one for one in account.tagged.values() if one.is_of(ledger_id)]
+    names = Counter(item.name for item in account.listing.items)
+    repeated = {one.arn for one in ours if names[one.name] > 1}
+    account = await inventory.prove(account, account.untagged | repeated)
+    details = account.details
     # If List shows what Get does not know, one of them lags: it must not be left out.
     if details.unread or details.gone:
         raise IncompleteError(target.name)

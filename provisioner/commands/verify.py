@@ -81,7 +81,7 @@ async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, m
     """
 
     async def compare_one(target: OpenTarget) -> None:
-        found = await _compare(run, target)
+        found = await differences(target, run.order.policy.ownership_tag)
         findings.extend(found)
         if prune_duplicates:
             await prune(run, target, findings)
@@ -100,15 +100,31 @@ async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, m
     return await session(run, "verify", work, makes=False)
 
 
-async def _compare(run: Run, target: OpenTarget) -> list[Finding]:
+async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
+    """What of ``target`` differs between ledger and AWS; all of it is proven by Get."""
     entries = {entry.name: entry async for entry in target.ledger.entries(target=target.name)}
-    inventory = Inventory(target, run.order.policy.ownership_tag)
-    listing = await inventory.listing(lambda _: True)
-    arns = {item.arn for item in listing.items} | {entry.arn for entry in entries.values() if entry.exists}
-    details = await inventory.details(sorted(arns))
+    inventory = Inventory(target, ownership_tag)
+    account = await inventory.account()
+    recorded = {entry.arn for entry in entries.values() if entry.exists}
+    account = await inventory.prove(account, account.untagged | (recorded - account.tagged.keys()))
     elsewhere = {entry.arn async for entry in target.ledger.entries() if entry.exists and entry.target != target.name}
     elsewhere |= {version.arn for version in await target.ledger.versions(target.name) if version.reason != DUPLICATE}
-    return compare(target.name, entries, listing, details, ledger_id=target.ledger.ledger_id, elsewhere=elsewhere)
+    while True:
+        findings = compare(
+            target.name,
+            entries,
+            account.listing,
+            account.details,
+            ledger_id=target.ledger.ledger_id,
+            elsewhere=elsewhere,
+        )
+        # Tags may be out of date: before anything is reported because of them, Get is asked of it and of its entry.
+        doubtful = {finding.arn for finding in findings}
+        doubtful |= {entries[finding.name].arn for finding in findings if finding.name in entries}
+        unproven = account.tagged.keys() & doubtful
+        if not unproven:
+            return findings
+        account = await inventory.prove(account, unproven)
 
 
 def compare(
@@ -126,7 +142,7 @@ def compare(
         target: its name.
         entries: of the target, by name.
         listing: what List shows; that it broke off is a finding of its own.
-        details: what Get reports of every ARN that is listed or in the ledger.
+        details: what is known of every ARN that is listed or in the ledger.
         ledger_id: of this ledger, as in its ownership tags.
         elsewhere: ARNs that entries of other targets name, and older versions: the ledger accounts for them.
     """

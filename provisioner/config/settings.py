@@ -194,6 +194,7 @@ class Target(Section, frozen=True, kw_only=True):
         account_id: refuse to run against any other account (calls STS).
         endpoint_url: of Clean Rooms ML; "" is the SDK's own.
         sts_endpoint_url: of STS; "" is the SDK's own.
+        tagging_endpoint_url: of the resource groups tagging API; "" is the SDK's own, or none: see :attr:`has_tagging`.
         defaults: laid under every definition, over the general ``[defaults]``.
     """
 
@@ -205,12 +206,18 @@ class Target(Section, frozen=True, kw_only=True):
     account_id: Annotated[str, _text("([0-9]{12})?", "a string of 12 digits")] = ""
     endpoint_url: Url = ""
     sts_endpoint_url: Url = ""
+    tagging_endpoint_url: Url = ""
     defaults: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         """Check the endpoints, also those that do not come from a file."""
-        _check_if_set(self.endpoint_url)
-        _check_if_set(self.sts_endpoint_url)
+        for url in (self.endpoint_url, self.sts_endpoint_url, self.tagging_endpoint_url):
+            _check_if_set(url)
+
+    @property
+    def has_tagging(self) -> bool:
+        """Whether the tagging API is called: beside an endpoint of one's own only where it has one, too."""
+        return not self.endpoint_url or bool(self.tagging_endpoint_url)
 
 
 class Settings(Section, frozen=True, kw_only=True):

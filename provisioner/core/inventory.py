@@ -1,4 +1,4 @@
-"""What AWS holds in a target, as List and Get report it."""
+"""What AWS holds in a target, as List, GetResources and Get report it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from provisioner.core.ownership import OwnershipTag  # noqa: TC001  msgspec read
 
 
 class Found(msgspec.Struct, frozen=True):
-    """An algorithm as Get reports it.
+    """An algorithm, as Get reports it or as its tags describe it.
 
     Attributes:
         arn, name, created_at: of the algorithm.
         tag: the ownership tag, of any ledger; None when it has none.
         digest: of its definition without tags; "" when the definition is not valid here, so that it was made otherwise.
+            A definition cannot change after its create, so the ownership tag has it, too.
         tags_digest: of its tags without the ownership tag.
+        tags: these tags, sorted.
     """
 
     arn: str
@@ -23,6 +25,7 @@ class Found(msgspec.Struct, frozen=True):
     tag: OwnershipTag | None
     digest: str
     tags_digest: str
+    tags: tuple[tuple[str, str], ...] = ()
 
     @property
     def age_order(self) -> tuple[float, str]:

@@ -221,5 +221,5 @@ def is_conflict(code: str) -> bool:
 
 
 def is_denial(code: str) -> bool:
-    """Whether the ``code`` of a failed entry is about permissions, not about the definition."""
+    """Whether ``code``, of a reply or a failed entry, is about permissions: the definition may be right."""
     return "AccessDenied" in code

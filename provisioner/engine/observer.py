@@ -93,7 +93,7 @@ class Observer:
         """A line or a definition has a problem, or is worth a notice."""
 
     def call_sent(self, kind: str) -> None:
-        """A call is about to leave: ``create``, ``list``, ``get``, ``delete``."""
+        """A call is about to leave: ``create``, ``list``, ``get``, ``get_resources``, ``delete``."""
 
     def attempt_ended(self, attempt: Attempt) -> None:
         """The result of an attempt is durable."""
@@ -105,10 +105,16 @@ class Observer:
         """A congestion epoch began: the first throttled call since the pacer last slowed down."""
 
     def read_failed(self, kind: str, where: str, why: str) -> None:
-        """A List or Get was given up."""
+        """A List, Get or GetResources was given up."""
+
+    def notice_found(self, notice: str) -> None:
+        """The user should know ``notice`` about the target; it is not an error."""
 
     def waiting_began(self, what: str, until: float) -> None:
         """The run waits for ``what`` until ``until`` (monotonic; 0: as long as it takes)."""
+
+    def waiting_changed(self, what: str) -> None:
+        """The wait that began goes on, and has come to ``what``."""
 
     def waiting_ended(self) -> None:
         """The wait is over."""

@@ -8,6 +8,7 @@ is served before new calls. Everything else waits with exponential backoff and f
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result, stop_after_attempt
@@ -18,7 +19,7 @@ from provisioner.core.conclusion import Conclusion, Next
 from provisioner.core.verdict import INTERNAL_SERVER_ERROR, Loss, Reply, Verdict, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from provisioner.engine.observer import Observer
     from provisioner.pacing.gate import Gate
@@ -33,6 +34,8 @@ READ_ATTEMPTS = 8
 """Attempts at one page or one Get before it is given up: about a minute of waiting."""
 REPEATED_READS = frozenset({Verdict.THROTTLED, Verdict.NOT_CREATED, Verdict.AMBIGUOUS})
 """Verdicts after which a read is sent again: reading twice changes nothing."""
+ABSENT_HOST = frozenset({Loss.NO_SUCH_HOST})
+"""A host that does not exist gives no better answer to a second call."""
 
 T = TypeVar("T")
 
@@ -82,14 +85,19 @@ def _call_was_throttled(state: RetryCallState) -> bool:
     return conclusion is not None and conclusion.verdict is Verdict.THROTTLED
 
 
-async def read_again(gate: Gate, read: Callable[[], Awaitable[T]]) -> T:
+async def read_again(gate: Gate, read: Callable[[], Awaitable[T]], final: Collection[Loss] = ABSENT_HOST) -> T:
     """The result of ``read``, which is retried after transient errors.
+
+    Args:
+        gate: of the calls.
+        read: one attempt.
+        final: the losses after which there is no other attempt.
 
     Raises:
         CallError: of the last attempt.
     """
     retrying = AsyncRetrying(
-        retry=retry_if_exception(_may_pass),
+        retry=retry_if_exception(partial(_may_pass, final)),
         stop=stop_after_attempt(READ_ATTEMPTS),
         wait=_Backoff(gate, READ_BACKOFF_MAX_S, _read_was_throttled),
         reraise=True,
@@ -97,9 +105,9 @@ async def read_again(gate: Gate, read: Callable[[], Awaitable[T]]) -> T:
     return await retrying(read)
 
 
-def _may_pass(error: BaseException) -> bool:
-    if not isinstance(error, CallError) or error.reply.is_strange or error.reply.loss is Loss.NO_SUCH_HOST:
-        # A host that does not exist, or one that is not AWS, gives no better answer to a second call.
+def _may_pass(final: Collection[Loss], error: BaseException) -> bool:
+    if not isinstance(error, CallError) or error.reply.is_strange or error.reply.loss in final:
+        # A host that is not AWS gives no better answer to a second call.
         return False
     return judge(error.reply) in REPEATED_READS
 

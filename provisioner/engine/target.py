@@ -67,6 +67,7 @@ class OpenTarget:
         tags: the gate before changes of tags.
         deletes: the gate before deletions.
         reads: the gate before List and Get.
+        tagging: the gate before GetResources, which has a rate of its own.
         clock: of the run.
         observer: watches this target.
     """
@@ -80,5 +81,6 @@ class OpenTarget:
     tags: Gate
     deletes: Gate
     reads: Gate
+    tagging: Gate
     clock: Clock
     observer: Observer

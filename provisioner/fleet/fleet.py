@@ -104,9 +104,10 @@ class Fleet:
                 lease=self.lease,
                 aws=calls,
                 creates=self._gate(pacer),
-                tags=self._gate(Pacer(_bounds(PaceSettings()), self.clock.monotonic())),
-                deletes=self._gate(Pacer(_bounds(PaceSettings()), self.clock.monotonic())),
-                reads=self._gate(Pacer(_bounds(PaceSettings()), self.clock.monotonic())),
+                tags=self._unlearned_gate(),
+                deletes=self._unlearned_gate(),
+                reads=self._unlearned_gate(),
+                tagging=self._unlearned_gate(),
                 clock=self.clock,
                 observer=observer,
             )
@@ -151,6 +152,9 @@ class Fleet:
         if published:
             pace = msgspec.structs.replace(pace, initial_rate=published)
         return Pacer(_bounds(pace), self.clock.monotonic(), learned, self.clock.wall())
+
+    def _unlearned_gate(self) -> Gate:
+        return self._gate(Pacer(_bounds(PaceSettings()), self.clock.monotonic()))
 
     def _gate(self, pacer: Pacer) -> Gate:
         return Gate(pacer, max_in_flight=self.settings.run.max_in_flight, clock=self.clock.monotonic)

@@ -48,6 +48,10 @@ class EventLog(Observer):
         """See :class:`Observer`."""
         log.warning("read.failed", target=self._target, kind=kind, where=where, why=why)
 
+    def notice_found(self, notice: str) -> None:
+        """See :class:`Observer`."""
+        log.warning("target.notice", target=self._target, notice=notice)
+
     def waiting_began(self, what: str, until: float) -> None:
         """See :class:`Observer`."""
         known = {"seconds": round(max(0.0, until - self._monotonic()), 1)} if until else {}

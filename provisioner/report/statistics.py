@@ -135,6 +135,10 @@ class Statistics(Observer):
         """See :class:`Observer`."""
         self.waiting, self.waiting_until = what, until
 
+    def waiting_changed(self, what: str) -> None:
+        """See :class:`Observer`."""
+        self.waiting = what
+
     def waiting_ended(self) -> None:
         """See :class:`Observer`."""
         self.waiting = ""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from provisioner.core.problem import Problem
     from provisioner.report.statistics import Statistics
 
-CALLS = ("create", "throttled", "list", "get", "tag", "delete")
+CALLS = ("create", "throttled", "list", "get", "get_resources", "tag", "delete")
 SHOWN_IN_TEXT = 20
 """Problems that the text form shows; the JSON form has up to 100, the ledger all."""
 

@@ -9,11 +9,12 @@ import pytest
 
 from provisioner.aws.faces import Listed
 from provisioner.commands.run import Order, Run
-from provisioner.commands.verify import Finding, compare, prune
+from provisioner.commands.verify import Finding, compare, differences, prune
 from provisioner.config.settings import Settings, Target
 from provisioner.core.entry import Entry, State
 from provisioner.core.inventory import Found
 from provisioner.core.ownership import OwnershipTag
+from provisioner.core.verdict import Reply
 from provisioner.engine.inventory import Details, Listing
 from provisioner.errors import Reason
 from provisioner.manifest.definition import Definition
@@ -23,9 +24,8 @@ from tests.virtual_time import virtual_time
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from provisioner.core.verdict import Reply
-
 OTHER_LEDGER_ID = "00000000000000bb"
+NOT_FOUND = Reply(status=404, code="ResourceNotFoundException", request_id="r")
 ENTRY = Entry("here", "x", State.CREATED, "d", "t", arn="arn-1")
 
 
@@ -165,3 +165,122 @@ async def test_findings_survive_the_end_of_the_drain() -> None:
         await endpoint.prune()
 
     assert [finding.pruned for finding in endpoint.findings] == [True, False, False]
+
+
+class Registered:
+    """An account with the tagging API, and a ledger that registered two user-tagged algorithms in it."""
+
+    def __init__(self, count: int = 2) -> None:
+        self.endpoint = Endpoint()
+        self.endpoint.has_tagging = True
+        self.entries: dict[str, Entry] = {}
+        for number in range(count):
+            self.create(f"n{number}")
+
+    def create(self, name: str, *, recorded: bool = True) -> str:
+        """The ARN of an algorithm that this ledger created."""
+        one = Definition(name=name, role_arn=ROLE, tags={"team": "ads"}).canonical()
+        arn = self.endpoint.put(one.request({TAG: str(OwnershipTag(LEDGER_ID, one.digest, f"run-{name}"))})).arn
+        if recorded:
+            self.entries[name] = Entry("here", name, State.CREATED, one.digest, one.tags_digest, arn=arn)
+        return arn
+
+    def index_with(self, arn: str, **tags: str) -> None:
+        """Let GetResources show other tags of an algorithm."""
+        self.endpoint.index[arn] = self.endpoint.algorithms[arn].tags | tags
+
+    async def differences(self) -> list[tuple[str, str]]:
+        """Kind and ARN of each."""
+        target = open_target(self.endpoint, FakeLedger(list(self.entries.values())))
+        return [(finding.kind, finding.arn) for finding in await differences(target, TAG)]
+
+    @property
+    def gets(self) -> int:
+        """How many Gets there were."""
+        return self.endpoint.count("get")
+
+
+@virtual_time
+async def test_no_get_where_the_tags_agree() -> None:
+    """A thousand algorithms that are as recorded: ten List, ten GetResources and no Get."""
+    here = Registered(1000)
+
+    assert await here.differences() == []
+    assert (here.endpoint.count("list"), here.endpoint.count("get_resources"), here.gets) == (10, 10, 0)
+
+
+@virtual_time
+async def test_tags_that_lag_are_no_drift() -> None:
+    """Where the tags differ, Get decides: it is the index that is behind."""
+    here = Registered()
+    here.index_with(here.entries["n0"].arn, team="before")
+
+    assert await here.differences() == []
+    assert here.gets == 1
+
+
+@virtual_time
+async def test_drift_is_proven_by_get() -> None:
+    """A tag that was changed is found by GetResources, and reported when Get says the same."""
+    here = Registered()
+    arn = here.entries["n0"].arn
+    here.endpoint.algorithms[arn].tags["team"] = "other"
+
+    assert await here.differences() == [("drifted", arn)]
+    assert here.gets == 1
+
+
+@virtual_time
+async def test_what_lists_no_more_is_asked_of_get_though_it_is_tagged() -> None:
+    """A ghost does not hide what is missing, and an algorithm that List does not show yet is not missing."""
+    here = Registered(3)
+    gone, late = here.entries["n0"].arn, here.entries["n1"].arn
+    here.index_with(gone)
+    del here.endpoint.algorithms[gone]
+    here.endpoint.hidden = {late}
+
+    assert await here.differences() == [("missing", gone)]
+    assert here.gets == 2
+
+
+@virtual_time
+async def test_a_second_algorithm_is_proven_by_get() -> None:
+    """It and the recorded one are read before the duplicate is reported; so is what no entry names."""
+    here = Registered()
+    twin, stranger = here.create("n0", recorded=False), here.create("x", recorded=False)
+
+    assert await here.differences() == [("duplicate", twin), ("unrecorded", stranger)]
+    assert here.gets == 3
+
+
+@virtual_time
+async def test_what_list_and_tags_show_and_get_does_not_know_is_no_finding() -> None:
+    """A deleted duplicate that both still show is gone."""
+    here = Registered()
+    twin = here.create("n0", recorded=False)
+    here.endpoint.get_failures = [NOT_FOUND, None] if twin < here.entries["n0"].arn else [None, NOT_FOUND]
+
+    assert await here.differences() == []
+
+
+@virtual_time
+async def test_what_the_index_omits_may_be_ours() -> None:
+    """A second algorithm of ours that GetResources does not show yet is found."""
+    here = Registered()
+    stranger = here.create("x", recorded=False)
+    here.endpoint.index[stranger] = None
+
+    assert await here.differences() == [("unrecorded", stranger)]
+    assert here.gets == 1
+
+
+@virtual_time
+async def test_an_adopted_algorithm_is_asked_of_get() -> None:
+    """It has no ownership tag, so nothing tells which definition it has."""
+    here = Registered(1)
+    one = Definition(name="adopted", role_arn=ROLE).canonical()
+    arn = here.endpoint.put(one.request({})).arn
+    here.entries["adopted"] = Entry("here", "adopted", State.CREATED, one.digest, one.tags_digest, arn=arn)
+
+    assert await here.differences() == []
+    assert here.gets == 1

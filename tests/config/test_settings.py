@@ -196,6 +196,7 @@ def test_a_whole_configuration(tmp_path: Path) -> None:
         account_id = "111122223333"
         endpoint_url = "https://vpce.example"
         sts_endpoint_url = "http://127.0.0.1:1"
+        tagging_endpoint_url = "http://127.0.0.1:2"
         [targets.prod-us.defaults]
         kmsKeyArn = "k"
         """,
@@ -216,6 +217,7 @@ def test_a_whole_configuration(tmp_path: Path) -> None:
                 account_id="111122223333",
                 endpoint_url="https://vpce.example",
                 sts_endpoint_url="http://127.0.0.1:1",
+                tagging_endpoint_url="http://127.0.0.1:2",
                 defaults={"kmsKeyArn": "k"},
             )
         },
@@ -310,6 +312,10 @@ def test_unknown_keys_name_the_nearest_known_one(tmp_path: Path, toml: str, expe
         (
             "[targets.a]\nsts_endpoint_url = 'http://10.0.0.1'",
             "a.sts_endpoint_url: plain http is for",
+        ),
+        (
+            "[targets.a]\ntagging_endpoint_url = 'http://10.0.0.1'",
+            "a.tagging_endpoint_url: plain http is for",
         ),
         ('[targets."../x"]', 'targets."../x".name must be at most 64 letters, digits, dots, underscores and hyphens'),
         ('[targets."a\\n"]', "name must be at most 64 letters"),

@@ -247,6 +247,41 @@ MUTANTS = (
         ((" or await _kept(run, target, finding)", ""),),
         ("tests/e2e/test_places.py",),
     ),
+    Mutant(
+        "verify reports what the tags tell",
+        "provisioner/commands/verify.py",
+        (("        if not unproven:\n", "        if True:\n"),),
+        ("tests/commands/test_verify.py",),
+    ),
+    Mutant(
+        "what GetResources omits is taken as not ours",
+        "provisioner/commands/verify.py",
+        (("account.untagged | (recorded - account.tagged.keys())", "recorded - account.tagged.keys()"),),
+        ("tests/commands/test_verify.py",),
+    ),
+    Mutant(
+        "what GetResources shows exists",
+        "provisioner/commands/verify.py",
+        (
+            (
+                "        gone = listing.complete and entry.arn in details.gone and entry.arn not in listed\n",
+                "        gone = False\n",
+            ),
+        ),
+        ("tests/commands/test_verify.py",),
+    ),
+    Mutant(
+        "rebuild leaves out what GetResources omits",
+        "provisioner/commands/rebuild.py",
+        (("prove(account, account.untagged | repeated)", "prove(account, repeated)"),),
+        ("tests/e2e/test_inventory.py",),
+    ),
+    Mutant(
+        "rebuild takes a second algorithm by its tags",
+        "provisioner/commands/rebuild.py",
+        (("prove(account, account.untagged | repeated)", "prove(account, account.untagged)"),),
+        ("tests/e2e/test_inventory.py",),
+    ),
 )
 
 

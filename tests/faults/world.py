@@ -640,6 +640,7 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
         tags=_gate(clock, order.workers),
         deletes=_gate(clock, order.workers),
         reads=_gate(clock, order.workers),
+        tagging=_gate(clock, order.workers),
         clock=clock,
         observer=statistics,
     )

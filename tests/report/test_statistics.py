@@ -145,3 +145,14 @@ def test_a_tally_tells_its_state() -> None:
     """The text of a statistics has the outcomes that occur and the halt."""
     assert repr(Statistics("here")) == "Statistics(here: nothing yet; halt=None)"
     assert repr(counted(CREATED | {Outcome.FAILED: 0}, halt=HALTED)) == "Statistics(here: created=1; halt=wrong Region)"
+
+
+def test_a_wait_says_how_far_it_has_come() -> None:
+    """While an account is read, what the wait is for changes; its end clears it."""
+    done = Statistics("here")
+    done.waiting_began("reading the account", 0.0)
+    done.waiting_changed("reading the account: 300 listed, 200 tagged")
+    shown = done.waiting
+    done.waiting_ended()
+
+    assert (shown, done.waiting) == ("reading the account: 300 listed, 200 tagged", "")

@@ -30,7 +30,7 @@ OUTCOMES = [
     "pending",
 ]
 NONE = dict.fromkeys(OUTCOMES, 0)
-NO_CALLS = {"create": 0, "throttled": 0, "list": 0, "get": 0, "tag": 0, "delete": 0}
+NO_CALLS = dict.fromkeys(["create", "throttled", "list", "get", "get_resources", "tag", "delete"], 0)
 ENDING = RunEnd(run_id="20261123T120000-abc", ledger="ledger.db", started_at=1_795_435_200.25, elapsed_s=41.23456)
 ESCAPE = "\x1b]0;owned\x07\n\u202e"
 
