@@ -56,7 +56,7 @@ def names_in(directory: Path) -> list[str]:
 async def begun(ledger: SqliteLedger, clock: SlowClock, name: str) -> asyncio.Task[None]:
     """A record of ``name`` whose commit is under way, and stays so until the clock goes on."""
     task = asyncio.create_task(ledger.record([intend(name)]))
-    await asyncio.to_thread(clock.asked.wait, 10)
+    assert await asyncio.to_thread(clock.asked.wait, 10)
     return task
 
 
@@ -491,12 +491,12 @@ async def test_an_open_that_was_abandoned_overtakes_nobody(tmp_path: Path) -> No
     slow = asyncio.create_task(
         SqliteLedger.open(tmp_path / "l.db", connect=lambda path, mode: Slow(connect(path, mode), asked, go_on, closed))
     )
-    await asyncio.to_thread(asked.wait, 10)
+    assert await asyncio.to_thread(asked.wait, 10)
     slow.cancel()
     await asyncio.wait([slow])
     ledger = await SqliteLedger.open(tmp_path / "l.db")
     await ledger.record([intend("a")])
     go_on.set()
-    await asyncio.to_thread(closed.wait, 2)
+    assert await asyncio.to_thread(closed.wait, 10)
     await ledger.record([intend("b")])
     await ledger.close()
