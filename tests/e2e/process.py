@@ -1,4 +1,4 @@
-"""The real command line as a real process, and the embedded endpoint as another."""
+"""The real command line as a real process, and the endpoint that it is run against."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.request import Request, urlopen
 
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "configs" / "example.jsonl"
@@ -67,7 +63,7 @@ def start(*arguments: object, cwd: Path, **more: str) -> subprocess.Popen[str]:
 
 
 class Endpoint:
-    """A running ``provisioner emulate``."""
+    """A running endpoint, in whatever process it is."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -85,15 +81,3 @@ class Endpoint:
         )
         with urlopen(request, timeout=LIMIT_S):  # noqa: S310  our own process
             pass
-
-
-@contextmanager
-def emulate(cwd: Path, *switches: object) -> Iterator[Endpoint]:
-    """The embedded endpoint as a process of its own."""
-    process = start("emulate", *switches, cwd=cwd)
-    try:
-        assert process.stdout is not None
-        yield Endpoint(process.stdout.readline().strip())
-    finally:
-        process.terminate()
-        process.communicate(timeout=LIMIT_S)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provisioner.core.entry import Event, Fact
-from provisioner.emulator import credentials
-from tests.e2e.process import Endpoint, emulate, provisioner
+from provisioner.emulator import credentials, running
+from tests.e2e.process import Endpoint, provisioner
 from tests.emulator.support import client
 from tests.ledger.opening import open_ledger
 
@@ -297,8 +297,7 @@ def test_what_was_marked_as_missing_at_a_wrong_endpoint_is_recovered(
     """What an empty stand-in for the account has marked as missing is recovered at the right one, not made again."""
     endpoint.change(names="duplicates")
     apply(tmp_path, endpoint, manifest)
-    (tmp_path / "other").mkdir()
-    with emulate(tmp_path / "other") as empty:
+    with running() as empty:
         arguments = ("--mark-missing", "--endpoint-url", empty.url, "--output", "json")
         marked = provisioner("verify", *arguments, cwd=tmp_path)
 

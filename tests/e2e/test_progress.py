@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, emulate, environment
+from provisioner.emulator import Behaviour, running
+from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,10 +26,10 @@ LIMIT_PER_S = 10
 
 
 @pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
+def endpoint() -> Iterator[Endpoint]:
     """An endpoint with a limit and a short burst."""
-    with emulate(tmp_path, "--rate", LIMIT_PER_S, "--burst", 2) as running:
-        yield running
+    with running(Behaviour(rate=LIMIT_PER_S, burst=2)) as emulator:
+        yield Endpoint(emulator.url)
 
 
 def in_terminal(*arguments: object, cwd: Path, columns: int, **more: str) -> tuple[int, list[str]]:
