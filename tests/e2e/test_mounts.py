@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.process import COMMAND, ROOT, environment
+from tests.namespaces import unshare
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,7 @@ LIMIT_S = 60
 def in_mounts(script: str, *, cwd: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """Run a shell script in a mount namespace of its own; its mounts end with it."""
     return subprocess.run(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script],  # noqa: S607  wherever it is
+        [*unshare("--mount", "--propagation", "private"), "sh", "-ec", script],
         cwd=cwd,
         input=stdin,
         capture_output=True,

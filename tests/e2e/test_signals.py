@@ -16,6 +16,7 @@ import pytest
 
 from tests.e2e.moments import TERMINATED, at
 from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner, start
+from tests.namespaces import unshare
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,9 +64,7 @@ def test_a_signal_after_the_result_changes_nothing(tmp_path: Path, moment: str) 
 @pytest.mark.parametrize(("moment", "code"), [*((moment, 130) for moment in LOADING), ("at exit", 0)])
 def test_a_signal_reaches_the_first_process_of_a_container(tmp_path: Path, moment: str, code: int) -> None:
     """The kernel discards a signal to process 1 that has no handler: there is one from the first import on."""
-    alone = ["unshare", "--pid", "--fork", "--kill-child"]
-    if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine does not let the test make a process namespace (unshare --pid)")
+    alone = unshare("--pid", "--fork", "--kill-child")
     write(tmp_path / "m.jsonl", 2)
 
     done = subprocess.run(
