@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.definition_lines import numbered
 from tests.e2e.process import COMMAND, ROOT, environment
 from tests.namespaces import unshare
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROLE = "arn:aws:iam::123456789012:role/access"
 LIMIT_S = 60
 
 
@@ -45,7 +45,7 @@ def _permitted(tmp_path: Path) -> None:
 def manifest(tmp_path: Path) -> Path:
     """Three definitions."""
     path = tmp_path / "m.jsonl"
-    path.write_text("".join(json.dumps({"name": f"a{n}", "roleArn": ROLE}) + "\n" for n in range(3)))
+    path.write_bytes(numbered(3))
     return path
 
 
