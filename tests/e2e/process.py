@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "configs" / "example.jsonl"
@@ -62,6 +67,24 @@ def start(*arguments: object, cwd: Path, **more: str) -> subprocess.Popen[str]:
     )
 
 
+def until(condition: Callable[[], object], run: subprocess.Popen[Any] | None = None) -> None:
+    """Wait until ``condition`` holds, which it must before ``run`` ends."""
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert run is None or run.poll() is None, f"it ended before, with {run.returncode}"
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.02)
+
+
+def read_terminal(terminal: int) -> bytes:
+    """What is written to the other end of ``terminal`` until that is closed."""
+    seen = b""
+    with contextlib.suppress(OSError):  # what Linux answers once the other end is closed
+        while chunk := os.read(terminal, 4096):
+            seen += chunk
+    return seen
+
+
 class Endpoint:
     """A running endpoint, in whatever process it is."""
 
@@ -73,6 +96,10 @@ class Endpoint:
         with urlopen(f"{self.url}/_emulator/truth", timeout=LIMIT_S) as reply:  # noqa: S310  our own process
             answer: dict[str, Any] = json.load(reply)
             return answer
+
+    def creates(self) -> int:
+        """Creates that were answered so far."""
+        return sum(self.truth()["calls"].get("create", {}).values())
 
     def change(self, **switches: object) -> None:
         """Turn switches while it runs."""
