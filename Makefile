@@ -15,7 +15,8 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --
 DEMO := demo
 # More than the cores: the tests of real processes wait most of the time.
 JOBS ?= 4
-PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+PARALLEL = -n $(JOBS) --dist worksteal
+PYTEST = $(BIN)/python -m pytest $(PARALLEL)
 # What another Python or other libraries can break. The fault campaigns, most real processes and the documentation take
 # most of the time and depend least on versions.
 QUICK = --ignore=tests/faults --ignore-glob='tests/e2e/test_[b-z]*.py' --ignore=tests/test_documentation.py
@@ -52,14 +53,14 @@ test-lowest: $(READY)  ## run the quick tests with the lowest version of every d
 	$(PYTEST:$(BIN)/python%=$(LOWEST)%) $(QUICK)
 
 test-pythons: $(READY)  ## run the quick tests under every other Python from 3.11 on that this machine has
-	$(BIN)/python -m tests.packaging.pythons -n $(JOBS) --dist worksteal $(QUICK)
+	$(BIN)/python -m tests.packaging.pythons $(PARALLEL) $(QUICK)
 
 package: $(READY)  ## build wheel and sdist, install the wheel in an empty environment, and try both
 	$(BIN)/python -m pytest -m package tests/packaging
 
 coverage: $(READY)  ## run the tests with branch coverage and list the modules, the least covered first
 	$(BIN)/coverage erase
-	-$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal
+	-$(BIN)/coverage run -m pytest $(PARALLEL)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --sort=cover
 

@@ -37,6 +37,26 @@ def line_of(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
+def lines_of(*values: object) -> bytes:
+    """A manifest of these values, one a line."""
+    return b"".join(line_of(value) + b"\n" for value in values)
+
+
+def named(name: str, **more: object) -> dict[str, Any]:
+    """A small definition."""
+    return {"name": name, "roleArn": ROLE, **more}
+
+
+def manifest_of(*names: str, **more: object) -> bytes:
+    """A manifest with a small definition for each name."""
+    return lines_of(*(named(name, **more) for name in names))
+
+
+def numbered(count: int, **more: object) -> bytes:
+    """A manifest of so many definitions: ``algorithm 0`` and so on."""
+    return manifest_of(*(f"algorithm {number}" for number in range(count)), **more)
+
+
 def changed(path: str, value: object) -> dict[str, Any]:
     """FULL with the value at a path such as ``trainingContainerConfig.arguments.0`` replaced."""
     copy: dict[str, Any] = json.loads(json.dumps(FULL))

@@ -1,15 +1,14 @@
 """In-memory stand-ins for what lies at the edge: clock, ledger, lease, and an endpoint that keeps a truth.
 
 They sleep on the loop's clock, so that under :mod:`tests.virtual_time` hours cost nothing and every run is the same.
-Faults are a list: ``Endpoint(acts=[THROTTLED, THROTTLED, CREATED])`` answers the next three creates so, and every
-later one as it should.
+Faults are a list: ``Endpoint([DROPPED, LOST])`` answers the next two creates so, and every later one as it should.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -90,7 +89,6 @@ class FakeLedger:
 
     Args:
         entries: what is there from the start.
-        commit_s: how long a commit takes.
 
     Attributes:
         table: the entries by (target, name).
@@ -98,7 +96,7 @@ class FakeLedger:
         broken: set it, and every call fails from then on.
     """
 
-    def __init__(self, entries: Sequence[Entry] = (), *, commit_s: float = 0.0) -> None:
+    def __init__(self, entries: Sequence[Entry] = ()) -> None:
         self.ledger_id = LEDGER_ID
         self.table = {(entry.target, entry.name): entry for entry in entries}
         self.replacements: dict[tuple[str, str], Entry] = {}
@@ -112,7 +110,6 @@ class FakeLedger:
         self.kept_finished: dict[str, FinishedManifest] = {}
         self.broken = False
         self._renames = Counter[str]()
-        self._commit_s = commit_s
         self._run_id = ""
 
     @property
@@ -146,7 +143,7 @@ class FakeLedger:
     async def record(self, facts: Sequence[Fact]) -> None:
         """See the interface: all or none, durable on return."""
         self._check()
-        await asyncio.sleep(self._commit_s)
+        await asyncio.sleep(0)
         self._check()
         changes = Changes(self, at=EPOCH_S + now(), run_id=self._run_id)
         for fact in facts:
@@ -321,25 +318,11 @@ class Act(msgspec.Struct, frozen=True):
 
 NO_REPLY = Reply(loss=Loss.READ_TIMEOUT, message="no reply in time")
 CREATED = Act(effect_s=0.0)
-THROTTLED = Act(Reply(status=429))
 LOST = Act(NO_REPLY, effect_s=0.0, after_s=20.0)
 DROPPED = Act(NO_REPLY, after_s=20.0)
-RESET = Act(Reply(loss=Loss.RESET), effect_s=0.0)
-FAULT = Act(Reply(status=500, code="InternalFailure", request_id="r"))
-FAULT_WITH_EFFECT = Act(FAULT.reply, effect_s=0.0)
-UNREADABLE = Act(Reply(status=200, request_id="r"), effect_s=0.0)
-UNREACHABLE = Act(Reply(loss=Loss.DNS, message="no such host"))
-REJECTED = Act(Reply(status=400, code="ValidationException", message="bad image", request_id="r"))
-CONFLICT = Act(Reply(status=409, code="ConflictException", request_id="r"))
-EXPIRED = Act(Reply(status=403, code="ExpiredTokenException", request_id="r"))
+DENIED = Act(Reply(status=403, code="AccessDeniedException", message="not authorized", request_id="r"))
+CONFLICT = Act(Reply(status=409, code="ConflictException", message="an association depends on it", request_id="r"))
 QUOTA = Act(Reply(status=402, code="ServiceQuotaExceededException", request_id="r", quota_name="L", quota_value=5.0))
-DENIED = Act(Reply(status=403, code="AccessDeniedException", message="not authorized: Create", request_id="r"))
-PASS_ROLE = Act(Reply(status=403, code="AccessDeniedException", message="not authorized: iam:PassRole", request_id="r"))
-
-
-def late(effect_s: float) -> Act:
-    """A create that takes effect so much later, and whose caller sees no reply."""
-    return Act(NO_REPLY, effect_s=effect_s, after_s=20.0)
 
 
 class Algorithm(msgspec.Struct, frozen=True):
@@ -352,12 +335,16 @@ class Algorithm(msgspec.Struct, frozen=True):
     since: float
 
 
+async def no_others() -> bool:
+    """The answer to whoever asks for fresh credentials."""
+    return False
+
+
 class Endpoint:
-    """Both faces of one target, over one truth.
+    """Both faces of one target, over one truth, where several algorithms may have one name.
 
     Args:
         acts: what becomes of the next creates, in order.
-        names: what a second create of a name does: 409, a second algorithm, or the first one's ARN.
         list_lag_s: how long a new algorithm is missing from List.
         page_size: rows of a page.
 
@@ -369,15 +356,12 @@ class Endpoint:
         list_failures, get_failures, tagging_failures: what the next calls of each kind fail with; None lets one pass.
         changes: what becomes of the next deletions and changes of tags.
         calls: kind and time of every call.
-        in_flight, most_in_flight: creates.
-        credentials: how often fresh ones are to be had still.
     """
 
     def __init__(
         self,
         acts: Sequence[Act] = (),
         *,
-        names: Literal["unique", "duplicates", "same"] = "duplicates",
         list_lag_s: float = 0.0,
         page_size: int = 100,
     ) -> None:
@@ -391,10 +375,7 @@ class Endpoint:
         self.hidden: set[str] = set()
         self.has_tagging = False
         self.calls: list[tuple[str, float]] = []
-        self.in_flight = self.most_in_flight = 0
-        self.credentials = 0
         self._made = 0
-        self._names = names
         self._list_lag_s = list_lag_s
         self._page_size = page_size
 
@@ -407,7 +388,7 @@ class Endpoint:
             endpoint="https://endpoint",
             has_tagging=self.has_tagging,
             notices=(),
-            refresh_credentials=self._refresh,
+            refresh_credentials=no_others,
         )
 
     def count(self, kind: str) -> int:
@@ -435,22 +416,9 @@ class Endpoint:
         may_send()
         self.calls.append(("create", now()))
         act = self.acts.pop(0) if self.acts else CREATED
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        try:
-            due = Reply(status=200, arn="") if act.effect_s is None else self._execute(body, act.effect_s)
-            await asyncio.sleep(act.after_s)
-        finally:
-            self.in_flight -= 1
-        return due if act.reply is None else act.reply
-
-    def _execute(self, body: bytes, effect_s: float) -> Reply:
-        known = self.named(msgspec.json.decode(body)["name"])
-        if known and self._names == "unique":
-            return Reply(status=409, code="ConflictException", request_id="r")
-        if known and self._names == "same":
-            return Reply(status=200, arn=known[0].arn, request_id="r")
-        return Reply(status=200, arn=self.put(body, since=now() + effect_s).arn, request_id="r")
+        arn = "" if act.effect_s is None else self.put(body, since=now() + act.effect_s).arn
+        await asyncio.sleep(act.after_s)
+        return act.reply or Reply(status=200, arn=arn, request_id="r")
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
         """See the interface. The order is not that of creation."""
@@ -517,10 +485,6 @@ class Endpoint:
     async def caller_account(self) -> str:
         """See the interface."""
         return ACCOUNT_ID
-
-    async def _refresh(self) -> bool:
-        self.credentials -= 1
-        return self.credentials >= 0
 
     async def _read(self, kind: str, failures: list[Reply | None], operation: str, where: str) -> None:
         self.calls.append((kind, now()))

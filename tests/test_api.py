@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
@@ -28,13 +27,12 @@ from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentia
 from provisioner.errors import ConfigurationError, LedgerError, LedgerLockedError, ManifestError, UsageError
 from provisioner.exit_codes import ExitCode
 from provisioner.ledger.location import locate
+from tests.definition_lines import ROLE, manifest_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
     from typing import Any
-
-ROLE = "arn:aws:iam::123456789012:role/access"
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +57,7 @@ def at(emulator: Emulator, **tables: Any) -> Settings:
 
 def write(path: Path, *names: str) -> Path:
     """A manifest of definitions with these names."""
-    path.write_text("".join(json.dumps({"name": name, "roleArn": ROLE}) + "\n" for name in names))
+    path.write_bytes(manifest_of(*names))
     return path
 
 

@@ -24,11 +24,11 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "logger": set(),
     "core": {"errors"},
-    "config": {"core", "errors"},
-    "pacing": {"core", "errors"},
+    "config": {"errors"},
+    "pacing": {"errors"},
     "manifest": {"bulk", "config", "core", "errors"},
     "aws": {"config", "core", "errors"},
-    "ledger": {"bulk", "config", "core", "errors"},
+    "ledger": {"bulk", "core", "errors"},
     "engine": {"aws", "core", "errors", "ledger", "manifest", "pacing"},
     "fleet": {"aws", "config", "core", "engine", "errors", "ledger", "logger", "pacing"},
     "report": {"core", "engine", "errors", "exit_codes", "logger", "manifest"},
@@ -41,7 +41,6 @@ ROOMS: dict[str, set[str]] = {
         "fleet",
         "ledger",
         "manifest",
-        "pacing",
         "report",
     },
     "api": {"commands", "config", "core", "errors", "ledger", "manifest", "report"},
@@ -51,7 +50,6 @@ ROOMS: dict[str, set[str]] = {
         "config",
         "core",
         "emulator",
-        "engine",
         "errors",
         "exit_codes",
         "ledger",
@@ -194,6 +192,7 @@ def test_a_room_imports_what_it_may(room: str) -> None:
     ours = {one for one in imports() if one.parts[0] == room and one.parts[1] not in {"", room}}
 
     assert as_text({one for one in ours if one.parts[1] not in ROOMS[room]}) == []
+    assert ROOMS[room] - {one.parts[1] for one in ours} == set()
 
 
 def test_no_room_needs_itself() -> None:
@@ -279,10 +278,13 @@ def test_every_command_is_documented(command: str) -> None:
     assert re.search(rf"provisioner {command}\b", (ROOT / "README.md").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_its_module(command: str) -> None:
+def test_every_command_has_its_module() -> None:
     """A command lives in the file of its name, and there is no file of a command that cannot be called."""
-    assert (PACKAGE / "cli" / f"{command.replace('-', '_')}.py").is_file()
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in (PACKAGE / "cli").glob("*.py")}
+
+    assert {name for name, text in texts.items() if "def command(" in text} == {
+        command.replace("-", "_") for command in COMMANDS
+    }
 
 
 HEAVY = {

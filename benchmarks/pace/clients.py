@@ -17,8 +17,6 @@ from botocore.retries.throttling import CubicCalculator
 if TYPE_CHECKING:
     import random
 
-ADVICE_LIMIT_S = 5.0
-
 
 class Fixed:
     """A constant rate, as set by hand."""

@@ -11,6 +11,7 @@ from botocore.loaders import create_loader
 
 from provisioner.aws import Limits, connect
 from provisioner.config.settings import Target
+from provisioner.emulator import DEFAULT_ACCOUNT, credentials
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -40,6 +41,13 @@ def _aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+
+
+@pytest.fixture
+def embedded_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded endpoint's credentials, which it checks signatures with."""
+    for name, value in credentials(DEFAULT_ACCOUNT).environment().items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="session")

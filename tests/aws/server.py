@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 ARN = "arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm/1f2e3d"
 
+BODY = b'{"name":"a","roleArn":"arn:aws:iam::123456789012:role/access"}'
+"""A create."""
 CREATED = json.dumps({"configuredModelAlgorithmArn": ARN}).encode()
+"""The reply to it."""
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -4,33 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 
 from provisioner.aws import CallError, connect
 from provisioner.aws.clock import ServerClock
 from provisioner.config.settings import Target
 from provisioner.core.verdict import SKEW_CODES, Verdict, judge
-from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
+from provisioner.emulator import Behaviour, Emulator
 from tests.aws.conftest import limits_of
-from tests.aws.server import Server, allowed, refuse
+from tests.aws.server import BODY, Server, allowed, refuse
 
 if TYPE_CHECKING:
     from tests.aws.conftest import Open
 
-BODY = msgspec.json.encode({"name": "x", "roleArn": f"arn:aws:iam::{DEFAULT_ACCOUNT}:role/access"})
-
 NOON = "Mon, 23 Nov 2026 12:00:00 GMT"
 
 
-@pytest.fixture
-def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded endpoint's credentials."""
-    for name, value in credentials(DEFAULT_ACCOUNT).environment().items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.mark.usefixtures("_keys")
+@pytest.mark.usefixtures("embedded_keys")
 @pytest.mark.parametrize("offset_s", [900, -900])
 async def test_reads_are_signed_by_the_servers_clock(offset_s: int, *, direct: bool) -> None:
     """A List, Get and Delete that are the first calls, or follow a create, go through although the clock is wrong."""
@@ -43,10 +33,10 @@ async def test_reads_are_signed_by_the_servers_clock(offset_s: int, *, direct: b
             assert (await aws.control.delete_algorithm(created.arn, allowed)).status == 200
             assert (await aws.control.list_algorithms(page_size=1)).items == ()
 
-        assert found.name == "x"
+        assert found.name == "a"
 
 
-@pytest.mark.usefixtures("_keys")
+@pytest.mark.usefixtures("embedded_keys")
 async def test_a_create_is_signed_by_the_servers_clock_after_one_refusal(*, direct: bool) -> None:
     """Through either transport, the create after a refusal for the clock goes through."""
     async with Emulator(Behaviour(clock_offset=900)) as emulator:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.aws.connection import REPLY_LIMIT, ClosedError, Connection, Response, UnreadableError
-from tests.aws.server import Server, close, http, send
+from tests.aws.server import Server, close, drip, http, send
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,19 +55,8 @@ async def test_a_reply_is_read_however_it_is_cut(data: bytes, expected: Response
     """Whole or byte by byte, a reply is the same; informational replies and trailers are passed over."""
     async with connected(send(data)) as connection:
         assert await connection.exchange(REQUEST, 5) == expected
-    async with connected(*[drip_all(data)]) as connection:
+    async with connected(*[drip(data, 0)]) as connection:
         assert await connection.exchange(REQUEST, 5) == expected
-
-
-def drip_all(data: bytes) -> Action:
-    """Send ``data`` a byte at a time, as fast as it goes."""
-
-    async def action(line: object) -> None:
-        for n in range(len(data)):
-            line.writer.write(data[n : n + 1])  # type: ignore[attr-defined]
-            await asyncio.sleep(0)
-
-    return action
 
 
 async def test_where_no_length_is_given_the_end_is_the_end() -> None:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 BODY = b'{"name":"churn \xc3\xa9","roleArn":"arn:aws:iam::123456789012:role/access","tags":{"k":"v"}}'
 
-AFTER = (Loss.READ_TIMEOUT, Loss.CLOSED, Loss.RESET, Loss.UNKNOWN)
-
 
 async def test_a_create_is_one_signed_post_of_the_definition(open_at: Open) -> None:
     """The body arrives as the definition says, in one signed POST, and the reply's ARN comes back."""

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 
 from provisioner.aws import connect
 from provisioner.config.settings import Target
 from provisioner.core.verdict import Verdict, judge
-from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
+from provisioner.emulator import Behaviour, Emulator
 from tests.aws.conftest import limits_of
-from tests.aws.server import allowed
+from tests.aws.server import BODY, allowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-BODY = msgspec.json.encode({"name": "x", "roleArn": f"arn:aws:iam::{DEFAULT_ACCOUNT}:role/access"})
 
 WRITTEN: dict[str, Callable[[str], str]] = {
     "host with capitals": lambda url: url.replace("127.0.0.1", "LocalHost"),
@@ -27,13 +24,10 @@ WRITTEN: dict[str, Callable[[str], str]] = {
 }
 
 
+@pytest.mark.usefixtures("embedded_keys")
 @pytest.mark.parametrize("way", WRITTEN)
-async def test_an_endpoint_may_be_written_in_any_way(
-    monkeypatch: pytest.MonkeyPatch, way: str, *, direct: bool
-) -> None:
+async def test_an_endpoint_may_be_written_in_any_way(way: str, *, direct: bool) -> None:
     """Creates of either transport and all other calls reach it, with a signature that is right."""
-    for name, value in credentials(DEFAULT_ACCOUNT).environment().items():
-        monkeypatch.setenv(name, value)
     async with Emulator(Behaviour()) as emulator:
         target = Target(region="us-east-1", endpoint_url=WRITTEN[way](emulator.url))
         async with connect(target, limits_of(), direct=direct) as aws:

@@ -9,15 +9,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from provisioner.core.verdict import Loss, Verdict, judge
-from tests.aws.server import ARN, Server, allowed, created
+from tests.aws.server import ARN, BODY, Server, allowed, created
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.aws.conftest import Open
     from tests.aws.server import Line
-
-BODY = b'{"name":"a","roleArn":"arn:aws:iam::123456789012:role/access"}'
 
 
 @contextmanager

@@ -12,14 +12,13 @@ from provisioner.aws.session import open_session
 from provisioner.config.settings import Target
 from provisioner.errors import ConfigurationError
 from tests.aws.conftest import limits_of
-from tests.aws.server import Server, allowed
+from tests.aws.server import BODY, Server, allowed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.aws.conftest import Open
 
-BODY = b'{"name":"a","roleArn":"arn:aws:iam::123456789012:role/access"}'
 
 SETTINGS: list[tuple[str, dict[str, str]]] = [
     ("us-east-1", {}),

@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 
 from provisioner.aws import CallError
 from provisioner.aws.secrets import HIDDEN, Secrets
-from tests.aws.server import Server, allowed, close, http, refuse, send
+from tests.aws.server import BODY, Server, allowed, close, http, refuse, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.aws.conftest import Open
 
-BODY = b'{"name":"a","roleArn":"arn:aws:iam::123456789012:role/access"}'
 
 TOKEN = "IQoJb3JpZ2luX2VjEPz//////////wEaCXVzLWVhc3QtMSJHMEUCIQDc7secretsecretPq+8Zk3mKz0xFhYw/Tq9uN1vB5rL2dA=="
 

@@ -16,7 +16,7 @@ from provisioner.config.settings import Target
 from provisioner.core.verdict import Loss
 from provisioner.errors import ConfigurationError, CredentialsError, Reason
 from tests.aws.conftest import limits_of
-from tests.aws.server import Server, allowed, created, http, refuse, send
+from tests.aws.server import BODY, Server, allowed, created, http, refuse, send
 from tests.aws.sts import Sts
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tests.aws.conftest import Open
     from tests.aws.server import Line
 
-BODY = b'{"name":"a","roleArn":"arn:aws:iam::123456789012:role/access"}'
 
 ROLE = "arn:aws:iam::111122223333:role/provisioner"
 

@@ -17,7 +17,7 @@ from provisioner.aws.faces import SIGNATURE_AGE_S
 from provisioner.aws.timeouts import responsive_timeout
 from provisioner.core.verdict import Loss
 from tests.aws.certificates import Authority
-from tests.aws.server import ARN, allowed, http
+from tests.aws.server import ARN, BODY, allowed, http
 
 if TYPE_CHECKING:
     import ssl
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from provisioner.core.verdict import Reply
     from tests.aws.conftest import Open
-
-BODY = b'{"name":"a","roleArn":"arn:aws:iam::123456789012:role/access"}'
 
 
 class Slow:

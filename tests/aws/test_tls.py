@@ -16,15 +16,13 @@ from provisioner.core.verdict import Loss, Verdict, judge
 from provisioner.errors import ConfigurationError
 from tests.aws.certificates import Authority
 from tests.aws.proxy import Proxy
-from tests.aws.server import ARN, Server, allowed, close, hang, http
+from tests.aws.server import ARN, BODY, Server, allowed, close, hang, http
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.aws.conftest import Open
     from tests.aws.server import Line
-
-BODY = b'{"name":"a","roleArn":"arn:aws:iam::123456789012:role/access"}'
 
 
 @pytest.fixture

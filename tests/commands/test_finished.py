@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +13,7 @@ from provisioner.manifest.fingerprint import Fingerprint
 from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.report.statistics import Statistics
+from tests.definition_lines import manifest_of
 from tests.fakes import ROLE
 from tests.ledger.opening import open_ledger
 
@@ -37,7 +37,7 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
 def manifest(tmp_path: Path, names: str, rules: Rules = RULES) -> Manifest:
     """A manifest with a definition for each letter of ``names``."""
     path = tmp_path / "m.jsonl"
-    path.write_text("".join(json.dumps({"name": name, "roleArn": ROLE}) + "\n" for name in names))
+    path.write_bytes(manifest_of(*names))
     return Manifest([str(path)], rules)
 
 

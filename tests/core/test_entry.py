@@ -30,7 +30,6 @@ LEGAL = """
     ambiguous reject   failed
     ambiguous absent   planned
     ambiguous miss     ambiguous
-    ambiguous miss     ambiguous
     failed    replan   planned
     parked    replan   planned
     deleted   replan   planned

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.process import Endpoint, emulate
+from provisioner.emulator import running
+from tests.e2e.process import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
-    """An endpoint of its own for each test."""
-    with emulate(tmp_path) as running:
-        yield running
+def endpoint() -> Iterator[Endpoint]:
+    """An endpoint of its own for each test; in a thread, because a process would take longer to start than to use."""
+    with running() as emulator:
+        yield Endpoint(emulator.url)

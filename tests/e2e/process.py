@@ -1,12 +1,13 @@
-"""The real command line as a real process, and the embedded endpoint as another."""
+"""The real command line as a real process, and the endpoint that it is run against."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
@@ -14,7 +15,7 @@ from urllib.request import Request, urlopen
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "configs" / "example.jsonl"
@@ -66,8 +67,26 @@ def start(*arguments: object, cwd: Path, **more: str) -> subprocess.Popen[str]:
     )
 
 
+def until(condition: Callable[[], object], run: subprocess.Popen[Any] | None = None) -> None:
+    """Wait until ``condition`` holds, which it must before ``run`` ends."""
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert run is None or run.poll() is None, f"it ended before, with {run.returncode}"
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.02)
+
+
+def read_terminal(terminal: int) -> bytes:
+    """What is written to the other end of ``terminal`` until that is closed."""
+    seen = b""
+    with contextlib.suppress(OSError):  # what Linux answers once the other end is closed
+        while chunk := os.read(terminal, 4096):
+            seen += chunk
+    return seen
+
+
 class Endpoint:
-    """A running ``provisioner emulate``."""
+    """A running endpoint, in whatever process it is."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -78,6 +97,10 @@ class Endpoint:
             answer: dict[str, Any] = json.load(reply)
             return answer
 
+    def creates(self) -> int:
+        """Creates that were answered so far."""
+        return sum(self.truth()["calls"].get("create", {}).values())
+
     def change(self, **switches: object) -> None:
         """Turn switches while it runs."""
         request = Request(  # noqa: S310  our own process
@@ -85,15 +108,3 @@ class Endpoint:
         )
         with urlopen(request, timeout=LIMIT_S):  # noqa: S310  our own process
             pass
-
-
-@contextmanager
-def emulate(cwd: Path, *switches: object) -> Iterator[Endpoint]:
-    """The embedded endpoint as a process of its own."""
-    process = start("emulate", *switches, cwd=cwd)
-    try:
-        assert process.stdout is not None
-        yield Endpoint(process.stdout.readline().strip())
-    finally:
-        process.terminate()
-        process.communicate(timeout=LIMIT_S)

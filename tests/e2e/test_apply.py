@@ -11,17 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.process import EXAMPLE, ROOT, Endpoint, environment, provisioner, start
+from tests.definition_lines import numbered
+from tests.e2e.process import EXAMPLE, ROOT, Endpoint, environment, provisioner, start, until
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-ROLE = "arn:aws:iam::123456789012:role/access"
-
-
-def definitions(count: int, **more: object) -> str:
-    """A manifest of ``count`` definitions."""
-    return "".join(json.dumps({"name": f"algorithm {n}", "roleArn": ROLE, **more}) + "\n" for n in range(count))
 
 
 def applied(cwd: Path, endpoint: Endpoint, *arguments: object, stdin: bytes = b"") -> tuple[int, dict[str, Any]]:
@@ -88,17 +82,17 @@ def test_strict_sends_nothing_when_a_line_is_invalid(tmp_path: Path, endpoint: E
 
 def test_strict_sends_everything_when_all_lines_are_valid(tmp_path: Path, endpoint: Endpoint) -> None:
     """With --strict a valid manifest from standard input, which can be read but once, is registered."""
-    code, summary = applied(tmp_path, endpoint, "-", "--strict", stdin=definitions(5).encode())
+    code, summary = applied(tmp_path, endpoint, "-", "--strict", stdin=numbered(5))
 
     assert (code, summary["outcomes"]["created"], summary["manifest"]["lines"]) == (0, 5, 5)
 
 
 def test_a_changed_definition_is_drifted_and_never_created_again(tmp_path: Path, endpoint: Endpoint) -> None:
     """A created name whose definition changed in the manifest ends as drifted, exit 3, without a call."""
-    applied(tmp_path, endpoint, "-", stdin=definitions(3).encode())
+    applied(tmp_path, endpoint, "-", stdin=numbered(3))
 
-    code, summary = applied(tmp_path, endpoint, "-", stdin=definitions(3, description="new").encode())
-    back_code, back = applied(tmp_path, endpoint, "-", stdin=definitions(3).encode())
+    code, summary = applied(tmp_path, endpoint, "-", stdin=numbered(3, description="new"))
+    back_code, back = applied(tmp_path, endpoint, "-", stdin=numbered(3))
 
     assert (code, summary["outcomes"]["drifted"], summary["calls"]["create"]) == (3, 3, 0)
     assert (back_code, back["outcomes"]["unchanged"]) == (0, 3)
@@ -108,9 +102,9 @@ def test_a_quota_parks_the_target_and_keeps_the_rest_pending(tmp_path: Path, end
     """A 402 stops the target with exit 4, names the quota's value, and a later run continues where it stopped."""
     endpoint.change(quota=4)
 
-    code, summary = applied(tmp_path, endpoint, "-", stdin=definitions(30).encode())
+    code, summary = applied(tmp_path, endpoint, "-", stdin=numbered(30))
     endpoint.change(quota=0)
-    again_code, again = applied(tmp_path, endpoint, "-", stdin=definitions(30).encode())
+    again_code, again = applied(tmp_path, endpoint, "-", stdin=numbered(30))
 
     outcomes = summary["outcomes"]
     assert code == 4
@@ -162,11 +156,10 @@ def test_wrong_use_is_one_line_without_a_traceback(
 def test_a_signal_drains_the_run_and_the_next_run_finishes_it(tmp_path: Path, endpoint: Endpoint) -> None:
     """SIGTERM ends the run with 75 and true counts; run again, everything is registered once."""
     endpoint.change(rate=20, burst=5)
-    (tmp_path / "m.jsonl").write_text(definitions(100))
+    (tmp_path / "m.jsonl").write_bytes(numbered(100))
     arguments = ("m.jsonl", "--endpoint-url", endpoint.url, "--ledger", "l.db", "--output", "json")
     run = start("apply", *arguments, cwd=tmp_path)
-    while endpoint.truth()["calls"].get("create", {}).get("200", 0) < 5:
-        assert run.poll() is None
+    until(lambda: endpoint.truth()["calls"].get("create", {}).get("200", 0) >= 5, run)
 
     run.send_signal(signal.SIGTERM)
     stdout, _ = run.communicate(timeout=30)
@@ -184,7 +177,7 @@ def test_a_signal_drains_the_run_and_the_next_run_finishes_it(tmp_path: Path, en
 
 def test_progress_and_logs_stay_off_stdout(tmp_path: Path) -> None:
     """Stdout holds the summary alone; on a stderr that is no terminal logs are JSON, one object a line."""
-    (tmp_path / "m.jsonl").write_text(definitions(3) + "{}\n")
+    (tmp_path / "m.jsonl").write_bytes(numbered(3) + b"{}\n")
 
     done = provisioner("apply", "m.jsonl", "--local", "--output", "json", cwd=tmp_path)
 
@@ -195,7 +188,7 @@ def test_progress_and_logs_stay_off_stdout(tmp_path: Path) -> None:
 
 def test_local_keeps_its_account_beside_the_ledger(tmp_path: Path) -> None:
     """With --local the next command finds the account of the one before: verify agrees with the ledger."""
-    (tmp_path / "m.jsonl").write_text(definitions(3))
+    (tmp_path / "m.jsonl").write_bytes(numbered(3))
 
     first = provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
     verified = provisioner("verify", "--local", cwd=tmp_path)
@@ -207,7 +200,7 @@ def test_local_keeps_its_account_beside_the_ledger(tmp_path: Path) -> None:
 
 def test_local_needs_no_way_through_a_proxy(tmp_path: Path) -> None:
     """With --local the proxy that a company's network asks for is left alone: it cannot lead to this machine."""
-    (tmp_path / "m.jsonl").write_text(definitions(3))
+    (tmp_path / "m.jsonl").write_bytes(numbered(3))
     proxy = "http://127.0.0.1:9"
 
     applied = provisioner("apply", "m.jsonl", "--local", cwd=tmp_path, HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="")
@@ -239,7 +232,7 @@ def test_local_needs_no_way_through_a_proxy(tmp_path: Path) -> None:
 def test_local_depends_on_nothing_that_is_meant_for_aws(tmp_path: Path, left_over: dict[str, Any]) -> None:
     """With --local no variable and no file of the SDK matters, whether left over, broken or for elsewhere."""
     (tmp_path / "c.toml").write_text("[targets.a]\naccount_id = '111111111111'\n[targets.b]\n")
-    (tmp_path / "m.jsonl").write_text(definitions(2))
+    (tmp_path / "m.jsonl").write_bytes(numbered(2))
     (tmp_path / "broken").write_text("[default\nregion")
 
     done = provisioner("apply", "m.jsonl", "--local", "-c", "c.toml", cwd=tmp_path, **left_over)
@@ -255,7 +248,7 @@ def test_local_targets_lie_in_the_accounts_that_the_configuration_names(tmp_path
         "[targets.both]\nassume_role_arn = 'arn:aws:iam::333333333333:role/p'\naccount_id = '333333333333'\n"
         "[targets.plain]\n"
     )
-    (tmp_path / "m.jsonl").write_text(definitions(2))
+    (tmp_path / "m.jsonl").write_bytes(numbered(2))
 
     done = provisioner("apply", "m.jsonl", "--local", "-c", "c.toml", "--output", "json", cwd=tmp_path)
     verified = provisioner("verify", "--local", "-c", "c.toml", cwd=tmp_path)
@@ -276,7 +269,7 @@ def test_local_guards_accounts(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         "[targets.a]\nassume_role_arn = 'arn:aws:iam::222222222222:role/p'\naccount_id = '333333333333'\n"
     )
-    (tmp_path / "m.jsonl").write_text(definitions(2))
+    (tmp_path / "m.jsonl").write_bytes(numbered(2))
 
     done = provisioner("apply", "m.jsonl", "--local", "-c", "c.toml", "--output", "json", cwd=tmp_path)
 
@@ -290,7 +283,7 @@ def test_local_warns_once_that_it_uses_no_profile(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         "".join(f"[targets.{name}]\nprofile = 'prod'\nregion = 'us-{name}-1'\n" for name in ("east", "west", "south"))
     )
-    (tmp_path / "m.jsonl").write_text(definitions(2))
+    (tmp_path / "m.jsonl").write_bytes(numbered(2))
     arguments = ("apply", "m.jsonl", "--local")
 
     warned = provisioner(*arguments, "-c", "c.toml", "-t", "east", "-t", "west", cwd=tmp_path)
@@ -309,7 +302,7 @@ def test_targets_share_a_ledger_and_keep_their_defaults(tmp_path: Path) -> None:
         '[targets.east]\nregion = "us-east-1"\n[targets.west]\nregion = "us-west-2"\n[targets.west.defaults]\n'
         'description = "west"\n'
     )
-    (tmp_path / "m.jsonl").write_text(definitions(4))
+    (tmp_path / "m.jsonl").write_bytes(numbered(4))
 
     done = provisioner("apply", "m.jsonl", "--local", "-c", "c.toml", "--output", "json", cwd=tmp_path)
 
@@ -326,10 +319,10 @@ def test_targets_share_a_ledger_and_keep_their_defaults(tmp_path: Path) -> None:
 
 def test_a_target_that_moved_is_refused(tmp_path: Path, endpoint: Endpoint) -> None:
     """A target is one account and Region: the same name in another Region ends with 78, and nothing is sent."""
-    applied(tmp_path, endpoint, "-", stdin=definitions(2).encode())
+    applied(tmp_path, endpoint, "-", stdin=numbered(2))
     (tmp_path / "c.toml").write_text('[targets.default]\nregion = "eu-west-1"\n')
 
-    code, summary = applied(tmp_path, endpoint, "-", "-c", "c.toml", stdin=definitions(3).encode())
+    code, summary = applied(tmp_path, endpoint, "-", "-c", "c.toml", stdin=numbered(3))
 
     assert (code, summary["calls"]["create"]) == (78, 0)
     assert "us-east-1" in summary["targets"]["default"]["halted"]
@@ -343,7 +336,7 @@ def test_reconcile_counts_the_open_entries_of_all_targets(tmp_path: Path, endpoi
     )
     (tmp_path / "early.toml").write_text(f"[run]\ndeadline = '1s'\n{targets}")
     (tmp_path / "due.toml").write_text(f"[reconcile]\nsettle = '1s'\nlist_lag = '0s'\n{targets}")
-    (tmp_path / "m.jsonl").write_text(definitions(2))
+    (tmp_path / "m.jsonl").write_bytes(numbered(2))
     endpoint.change(lost_reply=1.0)
     provisioner("apply", "m.jsonl", "-c", "due.toml", "--no-wait", cwd=tmp_path)
 
@@ -359,7 +352,7 @@ def test_reconcile_counts_the_open_entries_of_all_targets(tmp_path: Path, endpoi
 
 def test_what_is_missing_is_created_again_when_asked_for(tmp_path: Path) -> None:
     """Verify finds what is gone, exit 3; with --mark-missing the next apply creates it again."""
-    (tmp_path / "m.jsonl").write_text(definitions(3))
+    (tmp_path / "m.jsonl").write_bytes(numbered(3))
     provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
     for state in tmp_path.glob("ledger.db.local*"):
         state.unlink()
@@ -393,7 +386,7 @@ def test_a_ledger_that_is_not_there_is_not_made(tmp_path: Path, command: str) ->
 )
 def test_no_state_of_the_standard_streams_harms_a_run(tmp_path: Path, redirection: str, code: int) -> None:
     """Closed streams and readers that go away change nothing; a full disk under stdout ends with 74."""
-    (tmp_path / "m.jsonl").write_text(definitions(2))
+    (tmp_path / "m.jsonl").write_bytes(numbered(2))
     line = f"set -o pipefail; {sys.executable} -m provisioner apply m.jsonl --local {redirection}"
 
     done = subprocess.run(["/bin/bash", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, check=False)

@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.definition_lines import manifest_of
 from tests.e2e.process import provisioner, start
 from tests.ledger.processes import HOLD, line_of, running
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROLE = "arn:aws:iam::123456789012:role/access"
-
 
 @pytest.fixture
 def registered(tmp_path: Path) -> Path:
     """A directory with a manifest of three definitions, registered by the target ``default``."""
-    (tmp_path / "m.jsonl").write_text("".join(json.dumps({"name": f"a{n}", "roleArn": ROLE}) + "\n" for n in range(3)))
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a0", "a1", "a2"))
     done = provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     return tmp_path

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.definition_lines import manifest_of
 from tests.e2e.process import provisioner
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROLE = "arn:aws:iam::123456789012:role/access"
 WORKING = [["apply", "m.jsonl", "--local"], ["reconcile", "--local"], ["verify", "--local"], ["rebuild", "--local"]]
 READING = [["status"], ["export"], ["ledger", "rename-target", "a", "b"]]
 
@@ -25,7 +25,7 @@ def directory(tmp_path: Path) -> Path:
     """A directory of its own inside one that nothing may be written to, with a manifest."""
     inside = tmp_path / "inside"
     inside.mkdir()
-    (inside / "m.jsonl").write_text(json.dumps({"name": "a", "roleArn": ROLE}) + "\n")
+    (inside / "m.jsonl").write_bytes(manifest_of("a"))
     return inside
 
 

@@ -11,17 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner
+from tests.definition_lines import manifest_of
+from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner, until
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-ROLE = "arn:aws:iam::123456789012:role/access"
-
-
-def lines_of(*names: str) -> bytes:
-    """A manifest with a definition for each name."""
-    return b"".join(json.dumps({"name": name, "roleArn": ROLE}).encode() + b"\n" for name in names)
 
 
 def start(*arguments: object, cwd: Path, stdin: int, **more: str) -> subprocess.Popen[bytes]:
@@ -49,11 +43,11 @@ def test_a_pipe_that_does_not_block_is_read_to_its_end(tmp_path: Path) -> None:
     os.set_blocking(inlet, False)
     process = start("apply", "-", "--local", cwd=tmp_path, stdin=inlet)
     os.close(inlet)
-    os.write(outlet, lines_of("a", "b"))
-    until_exists(tmp_path / "ledger.db")
-    os.write(outlet, lines_of("c"))
+    os.write(outlet, manifest_of("a", "b"))
+    until((tmp_path / "ledger.db").exists)
+    os.write(outlet, manifest_of("c"))
     time.sleep(0.1)
-    os.write(outlet, lines_of("d"))
+    os.write(outlet, manifest_of("d"))
     os.close(outlet)
 
     code, summary = ended(process)
@@ -61,21 +55,12 @@ def test_a_pipe_that_does_not_block_is_read_to_its_end(tmp_path: Path) -> None:
     assert (code, summary["outcomes"]["created"], summary["manifest"]["lines"]) == (0, 4, 4)
 
 
-def until_exists(path: Path) -> None:
-    """Wait for a file."""
-    for _ in range(LIMIT_S * 20):
-        if path.exists():
-            return
-        time.sleep(0.05)
-    raise TimeoutError(path)
-
-
 def test_a_deadline_holds_while_standard_input_is_copied(tmp_path: Path) -> None:
     """With --strict the whole of standard input is read first: a writer that never ends does not outlast --deadline."""
     inlet, outlet = os.pipe()
     process = start("apply", "-", "--strict", "--local", "--deadline", "1s", cwd=tmp_path, stdin=inlet)
     os.close(inlet)
-    os.write(outlet, lines_of("a"))
+    os.write(outlet, manifest_of("a"))
     try:
         code, summary = ended(process)
     finally:
@@ -103,7 +88,7 @@ def test_no_folder_for_temporary_files(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", UNWRITABLE, "apply", "-", "--strict", "--local"],
         cwd=tmp_path,
-        input=lines_of("a"),
+        input=manifest_of("a"),
         capture_output=True,
         env=environment(),
         timeout=LIMIT_S,
@@ -121,13 +106,13 @@ def test_a_second_manifest_that_disappears_drains_what_is_in_flight(tmp_path: Pa
     names = [f"n{number}" for number in range(20)]
     endpoint.change(latency=1.0)
     inlet, outlet = os.pipe()
-    (tmp_path / "second.jsonl").write_bytes(lines_of("late"))
+    (tmp_path / "second.jsonl").write_bytes(manifest_of("late"))
     process = start(
         "apply", "-", "second.jsonl", "--endpoint-url", endpoint.url, "-l", "ledger.db", cwd=tmp_path, stdin=inlet
     )
     os.close(inlet)
-    os.write(outlet, lines_of(*names))
-    until(lambda: sum(endpoint.truth()["calls"].get("create", {}).values()) > 0 or endpoint.truth()["algorithms"])
+    os.write(outlet, manifest_of(*names))
+    until(lambda: endpoint.creates() or endpoint.truth()["algorithms"], process)
     (tmp_path / "second.jsonl").unlink()
     os.close(outlet)
 
@@ -137,15 +122,6 @@ def test_a_second_manifest_that_disappears_drains_what_is_in_flight(tmp_path: Pa
     (problem,) = summary["problems"]
     assert (problem["source"], problem["code"]) == ("second.jsonl", "source_broken")
     assert sorted(algorithm["name"] for algorithm in endpoint.truth()["algorithms"]) == sorted(names)
-
-
-def until(condition: Any) -> None:
-    """Wait for a condition."""
-    for _ in range(LIMIT_S * 20):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise TimeoutError
 
 
 REWRITES = """
@@ -165,8 +141,8 @@ main(sys.argv[1:])
 
 def test_strict_sends_what_it_has_checked(tmp_path: Path, endpoint: Endpoint) -> None:
     """With --strict a file that changes after the check is sent as it was checked: it is read once."""
-    (tmp_path / "m.jsonl").write_bytes(lines_of("a", "b"))
-    (tmp_path / "other.jsonl").write_bytes(lines_of("x")[:-5] + b"!!!\n" + lines_of("y"))
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a", "b"))
+    (tmp_path / "other.jsonl").write_bytes(manifest_of("x")[:-5] + b"!!!\n" + manifest_of("y"))
     done = subprocess.run(
         [sys.executable, "-c", REWRITES, "apply", "m.jsonl", "--strict", "--endpoint-url", endpoint.url],
         cwd=tmp_path,
@@ -191,7 +167,7 @@ def test_odd_paths(tmp_path: Path, name: bytes) -> None:
     folder = tmp_path / os.fsdecode(name)
     folder.mkdir()
     manifest, config = folder / (folder.name + ".jsonl"), folder / (folder.name + ".toml")
-    manifest.write_bytes(lines_of("a") + b"{}\n")
+    manifest.write_bytes(manifest_of("a") + b"{}\n")
     config.write_text('[run]\nledger = "l.db"\n')
 
     text = provisioner("validate", manifest, "-c", config, cwd=tmp_path)

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.definition_lines import numbered
 from tests.e2e.process import COMMAND, ROOT, environment
+from tests.namespaces import unshare
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROLE = "arn:aws:iam::123456789012:role/access"
 LIMIT_S = 60
 
 
 def in_mounts(script: str, *, cwd: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """Run a shell script in a mount namespace of its own; its mounts end with it."""
     return subprocess.run(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script],  # noqa: S607  wherever it is
+        [*unshare("--mount", "--propagation", "private"), "sh", "-ec", script],
         cwd=cwd,
         input=stdin,
         capture_output=True,
@@ -44,7 +45,7 @@ def _permitted(tmp_path: Path) -> None:
 def manifest(tmp_path: Path) -> Path:
     """Three definitions."""
     path = tmp_path / "m.jsonl"
-    path.write_text("".join(json.dumps({"name": f"a{n}", "roleArn": ROLE}) + "\n" for n in range(3)))
+    path.write_bytes(numbered(3))
     return path
 
 

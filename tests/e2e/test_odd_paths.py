@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.definition_lines import manifest_of
 from tests.e2e.process import COMMAND, LIMIT_S, environment
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEFINITION = b'{"name": "a", "roleArn": "arn:aws:iam::123456789012:role/access"}\n'
+DEFINITION = manifest_of("a")
 ODD = [
     b"\xff\xfe",
     b" a b ",

@@ -8,18 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.definition_lines import manifest_of
 from tests.e2e.process import ROOT, provisioner
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROLE = "arn:aws:iam::123456789012:role/access"
 BROKEN = ROOT / "configs" / "broken.jsonl"
-
-
-def write(path: Path, *names: str) -> None:
-    """A manifest with a definition for each name."""
-    path.write_text("".join(json.dumps({"name": name, "roleArn": ROLE}) + "\n" for name in names))
 
 
 def test_validate_reports_every_problem_with_its_place(tmp_path: Path) -> None:
@@ -34,7 +29,7 @@ def test_validate_reports_every_problem_with_its_place(tmp_path: Path) -> None:
 
 def test_validate_gives_one_json_object(tmp_path: Path) -> None:
     """With --output json the problems and counts are one object, also where nothing is wrong."""
-    write(tmp_path / "m.jsonl", "a")
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a"))
 
     broken = provisioner("validate", BROKEN, "--output", "json", cwd=tmp_path)
     good = provisioner("validate", "m.jsonl", "--output", "json", cwd=tmp_path)
@@ -51,9 +46,8 @@ def test_validate_notices_regexes_without_failing(tmp_path: Path) -> None:
         "imageUri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:1",
         "metricDefinitions": [{"name": "loss", "regex": "(loss"}],
     }
-    line = json.dumps({"name": "a", "roleArn": ROLE, "trainingContainerConfig": container})
 
-    done = provisioner("validate", "-", cwd=tmp_path, stdin=line.encode())
+    done = provisioner("validate", "-", cwd=tmp_path, stdin=manifest_of("a", trainingContainerConfig=container))
 
     assert done.returncode == 0
     assert "notice:" in done.stdout
@@ -62,7 +56,7 @@ def test_validate_notices_regexes_without_failing(tmp_path: Path) -> None:
 
 def test_validate_notices_names_that_look_alike(tmp_path: Path) -> None:
     """Two names that differ only in case have a notice at each line, and the exit code stays 0."""
-    write(tmp_path / "m.jsonl", "Train", "other", "train")
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("Train", "other", "train"))
 
     done = provisioner("validate", "m.jsonl", cwd=tmp_path)
 
@@ -73,8 +67,7 @@ def test_validate_notices_names_that_look_alike(tmp_path: Path) -> None:
 
 def test_validate_looks_through_the_defaults_of_every_target(tmp_path: Path) -> None:
     """What is wrong with a line under the defaults of one target only is a problem of that target, and is named so."""
-    lines = [{"name": name, "roleArn": ROLE, "tags": {"own": ""}} for name in ("a", "b")]
-    (tmp_path / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a", "b", tags={"own": ""}))
     tags = "".join(f"t{number} = ''\n" for number in range(49))
     (tmp_path / "c.toml").write_text(f"[targets.east]\n[targets.west]\n[targets.west.defaults.tags]\n{tags}")
 
@@ -96,7 +89,7 @@ def test_validate_looks_through_the_defaults_of_every_target(tmp_path: Path) -> 
 @pytest.mark.parametrize("command", ["validate", "apply"])
 def test_wrong_defaults_are_one_message(tmp_path: Path, toml: str, message: str, command: str) -> None:
     """A misspelt key or a wrong value in the defaults is reported once, as the configuration's (78), not per line."""
-    write(tmp_path / "m.jsonl", *map(str, range(100)))
+    (tmp_path / "m.jsonl").write_bytes(manifest_of(*map(str, range(100))))
     (tmp_path / "c.toml").write_text(toml)
 
     local = ("--local",) if command == "apply" else ()
@@ -109,7 +102,7 @@ def test_wrong_defaults_are_one_message(tmp_path: Path, toml: str, message: str,
 
 def test_export_quotes_what_a_spreadsheet_would_run(tmp_path: Path) -> None:
     """In CSV a name that begins like a formula is preceded by an apostrophe; in JSON it is left as it is."""
-    write(tmp_path / "m.jsonl", "=cmd|'/C calc'!A0", "plain")
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("=cmd|'/C calc'!A0", "plain"))
     assert provisioner("apply", "m.jsonl", "--local", cwd=tmp_path).returncode == 0
 
     cells = list(csv.DictReader(provisioner("export", "--format", "csv", cwd=tmp_path).stdout.splitlines()))
@@ -121,7 +114,7 @@ def test_export_quotes_what_a_spreadsheet_would_run(tmp_path: Path) -> None:
 
 def test_status_shows_what_the_ledger_holds(tmp_path: Path) -> None:
     """Counts by target and state, and the runs with their exit codes; a target without entries is an error."""
-    write(tmp_path / "m.jsonl", "a", "b")
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a", "b"))
     provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
 
     status = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)
@@ -179,7 +172,7 @@ def test_a_wrong_value_in_the_configuration_is_one_line(tmp_path: Path, toml: st
 )
 def test_a_wrong_switch_of_the_embedded_endpoint_is_one_line_too(tmp_path: Path, toml: str, message: str) -> None:
     """What is wrong under [local] is reported like the rest of the configuration, when --local uses it."""
-    write(tmp_path / "m.jsonl", "a")
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a"))
     (tmp_path / "c.toml").write_text(f"[local]\n{toml}\n")
 
     done = provisioner("apply", "m.jsonl", "--local", "-c", "c.toml", cwd=tmp_path)
@@ -191,7 +184,7 @@ def test_a_wrong_switch_of_the_embedded_endpoint_is_one_line_too(tmp_path: Path,
 
 def test_whatever_an_editor_saves_as_the_configuration_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
     """A byte-order mark changes nothing; another encoding and a folder end with 78 and a line that says so."""
-    write(tmp_path / "m.jsonl", "a")
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a"))
     (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf[targets.east]\n")
     (tmp_path / "latin.toml").write_bytes(b"# Schl\xfcssel\n[targets.east]\n")
     (tmp_path / "folder.toml").mkdir()

@@ -12,19 +12,17 @@ import pytest
 
 from provisioner.cli.program import COMMANDS, EXAMPLES, wants_json
 from provisioner.cli.program import provisioner as group
+from tests.definition_lines import manifest_of
 from tests.e2e.process import provisioner
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROLE = "arn:aws:iam::123456789012:role/access"
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a manifest of two definitions."""
-    lines = (json.dumps({"name": name, "roleArn": ROLE}) + "\n" for name in ("a", "b"))
-    (tmp_path / "m.jsonl").write_text("".join(lines))
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a", "b"))
     return tmp_path
 
 

@@ -13,15 +13,15 @@ import pytest
 
 from provisioner import Ledger
 from provisioner.core.entry import Event, Fact
-from provisioner.emulator import credentials
-from tests.e2e.process import Endpoint, emulate, provisioner
+from provisioner.emulator import credentials, running
+from tests.definition_lines import ROLE, numbered
+from tests.e2e.process import Endpoint, provisioner
 from tests.emulator.support import client
 from tests.ledger.opening import open_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROLE = "arn:aws:iam::123456789012:role/access"
 TORTURE = pytest.mark.torture
 OTHER_ACCOUNT = "arn:aws:iam::999999999999:role/provisioner"
 
@@ -30,7 +30,7 @@ OTHER_ACCOUNT = "arn:aws:iam::999999999999:role/provisioner"
 def manifest(tmp_path: Path) -> Path:
     """Three definitions."""
     path = tmp_path / "m.jsonl"
-    path.write_text("".join(json.dumps({"name": f"algorithm {n}", "roleArn": ROLE}) + "\n" for n in range(3)))
+    path.write_bytes(numbered(3))
     return path
 
 
@@ -103,13 +103,9 @@ async def test_nothing_that_an_entry_names_is_pruned(tmp_path: Path, endpoint: E
     configure(tmp_path, endpoint, east="region = 'us-east-1'")
     provisioner("apply", manifest, "-c", "c.toml", cwd=tmp_path)
     endpoint.change(names="duplicates")
-    sdk = client(endpoint.url)
     async with open_ledger(str(tmp_path / "ledger.db")) as ledger:
-        tag = f"v1/{ledger.ledger_id}/{'0' * 32}/x-1"
-        twin = sdk.create_configured_model_algorithm(
-            name="algorithm 0", roleArn=ROLE, tags={"provisioner:origin": tag}
-        )["configuredModelAlgorithmArn"]
-        await ledger.record([Fact("west", "algorithm 0", Event.CONFIRM, digest="d", tags_digest="t", arn=twin)])
+        arn = twin(endpoint, tag_of(ledger.ledger_id))
+        await ledger.record([Fact("west", "algorithm 0", Event.CONFIRM, digest="d", tags_digest="t", arn=arn)])
 
     done = provisioner("verify", "-c", "c.toml", "--prune-duplicates", "--yes", "--output", "json", cwd=tmp_path)
 
@@ -127,6 +123,30 @@ def apply(tmp_path: Path, endpoint: Endpoint, manifest: Path, *more: object, cod
     return summary
 
 
+def verify(tmp_path: Path, endpoint: Endpoint, *more: object) -> subprocess.CompletedProcess[str]:
+    """Verify in ``tmp_path``."""
+    return provisioner("verify", "--endpoint-url", endpoint.url, "--output", "json", *more, cwd=tmp_path)
+
+
+def ledger_id_in(tmp_path: Path) -> str:
+    """The id of the ledger there."""
+    status: dict[str, str] = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)
+    return status["ledger_id"]
+
+
+def tag_of(ledger_id: str) -> str:
+    """The ownership tag of another attempt of that ledger, for another definition."""
+    return f"v1/{ledger_id}/{'0' * 32}/x-1"
+
+
+def twin(endpoint: Endpoint, tag: str) -> str:
+    """Create another ``algorithm 0`` with this ownership tag; its ARN."""
+    created: dict[str, str] = client(endpoint.url).create_configured_model_algorithm(
+        name="algorithm 0", roleArn=ROLE, tags={"provisioner:origin": tag}
+    )
+    return created["configuredModelAlgorithmArn"]
+
+
 def made(endpoint: Endpoint) -> Counter[str]:
     """How many algorithms have each name."""
     return Counter(algorithm["name"] for algorithm in endpoint.truth()["algorithms"])
@@ -139,7 +159,7 @@ def test_a_second_ledger_makes_nothing_twice(tmp_path: Path, endpoint: Endpoint,
     """The same manifest with a new ledger, in each world of names: refused with that id, taken over when asked."""
     endpoint.change(names=names)
     apply(tmp_path, endpoint, manifest)
-    first = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)["ledger_id"]
+    first = ledger_id_in(tmp_path)
 
     refused = apply(tmp_path, endpoint, manifest, "--ledger", "second.db", code=3)
     taken = apply(tmp_path, endpoint, manifest, "--ledger", "second.db", "--take-over", first)
@@ -170,9 +190,9 @@ def test_a_restored_backup_recovers_what_it_does_not_know(
         path.unlink()
     (tmp_path / "ledger.db").write_bytes(backup)
 
-    verified = provisioner("verify", "--endpoint-url", endpoint.url, "--output", "json", cwd=tmp_path)
+    verified = verify(tmp_path, endpoint)
     again = apply(tmp_path, endpoint, manifest)
-    clean = provisioner("verify", "--endpoint-url", endpoint.url, "--output", "json", cwd=tmp_path)
+    clean = verify(tmp_path, endpoint)
 
     assert [finding["kind"] for finding in json.loads(verified.stdout)["findings"]] == ["unrecorded"] * 2
     assert verified.returncode == 5
@@ -244,7 +264,7 @@ def test_nothing_is_marked_as_missing_on_doubtful_evidence(tmp_path: Path, endpo
     apply(tmp_path, endpoint, manifest)
     endpoint.change(get_script=["error_without_effect:404"] * 3 * 8)
 
-    verified = provisioner("verify", "--mark-missing", "--endpoint-url", endpoint.url, "--output", "json", cwd=tmp_path)
+    verified = verify(tmp_path, endpoint, "--mark-missing")
     endpoint.change(get_script=[])
     again = apply(tmp_path, endpoint, manifest)
 
@@ -258,15 +278,11 @@ def test_a_duplicate_stays_where_the_kept_one_cannot_be_read(
     """Prune deletes nothing where the algorithm that the ledger names is gone: the duplicate is the only one left."""
     apply(tmp_path, endpoint, manifest)
     endpoint.change(names="duplicates")
-    sdk = client(endpoint.url)
-    status = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)
     kept = next(one for one in endpoint.truth()["algorithms"] if one["name"] == "algorithm 0")
-    tags = {"provisioner:origin": f"v1/{status['ledger_id']}/{'0' * 32}/x-1"}
-    sdk.create_configured_model_algorithm(name="algorithm 0", roleArn=ROLE, tags=tags)
-    sdk.delete_configured_model_algorithm(configuredModelAlgorithmArn=kept["arn"])
+    twin(endpoint, tag_of(ledger_id_in(tmp_path)))
+    client(endpoint.url).delete_configured_model_algorithm(configuredModelAlgorithmArn=kept["arn"])
 
-    arguments = ("verify", "--prune-duplicates", "--yes", "--endpoint-url", endpoint.url, "--output", "json")
-    done = provisioner(*arguments, cwd=tmp_path)
+    done = verify(tmp_path, endpoint, "--prune-duplicates", "--yes")
 
     assert sorted(finding["kind"] for finding in json.loads(done.stdout)["findings"]) == ["duplicate", "missing"]
     assert len(made(endpoint)) == 3
@@ -278,14 +294,11 @@ def test_a_duplicate_stays_where_the_kept_one_cannot_be_read_again(
     """Prune reads both once more right before the delete, and deletes nothing where one of them is not read then."""
     apply(tmp_path, endpoint, manifest)
     endpoint.change(names="duplicates")
-    status = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)
-    tags = {"provisioner:origin": f"v1/{status['ledger_id']}/{'0' * 32}/x-1"}
-    client(endpoint.url).create_configured_model_algorithm(name="algorithm 0", roleArn=ROLE, tags=tags)
+    twin(endpoint, tag_of(ledger_id_in(tmp_path)))
     compared = len(endpoint.truth()["algorithms"])
     endpoint.change(get_script=["ok"] * compared + ["error_without_effect:404"] * 2)
 
-    arguments = ("verify", "--prune-duplicates", "--yes", "--endpoint-url", endpoint.url, "--output", "json")
-    done = provisioner(*arguments, cwd=tmp_path)
+    done = verify(tmp_path, endpoint, "--prune-duplicates", "--yes")
 
     findings = json.loads(done.stdout)["findings"]
     assert [(finding["kind"], finding.get("pruned", False)) for finding in findings] == [("duplicate", False)]
@@ -311,7 +324,7 @@ def test_a_rebuild_prefers_no_ledger(tmp_path: Path, endpoint: Endpoint, manifes
 def test_a_rebuild_of_another_teams_ledger_is_a_decision(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
     """Rebuild names the ledgers that the tags name and makes none until one is chosen."""
     apply(tmp_path, endpoint, manifest)
-    ledger_id = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)["ledger_id"]
+    ledger_id = ledger_id_in(tmp_path)
     arguments = ("--ledger", "new.db", "--endpoint-url", endpoint.url, "--output", "json")
 
     asked = provisioner("rebuild", *arguments, cwd=tmp_path)
@@ -330,10 +343,8 @@ def test_what_was_marked_as_missing_at_a_wrong_endpoint_is_recovered(
     """What an empty stand-in for the account has marked as missing is recovered at the right one, not made again."""
     endpoint.change(names="duplicates")
     apply(tmp_path, endpoint, manifest)
-    (tmp_path / "other").mkdir()
-    with emulate(tmp_path / "other") as empty:
-        arguments = ("--mark-missing", "--endpoint-url", empty.url, "--output", "json")
-        marked = provisioner("verify", *arguments, cwd=tmp_path)
+    with running() as empty:
+        marked = verify(tmp_path, Endpoint(empty.url), "--mark-missing")
 
     again = apply(tmp_path, endpoint, manifest)
 
@@ -372,11 +383,10 @@ def test_an_endpoint_that_is_not_aws_is_named_as_the_cause(tmp_path: Path, manif
 async def test_a_rebuild_that_sees_duplicates_is_no_success(tmp_path: Path, endpoint: Endpoint, manifest: Path) -> None:
     """Two algorithms of this ledger under one name: rebuild keeps one, records and logs the other once; exit 5."""
     apply(tmp_path, endpoint, manifest)
-    ledger_id = json.loads(provisioner("status", "--output", "json", cwd=tmp_path).stdout)["ledger_id"]
+    ledger_id = ledger_id_in(tmp_path)
     endpoint.change(names="duplicates")
     first = next(one for one in endpoint.truth()["algorithms"] if one["name"] == "algorithm 0")
-    tags = {"provisioner:origin": first["tags"]["provisioner:origin"]}
-    client(endpoint.url).create_configured_model_algorithm(name="algorithm 0", roleArn=ROLE, tags=tags)
+    twin(endpoint, first["tags"]["provisioner:origin"])
 
     arguments = ("--ledger", "new.db", "--endpoint-url", endpoint.url, "--output", "json")
     done = provisioner("rebuild", "--ledger-id", ledger_id, *arguments, cwd=tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import pty
 import re
@@ -14,21 +13,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, emulate, environment
+from provisioner.emulator import Behaviour, running
+from tests.definition_lines import numbered
+from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, read_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ROLE = "arn:aws:iam::123456789012:role/access"
 LIMIT_PER_S = 10
 
 
 @pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
+def endpoint() -> Iterator[Endpoint]:
     """An endpoint with a limit and a short burst."""
-    with emulate(tmp_path, "--rate", LIMIT_PER_S, "--burst", 2) as running:
-        yield running
+    with running(Behaviour(rate=LIMIT_PER_S, burst=2)) as emulator:
+        yield Endpoint(emulator.url)
 
 
 def in_terminal(*arguments: object, cwd: Path, columns: int, **more: str) -> tuple[int, list[str]]:
@@ -44,26 +44,16 @@ def in_terminal(*arguments: object, cwd: Path, columns: int, **more: str) -> tup
         env=environment(**{"TERM": "xterm", **more}),
     )
     os.close(end)
-    seen = b""
-    while chunk := _read(terminal):
-        seen += chunk
+    seen = read_terminal(terminal)
     os.close(terminal)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
     return run.wait(LIMIT_S), [line for line in re.split(r"[\r\n]+", text) if re.search(r"\d/[\d?]+ ", line)]
 
 
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:  # what Linux answers once the other end is closed
-        return b""
-
-
 @pytest.mark.parametrize("columns", [40, 80])
 def test_the_bar_is_one_line_with_figures_that_are_true(tmp_path: Path, endpoint: Endpoint, columns: int) -> None:
     """The bar never wraps, counts up to what is done, and shows no pace that the account did not give."""
-    lines = (json.dumps({"name": f"algorithm {n}", "roleArn": ROLE}) + "\n" for n in range(30))
-    (tmp_path / "m.jsonl").write_text("".join(lines))
+    (tmp_path / "m.jsonl").write_bytes(numbered(30))
 
     code, shown = in_terminal("apply", "m.jsonl", "--endpoint-url", endpoint.url, cwd=tmp_path, columns=columns)
 
@@ -79,7 +69,7 @@ def test_the_bar_is_one_line_with_figures_that_are_true(tmp_path: Path, endpoint
 
 def test_a_finished_manifest_is_complete_at_once(tmp_path: Path, endpoint: Endpoint) -> None:
     """The second run of the same manifest, which reads no line of it, still shows how many definitions there are."""
-    (tmp_path / "m.jsonl").write_text(json.dumps({"name": "a", "roleArn": ROLE}) + "\n")
+    (tmp_path / "m.jsonl").write_bytes(numbered(1))
     arguments = ("apply", "m.jsonl", "--endpoint-url", endpoint.url)
     in_terminal(*arguments, cwd=tmp_path, columns=80)
 
@@ -90,8 +80,7 @@ def test_a_finished_manifest_is_complete_at_once(tmp_path: Path, endpoint: Endpo
 
 def test_a_run_that_stops_does_not_look_finished(tmp_path: Path, endpoint: Endpoint) -> None:
     """What is left for the next run is not counted as done."""
-    lines = (json.dumps({"name": f"algorithm {n}", "roleArn": ROLE}) + "\n" for n in range(200))
-    (tmp_path / "m.jsonl").write_text("".join(lines))
+    (tmp_path / "m.jsonl").write_bytes(numbered(200))
 
     code, shown = in_terminal(
         "apply", "m.jsonl", "--endpoint-url", endpoint.url, "--deadline", "4s", cwd=tmp_path, columns=120

@@ -14,32 +14,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.definition_lines import numbered
 from tests.e2e.moments import TERMINATED, at
-from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner, start
+from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner, read_terminal, start, until
+from tests.namespaces import unshare
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROLE = "arn:aws:iam::123456789012:role/access"
 NOHUP = shutil.which("nohup") or "nohup"
 LOADING = ["click", "provisioner.cli.apply", "provisioner.commands.apply", "uvloop"]
 """Modules in the order in which ``apply`` loads them; the last one when its event loop is made."""
 
 
-def write(path: Path, count: int) -> None:
-    """A manifest of ``count`` definitions."""
-    path.write_text("".join(json.dumps({"name": f"algorithm {n}", "roleArn": ROLE}) + "\n" for n in range(count)))
-
-
-def creates(endpoint: Endpoint) -> int:
-    """Creates that were answered so far."""
-    return sum(endpoint.truth()["calls"].get("create", {}).values())
-
-
 @pytest.mark.parametrize("moment", LOADING)
 def test_a_signal_while_the_program_loads_ends_it_before_anything_is_sent(tmp_path: Path, moment: str) -> None:
     """SIGTERM at any moment before the run begins: exit 130, one JSON object, no ledger."""
-    write(tmp_path / "m.jsonl", 2)
+    (tmp_path / "m.jsonl").write_bytes(numbered(2))
 
     done = provisioner(
         "apply", "m.jsonl", "--local", "--output", "json", cwd=tmp_path, **at(moment, TERMINATED, tmp_path / "site")
@@ -53,7 +44,7 @@ def test_a_signal_while_the_program_loads_ends_it_before_anything_is_sent(tmp_pa
 @pytest.mark.parametrize("moment", ["at exit", "in the last moment"])
 def test_a_signal_after_the_result_changes_nothing(tmp_path: Path, moment: str) -> None:
     """SIGTERM while the interpreter takes itself apart: the code is that of the run."""
-    write(tmp_path / "m.jsonl", 2)
+    (tmp_path / "m.jsonl").write_bytes(numbered(2))
 
     done = provisioner("apply", "m.jsonl", "--local", cwd=tmp_path, **at(moment, TERMINATED, tmp_path / "site"))
 
@@ -63,10 +54,8 @@ def test_a_signal_after_the_result_changes_nothing(tmp_path: Path, moment: str) 
 @pytest.mark.parametrize(("moment", "code"), [*((moment, 130) for moment in LOADING), ("at exit", 0)])
 def test_a_signal_reaches_the_first_process_of_a_container(tmp_path: Path, moment: str, code: int) -> None:
     """The kernel discards a signal to process 1 that has no handler: there is one from the first import on."""
-    alone = ["unshare", "--pid", "--fork", "--kill-child"]
-    if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine does not let the test make a process namespace (unshare --pid)")
-    write(tmp_path / "m.jsonl", 2)
+    alone = unshare("--pid", "--fork", "--kill-child")
+    (tmp_path / "m.jsonl").write_bytes(numbered(2))
 
     done = subprocess.run(
         [*alone, *COMMAND, "apply", "m.jsonl", "--local"],
@@ -83,7 +72,7 @@ def test_a_signal_reaches_the_first_process_of_a_container(tmp_path: Path, momen
 @pytest.mark.parametrize("command", ["status", "export", "validate"])
 def test_a_signal_ends_a_command_that_only_reads(tmp_path: Path, command: str) -> None:
     """SIGTERM in a command that has no run: exit 130 and one line, at once."""
-    write(tmp_path / "m.jsonl", 2)
+    (tmp_path / "m.jsonl").write_bytes(numbered(2))
     provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
     arguments = ["m.jsonl"] if command == "validate" else []
     moment = "provisioner.manifest.reader" if command == "validate" else "asyncio.runners"
@@ -95,7 +84,7 @@ def test_a_signal_ends_a_command_that_only_reads(tmp_path: Path, command: str) -
 
 def test_a_signal_that_is_ignored_at_the_start_stays_ignored(tmp_path: Path, endpoint: Endpoint) -> None:
     """Under nohup a run outlives the terminal it was started from, and SIGTERM still drains it."""
-    write(tmp_path / "m.jsonl", 60)
+    (tmp_path / "m.jsonl").write_bytes(numbered(60))
     endpoint.change(rate=20, burst=2)
     run = subprocess.Popen(
         [NOHUP, *COMMAND, "apply", "m.jsonl", "--endpoint-url", endpoint.url, "--output", "json"],
@@ -105,13 +94,11 @@ def test_a_signal_that_is_ignored_at_the_start_stays_ignored(tmp_path: Path, end
         stderr=subprocess.DEVNULL,
         env=environment(),
     )
-    while creates(endpoint) < 3:
-        assert run.poll() is None
+    until(lambda: endpoint.creates() >= 3, run)
 
     run.send_signal(signal.SIGHUP)
-    seen = creates(endpoint)
-    while creates(endpoint) < seen + 5:
-        assert run.poll() is None
+    seen = endpoint.creates()
+    until(lambda: endpoint.creates() >= seen + 5, run)
     run.send_signal(signal.SIGTERM)
     stdout, _ = run.communicate(timeout=LIMIT_S)
 
@@ -144,13 +131,12 @@ def test_the_endpoint_in_the_background_of_a_script_outlives_its_interrupt(tmp_p
 
 def test_the_first_signal_in_a_drain_for_the_deadline_is_not_a_second_one(tmp_path: Path, endpoint: Endpoint) -> None:
     """A run that drains because its deadline is over still answers the first SIGTERM with its results, not with 130."""
-    write(tmp_path / "m.jsonl", 400)
+    (tmp_path / "m.jsonl").write_bytes(numbered(400))
     endpoint.change(rate=20, burst=1)
     run = start(
         "apply", "m.jsonl", "--endpoint-url", endpoint.url, "--deadline", "3s", "--output", "json", cwd=tmp_path
     )
-    while creates(endpoint) < 1:
-        assert run.poll() is None
+    until(lambda: endpoint.creates() >= 1, run)
     endpoint.change(rate=0, latency=2)
     assert run.stderr is not None
     stopping = next(json.loads(line) for line in run.stderr if "run.stopping" in line)
@@ -165,7 +151,7 @@ def test_the_first_signal_in_a_drain_for_the_deadline_is_not_a_second_one(tmp_pa
 
 def test_a_second_interrupt_leaves_a_clean_terminal(tmp_path: Path, endpoint: Endpoint) -> None:
     """The progress bar hides the cursor; a second Ctrl-C ends the run with 130 and shows it again."""
-    write(tmp_path / "m.jsonl", 2)
+    (tmp_path / "m.jsonl").write_bytes(numbered(2))
     endpoint.change(hang=1.0)
     terminal, end = pty.openpty()
     run = subprocess.Popen(
@@ -185,16 +171,8 @@ def test_a_second_interrupt_leaves_a_clean_terminal(tmp_path: Path, endpoint: En
     time.sleep(0.3)
     run.send_signal(signal.SIGINT)
     stdout, _ = run.communicate(timeout=LIMIT_S)
-    while chunk := _rest(terminal):
-        seen += chunk
+    seen += read_terminal(terminal)
     os.close(terminal)
 
     assert (run.returncode, b"interrupted" in stdout) == (130, True)
     assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l")
-
-
-def _rest(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:  # what Linux answers once the other end is closed
-        return b""

@@ -15,25 +15,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials
+from tests.definition_lines import manifest_of, numbered
 from tests.e2e.moments import BUG, OUT_OF_MEMORY, at
-from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner
+from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROLE = "arn:aws:iam::123456789012:role/access"
 PIPE = 4096
 """Bytes of the smallest pipe."""
-
-
-def manifest(*names: str) -> str:
-    """A definition for each name."""
-    return "".join(json.dumps({"name": name, "roleArn": ROLE}) + "\n" for name in names)
-
-
-def numbered(count: int) -> str:
-    """A manifest of so many definitions."""
-    return manifest(*(f"algorithm {n}" for n in range(count)))
 
 
 def small_pipe() -> tuple[int, int]:
@@ -70,7 +60,7 @@ def test_a_helper_process_does_not_consume_the_manifest(tmp_path: Path, endpoint
         "--endpoint-url",
         endpoint.url,
         cwd=tmp_path,
-        stdin=numbered(10).encode(),
+        stdin=numbered(10),
         **{**unset, "AWS_CONFIG_FILE": str(tmp_path / "aws")},
     )
 
@@ -80,7 +70,7 @@ def test_a_helper_process_does_not_consume_the_manifest(tmp_path: Path, endpoint
 @pytest.mark.parametrize("blocking", [False, pytest.param(True, marks=pytest.mark.torture)])
 def test_a_slow_reader_gets_the_whole_result(tmp_path: Path, blocking: bool) -> None:  # noqa: FBT001  a parameter
     """A pipe that is soon full, blocking or not, cuts nothing off, with unbuffered output too."""
-    (tmp_path / "m.jsonl").write_text(numbered(100))
+    (tmp_path / "m.jsonl").write_bytes(numbered(100))
     provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
     reader, writer = small_pipe()
     os.set_blocking(writer, blocking)
@@ -120,7 +110,7 @@ def test_a_result_that_is_cut_off_is_an_error(tmp_path: Path, unbuffered: str) -
 def test_results_are_utf8_whatever_the_locale(tmp_path: Path, locale: dict[str, Any]) -> None:
     """Names that the locale's encoding has no character for are exported, and the rest is not in that encoding."""
     names = ["Grüße", "日本"]
-    (tmp_path / "m.jsonl").write_text(manifest(*names))
+    (tmp_path / "m.jsonl").write_bytes(manifest_of(*names))
     applied = provisioner("apply", "m.jsonl", "--local", "--output", "json", cwd=tmp_path, **locale)
 
     exported = {
@@ -134,7 +124,7 @@ def test_results_are_utf8_whatever_the_locale(tmp_path: Path, locale: dict[str, 
 
 def test_a_stderr_that_nobody_reads_holds_up_nothing(tmp_path: Path) -> None:
     """A run whose log goes into a full pipe ends as fast as ever; what it dropped is counted in the last line."""
-    (tmp_path / "m.jsonl").write_text(numbered(3) + '{"name": 1}\n' * 10_000)
+    (tmp_path / "m.jsonl").write_bytes(numbered(3) + b'{"name": 1}\n' * 10_000)
     reader, writer = small_pipe()
     run = spawn("apply", "m.jsonl", "--local", "--output", "json", cwd=tmp_path, stdout=subprocess.PIPE, stderr=writer)
     os.close(writer)
@@ -156,7 +146,7 @@ def test_a_stderr_that_nobody_reads_holds_up_nothing(tmp_path: Path) -> None:
 
 def test_a_stderr_that_nobody_reads_does_not_hold_up_a_signal(tmp_path: Path, endpoint: Endpoint) -> None:
     """SIGTERM drains a run whose log goes into a full pipe that stays full."""
-    (tmp_path / "m.jsonl").write_text(numbered(400))
+    (tmp_path / "m.jsonl").write_bytes(numbered(400))
     endpoint.change(rate=40, burst=2)
     reader, writer = small_pipe()
     arguments = ("apply", "m.jsonl", "--endpoint-url", endpoint.url, "--output", "json", "--log-level", "debug")
@@ -169,8 +159,7 @@ def test_a_stderr_that_nobody_reads_does_not_hold_up_a_signal(tmp_path: Path, en
     os.set_blocking(writer, True)
     run = spawn(*arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=writer)
     os.close(writer)
-    while sum(endpoint.truth()["calls"].get("create", {}).values()) < 5:
-        assert run.poll() is None
+    until(lambda: endpoint.creates() >= 5, run)
 
     run.send_signal(signal.SIGTERM)
     stdout, _ = run.communicate(timeout=LIMIT_S)
@@ -193,7 +182,7 @@ def test_a_stderr_that_cannot_be_written_does_not_change_the_exit_code(
     tmp_path: Path, redirection: str, arguments: str, code: int
 ) -> None:
     """A full disk under stderr, a closed one, or one whose reader went away: the code is that of the command."""
-    (tmp_path / "m.jsonl").write_text(numbered(2) + "{}\n")
+    (tmp_path / "m.jsonl").write_bytes(numbered(2) + b"{}\n")
     line = f"{' '.join(COMMAND)} {arguments} {redirection}"
 
     done = subprocess.run(["/bin/bash", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, check=False)
@@ -205,7 +194,7 @@ def test_a_stderr_that_cannot_be_written_does_not_change_the_exit_code(
 @pytest.mark.parametrize("moment", ["provisioner.commands.apply", "provisioner.engine.engine", "provisioner.cli.logs"])
 def test_an_internal_error_is_one_json_object_too(tmp_path: Path, action: str, moment: str) -> None:
     """A bug, or a machine without memory, ends with 1, one line on stderr and one object on stdout."""
-    (tmp_path / "m.jsonl").write_text(numbered(2))
+    (tmp_path / "m.jsonl").write_bytes(numbered(2))
 
     done = provisioner(
         "apply", "m.jsonl", "--local", "--output", "json", cwd=tmp_path, **at(moment, action, tmp_path / "site")
@@ -228,7 +217,7 @@ def unprintable(text: str) -> set[str]:
 
 def test_names_cannot_steer_a_terminal(tmp_path: Path, endpoint: Endpoint) -> None:
     """Whatever a name contains, no output has it raw; JSON gives it back exactly."""
-    (tmp_path / "m.jsonl").write_text(manifest(*HOSTILE))
+    (tmp_path / "m.jsonl").write_bytes(manifest_of(*HOSTILE))
     common = ("--endpoint-url", endpoint.url, "--log-level", "debug")
     endpoint.change(lost_reply=1.0)
     done = [provisioner("apply", "m.jsonl", *common, "--no-wait", "--output", form, cwd=tmp_path) for form in ("json",)]
@@ -245,7 +234,7 @@ def test_names_cannot_steer_a_terminal(tmp_path: Path, endpoint: Endpoint) -> No
 
 def test_exported_names_cannot_steer_a_terminal(tmp_path: Path) -> None:
     """Every export format escapes what could; the JSON ones give the name back exactly."""
-    (tmp_path / "m.jsonl").write_text(manifest(*HOSTILE))
+    (tmp_path / "m.jsonl").write_bytes(manifest_of(*HOSTILE))
     provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
 
     exported = {form: provisioner("export", "--format", form, cwd=tmp_path).stdout for form in ("json", "jsonl", "csv")}

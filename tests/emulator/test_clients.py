@@ -16,27 +16,18 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from provisioner.emulator import Behaviour, credentials, running
+from provisioner.emulator import Behaviour, credentials
 from provisioner.emulator.signature import SERVICE_NAME
 
 from .support import REGION, client, definition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from provisioner.emulator import Emulator
 
 TEN_MINUTES = timedelta(minutes=10)
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:1"
 LEEWAY = timedelta(seconds=60)
 """The time that a busy machine may take between a call and a look at the clock."""
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    """An endpoint in a thread."""
-    with running() as endpoint:
-        yield endpoint
 
 
 def _date(metadata: dict[str, Any]) -> datetime:

@@ -285,12 +285,9 @@ async def test_truth_outlives_the_endpoint() -> None:
     assert (emulator.truth.algorithms, emulator.behaviour) == ([], Behaviour())
 
 
-def test_usage_names_all_that_a_shell_needs() -> None:
+def test_usage_names_all_that_a_shell_needs(emulator: Emulator) -> None:
     """The printed command line has the URL, the keys and the Region."""
-    with running() as emulator:
-        usage = emulator.usage
-
-        assert all(part in usage for part in (emulator.url, "AWS_ACCESS_KEY_ID=AKIA", "AWS_REGION="))
+    assert all(part in emulator.usage for part in (emulator.url, "AWS_ACCESS_KEY_ID=AKIA", "AWS_REGION="))
 
 
 def test_import_costs_nothing() -> None:

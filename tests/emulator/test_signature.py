@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from hashlib import sha256
 from http.client import HTTPConnection
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -16,12 +17,14 @@ from botocore.utils import normalize_url_path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.emulator import running
 from provisioner.emulator.keys import Credentials, credentials, issue
 from provisioner.emulator.signature import authenticate
 from provisioner.emulator.wire import ApiError, Call
 
 from .support import ALGORITHMS, REGION, create_call, now, signed
+
+if TYPE_CHECKING:
+    from provisioner.emulator import Emulator
 
 NO_ALGORITHM = "arn%3Aaws%3Acleanrooms-ml%3Aus-east-1%3A123456789012%3Aconfigured-model-algorithm%2Fnone"
 ROLE_ARN = "arn:aws:iam::111122223333:role/path/deployer"
@@ -146,10 +149,9 @@ def _sent(url: str, sent: str, signed_query: str) -> int:
         ("tagKeys=a", "tagKeys=b", 403),
     ],
 )
-def test_query_is_signed_in_its_canonical_form(sent: str, signed_query: str, status: int) -> None:
+def test_query_is_signed_in_its_canonical_form(emulator: Emulator, sent: str, signed_query: str, status: int) -> None:
     """However a query is spelled on the wire, its signature covers the decoded query, encoded as SigV4 says."""
-    with running() as emulator:
-        assert _sent(emulator.url, sent, signed_query) == status
+    assert _sent(emulator.url, sent, signed_query) == status
 
 
 def test_every_header_that_was_signed_counts() -> None:

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from provisioner.emulator import Behaviour, running
+from provisioner.emulator import Behaviour
 from provisioner.emulator.signature import Caller
 from provisioner.emulator.sts import NAMESPACE, operation_of, parameters_of, perform
 from provisioner.emulator.wire import ApiError, Call
@@ -19,19 +19,10 @@ from provisioner.emulator.wire import ApiError, Call
 from .support import ONE_ATTEMPT, client, definition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from provisioner.emulator import Emulator
 
 CALLER = Caller("123456789012", "us-east-1", "sts", "arn:aws:iam::123456789012:user/embedded", "AKIA")
 ROLE_ARN = "arn:aws:iam::111122223333:role/path/deployer"
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    """An endpoint in a thread."""
-    with running() as endpoint:
-        yield endpoint
 
 
 def _assumed(emulator: Emulator, service: str) -> Any:

@@ -24,7 +24,6 @@ THROTTLED = Reply(status=429)
 FAULT = Reply(status=500, code="InternalFailure", request_id="r")
 NO_REPLY = Reply(loss=Loss.READ_TIMEOUT)
 DNS = Reply(loss=Loss.NO_SUCH_HOST, message="no such host")
-NO_RESOLVER = Reply(loss=Loss.DNS, message="temporary failure in name resolution")
 REFUSED_CONNECTION = Reply(loss=Loss.REFUSED)
 NO_CREDENTIALS = Reply(loss=Loss.CREDENTIALS, message="none found")
 

@@ -17,7 +17,7 @@ from provisioner.manifest.definition import Definition
 from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.report.statistics import Statistics
-from tests.definition_lines import line_of
+from tests.definition_lines import manifest_of
 from tests.fakes import LEDGER_ID, ROLE, TAG, Algorithm, Endpoint, FakeLedger, make_policy, open_target
 from tests.faults.world import UnthreadedEngine
 from tests.virtual_time import virtual_time
@@ -36,9 +36,8 @@ def put(endpoint: Endpoint, name: str, ledger_id: str = "", description: str = "
 async def applied(endpoint: Endpoint, ledger: FakeLedger, *names: str, **policy: Any) -> Statistics:
     """A run over definitions of these names."""
     statistics = Statistics("here")
-    lines = b"".join(line_of({"name": name, "roleArn": ROLE}) + b"\n" for name in names)
     target = open_target(endpoint, ledger, observer=statistics)
-    manifest = Manifest(["-"], Rules(ownership_tag=TAG), stdin=io.BytesIO(lines))
+    manifest = Manifest(["-"], Rules(ownership_tag=TAG), stdin=io.BytesIO(manifest_of(*names)))
     await UnthreadedEngine(target, make_policy(**policy), Stop(), workers=4).run(manifest)
     statistics.close()
     return statistics

@@ -17,8 +17,8 @@ from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.manifest.sources import ScratchError
 from provisioner.report.statistics import Statistics
-from tests.definition_lines import line_of
-from tests.fakes import ROLE, Act, Endpoint, FakeLedger, make_policy, open_target
+from tests.definition_lines import manifest_of
+from tests.fakes import Act, Endpoint, FakeLedger, make_policy, open_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,19 +28,14 @@ if TYPE_CHECKING:
     from provisioner.manifest.reader import Batch
 
 
-def lines(*names: str) -> bytes:
-    """A manifest of these names."""
-    return b"".join(line_of({"name": name, "roleArn": ROLE}) + b"\n" for name in names)
-
-
 class Breaking(Manifest):
     """A manifest whose reading fails after its first batch."""
 
     def __init__(self, error: ProvisionerError, *names: str, path: Path | None = None) -> None:
         if path is None:
-            super().__init__(["-"], Rules(), stdin=io.BytesIO(lines(*names)))
+            super().__init__(["-"], Rules(), stdin=io.BytesIO(manifest_of(*names)))
         else:
-            path.write_bytes(lines(*names))
+            path.write_bytes(manifest_of(*names))
             super().__init__([str(path)], Rules())
         self._error = error
         self.broken_after = threading.Event()

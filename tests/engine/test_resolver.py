@@ -64,9 +64,9 @@ def sweep(*found: Found, began_at: float = 400.0, complete: bool = True, unread:
     return Sweep(began_at, complete, {"x": list(found)} if found else {}, frozenset("x" if unread else ""))
 
 
-def ruled(suspect: Unresolved, seen: Sweep, **policy: Any) -> tuple[Decision, str, list[str]]:
+def ruled(unresolved: Unresolved, seen: Sweep, **policy: Any) -> tuple[Decision, str, list[str]]:
     """The decision, the ARN that it is about, and those of further ones."""
-    ruling = rule(suspect, seen, make_policy(**policy), LEDGER_ID)
+    ruling = rule(unresolved, seen, make_policy(**policy), LEDGER_ID)
     return ruling.decision, ruling.found.arn if ruling.found else "", [one.arn for one in ruling.duplicates]
 
 
@@ -79,13 +79,13 @@ def ruled(suspect: Unresolved, seen: Sweep, **policy: Any) -> tuple[Decision, st
         ([FOREIGN_OTHER, FOREIGN_SAME, LATER, OURS], "arn-1", ["arn-0"]),
     ],
 )
-@pytest.mark.parametrize("suspect", [UNRESOLVED, CONFLICT, ABSENT_ONCE])
+@pytest.mark.parametrize("unresolved", [UNRESOLVED, CONFLICT, ABSENT_ONCE])
 @pytest.mark.parametrize("seen", [{}, {"began_at": 0.0}, {"complete": False}, {"unread": True}])
 def test_what_bears_our_tag_is_ours(
-    found: list[Found], kept: str, duplicates: list[str], suspect: Unresolved, seen: dict[str, Any]
+    found: list[Found], kept: str, duplicates: list[str], unresolved: Unresolved, seen: dict[str, Any]
 ) -> None:
     """An algorithm with our tag is ours whenever it is seen; of two the oldest is kept and the other reported."""
-    assert ruled(suspect, sweep(*found, **seen)) == (Decision.RECOVERED, kept, duplicates)
+    assert ruled(unresolved, sweep(*found, **seen)) == (Decision.RECOVERED, kept, duplicates)
 
 
 def test_of_the_same_age_the_first_arn_is_kept() -> None:
@@ -123,14 +123,14 @@ def test_a_foreign_algorithm_is_adopted_or_in_the_way(
 
 
 @pytest.mark.parametrize("adopt", ["never", "same", "any"])
-@pytest.mark.parametrize("suspect", [UNRESOLVED, CONFLICT])
-def test_what_another_ledger_created_is_never_adopted_by_a_sweep(suspect: Unresolved, adopt: Adopt) -> None:
+@pytest.mark.parametrize("unresolved", [UNRESOLVED, CONFLICT])
+def test_what_another_ledger_created_is_never_adopted_by_a_sweep(unresolved: Unresolved, adopt: Adopt) -> None:
     """--adopt is about what no ledger created; another ledger's is refused with its id, unless it is taken over."""
-    ruling = rule(suspect, sweep(THEIRS), make_policy(adopt=adopt), LEDGER_ID)
+    ruling = rule(unresolved, sweep(THEIRS), make_policy(adopt=adopt), LEDGER_ID)
 
     assert (ruling.decision, ruling.code) == (Decision.TAKEN, "other_ledger")
     assert f"--take-over {OTHER_LEDGER}" in facts_of(ENTRY, ruling)[0].message
-    assert ruled(suspect, sweep(THEIRS), adopt=adopt, take_over=OTHER_LEDGER)[0] is Decision.ADOPT
+    assert ruled(unresolved, sweep(THEIRS), adopt=adopt, take_over=OTHER_LEDGER)[0] is Decision.ADOPT
 
 
 def test_duplicates_of_a_ledger_that_is_taken_over_are_found() -> None:
@@ -149,7 +149,7 @@ def test_what_the_entry_gave_up_is_never_taken_up_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("suspect", "seen", "decided"),
+    ("unresolved", "seen", "decided"),
     [
         (UNRESOLVED, {"began_at": 359.9}, False),
         (UNRESOLVED, {"began_at": 360.0}, True),
@@ -162,13 +162,13 @@ def test_what_the_entry_gave_up_is_never_taken_up_again() -> None:
 )
 @pytest.mark.parametrize("adopt", ["never", "any"])
 def test_a_foreign_algorithm_decides_once_ours_is_settled(
-    suspect: Unresolved,
+    unresolved: Unresolved,
     seen: dict[str, Any],
     decided: bool,  # noqa: FBT001  a table
     adopt: Adopt,
 ) -> None:
     """Names may not be unique: another's decides in a whole sweep after the settle time only, or after a 409."""
-    decision, _, _ = ruled(suspect, sweep(FOREIGN_SAME, **seen), adopt=adopt)
+    decision, _, _ = ruled(unresolved, sweep(FOREIGN_SAME, **seen), adopt=adopt)
 
     assert decision is ({"never": Decision.TAKEN, "any": Decision.ADOPT}[adopt] if decided else Decision.UNKNOWN)
 
@@ -190,7 +190,7 @@ def test_where_names_are_not_unique_nobody_is_in_the_way(adopt: Adopt, found: Fo
 
 
 @pytest.mark.parametrize(
-    ("suspect", "seen", "decision"),
+    ("unresolved", "seen", "decision"),
     [
         (UNRESOLVED, sweep(began_at=360.0), Decision.ABSENT_ONCE),
         (UNRESOLVED, sweep(began_at=359.9), Decision.UNKNOWN),
@@ -205,9 +205,9 @@ def test_where_names_are_not_unique_nobody_is_in_the_way(adopt: Adopt, found: Fo
         (ABSENT_ONCE, sweep(began_at=460.0, unread=True), Decision.UNKNOWN),
     ],
 )
-def test_absence_takes_two_whole_sweeps(suspect: Unresolved, seen: Sweep, decision: Decision) -> None:
+def test_absence_takes_two_whole_sweeps(unresolved: Unresolved, seen: Sweep, decision: Decision) -> None:
     """Absent is what two complete sweeps did not see: both begun after the settle time, and the List lag apart."""
-    assert ruled(suspect, seen) == (decision, "", [])
+    assert ruled(unresolved, seen) == (decision, "", [])
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_with_a_tag_nothing_else_proves() -> None:
 
 
 founds = st.lists(st.sampled_from([OURS, LATER, FOREIGN_SAME, FOREIGN_OTHER, FOREIGN_FIRST]), unique=True)
-suspects = st.builds(
+open_entries = st.builds(
     Unresolved,
     st.just(ENTRY),
     st.floats(0, 1000),
@@ -258,9 +258,9 @@ policies = st.builds(
 
 
 @settings(derandomize=True, max_examples=500)
-@given(suspects, founds, st.floats(0, 2000), st.booleans(), st.booleans(), policies)
+@given(open_entries, founds, st.floats(0, 2000), st.booleans(), st.booleans(), policies)
 def test_no_sweep_says_more_than_it_saw(
-    suspect: Unresolved,
+    unresolved: Unresolved,
     found: list[Found],
     began_at: float,
     complete: bool,  # noqa: FBT001  drawn
@@ -268,22 +268,22 @@ def test_no_sweep_says_more_than_it_saw(
     policy: Policy,
 ) -> None:
     """Ours exactly where ours was seen; absent only of a whole sweep that began late enough; foreign only likewise."""
-    ruling = rule(suspect, sweep(*found, began_at=began_at, complete=complete, unread=unread), policy, LEDGER_ID)
+    ruling = rule(unresolved, sweep(*found, began_at=began_at, complete=complete, unread=unread), policy, LEDGER_ID)
     whole = complete and not unread
-    late = whole and began_at >= suspect.settled_at
+    late = whole and began_at >= unresolved.settled_at
 
     assert (ruling.decision is Decision.RECOVERED) == any(one.tag and one.tag.ledger_id == LEDGER_ID for one in found)
     if ruling.decision in {Decision.ABSENT, Decision.ABSENT_ONCE}:
         assert late
     if ruling.decision is Decision.ABSENT:
-        assert suspect.absent_at is not None
-        assert began_at >= suspect.absent_at + policy.list_lag_s
+        assert unresolved.absent_at is not None
+        assert began_at >= unresolved.absent_at + policy.list_lag_s
     if ruling.decision in {Decision.ADOPT, Decision.TAKEN}:
-        assert late or (whole and suspect.conflict)
+        assert late or (whole and unresolved.conflict)
 
 
 @pytest.mark.parametrize(
-    ("suspects_", "at"),
+    ("left", "at"),
     [
         ([UNRESOLVED], 360.0),
         ([UNRESOLVED, Unresolved(ENTRY, 500.0), Unresolved(ENTRY, 200.0)], 500.0),
@@ -295,9 +295,9 @@ def test_no_sweep_says_more_than_it_saw(
         ([Unresolved(ENTRY, 360.0, looked=True)], 360.0),
     ],
 )
-def test_when_the_next_sweep_may_begin(suspects_: list[Unresolved], at: float) -> None:
+def test_when_the_next_sweep_may_begin(left: list[Unresolved], at: float) -> None:
     """One sweep serves all: when the last entry is due, or at once for a conflict without an early sweep."""
-    assert due_at(suspects_, make_policy()) == at
+    assert due_at(left, make_policy()) == at
 
 
 def facts(decision: Decision, found: Found | None = None) -> tuple[Fact, ...]:
@@ -375,8 +375,8 @@ async def resolve(ours: Resolver, *, sweeps: int = 9) -> list[tuple[float, str, 
             break
         await asyncio.sleep(ours.due_in_s())
         began_at = now()
-        for suspect, ruling in await ours.apply(await ours.sweep()):
-            rulings.append((began_at, suspect.entry.name, ruling.decision))
+        for unresolved, ruling in await ours.apply(await ours.sweep()):
+            rulings.append((began_at, unresolved.entry.name, ruling.decision))
     return rulings
 
 
@@ -639,7 +639,7 @@ async def test_a_sweep_that_breaks_off_proves_presence_only() -> None:
     resolved = await ours.apply(seen)
 
     assert not seen.complete
-    assert [(suspect.entry.name, ruling.decision) for suspect, ruling in resolved] == [("x", Decision.RECOVERED)]
+    assert [(unresolved.entry.name, ruling.decision) for unresolved, ruling in resolved] == [("x", Decision.RECOVERED)]
     assert ledger.state("y") is State.AMBIGUOUS
     assert list(ours._unresolved) == ["y"]
 
@@ -856,7 +856,7 @@ async def test_an_older_attempts_verdict_is_refused() -> None:
 
 
 @virtual_time
-async def test_what_is_forgotten_is_no_suspect() -> None:
+async def test_what_is_forgotten_is_not_unresolved() -> None:
     """A doubt that is gone is not looked for; to forget a name that is none does nothing."""
     ours = resolver(Endpoint(), FakeLedger())
     ours.add(entry("x"))

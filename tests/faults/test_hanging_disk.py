@@ -53,7 +53,7 @@ main(sys.argv[2:])
 
 @pytest.mark.parametrize("commits", [0, pytest.param(9, marks=pytest.mark.torture)])
 def test_sigterm_while_the_disk_hangs(tmp_path: Path, commits: int) -> None:
-    """A signal ends a run within 25 s, with 74, whether the disk hangs at its start or in its midst."""
+    """A signal ends a run within 25 s: with 75 where the disk hangs at its start, with 74 in its midst."""
     manifest = write_manifest(tmp_path / "m.jsonl", [f"a{number}" for number in range(200)])
     arguments = ["apply", manifest, "--local", "--output", "json", "--progress", "never"]
     run = subprocess.Popen(

@@ -21,12 +21,12 @@ import msgspec
 import pytest
 
 from provisioner.emulator import Behaviour, running
-from tests.e2e.process import COMMAND, environment, provisioner
+from tests.e2e.process import COMMAND, environment, provisioner, until
 from tests.faults.invariants import check_finished, check_invariants
 from tests.faults.world import entries_of, ledger_id_of, write_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from provisioner.emulator import Emulator, Truth
 
@@ -114,14 +114,6 @@ class Job:
         """Everything is registered once, and the ledger equals the truth."""
         self.check()
         check_finished(self.truth, entries_of(self.ledger), self.names)
-
-
-def until(condition: Callable[[], Any]) -> None:
-    """Wait until ``condition`` holds."""
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.02)
 
 
 def end(process: subprocess.Popen[str], limit_s: float = LIMIT_S) -> tuple[int, dict[str, Any]]:

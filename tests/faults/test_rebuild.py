@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.test_processes import end, job_at, until
+from tests.e2e.process import until
+from tests.faults.test_processes import end, job_at
 from tests.faults.world import entries_of, ledger_id_of
 
 if TYPE_CHECKING:

@@ -15,21 +15,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import pytest
 
-from provisioner.emulator import Truth
-from tests.e2e.process import COMMAND, emulate, environment, provisioner
+from provisioner.emulator import Behaviour, running
+from tests.e2e.process import COMMAND, environment, provisioner
 from tests.faults.invariants import check_finished, check_invariants
 from tests.faults.world import entries_of, ledger_id_of, write_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.process import Endpoint
+    from provisioner.emulator import Emulator, Truth
 
 SIZE = int(os.environ.get("PROVISIONER_SHOW", "2000"))
 KILLS = 20
-FAULTS = (
-    *("--lost-reply", 0.05, "--reset", 0.03, "--reset-without-effect", 0.02, "--error", 0.02, "--late", 0.02),
-    *("--latency", 0.02, "--jitter", 0.3),
+FAULTS = Behaviour(
+    lost_reply=0.05, reset=0.03, reset_without_effect=0.02, error=0.02, late=0.02, latency=0.02, jitter=0.3
 )
 CONFIGURATION = """
 [run]
@@ -51,13 +50,13 @@ class Show:
 
     Args:
         path: a fresh directory.
-        endpoint: a process of its own.
+        endpoint: a running one.
         size: definitions.
         seed: of the moments at which it is killed.
         transport: of its creates.
     """
 
-    def __init__(self, path: Path, endpoint: Endpoint, size: int, seed: int, transport: str) -> None:
+    def __init__(self, path: Path, endpoint: Emulator, size: int, seed: int, transport: str) -> None:
         self.path = path
         self.endpoint = endpoint
         self.switches = TRANSPORTS[transport]
@@ -94,7 +93,7 @@ class Show:
 
     def check(self) -> Truth:
         """Everything exists once, and the ledger equals the truth."""
-        truth = msgspec.json.decode(msgspec.json.encode(self.endpoint.truth()), type=Truth, strict=False)
+        truth = self.endpoint.truth
         entries = entries_of(self.ledger)
         check_invariants(truth, entries, ledger_id_of(self.ledger))
         check_finished(truth, entries, self.names)
@@ -129,8 +128,8 @@ def show(path: Path, plan: Plan) -> str:
         CONFIGURATION.format(configured=configured, settle_s=round(3.5 * lag_s, 3), lag_s=round(1.2 * lag_s, 3))
     )
     began = time.monotonic()
-    switches = ["--names", names, "--seed", seed, "--list-lag", lag_s, "--late-delay", lag_s, *FAULTS]
-    with emulate(path, *switches) as endpoint:
+    behaviour = msgspec.structs.replace(FAULTS, names=names, seed=seed, list_lag=lag_s, late_delay=lag_s)
+    with running(behaviour) as endpoint:
         job = Show(path, endpoint, size, seed, transport)
         for _ in range(3 * kills):
             if job.kills < kills:

@@ -52,6 +52,7 @@ from provisioner.manifest.reader import Manifest
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import PaceBounds, Pacer
 from provisioner.report.statistics import Statistics
+from tests.definition_lines import manifest_of
 from tests.fakes import make_policy, whereabouts
 from tests.virtual_time import run as run_virtually
 
@@ -722,8 +723,7 @@ class Copies:
 def write_manifest(path: Path, names: Sequence[str], **more: object) -> Path:
     """A manifest with a definition for each of ``names``."""
     image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/algorithm:1"
-    lines = [{"name": name, "roleArn": ROLE, "inferenceContainerConfig": {"imageUri": image}, **more} for name in names]
-    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    path.write_bytes(manifest_of(*names, **{"inferenceContainerConfig": {"imageUri": image}} | more))
     return path
 
 

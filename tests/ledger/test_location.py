@@ -16,7 +16,6 @@ from provisioner.ledger.location import locate, printable_location
 from provisioner.ledger.sqlite.watch import CHECK_EVERY_S
 from tests.ledger.contract.facts import all_of, intend
 from tests.ledger.opening import open_ledger
-from tests.ledger.test_migrations import contents
 from tests.ledger.test_sqlite import names_in
 
 if TYPE_CHECKING:
@@ -167,6 +166,11 @@ def take_away(path: Path, another: bytes = b"") -> None:
     path.unlink()
     if another:
         path.write_bytes(another)
+
+
+def contents(path: Path) -> bytes:
+    """The whole file."""
+    return path.read_bytes()
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])

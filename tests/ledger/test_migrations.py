@@ -25,11 +25,6 @@ def version_of(path: Path) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def contents(path: Path) -> bytes:
-    """The whole file."""
-    return path.read_bytes()
-
-
 def one_more(monkeypatch: pytest.MonkeyPatch, *statements: str) -> None:
     """Let there be one more step than there is."""
     monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, statements))

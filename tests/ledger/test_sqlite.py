@@ -58,7 +58,7 @@ def names_in(directory: Path) -> list[str]:
 async def begun(ledger: SqliteLedger, clock: SlowClock, name: str) -> asyncio.Task[None]:
     """A record of ``name`` whose commit is under way, and stays so until the clock goes on."""
     task = asyncio.create_task(ledger.record([intend(name)]))
-    await asyncio.to_thread(clock.asked.wait, 10)
+    assert await asyncio.to_thread(clock.asked.wait, 10)
     return task
 
 
@@ -583,7 +583,7 @@ async def test_an_open_that_was_abandoned_overtakes_nobody(tmp_path: Path, state
     ledger = await SqliteLedger.open(path)
     await ledger.record([intend("a")])
     disk.go_on.set()
-    closed = await asyncio.to_thread(disk.closed.wait, 2)
+    closed = await asyncio.to_thread(disk.closed.wait, 10)
     await ledger.record([intend("b")])
     await ledger.close()
 
@@ -596,7 +596,7 @@ async def test_an_open_that_was_abandoned_leaves_nothing_open(tmp_path: Path) ->
     await abandoned(tmp_path / "l.db", disk)
     disk.go_on.set()
 
-    assert await asyncio.to_thread(disk.closed.wait, 2)
+    assert await asyncio.to_thread(disk.closed.wait, 10)
     assert names_in(tmp_path) == ["l.db"]
 
 

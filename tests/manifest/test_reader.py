@@ -20,7 +20,7 @@ from provisioner.manifest.lines import MAX_LINE
 from provisioner.manifest.parser import Rules, parse
 from provisioner.manifest.reader import BATCH_BYTES, Batch, Manifest, Row
 from provisioner.manifest.sources import ScratchError
-from tests.definition_lines import FULL, IMAGE, LEAST, ROLE, line_of, mutate, spell
+from tests.definition_lines import FULL, IMAGE, LEAST, ROLE, line_of, lines_of, mutate, named, spell
 from tests.memory import peak_mib
 
 if TYPE_CHECKING:
@@ -47,16 +47,6 @@ def read(whole: Manifest, size: int = 512) -> tuple[list[Row], list[Problem], Ba
         total.repeated += batch.repeated
         total.read_bytes = batch.read_bytes
     return total.rows, total.problems, total
-
-
-def lines_of(*values: object) -> bytes:
-    """A manifest of these values, one a line."""
-    return b"".join(line_of(value) + b"\n" for value in values)
-
-
-def named(name: str, **more: Any) -> dict[str, Any]:
-    """A small definition."""
-    return {"name": name, "roleArn": ROLE, **more}
 
 
 def test_rows_tell_where_they_stand() -> None:

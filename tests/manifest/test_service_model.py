@@ -338,7 +338,7 @@ def test_the_contract_is_what_the_model_says() -> None:
     assert sorted(facts(MODEL)) == CONTRACT.read_text().splitlines()
 
 
-CREATE, GET, LIST = OPERATION, "GetConfiguredModelAlgorithm", "ListConfiguredModelAlgorithms"
+CREATE, GET = OPERATION, "GetConfiguredModelAlgorithm"
 STRING = {"shape": "String"}
 
 
