@@ -31,6 +31,7 @@ class Reason(StrEnum):
     AMBIGUOUS = "ambiguous"
     INVALID = "invalid"
     FAILED = "failed"
+    CHANGED = "changed"
 
 
 MAX_LINE = 4000

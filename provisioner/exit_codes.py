@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     QUOTA = 4
     AMBIGUOUS = 5
     LOCKED = 6
+    CHANGED = 10
     INVALID = 65
     LEDGER = 74
     UNFINISHED = 75
@@ -39,6 +40,7 @@ ADVICE = {
     ExitCode.QUOTA: "a service quota is reached: raise it, then run again",
     ExitCode.AMBIGUOUS: "creates are unresolved, or there are duplicates: run again later, or `provisioner verify`",
     ExitCode.LOCKED: "another run holds the ledger: wait for it, or use --lock-timeout",
+    ExitCode.CHANGED: "nothing failed, and there is something to do, or something was changed",
     ExitCode.INVALID: "the manifest has invalid lines: fix them, then run again",
     ExitCode.LEDGER: "the ledger cannot be used: fix the cause, then run again",
     ExitCode.UNFINISHED: "stopped early with work left: run again",

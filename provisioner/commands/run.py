@@ -20,6 +20,8 @@ from provisioner.report.statistics import Statistics
 from provisioner.report.summary import RunEnd, Summary, summarize
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from provisioner.config.settings import Settings, Target
 
 
@@ -32,6 +34,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         targets: those that were selected.
         policy: the rules.
         strict: send nothing if any line is invalid.
+        yes: whether deletions are confirmed beforehand.
+        detailed: whether the exit code says that there was something to do.
         lock_timeout_s: how long to wait for another run to release the ledger.
         embedded: whether all targets use the embedded endpoint.
     """
@@ -41,13 +45,15 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...]
     policy: Policy
     strict: bool = False
+    yes: bool = False
+    detailed: bool = False
     lock_timeout_s: float = 0.0
     embedded: bool = False
 
 
 def policy_of(settings: Settings) -> Policy:
     """The rules that the configuration sets; a command's options may change them."""
-    reconcile = settings.reconcile
+    reconcile, lifecycle = settings.reconcile, settings.lifecycle
     return Policy(
         ownership_tag=reconcile.ownership_tag,
         settle_s=reconcile.settle_s,
@@ -57,6 +63,10 @@ def policy_of(settings: Settings) -> Policy:
         take_over="",
         retry_failed=False,
         wait=True,
+        on_change=lifecycle.on_change,
+        delete_first=lifecycle.replace_order == "delete-first",
+        keep=lifecycle.keep,
+        deletes=lifecycle.prune or lifecycle.on_change == "replace",
     )
 
 
@@ -69,6 +79,7 @@ class Run:
         statistics: by target.
         observers: by target; each includes the statistics.
         reasons: why the command does not end with 0, in addition to those of the targets.
+        ask: asks a person a question; None where there is none to ask.
         error: the error that ended the run, None if none did.
     """
 
@@ -82,6 +93,7 @@ class Run:
             for name, statistics in self.statistics.items()
         }
         self.reasons: set[Reason] = set()
+        self.ask: Callable[[str], Awaitable[bool]] | None = None
         self.error: ProvisionerError | None = None
         self.started_at = self.clock.wall()
         self._began = self.clock.monotonic()

@@ -15,6 +15,7 @@ from provisioner.fleet.fleet import Fleet
 from provisioner.fleet.places import Places
 from provisioner.ledger import RunRecord
 from provisioner.ledger.location import locate
+from provisioner.ledger.unwritten import NoLease, UnwrittenLedger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,6 +62,28 @@ async def session(
         return run.summary(error=error)
     async with deadline(run):
         return await _leased(run, _Session(command, work, location, built))
+
+
+async def looking(run: Run, work: Work) -> Summary:
+    """Do ``work`` without a lease and without writing anything; the ledger need not exist, and a run may be using it.
+
+    Args:
+        run: with the ledger's location; it is not recorded.
+        work: gets the fleet of the run.
+    """
+
+    async def look() -> Summary:
+        location = locate(run.order.settings.run.ledger)
+        async with AsyncExitStack() as stack:
+            exists = await location.exists()
+            ledger = UnwrittenLedger(await stack.enter_async_context(location.read()) if exists else None)
+            return await _done(run, work(await _fleet(run, ledger, NoLease())))
+
+    async with deadline(run):
+        try:
+            return await look()
+        except ProvisionerError as error:
+            return run.summary(error=error)
 
 
 @asynccontextmanager

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Names = Literal["unknown", "unique", "duplicates", "same"]
 Adopt = Literal["never", "same", "any"]
+OnChange = Literal["fail", "replace"]
+ReplaceOrder = Literal["create-first", "delete-first"]
 ADOPT: Adopt = "same"
 """What ``apply`` does with an algorithm of the same name that is not ours, unless `--adopt` says otherwise."""
 
@@ -182,6 +184,25 @@ class ReconcileSettings(Section, frozen=True, kw_only=True):
         return seconds(self.list_lag)
 
 
+class LifecycleSettings(Section, frozen=True, kw_only=True):
+    """``[lifecycle]``: what ``apply`` does with algorithms that exist.
+
+    Attributes:
+        on_change: what becomes of a definition that changed in what only a new algorithm can express. Tags are always
+            changed in place.
+        replace_order: whether a replacement is created before the old algorithm is deleted, or after.
+        keep: how many of the older versions of a name are kept when they are replaced.
+        prune: delete algorithms that this ledger created and whose definition left the manifest.
+        max_delete: refuse to delete more than this in one run; 0 is no bound besides --yes.
+    """
+
+    on_change: OnChange = "fail"
+    replace_order: ReplaceOrder = "create-first"
+    keep: Annotated[int, Meta(ge=0, le=1000)] = 0
+    prune: bool = False
+    max_delete: Annotated[int, Meta(ge=0)] = 0
+
+
 class Target(Section, frozen=True, kw_only=True):
     """``[targets.NAME]``: one account + Region, and how to get credentials there.
 
@@ -224,7 +245,7 @@ class Settings(Section, frozen=True, kw_only=True):
     """The whole configuration.
 
     Attributes:
-        run, pace, reconcile: see the sections.
+        run, pace, reconcile, lifecycle: see the sections.
         defaults: laid under every definition of every target, by the API's names.
         targets: by name; always at least one.
         local: options of the embedded endpoint of ``--local``, as ``provisioner emulate`` has them.
@@ -233,6 +254,7 @@ class Settings(Section, frozen=True, kw_only=True):
     run: RunSettings = RunSettings()
     pace: PaceSettings = PaceSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
+    lifecycle: LifecycleSettings = LifecycleSettings()
     defaults: dict[str, Any] = {}
     targets: dict[str, Target] = msgspec.field(default_factory=lambda: {"default": Target()})
     local: dict[str, Any] = {}
