@@ -12,9 +12,11 @@ import msgspec
 from provisioner.cli.options import Duration, common
 from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, Options, execute
-from provisioner.config.settings import ADOPT, Adopt, seconds
+from provisioner.config.settings import ADOPT, Adopt, OnChange, ReplaceOrder, seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from provisioner.commands.run import Order
     from provisioner.config.settings import Settings
     from provisioner.exit_codes import ExitCode
@@ -33,12 +35,29 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
     adopt: Adopt
     take_over: str
     retry_failed: bool
+    on_change: OnChange | None
+    replace_order: ReplaceOrder | None
+    keep: int | None
+    prune: bool | None
+    max_delete: int | None
+    own_tags: bool
+    adopted: bool
+    yes: bool = False
+    detailed_exitcode: bool
 
     def settings(self) -> Settings:
         """The configuration, overridden by the command line."""
         settings = super().settings()
         settings = settings.override("run", max_in_flight=self.max_in_flight, deadline=self.deadline)
-        return settings.override("pace", max_rate=self.max_rate)
+        settings = settings.override("pace", max_rate=self.max_rate)
+        return settings.override(
+            "lifecycle",
+            on_change=self.on_change,
+            replace_order=self.replace_order,
+            keep=self.keep,
+            prune=self.prune,
+            max_delete=self.max_delete,
+        )
 
     def order(self, settings: Settings) -> Order:
         """What the run is to do."""
@@ -49,12 +68,16 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
             take_over=self.take_over,
             retry_failed=self.retry_failed,
             wait=not self.no_wait,
+            own_tags=self.own_tags,
+            adopted=self.adopted,
         )
         return msgspec.structs.replace(
             order,
             sources=self.manifest,
             policy=policy,
             strict=self.strict,
+            yes=self.yes,
+            detailed=self.detailed_exitcode,
             lock_timeout_s=seconds(self.lock_timeout),
         )
 
@@ -65,47 +88,103 @@ def _ledger_id(_context: click.Context, _parameter: click.Parameter, value: str)
     return value
 
 
+OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.argument("manifest", nargs=-1, required=True),
+    common(*COMMON),
+    click.option("--strict", is_flag=True, help="Send nothing if any line is invalid."),
+    click.option("--max-rate", type=click.FloatRange(min=0), metavar="N", help="Send at most N creates per second."),
+    click.option(
+        "--max-in-flight", type=click.IntRange(1, 4096), metavar="N", help="Keep at most N creates in flight."
+    ),
+    click.option(
+        "--deadline", type=Duration(), help="After this time, finish what is in flight and stop (exit code 75)."
+    ),
+    click.option(
+        "--lock-timeout",
+        type=Duration(),
+        default="0s",
+        show_default=True,
+        help="Wait up to this long for another run to release the ledger.",
+    ),
+    click.option(
+        "--no-wait",
+        is_flag=True,
+        help="Do not wait for the settle time of unanswered creates: leave them to the next run (exit code 5).",
+    ),
+    click.option(
+        "--adopt",
+        type=click.Choice(get_args(Adopt)),
+        default=ADOPT,
+        show_default=True,
+        help="Whether to take over an algorithm of the same name that no ledger created; same: if the "
+        "definitions agree.",
+    ),
+    click.option(
+        "--take-over",
+        default="",
+        metavar="LEDGER_ID",
+        callback=_ledger_id,
+        help="Take over algorithms of the same name that the ledger with this id created.",
+    ),
+    click.option("--retry-failed", is_flag=True, help="Retry definitions that an earlier run recorded as failed."),
+    click.option(
+        "--on-change",
+        type=click.Choice(get_args(OnChange)),
+        help="What to do with a definition that only a new algorithm can express: report it, or create a new algorithm "
+        "and delete the old one. Tags are always changed in place.  [default: fail]",
+    ),
+    click.option(
+        "--replace-order",
+        type=click.Choice(get_args(ReplaceOrder)),
+        help="Whether the new algorithm is created before the old one is deleted; delete-first is for a full quota, "
+        "and where names are unique.  [default: create-first]",
+    ),
+    click.option(
+        "--keep",
+        type=click.IntRange(0, 1000),
+        metavar="N",
+        help="Keep the N newest older versions of a name.  [default: 0]",
+    ),
+    click.option(
+        "--prune/--no-prune",
+        default=None,
+        help="Delete algorithms that this ledger created and whose definition left the manifest.  [default: no]",
+    ),
+    click.option(
+        "--max-delete",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Delete nothing if it would be more than N; 0 is no bound.  [default: 0]",
+    ),
+    click.option(
+        "--own-tags", is_flag=True, help="Remove tags that others added to an algorithm whose tags are changed."
+    ),
+    click.option("--adopted", is_flag=True, help="Delete algorithms that were taken over, too."),
+    click.option(
+        "--detailed-exitcode", is_flag=True, help="Exit with 10 when nothing failed and there was something to do."
+    ),
+)
+"""What ``apply`` and ``plan`` have in common: a plan predicts what ``apply`` does with the same options."""
+
+
+def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add :data:`OPTIONS` to ``command``."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.command("apply")
-@click.argument("manifest", nargs=-1, required=True)
-@common(*COMMON)
-@click.option("--strict", is_flag=True, help="Send nothing if any line is invalid.")
-@click.option("--max-rate", type=click.FloatRange(min=0), metavar="N", help="Send at most N creates per second.")
-@click.option("--max-in-flight", type=click.IntRange(1, 4096), metavar="N", help="Keep at most N creates in flight.")
-@click.option("--deadline", type=Duration(), help="After this time, finish what is in flight and stop (exit code 75).")
-@click.option(
-    "--lock-timeout",
-    type=Duration(),
-    default="0s",
-    show_default=True,
-    help="Wait up to this long for another run to release the ledger.",
-)
-@click.option(
-    "--no-wait",
-    is_flag=True,
-    help="Do not wait for the settle time of unanswered creates: leave them to the next run (exit code 5).",
-)
-@click.option(
-    "--adopt",
-    type=click.Choice(get_args(Adopt)),
-    default=ADOPT,
-    show_default=True,
-    help="Whether to take over an algorithm of the same name that no ledger created; same: if the definitions agree.",
-)
-@click.option(
-    "--take-over",
-    default="",
-    metavar="LEDGER_ID",
-    callback=_ledger_id,
-    help="Take over algorithms of the same name that the ledger with this id created.",
-)
-@click.option("--retry-failed", is_flag=True, help="Retry definitions that an earlier run recorded as failed.")
+@with_options
+@click.option("--yes", is_flag=True, help="Delete without asking; needed where there is no terminal to ask on.")
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by ApplyOptions
     """MANIFEST is a path, a glob, or - for standard input; .gz and .zst files are decompressed.
 
-    It is safe to run at any time and as often as you like: what is registered is not sent again. Before its first
-    create it reads what the account holds: an algorithm that this ledger created but does not record is recovered, one
-    that another ledger created is refused. The exit code is 0 when everything is registered; README.md lists the
-    others.
+    It is safe to run at any time and as often as you like: what is registered is not sent again. It reads what the
+    account holds first: an algorithm that this ledger created but does not record is recovered, one that is gone from
+    AWS is created again, one that another ledger created is refused. Tags are changed in place. With --on-change
+    replace, what changed otherwise is replaced; with --prune, what left the manifest is deleted. The exit code is 0
+    when everything is as the manifest says; README.md lists the others.
     """
     from provisioner.commands.apply import apply
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from provisioner.cli.signals import Signals
 
 COMMANDS = {
-    "apply": "Register every definition of the manifest that is not registered yet.",
+    "apply": "Make AWS match the manifest: create, change tags, and on request replace and delete.",
+    "plan": "Show what apply would do, and why; change nothing.",
     "validate": "Check manifests offline and report every problem of every line.",
     "status": "Show what the ledger holds: counts by state, unanswered creates, learned paces.",
     "export": "Print the name and ARN of every registered algorithm.",
@@ -48,6 +49,11 @@ EXAMPLES = {
         "provisioner apply definitions.jsonl --local",
         "provisioner apply 'definitions/*.jsonl' --ledger prod.db --deadline 55m",
         "generate | provisioner apply - --target prod --output json",
+        "provisioner apply definitions.jsonl --on-change replace --prune --yes",
+    ),
+    "plan": (
+        "provisioner plan definitions.jsonl",
+        "provisioner plan definitions.jsonl --on-change replace --prune --detailed-exitcode",
     ),
     "validate": ("provisioner validate definitions.jsonl", "generate | provisioner validate - --output json"),
     "status": ("provisioner status", "provisioner status --ledger prod.db --output json"),

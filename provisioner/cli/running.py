@@ -10,9 +10,11 @@ import sys
 import threading
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, TextIO, cast
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from provisioner.cli.local import local_endpoint, warn_of_profiles
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 SHOW_CURSOR = b"\x1b[?25h\n"
 """Shows the cursor again after a progress bar that was cut off (DECTCEM), and begins a new line."""
+ASK_AFTER_S = 0.5
+"""Time for a progress bar to leave the terminal before a question."""
 GARBAGE_OBJECTS = 20_000
 """Allocations between two collections of the youngest generation: some 10 MB."""
 
@@ -135,6 +139,8 @@ class _Running:
                 settings = settings.with_endpoint(options.endpoint_url)
             run = Run(options.order(settings))
             self._begin(run)
+            if self._streams.stdin.isatty() and self._streams.stderr.isatty():
+                run.ask = partial(self._ask, run)
             group = await stack.enter_async_context(anyio.create_task_group())
             self._show(group, run)
             if path := found_config():
@@ -197,6 +203,19 @@ class _Running:
             talk(f"Configuration: {printable(path)}")
         else:
             log.info("configuration.found", path=path)
+
+    async def _ask(self, run: Run, question: str) -> bool:
+        """Ask on the terminal; anything but yes is a no."""
+        run.asking = True
+        try:
+            await anyio.sleep(ASK_AFTER_S)
+            self._streams.stderr.write(f"{printable(question)} [y/N] ")
+            answer = b""
+            with run.stop.ends():
+                answer = await anyio.to_thread.run_sync(self._streams.stdin.readline, abandon_on_cancel=True)
+            return answer.strip().lower() in {b"y", b"yes"}
+        finally:
+            run.asking = False
 
     def _show(self, group: anyio.abc.TaskGroup, run: Run) -> None:
         from provisioner.cli import logs

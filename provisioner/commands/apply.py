@@ -8,15 +8,21 @@ import anyio
 import anyio.to_thread
 
 from provisioner.commands.finished import finished_before, keep_finished
-from provisioner.commands.manifests import manifests_for, once_per_rules
+from provisioner.commands.manifests import once_per_rules
+from provisioner.commands.plan import Draft, confirm, draft, manifests_of, retired
 from provisioner.commands.session import deadline, session
+from provisioner.core.problem import Problem
+from provisioner.core.versions import PRUNED
 from provisioner.engine.engine import Engine
-from provisioner.errors import ProvisionerError
+from provisioner.engine.problems import ProblemLog
+from provisioner.errors import ProvisionerError, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import BinaryIO
 
-    from provisioner.commands.run import Order, Run
+    from provisioner.commands.run import Run
+    from provisioner.core.entry import Entry
     from provisioner.engine.target import OpenTarget
     from provisioner.fleet.fleet import Fleet
     from provisioner.ledger import Ledger
@@ -36,17 +42,21 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
         if run.order.strict and not await _all_valid(run, fleet.ledger, manifests):
             return
         reporters = once_per_rules(manifests)
+        drafts = await _confirmed(run, fleet, manifests) if run.order.policy.deletes else {}
 
         async def register(target: OpenTarget) -> None:
-            await _register(run, target, manifests[target.name], report_problems=target.name in reporters)
+            retire = retired(drafts[target.name]) if target.name in drafts else ()
+            await _register(run, target, manifests[target.name], retire, report_problems=target.name in reporters)
 
-        await fleet.each(run.order.targets, register)
+        await fleet.each([target for target in run.order.targets if not run.statistics[target.name].halt], register)
+        if run.order.detailed and any(one.changed for one in run.statistics.values()):
+            run.reasons.add(Reason.CHANGED)
 
     manifests: dict[str, Manifest] = {}
     async with deadline(run):
         try:
             with run.stop.ends():
-                manifests = await anyio.to_thread.run_sync(_manifests, run.order, stdin, abandon_on_cancel=True)
+                manifests = await anyio.to_thread.run_sync(manifests_of, run.order, stdin, abandon_on_cancel=True)
         except ProvisionerError as error:
             return run.summary(error=error)
         if not manifests:
@@ -54,9 +64,26 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
     return await session(run, "apply", work)
 
 
-def _manifests(order: Order, stdin: BinaryIO | None) -> dict[str, Manifest]:
-    # With --strict, both passes read one copy, because a file may change between them.
-    return manifests_for(order.sources, order.settings, order.targets, stdin=stdin, copied=order.strict)
+async def _confirmed(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> dict[str, Draft]:
+    """What is to be done, after somebody has confirmed what is to be deleted.
+
+    Raises:
+        DeletionsRefusedError: that is more than the bound.
+        UnconfirmedError: nobody has.
+    """
+    drafts = await draft(run, fleet, manifests)
+    if run.stop.requested:
+        return {}
+    for made in drafts.values():
+        if made.refusal:
+            problem = Problem("", 0, "", "prune_refused", made.refusal, target=made.target)
+            await ProblemLog(made.target, fleet.ledger, run.observers[made.target]).add([problem])
+            run.reasons.add(Reason.FAILED)
+    policy = run.order.policy
+    pruned = sum(len(retired(made)) for made in drafts.values())
+    count = sum(made.to_delete(policy) for made in drafts.values())
+    await confirm(run, count, f"{pruned} left the manifest, {count - pruned} are or will be replaced")
+    return drafts
 
 
 async def _all_valid(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bool:
@@ -85,12 +112,15 @@ async def _check(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bo
     return valid
 
 
-async def _register(run: Run, target: OpenTarget, manifest: Manifest, *, report_problems: bool) -> None:
+async def _register(
+    run: Run, target: OpenTarget, manifest: Manifest, retire: Sequence[Entry], *, report_problems: bool
+) -> None:
     """Register the manifest in one target, unless it is known to be finished there."""
     statistics, ledger = run.statistics[target.name], target.ledger
-    if (lines := await finished_before(ledger, manifest, target.name)) is not None:
+    if not retire and (lines := await finished_before(ledger, manifest, target.name)) is not None:
         statistics.unchanged_all(lines)
         return
     engine = Engine(target, run.order.policy, run.stop, workers=run.order.settings.run.max_in_flight)
-    fingerprint = await engine.run(manifest, report_problems=report_problems)
+    fingerprint = await engine.run(manifest, report_problems=report_problems, retire=retire, why=PRUNED)
+    statistics.superseded = (await ledger.superseded()).get(target.name, 0)
     await keep_finished(ledger, statistics, fingerprint)

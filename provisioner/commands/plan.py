@@ -11,21 +11,30 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import msgspec
 
+from provisioner.commands.manifests import manifests_for
+from provisioner.commands.session import looking
+from provisioner.core.difference import Change, differences
 from provisioner.core.entry import Entry, Outcome
 from provisioner.core.planner import Action
 from provisioner.core.versions import to_delete
+from provisioner.engine.inventory import Inventory
+from provisioner.engine.observer import Observer
 from provisioner.engine.planning import Planning
 from provisioner.errors import ProvisionerError, Reason
+from provisioner.exit_codes import code_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import BinaryIO
 
-    from provisioner.commands.run import Run
+    from provisioner.commands.run import Order, Run
     from provisioner.core.policy import Policy
+    from provisioner.core.problem import Problem
     from provisioner.engine.planning import Planned
     from provisioner.engine.target import OpenTarget
     from provisioner.fleet.fleet import Fleet
     from provisioner.manifest.reader import Manifest
+    from provisioner.report.summary import Summary
 
 TO_DO = frozenset(
     {
@@ -94,26 +103,29 @@ class Draft(msgspec.Struct):
         return len(self.deletions) + replaced
 
 
-async def draft(run: Run, fleet: Fleet, manifests: Mapping[str, Manifest], *, offline: bool = False) -> dict[str, Draft]:
-    """What is to be done, by target; a target that fails is halted, and has no draft.
+async def draft(run: Run, fleet: Fleet, manifests: Mapping[str, Manifest]) -> dict[str, Draft]:
+    """What is to be done, by target; a target that fails is halted, and has no draft. For a run that goes on to do it.
 
     Args:
-        run: its statistics count the lines of the manifest.
+        run: nothing of it is counted yet.
         fleet: of the run.
-        manifests: by target; each can be read more than once if it is to be applied afterwards.
-        offline: plan by the ledger alone.
+        manifests: by target; each can be read more than once.
     """
     drafts: dict[str, Draft] = {}
 
     async def one(target: OpenTarget) -> None:
-        drafts[target.name] = await _draft(run, target, manifests[target.name], offline=offline)
+        target.observer.waiting_began("planning", 0.0)
+        try:
+            drafts[target.name] = await _draft(run, target, manifests[target.name], Observer(), offline=False)
+        finally:
+            target.observer.waiting_ended()
 
     await fleet.each(run.order.targets, one)
     return drafts
 
 
-async def _draft(run: Run, target: OpenTarget, manifest: Manifest, *, offline: bool) -> Draft:
-    policy, observer = run.order.policy, target.observer
+async def _draft(run: Run, target: OpenTarget, manifest: Manifest, observer: Observer, *, offline: bool) -> Draft:
+    policy = run.order.policy
     planning = Planning(target, policy, offline=offline)
     made, names, invalid = Draft(target.name, []), set[str](), 0
     made.serial = await target.ledger.changes(target.name)
@@ -132,7 +144,7 @@ async def _draft(run: Run, target: OpenTarget, manifest: Manifest, *, offline: b
         made.whole = planning.failure is None
     if planning.failure is not None:
         raise planning.failure
-    if made.whole:
+    if made.whole and not run.stop.requested:
         refusal = _refusal(names, invalid) if run.order.settings.lifecycle.prune else ""
         await _plan_deletions(target, policy, made, names, prunes=run.order.settings.lifecycle.prune and not refusal)
         made.refusal = refusal
@@ -148,9 +160,7 @@ def _refusal(names: set[str], invalid: int) -> str:
     return ""
 
 
-async def _plan_deletions(
-    target: OpenTarget, policy: Policy, made: Draft, names: set[str], *, prunes: bool
-) -> None:
+async def _plan_deletions(target: OpenTarget, policy: Policy, made: Draft, names: set[str], *, prunes: bool) -> None:
     ledger = target.ledger
     if policy.deletes:
         versions = to_delete(await ledger.versions(target.name), policy.keep, adopted=policy.adopted)
@@ -200,6 +210,211 @@ async def confirm(run: Run, count: int, why: str) -> None:
         raise UnconfirmedError("nothing was deleted or changed", hint="You answered no")
 
 
+class PlanStep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One step of a plan, as it is shown.
+
+    Attributes:
+        target, name: of the definition or the entry.
+        action: what is done.
+        reason: why.
+        changes: what differs, path by path.
+        arn: of the algorithm that it is about, "" if there is none.
+    """
+
+    target: str
+    name: str
+    action: str
+    reason: str
+    changes: list[Change] = []
+    arn: str = ""
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """What ``apply`` would do.
+
+    Attributes:
+        plan_id: of this plan.
+        ledger_id: of the ledger.
+        serial: the ledger's count of changes of the planned targets.
+        exit_code: of ``plan``.
+        counts: of steps by action.
+        steps: all but those of unchanged definitions, grouped by action.
+        calls: that the plan made.
+        estimate_s: how long ``apply`` is expected to take at the learned paces.
+        problems, problems_total: of the manifest.
+        offline: whether the account was not read.
+        deletes: how many algorithms would be deleted, those that are replaced included.
+        halted: why a target could not be planned, by target.
+    """
+
+    plan_id: str
+    ledger_id: str
+    serial: int
+    exit_code: int
+    counts: dict[str, int]
+    steps: list[PlanStep]
+    calls: dict[str, int]
+    estimate_s: float
+    problems: list[Problem]
+    problems_total: int
+    offline: bool = False
+    deletes: int = 0
+    halted: dict[str, str] = {}
+
+
+SHOWN = [
+    Action.CREATE,
+    Action.RECREATE,
+    Action.RECOVER,
+    Action.ADOPT,
+    Action.UPDATE,
+    Action.REPLACE,
+    Action.DELETE,
+    Action.DRIFTED,
+    Action.ORPHANED,
+    Action.CONFLICT,
+    Action.FAILED,
+    Action.AMBIGUOUS,
+]
+"""The order of steps: what is done first, then what is in the way."""
+COUNTED = [
+    Action.CREATE,
+    Action.RECOVER,
+    Action.ADOPT,
+    Action.UPDATE,
+    Action.REPLACE,
+    Action.DRIFTED,
+    Action.DELETE,
+    Action.RECREATE,
+    Action.ORPHANED,
+    Action.UNCHANGED,
+    Action.FAILED,
+    Action.CONFLICT,
+    Action.AMBIGUOUS,
+    Action.OVER_QUOTA,
+]
+"""The order of counts."""
+PATHS_NAMED = 3
+"""Paths that the reason of a step names; its changes have all."""
+WITH_CHANGES = frozenset({Action.UPDATE, Action.REPLACE, Action.DRIFTED})
+
+
+class PlanCommand:
+    """Makes the plan that ``provisioner plan`` prints.
+
+    Args:
+        run: of the command; its summary gets the plan's exit code.
+        offline: plan by the ledger alone.
+
+    Attributes:
+        made: the plan; None until it is made.
+    """
+
+    def __init__(self, run: Run, *, offline: bool) -> None:
+        self.made: Plan | None = None
+        self._run = run
+        self._offline = offline
+        self._drafts: dict[str, Draft] = {}
+        self._steps: list[PlanStep] = []
+        self._estimates = [0.0]
+        self._ledger_id = ""
+
+    async def plan(self, stdin: BinaryIO | None = None) -> Summary:
+        """Make the plan; the summary has the exit code, and the error if one ended it."""
+        run = self._run
+        try:
+            manifests = await anyio.to_thread.run_sync(manifests_of, run.order, stdin, abandon_on_cancel=True)
+        except ProvisionerError as error:
+            return run.summary(error=error)
+
+        async def one(target: OpenTarget) -> None:
+            made = await _draft(run, target, manifests[target.name], target.observer, offline=self._offline)
+            self._drafts[target.name] = made
+            await self._show(target, made)
+
+        async def work(fleet: Fleet) -> None:
+            self._ledger_id = fleet.ledger.ledger_id
+            await fleet.each(run.order.targets, one)
+
+        summary = await looking(run, work)
+        return self._finished(summary)
+
+    async def _show(self, target: OpenTarget, made: Draft) -> None:
+        changes = {} if self._offline else await self._changes(target, made)
+        for one in made.planned:
+            step = one.step
+            arn = step.found.arn if step.found else step.entry.arn if step.entry and step.entry.exists else ""
+            changed = changes.get(one.row.name, [])
+            reason = _changed(changed) if changed and step.action in WITH_CHANGES else step.reason
+            self._steps.append(PlanStep(target.name, one.row.name, step.action.value, reason, changed, arn))
+        for each in made.deletions:
+            self._steps.append(PlanStep(target.name, each.name, Action.DELETE.value, each.reason, arn=each.arn))
+        for entry in made.orphaned:
+            reason = made.refusal or "it left the manifest; --prune deletes it"
+            self._steps.append(PlanStep(target.name, entry.name, Action.ORPHANED.value, reason, arn=entry.arn))
+        counts = made.counts()
+        creates = counts[Action.CREATE] + counts[Action.RECREATE] + counts[Action.REPLACE]
+        pace = float(target.creates.statistics()["rate"])
+        slowest = max(creates, counts[Action.UPDATE], made.to_delete(self._run.order.policy))
+        self._estimates.append(slowest / pace if pace else 0.0)
+
+    async def _changes(self, target: OpenTarget, made: Draft) -> dict[str, list[Change]]:
+        """What differs, by name; the ledger keeps digests, so the old values come from Get."""
+        changed = {
+            one.step.entry.arn: one.row
+            for one in made.planned
+            if one.step.entry and one.step.entry.exists and (one.step.action in WITH_CHANGES or one.step.retag)
+        }
+        inventory = Inventory(target, self._run.order.policy.ownership_tag)
+        before = await inventory.definitions(list(changed))
+        return {
+            row.name: differences(before[arn], msgspec.to_builtins(row.definition))
+            for arn, row in changed.items()
+            if arn in before
+        }
+
+    def _finished(self, summary: Summary) -> Summary:
+        run = self._run
+        drafts = list(self._drafts.values())
+        counts = sum((made.counts() for made in drafts), Counter[str]())
+        reasons = outcome_reasons(self._drafts, detailed=run.order.detailed)
+        reasons |= {one.halt.reason for one in run.statistics.values() if one.halt}
+        reasons |= {Reason.INVALID} if any(one.invalid for one in run.statistics.values()) else set()
+        reasons |= {Reason.UNFINISHED} if run.stop.requested else set()
+        reasons |= {run.error.reason} if run.error else set()
+        order = {action.value: place for place, action in enumerate(SHOWN)}
+        summary = msgspec.structs.replace(summary, exit_code=int(code_for(reasons)))
+        self.made = Plan(
+            plan_id=run.run_id,
+            ledger_id=self._ledger_id,
+            serial=sum(made.serial for made in drafts),
+            exit_code=summary.exit_code,
+            counts={action.value: counts[action.value] for action in COUNTED},
+            steps=sorted(self._steps, key=lambda step: (order[step.action], step.target, step.name)),
+            calls={kind: number for kind, number in summary.calls.items() if kind in {"list", "get", "get_resources"}},
+            estimate_s=round(max(self._estimates), 1),
+            problems=summary.problems,
+            problems_total=summary.problems_total,
+            offline=self._offline,
+            deletes=sum(made.to_delete(run.order.policy) for made in drafts),
+            halted={name: one.halt.what for name, one in run.statistics.items() if one.halt},
+        )
+        return summary
+
+
+def _changed(changes: Sequence[Change]) -> str:
+    """Which paths changed, the first of them."""
+    paths = list(dict.fromkeys(change.path for change in changes))
+    more = f" and {len(paths) - PATHS_NAMED} more" if len(paths) > PATHS_NAMED else ""
+    return f"{', '.join(paths[:PATHS_NAMED])}{more} changed"
+
+
+def manifests_of(order: Order, stdin: BinaryIO | None) -> dict[str, Manifest]:
+    """The manifest by target. What is read twice is copied, because a file may change between the passes."""
+    twice = order.strict or order.policy.deletes
+    return manifests_for(order.sources, order.settings, order.targets, stdin=stdin, copied=twice)
+
+
 def retired(made: Draft) -> Sequence[Entry]:
     """The entries whose algorithms are pruned."""
     return [one.entry for one in made.deletions if one.entry is not None]
@@ -217,4 +432,3 @@ def outcome_reasons(drafts: Mapping[str, Draft], *, detailed: bool) -> set[Reaso
         if detailed and (made.deletions or any(one.step.action in TO_DO for one in made.planned)):
             reasons.add(Reason.CHANGED)
     return reasons
-

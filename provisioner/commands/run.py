@@ -80,6 +80,7 @@ class Run:
         observers: by target; each includes the statistics.
         reasons: why the command does not end with 0, in addition to those of the targets.
         ask: asks a person a question; None where there is none to ask.
+        asking: whether a question is on the terminal, so that progress keeps away from it.
         error: the error that ended the run, None if none did.
     """
 
@@ -94,6 +95,7 @@ class Run:
         }
         self.reasons: set[Reason] = set()
         self.ask: Callable[[str], Awaitable[bool]] | None = None
+        self.asking = False
         self.error: ProvisionerError | None = None
         self.started_at = self.clock.wall()
         self._began = self.clock.monotonic()

@@ -9,7 +9,7 @@ List shows is taken from it, and who is about to report a difference asks Get fi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio
 import msgspec
@@ -322,33 +322,47 @@ class Inventory:
             IntegrityError: one of them is in another account or Region.
             ConfigurationError: they show that another target is in this place.
         """
+        found, failed = await self._get(arns)
+        gone = frozenset(arn for arn, error in failed.items() if is_gone(error.reply))
+        unread = failed.keys() - gone
+        for arn in unread:
+            self._target.observer.read_failed("get", arn, str(failed[arn]))
+        return Details(tuple(described(one, self._ownership_tag) for one in found), frozenset(unread), gone)
+
+    async def definitions(self, arns: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The definitions of ``arns`` with their user tags, by ARN and the API's names; the unreadable are left out.
+
+        Raises:
+            CallError, IntegrityError, ConfigurationError: as :meth:`details`.
+        """
+        found, _ = await self._get(arns)
+        definitions = {one.arn: msgspec.json.decode(one.body, type=dict[str, Any]) for one in found}
+        for one in found:
+            definitions[one.arn]["tags"] = dict(_split(one.tags, self._ownership_tag).user)
+        return definitions
+
+    async def _get(self, arns: Sequence[str]) -> tuple[list[Described], dict[str, CallError]]:
         for arn in arns:
             await self._target.place.confirm(arn)
-        found: list[Found] = []
+        found: list[Described] = []
         failed: dict[str, CallError] = {}
         waiting = iter(dict.fromkeys(arns))
 
         async def reader() -> None:
             for arn in waiting:
                 try:
-                    algorithm = await self._read("get", self._target.aws.control.get_algorithm, arn)
+                    found.append(await self._read("get", self._target.aws.control.get_algorithm, arn))
                 except CallError as error:
                     failed[arn] = error
                     if judge(error.reply) is Verdict.DENIED:
                         return
-                else:
-                    found.append(described(algorithm, self._ownership_tag))
 
         async with anyio.create_task_group() as group:
             for _ in range(min(READERS, len(arns))):
                 group.start_soon(reader)
         for error in failed.values():
             _refuse_final(error)
-        gone = frozenset(arn for arn, error in failed.items() if is_gone(error.reply))
-        unread = failed.keys() - gone
-        for arn in unread:
-            self._target.observer.read_failed("get", arn, str(failed[arn]))
-        return Details(tuple(found), frozenset(unread), gone)
+        return found, failed
 
     async def _read(self, kind: str, call: Callable[[str], Awaitable[T]], argument: str) -> T:
         """One read call at the gate's turn, with retries.

@@ -45,6 +45,10 @@ class Watched(Protocol):
     def stop(self) -> Stop:
         """The request to stop."""
 
+    @property
+    def asking(self) -> bool:
+        """Whether a question is on the terminal."""
+
 
 class Count(NamedTuple):
     """Counts at one moment.
@@ -197,8 +201,17 @@ async def show_bar(run: Watched, console: Console) -> None:
             while True:
                 refresh()
                 await anyio.sleep(REFRESH_S)
+                if run.asking:
+                    progress.stop()
+                    await _until_answered(run)
+                    progress.start()
         finally:
             refresh()
+
+
+async def _until_answered(run: Watched) -> None:
+    while run.asking:  # noqa: ASYNC110  the same rhythm as everything here
+        await anyio.sleep(REFRESH_S)
 
 
 async def show_lines(run: Watched) -> None:

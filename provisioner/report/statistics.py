@@ -31,6 +31,9 @@ REGISTERED = (
 )
 """Outcomes of definitions whose algorithm exists as the manifest defines it."""
 
+CHANGES = frozenset({Outcome.CREATED, Outcome.RECOVERED, Outcome.ADOPTED, Outcome.UPDATED, Outcome.REPLACED})
+"""Outcomes of definitions for which something was done."""
+
 
 class Statistics(Observer):
     """Counts of one target.
@@ -47,6 +50,8 @@ class Statistics(Observer):
         open: entries that stay unresolved at the end.
         duplicates: that this ledger created and the run saw.
         pruned: algorithms that were pruned or destroyed.
+        superseded: older versions that are still to be deleted.
+        kept: of these, how many could not be deleted in this run.
         denied: whether any create was denied.
         halt: why nothing more is sent, None if the target has not halted.
         whole: whether the manifest was read to its end.
@@ -70,6 +75,8 @@ class Statistics(Observer):
         self.open = 0
         self.duplicates = 0
         self.pruned = 0
+        self.superseded = 0
+        self.kept = 0
         self.denied = False
         self.halt: Halt | None = None
         self.stopped = False
@@ -111,6 +118,7 @@ class Statistics(Observer):
             return
         self.problems_total += 1
         self.duplicates += problem.code == "duplicate"
+        self.kept += problem.code == "superseded"
         if len(self.problems) < PROBLEMS_SHOWN:
             self.problems.append(problem)
 
@@ -185,7 +193,14 @@ class Statistics(Observer):
     def finished(self) -> bool:
         """Whether every line of the manifest is valid, unique and registered."""
         registered = sum(self.outcomes[one] for one in REGISTERED)
-        return self.whole and not self.open and self.halt is None and registered == self.lines
+        settled = not (self.open or self.superseded)
+        return self.whole and settled and self.halt is None and registered == self.lines
+
+    @property
+    def changed(self) -> bool:
+        """Whether the run changed something in AWS or in what the ledger names."""
+        made = sum(number for outcome, number in self.outcomes.items() if outcome in CHANGES)
+        return bool(made or self.pruned or self.calls["delete"])
 
     @property
     def known(self) -> int:
@@ -196,7 +211,7 @@ class Statistics(Observer):
         """Why this target does not end with 0."""
         reasons = {
             Reason.INVALID: self.invalid,
-            Reason.FAILED: self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DRIFTED],
+            Reason.FAILED: self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DRIFTED] + self.kept,
             Reason.QUOTA: self.outcomes[Outcome.PARKED],
             Reason.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS] or self.open or self.duplicates,
             Reason.DENIED: self.denied,

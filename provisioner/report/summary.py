@@ -66,6 +66,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         problems: the first 100.
         problems_total: all of them.
         open: entries that are still unresolved, over all targets, whether or not the manifest has them.
+        pruned: algorithms that were deleted because they left the manifest, or by ``destroy``.
         stopped: why the run ended early, None if it did not.
         error: the error that ended the run, None if none did.
     """
@@ -82,6 +83,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     problems: list[Problem] = msgspec.field(name="problems")
     problems_total: int = msgspec.field(name="problems_total")
     open: int = 0
+    pruned: int = 0
     stopped: str | None = None
     error: str | None = None
 
@@ -155,6 +157,7 @@ def summarize(targets: Sequence[Statistics], ending: RunEnd) -> Summary:
         problems=problems[:PROBLEMS_SHOWN],
         problems_total=sum(statistics.problems_total for statistics in targets),
         open=sum(statistics.open for statistics in targets),
+        pruned=sum(statistics.pruned for statistics in targets),
         stopped=ending.stopped or None,
         error=ending.error,
     )
@@ -193,10 +196,12 @@ def _work_lines(summary: Summary) -> list[str]:
     read = counted(manifest.lines, "line", "lines") + (" read before the run stopped" if summary.stopped else "")
     repeated = f", {manifest.repeated} repeated" if manifest.repeated else ""
     outcomes = ", ".join(f"{number} {outcome}" for outcome, number in summary.outcomes.items() if number)
-    sent = f"{calls['create']} create ({calls['throttled']} throttled), {calls['list']} list, {calls['get']} get"
+    others = [f"{calls[kind]} {kind}" for kind in CALLS[2:] if calls[kind] or kind in {"list", "get"}]
+    sent = ", ".join([f"{calls['create']} create ({calls['throttled']} throttled)", *others])
     lines = [
         f"manifest  {read}, {manifest.valid} valid, {manifest.invalid} invalid{repeated}",
         f"outcomes  {outcomes or ('none' if summary.exit_code else 'nothing to do')}",
+        *([f"deleted   {summary.pruned} pruned"] if summary.pruned else []),
         f"calls     {sent}",
         f"time      {summary.elapsed_s:.1f} s, {_per_s(calls, summary.elapsed_s)}",
         *(_target_line(name, target, summary.elapsed_s) for name, target in summary.targets.items()),
