@@ -14,7 +14,7 @@ from provisioner.exit_codes import ADVICE, ExitCode, code_for
 from provisioner.report.statistics import PROBLEMS_SHOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from provisioner.core.problem import Problem
     from provisioner.report.statistics import Statistics
@@ -104,6 +104,10 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         if self.error:
             lines.append(f"error     {self.error}")
         return [*lines, f"exit      {self.exit_code}: {ADVICE[ExitCode(self.exit_code)]}"]
+
+    def ending(self, reasons: Iterable[Reason]) -> Summary:
+        """The summary of a command that ends for these ``reasons`` instead."""
+        return msgspec.structs.replace(self, exit_code=int(code_for(reasons)))
 
     def halts(self) -> list[str]:
         """A line for each target that halted, with the reason."""
