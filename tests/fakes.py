@@ -236,9 +236,9 @@ class FakeLedger:
         self._check()
         self.kept_runs[-1] = run
 
-    async def runs(self, limit: int = 10) -> list[RunRecord]:
+    async def runs(self, limit: int = 10, *, prefix: str = "") -> list[RunRecord]:
         """See the interface."""
-        return self.kept_runs[::-1][:limit]
+        return [run for run in self.kept_runs[::-1] if run.run_id.startswith(prefix)][:limit]
 
     async def add_problems(self, problems: Sequence[Problem]) -> None:
         """See the interface."""

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
+import msgspec
 
-from provisioner.cli.options import common, known_targets, settings_of
+from provisioner.cli.options import common, settings_of
 from provisioner.cli.output import say, say_json
+from provisioner.cli.selection import Selecting, selection
+from provisioner.commands.finding import selected
 from provisioner.core.entry import State
 from provisioner.errors import printable
 from provisioner.ledger.location import locate
@@ -29,6 +32,7 @@ MAX_CELL = 32_767
 
 @click.command("export")
 @common("config", "ledger", "target")
+@selection()
 @click.option(
     "--format",
     "form",
@@ -37,24 +41,27 @@ MAX_CELL = 32_767
     show_default=True,
     help="json: one object that maps names to ARNs, grouped by target if there are several.",
 )
-def command(config: str | None, ledger: str | None, targets: tuple[str, ...], form: str) -> None:
-    r"""Lists entries that are created or drifted, sorted by target and name. It can run while `apply` does.
+def command(config: str | None, ledger: str | None, form: str, **given: Any) -> None:  # noqa: ANN401  typed by Selecting
+    r"""Prints entries that are created or drifted, sorted by target and name. It can run while `apply` does.
+
+    With --state it prints those in that state instead.
 
     In JSON every name is exact; characters that could control a terminal are written as \uXXXX. CSV is for people and
     spreadsheets: such characters are escaped there too, and a value that a spreadsheet would run as a formula begins
     with an apostrophe.
     """
     settings = settings_of(config, ledger)
-    anyio.run(_export, settings.run.ledger, targets, form)
+    anyio.run(_export, settings.run.ledger, Selecting(**given), form)
 
 
-async def _export(ledger: str, targets: tuple[str, ...], form: str) -> None:
+async def _export(ledger: str, selecting: Selecting, form: str) -> None:
     write = _WRITERS[form]()
     async with locate(ledger).read() as opened:
-        known_targets(targets, await opened.counts())
-        async for entry in opened.entries(states=(State.CREATED, State.DRIFTED)):
-            if not targets or entry.target in targets:
-                write.add(entry)
+        chosen = await selecting.of(opened)
+        if not chosen.states:
+            chosen = msgspec.structs.replace(chosen, states=frozenset({State.CREATED, State.DRIFTED}))
+        async for entry in selected(opened, chosen):
+            write.add(entry)
     write.end()
 
 

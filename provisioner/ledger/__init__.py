@@ -131,8 +131,8 @@ class Ledger(Protocol):
         """Record how ``run`` ended."""
         ...
 
-    async def runs(self, limit: int = 10) -> list[RunRecord]:
-        """The latest runs, newest first."""
+    async def runs(self, limit: int = 10, *, prefix: str = "") -> list[RunRecord]:
+        """The latest runs whose id begins with ``prefix``, newest first."""
         ...
 
     async def add_problems(self, problems: Sequence[Problem]) -> None:

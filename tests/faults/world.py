@@ -449,9 +449,9 @@ class DirectLedger:
         """See the interface."""
         self._commit(EndRun(run))
 
-    async def runs(self, limit: int = 10) -> list[RunRecord]:
+    async def runs(self, limit: int = 10, *, prefix: str = "") -> list[RunRecord]:
         """See the interface."""
-        return reading.runs(self._reader, limit)
+        return reading.runs(self._reader, limit, prefix)
 
     async def add_problems(self, problems: Sequence[Problem]) -> None:
         """See the interface."""

@@ -195,9 +195,10 @@ def holders(connection: Connection, arns: Iterable[str]) -> dict[str, Key | None
     return {arn: (target, name) for arn, target, name in rows}
 
 
-def runs(connection: Connection, limit: int) -> list[RunRecord]:
-    """The latest runs, newest first."""
-    rows = connection.execute("SELECT * FROM runs ORDER BY run_id DESC LIMIT ?", (limit,)).fetchall()
+def runs(connection: Connection, limit: int, prefix: str) -> list[RunRecord]:
+    """The latest runs whose id begins with ``prefix``, newest first."""
+    sql = "SELECT * FROM runs WHERE substr(run_id, 1, length(?1)) = ?1 ORDER BY run_id DESC LIMIT ?2"
+    rows = connection.execute(sql, (prefix, limit)).fetchall()
     return [RunRecord(*row) for row in rows]
 
 

@@ -442,9 +442,9 @@ class SqliteLedger:
         """See :meth:`provisioner.ledger.Ledger.end_run`."""
         await self._ask(EndRun(run))
 
-    async def runs(self, limit: int = 10) -> list[RunRecord]:
+    async def runs(self, limit: int = 10, *, prefix: str = "") -> list[RunRecord]:
         """See :meth:`provisioner.ledger.Ledger.runs`."""
-        return await self._read(reading.runs, limit)
+        return await self._read(reading.runs, limit, prefix)
 
     async def add_problems(self, problems: Sequence[Problem]) -> None:
         """See :meth:`provisioner.ledger.Ledger.add_problems`."""
