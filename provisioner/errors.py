@@ -45,7 +45,9 @@ def printable(text: str, limit: int = 500) -> str:
     """``text`` from outside, made safe to print: control characters escaped, length bounded."""
     escaped = text
     if not text.isprintable():
-        escaped = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+        escaped = "".join(
+            c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
+        )
     return escaped if len(escaped) <= limit else f"{escaped[:limit]}…"
 
 

@@ -193,6 +193,12 @@ class FakeLedger:
         """See the interface."""
         return [one for one in self.happenings if (one.target, one.name) == (target, name)]
 
+    async def named(self, arn: str) -> list[tuple[str, str]]:
+        """See the interface."""
+        entries = {(entry.target, entry.name) for entry in self.table.values() if entry.arn == arn}
+        older: list[Version | Happening] = [*self.older.values(), *self.happenings]
+        return sorted(entries | {(one.target, one.name) for one in older if one.arn == arn})
+
     async def forget(self, target: str, names: Sequence[str]) -> None:
         """See the interface."""
         for name in names:

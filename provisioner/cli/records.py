@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provisioner.core.entry import Entry, State
 from provisioner.core.versions import Version
 from provisioner.report.summary import iso
+
+if TYPE_CHECKING:
+    from provisioner.core.versions import Happening
 
 
 def entry_record(entry: Entry) -> dict[str, Any]:
@@ -48,6 +51,20 @@ def version_record(version: Version) -> dict[str, Any]:
         "request_id": version.request_id,
         "updated_at": iso(version.updated_at),
         "run_id": version.run_id,
+    }
+
+
+def event_record(event: Happening) -> dict[str, Any]:
+    """An event of the history of an entry as an object of JSON."""
+    return {
+        "at": iso(event.at),
+        "run_id": event.run_id,
+        "event": event.event,
+        "arn": event.arn,
+        "attempt": event.attempt,
+        "code": event.code,
+        "message": event.message,
+        "request_id": event.request_id,
     }
 
 

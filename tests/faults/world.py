@@ -437,6 +437,10 @@ class DirectLedger:
         """See the interface."""
         return reading.history(self._reader, target, name)
 
+    async def named(self, arn: str) -> list[tuple[str, str]]:
+        """See the interface."""
+        return reading.named(self._reader, arn)
+
     async def forget(self, target: str, names: Sequence[str]) -> None:
         """See the interface."""
         self._commit(Forget(target, names))

@@ -122,6 +122,19 @@ def history(connection: Connection, target: str, name: str) -> list[Happening]:
     return _HISTORY.decode(found.fetchone()[0])
 
 
+def named(connection: Connection, arn: str) -> list[Key]:
+    """The entries that have, or ever had, the algorithm ``arn``; two of the tables are read to their end for it."""
+    found = _json(
+        connection,
+        """SELECT json_group_array(json_array(target, name)) FROM (
+            SELECT target, name FROM entries WHERE arn = ?1
+            UNION SELECT target, name FROM versions WHERE arn = ?1
+            UNION SELECT target, name FROM history WHERE arn = ?1)""",
+        (arn,),
+    )
+    return [(target, name) for target, name in found]
+
+
 def digests_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, str]:
     """The two digests, concatenated, of the entries of ``names`` that are created."""
     found = connection.execute(

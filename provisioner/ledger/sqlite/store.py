@@ -430,6 +430,10 @@ class SqliteLedger:
         """See :meth:`provisioner.ledger.Ledger.history`."""
         return await self._read(reading.history, target, name)
 
+    async def named(self, arn: str) -> list[tuple[str, str]]:
+        """See :meth:`provisioner.ledger.Ledger.named`."""
+        return await self._read(reading.named, arn)
+
     async def forget(self, target: str, names: Sequence[str]) -> None:
         """See :meth:`provisioner.ledger.Ledger.forget`."""
         await self._ask(Forget(target, names))
