@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Outcome
+from provisioner.core.problem import Problem  # noqa: TC001  to read a summary, its annotations are looked up
 from provisioner.errors import Reason, printable
 from provisioner.exit_codes import ADVICE, ExitCode, code_for
 from provisioner.report.statistics import PROBLEMS_SHOWN
@@ -16,7 +17,6 @@ from provisioner.report.statistics import PROBLEMS_SHOWN
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from provisioner.core.problem import Problem
     from provisioner.report.statistics import Statistics
 
 CALLS = ("create", "throttled", "list", "get", "delete")
@@ -96,6 +96,14 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return "\n".join(printable(line, LINE) for line in _lines(self))
 
 
+def parsed(summary: bytes) -> Summary | None:
+    """The summary that a ledger keeps of a run; None if there is none, or another version wrote it differently."""
+    try:
+        return msgspec.json.decode(summary, type=Summary)
+    except msgspec.DecodeError:
+        return None
+
+
 class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended, apart from what was counted.
 
@@ -144,6 +152,21 @@ def summarize(targets: Sequence[Statistics], ending: RunEnd) -> Summary:
     )
 
 
+def one_line(summary: Summary) -> str:
+    """What a run did, in one line."""
+    resolved: Counter[str] = Counter()
+    for target in summary.targets.values():
+        resolved.update(target.resolved)
+    did = _counts(summary.outcomes) or _counts(resolved) or _counts(summary.calls)
+    ends = [f"stopped: {summary.stopped}"] if summary.stopped else []
+    ends += [f"error: {summary.error}"] if summary.error else []
+    return "; ".join([did or "nothing", *ends])
+
+
+def _counts(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {what}" for what, number in counted.items() if number)
+
+
 def _manifest(targets: Sequence[Statistics]) -> ManifestCounts:
     """Every target reads the manifest for itself; the one that read most of it counts."""
     fullest = max(targets, key=lambda statistics: statistics.lines, default=None)
@@ -187,7 +210,7 @@ def _work_lines(summary: Summary) -> list[str]:
     manifest, calls = summary.manifest, summary.calls
     read = _count(manifest.lines, "line") + (" read before the run stopped" if summary.stopped else "")
     repeated = f", {manifest.repeated} repeated" if manifest.repeated else ""
-    outcomes = ", ".join(f"{number} {outcome}" for outcome, number in summary.outcomes.items() if number)
+    outcomes = _counts(summary.outcomes)
     sent = f"{calls['create']} create ({calls['throttled']} throttled), {calls['list']} list, {calls['get']} get"
     lines = [
         f"manifest  {read}, {manifest.valid} valid, {manifest.invalid} invalid{repeated}",
@@ -196,7 +219,7 @@ def _work_lines(summary: Summary) -> list[str]:
         f"time      {summary.elapsed_s:.1f} s, {_per_s(calls, summary.elapsed_s)}",
         *(_target_line(name, target, summary.elapsed_s) for name, target in summary.targets.items()),
     ]
-    shown = [_problem_line(problem) for problem in summary.problems[:SHOWN_IN_TEXT]]
+    shown = [problem_line(problem) for problem in summary.problems[:SHOWN_IN_TEXT]]
     if shown:
         lines += [f"problems  {summary.problems_total}", *shown]
         more = summary.problems_total - len(shown)
@@ -210,7 +233,8 @@ def _per_s(calls: Mapping[str, int], elapsed_s: float) -> str:
     return f"{rate:.1f} creates/s"
 
 
-def _problem_line(problem: Problem) -> str:
+def problem_line(problem: Problem) -> str:
+    """A problem in one line."""
     place = f"{problem.source}:{problem.line}: " if problem.source else ""
     name = f"{problem.name}: " if problem.name else ""
     return f"  {place}{name}{problem.code}: {printable(problem.message)}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from provisioner.ledger import Ledger
 
-FIRST, SECOND, DIED = "20260921T145320125-aaaaaa", "20260921T155320125-aabbbb", "20260921T165320125-cccccc"
+FIRST, SECOND, DIED = "20260921T141320125-aaaaaa", "20260921T151320125-aabbbb", "20260921T161320125-cccccc"
 """Runs, an hour apart: what each did is in :func:`fill`."""
 HOSTILE = "=cmd|'/C calc'!A0 \"${x}\" %{y} \x1b[31mred \u202eltr"
 """A name that is a formula, a template, a terminal escape and a change of the direction of writing."""
@@ -63,7 +63,7 @@ async def fill(ledger: Ledger, clock: Clock) -> None:
     )
     await ledger.add_problems(
         [
-            Problem("m.jsonl", n, f"bad {n}", "ValidationException", f"role {n} is wrong", target="east")
+            Problem("m.jsonl", n + 1, f"bad {n}", "ValidationException", f"role {n} is wrong", target="east")
             for n in range(5)
         ]
     )
@@ -92,7 +92,7 @@ async def end(ledger: Ledger, run_id: str, clock: Clock, exit_code: int, outcome
         run_id=run_id,
         exit_code=exit_code,
         elapsed_s=41.5,
-        started_at="2026-09-21T14:53:20.125Z",
+        started_at="2026-09-21T14:13:20.125Z",
         ledger="ledger.db",
         manifest=ManifestCounts(15, 15, 0),
         outcomes=outcomes,

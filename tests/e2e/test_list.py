@@ -102,7 +102,7 @@ def test_entries_as_json(directory: Path) -> None:
         "sent_at": "2026-09-21T14:13:20.125Z",
         "request_id": "",
         "updated_at": "2026-09-21T15:13:20.125Z",
-        "run_id": "20260921T155320125-aabbbb",
+        "run_id": "20260921T151320125-aabbbb",
     }
 
 

@@ -51,7 +51,7 @@ def test_what_is_selected(directory: Path, options: str, selected: list[str]) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--run", "2026"), f"several runs begin with '2026', such as 20260921T165320125-cccccc and {SECOND}. Type"),
+        (("--run", "2026"), f"several runs begin with '2026', such as 20260921T161320125-cccccc and {SECOND}. Type"),
         (("--run", "nope"), "the ledger has no run 'nope'. `provisioner runs` lists those that it has"),
         (("--since", "yesterday"), "'yesterday' is neither a duration such as 2h nor a time such as 2026-11-23T20:19Z"),
         (("--state", "gone"), "'gone' is not one of 'planned', 'sent', "),
