@@ -13,7 +13,7 @@ from provisioner.exit_codes import code_for
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 
-    Write = Callable[[str], None]
+    Write = Callable[[str], object]
 
 MAX_LINE = 4000
 """Most characters in a line of a text result: enough for an error with all its parts."""

@@ -34,7 +34,7 @@ COMMANDS = {
     "list": "List entries with state, ARN and reason; what failed, by cause.",
     "show": "Show one entry: state, ARN, attempts, earlier algorithms, history.",
     "runs": "List past runs; show one run's summary and all of its problems.",
-    "export": "Print the name and ARN of every registered algorithm.",
+    "export": "Print names and ARNs: JSON, CSV, Terraform import blocks, CloudFormation list.",
     "reconcile": "Find out now what became of unanswered creates.",
     "verify": "Compare the ledger with AWS: missing, drifted, duplicate, unrecorded.",
     "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
@@ -55,7 +55,10 @@ EXAMPLES = {
     "list": ("provisioner list --state failed --since 2h", "provisioner list --by code --run last"),
     "show": ("provisioner show 'lookalike 1'", "provisioner show arn:aws:cleanrooms-ml:... --output json"),
     "runs": ("provisioner runs", "provisioner runs last", "provisioner runs 20261123T2019 --output json"),
-    "export": ("provisioner export --format csv", "provisioner export --target prod --format json"),
+    "export": (
+        "provisioner export --format csv --columns name,arn,created_at",
+        "provisioner export --target prod --format terraform --out imports.tf",
+    ),
     "reconcile": ("provisioner reconcile --ledger prod.db",),
     "verify": ("provisioner verify", "provisioner verify --prune-duplicates --yes"),
     "rebuild": (
