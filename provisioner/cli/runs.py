@@ -76,7 +76,7 @@ def _record(run: PastRun) -> dict[str, Any]:
     return {
         "run_id": record.run_id,
         "command": record.command,
-        "status": "died" if run.died else "running" if record.ended_at is None else "ended",
+        "status": run.status,
         "started_at": iso(record.started_at),
         "ended_at": None if record.ended_at is None else iso(record.ended_at),
         "elapsed_s": None if record.ended_at is None else round(record.ended_at - record.started_at, 3),
@@ -97,7 +97,7 @@ def _duration(run: PastRun) -> str:
 
 
 def _end(run: PastRun) -> str:
-    return "died" if run.died else "running" if run.record.exit_code is None else str(run.record.exit_code)
+    return run.status if run.record.exit_code is None else str(run.record.exit_code)
 
 
 async def _show_run_as_json(ledger: Ledger, run: PastRun) -> None:

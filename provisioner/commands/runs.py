@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -25,6 +25,13 @@ class PastRun(msgspec.Struct, frozen=True):
 
     record: RunRecord
     died: bool
+
+    @property
+    def status(self) -> Literal["ended", "running", "died"]:
+        """In one word."""
+        if self.record.ended_at is not None:
+            return "ended"
+        return "died" if self.died else "running"
 
 
 async def past_runs(location: Location, ledger: Ledger, limit: int) -> list[PastRun]:

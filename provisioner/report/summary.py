@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CALLS = ("create", "throttled", "list", "get", "delete")
 SHOWN_IN_TEXT = 20
 """Problems that the text form shows; the JSON form has up to 100, the ledger all."""
+LIST_SUPERSEDED = "provisioner list --state superseded"
+"""The command that shows what is still to be deleted."""
 LINE = 4000
 """Characters of a line of the text form: room for an error with all its parts."""
 
@@ -68,6 +70,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         problems: the first 100.
         problems_total: all of them.
         open: entries that are still unresolved, over all targets, whether or not the manifest has them.
+        superseded: algorithms that were replaced or given up and are still to be deleted, over all targets.
         stopped: why the run ended early, None if it did not.
         error: the error that ended the run, None if none did.
     """
@@ -84,6 +87,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     problems: list[Problem] = msgspec.field(name="problems")
     problems_total: int = msgspec.field(name="problems_total")
     open: int = 0
+    superseded: int = 0
     stopped: str | None = None
     error: str | None = None
 
@@ -111,6 +115,7 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
         run_id, ledger: of the run.
         started_at: epoch seconds.
         elapsed_s: duration.
+        superseded: algorithms that are still to be deleted.
         stopped: why it ended early, "" when it did not.
         error: the error that ended it, None when none did.
         reasons: why it does not end with 0, in addition to those of the targets.
@@ -120,6 +125,7 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     ledger: str
     started_at: float
     elapsed_s: float
+    superseded: int = 0
     stopped: str = ""
     error: str | None = None
     reasons: frozenset[Reason] = frozenset()
@@ -147,6 +153,7 @@ def summarize(targets: Sequence[Statistics], ending: RunEnd) -> Summary:
         problems=problems[:PROBLEMS_SHOWN],
         problems_total=sum(statistics.problems_total for statistics in targets),
         open=sum(statistics.open for statistics in targets),
+        superseded=ending.superseded,
         stopped=ending.stopped or None,
         error=ending.error,
     )
@@ -219,6 +226,8 @@ def _work_lines(summary: Summary) -> list[str]:
         f"time      {summary.elapsed_s:.1f} s, {_per_s(calls, summary.elapsed_s)}",
         *(_target_line(name, target, summary.elapsed_s) for name, target in summary.targets.items()),
     ]
+    if summary.superseded:
+        lines.append(f"to delete {_count(summary.superseded, 'superseded algorithm')}: `{LIST_SUPERSEDED}` says why")
     shown = [problem_line(problem) for problem in summary.problems[:SHOWN_IN_TEXT]]
     if shown:
         lines += [f"problems  {summary.problems_total}", *shown]

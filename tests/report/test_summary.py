@@ -298,3 +298,14 @@ def test_a_summary_that_a_ledger_keeps_is_read_again() -> None:
     assert parsed(made.json()) == made
     assert parsed(b"") is None
     assert parsed(b'{"run_id": 5}') is None
+
+
+def test_what_is_still_to_be_deleted_is_named() -> None:
+    """Superseded algorithms are counted, with the command that says why; where there are none, nothing is said."""
+    none, one, two = (summary(counted(), superseded=number) for number in (0, 1, 2))
+
+    assert "superseded" not in told(none)
+    assert "superseded" not in none.text()
+    assert told(two)["superseded"] == 2
+    assert "\nto delete 1 superseded algorithm: `provisioner list --state superseded` says why\n" in one.text()
+    assert "\nto delete 2 superseded algorithms: " in two.text()
