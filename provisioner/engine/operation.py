@@ -86,7 +86,9 @@ class Create:
     async def success(self, job: Job, attempt: str, reply: Reply) -> Fact:
         """The entry is created, with the ARN of the reply."""
         await self._target.place.confirm(reply.arn)
-        return Fact(self._target.name, job.name, Event.CONFIRM, arn=reply.arn, after=attempt)
+        return Fact(
+            self._target.name, job.name, Event.CONFIRM, arn=reply.arn, after=attempt, request_id=reply.request_id
+        )
 
     def conclude(self, job: Job, reply: Reply) -> Conclusion:
         """See :func:`provisioner.core.conclusion.conclude`."""

@@ -141,7 +141,7 @@ class Sender:
             try:
                 await self._target.ledger.record([await self._operation.success(job, entry.attempt, reply)])
             except (IntegrityError, ConfigurationError) as error:
-                wrong = Reply(status=reply.status, code="integrity", message=str(error))
+                wrong = Reply(status=reply.status, code="integrity", message=str(error), request_id=reply.request_id)
                 await self._target.ledger.record([self._fact(entry, Event.DOUBT, wrong)])
                 self._ending.halt_target(Halt(error.reason, str(error)))
                 return _CONTRADICTED
@@ -156,7 +156,16 @@ class Sender:
         code = reply.code or str(reply.status or reply.loss)
         # The bytes may have left at any time until now: the process may have been suspended after its intent.
         sent = entry.sent.until(self._target.clock.stamp()) if entry.sent and event is Event.DOUBT else None
-        return Fact(entry.target, entry.name, event, sent=sent, code=code, message=reply.message, after=entry.attempt)
+        return Fact(
+            entry.target,
+            entry.name,
+            event,
+            sent=sent,
+            code=code,
+            message=reply.message,
+            after=entry.attempt,
+            request_id=reply.request_id,
+        )
 
     async def _follow_up(self, job: Job, conclusion: Conclusion, reply: Reply) -> None:
         if conclusion.outcome is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -174,3 +175,21 @@ def test_a_forgotten_entry_has_its_history(tmp_path: Path) -> None:
 
     assert "state     forgotten: only its history is left" in text.stdout
     assert (by_arn["entry"], [event["event"] for event in by_arn["events"]]) == (None, ["doubt", "confirm"])
+
+
+def test_the_request_id_of_a_create_is_kept(tmp_path: Path) -> None:
+    """What support asks for: the id of the reply to a create, whether it was created, refused or left unanswered."""
+    lines = [json.dumps({"name": name, "roleArn": "arn:aws:iam::123456789012:role/a"}) for name in ("a", "b", "c")]
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    (tmp_path / "c.toml").write_text("[local]\nscript = ['ok', 'denied_role', 'error']\n[run]\nmax_in_flight = 1\n")
+    provisioner("apply", "m.jsonl", "--local", "--no-wait", "-c", "c.toml", cwd=tmp_path)
+
+    shown = [json.loads(provisioner("show", name, "--output", "json", cwd=tmp_path).stdout) for name in ("a", "b", "c")]
+    text = provisioner("show", "a", cwd=tmp_path).stdout
+
+    ids = [one["entry"]["request_id"] for one in shown]
+    assert [one["entry"]["state"] for one in shown] == ["created", "failed", "ambiguous"]
+    assert all(re.fullmatch(r"[0-9a-f]{8}-0000-4000-8000-[0-9a-f]{12}", request_id) for request_id in ids), ids
+    assert len(set(ids)) == 3
+    assert [one["events"][0]["request_id"] for one in shown[1:]] == ids[1:]
+    assert f"\nrequest   {ids[0]}\n" in text
