@@ -10,7 +10,7 @@ import msgspec
 
 from provisioner.cli.files import whole_file
 from provisioner.cli.formats import COLUMNS, FORMATS, USUAL, Order
-from provisioner.cli.options import common, settings_of
+from provisioner.cli.options import common, known_targets, settings_of
 from provisioner.cli.output import long_result, talk
 from provisioner.cli.selection import Selecting, selection
 from provisioner.commands.finding import selected
@@ -20,8 +20,9 @@ from provisioner.errors import UsageError
 from provisioner.ledger.location import locate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provisioner.core.selection import Selection
-    from provisioner.ledger import Ledger
 
 EXISTING = frozenset({State.CREATED, State.DRIFTED})
 IMPORTS = ("terraform", "cloudformation")
@@ -99,10 +100,12 @@ def command(
 
 async def _export(ledger: str, wanted: Wanted) -> None:
     async with locate(ledger).read() as opened:
+        counts = await opened.counts()
+        known_targets(wanted.selecting.targets, counts)
         chosen = await wanted.selecting.of(opened)
         if not chosen.states:
             chosen = msgspec.structs.replace(chosen, states=EXISTING)
-        several = len(await _targets(opened, chosen)) > 1
+        several = len(_targets(counts, chosen)) > 1
         if several and wanted.form == "cloudformation":
             raise UsageError("an import list is for one account and Region", hint="Choose one with --target")
         with long_result() if wanted.out is None else whole_file(wanted.out) as write:
@@ -114,9 +117,8 @@ async def _export(ledger: str, wanted: Wanted) -> None:
         talk(notice)
 
 
-async def _targets(ledger: Ledger, chosen: Selection) -> list[str]:
+def _targets(counts: Mapping[str, Mapping[State, int]], chosen: Selection) -> list[str]:
     """The targets that have entries in the states of ``chosen``, whatever else it asks for."""
-    counts = await ledger.counts()
     return [
         target
         for target, states in counts.items()

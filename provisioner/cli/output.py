@@ -65,10 +65,13 @@ def long_result() -> Iterator[Write]:
         if size >= BLOCK:
             flush()
 
+    # Not at an interrupt: the reader may have stopped reading, which is why somebody interrupts.
     try:
         yield write
-    finally:
+    except ProvisionerError:
         flush()
+        raise
+    flush()
 
 
 async def say_list(key: str, items: AsyncIterable[bytes], *, head: bytes = b"{}") -> None:

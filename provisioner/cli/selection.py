@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from provisioner.cli.options import known_targets
 from provisioner.commands.finding import find_run_id
 from provisioner.config.settings import seconds
 from provisioner.core.entry import State
@@ -116,9 +115,8 @@ class Selecting(msgspec.Struct, frozen=True, kw_only=True):
         """What they select in ``ledger``.
 
         Raises:
-            UsageError: the ledger has no entries of a target, or no such run.
+            UsageError: it has no such run.
         """
-        known_targets(self.targets, await ledger.counts())
         return Selection(
             targets=frozenset(self.targets),
             names=self.names,

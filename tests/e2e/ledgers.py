@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from provisioner.core.entry import Event, Fact, Stamp
@@ -113,6 +115,16 @@ def make(path: Path) -> None:
             await fill(ledger, clock)
 
     asyncio.run(work())
+
+
+def multiply(path: Path, count: int) -> None:
+    """Add ``count`` created entries to the ledger at ``path``, called n0000 and so on."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO entries SELECT target, ?, state, digest, tags_digest, ?, attempt, sent, updated_at, run_id,"
+            " code, message, tag_keys, request_id FROM entries WHERE name = 'found'",
+            [(f"n{number:04}", f"arn:{number}") for number in range(count)],
+        )
 
 
 def names(stdout: str) -> list[str]:

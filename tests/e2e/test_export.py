@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import sqlite3
 import subprocess
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import hcl2
 import pytest
 
-from tests.e2e.ledgers import FIRST, HOSTILE, SECOND, make
+from tests.e2e.ledgers import FIRST, HOSTILE, SECOND, make, multiply
 from tests.e2e.process import COMMAND, LIMIT_S, environment, provisioner
 from tests.ledger.contract.facts import arn
 
@@ -165,12 +163,7 @@ def test_a_file_is_replaced_when_all_is_written(directory: Path, tmp_path: Path)
 def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path) -> None:
     """When the disk refuses the rest, the old file is still there, no other is, and the exit code is 74."""
     make(tmp_path / "ledger.db")
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
-        connection.executemany(
-            "INSERT INTO entries SELECT target, ?, state, digest, tags_digest, ?, attempt, sent, updated_at, run_id,"
-            " code, message, tag_keys, request_id FROM entries WHERE name = 'found'",
-            [(f"n{number:04}", f"arn:{number}") for number in range(3000)],
-        )
+    multiply(tmp_path / "ledger.db", 3000)
     (tmp_path / "out").write_text("old\n")
 
     done = subprocess.run(

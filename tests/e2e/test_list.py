@@ -6,20 +6,25 @@ import fcntl
 import json
 import os
 import pty
+import signal
 import struct
 import subprocess
 import termios
+import time
+from array import array
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.ledgers import HOSTILE, make
-from tests.e2e.process import COMMAND, LIMIT_S, environment, provisioner
+from tests.e2e.ledgers import HOSTILE, make, multiply
+from tests.e2e.process import COMMAND, LIMIT_S, environment, provisioner, start
 from tests.ledger.contract.facts import arn
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+PIPE = 65_536
+"""Bytes that a pipe holds on Linux (pipe(7))."""
 TABLE = f"""\
 NAME       STATE                 ARN OR REASON
 bad 0      failed                ValidationException: role 0 is wrong
@@ -192,6 +197,25 @@ def test_a_ledger_that_fails_under_the_list_ends_the_object(tmp_path: Path) -> N
     found = json.loads(done.stdout)
     assert (done.returncode, found["exit_code"]) == (74, 74)
     assert "damaged" in found["error"]
+
+
+def test_a_list_that_nobody_reads_ends_at_the_first_signal(tmp_path: Path) -> None:
+    """A reader that has stopped reading holds up the list, and not its end."""
+    make(tmp_path / "ledger.db")
+    multiply(tmp_path / "ledger.db", 5000)
+    process = start("list", cwd=tmp_path)
+    assert process.stdout is not None
+    waiting = array("i", [0])
+    deadline = time.monotonic() + LIMIT_S
+    while waiting[0] < PIPE and time.monotonic() < deadline:
+        fcntl.ioctl(process.stdout, termios.FIONREAD, waiting)
+        time.sleep(0.02)
+
+    process.send_signal(signal.SIGTERM)
+    code = process.wait(timeout=10)
+    process.communicate()
+
+    assert code == 130
 
 
 def test_without_a_ledger(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.ledgers import FIRST, HOSTILE, SECOND, make
+from tests.e2e.ledgers import FIRST, HOSTILE, SECOND, make, multiply
 from tests.e2e.process import provisioner
 from tests.ledger.contract.facts import arn
 
@@ -151,17 +151,11 @@ def test_an_unknown_name(directory: Path, arguments: tuple[str, ...], message: s
 def test_an_unknown_name_among_names_of_the_same_characters(tmp_path: Path) -> None:
     """Of numbered names, those are suggested that differ in one place, not those that have the same digits."""
     make(tmp_path / "ledger.db")
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
-        rows = [(f"look {number:04}",) for number in range(3000)]
-        connection.executemany(
-            "INSERT INTO entries SELECT target, ?, 'failed', digest, tags_digest, '', attempt, sent, updated_at,"
-            " run_id, code, message, tag_keys, request_id FROM entries WHERE name = 'found'",
-            rows,
-        )
+    multiply(tmp_path / "ledger.db", 3000)
 
-    done = provisioner("show", "look O123", cwd=tmp_path)
+    done = provisioner("show", "nO123", cwd=tmp_path)
 
-    assert done.stderr.endswith("Did you mean 'look 0123', 'look 1123' or 'look 2123'?\n")
+    assert done.stderr.endswith("Did you mean 'n0123', 'n1123' or 'n2123'?\n")
 
 
 def test_a_forgotten_entry_has_its_history(tmp_path: Path) -> None:
