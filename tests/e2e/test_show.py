@@ -85,7 +85,9 @@ def test_a_replacement_that_failed(directory: Path) -> None:
     done = provisioner("show", "moved two", cwd=directory)
 
     assert done.stdout.startswith(MOVED_TWO)
-    assert "reject" in done.stdout.removeprefix(MOVED_TWO)
+    assert done.stdout.removeprefix(MOVED_TWO) == (
+        f"\nhistory\n  {LATER}  reject     ValidationException: no such image  (run {SECOND})\n"
+    )
 
 
 def test_no_name_controls_the_terminal(directory: Path) -> None:
@@ -113,9 +115,9 @@ def test_json_of_one_entry(directory: Path) -> None:
         "message": "an association uses it",
         "deletion": "x1",
     }
-    assert [(event["event"], event["arn"], event["at"]) for event in found["events"]] == [
-        ("replace", arn(8), LATER),
-        ("keep", arn(4), LATER),
+    assert [(event["event"], event["arn"], event["attempt"], event["at"]) for event in found["events"]] == [
+        ("replace", arn(8), "a2", LATER),
+        ("keep", arn(4), "", LATER),
     ]
 
 
