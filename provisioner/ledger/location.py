@@ -56,6 +56,10 @@ class Location(Protocol):
         """
         ...
 
+    async def held(self) -> bool:
+        """Whether somebody has the right to write at this moment. Nobody who asks for it meanwhile is refused it."""
+        ...
+
     def lease(self, timeout_s: float = 0.0) -> AbstractAsyncContextManager[Lease]:
         """Take the right to write; at the end it is given back.
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CHECK_EVERY_S = 0.02
 """Between two looks at the file: two system calls for each create would cost as much as its signature."""
+LOOK_S = 0.05
+"""How long a lock may only seem to be held, by somebody who looks whether it is: see :func:`is_held`."""
 POLL_S = 0.1
 """Between two tries. A blocking flock could not be cancelled."""
 
@@ -75,7 +77,7 @@ class FileLease:
             LedgerError: it cannot be had here, or a ledger would not be safe here.
         """
         refuse_unsafe(self._ledger)
-        deadline = anyio.current_time() + self._timeout_s
+        deadline = anyio.current_time() + max(self._timeout_s, LOOK_S)
         while not self._try():
             left_s = deadline - anyio.current_time()
             if left_s <= 0:
@@ -211,6 +213,27 @@ class FileLease:
             why=error.strerror or str(error),
             hint="Check that the directory exists and that you may write there",
         )
+
+
+def is_held(ledger: Path) -> bool:
+    """Whether somebody holds the lock of ``ledger``, whose symbolic links are resolved; also if that cannot be said.
+
+    The kernel says so only by refusing it, so the lock is taken for an instant, shared, and the file is never made.
+    Whoever wants it in that instant tries once more.
+    """
+    try:
+        descriptor = os.open(f"{ledger}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _read(path: Path) -> Holder:

@@ -13,7 +13,7 @@ import anyio.to_thread
 from provisioner.errors import LedgerError, UsageError
 from provisioner.ledger.location import printable_location
 from provisioner.ledger.sqlite.database import discard, errors_at, refuse_orphaned_log, sync_directory
-from provisioner.ledger.sqlite.lease import FileLease
+from provisioner.ledger.sqlite.lease import FileLease, is_held
 from provisioner.ledger.sqlite.store import SqliteLedger
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ class SqliteLocation:
         """See :meth:`provisioner.ledger.location.Location.exists`."""
         with errors_at(self._real):
             return await anyio.Path(self._path).exists()
+
+    async def held(self) -> bool:
+        """See :meth:`provisioner.ledger.location.Location.held`."""
+        return is_held(self._real)
 
     def lease(self, timeout_s: float = 0.0) -> FileLease:
         """See :meth:`provisioner.ledger.location.Location.lease`."""

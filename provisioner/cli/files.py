@@ -1,0 +1,77 @@
+"""A result in a file that is whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provisioner.cli.output import UnwritableError
+from provisioner.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from provisioner.cli.output import Write
+
+SQLITE = b"SQLite format 3\0"
+"""What a SQLite database begins with (https://sqlite.org/fileformat.html)."""
+
+
+@contextmanager
+def whole_file(name: str) -> Iterator[Write]:
+    """Write a file: a function that takes any part of it. It has its name when all is written and synced, or never.
+
+    An existing file is replaced, and stays as it is when the block ends with an error. A symbolic link stays one.
+
+    Raises:
+        UsageError: it is a directory, a device, a pipe or a database, which must not be replaced.
+        UnwritableError: it cannot be written.
+    """
+    path = Path(os.path.realpath(name))
+    with _mapped(name):
+        _refuse(path, name)
+    unfinished = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}")
+    try:
+        with _mapped(name):
+            with unfinished.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                yield file.write
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+            _sync_directory(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def _refuse(path: Path, name: str) -> None:
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise UsageError("the result cannot replace what is no file", where=name, hint="Name a file, or use stdout")
+    with path.open("rb") as file:
+        if file.read(len(SQLITE)) == SQLITE:
+            what = "this is a database, perhaps a ledger, and is not replaced"
+            raise UsageError(what, where=name, hint="Name another file")
+
+
+@contextmanager
+def _mapped(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        hint = "Check its directory, your permission to write there, and the space on the disk"
+        raise UnwritableError("the result cannot be written", where=name, why=why, hint=hint) from error
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
