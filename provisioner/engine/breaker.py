@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from enum import StrEnum
 
+from provisioner.core.roles import pass_role_hint
 from provisioner.core.verdict import (
     CONFLICT,
     MULTIPLE_CHOICES,
@@ -120,8 +121,10 @@ class Breaker:
         else:
             self._sure_refusals += 1
         if self._refusals >= REFUSALS or self._sure_refusals >= SURE_REFUSALS:
-            hint = "Check credentials, cleanrooms-ml:CreateConfiguredModelAlgorithm and iam:PassRole, then run again"
-            self._trip(Reason.DENIED, f"every create is refused: {reply}. {hint}")
+            hint = "Check credentials, cleanrooms-ml:CreateConfiguredModelAlgorithm and iam:PassRole"
+            if is_about_role(reply):
+                hint = pass_role_hint(role)
+            self._trip(Reason.DENIED, f"every create is refused: {reply}. {hint}, then run again")
 
     def _count_unreached(self, reply: Reply, now: float) -> None:
         if self._unreached_since is None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from provisioner.core.conclusion import Conclusion, Next
 from provisioner.core.entry import Entry, Event, Fact, Outcome, State
 from provisioner.core.ownership import attempt_ids
+from provisioner.core.roles import pass_role_hint
 from provisioner.core.verdict import Reply, Verdict
 from provisioner.engine.breaker import Admission
 from provisioner.engine.observer import Attempt, Halt
@@ -162,7 +163,8 @@ class Sender:
         if conclusion.outcome is not None:
             self._target.observer.outcome_changed(conclusion.outcome)
         if conclusion.outcome in {Outcome.FAILED, Outcome.PARKED}:
-            await self._problems.add_row(job.row, reply.code or conclusion.outcome, str(reply))
+            code = reply.code or conclusion.outcome
+            await self._problems.add_row(job.row, code, _problem_text(job, conclusion, reply))
         if conclusion.verdict is Verdict.QUOTA:
             self._ending.halt_target(Halt(Reason.QUOTA, quota_text(reply)))
         elif conclusion.verdict is Verdict.NOT_CREATED and reply.expired:
@@ -194,6 +196,12 @@ def _intended(intent: Fact, arn: str) -> Entry:
         attempt=intent.attempt or "",
         sent=intent.sent,
     )
+
+
+def _problem_text(job: Job, conclusion: Conclusion, reply: Reply) -> str:
+    """The message of a definition that failed or was parked: a denied one is about its role."""
+    text = str(reply)
+    return f"{text.rstrip('. ')}. {pass_role_hint(job.role)}" if conclusion.verdict is Verdict.DENIED else text
 
 
 def quota_text(reply: Reply) -> str:
