@@ -35,6 +35,12 @@ def caller(arn: str = USER, account: str = ACCOUNT) -> str:
     return f"<Arn>{arn}</Arn><Account>{account}</Account><UserId>u</UserId>"
 
 
+def assumed() -> str:
+    """The answer of AssumeRole."""
+    keys = "<AccessKeyId>ASIA1</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>"
+    return f"<Credentials>{keys}<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
+
+
 def role(arn: str = ROLE, trust: Any = None) -> str:
     """The answer of GetRole."""
     policy = json.dumps(TRUST if trust is None else trust)
@@ -103,6 +109,7 @@ class Services:
         answers: by operation; all is well at first.
         asked: the operation of each request.
         sent: the body of each.
+        signed_by: the access key id of each.
         date: the Date header of every answer.
     """
 
@@ -119,6 +126,7 @@ class Services:
         }
         self.asked: list[str] = []
         self.sent: list[str] = []
+        self.signed_by: list[str] = []
         self.date = formatdate(usegmt=True)
 
     async def __call__(self, line: Line) -> None:
@@ -126,6 +134,7 @@ class Services:
         operation = _operation(line.request)
         self.asked.append(operation)
         self.sent.append(line.request.body.decode())
+        self.signed_by.append(line.request.headers["authorization"].partition("Credential=")[2].partition("/")[0])
         answer = self.answers[operation]
         if isinstance(answer, list):
             answer = answer.pop(0) if len(answer) > 1 else answer[0]
@@ -143,7 +152,7 @@ def _operation(request: Request) -> str:
 
 def _written(operation: str, answer: Any, headers: dict[str, str]) -> bytes:
     """The bytes of an answer: text is XML of the query protocol, all else JSON."""
-    in_xml = operation in {"GetCallerIdentity", "GetRole", "SimulatePrincipalPolicy"}
+    in_xml = operation in {"AssumeRole", "GetCallerIdentity", "GetRole", "SimulatePrincipalPolicy"}
     if isinstance(answer, Refusal):
         if in_xml:
             body = f"<ErrorResponse><Error><Code>{answer.code}</Code><Message>no</Message></Error></ErrorResponse>"

@@ -29,6 +29,7 @@ from tests.aws.services import (
     USER,
     Refusal,
     Services,
+    assumed,
     caller,
     decided,
     page,
@@ -206,6 +207,21 @@ async def test_credentials_are_described_without_a_secret(monkeypatch: pytest.Mo
     assert (keys.origin, keys.temporary, keys.left_s) == ("env", False, float("inf"))
     assert (session.temporary, session.left_s) == (True, float("inf"))
     assert "token" not in repr(session)
+
+
+async def test_every_call_is_signed_by_the_role_of_the_target() -> None:
+    """The role of a target is assumed once, and signs the calls to every service."""
+    services = Services(AssumeRole=assumed())
+    async with Server(services) as server, inspecting(server.url, assume_role_arn=ROLE) as inspection:
+        found = await inspection.credentials()
+        await inspection.role("a")
+        await inspection.quota()
+        await inspection.find_image(IMAGE)
+        await inspection.caller()
+        await inspection.list_algorithms()
+
+    assert (found.origin, found.temporary) == ("sts-assume-role", True)
+    assert services.signed_by == ["AKIDEXAMPLE", *["ASIA1"] * 5]
 
 
 async def test_no_credentials_are_noticed_at_the_first_look(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,6 +212,16 @@ async def test_a_role_of_another_account_is_never_asked_for(tmp_path: Path) -> N
     assert "GetRole" not in services.asked
 
 
+async def test_a_key_of_another_region_is_never_asked_for(tmp_path: Path) -> None:
+    """A key's ARN says where it is, and one of another Region cannot be used."""
+    services = Services()
+    async with Server(services) as server:
+        found = await visited(tmp_path, server.url, line(kmsKeyArn=KEY.replace("us-east-1", "eu-west-1")))
+
+    assert only(found, "key").reason is Reason.FAILED
+    assert "DescribeKey" not in services.asked
+
+
 async def test_each_distinct_thing_is_looked_at_once_and_no_more_than_some(tmp_path: Path) -> None:
     """Many definitions that name the same take one call each; of very many distinct ones, the first are looked at."""
     services = Services()
