@@ -33,7 +33,7 @@ from provisioner.core.verdict import Loss, Reply
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from provisioner.aws.faces import Limits, Page
+    from provisioner.aws.faces import Limits, Page, TaggedPage
     from provisioner.aws.inspection import Credentials
     from provisioner.config.settings import Target
     from provisioner.core.images import Image
@@ -54,8 +54,8 @@ class SdkInspection:
         target: which one.
         region: that was found for it.
         identity: of the target.
-        control: calls Clean Rooms ML and STS.
-        clients: the SDK's, of those two.
+        control: calls Clean Rooms ML and the tagging API.
+        clients: the SDK's, of those two and STS.
         endpoint_url: of every other service; "" is the SDK's own.
     """
 
@@ -88,14 +88,22 @@ class SdkInspection:
 
     async def caller(self) -> Caller:
         """Whose they are."""
-        async with self._clients.sts() as sts:
-            self._listen(sts)
-            return await self._call(sts, "GetCallerIdentity", {}, _caller)
+        operation = "GetCallerIdentity"
+        try:
+            async with self._clients.sts() as sts:
+                self._listen(sts)
+                return await self._call(sts, operation, {}, _caller)
+        except (sdk.BotoCoreError, ValueError) as error:
+            raise _unmade(operation, error) from error
 
     async def list_algorithms(self, next_token: str = "") -> Page:
         """One page."""
         self._listen(await self._clients.service())
         return await self._control.list_algorithms(next_token)
+
+    async def tagged(self) -> TaggedPage:
+        """The first page."""
+        return await self._control.tagged()
 
     async def quota(self) -> float:
         """How many algorithms the account may hold."""
@@ -149,7 +157,7 @@ class SdkInspection:
         try:
             client = await self._client(service, region or self._region)
         except (sdk.BotoCoreError, ValueError) as error:
-            raise CallError(operation, Reply(loss=Loss.PARAMETERS, message=str(error))) from error
+            raise _unmade(operation, error) from error
         return await self._call(client, operation, params, read)
 
     async def _call(self, client: Any, operation: str, params: dict[str, Any], read: Callable[[Any], _T]) -> _T:  # noqa: ANN401  no SDK types
@@ -182,6 +190,11 @@ class SdkInspection:
         server = http_date(response_dict["headers"].get("date", ""))
         if server is not None:
             self.clock_ahead_s = time.time() - server
+
+
+def _unmade(operation: str, error: Exception) -> CallError:
+    """No client can be made of this Region and endpoint."""
+    return CallError(operation, Reply(loss=Loss.PARAMETERS, message=str(error)))
 
 
 def _caller(answer: Any) -> Caller:  # noqa: ANN401  the SDK has no types

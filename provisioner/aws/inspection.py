@@ -12,7 +12,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provisioner.aws.faces import Page
+    from provisioner.aws.faces import Page, TaggedPage
     from provisioner.core.images import Image
 
 
@@ -76,6 +76,10 @@ class Inspection(Protocol):
 
     async def list_algorithms(self, next_token: str = "") -> Page:
         """One page: cleanrooms-ml:ListConfiguredModelAlgorithms, sent once."""
+        ...
+
+    async def tagged(self) -> TaggedPage:
+        """The first page of the tagging API: tag:GetResources, sent once. Only where the target has that API."""
         ...
 
     async def quota(self) -> float:

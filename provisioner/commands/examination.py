@@ -37,7 +37,9 @@ CALLS_AT_ONCE = 4
 OF_TARGET = tuple(name for name in NAMES if name not in {"configuration", "ledger"})
 OF_MANIFEST = frozenset({"manifest", "role", "image", "key"})
 OF_AWS = frozenset({"quota", "role", "image", "key"})
-"""Checks that call other services than Clean Rooms ML and STS: with an endpoint of one's own there are none."""
+"""Checks that ask what AWS alone has: with an endpoint of one's own there is nobody to ask."""
+NOT_ASKED = {"account": "a run with this endpoint does not ask STS", "quota": "List was not read to its end"}
+"""Why a check was not made that nothing else kept from being made."""
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,8 +135,9 @@ class Examination:
         return True
 
     async def _look_around(self, account: Inspection) -> None:
-        """Account, List, Region, clock."""
-        await self._each([partial(self._check_account, account), partial(self._check_list, account)])
+        """Account, List, tagging, Region, clock."""
+        looks = (self._check_account, self._check_list, self._check_tagging)
+        await self._each([partial(look, account) for look in looks])
         self._add(checks.region(account.region, account.notices if self._on_aws else (), self._refusal))
         self._add(checks.clock(account.clock_ahead_s))
 
@@ -168,6 +171,16 @@ class Examination:
             self._add(checks.no_listing(error.reply))
         else:
             self._add(checks.listing(len(self._inventory.names), complete=self._inventory.complete))
+
+    async def _check_tagging(self, account: Inspection) -> None:
+        if not (self._target.has_tagging and self._wants("tagging")):
+            return
+        try:
+            await account.tagged()
+        except CallError as error:
+            self._add(checks.no_tagging(error.reply))
+        else:
+            self._add(checks.tagging())
 
     # What the definitions need.
 
@@ -243,13 +256,12 @@ class Examination:
             return "no manifest was given"
         if not self._on_aws and name in OF_AWS:
             return "the endpoint is not AWS's own"
+        if not self._target.has_tagging and name == "tagging":
+            return "the target has an endpoint_url and no tagging_endpoint_url"
         if self._gave_up:
             return "it needs what failed above"
-        if name == "account":
-            return "a run with this endpoint does not ask STS"
-        if name == "quota":
-            return "List was not read to its end"
-        return "" if needs.valid else "there is no valid definition"
+        nothing_found = "" if needs.valid else "there is no valid definition"
+        return NOT_ASKED.get(name, nothing_found)
 
 
 async def _inventory(account: Inspection, *, whole: bool) -> Inventory:

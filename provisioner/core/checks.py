@@ -35,6 +35,7 @@ NAMES = (
     "region",
     "clock",
     "list",
+    "tagging",
     "manifest",
     "quota",
     "role",
@@ -208,6 +209,10 @@ def clock(ahead_s: float | None) -> Check:
     return ok("clock", message if abs(ahead_s) > 2 else "agrees with the server's")  # noqa: PLR2004  see above
 
 
+_RENEW = "Renew the credentials, and check this machine's clock"
+_WAIT_FOR_OTHERS = "Other clients use up the account's rate; a run waits for its turn"
+
+
 def listing(held: int, *, complete: bool) -> Check:
     """List answered, with so many algorithms; ``complete`` if every page was read."""
     number = "1 algorithm" if held == 1 else f"{held} algorithms"
@@ -223,11 +228,30 @@ def no_listing(reply: Reply) -> Check:
     if verdict is Verdict.DENIED:
         hint = "Allow cleanrooms-ml:ListConfiguredModelAlgorithms"
         if reply.concerns_credentials:
-            hint = "Renew the credentials, and check this machine's clock"
+            hint = _RENEW
         return fail("list", Reason.DENIED, what, hint)
     if verdict is Verdict.THROTTLED:
-        return warn("list", what, "Other clients use up the account's rate; a run waits for its turn")
+        return warn("list", what, _WAIT_FOR_OTHERS)
     return fail("list", Reason.UNFINISHED, what, "Check the network and any proxy, then run again")
+
+
+def tagging() -> Check:
+    """GetResources answered."""
+    return ok("tagging", "GetResources answers")
+
+
+def no_tagging(reply: Reply) -> Check:
+    """GetResources failed. No run needs it: what it would have shown is read with Get."""
+    what = f"GetResources failed: {reply}"
+    if judge(reply) is Verdict.THROTTLED:
+        return warn("tagging", what, _WAIT_FOR_OTHERS)
+    hint = "Check that the endpoint of the resource groups tagging API is reachable"
+    if is_denial(reply.code):
+        hint = "Allow tag:GetResources to save them"
+    elif reply.concerns_credentials:
+        hint = _RENEW
+    cost = "so verify and rebuild call Get for each algorithm, a hundred calls in place of one"
+    return warn("tagging", f"{what}; {cost}", hint)
 
 
 def manifest(valid: int, invalid: int) -> Check:

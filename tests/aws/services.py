@@ -122,6 +122,7 @@ class Services:
             "DescribeImages": {"imageDetails": [{"imageDigest": "sha256:0"}]},
             "DescribeKey": {"KeyMetadata": {"KeyId": "k", "KeyState": "Enabled"}},
             LIST: page(),
+            "GetResources": {"ResourceTagMappingList": []},
             **answers,
         }
         self.asked: list[str] = []

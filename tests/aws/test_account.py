@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from provisioner.aws.inspection import Inspection
 
+ENDPOINTS = ("endpoint_url", "sts_endpoint_url", "tagging_endpoint_url")
 IMAGE = Image(ACCOUNT, "us-east-1", "train", "1", "")
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/00000000-0000-0000-0000-000000000000"
 
@@ -50,7 +51,7 @@ KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/00000000-0000-0000-0000-000000000000
 @asynccontextmanager
 async def inspecting(url: str, **fields: Any) -> AsyncIterator[Inspection]:
     """An inspection of a target whose every service is at ``url``."""
-    target = Target(**({"region": "us-east-1", "endpoint_url": url, "sts_endpoint_url": url} | fields))
+    target = Target(**({"region": "us-east-1"} | dict.fromkeys(ENDPOINTS, url) | fields))
     async with inspect(target, limits_of(), endpoint_url=url) as inspection:
         yield inspection
 
@@ -68,7 +69,7 @@ def at(url: str, service: str) -> Any:
 
 
 async def test_motos_services_are_read(moto: str) -> None:
-    """Caller, List, role, image and key are read as IAM, ECR, KMS and STS write them."""
+    """Caller, List, tags, role, image and key are read as STS, the tagging API, IAM, ECR and KMS write them."""
     at(moto, "iam").create_role(RoleName="access", Path="/a/", AssumeRolePolicyDocument=json.dumps(TRUST))
     at(moto, "ecr").create_repository(repositoryName="train")
     at(moto, "ecr").put_image(repositoryName="train", imageTag="1", imageManifest="{}", imageManifestMediaType="m")
@@ -79,6 +80,7 @@ async def test_motos_services_are_read(moto: str) -> None:
 
         assert (await inspection.caller()).account_id == ACCOUNT
         assert (await inspection.list_algorithms()).items == ()
+        assert (await inspection.tagged()).items == ()
         assert found == (f"arn:aws:iam::{ACCOUNT}:role/a/access", TRUST)
         assert await inspection.key_state(key) == "Enabled"
         at(moto, "kms").disable_key(KeyId=key.rpartition("/")[2])
@@ -131,6 +133,7 @@ async def test_a_simulation_gives_a_decision_for_each_action() -> None:
 
 PERMISSIONS: list[tuple[str, Refusal, Callable[[Inspection], Awaitable[object]]]] = [
     (LIST, Refusal(403, "AccessDeniedException"), lambda inspection: inspection.list_algorithms()),
+    ("GetResources", DENIED_JSON, lambda inspection: inspection.tagged()),
     ("GetRole", DENIED, lambda inspection: inspection.role("access")),
     ("SimulatePrincipalPolicy", DENIED, lambda inspection: inspection.simulate(USER, ["iam:PassRole"], ROLE)),
     ("DescribeImages", DENIED_JSON, lambda inspection: inspection.find_image(IMAGE)),
@@ -169,6 +172,23 @@ async def test_a_service_out_of_reach_is_a_loss() -> None:
             await inspection.key_state(KEY)
 
     assert raised.value.reply.loss is Loss.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("field", "ask"),
+    [
+        ("sts_endpoint_url", lambda inspection: inspection.caller()),
+        ("tagging_endpoint_url", lambda inspection: inspection.tagged()),
+    ],
+)
+async def test_a_host_that_no_client_can_be_made_for_is_an_error_of_the_call(
+    field: str, ask: Callable[[Inspection], Awaitable[object]]
+) -> None:
+    """The SDK refuses the name of the host before anything is sent; the other calls are not concerned."""
+    async with Server(Services()) as server, inspecting(server.url, **{field: "https://a..b"}) as inspection:
+        with pytest.raises(CallError):
+            await ask(inspection)
+        await inspection.list_algorithms()
 
 
 async def test_the_clock_is_compared_with_the_last_reply() -> None:
@@ -219,9 +239,10 @@ async def test_every_call_is_signed_by_the_role_of_the_target() -> None:
         await inspection.find_image(IMAGE)
         await inspection.caller()
         await inspection.list_algorithms()
+        await inspection.tagged()
 
     assert (found.origin, found.temporary) == ("sts-assume-role", True)
-    assert services.signed_by == ["AKIDEXAMPLE", *["ASIA1"] * 5]
+    assert services.signed_by == ["AKIDEXAMPLE", *["ASIA1"] * 6]
 
 
 async def test_no_credentials_are_noticed_at_the_first_look(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,11 +269,12 @@ async def test_a_session_token_that_is_repeated_is_removed(monkeypatch: pytest.M
 async def test_endpoints_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """AWS_ENDPOINT_URL and its forms for the services redirect no call of an inspection."""
     async with Server() as hijacker, Server(Services(GetRole=role())) as server:
-        for name in ("", "_IAM", "_KMS", "_ECR", "_STS", "_SERVICE_QUOTAS"):
+        for name in ("", "_IAM", "_KMS", "_ECR", "_STS", "_SERVICE_QUOTAS", "_RESOURCE_GROUPS_TAGGING_API"):
             monkeypatch.setenv(f"AWS_ENDPOINT_URL{name}", hijacker.url)
         async with inspecting(server.url) as inspection:
             await inspection.role("a")
             await inspection.quota()
             await inspection.caller()
+            await inspection.tagged()
 
         assert hijacker.connections == 0

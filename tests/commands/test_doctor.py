@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["_aws_environment", "_shared_models", "service_models"]
 
+ENDPOINTS = ("endpoint_url", "sts_endpoint_url", "tagging_endpoint_url")
 URI = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/train:1"
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/k"
 CONTAINER = {"trainingContainerConfig": {"imageUri": URI}}
@@ -62,7 +63,7 @@ def files(folder: Path) -> list[str]:
 async def visited(folder: Path, url: str, *lines: str, **more: Any) -> list[Check]:
     """All checks of a target whose services are at ``url``; ``more`` are its fields, ``skip`` the checks left out."""
     skip = frozenset(more.pop("skip", ()))
-    target = {"region": "us-east-1", "endpoint_url": url, "sts_endpoint_url": url} | more
+    target = {"region": "us-east-1"} | dict.fromkeys(ENDPOINTS, url) | more
     tables = {"run": {"ledger": str(folder / "l.db")}, "targets": {"t": target}}
     settings = Settings.from_tables(tables)
     visit = Visit(
@@ -147,6 +148,7 @@ async def test_the_quota_is_held_against_all_pages_and_what_is_new(tmp_path: Pat
         ("DescribeKey", DENIED_JSON, "key", "skipped"),
         ("GetServiceQuota", DENIED_JSON, "quota", "skipped"),
         ("SimulatePrincipalPolicy", DENIED, "role", "ok"),
+        ("GetResources", DENIED_JSON, "tagging", "warn"),
         (LIST, Refusal(403, "AccessDeniedException"), "list", "fail"),
     ],
 )
@@ -202,6 +204,18 @@ async def test_the_caller_is_simulated_by_the_role_of_its_session(tmp_path: Path
     assert root.asked.count("SimulatePrincipalPolicy") == 1
 
 
+async def test_the_tagging_api_is_called_where_a_run_calls_it(tmp_path: Path) -> None:
+    """One page shows whether it answers; beside an endpoint of one's own it must be configured, too."""
+    services = Services(GetResources={"ResourceTagMappingList": [], "PaginationToken": "2"})
+    async with Server(services) as server:
+        found = await visited(tmp_path, server.url)
+        without = await visited(tmp_path, server.url, tagging_endpoint_url="")
+
+    assert (only(found, "tagging").status, services.asked.count("GetResources")) == ("ok", 1)
+    assert only(without, "tagging").status == "skipped"
+    assert "no tagging_endpoint_url" in only(without, "tagging").message
+
+
 async def test_a_role_of_another_account_is_never_asked_for(tmp_path: Path) -> None:
     """A role cannot be passed across accounts, whatever another account's IAM would say."""
     services = Services()
@@ -241,7 +255,7 @@ async def test_each_distinct_thing_is_looked_at_once_and_no_more_than_some(tmp_p
 async def test_skipped_checks_make_no_call(tmp_path: Path) -> None:
     """What is skipped does not appear, and the calls that only it needs are not made."""
     services = Services()
-    skip = ("account", "role", "quota", "image", "key", "ledger")
+    skip = ("account", "tagging", "role", "quota", "image", "key", "ledger")
     async with Server(services) as server:
         found = await visited(tmp_path, server.url, line(), skip=skip)
 

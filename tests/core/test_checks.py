@@ -155,6 +155,25 @@ def test_a_list_that_fails_ends_a_run_in_the_same_way(reply: Reply, ended: tuple
 
 
 @pytest.mark.parametrize(
+    ("reply", "words", "hint"),
+    [
+        (DENIED_JSON, "so verify and rebuild call Get for each", "Allow tag:GetResources"),
+        (REFUSED, "so verify and rebuild call Get for each", "endpoint of the resource groups tagging API"),
+        (BAD_KEYS, "so verify and rebuild call Get for each", "Renew the credentials"),
+        (THROTTLED, "ThrottlingException", "waits for its turn"),
+    ],
+)
+def test_no_run_needs_tagging(reply: Reply, words: str, hint: str) -> None:
+    """Whatever keeps GetResources from answering is a warning, with what it costs and what to do."""
+    check = checks.no_tagging(reply)
+
+    assert ending(check) == (Status.WARN, None)
+    assert words in check.message
+    assert str(reply) in check.message
+    assert hint in check.hint
+
+
+@pytest.mark.parametrize(
     ("value", "held", "wanted", "ended"),
     [
         (1000.0, 0, None, (Status.OK, None)),
