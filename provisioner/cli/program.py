@@ -39,6 +39,7 @@ COMMANDS = {
     "reconcile": "Find out now what became of unanswered creates.",
     "verify": "Compare the ledger with AWS: missing, drifted, duplicate, unrecorded.",
     "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
+    "doctor": "Check everything that a run needs, from the credentials to the quota; changes nothing.",
     "ledger": "Change the ledger itself: rename-target.",
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
     "schema": "Print the JSON Schema of a definition.",
@@ -72,6 +73,11 @@ EXAMPLES = {
     "rebuild": (
         "provisioner rebuild --ledger new.db",
         "provisioner rebuild --ledger new.db --ledger-id 0123456789abcdef",
+    ),
+    "doctor": (
+        "provisioner doctor",
+        "provisioner doctor definitions.jsonl --target prod",
+        "provisioner doctor --skip quota --output json",
     ),
     "ledger": ("provisioner ledger rename-target default prod --ledger prod.db",),
     "emulate": ("provisioner emulate --port 8080 --state accounts.db", "provisioner emulate --rate 5 --burst 10"),

@@ -266,3 +266,28 @@ async def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pyt
             pass
 
     assert not (tmp_path / "l.db.lock").exists()
+
+
+async def test_looking_takes_nothing_and_names_the_holder(tmp_path: Path) -> None:
+    """Who looks learns of the holder, takes no lock from the next run, and writes to no file."""
+    path = tmp_path / "l.db"
+    assert FileLease(path).look() == ""
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240  a test's own folder
+
+    async with FileLease(path) as lock:
+        lock.keep("a" * 16)
+        before = lock.path.read_bytes()
+        assert f"process {os.getpid()} on {socket.gethostname()}, since 20" in FileLease(path).look()
+        assert lock.path.read_bytes() == before
+
+
+async def test_looking_notices_a_ledger_that_vanished(tmp_path: Path) -> None:
+    """A lock file that names a ledger, without that ledger, is the error that a run would end with."""
+    path = tmp_path / "l.db"
+    async with FileLease(path) as lock:
+        lock.keep("a" * 16)
+    with pytest.raises(LedgerError, match="gone or empty"):
+        FileLease(path).look()
+
+    async with FileLease(path):
+        pass

@@ -99,6 +99,33 @@ class FileLease:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def look(self) -> str:
+        """Who holds the lock, "" for nobody. Neither takes it nor writes to its file.
+
+        A free lock is shared for an instant, which a run that asks for it in that instant would take for a holder.
+
+        Raises:
+            LedgerError: the lock could not be taken here, or the ledger that was here is gone.
+        """
+        refuse_unsafe(self._ledger)
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return self._read_holder()
+        except OSError as error:
+            raise self._unusable(error) from error
+        finally:
+            os.close(descriptor)
+        self._holder = _read(self.path)
+        self.refuse_vanished()
+        return ""
+
     def check(self) -> None:
         """See :meth:`provisioner.ledger.lease.Lease.check`."""
         now = time.monotonic()
@@ -194,17 +221,19 @@ class FileLease:
         self._holder = holder
 
     def _locked(self) -> LedgerLockedError:
-        holder = _read(self.path)
-        why = "the lock file does not say which process it is"
-        if holder.pid:
-            since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(holder.started_at))
-            why = f"process {holder.pid} on {holder.host}, since {since}"
         return LedgerLockedError(
             "another run holds the ledger",
             where=str(self.path),
-            why=why,
+            why=self._read_holder(),
             hint="Wait for it with --lock-timeout, or end it; the lock is then released by itself",
         )
+
+    def _read_holder(self) -> str:
+        holder = _read(self.path)
+        if not holder.pid:
+            return "the lock file does not say which process it is"
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(holder.started_at))
+        return f"process {holder.pid} on {holder.host}, since {since}"
 
     def _unusable(self, error: OSError) -> LedgerError:
         return LedgerError(
