@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "fleet": {"aws", "config", "core", "engine", "errors", "ledger", "logger", "pacing"},
     "report": {"core", "engine", "errors", "exit_codes", "logger", "manifest"},
     "commands": {
+        "aws",
         "config",
         "core",
         "engine",
