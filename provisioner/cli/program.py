@@ -36,6 +36,8 @@ COMMANDS = {
     "show": "Show one entry: state, ARN, attempts, earlier algorithms, history.",
     "runs": "List past runs; show one run's summary and all of its problems.",
     "export": "Print names and ARNs: JSON, CSV, Terraform import blocks, CloudFormation list.",
+    "destroy": "Delete algorithms that this ledger created.",
+    "forget": "Remove entries from the ledger; AWS keeps their algorithms.",
     "reconcile": "Find out now what became of unanswered creates.",
     "verify": "Compare the ledger with AWS: missing, drifted, duplicate, unrecorded.",
     "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
@@ -68,6 +70,8 @@ EXAMPLES = {
         "provisioner export --format csv --columns name,arn,created_at",
         "provisioner export --target prod --format terraform --out imports.tf",
     ),
+    "destroy": ("provisioner destroy --name 'old *'", "provisioner destroy --all --yes --ledger prod.db"),
+    "forget": ("provisioner forget --name 'old *' --yes",),
     "reconcile": ("provisioner reconcile --ledger prod.db",),
     "verify": ("provisioner verify", "provisioner verify --prune-duplicates --yes"),
     "rebuild": (
