@@ -13,6 +13,7 @@ from provisioner.cli.options import Duration, common
 from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.config.settings import ADOPT, Adopt, OnChange, ReplaceOrder, seconds
+from provisioner.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,7 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
     own_tags: bool
     adopted: bool
     yes: bool = False
+    plan: str | None = None
     detailed_exitcode: bool
 
     def settings(self) -> Settings:
@@ -62,6 +64,8 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
     def order(self, settings: Settings) -> Order:
         """What the run is to do."""
         order = super().order(settings)
+        if self.plan is not None:
+            return self._planned(order)
         policy = msgspec.structs.replace(
             order.policy,
             adopt=self.adopt,
@@ -81,6 +85,24 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
             lock_timeout_s=seconds(self.lock_timeout),
         )
 
+    def _planned(self, order: Order) -> Order:
+        """What the saved plan says, with the options that only this run has."""
+        from provisioner.commands.planfile import PlanFile
+
+        plan = PlanFile.load(str(self.plan))
+        settings = msgspec.structs.replace(order.settings, lifecycle=plan.lifecycle)
+        return msgspec.structs.replace(
+            order,
+            settings=settings,
+            targets=settings.select(tuple(plan.targets)),
+            sources=plan.sources,
+            policy=msgspec.structs.replace(plan.policy, wait=not self.no_wait),
+            plan=plan,
+            yes=self.yes,
+            detailed=self.detailed_exitcode,
+            lock_timeout_s=seconds(self.lock_timeout),
+        )
+
 
 def _ledger_id(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     if value and not re.fullmatch(r"[0-9a-f]{16}", value):
@@ -89,7 +111,6 @@ def _ledger_id(_context: click.Context, _parameter: click.Parameter, value: str)
 
 
 OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.argument("manifest", nargs=-1, required=True),
     common(*COMMON),
     click.option("--strict", is_flag=True, help="Send nothing if any line is invalid."),
     click.option("--max-rate", type=click.FloatRange(min=0), metavar="N", help="Send at most N creates per second."),
@@ -175,7 +196,9 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command("apply")
+@click.argument("manifest", nargs=-1)
 @with_options
+@click.option("--plan", metavar="FILE", help="Carry out exactly the steps of a saved plan, instead of a manifest.")
 @click.option("--yes", is_flag=True, help="Delete without asking; needed where there is no terminal to ask on.")
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by ApplyOptions
     """MANIFEST is a path, a glob, or - for standard input; .gz and .zst files are decompressed.
@@ -188,4 +211,6 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
     """
     from provisioner.commands.apply import apply
 
+    if bool(given["manifest"]) == (given["plan"] is not None):
+        raise UsageError("name a manifest, or a saved plan with --plan", hint="See `provisioner apply --help`")
     return execute(ApplyOptions(**given), partial(apply, stdin=current().streams.stdin))

@@ -12,6 +12,7 @@ import anyio.to_thread
 import msgspec
 
 from provisioner.commands.manifests import manifests_for
+from provisioner.commands.planfile import VERSION, PlanFile, PlannedTarget
 from provisioner.commands.session import looking
 from provisioner.core.difference import differences
 from provisioner.core.entry import Entry, Outcome
@@ -256,10 +257,13 @@ class PlanCommand:
 
     Attributes:
         made: the plan; None until it is made.
+        saved: the same, as ``apply --plan`` takes it; None if the manifest cannot be read again, or the plan has
+            not read everything.
     """
 
     def __init__(self, run: Run, *, offline: bool) -> None:
         self.made: Plan | None = None
+        self.saved: PlanFile | None = None
         self._run = run
         self._offline = offline
         self._drafts: dict[str, Draft] = {}
@@ -284,8 +288,31 @@ class PlanCommand:
             self._ledger_id = fleet.ledger.ledger_id
             await fleet.each(run.order.targets, one)
 
-        summary = await looking(run, work)
-        return self._finished(summary)
+        summary = self._finished(await looking(run, work))
+        whole = len(self._drafts) == len(manifests) and not (self._offline or run.error or run.stop.requested)
+        if whole and all(manifest.repeatable for manifest in manifests.values()):
+            self.saved = await anyio.to_thread.run_sync(self._save, manifests)
+        return summary
+
+    def _save(self, manifests: Mapping[str, Manifest]) -> PlanFile:
+        run = self._run
+        return PlanFile(
+            version=VERSION,
+            plan_id=run.run_id,
+            ledger_id=self._ledger_id,
+            sources=run.order.sources,
+            policy=run.order.policy,
+            lifecycle=run.order.settings.lifecycle,
+            targets={
+                name: PlannedTarget(
+                    made.serial,
+                    manifests[name].fingerprint(),
+                    {one.row.name: one.step.action.value for one in made.planned},
+                    {one.name: one.arn for one in made.deletions if one.entry is not None},
+                )
+                for name, made in self._drafts.items()
+            },
+        )
 
     async def _show(self, target: OpenTarget, made: Draft) -> None:
         changes = {} if self._offline else await self._changes(target, made)

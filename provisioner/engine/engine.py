@@ -231,7 +231,10 @@ class Engine:
 
     async def _withhold(self, one: Planned) -> None:
         """Leave a definition as it is, for a later run."""
-        if one.withheld and self._planning.failure is None:
+        if not one.withheld:
+            what = f"the saved plan does not have this step ({one.step.action}: {one.step.reason}). Make a new plan"
+            await self._problems.add_row(one.row, "not_planned", what)
+        elif self._planning.failure is None:
             await self._problems.add_row(one.row, "unread", one.withheld)
         entry = one.step.entry
         if entry is None or not entry.exists:
