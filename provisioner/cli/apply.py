@@ -41,6 +41,8 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
     keep: int | None
     prune: bool | None
     max_delete: int | None
+    max_create: int | None
+    max_failures: tuple[int, float] | None
     own_tags: bool
     adopted: bool
     yes: bool = False
@@ -72,6 +74,9 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
             take_over=self.take_over,
             retry_failed=self.retry_failed,
             wait=not self.no_wait,
+            max_create=self.max_create or 0,
+            max_failures=self.max_failures[0] if self.max_failures else 0,
+            max_failures_share=self.max_failures[1] if self.max_failures else 0.0,
             own_tags=self.own_tags,
             adopted=self.adopted,
         )
@@ -104,7 +109,27 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
         )
 
 
-def _ledger_id(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+class Failures(click.ParamType[tuple[int, float]]):
+    """``20`` or ``5%``: a number, and a share; one of them is 0."""
+
+    name = "failures"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[int, float]:
+        """Read the text."""
+        text = str(value)
+        digits = text.removesuffix("%")
+        if not digits.isascii() or not digits.isdecimal() or not 0 < int(digits) <= (100 if text != digits else 10**9):
+            self.fail(f"{text!r} is neither a number from 1 nor a share from 1% to 100%", param, ctx)
+        return (0, int(digits) / 100) if text != digits else (int(digits), 0.0)
+
+
+def ledger_id(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Check the id of a ledger."""
     if value and not re.fullmatch(r"[0-9a-f]{16}", value):
         raise click.BadParameter("a ledger id has 16 hex digits, as `provisioner status` prints it")
     return value
@@ -144,7 +169,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--take-over",
         default="",
         metavar="LEDGER_ID",
-        callback=_ledger_id,
+        callback=ledger_id,
         help="Take over algorithms of the same name that the ledger with this id created.",
     ),
     click.option("--retry-failed", is_flag=True, help="Retry definitions that an earlier run recorded as failed."),
@@ -176,6 +201,18 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         type=click.IntRange(0),
         metavar="N",
         help="Delete nothing if it would be more than N; 0 is no bound.  [default: 0]",
+    ),
+    click.option(
+        "--max-create",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Send at most N creates to each target, and leave the rest to the next run (exit code 75).",
+    ),
+    click.option(
+        "--max-failures",
+        type=Failures(),
+        metavar="N|P%",
+        help="Stop a target when so many definitions, or such a share of them, have failed for the same cause.",
     ),
     click.option(
         "--own-tags", is_flag=True, help="Remove tags that others added to an algorithm whose tags are changed."

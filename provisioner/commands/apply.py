@@ -69,7 +69,7 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
             return run.summary(error=error)
         if not manifests:
             return run.summary()
-    return await session(run, plan.command if plan else "apply", work, makes=plan is None)
+    return await session(run, plan.command if plan else "apply", work, makes=plan is None or not plan.ledger_id)
 
 
 async def _confirmed(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> dict[str, Draft]:
@@ -90,7 +90,9 @@ async def _confirmed(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> 
     policy = run.order.policy
     pruned = sum(len(retired(made)) for made in drafts.values())
     count = sum(made.to_delete(policy) for made in drafts.values())
-    await confirm(run, count, f"{pruned} left the manifest, {count - pruned} are or will be replaced")
+    why = [f"{pruned} left the manifest"] if pruned else []
+    why += [f"{count - pruned} are or will be replaced"] if count > pruned else []
+    await confirm(run, count, ", ".join(why))
     return drafts
 
 

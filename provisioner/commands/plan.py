@@ -21,7 +21,8 @@ from provisioner.core.versions import to_delete
 from provisioner.engine.inventory import Inventory
 from provisioner.engine.observer import Observer
 from provisioner.engine.planning import Planning
-from provisioner.errors import ProvisionerError, Reason
+from provisioner.errors import ProvisionerError, Reason, counted
+from provisioner.ledger.unwritten import UnwrittenLedger
 from provisioner.report.plan import Plan, PlanStep
 
 if TYPE_CHECKING:
@@ -201,13 +202,15 @@ async def confirm(run: Run, count: int, why: str) -> None:
     """
     most = run.order.settings.lifecycle.max_delete
     if most and count > most:
-        what = f"{count} algorithms would be deleted, and max_delete is {most}; nothing was deleted"
+        algorithms = counted(count, "algorithm", "algorithms")
+        what = f"{algorithms} would be deleted, and max_delete is {most}; nothing was deleted"
         raise DeletionsRefusedError(what, hint="Look at `provisioner plan`, then raise --max-delete")
     if not count or run.order.yes:
         return
+    algorithms = counted(count, "algorithm", "algorithms")
     if run.ask is None:
-        raise UnconfirmedError(f"{count} algorithms would be deleted ({why})", hint="Confirm it with --yes")
-    if not await run.ask(f"Delete {count} algorithms ({why})?"):
+        raise UnconfirmedError(f"{algorithms} would be deleted ({why})", hint="Confirm it with --yes")
+    if not await run.ask(f"Delete {algorithms} ({why})?"):
         raise UnconfirmedError("nothing was deleted or changed", hint="You answered no")
 
 
@@ -285,7 +288,8 @@ class PlanCommand:
             await self._show(target, made)
 
         async def work(fleet: Fleet) -> None:
-            self._ledger_id = fleet.ledger.ledger_id
+            ledger = fleet.ledger
+            self._ledger_id = "" if isinstance(ledger, UnwrittenLedger) and not ledger.exists else ledger.ledger_id
             await fleet.each(run.order.targets, one)
 
         summary = self._finished(await looking(run, work))

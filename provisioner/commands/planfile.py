@@ -46,7 +46,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes:
         version: of this format.
         plan_id: of the plan; sortable by the time at which it was made.
-        ledger_id: of the ledger.
+        ledger_id: of the ledger; "" if there was none yet, and then it has no entries either.
         sources: of the manifest.
         policy, lifecycle: the rules by which it was made.
         targets: by name.
@@ -114,7 +114,7 @@ async def check(plan: PlanFile, ledger: Ledger, manifests: Mapping[str, Manifest
     Raises:
         StalePlanError: the ledger, one of its targets, or the manifest has.
     """
-    if ledger.ledger_id != plan.ledger_id:
+    if plan.ledger_id and ledger.ledger_id != plan.ledger_id:
         raise StalePlanError(f"it was made with ledger {plan.ledger_id}, and this one is {ledger.ledger_id}")
     if missing := sorted(plan.targets.keys() ^ manifests.keys()):
         raise StalePlanError("it was made for other targets", missing[0])
