@@ -35,8 +35,8 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         kind: ``missing``: the ledger says created, and it is gone from AWS. ``drifted``: its definition or tags in AWS
             are not those that the ledger created. ``duplicate``: another algorithm that this ledger created under the
-            name of an entry. ``unrecorded``: an algorithm that this ledger created and no entry names. ``unread``: AWS
-            gave no answer.
+            name of an entry. ``unrecorded``: an algorithm that this ledger created and no entry names. ``foreign``: an
+            entry names it, and it does not bear this ledger's tag. ``unread``: AWS gave no answer.
         target, name: the entry's.
         arn: of the algorithm.
         message: for people.
@@ -56,6 +56,7 @@ _REASONS = {
     "drifted": Reason.FAILED,
     "duplicate": Reason.AMBIGUOUS,
     "unrecorded": Reason.AMBIGUOUS,
+    "foreign": Reason.FAILED,
     "unread": Reason.AMBIGUOUS,
 }
 
@@ -118,6 +119,8 @@ async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
             ledger_id=target.ledger.ledger_id,
             elsewhere=elsewhere,
         )
+        if ownership_tag:
+            findings += not_ours(entries, account.details, target.ledger.ledger_id)
         # Tags may be out of date: before anything is reported because of them, Get is asked of it and of its entry.
         doubtful = {finding.arn for finding in findings}
         doubtful |= {entries[finding.name].arn for finding in findings if finding.name in entries}
@@ -125,6 +128,21 @@ async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
         if not unproven:
             return findings
         account = await inventory.prove(account, unproven)
+
+
+def not_ours(entries: dict[str, Entry], details: Details, ledger_id: str) -> list[Finding]:
+    """Entries of created algorithms that do not bear this ledger's tag, though a create writes it.
+
+    Where a second create of a name is answered with the ARN of the first, this shows that the reply named somebody
+    else's algorithm, which List did not show yet.
+    """
+    found = {one.arn: one for one in details.found}
+    message = "it does not bear this ledger's tag: somebody removed it, or the algorithm is not this ledger's own"
+    return [
+        Finding("foreign", entry.target, entry.name, entry.arn, message)
+        for entry in entries.values()
+        if entry.exists and not entry.adopted and entry.arn in found and not found[entry.arn].is_of(ledger_id)
+    ]
 
 
 def compare(
