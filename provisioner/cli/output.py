@@ -15,7 +15,7 @@ MAX_LINE = 4000
 
 
 class UnwritableError(LedgerError):
-    """Stdout cannot be written, for example to a full disk. The exit code is that of other I/O errors (74)."""
+    """A result cannot be written, for example to a full disk. The exit code is that of other I/O errors (74)."""
 
 
 def say(text: str | bytes, *, end: str = "\n") -> None:

@@ -35,6 +35,7 @@ COMMANDS = {
     "reconcile": "Find out now what became of unanswered creates.",
     "verify": "Compare the ledger with AWS: missing, drifted, duplicate, unrecorded.",
     "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
+    "discover": "Write a manifest of the algorithms that exist in a target.",
     "ledger": "Change the ledger itself: rename-target.",
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
     "schema": "Print the JSON Schema of a definition.",
@@ -55,6 +56,11 @@ EXAMPLES = {
     "rebuild": (
         "provisioner rebuild --ledger new.db",
         "provisioner rebuild --ledger new.db --ledger-id 0123456789abcdef",
+    ),
+    "discover": (
+        "provisioner discover --out definitions.jsonl",
+        "provisioner discover --name 'lookalike*' --placeholders",
+        "provisioner discover | provisioner apply - --ledger new.db",
     ),
     "ledger": ("provisioner ledger rename-target default prod --ledger prod.db",),
     "emulate": ("provisioner emulate --port 8080 --state accounts.db", "provisioner emulate --rate 5 --burst 10"),

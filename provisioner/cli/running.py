@@ -70,8 +70,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def text(self, summary: Summary) -> str:
-        """The result as printed."""
+        """The result as printed; "" prints nothing."""
         return summary.json().decode() if self.output == "json" else summary.text()
+
+    def remarks(self, summary: Summary) -> str:
+        """What people are told on stderr beside the result."""
+        del summary
+        return ""
 
 
 COMMON = ("config", "ledger", "target", "endpoint-url", "local", "output", "progress", "log-level", "log-format")
@@ -183,8 +188,10 @@ class _Running:
         text = self._options.text(summary)
         if self._options.output == "json":
             say_json(text)
-        else:
+        elif text:
             say(text)
+        if remarks := self._options.remarks(summary):
+            talk(remarks)
 
     def _name_config(self, path: str) -> None:
         """Report which configuration file is used, because the command line does not name it."""

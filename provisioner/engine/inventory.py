@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from provisioner.aws.faces import Described, Listed
-    from provisioner.engine.target import OpenTarget
+    from provisioner.core.ownership import OwnershipTag
+    from provisioner.engine.target import ReadableTarget
 
 READERS = 8
 """Gets under way at once: enough to hide 200 ms of latency at 40 a second."""
@@ -61,6 +62,13 @@ class IncompleteListError(ProvisionerError):
         self.reason = Reason.CONFIGURATION if wrong else Reason.UNFINISHED
 
 
+class Absent(msgspec.Struct, frozen=True):
+    """What Get does not report: ``unread`` are the ARNs that could not be read, ``gone`` those that do not exist."""
+
+    unread: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
+
+
 class Details(msgspec.Struct, frozen=True):
     """What Get reports; ``unread`` are the ARNs that could not be read, ``gone`` those that do not exist."""
 
@@ -69,10 +77,16 @@ class Details(msgspec.Struct, frozen=True):
     gone: frozenset[str] = frozenset()
 
 
-def described(algorithm: Described, ownership_tag: str) -> Found:
-    """Reduce what Get returns to digests and the ownership tag."""
+def user_tags(algorithm: Described, ownership_tag: str) -> tuple[dict[str, str], OwnershipTag | None]:
+    """The user's tags of an algorithm, without those of AWS, and its ownership tag."""
     tags = {key: value for key, value in algorithm.tags.items() if not key.lower().startswith("aws:")}
     tag = take_tag(tags, ownership_tag)
+    return tags, tag
+
+
+def described(algorithm: Described, ownership_tag: str) -> Found:
+    """Reduce what Get returns to digests and the ownership tag."""
+    tags, tag = user_tags(algorithm, ownership_tag)
     try:
         digest = Definition.from_request(algorithm.body).canonical().digest
     except InvalidDefinitionError:
@@ -95,7 +109,7 @@ class Inventory:
         ownership_tag: key of the ownership tag, "" for none.
     """
 
-    def __init__(self, target: OpenTarget, ownership_tag: str) -> None:
+    def __init__(self, target: ReadableTarget, ownership_tag: str) -> None:
         self._target = target
         self._ownership_tag = ownership_tag
 
@@ -133,9 +147,14 @@ class Inventory:
             IntegrityError: one of them is in another account or Region.
             ConfigurationError: they show that another target is in this place.
         """
+        found: list[Found] = []
+        absent = await self.describe(arns, lambda one: found.append(described(one, self._ownership_tag)))
+        return Details(tuple(found), absent.unread, absent.gone)
+
+    async def describe(self, arns: Sequence[str], take: Callable[[Described], None]) -> Absent:
+        """Get each of ``arns`` and give ``take`` what is read, in any order. Raises as :meth:`details` does."""
         for arn in arns:
             await self._target.place.confirm(arn)
-        found: list[Found] = []
         failed: dict[str, CallError] = {}
         waiting = iter(dict.fromkeys(arns))
 
@@ -148,7 +167,7 @@ class Inventory:
                     if judge(error.reply) is Verdict.DENIED:
                         return
                 else:
-                    found.append(described(algorithm, self._ownership_tag))
+                    take(algorithm)
 
         async with anyio.create_task_group() as group:
             for _ in range(min(READERS, len(arns))):
@@ -159,7 +178,7 @@ class Inventory:
         unread = failed.keys() - gone
         for arn in unread:
             self._target.observer.read_failed("get", arn, str(failed[arn]))
-        return Details(tuple(found), frozenset(unread), gone)
+        return Absent(frozenset(unread), gone)
 
     async def _read(self, kind: str, call: Callable[[str], Awaitable[T]], argument: str) -> T:
         """One read call at the gate's turn, with retries.

@@ -54,27 +54,36 @@ class Whereabouts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenTarget:
-    """One target's ledger, calls, gates and clock.
+class ReadableTarget:
+    """What it takes to read what a target holds; a ledger is no part of it.
 
     Attributes:
         name: the target's name.
         place: its Region and account.
-        ledger: shared by all targets of a run.
-        lease: the run's right to the ledger.
         aws: the calls.
-        creates: the gate before creates.
         reads: the gate before List and Get.
-        clock: of the run.
         observer: watches this target.
     """
 
     name: str
     place: Whereabouts
+    aws: Aws
+    reads: Gate
+    observer: Observer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenTarget(ReadableTarget):
+    """One target's ledger, calls, gates and clock.
+
+    Attributes:
+        ledger: shared by all targets of a run.
+        lease: the run's right to the ledger.
+        creates: the gate before creates.
+        clock: of the run.
+    """
+
     ledger: Ledger
     lease: Lease
-    aws: Aws
     creates: Gate
-    reads: Gate
     clock: Clock
-    observer: Observer

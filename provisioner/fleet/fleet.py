@@ -24,7 +24,7 @@ from provisioner.pacing.pacer import PaceBounds, Pacer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 
-    from provisioner.config.settings import Settings, Target
+    from provisioner.config.settings import RunSettings, Settings, Target
     from provisioner.engine.clock import Clock
     from provisioner.engine.observer import Observer
     from provisioner.ledger import Ledger
@@ -37,6 +37,47 @@ SAMPLE_EVERY_S = 1.0
 LEARN_EVERY = 10
 """Samples after which a run saves what its pacers learned, so that a killed run loses little of it."""
 _learned = msgspec.json.Decoder(Learned)
+
+
+@asynccontextmanager
+async def connect(target: Target, run: RunSettings) -> AsyncIterator[aws.Aws]:
+    """Connect to ``target`` within the limits of ``run``, and log what the user should know about it.
+
+    Raises:
+        ConfigurationError: its configuration is wrong.
+        CredentialsError: there are no usable credentials.
+    """
+    limits = aws.Limits(
+        max_connections=run.max_in_flight,
+        connect_timeout_s=CONNECT_TIMEOUT_S,
+        read_timeout_s=run.read_timeout_s,
+    )
+    async with aws.connect(target, limits) as calls:
+        for notice in calls.notices:
+            log.warning("target.notice", target=target.name, notice=notice)
+        yield calls
+
+
+async def guarded_account(target: Target, calls: aws.Aws) -> str:
+    """The account of the credentials; "" while it is not known.
+
+    Raises:
+        IntegrityError: it is not the configured one.
+    """
+    if not target.account_id:
+        return calls.account_id
+    found = await calls.control.caller_account()
+    if found != target.account_id:
+        why = f"the credentials belong to account {found}, the configuration says {target.account_id}"
+        raise IntegrityError("this is the wrong account", where=target.name, why=why)
+    return found
+
+
+def read_gate(run: RunSettings, clock: Clock) -> Gate:
+    """A fresh gate for List and Get, whose limit is not kept from run to run."""
+    return Gate(
+        Pacer(_bounds(PaceSettings()), clock.monotonic()), max_in_flight=run.max_in_flight, clock=clock.monotonic
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +127,8 @@ class Fleet:
             CredentialsError: there are no usable credentials.
             IntegrityError: the credentials are of another account than the configured one.
         """
-        observer, run = self.observers[target.name], self.settings.run
-        limits = aws.Limits(
-            max_connections=run.max_in_flight,
-            connect_timeout_s=CONNECT_TIMEOUT_S,
-            read_timeout_s=run.read_timeout_s,
-        )
-        async with aws.connect(target, limits) as calls:
-            for notice in calls.notices:
-                log.warning("target.notice", target=target.name, notice=notice)
+        observer = self.observers[target.name]
+        async with connect(target, self.settings.run) as calls:
             place = await self._claim(target, calls)
             pacer = await self._pacer(target, calls)
             opened = OpenTarget(
@@ -104,7 +138,7 @@ class Fleet:
                 lease=self.lease,
                 aws=calls,
                 creates=self._gate(pacer),
-                reads=self._gate(Pacer(_bounds(PaceSettings()), self.clock.monotonic())),
+                reads=read_gate(self.settings.run, self.clock),
                 clock=self.clock,
                 observer=observer,
             )
@@ -123,12 +157,7 @@ class Fleet:
             self.observers[target].target_halted(Halt(cause.reason, str(cause)))
 
     async def _claim(self, target: Target, calls: aws.Aws) -> Place:
-        account_id = target.account_id or calls.account_id
-        if target.account_id:
-            found = await calls.control.caller_account()
-            if found != target.account_id:
-                why = f"the credentials belong to account {found}, the configuration says {target.account_id}"
-                raise IntegrityError("this is the wrong account", where=target.name, why=why)
+        account_id = await guarded_account(target, calls)
         kind = kind_of(target, embedded=self.embedded)
         claimed = await self.places.claim(target.name, Place(kind, calls.region, account_id))
         if claimed.account_id and not account_id:
