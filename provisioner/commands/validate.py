@@ -8,11 +8,13 @@ import anyio.to_thread
 import msgspec
 
 from provisioner.commands.apply import once_per_rules, rules_for
+from provisioner.core.place import Place, real_region
 from provisioner.manifest.metric_regexes import RegexCheck
+from provisioner.manifest.place_notices import PlaceCheck
 from provisioner.manifest.reader import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from typing import BinaryIO
 
     from provisioner.config.settings import Settings, Target
@@ -86,15 +88,29 @@ class Validation:
         manifests = once_per_rules({name: first.under(rule) for name, rule in rules.items()})
         self.counts = [Counts(target=name if len(manifests) > 1 else "") for name in manifests]
         for manifest, counts in zip(manifests.values(), self.counts, strict=True):
-            yield from _check(manifest, counts)
+            targets = [target for target in self._targets if rules[target.name] == manifest.rules]
+            yield from _check(manifest, counts, _place_check(targets, named=len(rules) > 1))
 
 
-def _check(manifest: Manifest, counts: Counts) -> Iterator[list[Problem]]:
-    with RegexCheck() as check:
+def _place_check(targets: Iterable[Target], *, named: bool) -> PlaceCheck:
+    """The check of what definitions name against the places of ``targets``, as the configuration states them."""
+    return PlaceCheck(
+        {
+            target.name if named else "": Place("aws", real_region(target.region), target.account_id)
+            for target in targets
+        }
+    )
+
+
+def _check(manifest: Manifest, counts: Counts, places: PlaceCheck) -> Iterator[list[Problem]]:
+    with RegexCheck() as regexes:
         for batch in manifest.batches():
             counts.lines += batch.lines
             counts.valid += len(batch.rows)
             counts.invalid += batch.invalid
             counts.repeated += batch.repeated
-            problems = sorted([*batch.problems, *check.notices(batch.rows)], key=lambda one: one.line)
-            yield [msgspec.structs.replace(one, target=counts.target) for one in problems]
+            found = [*batch.problems, *regexes.notices(batch.rows), *places.notices(batch.rows)]
+            yield [
+                msgspec.structs.replace(one, target=one.target or counts.target)
+                for one in sorted(found, key=lambda one: one.line)
+            ]
