@@ -37,6 +37,7 @@ COMMANDS = {
     "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
     "discover": "Write a manifest of the algorithms that exist in a target.",
     "ledger": "Change the ledger itself: rename-target.",
+    "iam-policy": "Print the least IAM policy for the commands that you use.",
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
     "schema": "Print the JSON Schema of a definition.",
 }
@@ -63,6 +64,10 @@ EXAMPLES = {
         "provisioner discover | provisioner apply - --ledger new.db",
     ),
     "ledger": ("provisioner ledger rename-target default prod --ledger prod.db",),
+    "iam-policy": (
+        "provisioner iam-policy apply verify",
+        "provisioner iam-policy apply 'verify --prune-duplicates' --ledger prod.db --target prod",
+    ),
     "emulate": ("provisioner emulate --port 8080 --state accounts.db", "provisioner emulate --rate 5 --burst 10"),
     "schema": ("provisioner schema > definition.schema.json",),
 }
@@ -84,7 +89,7 @@ class Commands(click.Group):
             return None
         from provisioner.cli.options import add_variables
 
-        module = importlib.import_module(f"provisioner.cli.{cmd_name}")
+        module = importlib.import_module(f"provisioner.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         command.help = f"{COMMANDS[cmd_name]}\n\n{inspect.cleandoc(command.help or '')}"
         command.epilog = "\n".join(("\b", "Examples:", *(f"  {line}" for line in EXAMPLES[cmd_name])))

@@ -1,0 +1,143 @@
+"""The least policy for some commands: actions, resources and conditions."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+
+from provisioner.cli.program import COMMANDS
+from provisioner.commands.iam_policy import policy, wanted
+from provisioner.config.settings import Settings
+from provisioner.core.ownership import OwnershipTag
+from provisioner.core.permissions import NEEDS, Action
+from provisioner.errors import UsageError
+
+LEDGER_ID, OTHER_ID = "00000000000000aa", "00000000000000bb"
+TAG_KEY = "aws:ResourceTag/provisioner:origin"
+
+
+def document(*commands: str, ledger: str = LEDGER_ID, **tables: Any) -> dict[str, dict[str, Any]]:
+    """The statements for ``commands``, by their Sid."""
+    settings = Settings.from_tables(tables)
+    made = policy(wanted(commands), settings, settings.targets.values(), ledger)
+    assert made["Version"] == "2012-10-17"
+    assert all(statement["Effect"] == "Allow" for statement in made["Statement"])
+    return {statement["Sid"]: statement for statement in made["Statement"]}
+
+
+def actions(*commands: str, **tables: Any) -> set[str]:
+    """The actions that ``commands`` are allowed."""
+    return {action for statement in document(*commands, **tables).values() for action in statement["Action"]}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_its_row(command: str) -> None:
+    """A new command has to say what it calls."""
+    assert "" in NEEDS[command]
+
+
+def test_what_commands_need_adds_up() -> None:
+    """Several commands need what each of them needs, however they are written, and nothing is named twice."""
+    both = document("apply", "provisioner verify  --prune-duplicates")
+
+    assert actions("export", "status", "schema") == set()
+    assert actions("verify") == actions("reconcile") == actions("rebuild") == {Action.LIST, Action.GET}
+    assert actions("apply") == {Action.LIST, Action.GET, Action.CREATE, Action.TAG, Action.PASS_ROLE}
+    assert actions("apply", "verify --prune-duplicates") == actions("apply") | {Action.DELETE}
+    assert sorted(action for statement in both.values() for action in statement["Action"]) == sorted(
+        actions("apply") | {Action.DELETE}
+    )
+    assert actions("apply --on-change=replace --prune") == actions("apply") | {Action.DELETE, Action.GET_RESOURCES}
+
+
+def test_service_quotas_only_where_the_configuration_asks() -> None:
+    """The rate is asked for only with [pace] service_quotas, and only by commands with a rate limiter."""
+    asked = {"pace": {"service_quotas": True}}
+
+    assert actions("apply", **asked) - actions("apply") == {Action.LIST_QUOTAS}
+    assert actions("discover", **asked) == actions("discover")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("aply", "Did you mean apply"),
+        ("verify --prune-duplicate", "'verify --prune-duplicates'"),
+        ("apply --deadline 55m", "depends on '--deadline 55m'"),
+        ("export --format csv", "Give only 'export'"),
+        ("", "there is no command"),
+    ],
+)
+def test_what_no_permission_depends_on(command: str, says: str) -> None:
+    """A misspelt command or option is refused: a policy without what it needs would be found out in production."""
+    with pytest.raises(UsageError) as caught:
+        wanted([command])
+
+    assert says in str(caught.value)
+
+
+def test_resources_are_confined_to_the_targets() -> None:
+    """ARNs have the accounts and Regions that the configuration states, each once, and a star for what it does not."""
+    targets = {
+        "a": {"account_id": "111111111111", "region": "us-east-1"},
+        "b": {"account_id": "111111111111", "region": "fips-us-east-1"},
+        "c": {"account_id": "111111111111"},
+        "d": {"region": "eu-west-1"},
+    }
+    statements = document("apply", "verify --prune-duplicates", targets=targets)
+
+    algorithms = [
+        "arn:aws:cleanrooms-ml:*:111111111111:configured-model-algorithm/*",
+        "arn:aws:cleanrooms-ml:eu-west-1:*:configured-model-algorithm/*",
+        "arn:aws:cleanrooms-ml:us-east-1:111111111111:configured-model-algorithm/*",
+    ]
+    assert statements["Algorithms"]["Resource"] == statements["Delete"]["Resource"] == algorithms
+    assert statements["PassRole"]["Resource"] == ["arn:aws:iam::*:role/*", "arn:aws:iam::111111111111:role/*"]
+    assert statements["PassRole"]["Condition"] == {
+        "StringEquals": {"iam:PassedToService": "cleanrooms-ml.amazonaws.com"}
+    }
+    assert statements["Account"]["Resource"] == ["*"]
+
+
+def deletes(condition: dict[str, dict[str, str]], tags: dict[str, str]) -> bool:
+    """Whether IAM lets an algorithm with ``tags`` be deleted; ``*`` matches any text in StringLike."""
+    values = {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
+    assert condition.keys() <= {"StringLike", "StringNotLike"}
+    like = [key in values and fnmatchcase(values[key], one) for key, one in condition.get("StringLike", {}).items()]
+    unlike = [
+        key not in values or not fnmatchcase(values[key], one)
+        for key, one in condition.get("StringNotLike", {}).items()
+    ]
+    return all([*like, *unlike])
+
+
+def test_deletion_is_confined_to_this_ledger() -> None:
+    """Delete reaches what bears this ledger's tag; adopted ones only where the command is to delete them."""
+
+    def tag(ledger: str, attempt: str) -> dict[str, str]:
+        return {"provisioner:origin": str(OwnershipTag(ledger, "0" * 32, attempt))}
+
+    ours, adopted, other = tag(LEDGER_ID, "run-1"), tag(LEDGER_ID, "adopted-1"), tag(OTHER_ID, "run-1")
+    others_adopted = tag(OTHER_ID, "adopted-1")
+    everything = [ours, adopted, other, others_adopted, {}, {"team": "ads"}]
+
+    for command, ledger, reached in [
+        ("verify --prune-duplicates", LEDGER_ID, [ours]),
+        ("destroy", LEDGER_ID, [ours]),
+        ("destroy --adopted", LEDGER_ID, [ours, adopted]),
+        ("apply --prune", LEDGER_ID, [ours]),
+        ("apply --prune --adopted", LEDGER_ID, [ours, adopted]),
+        ("destroy", "", [ours, other]),
+    ]:
+        condition = document(command, ledger=ledger)["Delete"]["Condition"]
+        assert [tags for tags in everything if deletes(condition, tags)] == reached, command
+
+
+def test_deletion_follows_the_key_of_the_tag() -> None:
+    """The condition names the key that the configuration has; without a tag there is none."""
+    own = document("destroy", reconcile={"ownership_tag": "made by"})["Delete"]["Condition"]
+
+    assert set(own["StringLike"]) == set(own["StringNotLike"]) == {"aws:ResourceTag/made by"}
+    assert "Condition" not in document("destroy", reconcile={"ownership_tag": ""})["Delete"]
