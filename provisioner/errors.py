@@ -46,7 +46,11 @@ def heaviest(reasons: Iterable[Reason]) -> Reason | None:
 
 def printable(text: str, limit: int = 500) -> str:
     """``text`` from outside, made safe to print: control characters escaped, length bounded."""
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    escaped = text
+    if not text.isprintable():
+        escaped = "".join(
+            c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
+        )
     return escaped if len(escaped) <= limit else f"{escaped[:limit]}…"
 
 

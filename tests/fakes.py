@@ -195,6 +195,12 @@ class FakeLedger:
         """See the interface."""
         return [one for one in self.happenings if (one.target, one.name) == (target, name)]
 
+    async def named(self, arn: str) -> list[tuple[str, str]]:
+        """See the interface."""
+        entries = {(entry.target, entry.name) for entry in self.table.values() if entry.arn == arn}
+        older: list[Version | Happening] = [*self.older.values(), *self.happenings]
+        return sorted(entries | {(one.target, one.name) for one in older if one.arn == arn})
+
     async def forget(self, target: str, names: Sequence[str]) -> None:
         """See the interface."""
         for name in names:
@@ -238,9 +244,9 @@ class FakeLedger:
         self._check()
         self.kept_runs[-1] = run
 
-    async def runs(self, limit: int = 10) -> list[RunRecord]:
+    async def runs(self, limit: int = 10, *, prefix: str = "") -> list[RunRecord]:
         """See the interface."""
-        return self.kept_runs[::-1][:limit]
+        return [run for run in self.kept_runs[::-1] if run.run_id.startswith(prefix)][:limit]
 
     async def add_problems(self, problems: Sequence[Problem]) -> None:
         """See the interface."""

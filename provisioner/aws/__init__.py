@@ -1,6 +1,7 @@
 """AWS: the one package that knows the SDK and its HTTP library.
 
 :func:`connect` opens a target and gives two faces: :class:`Creates`, the hot call, and :class:`Control`, all others.
+:func:`inspect` opens one to look at what a run needs there.
 Importing this package loads neither SDK nor HTTP library; opening a target does.
 """
 
@@ -14,6 +15,7 @@ from provisioner.aws.faces import Aws, CallError, Control, Creates, Described, L
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from provisioner.aws.inspection import Inspection
     from provisioner.config.settings import Target
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Tagged",
     "TaggedPage",
     "connect",
+    "inspect",
 ]
 
 
@@ -54,3 +57,25 @@ async def connect(target: Target, limits: Limits, *, direct: bool = True) -> Asy
 
     async with open_target(target, limits, direct=direct) as aws:
         yield aws
+
+
+@asynccontextmanager
+async def inspect(target: Target, limits: Limits, *, endpoint_url: str = "") -> AsyncIterator[Inspection]:
+    """Open ``target`` for reading: find its Region. Credentials are looked for at the first call.
+
+    Args:
+        target: where to.
+        limits: of the connections.
+        endpoint_url: of the services that the target names no endpoint of: IAM, ECR, KMS, Service Quotas. "" is the
+            SDK's own.
+
+    Yields:
+        The open target; see :class:`provisioner.aws.inspection.Inspection`.
+
+    Raises:
+        ConfigurationError: unknown profile, no Region, a value that no host name may hold.
+    """
+    from provisioner.aws.account import open_inspection
+
+    async with open_inspection(target, limits, endpoint_url) as inspection:
+        yield inspection

@@ -294,13 +294,13 @@ async def _call(method: Any, params: dict[str, Any]) -> tuple[dict[str, Any] | N
     try:
         answer = await method(**params)
     except Exception as error:  # noqa: BLE001  the contract: nothing that happens to the call is raised
-        return None, kept[0] if kept else _seen(error)
+        return None, kept[0] if kept else seen(error)
     finally:
         _raw.reset(token)
     return answer, kept[0] if kept else Reply(loss=Loss.UNKNOWN, message="the reply was not seen")
 
 
-def _seen(error: Exception) -> Reply:
+def seen(error: Exception) -> Reply:
     """What ``error`` says when no reply was kept: an error of another service, or a loss."""
     if isinstance(error, sdk.ClientError):
         details, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})

@@ -21,6 +21,7 @@ from botocore import exceptions as sdk
 
 import provisioner
 from provisioner.aws.http import ClientConfig
+from provisioner.aws.inspection import Credentials
 from provisioner.aws.secrets import Secrets
 from provisioner.aws.timeouts import now_s
 from provisioner.errors import ConfigurationError, CredentialsError
@@ -244,6 +245,17 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
                 self.generation += 1
                 self._refreshed_at = now_s()
             return self._changed
+
+    def describe(self) -> Credentials:
+        """What is known of the credentials in use; they were asked for before."""
+        assert self._current is not None  # noqa: S101  see above
+        origin = str(getattr(self._source, "method", "") or "unknown")
+        return Credentials(
+            origin=origin,
+            temporary=bool(self._current.token),
+            left_s=_left_s(self._source),
+            account_id=account_of_key(self._current.access_key),
+        )
 
     async def _renew(self) -> None:
         """Fetch for all who ask meanwhile. What :meth:`refresh` replaced in between is not put back."""

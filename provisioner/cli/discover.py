@@ -8,7 +8,7 @@ import anyio.to_thread
 import click
 import msgspec
 
-from provisioner.cli.files import check_writable, write_whole
+from provisioner.cli.files import check_writable, whole_file
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.errors import UsageError, counted, printable, printable_json, printable_lines
@@ -103,13 +103,17 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
     if options.force and not options.out:
         raise UsageError("--force is about the file of --out", hint="Add --out FILE, or leave --force out")
     if options.out:
-        check_writable(options.out, force=options.force)
+        check_writable(options.out, replace=options.force)
 
     async def work(run: Run) -> Summary:
         summary = await discover(run, options.found, names=options.names, placeholders=options.placeholders)
         if options.out and options.found.complete:
-            content = b"".join(line + b"\n" for line in options.found.lines)
-            await anyio.to_thread.run_sync(lambda: write_whole(options.out or "", content, force=options.force))
+            await anyio.to_thread.run_sync(write, options.out)
         return summary
+
+    def write(out: str) -> None:
+        with whole_file(out) as add:
+            for line in options.found.lines:
+                add(line.decode() + "\n")
 
     return execute(options, work)

@@ -2,106 +2,125 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
+import msgspec
 
+from provisioner.cli.files import whole_file
+from provisioner.cli.formats import COLUMNS, FORMATS, USUAL, Order
 from provisioner.cli.options import common, known_targets, settings_of
-from provisioner.cli.output import say, say_json
+from provisioner.cli.output import long_result, talk
+from provisioner.cli.selection import Selecting, selection
+from provisioner.commands.finding import selected
+from provisioner.config.tables import nearest
 from provisioner.core.entry import State
-from provisioner.errors import printable
+from provisioner.errors import UsageError
 from provisioner.ledger.location import locate
 
 if TYPE_CHECKING:
-    from provisioner.core.entry import Entry
+    from collections.abc import Mapping
 
-FIELDS = ("target", "name", "arn", "state")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins with one of these for a formula (OWASP, "CSV Injection")."""
+    from provisioner.core.selection import Selection
 
-MAX_CELL = 32_767
-"""Most characters in a cell of a spreadsheet; names and ARNs are far shorter."""
+EXISTING = frozenset({State.CREATED, State.DRIFTED})
+IMPORTS = ("terraform", "cloudformation")
+"""Formats that import what exists."""
+
+
+class Columns(click.ParamType[tuple[str, ...]]):
+    """Names of columns, separated by commas."""
+
+    name = "columns"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ANN401
+        """Check the names."""
+        names = tuple(name.strip() for name in value.split(","))
+        for name in names:
+            if name not in COLUMNS:
+                self.fail(f"there is no column {name!r}. {nearest(name, list(COLUMNS), 'There are {}')}", param, ctx)
+        return names
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What to export, and how."""
+
+    selecting: Selecting
+    form: str
+    columns: tuple[str, ...]
+    out: str | None
 
 
 @click.command("export")
 @common("config", "ledger", "target")
+@selection()
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["jsonl", "json", "csv"]),
+    type=click.Choice(list(FORMATS)),
     default="jsonl",
     show_default=True,
-    help="json: one object that maps names to ARNs, grouped by target if there are several.",
+    help="json: one object that maps names to ARNs, grouped by target if there are several. terraform: import blocks. "
+    "cloudformation: the resources to import of one account and Region.",
 )
-def command(config: str | None, ledger: str | None, targets: tuple[str, ...], form: str) -> None:
-    r"""Lists entries that are created or drifted, sorted by target and name. It can run while `apply` does.
+@click.option(
+    "--columns",
+    type=Columns(),
+    metavar="COLUMN,...",
+    help=f"Of jsonl and csv: {', '.join(COLUMNS)}.  [default: {','.join(USUAL)}]",
+)
+@click.option(
+    "--out", metavar="FILE", help="Write to this file, which is replaced when all is written.  [default: stdout]"
+)
+def command(
+    *,
+    config: str | None,
+    ledger: str | None,
+    form: str,
+    columns: tuple[str, ...] | None,
+    out: str | None,
+    **given: Any,  # noqa: ANN401  typed by Selecting
+) -> None:
+    r"""Prints entries that are created or drifted, sorted by target and name. It can run while `apply` does.
+
+    With --state it prints those in that state instead.
 
     In JSON every name is exact; characters that could control a terminal are written as \uXXXX. CSV is for people and
     spreadsheets: such characters are escaped there too, and a value that a spreadsheet would run as a formula begins
-    with an apostrophe.
+    with an apostrophe. A CloudFormation template cannot express a tag with an empty value.
     """
-    settings = settings_of(config, ledger)
-    anyio.run(_export, settings.run.ledger, targets, form)
+    if columns and form not in ("jsonl", "csv"):
+        raise UsageError(f"--columns is for jsonl and csv, not for {form}", hint="Leave it out, or choose --format csv")
+    wanted = Wanted(selecting=Selecting(**given), form=form, columns=columns or USUAL, out=out)
+    if form in IMPORTS and not EXISTING.issuperset(wanted.selecting.states):
+        raise UsageError(f"--format {form} is for algorithms that exist", hint="Leave out --state")
+    anyio.run(_export, settings_of(config, ledger).run.ledger, wanted)
 
 
-async def _export(ledger: str, targets: tuple[str, ...], form: str) -> None:
-    write = _WRITERS[form]()
+async def _export(ledger: str, wanted: Wanted) -> None:
     async with locate(ledger).read() as opened:
-        known_targets(targets, await opened.counts())
-        async for entry in opened.entries(states=(State.CREATED, State.DRIFTED)):
-            if not targets or entry.target in targets:
-                write.add(entry)
-    write.end()
+        counts = await opened.counts()
+        known_targets(wanted.selecting.targets, counts)
+        chosen = await wanted.selecting.of(opened)
+        if not chosen.states:
+            chosen = msgspec.structs.replace(chosen, states=EXISTING)
+        several = len(_targets(counts, chosen)) > 1
+        if several and wanted.form == "cloudformation":
+            raise UsageError("an import list is for one account and Region", hint="Choose one with --target")
+        with long_result() if wanted.out is None else whole_file(wanted.out) as write:
+            result = FORMATS[wanted.form](Order(write, wanted.columns, several))
+            async for entry in selected(opened, chosen):
+                result.add(entry)
+            notice = result.end()
+    if notice:
+        talk(notice)
 
 
-def _row(entry: Entry) -> dict[str, str]:
-    return {"target": entry.target, "name": entry.name, "arn": entry.arn, "state": entry.state.value}
-
-
-def _cell(value: str) -> str:
-    """``value`` for a spreadsheet or a person, without formulas and terminal control characters."""
-    return printable(f"'{value}" if value.startswith(FORMULA) else value, MAX_CELL)
-
-
-class _Jsonl:
-    def add(self, entry: Entry) -> None:
-        say_json(json.dumps(_row(entry), ensure_ascii=False))
-
-    def end(self) -> None:
-        pass
-
-
-class _Json:
-    def __init__(self) -> None:
-        self._found: dict[str, dict[str, str]] = {}
-
-    def add(self, entry: Entry) -> None:
-        self._found.setdefault(entry.target, {})[entry.name] = entry.arn
-
-    def end(self) -> None:
-        only = next(iter(self._found.values()), {})
-        shown: dict[str, Any] = self._found if len(self._found) > 1 else only
-        say_json(json.dumps(shown, ensure_ascii=False, indent=2))
-
-
-class _Csv:
-    def __init__(self) -> None:
-        self._write(FIELDS)
-
-    def _write(self, cells: tuple[str, ...]) -> None:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow(cells)
-        say(line.getvalue())
-
-    def add(self, entry: Entry) -> None:
-        self._write(tuple(_cell(value) for value in _row(entry).values()))
-
-    def end(self) -> None:
-        pass
-
-
-_WRITERS: dict[str, type[_Jsonl | _Json | _Csv]] = {"jsonl": _Jsonl, "json": _Json, "csv": _Csv}
+def _targets(counts: Mapping[str, Mapping[State, int]], chosen: Selection) -> list[str]:
+    """The targets that have entries in the states of ``chosen``, whatever else it asks for."""
+    return [
+        target
+        for target, states in counts.items()
+        if (not chosen.targets or target in chosen.targets) and not chosen.states.isdisjoint(states)
+    ]

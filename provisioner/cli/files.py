@@ -1,59 +1,97 @@
-"""Files that commands write: whole or not at all."""
+"""A result in a file that is whole or not there."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from provisioner.cli.output import UnwritableError
-from provisioner.errors import UsageError, printable
+from provisioner.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from provisioner.cli.output import Write
+
+SQLITE = b"SQLite format 3\0"
+"""What a SQLite database begins with (https://sqlite.org/fileformat.html)."""
 
 
-def check_writable(path: str, *, force: bool) -> None:
-    """Make sure, before any work, that a file can be written to ``path``.
+@contextmanager
+def whole_file(name: str) -> Iterator[Write]:
+    """Write a file: a function that takes any part of it. It has its name when all is written and synced, or never.
 
-    Raises:
-        UsageError: there is a file and ``force`` is not set, or ``path`` is no place for one.
-    """
-    file = Path(path)
-    if file.exists() and not file.is_file():
-        raise UsageError("this is not a regular file", where=path, hint="Leave --out out to write to stdout")
-    if file.exists() and not force:
-        raise UsageError("the file exists already", where=path, hint="Name another one, or add --force to replace it")
-    if not file.parent.is_dir():
-        raise UsageError("there is no such directory", where=str(file.parent), hint="Create it first")
-
-
-def write_whole(path: str, content: bytes, *, force: bool) -> None:
-    """Write ``content`` to ``path``: a reader finds the old file or the whole new one, also after a crash.
+    An existing file is replaced, and stays as it is when the block ends with an error. A symbolic link stays one.
 
     Raises:
-        UsageError: as for :func:`check_writable`.
+        UsageError: it is a directory, a device, a pipe or a database, which must not be replaced.
         UnwritableError: it cannot be written.
     """
-    check_writable(path, force=force)
-    file = Path(os.path.realpath(path))  # a symbolic link stays one
-    part = file.with_name(f".{file.name}.{os.getpid()}")
+    path = Path(os.path.realpath(name))
+    with _mapped(name):
+        _refuse(path, name)
+    unfinished = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}")
     try:
-        try:
-            _write_durably(part, content)
-            part.replace(file)
-            _sync(file.parent)
-        finally:
-            part.unlink(missing_ok=True)
+        with _mapped(name):
+            with unfinished.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                yield file.write
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+            _sync_directory(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def check_writable(name: str, *, replace: bool) -> None:
+    """Make sure, before any work, that :func:`whole_file` can write to ``name``, as far as that can be known.
+
+    Args:
+        name: of the file.
+        replace: whether an existing file may be replaced.
+
+    Raises:
+        UsageError: as for :func:`whole_file`; or there is a file that is to stay, or no such directory.
+        UnwritableError: it cannot be looked at.
+    """
+    path = Path(os.path.realpath(name))
+    with _mapped(name):
+        _refuse(path, name)
+        if path.exists() and not replace:
+            hint = "Name another one, or add --force to replace it"
+            raise UsageError("the file exists already", where=name, hint=hint)
+        if not path.parent.is_dir():
+            raise UsageError("there is no such directory", where=str(path.parent), hint="Create it first")
+
+
+def _refuse(path: Path, name: str) -> None:
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise UsageError("the result cannot replace what is no file", where=name, hint="Name a file, or use stdout")
+    with path.open("rb") as file:
+        if file.read(len(SQLITE)) == SQLITE:
+            what = "this is a database, perhaps a ledger, and is not replaced"
+            raise UsageError(what, where=name, hint="Name another file")
+
+
+@contextmanager
+def _mapped(name: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise UnwritableError("the file cannot be written", where=printable(path), why=str(error.strerror)) from error
+        why = error.strerror or str(error)
+        hint = "Check its directory, your permission to write there, and the space on the disk"
+        raise UnwritableError("the result cannot be written", where=name, why=why, hint=hint) from error
 
 
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 def command(commands: tuple[str, ...], config: str | None, ledger: str | None, targets: tuple[str, ...]) -> None:
     """COMMAND is a command as you type it, in quotes where an option of it needs more: 'verify --prune-duplicates'.
 
-    Resources are confined to the accounts and Regions of the targets, where the configuration states them. Deletion is
-    confined to algorithms with the ownership tag: of this ledger, once it exists, and never to adopted ones unless an
-    option of the command asks for that. What the configuration asks for counts like an option. Nothing is called.
+    'doctor MANIFEST' stands for doctor with a manifest. Resources are confined to the accounts and Regions of the
+    targets, where the configuration states them. Deletion is confined to algorithms with the ownership tag: of this
+    ledger, once it exists, and never to adopted ones unless an option of the command asks for that. What the
+    configuration asks for counts like an option. Nothing is called.
     """
     from provisioner.commands.iam_policy import ledger_id, policy, wanted
 

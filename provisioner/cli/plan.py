@@ -12,9 +12,9 @@ from provisioner.cli.program import current
 from provisioner.cli.running import execute
 
 if TYPE_CHECKING:
-    from provisioner.commands.plan import Plan
     from provisioner.commands.run import Run
     from provisioner.exit_codes import ExitCode
+    from provisioner.report.plan import Plan
     from provisioner.report.summary import Summary
 
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
 import msgspec
+from click.core import ParameterSource
 
 from provisioner.cli.options import common, known_targets, settings_of
 from provisioner.cli.output import say, say_json
+from provisioner.commands.finding import TROUBLE
+from provisioner.commands.runs import past_runs
 from provisioner.core.entry import State
 from provisioner.errors import printable_lines
 from provisioner.ledger.location import locate
 from provisioner.pacing.observed import Learned
-from provisioner.report.summary import iso
+from provisioner.report.summary import LIST_SUPERSEDED, iso
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provisioner.ledger import Ledger
 
 OPEN_SHOWN = 20
@@ -30,6 +37,8 @@ def command(config: str | None, ledger: str | None, targets: tuple[str, ...], ou
     """Reads the ledger only, and can run while `apply` does."""
     settings = settings_of(config, ledger)
     status = anyio.run(_status, settings.run.ledger, targets)
+    if click.get_current_context().get_parameter_source("ledger") is ParameterSource.COMMANDLINE:
+        status["next"] = [f"{command} --ledger {shlex.quote(status['ledger'])}" for command in status["next"]]
     if output == "json":
         say_json(json.dumps(status, ensure_ascii=False))
     else:
@@ -49,23 +58,42 @@ async def _status(where: str, targets: tuple[str, ...]) -> dict[str, Any]:
         ]
         runs = [
             {
-                "run_id": run.run_id,
-                "command": run.command,
-                "started_at": iso(run.started_at),
-                "exit_code": run.exit_code,
+                "run_id": run.record.run_id,
+                "command": run.record.command,
+                "started_at": iso(run.record.started_at),
+                "status": run.status,
+                "exit_code": run.record.exit_code,
             }
-            for run in await ledger.runs(limit=5)
+            for run in await past_runs(location, ledger, 5)
         ]
+        superseded = await ledger.superseded()
+        shown = {name: await _target(ledger, name, counts[name], superseded.get(name, 0)) for name in chosen}
         return {
             "ledger": location.name,
             "ledger_id": ledger.ledger_id,
-            "targets": {name: await _target(ledger, name, counts[name]) for name in chosen},
+            "targets": shown,
             "open": open_,
             "runs": runs,
+            "next": _next(shown, held=await location.held()),
         }
 
 
-async def _target(ledger: Ledger, name: str, counts: Any) -> dict[str, Any]:  # noqa: ANN401  a mapping by state
+def _next(targets: Mapping[str, dict[str, Any]], *, held: bool) -> list[str]:
+    """The commands that find out more, or do what is left to do; while a run is under way, it does the latter."""
+    found = {
+        state
+        for target in targets.values()
+        for counted in (target["states"], target["replacements"])
+        for state, number in counted.items()
+        if number
+    }
+    commands = ["provisioner reconcile"] if found & {State.SENT, State.AMBIGUOUS} and not held else []
+    commands += ["provisioner list --by code"] if found & TROUBLE else []
+    commands += [LIST_SUPERSEDED] if any(target["superseded"] for target in targets.values()) else []
+    return commands
+
+
+async def _target(ledger: Ledger, name: str, counts: Mapping[State, int], superseded: int) -> dict[str, Any]:
     kept = await ledger.learned(name, "create")
     learned = msgspec.json.decode(kept, type=Learned) if kept else None
     pace = None
@@ -75,13 +103,23 @@ async def _target(ledger: Ledger, name: str, counts: Any) -> dict[str, Any]:  # 
             "accepts": learned.accepts,
             "learned_at": iso(learned.learned_at),
         }
-    return {"states": {state.value: counts.get(state, 0) for state in State}, "pace": pace}
+    replacements = Counter(entry.state.value for entry in (await ledger.incoming(name)).values())
+    return {
+        "states": {state.value: counts.get(state, 0) for state in State},
+        "superseded": superseded,
+        "replacements": dict(sorted(replacements.items())),
+        "pace": pace,
+    }
 
 
 def _lines(status: dict[str, Any]) -> list[str]:
     lines = [f"ledger  {status['ledger']} ({status['ledger_id']})"]
     for name, target in status["targets"].items():
-        states = ", ".join(f"{number} {state}" for state, number in target["states"].items() if number)
+        states = _counts(target["states"])
+        if target["superseded"]:
+            states += f", {target['superseded']} superseded to delete"
+        if target["replacements"]:
+            states += f", replacements: {_counts(target['replacements'])}"
         pace = target["pace"]
         limit = f", limit {pace['limit_per_s']}/s, learned from {pace['accepts']} creates" if pace else ""
         lines.append(f"target  {name}: {states or 'no entries'}{limit}")
@@ -92,6 +130,11 @@ def _lines(status: dict[str, Any]) -> list[str]:
     if len(status["open"]) > OPEN_SHOWN:
         lines.append(f"        and {len(status['open']) - OPEN_SHOWN} more")
     for run in status["runs"]:
-        ended = "not finished" if run["exit_code"] is None else f"exit {run['exit_code']}"
+        ended = run["status"] if run["exit_code"] is None else f"exit {run['exit_code']}"
         lines.append(f"run     {run['run_id']}: {run['command']}, {run['started_at']}, {ended}")
+    lines += [f"next    {command}" for command in status["next"]]
     return lines
+
+
+def _counts(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {what}" for what, number in counted.items() if number)

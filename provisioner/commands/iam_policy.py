@@ -9,6 +9,7 @@ import msgspec
 from provisioner.config.tables import nearest
 from provisioner.core.permissions import ADOPTED, NEEDS, PRUNE, REPLACE, Action
 from provisioner.core.place import real_region
+from provisioner.core.roles import SERVICE_PRINCIPAL
 from provisioner.errors import UsageError
 from provisioner.ledger.location import locate
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from provisioner.config.settings import LifecycleSettings, Settings, Target
-
-SERVICE = "cleanrooms-ml.amazonaws.com"
-"""Who gets the role of a definition."""
 
 _OF_ALGORITHMS = (Action.GET, Action.TAG, Action.UNTAG)
 """Actions on one algorithm, which an ARN confines; a create makes its ARN, and a list has none."""
@@ -106,7 +104,7 @@ def policy(need: Wanted, settings: Settings, targets: Iterable[Target], ledger: 
     roles = [f"arn:aws:iam::{account}:role/*" for account in sorted({account for _, account in places})]
     of_algorithms = [action for action in _OF_ALGORITHMS if action in actions]
     anywhere = sorted(actions - {*_OF_ALGORITHMS, Action.PASS_ROLE, Action.DELETE})
-    passed = {"StringEquals": {"iam:PassedToService": SERVICE}}
+    passed = {"StringEquals": {"iam:PassedToService": SERVICE_PRINCIPAL}}
     statements = [
         _statement("Account", anywhere, ["*"]),
         _statement("Algorithms", of_algorithms, algorithms),

@@ -13,7 +13,7 @@ import msgspec
 
 from provisioner.commands.manifests import manifests_for
 from provisioner.commands.session import looking
-from provisioner.core.difference import Change, differences
+from provisioner.core.difference import differences
 from provisioner.core.entry import Entry, Outcome
 from provisioner.core.planner import Action
 from provisioner.core.versions import to_delete
@@ -21,15 +21,15 @@ from provisioner.engine.inventory import Inventory, definition_of
 from provisioner.engine.observer import Observer
 from provisioner.engine.planning import Planning
 from provisioner.errors import ProvisionerError, Reason
-from provisioner.exit_codes import code_for
+from provisioner.report.plan import Plan, PlanStep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import BinaryIO
 
     from provisioner.commands.run import Order, Run
+    from provisioner.core.difference import Change
     from provisioner.core.policy import Policy
-    from provisioner.core.problem import Problem
     from provisioner.engine.planning import Planned
     from provisioner.engine.target import OpenTarget
     from provisioner.fleet.fleet import Fleet
@@ -210,58 +210,6 @@ async def confirm(run: Run, count: int, why: str) -> None:
         raise UnconfirmedError("nothing was deleted or changed", hint="You answered no")
 
 
-class PlanStep(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One step of a plan, as it is shown.
-
-    Attributes:
-        target, name: of the definition or the entry.
-        action: what is done.
-        reason: why.
-        changes: what differs, path by path.
-        arn: of the algorithm that it is about, "" if there is none.
-    """
-
-    target: str
-    name: str
-    action: str
-    reason: str
-    changes: list[Change] = []
-    arn: str = ""
-
-
-class Plan(msgspec.Struct, kw_only=True):
-    """What ``apply`` would do.
-
-    Attributes:
-        plan_id: of this plan.
-        ledger_id: of the ledger.
-        serial: the ledger's count of changes of the planned targets.
-        exit_code: of ``plan``.
-        counts: of steps by action.
-        steps: all but those of unchanged definitions, grouped by action.
-        calls: that the plan made.
-        estimate_s: how long ``apply`` is expected to take at the learned paces.
-        problems, problems_total: of the manifest.
-        offline: whether the account was not read.
-        deletes: how many algorithms would be deleted, those that are replaced included.
-        halted: why a target could not be planned, by target.
-    """
-
-    plan_id: str
-    ledger_id: str
-    serial: int
-    exit_code: int
-    counts: dict[str, int]
-    steps: list[PlanStep]
-    calls: dict[str, int]
-    estimate_s: float
-    problems: list[Problem]
-    problems_total: int
-    offline: bool = False
-    deletes: int = 0
-    halted: dict[str, str] = {}
-
-
 SHOWN = [
     Action.CREATE,
     Action.RECREATE,
@@ -384,7 +332,7 @@ class PlanCommand:
         reasons |= {Reason.UNFINISHED} if run.stop.requested else set()
         reasons |= {run.error.reason} if run.error else set()
         order = {action.value: place for place, action in enumerate(SHOWN)}
-        summary = msgspec.structs.replace(summary, exit_code=int(code_for(reasons)))
+        summary = summary.ending(reasons)
         self.made = Plan(
             plan_id=run.run_id,
             ledger_id=self._ledger_id,

@@ -78,6 +78,7 @@ class Run:
         stop: requests an early end.
         statistics: by target.
         observers: by target; each includes the statistics.
+        superseded: algorithms of its targets that are still to be deleted.
         reasons: why the command does not end with 0, in addition to those of the targets.
         ask: asks a person a question; None where there is none to ask.
         asking: whether a question is on the terminal, so that progress keeps away from it.
@@ -93,6 +94,7 @@ class Run:
             name: Observers(statistics, EventLog(name, self.clock.monotonic))
             for name, statistics in self.statistics.items()
         }
+        self.superseded = 0
         self.reasons: set[Reason] = set()
         self.ask: Callable[[str], Awaitable[bool]] | None = None
         self.asking = False
@@ -126,6 +128,7 @@ class Run:
             ledger=printable_location(self.order.settings.run.ledger),
             started_at=self.started_at,
             elapsed_s=self.elapsed_s,
+            superseded=self.superseded,
             stopped=self.stop.reason,
             error=str(error) if error else None,
             reasons=frozenset(reasons),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,7 +78,7 @@ async def looking(run: Run, work: Work, *, blank: bool = False) -> Summary:
         async with AsyncExitStack() as stack:
             exists = not blank and await location.exists()
             ledger = UnwrittenLedger(await stack.enter_async_context(location.read()) if exists else None)
-            return await _done(run, work(await _fleet(run, ledger, NoLease())))
+            return await _done(run, ledger, work(await _fleet(run, ledger, NoLease())))
 
     async with deadline(run):
         try:
@@ -115,7 +115,7 @@ async def _leased(run: Run, session: _Session) -> Summary:
                 await opened.ledger.begin_run(RunRecord(run.run_id, session.command, run.started_at))
             if waiting.cancelled_caught:
                 return run.summary()
-            summary = await _done(run, session.work(await _fleet(run, opened.ledger, lease)))
+            summary = await _done(run, opened.ledger, session.work(await _fleet(run, opened.ledger, lease)))
             with run.stop.ends_by(CLOSED_BY_S):
                 ended_at = run.clock.wall()
                 await opened.ledger.end_run(
@@ -191,10 +191,14 @@ async def _fleet(run: Run, ledger: Ledger, lease: Lease) -> Fleet:
     )
 
 
-async def _done(run: Run, work: Awaitable[None]) -> Summary:
+async def _done(run: Run, ledger: Ledger, work: Awaitable[None]) -> Summary:
+    error = None
     try:
         with run.stop.ends(DRAIN_S):
             await work
-    except (ProvisionerError, BaseExceptionGroup) as error:
-        return run.summary(error=first_error(error))
-    return run.summary()
+    except (ProvisionerError, BaseExceptionGroup) as raised:
+        error = first_error(raised)
+    with suppress(LedgerError), run.stop.ends_by(CLOSED_BY_S):
+        superseded = await ledger.superseded()
+        run.superseded = sum(superseded.get(target, 0) for target in run.statistics)
+    return run.summary(error=error)

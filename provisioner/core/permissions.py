@@ -17,12 +17,21 @@ class Action(StrEnum):
     PASS_ROLE = "iam:PassRole"  # noqa: S105  an action, no password
     GET_RESOURCES = "tag:GetResources"
     LIST_QUOTAS = "servicequotas:ListServiceQuotas"
+    GET_QUOTA = "servicequotas:GetServiceQuota"
+    GET_DEFAULT_QUOTA = "servicequotas:GetAWSDefaultServiceQuota"
+    GET_ROLE = "iam:GetRole"
+    SIMULATE = "iam:SimulatePrincipalPolicy"
+    DESCRIBE_IMAGES = "ecr:DescribeImages"
+    DESCRIBE_KEY = "kms:DescribeKey"
 
 
 REPLACE, PRUNE = "--on-change replace", "--prune"
 """The options with which a command deletes; the configuration may ask for the same."""
 ADOPTED = "--adopted"
 """The option with which a command also deletes what it adopted."""
+
+MANIFEST = "MANIFEST"
+"""What stands for the manifest of a command that needs more with one."""
 
 _NOTHING = frozenset[Action]()
 _READ = frozenset({Action.LIST, Action.GET, Action.LIST_QUOTAS})
@@ -38,13 +47,22 @@ NEEDS: dict[str, dict[str, frozenset[Action]]] = {
         ADOPTED: _NOTHING,
     },
     "plan": {"": _READ},
+    "destroy": {"": _READ | _DELETE, ADOPTED: _NOTHING},
+    "forget": {"": _NOTHING},
     "validate": {"": _NOTHING},
     "status": {"": _NOTHING},
+    "list": {"": _NOTHING},
+    "show": {"": _NOTHING},
+    "runs": {"": _NOTHING},
     "export": {"": _NOTHING},
     "reconcile": {"": _READ},
     "verify": {"": _READ | {Action.GET_RESOURCES}, "--prune-duplicates": _DELETE},
     "rebuild": {"": _READ | {Action.GET_RESOURCES}},
     "discover": {"": _READ},
+    "doctor": {
+        "": frozenset({Action.LIST, Action.GET_RESOURCES, Action.GET_QUOTA, Action.GET_DEFAULT_QUOTA}),
+        MANIFEST: frozenset({Action.GET_ROLE, Action.SIMULATE, Action.DESCRIBE_IMAGES, Action.DESCRIBE_KEY}),
+    },
     "ledger": {"": _NOTHING},
     "iam-policy": {"": _NOTHING},
     "emulate": {"": _NOTHING},

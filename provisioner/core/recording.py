@@ -77,6 +77,7 @@ class Changes:
         """
         key = (fact.target, fact.name)
         before = self.entries.get(key) or self._known.entry(key)
+        about = self._replacement(key) if fact.incoming else None if fact.event in VERSION_EVENTS else before
         if fact.event in VERSION_EVENTS:
             self._apply_to_version(before, fact)
         elif fact.incoming:
@@ -88,8 +89,11 @@ class Changes:
             elif fact.event is Event.REINSTATE:
                 self._take_back(after.arn)
             self._replace(key, before, after)
-        if (one := happening(before, fact, at=self._at, run_id=self._run_id)) is not None:
+        if (one := happening(about, fact, at=self._at, run_id=self._run_id)) is not None:
             self.history.append(one)
+
+    def _replacement(self, key: Key) -> Entry | None:
+        return self.incoming[key] if key in self.incoming else self._known.replacement(key)
 
     def _replace(self, key: Key, before: Entry | None, after: Entry) -> None:
         if before is not None and before.exists and before.arn:
@@ -101,7 +105,7 @@ class Changes:
     def _apply_to_incoming(self, key: Key, entry: Entry | None, fact: Fact) -> None:
         if entry is None or not entry.exists:
             raise IllegalTransitionError(f"no algorithm of {fact.name!r}", f"{fact.event} (of its replacement)")
-        before = self.incoming[key] if key in self.incoming else self._known.replacement(key)
+        before = self._replacement(key)
         after = apply(before, fact, at=self._at, run_id=self._run_id)
         if not after.exists:
             self.incoming[key] = after

@@ -196,7 +196,14 @@ _PLAIN = frozenset({Event.PLAN, Event.INTEND, Event.RELEASE, Event.REPLAN, Event
 
 
 def happening(entry: Entry | None, fact: Fact, *, at: float, run_id: str) -> Happening | None:
-    """What ``fact`` adds to the history of its entry, which is ``entry`` before it; None for a plain create."""
+    """What ``fact`` adds to the history; None for a plain create.
+
+    Args:
+        entry: that it is about, before it: the entry or its replacement; None for a new one, and for a version.
+        fact: what happened.
+        at: wall-clock time, seconds since the epoch.
+        run_id: the run that records it.
+    """
     if fact.event in _PLAIN:
         return None
     if fact.event is Event.CONFIRM and not (fact.code or fact.incoming or (entry and entry.state is State.AMBIGUOUS)):

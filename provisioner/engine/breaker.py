@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from enum import StrEnum
 
+from provisioner.core.roles import pass_role_hint
 from provisioner.core.verdict import (
     CONFLICT,
     MULTIPLE_CHOICES,
@@ -132,8 +133,10 @@ class Breaker:
         else:
             self._sure_refusals += 1
         if self._refusals >= REFUSALS or self._sure_refusals >= SURE_REFUSALS:
-            hint = f"Check credentials, {_PERMISSIONS[self._operation]}, then run again"
-            self._trip(Reason.DENIED, f"every {self._operation} is refused: {reply}. {hint}")
+            hint = f"Check credentials, {_PERMISSIONS[self._operation]}"
+            if is_about_role(reply):
+                hint = pass_role_hint(role)
+            self._trip(Reason.DENIED, f"every {self._operation} is refused: {reply}. {hint}, then run again")
 
     def _count_unreached(self, reply: Reply, now: float) -> None:
         if self._unreached_since is None:

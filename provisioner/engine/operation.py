@@ -17,6 +17,7 @@ from provisioner.core.entry import Entry, Event, Fact, Outcome, State
 from provisioner.core.ownership import OwnershipTag, read_tag
 from provisioner.core.planner import TAGGING, TAGS_REFUSED
 from provisioner.core.problem import Problem
+from provisioner.core.roles import pass_role_hint
 from provisioner.core.sweep import DELETE_FIRST, NAMES_UNIQUE
 from provisioner.core.verdict import Reply, Verdict
 from provisioner.engine.job import Deletion, Job
@@ -166,7 +167,10 @@ class Create:
         elif conclusion.outcome is not None:
             self._target.observer.outcome_changed(conclusion.outcome)
             if conclusion.outcome in {Outcome.FAILED, Outcome.PARKED}:
-                await self._problems.add_row(job.row, reply.code or conclusion.outcome, str(reply))
+                text = str(reply)
+                if conclusion.verdict is Verdict.DENIED:
+                    text = f"{text.rstrip('. ')}. {pass_role_hint(job.role)}"
+                await self._problems.add_row(job.row, reply.code or conclusion.outcome, text)
 
 
 class Retag:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -92,6 +93,7 @@ class Fleet:
             connect_timeout_s=CONNECT_TIMEOUT_S,
             read_timeout_s=run.read_timeout_s,
         )
+        unlearned = partial(unlearned_gate, run.max_in_flight, self.clock.monotonic)
         async with aws.connect(target, limits) as calls:
             for notice in calls.notices:
                 log.warning("target.notice", target=target.name, notice=notice)
@@ -103,11 +105,11 @@ class Fleet:
                 ledger=self.ledger,
                 lease=self.lease,
                 aws=calls,
-                creates=self._gate(pacer),
-                tags=self._unlearned_gate(),
-                deletes=self._unlearned_gate(),
-                reads=self._unlearned_gate(),
-                tagging=self._unlearned_gate(),
+                creates=Gate(pacer, max_in_flight=run.max_in_flight, clock=self.clock.monotonic),
+                tags=unlearned(),
+                deletes=unlearned(),
+                reads=unlearned(),
+                tagging=unlearned(),
                 clock=self.clock,
                 observer=observer,
             )
@@ -153,12 +155,6 @@ class Fleet:
             pace = msgspec.structs.replace(pace, initial_rate=published)
         return Pacer(_bounds(pace), self.clock.monotonic(), learned, self.clock.wall())
 
-    def _unlearned_gate(self) -> Gate:
-        return self._gate(Pacer(_bounds(PaceSettings()), self.clock.monotonic()))
-
-    def _gate(self, pacer: Pacer) -> Gate:
-        return Gate(pacer, max_in_flight=self.settings.run.max_in_flight, clock=self.clock.monotonic)
-
     @asynccontextmanager
     async def _sampling(self, target: OpenTarget, pacer: Pacer) -> AsyncIterator[None]:
         """Sample the target, and keep what its pacer learns, now and then and at the end."""
@@ -187,6 +183,11 @@ class Fleet:
                 sample()
                 group.cancel_scope.cancel()
         await keep()
+
+
+def unlearned_gate(max_in_flight: int, monotonic: Callable[[], float]) -> Gate:
+    """A gate before calls whose pace nobody configures or keeps: it begins with the default one."""
+    return Gate(Pacer(_bounds(PaceSettings()), monotonic()), max_in_flight=max_in_flight, clock=monotonic)
 
 
 def _bounds(pace: PaceSettings) -> PaceBounds:

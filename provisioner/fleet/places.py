@@ -13,7 +13,7 @@ from provisioner.core.place import Place
 from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from provisioner.config.settings import Target
     from provisioner.core.place import Kind
@@ -34,27 +34,20 @@ def kind_of(target: Target, *, embedded: bool) -> Kind:
     return "aws" if aws else "custom"
 
 
-class Places:
-    """Claims a place for each target, once in this run and for all runs on this ledger.
+class Claims:
+    """The places that targets have. Refuses a target that has moved, and a second one in a place.
 
     Args:
-        ledger: records the places.
-        known: what it has recorded, by target.
+        known: the places of earlier runs, by target.
         configured: the names of all targets of the configuration.
     """
 
-    def __init__(self, ledger: Ledger, known: dict[str, Place], configured: Collection[str]) -> None:
-        self._ledger = ledger
-        self._places = known
+    def __init__(self, known: Mapping[str, Place], configured: Collection[str]) -> None:
+        self._places = dict(known)
         self._configured = configured
 
-    @classmethod
-    async def load(cls, ledger: Ledger, configured: Collection[str]) -> Places:
-        """The places that ``ledger`` knows."""
-        return cls(ledger, dict(await ledger.places()), configured)
-
-    async def claim(self, target: str, place: Place) -> Place:
-        """Record that ``target`` is at ``place``, before its first intent; returns all that is known of the place.
+    def add(self, target: str, place: Place) -> tuple[Place, bool]:
+        """Note that ``target`` is at ``place``; returns all that is known of the place, and whether that is new.
 
         Raises:
             ConfigurationError: the target has moved, or another one is there.
@@ -66,11 +59,8 @@ class Places:
         for other, there in self._places.items():
             if other != target and _may_be_one(place, there):
                 self._refuse_twin(target, other, place, there)
-        if place != known:
-            # Noted before the commit, because another target may claim a place while it is under way.
-            self._places[target] = place
-            await self._ledger.set_place(target, place)
-        return place
+        self._places[target] = place
+        return place, place != known
 
     def _refuse_twin(self, target: str, other: str, place: Place, there: Place) -> None:
         sure = bool(place.account_id and there.account_id)
@@ -85,6 +75,36 @@ class Places:
         if not sure:
             hint = f"Set account_id of both in the configuration, so that they can be distinguished. {hint}"
         raise ConfigurationError(what, where=target, why=why, hint=hint)
+
+
+class Places:
+    """Claims a place for each target, once in this run and for all runs on this ledger.
+
+    Args:
+        ledger: records the places.
+        claims: what it has recorded.
+    """
+
+    def __init__(self, ledger: Ledger, claims: Claims) -> None:
+        self._ledger = ledger
+        self._claims = claims
+
+    @classmethod
+    async def load(cls, ledger: Ledger, configured: Collection[str]) -> Places:
+        """The places that ``ledger`` knows, for targets that are called ``configured``."""
+        return cls(ledger, Claims(await ledger.places(), configured))
+
+    async def claim(self, target: str, place: Place) -> Place:
+        """Record that ``target`` is at ``place``, before its first intent; returns all that is known of the place.
+
+        Raises:
+            ConfigurationError: the target has moved, or another one is there.
+        """
+        # Noted before the commit, because another target may claim a place while it is under way.
+        place, is_new = self._claims.add(target, place)
+        if is_new:
+            await self._ledger.set_place(target, place)
+        return place
 
 
 def _may_be_one(place: Place, there: Place) -> bool:

@@ -119,6 +119,10 @@ class Ledger(Protocol):
         """What happened to an entry besides a plain create, the oldest first; kept as long as its run is."""
         ...
 
+    async def named(self, arn: str) -> list[tuple[str, str]]:
+        """Target and name of the entries that have, or ever had, the algorithm ``arn``."""
+        ...
+
     async def forget(self, target: str, names: Sequence[str]) -> None:
         """Remove entries, their replacements and their older versions. Their history stays."""
         ...
@@ -131,8 +135,8 @@ class Ledger(Protocol):
         """Record how ``run`` ended."""
         ...
 
-    async def runs(self, limit: int = 10) -> list[RunRecord]:
-        """The latest runs, newest first."""
+    async def runs(self, limit: int = 10, *, prefix: str = "") -> list[RunRecord]:
+        """The latest runs whose id begins with ``prefix``, newest first."""
         ...
 
     async def add_problems(self, problems: Sequence[Problem]) -> None:

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from provisioner.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +18,22 @@ if TYPE_CHECKING:
 
     from provisioner.ledger import Ledger
     from provisioner.ledger.lease import Lease
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a run could use a ledger now.
+
+    Attributes:
+        exists: whether there is one.
+        holder: the run that holds its lease, "" for none.
+        free_bytes: free space where it is kept; None if that is unknown.
+        storage: the kind of storage, such as the type of the file system; "" if that is unknown.
+    """
+
+    exists: bool
+    holder: str
+    free_bytes: int | None
+    storage: str
 
 
 class Building(Protocol):
@@ -53,6 +71,18 @@ class Location(Protocol):
 
         Raises:
             LedgerError: the system does not say, as where its directory may not be searched.
+        """
+        ...
+
+    async def held(self) -> bool:
+        """Whether somebody has the right to write at this moment. Nobody who asks for it meanwhile is refused it."""
+        ...
+
+    async def condition(self) -> Condition:
+        """Whether a run could use the ledger now. Takes no lease, and changes nothing.
+
+        Raises:
+            LedgerError: a run could not open it, or not write to it.
         """
         ...
 

@@ -88,9 +88,13 @@ class UnwrittenLedger:
     async def end_run(self, run: RunRecord) -> None:
         """Forget it."""
 
-    async def runs(self, limit: int = 10) -> list[RunRecord]:
+    async def runs(self, limit: int = 10, *, prefix: str = "") -> list[RunRecord]:
         """See the interface."""
-        return await self._ledger.runs(limit) if self._ledger else []
+        return await self._ledger.runs(limit, prefix=prefix) if self._ledger else []
+
+    async def named(self, arn: str) -> list[tuple[str, str]]:
+        """See the interface."""
+        return await self._ledger.named(arn) if self._ledger else []
 
     async def add_problems(self, problems: Sequence[Problem]) -> None:
         """Forget them."""

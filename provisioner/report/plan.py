@@ -1,9 +1,11 @@
-"""The text form of a plan."""
+"""A plan as it is shown: its JSON form is a contract, its text form is for people."""
 
 from __future__ import annotations
 
 from itertools import groupby
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from provisioner.errors import counted, printable, printable_lines
 from provisioner.exit_codes import ADVICE, ExitCode
@@ -11,7 +13,8 @@ from provisioner.exit_codes import ADVICE, ExitCode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provisioner.commands.plan import Plan, PlanStep
+    from provisioner.core.difference import Change
+    from provisioner.core.problem import Problem
     from provisioner.report.summary import Summary
 
 SHOWN = 20
@@ -44,6 +47,58 @@ _TITLES = {
     "failed": "failed before",
     "ambiguous": "unresolved",
 }
+
+
+class PlanStep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One step of a plan, as it is shown.
+
+    Attributes:
+        target, name: of the definition or the entry.
+        action: what is done.
+        reason: why.
+        changes: what differs, path by path.
+        arn: of the algorithm that it is about, "" if there is none.
+    """
+
+    target: str
+    name: str
+    action: str
+    reason: str
+    changes: list[Change] = []
+    arn: str = ""
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """What ``apply`` would do.
+
+    Attributes:
+        plan_id: of this plan.
+        ledger_id: of the ledger.
+        serial: the ledger's count of changes of the planned targets.
+        exit_code: of ``plan``.
+        counts: of steps by action.
+        steps: all but those of unchanged definitions, grouped by action.
+        calls: that the plan made.
+        estimate_s: how long ``apply`` is expected to take at the learned paces.
+        problems, problems_total: of the manifest.
+        offline: whether the account was not read.
+        deletes: how many algorithms would be deleted, those that are replaced included.
+        halted: why a target could not be planned, by target.
+    """
+
+    plan_id: str
+    ledger_id: str
+    serial: int
+    exit_code: int
+    counts: dict[str, int]
+    steps: list[PlanStep]
+    calls: dict[str, int]
+    estimate_s: float
+    problems: list[Problem]
+    problems_total: int
+    offline: bool = False
+    deletes: int = 0
+    halted: dict[str, str] = {}
 
 
 def plan_text(plan: Plan, summary: Summary, *, everything: bool) -> str:

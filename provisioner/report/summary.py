@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Outcome
+from provisioner.core.problem import Problem  # noqa: TC001  to read a summary, its annotations are looked up
 from provisioner.errors import Reason, counted, printable, printable_lines
 from provisioner.exit_codes import ADVICE, ExitCode, code_for
 from provisioner.report.statistics import PROBLEMS_SHOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from provisioner.core.problem import Problem
     from provisioner.report.statistics import Statistics
 
 CALLS = ("create", "throttled", "list", "get", "get_resources", "tag", "delete")
 SHOWN_IN_TEXT = 20
 """Problems that the text form shows; the JSON form has up to 100, the ledger all."""
+LIST_SUPERSEDED = "provisioner list --state superseded"
+"""The command that shows what is still to be deleted."""
 
 
 class ManifestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -67,6 +69,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         problems_total: all of them.
         open: entries that are still unresolved, over all targets, whether or not the manifest has them.
         pruned: algorithms that were deleted because they left the manifest, or by ``destroy``.
+        superseded: algorithms that were replaced or given up and are still to be deleted, over all targets.
         stopped: why the run ended early, None if it did not.
         error: the error that ended the run, None if none did.
     """
@@ -84,6 +87,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     problems_total: int = msgspec.field(name="problems_total")
     open: int = 0
     pruned: int = 0
+    superseded: int = 0
     stopped: str | None = None
     error: str | None = None
 
@@ -105,6 +109,10 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             lines.append(f"error     {self.error}")
         return [*lines, f"exit      {self.exit_code}: {ADVICE[ExitCode(self.exit_code)]}"]
 
+    def ending(self, reasons: Iterable[Reason]) -> Summary:
+        """The summary of a command that ends for these ``reasons`` instead."""
+        return msgspec.structs.replace(self, exit_code=int(code_for(reasons)))
+
     def halts(self) -> list[str]:
         """A line for each target that halted, with the reason."""
         return [
@@ -114,6 +122,14 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         ]
 
 
+def parsed(summary: bytes) -> Summary | None:
+    """The summary that a ledger keeps of a run; None if there is none, or another version wrote it differently."""
+    try:
+        return msgspec.json.decode(summary, type=Summary)
+    except msgspec.DecodeError:
+        return None
+
+
 class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended, apart from what was counted.
 
@@ -121,6 +137,7 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
         run_id, ledger: of the run.
         started_at: epoch seconds.
         elapsed_s: duration.
+        superseded: algorithms that are still to be deleted.
         stopped: why it ended early, "" when it did not.
         error: the error that ended it, None when none did.
         reasons: why it does not end with 0, in addition to those of the targets.
@@ -130,6 +147,7 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     ledger: str
     started_at: float
     elapsed_s: float
+    superseded: int = 0
     stopped: str = ""
     error: str | None = None
     reasons: frozenset[Reason] = frozenset()
@@ -158,9 +176,25 @@ def summarize(targets: Sequence[Statistics], ending: RunEnd) -> Summary:
         problems_total=sum(statistics.problems_total for statistics in targets),
         open=sum(statistics.open for statistics in targets),
         pruned=sum(statistics.pruned for statistics in targets),
+        superseded=ending.superseded,
         stopped=ending.stopped or None,
         error=ending.error,
     )
+
+
+def one_line(summary: Summary) -> str:
+    """What a run did, in one line."""
+    resolved: Counter[str] = Counter()
+    for target in summary.targets.values():
+        resolved.update(target.resolved)
+    did = _counts(summary.outcomes) or _counts(resolved) or _counts(summary.calls)
+    ends = [f"stopped: {summary.stopped}"] if summary.stopped else []
+    ends += [f"error: {summary.error}"] if summary.error else []
+    return "; ".join([did or "nothing", *ends])
+
+
+def _counts(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {what}" for what, number in counted.items() if number)
 
 
 def _manifest(targets: Sequence[Statistics]) -> ManifestCounts:
@@ -195,8 +229,9 @@ def _work_lines(summary: Summary) -> list[str]:
     manifest, calls = summary.manifest, summary.calls
     read = counted(manifest.lines, "line", "lines") + (" read before the run stopped" if summary.stopped else "")
     repeated = f", {manifest.repeated} repeated" if manifest.repeated else ""
-    outcomes = ", ".join(f"{number} {outcome}" for outcome, number in summary.outcomes.items() if number)
-    others = [f"{calls[kind]} {kind}" for kind in CALLS[2:] if calls[kind] or kind in {"list", "get"}]
+    outcomes = _counts(summary.outcomes)
+    # An earlier version did not count every kind.
+    others = [f"{calls.get(kind, 0)} {kind}" for kind in CALLS[2:] if calls.get(kind) or kind in {"list", "get"}]
     sent = ", ".join([f"{calls['create']} create ({calls['throttled']} throttled)", *others])
     lines = [
         f"manifest  {read}, {manifest.valid} valid, {manifest.invalid} invalid{repeated}",
@@ -206,7 +241,10 @@ def _work_lines(summary: Summary) -> list[str]:
         f"time      {summary.elapsed_s:.1f} s, {_per_s(calls, summary.elapsed_s)}",
         *(_target_line(name, target, summary.elapsed_s) for name, target in summary.targets.items()),
     ]
-    shown = [_problem_line(problem) for problem in summary.problems[:SHOWN_IN_TEXT]]
+    if summary.superseded:
+        left = counted(summary.superseded, "superseded algorithm", "superseded algorithms")
+        lines.append(f"to delete {left}: `{LIST_SUPERSEDED}` says why")
+    shown = [problem_line(problem) for problem in summary.problems[:SHOWN_IN_TEXT]]
     if shown:
         lines += [f"problems  {summary.problems_total}", *shown]
         more = summary.problems_total - len(shown)
@@ -220,7 +258,8 @@ def _per_s(calls: Mapping[str, int], elapsed_s: float) -> str:
     return f"{rate:.1f} creates/s"
 
 
-def _problem_line(problem: Problem) -> str:
+def problem_line(problem: Problem) -> str:
+    """A problem in one line."""
     place = f"{problem.source}:{problem.line}: " if problem.source else ""
     name = f"{problem.name}: " if problem.name else ""
     return f"  {place}{name}{problem.code}: {printable(problem.message)}"

@@ -45,6 +45,7 @@ def test_what_commands_need_adds_up() -> None:
     assert actions("export", "status", "schema") == set()
     read = {Action.LIST, Action.GET}
     assert actions("plan") == actions("reconcile") == actions("discover") == read
+    assert actions("destroy") == read | {Action.DELETE}
     assert actions("verify") == actions("rebuild") == read | {Action.GET_RESOURCES}
     assert actions("apply") == read | {Action.CREATE, Action.TAG, Action.UNTAG, Action.PASS_ROLE}
     assert sorted(action for statement in both.values() for action in statement["Action"]) == sorted(
@@ -136,6 +137,8 @@ def test_deletion_is_confined_to_this_ledger() -> None:
         ("apply --prune", LEDGER_ID, [ours]),
         ("apply --on-change replace", LEDGER_ID, [ours]),
         ("apply --prune --adopted", LEDGER_ID, [ours, adopted]),
+        ("destroy", LEDGER_ID, [ours]),
+        ("destroy --adopted", LEDGER_ID, [ours, adopted]),
         ("apply --prune", "", [ours, other]),
     ]:
         condition = document(command, ledger=ledger)["Delete"]["Condition"]

@@ -148,7 +148,7 @@ async def test_nothing_more_is_pruned_in_a_target_that_has_halted() -> None:
     await endpoint.prune()
 
     assert tried == 3
-    assert endpoint.run.statistics["here"].reasons() == {Reason.DENIED}
+    assert endpoint.run.statistics["here"].reasons() == {Reason.DENIED, Reason.FAILED}
     assert not any(finding.pruned for finding in endpoint.findings)
 
 

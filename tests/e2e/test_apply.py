@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.definition_lines import numbered
+from tests.definition_lines import ROLE, numbered
 from tests.e2e.process import EXAMPLE, ROOT, Endpoint, environment, provisioner, start, until
 
 if TYPE_CHECKING:
@@ -59,6 +59,19 @@ def test_a_manifest_is_registered_once_and_then_nothing_is_left_to_do(tmp_path: 
     assert exported(tmp_path) == {algorithm["name"]: algorithm["arn"] for algorithm in truth["algorithms"]}
     assert (again_code, again["outcomes"]["unchanged"], again["calls"]["create"]) == (0, count, 0)
     assert truth["calls"]["create"] == {"200": count}
+
+
+def test_a_role_that_may_not_be_passed_says_which_policy_passes_it(tmp_path: Path, endpoint: Endpoint) -> None:
+    """A 403 about iam:PassRole ends in the problem's message with the role, and the names that are usually allowed."""
+    (tmp_path / "m.jsonl").write_bytes(numbered(1))
+    endpoint.change(denied_roles=[ROLE])
+
+    code, summary = applied(tmp_path, endpoint, "m.jsonl")
+
+    message = summary["problems"][0]["message"]
+    assert (code, summary["outcomes"]["failed"]) == (77, 1)
+    assert f"Allow iam:PassRole on {ROLE}" in message
+    assert "AWSCleanRoomsMLFullAccess passes only roles named cleanrooms-ml*" in message
 
 
 def test_invalid_lines_do_not_stop_valid_ones(tmp_path: Path, endpoint: Endpoint) -> None:

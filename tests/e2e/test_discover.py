@@ -151,7 +151,7 @@ def test_a_file_is_written_whole_and_replaced_only_by_force(tmp_path: Path, endp
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--out", "."], "not a regular file"),
+        (["--out", "."], "what is no file"),
         (["--out", "nowhere/m.jsonl"], "no such directory"),
         (["--force"], "--out"),
     ],
@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_written(tmp_path: Path, endpoint: Endpoint) -> No
         ["/bin/sh", "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
     )
 
-    assert (done.returncode, "m.jsonl: the file cannot be written" in done.stderr) == (74, True), done.stderr
+    assert (done.returncode, "m.jsonl: the result cannot be written" in done.stderr) == (74, True), done.stderr
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"m.jsonl": "old\n"}
 
 

@@ -116,6 +116,7 @@ CASES = [
     Case("reconcile", lambda _: ("reconcile",), lost),
     Case("rebuild", rebuild, foreign_beside),
     Case("discover", lambda _: ("discover",), foreign),
+    Case("destroy", lambda _: ("destroy", "--all", "--yes"), lost),
 ]
 
 SPARED = {Action.GET_RESOURCES}

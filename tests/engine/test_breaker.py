@@ -136,6 +136,17 @@ def test_a_denial_tells_what_was_refused_and_what_to_do() -> None:
     assert "iam:PassRole" in breaker.halt.what
 
 
+def test_a_denial_about_roles_names_the_role_and_what_the_managed_policy_passes() -> None:
+    """A halt for roles that may not be passed names the last one, and the names that the managed policy allows."""
+    breaker = Breaker()
+    for role in (A, B, C, A, B):
+        after(PASS_ROLE, role=role, breaker=breaker)
+
+    assert breaker.halt is not None
+    assert f"Allow iam:PassRole on {B} with iam:PassedToService" in breaker.halt.what
+    assert "passes only roles named cleanrooms-ml*, then run again" in breaker.halt.what
+
+
 @pytest.mark.parametrize(
     ("replies", "code"),
     [

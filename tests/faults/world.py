@@ -461,6 +461,10 @@ class DirectLedger:
         """See the interface."""
         return reading.history(self._reader, target, name)
 
+    async def named(self, arn: str) -> list[tuple[str, str]]:
+        """See the interface."""
+        return reading.named(self._reader, arn)
+
     async def forget(self, target: str, names: Sequence[str]) -> None:
         """See the interface."""
         self._commit(Forget(target, names))
@@ -473,9 +477,9 @@ class DirectLedger:
         """See the interface."""
         self._commit(EndRun(run))
 
-    async def runs(self, limit: int = 10) -> list[RunRecord]:
+    async def runs(self, limit: int = 10, *, prefix: str = "") -> list[RunRecord]:
         """See the interface."""
-        return reading.runs(self._reader, limit)
+        return reading.runs(self._reader, limit, prefix)
 
     async def add_problems(self, problems: Sequence[Problem]) -> None:
         """See the interface."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ import pytest
 
 from provisioner.errors import LedgerError, LedgerLockedError, Reason
 from provisioner.ledger.sqlite import filesystem
-from provisioner.ledger.sqlite.lease import CHECK_EVERY_S, FileLease, Holder
+from provisioner.ledger.sqlite.lease import CHECK_EVERY_S, FileLease, Holder, is_held
 from tests.ledger.processes import HOLD, line_of, running
 
 if TYPE_CHECKING:
@@ -68,6 +69,33 @@ async def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
         inode = (tmp_path / "l.db.lock").stat().st_ino
         async with FileLease(path) as lock:
             assert lock.path.stat().st_ino == inode
+
+
+def test_a_look_at_it_is_true_and_leaves_nothing(tmp_path: Path) -> None:
+    """Whether it is held is seen from outside, also of a holder that was killed; the look makes no file."""
+    path = tmp_path / "l.db"
+    never = is_held(path)
+    files = list(tmp_path.iterdir())
+    with running(HOLD, path) as holder:
+        assert line_of(holder) == "held"
+        meanwhile = is_held(path)
+        holder.kill()
+        holder.wait()
+        after = is_held(path)
+
+    assert (never, files, meanwhile, after) == (False, [], True, False)
+
+
+async def test_a_look_refuses_it_to_nobody(tmp_path: Path) -> None:
+    """A run that begins in the instant in which somebody looks gets the lock all the same."""
+    path = tmp_path / "l.db"
+    async with FileLease(path) as lock:
+        lock.keep("0123456789abcdef")
+    look = os.open(lock.path, os.O_RDONLY)
+    fcntl.flock(look, fcntl.LOCK_SH)
+    asyncio.get_running_loop().call_later(0.02, os.close, look)
+    async with FileLease(path):
+        pass
 
 
 async def test_a_stopped_holder_keeps_it(tmp_path: Path) -> None:
@@ -238,3 +266,28 @@ async def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pyt
             pass
 
     assert not (tmp_path / "l.db.lock").exists()
+
+
+async def test_looking_takes_nothing_and_names_the_holder(tmp_path: Path) -> None:
+    """Who looks learns of the holder, takes no lock from the next run, and writes to no file."""
+    path = tmp_path / "l.db"
+    assert FileLease(path).look() == ""
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240  a test's own folder
+
+    async with FileLease(path) as lock:
+        lock.keep("a" * 16)
+        before = lock.path.read_bytes()
+        assert f"process {os.getpid()} on {socket.gethostname()}, since 20" in FileLease(path).look()
+        assert lock.path.read_bytes() == before
+
+
+async def test_looking_notices_a_ledger_that_vanished(tmp_path: Path) -> None:
+    """A lock file that names a ledger, without that ledger, is the error that a run would end with."""
+    path = tmp_path / "l.db"
+    async with FileLease(path) as lock:
+        lock.keep("a" * 16)
+    with pytest.raises(LedgerError, match="gone or empty"):
+        FileLease(path).look()
+
+    async with FileLease(path):
+        pass

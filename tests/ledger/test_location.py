@@ -301,3 +301,32 @@ async def test_nothing_is_built_beside_a_run(tmp_path: Path) -> None:
             async with location.lease():
                 pass
         await ledger.record([intend("b")])
+
+
+async def test_the_condition_of_a_ledger_changes_nothing(tmp_path: Path) -> None:
+    """Whether it exists, who holds it, the space and the file system, before and after it is made."""
+    path = tmp_path / "l.db"
+    before = await locate(str(path)).condition()
+    assert names_in(tmp_path) == []
+    async with open_ledger(str(path)):
+        pass
+    after = await locate(str(path)).condition()
+
+    assert (before.exists, after.exists, after.holder) == (False, True, "")
+    assert (after.free_bytes or 0) > 0
+    assert after.storage
+
+
+async def test_a_ledger_in_no_directory_cannot_be_written(tmp_path: Path) -> None:
+    """A directory that is missing is what a run would stop at, exit 74."""
+    with pytest.raises(LedgerError, match="there is no such directory") as caught:
+        await locate(f"{tmp_path}/none/l.db").condition()
+
+    assert caught.value.reason is Reason.LEDGER
+
+
+async def test_the_condition_of_a_ledger_whose_log_lies_alone(tmp_path: Path) -> None:
+    """A log without its ledger is what a run would stop at, too."""
+    (tmp_path / "l.db-wal").write_bytes(b"log")
+    with pytest.raises(LedgerError, match="its -wal file is still here"):
+        await locate(str(tmp_path / "l.db")).condition()

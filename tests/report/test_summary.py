@@ -14,7 +14,7 @@ from provisioner.engine.observer import Halt
 from provisioner.errors import Reason
 from provisioner.exit_codes import ExitCode, code_for
 from provisioner.report.statistics import Statistics
-from provisioner.report.summary import CALLS, RunEnd, Summary, iso, summarize
+from provisioner.report.summary import CALLS, RunEnd, Summary, iso, one_line, parsed, summarize
 
 OUTCOMES = [
     "created",
@@ -308,3 +308,38 @@ def test_no_target_steers_the_terminal(field: str) -> None:
 def test_times_are_iso_in_utc(seconds: float, text: str) -> None:
     """Wall-clock times are printed in UTC, to the millisecond."""
     assert iso(seconds) == text
+
+
+def test_one_line_says_what_a_run_did() -> None:
+    """The outcomes; or else what sweeps resolved; or else the calls; and why it ended early."""
+    applied = counted(outcomes={Outcome.CREATED: 3, Outcome.FAILED: 1})
+    resolved = counted()
+    resolved.resolved.update(recovered=2)
+    resolved.calls.update(list=1)
+    looked = counted()
+    looked.calls.update(list=4, get=2)
+
+    assert one_line(summary(applied)) == "3 created, 1 failed"
+    assert one_line(summary(resolved)) == "2 recovered"
+    assert one_line(summary(looked, stopped="signal SIGTERM")) == "4 list, 2 get; stopped: signal SIGTERM"
+    assert one_line(summary(error="no ledger")) == "nothing; error: no ledger"
+
+
+def test_a_summary_that_a_ledger_keeps_is_read_again() -> None:
+    """It comes back as it was; what is none, or was written in another way, is None."""
+    made = summary(with_problem())
+
+    assert parsed(made.json()) == made
+    assert parsed(b"") is None
+    assert parsed(b'{"run_id": 5}') is None
+
+
+def test_what_is_still_to_be_deleted_is_named() -> None:
+    """Superseded algorithms are counted, with the command that says why; where there are none, nothing is said."""
+    none, one, two = (summary(counted(), superseded=number) for number in (0, 1, 2))
+
+    assert "superseded" not in told(none)
+    assert "superseded" not in none.text()
+    assert told(two)["superseded"] == 2
+    assert "\nto delete 1 superseded algorithm: `provisioner list --state superseded` says why\n" in one.text()
+    assert "\nto delete 2 superseded algorithms: " in two.text()

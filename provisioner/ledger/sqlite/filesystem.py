@@ -83,6 +83,15 @@ def is_network(kind: str) -> bool:
     return kind in NETWORK_FILE_SYSTEMS or (kind.startswith("fuse") and kind not in LOCAL_FUSE)
 
 
+def kind_at(path: Path) -> str:
+    """The type of the file system that ``path`` is on; "" when the system does not say."""
+    try:
+        mountinfo = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""
+    return mount_of(mountinfo, os.path.realpath(path)).kind
+
+
 def refuse_unsafe(path: Path) -> None:
     """Make sure that a ledger may be written at ``path``, which need not exist yet, as far as the system says.
 

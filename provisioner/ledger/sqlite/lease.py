@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CHECK_EVERY_S = 0.02
 """Between two looks at the file: two system calls for each create would cost as much as its signature."""
+LOOK_S = 0.05
+"""How long a lock may only seem to be held, by somebody who looks whether it is: see :func:`is_held`."""
 POLL_S = 0.1
 """Between two tries. A blocking flock could not be cancelled."""
 
@@ -75,7 +77,7 @@ class FileLease:
             LedgerError: it cannot be had here, or a ledger would not be safe here.
         """
         refuse_unsafe(self._ledger)
-        deadline = anyio.current_time() + self._timeout_s
+        deadline = anyio.current_time() + max(self._timeout_s, LOOK_S)
         while not self._try():
             left_s = deadline - anyio.current_time()
             if left_s <= 0:
@@ -96,6 +98,33 @@ class FileLease:
         finally:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def look(self) -> str:
+        """Who holds the lock, "" for nobody. Neither takes it nor writes to its file.
+
+        A free lock is shared for an instant, which a run that asks for it in that instant would take for a holder.
+
+        Raises:
+            LedgerError: the lock could not be taken here, or the ledger that was here is gone.
+        """
+        refuse_unsafe(self._ledger)
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return self._read_holder()
+        except OSError as error:
+            raise self._unusable(error) from error
+        finally:
+            os.close(descriptor)
+        self._holder = _read(self.path)
+        self.refuse_vanished()
+        return ""
 
     def check(self) -> None:
         """See :meth:`provisioner.ledger.lease.Lease.check`."""
@@ -192,17 +221,19 @@ class FileLease:
         self._holder = holder
 
     def _locked(self) -> LedgerLockedError:
-        holder = _read(self.path)
-        why = "the lock file does not say which process it is"
-        if holder.pid:
-            since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(holder.started_at))
-            why = f"process {holder.pid} on {holder.host}, since {since}"
         return LedgerLockedError(
             "another run holds the ledger",
             where=str(self.path),
-            why=why,
+            why=self._read_holder(),
             hint="Wait for it with --lock-timeout, or end it; the lock is then released by itself",
         )
+
+    def _read_holder(self) -> str:
+        holder = _read(self.path)
+        if not holder.pid:
+            return "the lock file does not say which process it is"
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(holder.started_at))
+        return f"process {holder.pid} on {holder.host}, since {since}"
 
     def _unusable(self, error: OSError) -> LedgerError:
         return LedgerError(
@@ -211,6 +242,27 @@ class FileLease:
             why=error.strerror or str(error),
             hint="Check that the directory exists and that you may write there",
         )
+
+
+def is_held(ledger: Path) -> bool:
+    """Whether somebody holds the lock of ``ledger``, whose symbolic links are resolved; also if that cannot be said.
+
+    The kernel says so only by refusing it, so the lock is taken for an instant, shared, and the file is never made.
+    Whoever wants it in that instant tries once more.
+    """
+    try:
+        descriptor = os.open(f"{ledger}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _read(path: Path) -> Holder:

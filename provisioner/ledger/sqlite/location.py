@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,10 @@ import anyio
 import anyio.to_thread
 
 from provisioner.errors import LedgerError, UsageError
-from provisioner.ledger.location import printable_location
+from provisioner.ledger.location import Condition, printable_location
 from provisioner.ledger.sqlite.database import discard, errors_at, refuse_orphaned_log, sync_directory
-from provisioner.ledger.sqlite.lease import FileLease
+from provisioner.ledger.sqlite.filesystem import kind_at
+from provisioner.ledger.sqlite.lease import FileLease, is_held
 from provisioner.ledger.sqlite.store import SqliteLedger
 
 if TYPE_CHECKING:
@@ -45,6 +47,28 @@ class SqliteLocation:
         """See :meth:`provisioner.ledger.location.Location.exists`."""
         with errors_at(self._real):
             return await anyio.Path(self._path).exists()
+
+    async def held(self) -> bool:
+        """See :meth:`provisioner.ledger.location.Location.held`."""
+        return is_held(self._real)
+
+    async def condition(self) -> Condition:
+        """See :meth:`provisioner.ledger.location.Location.condition`."""
+        return await anyio.to_thread.run_sync(self._condition)
+
+    def _condition(self) -> Condition:
+        holder = FileLease(self._path, now=self._now).look()
+        with errors_at(self._real):
+            refuse_orphaned_log(self._real)
+            exists = self._path.exists()
+        folder = self._real.parent
+        for path in (folder, *[self._real] * exists):
+            if not os.access(path, os.W_OK):
+                why = "no permission, or a read-only file system" if path.exists() else "there is no such directory"
+                hint = "Check the directory and its owner, or name another ledger with --ledger"
+                raise LedgerError("the ledger cannot be written", where=str(path), why=why, hint=hint)
+        free_bytes = shutil.disk_usage(folder).free
+        return Condition(exists=exists, holder=holder, free_bytes=free_bytes, storage=kind_at(self._real))
 
     def lease(self, timeout_s: float = 0.0) -> FileLease:
         """See :meth:`provisioner.ledger.location.Location.lease`."""

@@ -122,6 +122,19 @@ def history(connection: Connection, target: str, name: str) -> list[Happening]:
     return _HISTORY.decode(found.fetchone()[0])
 
 
+def named(connection: Connection, arn: str) -> list[Key]:
+    """The entries that have, or ever had, the algorithm ``arn``; two of the tables are read to their end for it."""
+    found = _json(
+        connection,
+        """SELECT json_group_array(json_array(target, name)) FROM (
+            SELECT target, name FROM entries WHERE arn = ?1
+            UNION SELECT target, name FROM versions WHERE arn = ?1
+            UNION SELECT target, name FROM history WHERE arn = ?1)""",
+        (arn,),
+    )
+    return [(target, name) for target, name in found]
+
+
 def digests_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """The two digests, concatenated, and the ARN, of the entries of ``names`` that are created."""
     found = connection.execute(
@@ -195,9 +208,10 @@ def holders(connection: Connection, arns: Iterable[str]) -> dict[str, Key | None
     return {arn: (target, name) for arn, target, name in rows}
 
 
-def runs(connection: Connection, limit: int) -> list[RunRecord]:
-    """The latest runs, newest first."""
-    rows = connection.execute("SELECT * FROM runs ORDER BY run_id DESC LIMIT ?", (limit,)).fetchall()
+def runs(connection: Connection, limit: int, prefix: str) -> list[RunRecord]:
+    """The latest runs whose id begins with ``prefix``, newest first."""
+    sql = "SELECT * FROM runs WHERE substr(run_id, 1, length(?1)) = ?1 ORDER BY run_id DESC LIMIT ?2"
+    rows = connection.execute(sql, (prefix, limit)).fetchall()
     return [RunRecord(*row) for row in rows]
 
 

@@ -265,6 +265,10 @@ class SqliteLedger:
         """See :meth:`provisioner.ledger.Ledger.history`."""
         return await self._read(reading.history, target, name)
 
+    async def named(self, arn: str) -> list[tuple[str, str]]:
+        """See :meth:`provisioner.ledger.Ledger.named`."""
+        return await self._read(reading.named, arn)
+
     async def forget(self, target: str, names: Sequence[str]) -> None:
         """See :meth:`provisioner.ledger.Ledger.forget`."""
         await self._ask(Forget(target, names))
@@ -277,9 +281,9 @@ class SqliteLedger:
         """See :meth:`provisioner.ledger.Ledger.end_run`."""
         await self._ask(EndRun(run))
 
-    async def runs(self, limit: int = 10) -> list[RunRecord]:
+    async def runs(self, limit: int = 10, *, prefix: str = "") -> list[RunRecord]:
         """See :meth:`provisioner.ledger.Ledger.runs`."""
-        return await self._read(reading.runs, limit)
+        return await self._read(reading.runs, limit, prefix)
 
     async def add_problems(self, problems: Sequence[Problem]) -> None:
         """See :meth:`provisioner.ledger.Ledger.add_problems`."""

@@ -13,12 +13,11 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.core import set_initial_no_auth_action_count
-from moto.core.base_backend import BackendDict
-from moto.server import ThreadedMotoServer
 
 from provisioner.emulator import running
 from provisioner.emulator.moto import register
 from tests.emulator.support import ONE_ATTEMPT, client, sdk_arguments
+from tests.moto import moto_server
 
 from .scenario import MISSING, asynchronous, run_synchronously, scenario, synchronous
 
@@ -32,20 +31,7 @@ def _own_front() -> Iterator[str]:
         yield emulator.url
 
 
-@contextmanager
-def _moto_server() -> Iterator[str]:
-    register()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
-    finally:
-        BackendDict.reset()  # moto's server keeps its state in the process
-        server.stop()
-
-
-@pytest.fixture(params=[_own_front, _moto_server], ids=["front", "moto-server"])
+@pytest.fixture(params=[_own_front, moto_server], ids=["front", "moto-server"])
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every front that speaks HTTP."""
     with request.param() as where:

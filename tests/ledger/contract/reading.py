@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from provisioner.core.entry import Event, Fact, State
 from provisioner.errors import LedgerError
-from tests.ledger.contract.facts import all_of, confirm, intend
+from tests.ledger.contract.facts import all_of, arn, confirm, intend
 
 if TYPE_CHECKING:
     from tests.ledger.contract.facts import Store
@@ -77,6 +78,23 @@ class Reading:
             *_, last = [entry async for entry in stream]
 
             assert (first.name, last.name, last.state) == ("n00000", "n01499", State.CREATED)
+
+    async def test_an_arn_leads_to_its_entry_for_ever(self, store: Store) -> None:
+        """Whether an algorithm is there, was replaced or is gone: its ARN leads to the entry that had it."""
+        async with store() as ledger:
+            await ledger.record([intend("a"), confirm("a", 1), intend("b"), confirm("b", 2)])
+            await ledger.record([msgspec.structs.replace(intend("a", "a2"), incoming=True)])
+            await ledger.record([msgspec.structs.replace(confirm("a", 3), incoming=True)])
+            await ledger.record([Fact("default", "b", Event.DELETE), Fact("default", "b", Event.REPLAN)])
+            await ledger.record([intend("b", "b2"), confirm("b", 4)])
+
+            assert [await ledger.named(arn(number)) for number in (1, 2, 3, 4, 5)] == [
+                [("default", "a")],
+                [("default", "b")],
+                [("default", "a")],
+                [("default", "b")],
+                [],
+            ]
 
     async def test_counts(self, store: Store) -> None:
         """Counts are by target and state, and leave out what is not there."""

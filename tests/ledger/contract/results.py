@@ -28,6 +28,9 @@ class Results:
         async with store() as ledger:
             assert await ledger.runs() == [ended, *runs[10:1:-1]]
             assert await ledger.runs(2) == [ended, runs[10]]
+            assert await ledger.runs(prefix="run-0") == runs[9::-1]
+            assert await ledger.runs(2, prefix="run-1") == [ended, runs[10]]
+            assert await ledger.runs(prefix="run-_") == []
 
     async def test_problems_belong_to_a_run(self, store: Store) -> None:
         """Problems come back in the order in which they were added, by run, for the last 20 runs."""

@@ -1,0 +1,234 @@
+"""An inspection through the SDK. See :class:`provisioner.aws.inspection.Inspection` for the obligations."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from botocore import exceptions as sdk
+from botocore import xform_name
+
+from provisioner.aws.clock import ServerClock
+from provisioner.aws.faces import CallError
+from provisioner.aws.http import ClientConfig
+from provisioner.aws.inspection import Caller
+from provisioner.aws.quotas import SERVICE_CODE
+from provisioner.aws.sdk import SdkControl, seen
+from provisioner.aws.session import (
+    Identity,
+    open_session,
+    plain_endpoint,
+    region_notice,
+    region_of,
+    use_identity,
+)
+from provisioner.aws.target import Clients
+from provisioner.aws.wire import http_date
+from provisioner.core.place import real_region
+from provisioner.core.roles import SERVICE_PRINCIPAL
+from provisioner.core.verdict import Loss, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from provisioner.aws.faces import Limits, Page, TaggedPage
+    from provisioner.aws.inspection import Credentials
+    from provisioner.config.settings import Target
+    from provisioner.core.images import Image
+
+_T = TypeVar("_T")
+
+QUOTA_CODE = "L-CDB92F4A"
+"""Configured model algorithms per Region, 1,000 by default (Service Quotas, AWS Clean Rooms ML)."""
+
+ATTEMPTS = 2
+"""All calls read, so the SDK may repeat one."""
+
+
+class SdkInspection:
+    """An open target.
+
+    Args:
+        target: which one.
+        region: that was found for it.
+        identity: of the target.
+        control: calls Clean Rooms ML and the tagging API.
+        clients: the SDK's, of those two and STS.
+        endpoint_url: of every other service; "" is the SDK's own.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        region: str,
+        identity: Identity,
+        control: SdkControl,
+        clients: Clients,
+        endpoint_url: str,
+    ) -> None:
+        self._target = target
+        self._region = region
+        self._identity = identity
+        self._control = control
+        self._clients = clients
+        self._endpoint_url = endpoint_url
+        self._others: dict[tuple[str, str], Any] = {}
+        self._lock = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self.region = real_region(region)
+        self.notices = region_notice(region)
+        self.clock_ahead_s: float | None = None
+
+    async def credentials(self) -> Credentials:
+        """What is known of the credentials."""
+        await self._identity.get_frozen_credentials()
+        return self._identity.describe()
+
+    async def caller(self) -> Caller:
+        """Whose they are."""
+        operation = "GetCallerIdentity"
+        try:
+            async with self._clients.sts() as sts:
+                self._listen(sts)
+                return await self._call(sts, operation, {}, _caller)
+        except (sdk.BotoCoreError, ValueError) as error:
+            raise _unmade(operation, error) from error
+
+    async def list_algorithms(self, next_token: str = "") -> Page:
+        """One page."""
+        self._listen(await self._clients.service())
+        return await self._control.list_algorithms(next_token)
+
+    async def tagged(self) -> TaggedPage:
+        """The first page."""
+        return await self._control.tagged()
+
+    async def quota(self) -> float:
+        """How many algorithms the account may hold."""
+        params = {"ServiceCode": SERVICE_CODE, "QuotaCode": QUOTA_CODE}
+        try:
+            return await self._ask("service-quotas", "GetServiceQuota", params, _quota)
+        except CallError as error:
+            if error.reply.code != "NoSuchResourceException":
+                raise
+        return await self._ask("service-quotas", "GetAWSDefaultServiceQuota", params, _quota)
+
+    async def role(self, name: str) -> tuple[str, dict[str, Any]]:
+        """A role's ARN and trust policy."""
+        return await self._ask("iam", "GetRole", {"RoleName": name}, _role)
+
+    async def simulate(self, principal: str, actions: Sequence[str], resource: str) -> dict[str, str]:
+        """How IAM decides."""
+        context = {
+            "ContextKeyName": "iam:PassedToService",
+            "ContextKeyValues": [SERVICE_PRINCIPAL],
+            "ContextKeyType": "string",
+        }
+        params = {
+            "PolicySourceArn": principal,
+            "ActionNames": list(actions),
+            "ResourceArns": [resource],
+            "ContextEntries": [context],
+        }
+        return await self._ask("iam", "SimulatePrincipalPolicy", params, _decisions)
+
+    async def find_image(self, image: Image) -> None:
+        """Look an image up."""
+        params = {
+            "registryId": image.account_id,
+            "repositoryName": image.repository,
+            "imageIds": [{"imageDigest": image.digest} if image.digest else {"imageTag": image.tag}],
+        }
+        await self._ask("ecr", "DescribeImages", params, lambda _: None, image.region)
+
+    async def key_state(self, arn: str) -> str:
+        """The state of a KMS key."""
+        return await self._ask("kms", "DescribeKey", {"KeyId": arn}, _key_state)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._stack.aclose()
+
+    async def _ask(
+        self, service: str, operation: str, params: dict[str, Any], read: Callable[[Any], _T], region: str = ""
+    ) -> _T:
+        try:
+            client = await self._client(service, region or self._region)
+        except (sdk.BotoCoreError, ValueError) as error:
+            raise _unmade(operation, error) from error
+        return await self._call(client, operation, params, read)
+
+    async def _call(self, client: Any, operation: str, params: dict[str, Any], read: Callable[[Any], _T]) -> _T:  # noqa: ANN401  no SDK types
+        try:
+            answer = await getattr(client, xform_name(operation))(**params)
+        except Exception as error:
+            raise CallError(operation, self._identity.secrets.redact(seen(error))) from error
+        try:
+            return read(answer)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CallError(operation, Reply(message="the reply cannot be read")) from error
+
+    async def _client(self, service: str, region: str) -> Any:  # noqa: ANN401  the SDK has no types
+        async with self._lock:
+            if (service, region) not in self._others:
+                session = open_session(self._target)
+                use_identity(session, self._identity)
+                config = ClientConfig(
+                    connect_timeout=5, read_timeout=10, retries={"total_max_attempts": ATTEMPTS, "mode": "standard"}
+                )
+                endpoint = plain_endpoint(self._endpoint_url) or None
+                opened = session.create_client(service, region_name=region, endpoint_url=endpoint, config=config)
+                self._others[service, region] = await self._stack.enter_async_context(opened)
+        return self._others[service, region]
+
+    def _listen(self, client: Any) -> None:  # noqa: ANN401  the SDK has no types
+        client.meta.events.register("before-parse", self._look_at_clock, unique_id="clock")
+
+    def _look_at_clock(self, response_dict: dict[str, Any], **_: object) -> None:
+        server = http_date(response_dict["headers"].get("date", ""))
+        if server is not None:
+            self.clock_ahead_s = time.time() - server
+
+
+def _unmade(operation: str, error: Exception) -> CallError:
+    """No client can be made of this Region and endpoint."""
+    return CallError(operation, Reply(loss=Loss.PARAMETERS, message=str(error)))
+
+
+def _caller(answer: Any) -> Caller:  # noqa: ANN401  the SDK has no types
+    return Caller(str(answer["Account"]), str(answer["Arn"]))
+
+
+def _key_state(answer: Any) -> str:  # noqa: ANN401  the SDK has no types
+    return str(answer["KeyMetadata"]["KeyState"])
+
+
+def _quota(answer: Any) -> float:  # noqa: ANN401  the SDK has no types
+    return float(answer["Quota"]["Value"])
+
+
+def _role(answer: Any) -> tuple[str, dict[str, Any]]:  # noqa: ANN401  the SDK has no types
+    return str(answer["Role"]["Arn"]), dict(answer["Role"]["AssumeRolePolicyDocument"])
+
+
+def _decisions(answer: Any) -> dict[str, str]:  # noqa: ANN401  the SDK has no types
+    return {one["EvalActionName"]: one["EvalDecision"] for one in answer["EvaluationResults"]}
+
+
+@asynccontextmanager
+async def open_inspection(target: Target, limits: Limits, endpoint_url: str) -> AsyncIterator[SdkInspection]:
+    """Open ``target`` for reading. See :func:`provisioner.aws.inspect`."""
+    session = open_session(target)
+    region = region_of(target, session)
+    identity = Identity(target, region, session)
+    clock = ServerClock()
+    clients = Clients(target, region, identity, limits, clock)
+    control = SdkControl(clients, identity, clock)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(identity.close)
+        stack.push_async_callback(clients.close)
+        inspection = SdkInspection(target, region, identity, control, clients, endpoint_url)
+        stack.push_async_callback(inspection.close)
+        yield inspection

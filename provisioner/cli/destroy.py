@@ -1,0 +1,95 @@
+"""``provisioner destroy``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from provisioner.cli.options import Duration, common
+from provisioner.cli.running import COMMON, Options, execute
+from provisioner.cli.selection import Selecting, selection
+from provisioner.config.settings import seconds
+from provisioner.errors import UsageError, counted, printable_lines
+
+if TYPE_CHECKING:
+    from provisioner.commands.run import Order, Run
+    from provisioner.config.settings import Settings
+    from provisioner.exit_codes import ExitCode
+    from provisioner.report.summary import Summary
+
+
+class DestroyOptions(Options, frozen=True, kw_only=True):
+    """The options of ``destroy``, as click parsed them."""
+
+    selecting: Selecting
+    adopted: bool
+    max_delete: int | None
+    yes: bool
+    lock_timeout: str
+
+    def settings(self) -> Settings:
+        """The configuration, overridden by the command line."""
+        return super().settings().override("lifecycle", max_delete=self.max_delete, keep=0)
+
+    def order(self, settings: Settings) -> Order:
+        """What the run is to do."""
+        order = super().order(settings)
+        policy = msgspec.structs.replace(order.policy, deletes=True, adopted=self.adopted, keep=0)
+        return msgspec.structs.replace(order, policy=policy, yes=self.yes, lock_timeout_s=seconds(self.lock_timeout))
+
+    def text(self, summary: Summary) -> str:
+        """How many algorithms were deleted."""
+        if summary.error:
+            return super().text(summary)
+        lines = [f"deleted   {counted(summary.pruned, 'algorithm', 'algorithms')}"]
+        lines += [f"problem   {problem.name}: {problem.message}" for problem in summary.problems]
+        if summary.superseded:
+            lines.append(f"left      {summary.superseded}: `provisioner list --state superseded` says why")
+        return printable_lines([*lines, *summary.closing()])
+
+
+@click.command("destroy")
+@common(*COMMON)
+@selection()
+@click.option("--all", "everything", is_flag=True, help="Everything that this ledger created; instead of a selection.")
+@click.option("--adopted", is_flag=True, help="Delete algorithms that were taken over, too.")
+@click.option("--max-delete", type=click.IntRange(0), metavar="N", help="Delete nothing if it would be more than N.")
+@click.option("--yes", is_flag=True, help="Delete without asking; needed where there is no terminal to ask on.")
+@click.option(
+    "--lock-timeout",
+    type=Duration(),
+    default="0s",
+    show_default=True,
+    help="Wait up to this long for another run to release the ledger.",
+)
+def command(
+    *,
+    names: tuple[str, ...],
+    states: tuple[str, ...],
+    run: str,
+    since: float | None,
+    code: str,
+    everything: bool,
+    **given: Any,  # noqa: ANN401  click's values, typed by DestroyOptions
+) -> ExitCode:
+    """Deletes what this ledger created and the options select, after it has resolved unanswered creates.
+
+    Each algorithm is read again right before its deletion and kept if its ownership tag is not this ledger's. What AWS
+    refuses to delete, because an association depends on it, stays superseded, and the exit code is 3: remove what
+    depends on it and run `destroy` again. Entries of deleted algorithms stay in the ledger as deleted.
+    """
+    selecting = Selecting(targets=(), names=names, states=states, run=run, since=since, code=code)
+    chosen = bool(names or states or run or since or code)
+    if chosen == everything:
+        what = "name what to delete, or say --all" if not chosen else "--all and a selection exclude each other"
+        raise UsageError(what, hint="For example: provisioner destroy --name 'lookalike *'")
+    options = DestroyOptions(**given, selecting=selecting)
+
+    async def work(run: Run) -> Summary:
+        from provisioner.commands.destroy import destroy
+
+        return await destroy(run, selecting.of)
+
+    return execute(options, work)

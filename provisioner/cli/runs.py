@@ -1,0 +1,141 @@
+"""``provisioner runs``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+import msgspec
+
+from provisioner.cli.options import common, settings_of
+from provisioner.cli.output import long_result, say, say_json, say_list, talk
+from provisioner.cli.table import Table, terminal_width
+from provisioner.commands.runs import PastRun, past_run, past_runs
+from provisioner.errors import printable_lines
+from provisioner.ledger.location import locate
+from provisioner.report.summary import iso, one_line, parsed, problem_line
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from provisioner.core.problem import Problem
+    from provisioner.ledger import Ledger
+    from provisioner.report.summary import Summary
+
+MINUTE_S, HOUR_S = 60, 3600
+
+
+@click.command("runs")
+@click.argument("run", required=False)
+@common("config", "ledger", "output")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=20,
+    show_default=True,
+    help="List this many runs at most; the ledger keeps 1000.",
+)
+def command(*, run: str | None, config: str | None, ledger: str | None, output: str, limit: int) -> None:
+    """Lists past runs, the latest first: start, command, duration, exit code, and what they did.
+
+    With RUN, the id of a run, the beginning of its id, or `last`: its summary and all of its problems, which the ledger
+    keeps of the last 20 runs. A run has died if it has no end and is not under way. It can run while `apply` does.
+    """
+    settings = settings_of(config, ledger)
+
+    async def work() -> None:
+        location = locate(settings.run.ledger)
+        async with location.read() as opened:
+            if run is None:
+                _show_runs(await past_runs(location, opened, limit), output)
+            elif output == "json":
+                await _show_run_as_json(opened, await past_run(location, opened, run))
+            else:
+                await _show_run(opened, await past_run(location, opened, run))
+
+    anyio.run(work)
+
+
+def _show_runs(runs: list[PastRun], output: str) -> None:
+    if output == "json":
+        say_json(msgspec.json.encode({"runs": [_record(run) for run in runs], "exit_code": 0}))
+        return
+    with long_result() as write:
+        table = Table(write, ["RUN", "STARTED", "COMMAND", "TIME", "EXIT", "WHAT IT DID"], terminal_width())
+        for run in runs:
+            record, summary = run.record, parsed(run.record.summary)
+            did = one_line(summary) if summary else ""
+            table.add([record.run_id, iso(record.started_at), record.command, _duration(run), _end(run), did])
+        table.end()
+    if not runs:
+        talk("no runs")
+
+
+def _record(run: PastRun) -> dict[str, Any]:
+    record, summary = run.record, parsed(run.record.summary)
+    return {
+        "run_id": record.run_id,
+        "command": record.command,
+        "status": run.status,
+        "started_at": iso(record.started_at),
+        "ended_at": None if record.ended_at is None else iso(record.ended_at),
+        "elapsed_s": None if record.ended_at is None else round(record.ended_at - record.started_at, 3),
+        "exit_code": record.exit_code,
+        "outcomes": summary.outcomes if summary else {},
+    }
+
+
+def _duration(run: PastRun) -> str:
+    if run.record.ended_at is None:
+        return ""
+    elapsed_s = run.record.ended_at - run.record.started_at
+    if elapsed_s < MINUTE_S:
+        return f"{elapsed_s:.1f} s"
+    minutes, seconds = divmod(round(elapsed_s), MINUTE_S)
+    hours, minutes = divmod(minutes, MINUTE_S)
+    return f"{hours}h{minutes:02}m{seconds:02}s" if hours else f"{minutes}m{seconds:02}s"
+
+
+def _end(run: PastRun) -> str:
+    return run.status if run.record.exit_code is None else str(run.record.exit_code)
+
+
+async def _show_run_as_json(ledger: Ledger, run: PastRun) -> None:
+    async def problems() -> AsyncIterator[bytes]:
+        async for problem in ledger.problems(run.record.run_id):
+            yield msgspec.json.encode(problem)
+
+    head = {"run": _record(run), "summary": msgspec.Raw(run.record.summary) if run.record.summary else None}
+    await say_list("problems", problems(), head=msgspec.json.encode(head))
+
+
+async def _show_run(ledger: Ledger, run: PastRun) -> None:
+    record, summary = run.record, parsed(run.record.summary)
+    end = "died: it has no end, and is not under way" if run.died else "still running"
+    if record.ended_at is not None:
+        end = f"ended {iso(record.ended_at)}, {_duration(run)}"
+    say(printable_lines([f"run       {record.run_id}: {record.command}, began {iso(record.started_at)}, {end}"]))
+    if summary:
+        say(msgspec.structs.replace(summary, problems=[]).text())
+    with long_result() as write:
+        kept = 0
+        async for problem in ledger.problems(record.run_id):
+            if not kept:
+                write("problems\n")
+            write(printable_lines([_problem(problem)]) + "\n")
+            kept += 1
+        if summary and summary.problems_total and not kept:
+            write(printable_lines(_lost(summary)) + "\n")
+
+
+def _problem(problem: Problem) -> str:
+    notice = "  (notice)" if problem.severity == "notice" else ""
+    target = f"  ({problem.target})" if problem.target else ""
+    return problem_line(problem) + target + notice
+
+
+def _lost(summary: Summary) -> list[str]:
+    """What the summary has of problems that the ledger no longer has."""
+    shown = f"the first {len(summary.problems)} of {summary.problems_total}"
+    return [f"problems  {shown}: the ledger keeps all only of the last 20 runs", *map(_problem, summary.problems)]

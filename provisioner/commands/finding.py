@@ -1,0 +1,123 @@
+"""Finds entries and runs in a ledger. Needs neither AWS nor the lease, so a run may be under way."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from provisioner.core.entry import State
+from provisioner.core.versions import Role, Version
+from provisioner.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from provisioner.core.entry import Entry
+    from provisioner.core.selection import Selection
+    from provisioner.ledger import Ledger, RunRecord
+
+TROUBLE = frozenset({State.FAILED, State.PARKED, State.AMBIGUOUS, State.DRIFTED})
+"""States that somebody has to look at."""
+EXAMPLES = 3
+"""Entries that are named for each cause."""
+
+LAST = "last"
+"""Stands for the latest run."""
+
+_RUN_ID = re.compile(r"[0-9]{8}T[0-9]{9}-[0-9a-f]{6}")
+
+
+async def selected(ledger: Ledger, selection: Selection) -> AsyncIterator[Entry]:
+    """The entries that ``selection`` matches, in order of (target, name), streamed."""
+    targets: list[str] | list[None] = sorted(selection.targets) or [None]
+    for target in targets:
+        async for entry in ledger.entries(target=target, states=selection.entry_states):
+            if selection.matches(entry):
+                yield entry
+
+
+async def everything(ledger: Ledger, selection: Selection) -> AsyncIterator[Entry | Version]:
+    """All that ``selection`` matches, streamed.
+
+    By target: its entries, then replacements of entries that are under way or came to nothing, then superseded
+    versions, where these are asked for.
+    """
+    known = {*await ledger.counts(), *await ledger.superseded()}
+    for target in sorted(selection.targets or known):
+        async for entry in ledger.entries(target=target, states=selection.entry_states):
+            if selection.matches(entry):
+                yield entry
+        for _, replacement in sorted((await ledger.incoming(target)).items()):
+            if selection.matches(replacement):
+                yield replacement
+        if selection.superseded:
+            for version in await ledger.versions(target, roles={Role.SUPERSEDED}):
+                if selection.matches(version):
+                    yield version
+
+
+class Example(msgspec.Struct, frozen=True):
+    """An entry among those of a cause."""
+
+    target: str
+    name: str
+    message: str
+
+
+class Cause(msgspec.Struct):
+    """Entries of one state that have the same code.
+
+    Attributes:
+        state: of the entries, or the role of older versions.
+        code: of their last error.
+        count: how many there are.
+        examples: the first of them.
+    """
+
+    state: str
+    code: str
+    count: int = 0
+    examples: list[Example] = []
+
+
+async def causes(ledger: Ledger, selection: Selection) -> list[Cause]:
+    """What ``selection`` matches by state and code, the most frequent first; without states, :data:`TROUBLE`."""
+    if not selection.states:
+        selection = msgspec.structs.replace(selection, states=TROUBLE)
+    found: dict[tuple[str, str], Cause] = {}
+    async for one in everything(ledger, selection):
+        state = str(one.role if isinstance(one, Version) else one.state)
+        cause = found.setdefault((state, one.code), Cause(state, one.code))
+        cause.count += 1
+        if len(cause.examples) < EXAMPLES:
+            cause.examples.append(Example(one.target, one.name, one.message))
+    return sorted(found.values(), key=lambda cause: (-cause.count, cause.state, cause.code))
+
+
+async def find_run(ledger: Ledger, text: str) -> RunRecord:
+    """The run that ``text`` names: its id, the beginning of its id, or ``last``.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    found = await ledger.runs(1) if text == LAST else await ledger.runs(2, prefix=text)
+    if not found:
+        what = "the ledger has no runs" if text == LAST else f"the ledger has no run {text!r}"
+        raise UsageError(what, hint="`provisioner runs` lists those that it has")
+    if len(found) > 1:
+        raise UsageError(
+            f"several runs begin with {text!r}, such as {found[0].run_id} and {found[1].run_id}",
+            hint="Type more of it, or `last`",
+        )
+    return found[0]
+
+
+async def find_run_id(ledger: Ledger, text: str) -> str:
+    """The id of the run that ``text`` names, as for :func:`find_run`; a whole id may be of a run that is not kept.
+
+    Raises:
+        UsageError: as :func:`find_run`.
+    """
+    return text if _RUN_ID.fullmatch(text) else (await find_run(ledger, text)).run_id

@@ -1,0 +1,65 @@
+"""``runs``: what past runs did, and whether one that has no end is still under way. Needs neither AWS nor the lease."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from provisioner.commands.finding import find_run
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from provisioner.ledger import Ledger, RunRecord
+    from provisioner.ledger.location import Location
+
+
+class PastRun(msgspec.Struct, frozen=True):
+    """A run that has begun.
+
+    Attributes:
+        record: what the ledger has of it.
+        died: whether it ended without recording how.
+    """
+
+    record: RunRecord
+    died: bool
+
+    @property
+    def status(self) -> Literal["ended", "running", "died"]:
+        """In one word."""
+        if self.record.ended_at is not None:
+            return "ended"
+        return "died" if self.died else "running"
+
+
+async def past_runs(location: Location, ledger: Ledger, limit: int) -> list[PastRun]:
+    """The latest runs, newest first."""
+    return await _judged(location, ledger, lambda: ledger.runs(limit))
+
+
+async def past_run(location: Location, ledger: Ledger, text: str) -> PastRun:
+    """The run that ``text`` names: its id, the beginning of its id, or ``last``.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    run_id = (await find_run(ledger, text)).run_id
+    (run,) = await _judged(location, ledger, lambda: ledger.runs(1, prefix=run_id))
+    return run
+
+
+async def _judged(location: Location, ledger: Ledger, read: Callable[[], Awaitable[list[RunRecord]]]) -> list[PastRun]:
+    """What ``read`` finds, and which of these runs have died.
+
+    A run has the lease from its beginning until after its end is recorded. So one without an end has died if nobody has
+    the lease, or if a later run had it. Each look is at another moment, and runs begin and end between them: what had
+    no end before the look at the lease must have none after it either.
+    """
+    before = {run.run_id for run in await read() if run.ended_at is None}
+    under_way = {run.run_id for run in await ledger.runs(1)} if before and await location.held() else set[str]()
+    return [
+        PastRun(run, run.ended_at is None and run.run_id in before and run.run_id not in under_way)
+        for run in await read()
+    ]

@@ -1,0 +1,1 @@
+"""Tests of provisioner.cli, without a process."""
