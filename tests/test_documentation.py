@@ -43,7 +43,7 @@ EXAMPLES = sorted(ROOT.glob("docs/examples/*.py"))
 PROMPT = "$ provisioner"
 LIMIT_S = 60
 
-_BLOCK = re.compile(r"((?:^<!--.*-->\n)*)^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"((?:^<!--[^\n]*-->\n)*)^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 _PORT = re.compile(r"--port[ =](\d+)")
 
@@ -263,6 +263,11 @@ $ provisioner b \
 three
 ```
 
+<!-- exit: 2 -->
+```console
+$ provisioner c
+```
+
 ```sh
 $ other
 ```
@@ -279,6 +284,7 @@ def test_how_a_page_is_read() -> None:
     assert commands(PAGE) == [
         Shown("provisioner a", "one\ntwo\n", 0, exact=True),
         Shown("provisioner b     --c", "three\n", 3, exact=True),
+        Shown("provisioner c", "", 2, exact=False),
         Shown("provisioner d | head", "", 0, exact=False),
     ]
 

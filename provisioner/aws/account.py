@@ -20,13 +20,13 @@ from provisioner.aws.session import (
     Identity,
     open_session,
     plain_endpoint,
-    real_region,
     region_notice,
     region_of,
     use_identity,
 )
 from provisioner.aws.target import Clients
 from provisioner.aws.wire import http_date
+from provisioner.core.place import real_region
 from provisioner.core.roles import SERVICE_PRINCIPAL
 from provisioner.core.verdict import Loss, Reply
 

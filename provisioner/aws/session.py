@@ -158,11 +158,6 @@ def account_of_key(access_key_id: str) -> str:
     return f"{account:012d}" if account < 10**12 else ""
 
 
-def real_region(region: str) -> str:
-    """The Region that ARNs name, of a pseudo-Region such as ``fips-us-east-1``."""
-    return region.removeprefix("fips-").removesuffix("-fips")
-
-
 def region_notice(region: str) -> tuple[str, ...]:
     """A warning when ``region`` is not known to have the service. Not an error: the list may grow."""
     if region in REGIONS:

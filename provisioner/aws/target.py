@@ -21,13 +21,13 @@ from provisioner.aws.session import (
     client_config,
     open_session,
     plain_endpoint,
-    real_region,
     region_notice,
     region_of,
     sts_client,
     use_identity,
 )
 from provisioner.aws.tagging import SERVICE as TAGGING
+from provisioner.core.place import real_region
 from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:

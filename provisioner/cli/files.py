@@ -48,6 +48,27 @@ def whole_file(name: str) -> Iterator[Write]:
             unfinished.unlink(missing_ok=True)
 
 
+def check_writable(name: str, *, replace: bool) -> None:
+    """Make sure, before any work, that :func:`whole_file` can write to ``name``, as far as that can be known.
+
+    Args:
+        name: of the file.
+        replace: whether an existing file may be replaced.
+
+    Raises:
+        UsageError: as for :func:`whole_file`; or there is a file that is to stay, or no such directory.
+        UnwritableError: it cannot be looked at.
+    """
+    path = Path(os.path.realpath(name))
+    with _mapped(name):
+        _refuse(path, name)
+        if path.exists() and not replace:
+            hint = "Name another one, or add --force to replace it"
+            raise UsageError("the file exists already", where=name, hint=hint)
+        if not path.parent.is_dir():
+            raise UsageError("there is no such directory", where=str(path.parent), hint="Create it first")
+
+
 def _refuse(path: Path, name: str) -> None:
     if not path.exists():
         return

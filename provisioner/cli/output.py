@@ -21,7 +21,7 @@ BLOCK = 64 * 1024
 
 
 class UnwritableError(LedgerError):
-    """Stdout cannot be written, for example to a full disk. The exit code is that of other I/O errors (74)."""
+    """A result cannot be written, for example to a full disk. The exit code is that of other I/O errors (74)."""
 
 
 def say(text: str | bytes, *, end: str = "\n") -> None:

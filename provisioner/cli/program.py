@@ -42,8 +42,10 @@ COMMANDS = {
     "reconcile": "Find out now what became of unanswered creates.",
     "verify": "Compare the ledger with AWS: missing, drifted, duplicate, unrecorded.",
     "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
+    "discover": "Write a manifest of the algorithms that exist in a target.",
     "doctor": "Check everything that a run needs, from the credentials to the quota; changes nothing.",
     "ledger": "Change the ledger itself: rename-target.",
+    "iam-policy": "Print the least IAM policy for the commands that you use.",
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
     "schema": "Print the JSON Schema of a definition.",
 }
@@ -80,12 +82,21 @@ EXAMPLES = {
         "provisioner rebuild --ledger new.db",
         "provisioner rebuild --ledger new.db --ledger-id 0123456789abcdef",
     ),
+    "discover": (
+        "provisioner discover --out definitions.jsonl",
+        "provisioner discover --name 'lookalike*' --placeholders",
+        "provisioner discover | provisioner apply - --ledger new.db",
+    ),
     "doctor": (
         "provisioner doctor",
         "provisioner doctor definitions.jsonl --target prod",
         "provisioner doctor --skip quota --output json",
     ),
     "ledger": ("provisioner ledger rename-target default prod --ledger prod.db",),
+    "iam-policy": (
+        "provisioner iam-policy apply verify",
+        "provisioner iam-policy apply 'verify --prune-duplicates' --ledger prod.db --target prod",
+    ),
     "emulate": ("provisioner emulate --port 8080 --state accounts.db", "provisioner emulate --rate 5 --burst 10"),
     "schema": ("provisioner schema > definition.schema.json",),
 }
@@ -107,7 +118,7 @@ class Commands(click.Group):
             return None
         from provisioner.cli.options import add_variables
 
-        module = importlib.import_module(f"provisioner.cli.{cmd_name}")
+        module = importlib.import_module(f"provisioner.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         command.help = f"{COMMANDS[cmd_name]}\n\n{inspect.cleandoc(command.help or '')}"
         command.epilog = "\n".join(("\b", "Examples:", *(f"  {line}" for line in EXAMPLES[cmd_name])))

@@ -78,8 +78,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return summary.json()
 
     def text(self, summary: Summary) -> str:
-        """The result for people."""
+        """The result for people; "" prints nothing."""
         return summary.text()
+
+    def remarks(self, summary: Summary) -> str:
+        """What people are told on stderr beside the text."""
+        del summary
+        return ""
 
 
 COMMON = ("config", "ledger", "target", "endpoint-url", "local", "output", "progress", "log-level", "log-format")
@@ -192,8 +197,11 @@ class _Running:
         """Print the result."""
         if self._options.output == "json":
             say_json(self._options.json(summary))
-        else:
-            say(self._options.text(summary))
+            return
+        if text := self._options.text(summary):
+            say(text)
+        if remarks := self._options.remarks(summary):
+            talk(remarks)
 
     def _name_config(self, path: str) -> None:
         """Report which configuration file is used, because the command line does not name it."""

@@ -18,7 +18,7 @@ from provisioner.core.difference import differences
 from provisioner.core.entry import Entry, Outcome
 from provisioner.core.planner import Action
 from provisioner.core.versions import to_delete
-from provisioner.engine.inventory import Inventory
+from provisioner.engine.inventory import Inventory, definition_of
 from provisioner.engine.observer import Observer
 from provisioner.engine.planning import Planning
 from provisioner.errors import ProvisionerError, Reason, counted
@@ -344,8 +344,9 @@ class PlanCommand:
             for one in made.planned
             if one.step.entry and one.step.entry.exists and (one.step.action in WITH_CHANGES or one.step.retag)
         }
-        inventory = Inventory(target, self._run.order.policy.ownership_tag)
-        before = await inventory.definitions(list(changed))
+        tag = self._run.order.policy.ownership_tag
+        read = await Inventory(target, tag).descriptions(list(changed))
+        before = {one.arn: definition_of(one, tag) for one in read.found}
         return {
             row.name: differences(before[arn], msgspec.to_builtins(row.definition))
             for arn, row in changed.items()

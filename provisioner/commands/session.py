@@ -64,18 +64,19 @@ async def session(
         return await _leased(run, _Session(command, work, location, built))
 
 
-async def looking(run: Run, work: Work) -> Summary:
+async def looking(run: Run, work: Work, *, blank: bool = False) -> Summary:
     """Do ``work`` without a lease and without writing anything; the ledger need not exist, and a run may be using it.
 
     Args:
         run: with the ledger's location; it is not recorded.
         work: gets the fleet of the run.
+        blank: for a command that needs no ledger: it sees an empty one, whatever there is.
     """
 
     async def look() -> Summary:
         location = locate(run.order.settings.run.ledger)
         async with AsyncExitStack() as stack:
-            exists = await location.exists()
+            exists = not blank and await location.exists()
             ledger = UnwrittenLedger(await stack.enter_async_context(location.read()) if exists else None)
             return await _done(run, ledger, work(await _fleet(run, ledger, NoLease())))
 

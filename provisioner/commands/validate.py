@@ -8,10 +8,12 @@ import anyio.to_thread
 import msgspec
 
 from provisioner.commands.manifests import manifests_for, once_per_rules
+from provisioner.core.place import Place, real_region
 from provisioner.manifest.metric_regexes import RegexCheck
+from provisioner.manifest.place_notices import PlaceCheck
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from typing import BinaryIO
 
     from provisioner.config.settings import Settings, Target
@@ -79,18 +81,33 @@ class Validation:
                 yield problem
 
     def _batches(self) -> Iterator[list[Problem]]:
-        manifests = once_per_rules(manifests_for(self._sources, self._settings, self._targets, stdin=self._stdin))
+        of_targets = manifests_for(self._sources, self._settings, self._targets, stdin=self._stdin)
+        manifests = once_per_rules(of_targets)
         self.counts = [Counts(target=name if len(manifests) > 1 else "") for name in manifests]
         for manifest, counts in zip(manifests.values(), self.counts, strict=True):
-            yield from _check(manifest, counts)
+            targets = [target for target in self._targets if of_targets[target.name].rules == manifest.rules]
+            yield from _check(manifest, counts, _place_check(targets, named=len(of_targets) > 1))
 
 
-def _check(manifest: Manifest, counts: Counts) -> Iterator[list[Problem]]:
-    with RegexCheck() as check:
+def _place_check(targets: Iterable[Target], *, named: bool) -> PlaceCheck:
+    """The check of what definitions name against the places of ``targets``, as the configuration states them."""
+    return PlaceCheck(
+        {
+            target.name if named else "": Place("aws", real_region(target.region), target.account_id)
+            for target in targets
+        }
+    )
+
+
+def _check(manifest: Manifest, counts: Counts, places: PlaceCheck) -> Iterator[list[Problem]]:
+    with RegexCheck() as regexes:
         for batch in manifest.batches():
             counts.lines += batch.lines
             counts.valid += len(batch.rows)
             counts.invalid += batch.invalid
             counts.repeated += batch.repeated
-            problems = sorted([*batch.problems, *check.notices(batch.rows)], key=lambda one: one.line)
-            yield [msgspec.structs.replace(one, target=counts.target) for one in problems]
+            found = [*batch.problems, *regexes.notices(batch.rows), *places.notices(batch.rows)]
+            yield [
+                msgspec.structs.replace(one, target=one.target or counts.target)
+                for one in sorted(found, key=lambda one: one.line)
+            ]

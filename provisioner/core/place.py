@@ -10,6 +10,11 @@ Kind = Literal["aws", "custom", "embedded"]
 """Whose endpoint it is: AWS's own, one that the configuration names, or the embedded one."""
 
 
+def real_region(region: str) -> str:
+    """The Region that ARNs name, of a pseudo-Region such as ``fips-us-east-1``."""
+    return region.removeprefix("fips-").removesuffix("-fips")
+
+
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):
     """The service, Region and account that a target leads to.
 

@@ -130,6 +130,9 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     read_error: Annotated[Share, _doc("share of other calls not executed, answered with a server error")] = 0.0
     denied_roles: Annotated[tuple[str, ...], _doc("ARN of a role that may not be passed: 403")] = ()
     denied_actions: Annotated[tuple[str, ...], _doc("action that is denied, such as tag:GetResources: 403")] = ()
+    allowed_actions: Annotated[
+        tuple[str, ...], _doc("action that is allowed, while all others are denied: 403; with none, all are allowed")
+    ] = ()
     denied: Annotated[bool, _doc("deny every action: 403")] = False
     tokens_since: Annotated[Seconds, _doc("session tokens issued before this epoch time have expired")] = 0.0
     token_lifetime: Annotated[Seconds, _doc("upper bound on the lifetime of a session token")] = 3600.0

@@ -34,6 +34,8 @@ MODEL_NAMES = {
 }
 """The name of each operation in the service model, and of its action in IAM policies."""
 
+PASS_ROLE = "iam:PassRole"  # noqa: S105  an action, no password
+
 _ROUTES = {
     ("POST", ALGORITHMS, False): "create",
     ("GET", ALGORITHMS, False): "list",
@@ -62,6 +64,13 @@ def operation_of(call: Call) -> str:
 def action_of(operation: str) -> str:
     """The name of an operation in IAM policies."""
     return f"cleanrooms-ml:{MODEL_NAMES[operation]}"
+
+
+def further_actions(operation: str, parameters: dict[str, Any]) -> list[str]:
+    """The actions that a policy must also allow for an operation: a create passes a role, and tags what has tags."""
+    if operation != "create":
+        return []
+    return [action_of("tag")] * bool(parameters.get("tags")) + [PASS_ROLE]
 
 
 def parse(call: Call, operation: str) -> dict[str, Any]:

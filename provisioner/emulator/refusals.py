@@ -52,12 +52,13 @@ def server_error(status: int = HTTPStatus.INTERNAL_SERVER_ERROR) -> ApiError:
     return ApiError(status, code, "The service failed.")
 
 
-def denied(refused: Refused) -> ApiError:
-    """403: no policy allows the action."""
+def denied(refused: Refused, action: str = "") -> ApiError:
+    """403: no policy allows the action, or ``action``, which it needs too."""
     region, account_id = refused.caller.region, refused.caller.account_id
-    service = refused.action.partition(":")[0]
+    action = action or refused.action
+    service = action.partition(":")[0]
     where = "*" if service == "tag" else f"arn:{partition(region)}:{service}:{region}:{account_id}:{KIND}/*"
-    return _not_authorized(refused.caller, refused.action, where)
+    return _not_authorized(refused.caller, action, where)
 
 
 def denied_role(refused: Refused) -> ApiError:

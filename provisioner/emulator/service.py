@@ -170,7 +170,7 @@ class Service:
         if fault.reply in _BEFORE_PARSING:
             raise self._refusal(api, exchange, fault)
         exchange.parameters = api.parse(exchange.call, exchange.operation)
-        self._authorize(_refused(api, exchange))
+        self._authorize(exchange, _refused(api, exchange))
         if not scripted and exchange.fault == "ok":
             exchange.fault = draw(self.behaviour, exchange.operation, self._random)
             fault = fault_named(exchange.fault)
@@ -197,11 +197,17 @@ class Service:
             return "throttle"
         return "ok"
 
-    def _authorize(self, refused: Refused) -> None:
-        if self.behaviour.denied or refused.action in self.behaviour.denied_actions:
-            raise denied(refused)
+    def _authorize(self, exchange: _Exchange, refused: Refused) -> None:
+        for action in (refused.action, *cleanrooms.further_actions(exchange.operation, exchange.parameters)):
+            if self._denies(action):
+                raise denied_role(refused) if action == cleanrooms.PASS_ROLE else denied(refused, action)
         if refused.parameters.get("roleArn") in self.behaviour.denied_roles:
             raise denied_role(refused)
+
+    def _denies(self, action: str) -> bool:
+        behaviour = self.behaviour
+        not_allowed = bool(behaviour.allowed_actions) and action not in behaviour.allowed_actions
+        return behaviour.denied or not_allowed or action in behaviour.denied_actions
 
     def _execute(self, api: _Api, exchange: _Exchange, fault: InjectedFault) -> HttpResponse:
         if fault.effect == "late":

@@ -94,8 +94,16 @@ class _EndlessError(Exception):
         super().__init__("its pages do not end")
 
 
+class Descriptions(msgspec.Struct, frozen=True):
+    """What Get returns; ``unread`` are the ARNs that could not be read, ``gone`` those that do not exist."""
+
+    found: tuple[Described, ...]
+    unread: frozenset[str]
+    gone: frozenset[str]
+
+
 class Details(msgspec.Struct, frozen=True):
-    """What Get reports; ``unread`` are the ARNs that could not be read, ``gone`` those that do not exist."""
+    """What Get reports, reduced; ``unread`` are the ARNs that could not be read, ``gone`` those that do not exist."""
 
     found: tuple[Found, ...]
     unread: frozenset[str] = frozenset()
@@ -156,6 +164,12 @@ def described(algorithm: Described, ownership_tag: str) -> Found:
         tags_digest=tags.digest,
         tags=tags.user,
     )
+
+
+def definition_of(algorithm: Described, ownership_tag: str) -> dict[str, Any]:
+    """The definition in what Get returns, by the API's names, with the user's tags."""
+    definition: dict[str, Any] = msgspec.json.decode(algorithm.body)
+    return {**definition, "tags": dict(_split(algorithm.tags, ownership_tag).user)}
 
 
 def _tagged(item: Listed, tags: _Tags, tag: OwnershipTag) -> Found:
@@ -315,33 +329,22 @@ class Inventory:
             tokens.add(token)
 
     async def details(self, arns: Sequence[str]) -> Details:
-        """Get each of ``arns``. May be cancelled at any point.
+        """Get each of ``arns``, and keep digests and tags. May be cancelled at any point.
+
+        Raises:
+            CallError, IntegrityError, ConfigurationError: see :meth:`descriptions`.
+        """
+        read = await self.descriptions(arns)
+        return Details(tuple(described(one, self._ownership_tag) for one in read.found), read.unread, read.gone)
+
+    async def descriptions(self, arns: Sequence[str]) -> Descriptions:
+        """Get each of ``arns``, and keep everything. May be cancelled at any point.
 
         Raises:
             CallError: Get is denied, so that a retry is pointless.
             IntegrityError: one of them is in another account or Region.
             ConfigurationError: they show that another target is in this place.
         """
-        found, failed = await self._get(arns)
-        gone = frozenset(arn for arn, error in failed.items() if is_gone(error.reply))
-        unread = failed.keys() - gone
-        for arn in unread:
-            self._target.observer.read_failed("get", arn, str(failed[arn]))
-        return Details(tuple(described(one, self._ownership_tag) for one in found), frozenset(unread), gone)
-
-    async def definitions(self, arns: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The definitions of ``arns`` with their user tags, by ARN and the API's names; the unreadable are left out.
-
-        Raises:
-            CallError, IntegrityError, ConfigurationError: as :meth:`details`.
-        """
-        found, _ = await self._get(arns)
-        definitions = {one.arn: msgspec.json.decode(one.body, type=dict[str, Any]) for one in found}
-        for one in found:
-            definitions[one.arn]["tags"] = dict(_split(one.tags, self._ownership_tag).user)
-        return definitions
-
-    async def _get(self, arns: Sequence[str]) -> tuple[list[Described], dict[str, CallError]]:
         for arn in arns:
             await self._target.place.confirm(arn)
         found: list[Described] = []
@@ -362,7 +365,11 @@ class Inventory:
                 group.start_soon(reader)
         for error in failed.values():
             _refuse_final(error)
-        return found, failed
+        gone = frozenset(arn for arn, error in failed.items() if is_gone(error.reply))
+        unread = failed.keys() - gone
+        for arn in unread:
+            self._target.observer.read_failed("get", arn, str(failed[arn]))
+        return Descriptions(tuple(found), frozenset(unread), gone)
 
     async def _read(self, kind: str, call: Callable[[str], Awaitable[T]], argument: str) -> T:
         """One read call at the gate's turn, with retries.

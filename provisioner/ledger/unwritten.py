@@ -1,4 +1,4 @@
-"""A ledger that is only looked at: for ``plan``, which needs no lease, makes no ledger and leaves no trace."""
+"""A ledger that is only looked at: for commands that need no lease, make no ledger and leave no trace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class UnwrittenLedger:
     """Reads from ``ledger``, and forgets what it is told to write. See :class:`provisioner.ledger.Ledger`.
 
     Args:
-        ledger: None for one that does not exist yet.
+        ledger: None for one that does not exist, or is not to be looked at.
     """
 
     def __init__(self, ledger: Ledger | None) -> None:

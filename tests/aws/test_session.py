@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.aws import CallError, connect
-from provisioner.aws.session import REGIONS, Identity, open_session, real_region
+from provisioner.aws.session import REGIONS, Identity, open_session
 from provisioner.config.settings import Target
+from provisioner.core.place import real_region
 from provisioner.core.verdict import Loss
 from provisioner.errors import ConfigurationError, CredentialsError, Reason
 from tests.aws.conftest import limits_of

@@ -12,6 +12,7 @@ from provisioner.commands.doctor import Visit, doctor
 from provisioner.commands.needs import MOST
 from provisioner.config.settings import Settings
 from provisioner.core.checks import NAMES, Check
+from provisioner.core.permissions import MANIFEST, NEEDS
 from provisioner.errors import ManifestError, Reason
 from tests.aws.conftest import _aws_environment, _shared_models, service_models
 from tests.aws.server import Server
@@ -97,6 +98,19 @@ async def test_everything_that_a_run_needs_is_there(tmp_path: Path) -> None:
     assert set(statuses(found).values()) == {"ok"}
     assert {check.target for check in found[2:]} == {"t"}
     assert files(tmp_path) == ["m.jsonl"]
+
+
+async def test_its_policy_allows_what_it_asks(tmp_path: Path) -> None:
+    """What doctor calls, with and without a manifest, is what ``iam-policy`` has for it."""
+    needs = {option: {action.partition(":")[2] for action in actions} for option, actions in NEEDS["doctor"].items()}
+    services = Services(GetServiceQuota=Refusal(400, "NoSuchResourceException"), GetAWSDefaultServiceQuota=quota(9.0))
+    async with Server(services) as server:
+        await visited(tmp_path, server.url)
+        bare = set(services.asked) - {"GetCallerIdentity"}
+        await visited(tmp_path, server.url, line())
+        whole = set(services.asked) - {"GetCallerIdentity"}
+
+    assert (bare, whole) == (needs[""], needs[""] | needs[MANIFEST])
 
 
 async def test_motos_services_pass(tmp_path: Path) -> None:

@@ -65,6 +65,28 @@ def test_validate_notices_names_that_look_alike(tmp_path: Path) -> None:
     assert done.stdout.count("only in upper and lower case") == 2
 
 
+def test_validate_notices_what_is_elsewhere_than_its_target(tmp_path: Path) -> None:
+    """A role of another account is a notice of the targets that it cannot serve, also where their defaults differ."""
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a", "b"))
+    (tmp_path / "one.toml").write_text('[targets.east]\naccount_id = "210987654321"\nregion = "fips-us-east-1"\n')
+    (tmp_path / "three.toml").write_text(
+        '[targets.east]\naccount_id = "123456789012"\n[targets.west]\naccount_id = "210987654321"\n'
+        '[targets.north]\naccount_id = "333333333333"\ndefaults = {kmsKeyArn = '
+        '"arn:aws:kms:us-east-1:123456789012:key/1234abcd"}\nregion = "eu-north-1"\n'
+    )
+
+    one = provisioner("validate", "m.jsonl", "-c", "one.toml", cwd=tmp_path)
+    three = provisioner("validate", "m.jsonl", "-c", "three.toml", "--output", "json", cwd=tmp_path)
+
+    text = "account 123456789012, but the target is account 210987654321: only a role of its own account can be passed"
+    assert (one.returncode, one.stdout) == (0, f'm.jsonl:1:1: name "a": notice: roleArn: {text}\n')
+    found = [(problem["line"], problem["target"], problem["code"]) for problem in json.loads(three.stdout)["problems"]]
+    assert (three.returncode, found) == (
+        0,
+        [(1, "west", "other_account"), (1, "north", "other_account"), (1, "north", "other_region")],
+    )
+
+
 def test_validate_looks_through_the_defaults_of_every_target(tmp_path: Path) -> None:
     """What is wrong with a line under the defaults of one target only is a problem of that target, and is named so."""
     (tmp_path / "m.jsonl").write_bytes(manifest_of("a", "b", tags={"own": ""}))

@@ -270,6 +270,24 @@ def test_single_actions_can_be_denied() -> None:
     assert _create(service).response.status == 200
 
 
+def test_only_some_actions_can_be_allowed() -> None:
+    """What is not allowed is denied. A create needs the permission to pass its role, and to tag what has tags."""
+    create, tag = "cleanrooms-ml:CreateConfiguredModelAlgorithm", "cleanrooms-ml:TagResource"
+    for allowed, tags, missing in [
+        ((create, "iam:PassRole"), {}, ""),
+        ((create, "iam:PassRole"), {"a": "b"}, tag),
+        ((create, tag), {"a": "b"}, "iam:PassRole"),
+        ((tag, "iam:PassRole"), {"a": "b"}, create),
+        ((create, tag, "iam:PassRole"), {"a": "b"}, ""),
+    ]:
+        service = _service(allowed_actions=allowed)
+        created = service.handle(create_call("a", tags=tags), now()).response
+        listed = service.handle(signed("GET", ALGORITHMS), now()).response
+
+        assert (created.status, listed.status) == (403 if missing else 200, 403)
+        assert not missing or f"not authorized to perform: {missing} " in _body(created)["message"]
+
+
 def test_conflict_of_a_delete_names_the_association() -> None:
     """A scripted conflict of a delete is about an association, not about a name."""
     service = _service(delete_script=("conflict",))
