@@ -290,7 +290,7 @@ async def test_an_adopted_algorithm_is_asked_of_get() -> None:
 @virtual_time
 @pytest.mark.parametrize("tags", [{}, {TAG: f"v1/{OTHER_LEDGER_ID}/{'d' * 32}/run-1"}])
 async def test_an_entry_whose_algorithm_bears_no_tag_of_ours_is_foreign(tags: dict[str, str]) -> None:
-    """Every create writes the tag: an entry that was not adopted names somebody else's algorithm, or it lost its tag."""
+    """Every create writes the tag: an entry that was not adopted names a stranger's algorithm, or it lost its tag."""
     here = Registered(1)
     one = Definition(name="theirs", role_arn=ROLE).canonical()
     arn = here.endpoint.put(one.request(tags)).arn
