@@ -347,6 +347,9 @@ class Endpoint:
         acts: what becomes of the next creates, in order.
         list_lag_s: how long a new algorithm is missing from List.
         page_size: rows of a page.
+        names: what a second create of a name does: "duplicates" makes another one, "unique" is a 409, "same" returns
+            the first one.
+        quota: algorithms that may exist at once; 0 for any number.
 
     Attributes:
         algorithms: the truth by ARN; some may not have begun yet.
@@ -364,7 +367,11 @@ class Endpoint:
         *,
         list_lag_s: float = 0.0,
         page_size: int = 100,
+        names: str = "duplicates",
+        quota: int = 0,
     ) -> None:
+        self.names = names
+        self.quota = quota
         self.acts = list(acts)
         self.changes: list[Act] = []
         self.algorithms: dict[str, Algorithm] = {}
@@ -416,9 +423,19 @@ class Endpoint:
         may_send()
         self.calls.append(("create", now()))
         act = self.acts.pop(0) if self.acts else CREATED
-        arn = "" if act.effect_s is None else self.put(body, since=now() + act.effect_s).arn
+        due = Reply(status=200, request_id="r") if act.effect_s is None else self._created(body, act.effect_s)
         await asyncio.sleep(act.after_s)
-        return act.reply or Reply(status=200, arn=arn, request_id="r")
+        return act.reply or due
+
+    def _created(self, body: bytes, effect_s: float) -> Reply:
+        namesakes = self.named(msgspec.json.decode(body)["name"])
+        if namesakes and self.names == "unique":
+            return Reply(status=409, code="ConflictException", message="the name is taken", request_id="r")
+        if namesakes and self.names == "same":
+            return Reply(status=200, arn=namesakes[0].arn, request_id="r")
+        if self.quota and len(self.algorithms) >= self.quota:
+            return Reply(status=402, code="ServiceQuotaExceededException", request_id="r")
+        return Reply(status=200, arn=self.put(body, since=now() + effect_s).arn, request_id="r")
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
         """See the interface. The order is not that of creation."""

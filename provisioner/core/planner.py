@@ -130,6 +130,10 @@ class Planner:
         if entry.unresolved:
             reason = "an earlier create of it had no reply"
             return Step(Action.AMBIGUOUS, Outcome.AMBIGUOUS, reason, entry=entry)
+        if situation.incoming is not None and situation.incoming.unresolved:
+            # Whatever the manifest says by now: it may take the place of the entry's algorithm.
+            reason = "its replacement was sent and had no reply"
+            return Step(Action.AMBIGUOUS, Outcome.AMBIGUOUS, reason, entry=situation.incoming)
         if entry.exists:
             return self._recreate(row, situation) if situation.seen.missing else self._compare(row, situation, entry)
         if entry.state is State.FAILED and not self._may_try_again(entry, row):
@@ -152,7 +156,7 @@ class Planner:
         reason = "AWS has it no more"
         gone = Fact(self._target, row.name, Event.DELETE, code=MISSING, message="AWS has it no more")
         deleted = _after(situation.entry, [gone])
-        step = self._create(row, Situation(deleted, seen=situation.seen), Action.RECREATE, reason)
+        step = self._create(row, msgspec.structs.replace(situation, entry=deleted), Action.RECREATE, reason)
         return msgspec.structs.replace(step, facts=(gone, *step.facts))
 
     def _create(self, row: Wanted, situation: Situation, action: Action, reason: str) -> Step:
@@ -182,6 +186,11 @@ class Planner:
             meeting.duplicates,
         )
         return self._then(taken, self._compare(row, Situation(entry), entry))
+
+    def _begin_again(self, row: Wanted, incoming: Entry | None) -> tuple[Fact, ...]:
+        """What lets a replacement be sent after an earlier one came to nothing."""
+        facts = self._planned_again(row, incoming)
+        return tuple(msgspec.structs.replace(fact, incoming=True) for fact in facts)
 
     def _planned_again(self, row: Wanted, entry: Entry | None) -> tuple[Fact, ...]:
         if entry is None or entry.state is State.PLANNED:
@@ -217,24 +226,24 @@ class Planner:
     def _change(self, row: Wanted, situation: Situation, entry: Entry) -> Step:
         """Only a new algorithm can express what changed."""
         incoming = situation.incoming
-        if incoming is not None and incoming.unresolved:
-            reason = "its replacement was sent and had no reply"
-            return Step(Action.AMBIGUOUS, Outcome.AMBIGUOUS, reason, entry=incoming)
         if (made := self._made_before(row, situation)) is not None:
             confirm = _recovered_replacement(self._target, row, made)
             promoted = _after(None, (msgspec.structs.replace(confirm, incoming=False),))
             reason = f"{made.arn} is its replacement"
-            taken = Step(Action.RECOVER, Outcome.RECOVERED, reason, (confirm,), promoted, found=made)
+            facts = (*self._begin_again(row, incoming), confirm)
+            taken = Step(Action.RECOVER, Outcome.RECOVERED, reason, facts, promoted, found=made)
             return self._then(taken, self._compare(row, Situation(promoted), promoted)) if promoted else taken
         if self._policy.on_change == "replace":
             failed = incoming is not None and incoming.state is State.FAILED
             if incoming is not None and failed and not self._may_try_again(incoming, row):
                 reason = f"its replacement failed before: {incoming.code} {incoming.message}"
                 return Step(Action.FAILED, Outcome.FAILED, reason, entry=entry, code=incoming.code)
-            return Step(Action.REPLACE, Outcome.PENDING, f"it changed since {entry.arn} was created", entry=entry)
+            reason = f"it changed since {entry.arn} was created"
+            again = () if self._policy.delete_first else self._begin_again(row, incoming)
+            return Step(Action.REPLACE, Outcome.PENDING, reason, again, entry=entry)
         reason = f"the definition changed since it was created as {entry.arn}"
         drift = Fact(self._target, row.name, Event.DRIFT, code="drifted", message=reason)
-        facts: tuple[Fact, ...] = () if entry.state is State.DRIFTED else (drift,)
+        facts = () if entry.state is State.DRIFTED else (drift,)
         hint = f"{reason}; --on-change replace creates a new one and deletes this one"
         return Step(Action.DRIFTED, Outcome.DRIFTED, hint, facts, _after(entry, facts))
 

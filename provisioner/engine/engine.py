@@ -15,6 +15,7 @@ read to its end, so that the summary accounts for every definition. Either way w
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import anyio
@@ -23,7 +24,7 @@ import anyio.to_thread
 from provisioner.aws.faces import CallError
 from provisioner.core.conclusion import UNANSWERED_LIMIT, Next
 from provisioner.core.entry import Entry, Event, Fact, Outcome
-from provisioner.core.planner import TAGGING, Action
+from provisioner.core.planner import TAGGING, Action, Planner, Situation
 from provisioner.core.sweep import Decision
 from provisioner.core.verdict import Verdict, is_conflict
 from provisioner.core.versions import REPLACED, Role
@@ -33,7 +34,7 @@ from provisioner.engine.job import Job
 from provisioner.engine.observer import Halt
 from provisioner.engine.operation import Create, Retag
 from provisioner.engine.outcomes import count_found
-from provisioner.engine.planning import Planning
+from provisioner.engine.planning import Planned, Planning
 from provisioner.engine.problems import ProblemLog
 from provisioner.engine.resolver import Resolver
 from provisioner.engine.room import Room
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from provisioner.core.policy import Policy
     from provisioner.core.sweep import Ruling, Sweep, Unresolved
     from provisioner.core.versions import Version
-    from provisioner.engine.planning import Planned
     from provisioner.engine.stop import Stop
     from provisioner.engine.target import OpenTarget
     from provisioner.manifest.reader import Batch, Manifest
@@ -299,17 +299,18 @@ class Engine:
         if job.outcome is Outcome.REPLACED and not job.incoming and job.attempts == 0:
             await self._delete_first(job)
         await self._room.take()
-        async with self._target.creates.slot():
-            self._create_workers.took_slot()
-            conclusion = await self._creates.send(job)
+        with self._room.replacing() if job.incoming and self._policy.deletes else nullcontext():
+            async with self._target.creates.slot():
+                self._create_workers.took_slot()
+                conclusion = await self._creates.send(job)
+            if conclusion.verdict is Verdict.CREATED and job.incoming:
+                await self._delete_superseded(job.name)
         if conclusion.next is Next.RESOLVE and job.entry is not None:
             self._unanswered[job.name] = job
             self._resolver.add(job.entry, conflict=job.history.conflict)
         elif conclusion.next is Next.WAIT:
             self._room.fill()
             self._create_workers.add(job)
-        elif conclusion.verdict is Verdict.CREATED and job.incoming:
-            await self._delete_superseded(job.name)
 
     async def _retag(self, job: Job) -> None:
         entry = job.entry
@@ -363,9 +364,16 @@ class Engine:
         entry = job.entry
         assert entry is not None  # noqa: S101  made with it
         await self._target.ledger.record([entry.fact(Event.RETIRE, code=REPLACED)])
-        (version,) = await self._target.ledger.versions(self._target.name, names=[job.name], roles={Role.SUPERSEDED})
-        if not await self._deletions.delete(version):
-            await self._target.ledger.record([entry.fact(Event.REINSTATE)])
+        older = await self._target.ledger.versions(self._target.name, names=[job.name], roles={Role.SUPERSEDED})
+        [version] = [one for one in older if one.arn == entry.arn]
+        self._room.expect()
+        gone = False
+        try:
+            gone = await self._deletions.delete(version)
+        finally:
+            self._room.deleted(gone=gone)
+        if not gone:
+            await self._target.ledger.record([entry.fact(Event.REINSTATE, code=entry.code, message=entry.message)])
             raise WithheldError("the algorithm that it replaces could not be deleted")
         replan = Fact(entry.target, job.name, Event.REPLAN, job.row.digest, job.row.tags_digest)
         await self._target.ledger.record([replan])
@@ -441,7 +449,9 @@ class Engine:
                 await self._problems.add_duplicate(ruling.found, duplicate)
         if job is None:
             return
-        if ruling.decision is Decision.ABSENT:
+        if ruling.decision is Decision.ABSENT and job.incoming:
+            await self._replace_again(job)
+        elif ruling.decision is Decision.ABSENT:
             await self._send_again(job)
         elif ruling.decision is Decision.TAKEN:
             self._observer.outcome_changed(Outcome.FAILED, Outcome.AMBIGUOUS)
@@ -450,6 +460,21 @@ class Engine:
             outcome = Outcome.RECOVERED if ruling.decision is Decision.RECOVERED else Outcome.ADOPTED
             await count_found(self._target, self._policy, self._problems, job, outcome)
             await self._delete_superseded(job.name)
+
+    async def _replace_again(self, job: Job) -> None:
+        """Go on with ``job``, whose replacement is proven absent. An earlier run sent it, perhaps for other wishes."""
+        target, name = self._target, job.name
+        entry = (await target.ledger.look_up(target.name, [name]))[name]
+        incoming = (await target.ledger.incoming(target.name)).get(name)
+        planner = Planner(target.name, self._policy, target.ledger.ledger_id)
+        step = planner.plan(job.row, Situation(entry, incoming))
+        if step.action is Action.REPLACE and not self._policy.delete_first:
+            job.arn = entry.arn
+            await self._send_again(job)
+            return
+        self._observer.outcome_changed(None, Outcome.AMBIGUOUS)
+        for one in await self._recorded([Planned(job.row, step)]):
+            await self._do(one)
 
     async def _send_again(self, job: Job) -> None:
         if job.history.unanswered <= UNANSWERED_LIMIT:

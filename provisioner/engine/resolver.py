@@ -60,6 +60,7 @@ class Resolver:
         """Take over every entry that an earlier run left unresolved."""
         ledger, states = self._target.ledger, (State.SENT, State.AMBIGUOUS)
         found = [entry async for entry in ledger.entries(target=self._target.name, states=states)]
+        found += [one for one in (await ledger.incoming(self._target.name)).values() if one.unresolved]
         now = self._target.clock.stamp()
         doubts = {entry.name: interrupted(entry, now) for entry in found if entry.state is State.SENT}
         await ledger.record(list(doubts.values()))
@@ -159,7 +160,8 @@ class Resolver:
         listing = await self._inventory.listing(self._may_be_ours())
         strangers = [item.name for item in listing.items if item.name not in self._unresolved]
         known = await self._target.ledger.look_up(self._target.name, strangers) if strangers else {}
-        names = {item.arn: item.name for item in listing.items if item.name not in known}
+        recorded = await self._recorded_arns()
+        names = {item.arn: item.name for item in listing.items if item.name not in known and item.arn not in recorded}
         details = await self._inventory.details(list(names))
         # List shows it, and Get cannot read it or reports that it is gone: nothing is proven about its name.
         unread = frozenset(names[arn] for arn in names.keys() - {one.arn for one in details.found})
@@ -168,6 +170,13 @@ class Resolver:
             if one.name not in unread:
                 found[one.name].append(one)
         return Sweep(began_at, listing.complete, found, unread, stamp)
+
+    async def _recorded_arns(self) -> set[str]:
+        """Algorithms of the unresolved names that the ledger knows already: no unanswered create made them."""
+        ledger, target, names = self._target.ledger, self._target.name, list(self._unresolved)
+        versions = await ledger.versions(target, names=names)
+        entries = (await ledger.look_up(target, names)).values()
+        return {version.arn for version in versions} | {entry.arn for entry in entries if entry.exists}
 
     def _may_be_ours(self) -> _MayBeOurs:
         return _MayBeOurs([one.entry for one in self._unresolved.values()])
