@@ -168,6 +168,8 @@ class Planner:
             return Step(action, Outcome.PENDING, reason, facts, _after(entry, facts))
         planned = _after(entry, facts)
         taking = facts_of(self._target, row, planned, meeting)
+        if meeting.choice is Choice.ADOPT and self._policy.ownership_tag:
+            taking.append(unmarked(self._target, row.name))
         facts, entry = (*facts, *taking), _after(planned, taking)
         if meeting.choice is Choice.REFUSE or entry is None:
             return Step(
@@ -216,7 +218,7 @@ class Planner:
     def _compare(self, row: Wanted, situation: Situation, entry: Entry) -> Step:
         if entry.digest != row.digest:
             return self._change(row, situation, entry)
-        if entry.tags_digest != row.tags_digest or entry.code in {TAGGING, TAGS_REFUSED}:
+        if _tags_differ(row, entry):
             return Step(Action.UPDATE, Outcome.PENDING, "its tags changed", entry=entry)
         if entry.state is State.CREATED:
             return msgspec.structs.replace(_UNCHANGED, entry=entry)
@@ -241,11 +243,11 @@ class Planner:
             reason = f"it changed since {entry.arn} was created"
             again = () if self._policy.delete_first else self._begin_again(row, incoming)
             return Step(Action.REPLACE, Outcome.PENDING, reason, again, entry=entry)
-        reason = f"the definition changed since it was created as {entry.arn}"
-        drift = Fact(self._target, row.name, Event.DRIFT, code="drifted", message=reason)
+        drift = drifted(self._target, row.name, entry.arn)
         facts = () if entry.state is State.DRIFTED else (drift,)
-        hint = f"{reason}; --on-change replace creates a new one and deletes this one"
-        return Step(Action.DRIFTED, Outcome.DRIFTED, hint, facts, _after(entry, facts))
+        hint = f"{drift.message}; --on-change replace creates a new one and deletes this one"
+        retag = _tags_differ(row, entry)
+        return Step(Action.DRIFTED, Outcome.DRIFTED, hint, facts, _after(entry, facts), retag=retag)
 
     def _made_before(self, row: Wanted, situation: Situation) -> Found | None:
         """The replacement, if this ledger made it and has lost it: a restored backup, a rolled-back volume."""
@@ -255,6 +257,21 @@ class Planner:
             if one.name == row.name and one.tag and one.is_of(self._ledger_id) and one.tag.digest == row.digest
         ]
         return min(ours, key=lambda one: one.age_order) if ours else None
+
+
+def drifted(target: str, name: str, arn: str) -> Fact:
+    """The fact that only a new algorithm can express what the definition of ``arn`` is by now."""
+    reason = f"the definition changed since it was created as {arn}"
+    return Fact(target, name, Event.DRIFT, code="drifted", message=reason)
+
+
+def unmarked(target: str, name: str) -> Fact:
+    """The fact that what was just taken over has yet to get this ledger's tag; whoever comes next writes it."""
+    return Fact(target, name, Event.TAG, code=TAGGING, message="its ownership tag is to be written")
+
+
+def _tags_differ(row: Wanted, entry: Entry) -> bool:
+    return entry.tags_digest != row.tags_digest or entry.code in {TAGGING, TAGS_REFUSED}
 
 
 _UNCHANGED = Step(Action.UNCHANGED, Outcome.UNCHANGED, "it is registered")
@@ -270,6 +287,7 @@ def _recovered_replacement(target: str, row: Wanted, found: Found) -> Fact:
         arn=found.arn,
         attempt=found.tag.attempt if found.tag else None,
         code="recovered",
+        tag_keys=row.tag_keys if found.tags_digest == row.tags_digest else None,
         incoming=True,
     )
 

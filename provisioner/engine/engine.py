@@ -33,7 +33,6 @@ from provisioner.engine.ending import Ending
 from provisioner.engine.job import Job
 from provisioner.engine.observer import Halt
 from provisioner.engine.operation import Create, Retag
-from provisioner.engine.outcomes import count_found
 from provisioner.engine.planning import Planned, Planning
 from provisioner.engine.problems import ProblemLog
 from provisioner.engine.resolver import Resolver
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
     from provisioner.core.versions import Version
     from provisioner.engine.stop import Stop
     from provisioner.engine.target import OpenTarget
-    from provisioner.manifest.reader import Batch, Manifest
+    from provisioner.manifest.reader import Batch, Manifest, Row
 
 LEFT_AT_ONCE = 256
 """Definitions that one commit records as planned."""
@@ -218,7 +217,7 @@ class Engine:
                 self._observer.outcome_changed(one.step.outcome)
         bad = [(one.row, one.step) for one in allowed if one.step.outcome in _BAD]
         await self._problems.add_rows([(row, step.code or step.outcome, step.reason) for row, step in bad])
-        return [one for one in allowed if one.step.action not in _DONE or one.step.found]
+        return [one for one in allowed if one.step.action not in _DONE or one.step.found or one.step.retag]
 
     async def _recorded_alone(self, one: Planned) -> bool:
         try:
@@ -258,17 +257,16 @@ class Engine:
             await self._wait_for_answer(Job(row, arn, outcome=Outcome.CREATED), entry)
         elif step.action is Action.UPDATE:
             self._tag_workers.add(Job(row, arn, outcome=Outcome.UPDATED, entry=entry))
-        elif step.retag or self._needs_mark(step):
-            job = Job(row, arn, outcome=step.outcome, entry=entry)
-            job.counted = step.outcome
-            self._tag_workers.add(job)
+        elif step.retag and entry is not None:
+            self._retag_besides(row, entry, step.outcome)
         if step.action is Action.RECOVER:
             await self._delete_superseded(row.name)
 
-    def _needs_mark(self, step: Step) -> bool:
-        """Whether an algorithm was just taken over and needs this ledger's tag."""
-        taken = step.found is not None and step.entry is not None and step.entry.exists and step.entry.adopted
-        return taken and bool(self._policy.ownership_tag)
+    def _retag_besides(self, row: Row, entry: Entry, outcome: Outcome) -> None:
+        """Change the tags of a definition that is counted as ``outcome`` already, and stays so if that succeeds."""
+        job = Job(row, entry.arn, outcome=outcome, entry=entry)
+        job.counted = outcome
+        self._tag_workers.add(job)
 
     async def _wait_for_answer(self, job: Job, entry: Entry) -> None:
         """Keep a definition whose earlier create is unanswered for the resolver, unless a resend is harmless."""
@@ -458,18 +456,33 @@ class Engine:
             await self._problems.add_row(job.row, ruling.code, ruling.message)
         else:
             outcome = Outcome.RECOVERED if ruling.decision is Decision.RECOVERED else Outcome.ADOPTED
-            await count_found(self._target, self._policy, self._problems, job, outcome)
+            await self._count_found(job, outcome)
             await self._delete_superseded(job.name)
 
-    async def _replace_again(self, job: Job) -> None:
-        """Go on with ``job``, whose replacement is proven absent. An earlier run sent it, perhaps for other wishes."""
+    async def _count_found(self, job: Job, outcome: Outcome) -> None:
+        """Count ``job``, whose entry a sweep has confirmed, as ``outcome``, or as drifted if it differs from that."""
+        step = await self._plan_again(job)
+        await self._target.ledger.record(step.facts)
+        found = outcome if step.action in {Action.UNCHANGED, Action.UPDATE} else Outcome.DRIFTED
+        self._observer.outcome_changed(found, Outcome.AMBIGUOUS)
+        if found is Outcome.DRIFTED:
+            await self._problems.add_row(job.row, Outcome.DRIFTED, f"{step.reason}. Run again")
+        if step.entry is not None and (step.retag or step.action is Action.UPDATE):
+            self._retag_besides(job.row, step.entry, found)
+
+    async def _plan_again(self, job: Job) -> Step:
+        """The step for ``job`` now that a sweep has decided on it."""
         target, name = self._target, job.name
         entry = (await target.ledger.look_up(target.name, [name]))[name]
         incoming = (await target.ledger.incoming(target.name)).get(name)
         planner = Planner(target.name, self._policy, target.ledger.ledger_id)
-        step = planner.plan(job.row, Situation(entry, incoming))
-        if step.action is Action.REPLACE and not self._policy.delete_first:
-            job.arn = entry.arn
+        return planner.plan(job.row, Situation(entry, incoming))
+
+    async def _replace_again(self, job: Job) -> None:
+        """Go on with ``job``, whose replacement is proven absent. An earlier run sent it, perhaps for other wishes."""
+        step = await self._plan_again(job)
+        if step.action is Action.REPLACE and not self._policy.delete_first and step.entry is not None:
+            job.arn = step.entry.arn
             await self._send_again(job)
             return
         self._observer.outcome_changed(None, Outcome.AMBIGUOUS)

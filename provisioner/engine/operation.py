@@ -15,7 +15,7 @@ from provisioner.aws.faces import CallError
 from provisioner.core.conclusion import Conclusion, Next, conclude, conclude_delete, conclude_tags
 from provisioner.core.entry import Entry, Event, Fact, Outcome, State
 from provisioner.core.ownership import OwnershipTag, read_tag
-from provisioner.core.planner import TAGGING, TAGS_REFUSED
+from provisioner.core.planner import TAGGING, TAGS_REFUSED, drifted
 from provisioner.core.problem import Problem
 from provisioner.core.sweep import DELETE_FIRST, NAMES_UNIQUE
 from provisioner.core.verdict import MULTIPLE_CHOICES, Loss, Reply, Verdict
@@ -246,7 +246,10 @@ class Retag:
         """Its tags are those of the definition, or AWS refuses them."""
         if conclusion.verdict is Verdict.DONE:
             update = _entry(job).fact(Event.UPDATE)
-            return [msgspec.structs.replace(update, tag_keys=job.row.tag_keys, request_id=reply.request_id)]
+            facts = [msgspec.structs.replace(update, tag_keys=job.row.tag_keys, request_id=reply.request_id)]
+            if _entry(job).digest != job.row.digest:
+                facts.append(drifted(self._target.name, job.name, _entry(job).arn))
+            return facts
         return [_entry(job).fact(event, code=TAGS_REFUSED, message=str(reply)) for event in conclusion.events]
 
     def contradicted(self, job: Job, reply: Reply) -> list[Fact]:

@@ -13,6 +13,7 @@ import msgspec
 
 from provisioner.core.entry import Entry, Stamp, State, apply
 from provisioner.core.names import folded
+from provisioner.core.planner import unmarked
 from provisioner.core.sweep import (
     SKEW_S,
     Decision,
@@ -126,7 +127,10 @@ class Resolver:
     def _facts(self, unresolved: Unresolved, ruling: Ruling, sweep: Sweep) -> tuple[Fact, ...]:
         if ruling.decision is Decision.ABSENT_ONCE:
             return (missed(unresolved.entry, sweep.stamp, self._policy.settle_s),)
-        return facts_of(unresolved.entry, ruling)
+        facts = facts_of(unresolved.entry, ruling)
+        if ruling.decision is Decision.ADOPT and self._policy.ownership_tag:
+            return (*facts, unmarked(unresolved.entry.target, unresolved.entry.name))
+        return facts
 
     async def _recorded(self, facts: Sequence[Fact]) -> bool:
         """Record ``facts`` of one entry; False if another entry holds its ARN."""

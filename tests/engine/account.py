@@ -11,6 +11,7 @@ from provisioner.core.entry import State
 from provisioner.core.ownership import OwnershipTag, read_tag
 from provisioner.core.versions import PRUNED, Role
 from provisioner.engine.stop import Stop
+from provisioner.errors import LedgerError
 from provisioner.manifest.definition import Definition
 from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
@@ -26,6 +27,20 @@ if TYPE_CHECKING:
 
 REPLACE: dict[str, Any] = {"on_change": "replace", "deletes": True}
 """The policy of ``--on-change replace``."""
+
+
+class Dying(FakeLedger):
+    """A ledger whose process dies at a commit."""
+
+    commits_left = 10_000
+
+    async def record(self, facts: Any) -> None:
+        """Record, or die before it."""
+        if self.commits_left <= 0:
+            raise LedgerError("killed")
+        if facts:
+            self.commits_left -= 1
+        await super().record(facts)
 
 
 class Account:

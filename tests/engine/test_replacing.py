@@ -12,7 +12,7 @@ from provisioner.core.entry import State
 from provisioner.core.verdict import Reply
 from provisioner.core.versions import Role
 from provisioner.errors import LedgerError, Reason
-from tests.engine.account import REPLACE, Account, counts, v
+from tests.engine.account import REPLACE, Account, Dying, counts, v
 from tests.fakes import (
     CONFLICT,
     CREATED,
@@ -24,7 +24,6 @@ from tests.fakes import (
     TAG,
     Act,
     Endpoint,
-    FakeLedger,
     now,
 )
 from tests.virtual_time import virtual_time
@@ -149,20 +148,6 @@ async def test_the_old_one_disappears_while_its_replacement_is_unanswered() -> N
 
     assert counts(statistics) == {"recovered": 1}
     assert here.only("a").arn == here.ledger.table["here", "a"].arn
-
-
-class Dying(FakeLedger):
-    """A ledger whose process dies at a commit."""
-
-    commits_left = 10_000
-
-    async def record(self, facts: Any) -> None:
-        """Record, or die before it."""
-        if self.commits_left <= 0:
-            raise LedgerError("killed")
-        if facts:
-            self.commits_left -= 1
-        await super().record(facts)
 
 
 @pytest.mark.parametrize(
