@@ -200,6 +200,7 @@ class FakeLedger:
         for name in names:
             self.table.pop((target, name), None)
             self.replacements.pop((target, name), None)
+        self.older = {arn: one for arn, one in self.older.items() if one.target != target or one.name not in names}
 
     async def entries(
         self, *, target: str | None = None, states: Collection[State] | None = None

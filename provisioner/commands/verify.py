@@ -86,7 +86,9 @@ async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, m
         if prune_duplicates:
             await prune(run, target, findings)
         if mark_missing:
-            gone = [one for one in found if one.kind == "missing"]
+            # A replacement without a reply may take the place of what is missing: `apply` resolves it.
+            open_ = {one.name for one in await _unanswered(target)}
+            gone = [one for one in found if one.kind == "missing" and one.name not in open_]
             await target.ledger.record(
                 [Fact(one.target, one.name, Event.DELETE, code=MISSING, message=one.message) for one in gone]
             )
@@ -100,6 +102,11 @@ async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, m
     return await session(run, "verify", work, makes=False)
 
 
+async def _unanswered(target: OpenTarget) -> list[Entry]:
+    """The replacements that were sent and had no reply."""
+    return [one for one in (await target.ledger.incoming(target.name)).values() if one.unresolved]
+
+
 async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
     """What of ``target`` differs between ledger and AWS; all of it is proven by Get."""
     entries = {entry.name: entry async for entry in target.ledger.entries(target=target.name)}
@@ -109,14 +116,16 @@ async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
     account = await inventory.prove(account, account.untagged | (recorded - account.tagged.keys()))
     elsewhere = {entry.arn async for entry in target.ledger.entries() if entry.exists and entry.target != target.name}
     elsewhere |= {version.arn for version in await target.ledger.versions(target.name) if version.reason != DUPLICATE}
+    unanswered = {one.attempt for one in await _unanswered(target)}
     while True:
+        replacements = {one.arn for one in account.details.found if one.tag and one.tag.attempt in unanswered}
         findings = compare(
             target.name,
             entries,
             account.listing,
             account.details,
             ledger_id=target.ledger.ledger_id,
-            elsewhere=elsewhere,
+            elsewhere=elsewhere | replacements,
         )
         # Tags may be out of date: before anything is reported because of them, Get is asked of it and of its entry.
         doubtful = {finding.arn for finding in findings}
@@ -144,7 +153,8 @@ def compare(
         listing: what List shows; that it broke off is a finding of its own.
         details: what is known of every ARN that is listed or in the ledger.
         ledger_id: of this ledger, as in its ownership tags.
-        elsewhere: ARNs that entries of other targets name, and older versions: the ledger accounts for them.
+        elsewhere: ARNs that entries of other targets name, older versions, and what an unanswered replacement made: the
+            ledger accounts for them.
     """
     listed = {item.arn for item in listing.items}
     by_arn = {one.arn: one for one in details.found}
