@@ -351,6 +351,7 @@ class Endpoint:
         names: what a second create of a name does: "duplicates" makes another one, "unique" is a 409, "same" returns
             the first one.
         quota: algorithms that may exist at once; 0 for any number.
+        latency_s: how long a call takes for which no act says otherwise.
 
     Attributes:
         algorithms: the truth by ARN; some may not have begun yet.
@@ -370,7 +371,9 @@ class Endpoint:
         page_size: int = 100,
         names: str = "duplicates",
         quota: int = 0,
+        latency_s: float = 0.05,
     ) -> None:
+        self.latency_s = latency_s
         self.names = names
         self.quota = quota
         self.acts = list(acts)
@@ -423,7 +426,7 @@ class Endpoint:
         """See the interface."""
         may_send()
         self.calls.append(("create", now()))
-        act = self.acts.pop(0) if self.acts else CREATED
+        act = self.acts.pop(0) if self.acts else Act(effect_s=0.0, after_s=self.latency_s)
         due = Reply(status=200, request_id="r") if act.effect_s is None else self._created(body, act.effect_s)
         await asyncio.sleep(act.after_s)
         return act.reply or due
@@ -486,7 +489,7 @@ class Endpoint:
     ) -> Reply:
         may_send()
         self.calls.append((kind, now()))
-        act = self.changes.pop(0) if self.changes else CREATED
+        act = self.changes.pop(0) if self.changes else Act(effect_s=0.0, after_s=self.latency_s)
         try:
             if act.effect_s is not None:
                 do(self._existing(kind, arn))
@@ -506,7 +509,7 @@ class Endpoint:
 
     async def _read(self, kind: str, failures: list[Reply | None], operation: str, where: str) -> None:
         self.calls.append((kind, now()))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(self.latency_s)
         if failures and (failure := failures.pop(0)) is not None:
             raise CallError(operation, failure, where)
 
