@@ -206,6 +206,7 @@ class FakeLedger:
         for name in names:
             self.table.pop((target, name), None)
             self.replacements.pop((target, name), None)
+        self.older = {arn: one for arn, one in self.older.items() if one.target != target or one.name not in names}
 
     async def entries(
         self, *, target: str | None = None, states: Collection[State] | None = None
@@ -353,6 +354,10 @@ class Endpoint:
         acts: what becomes of the next creates, in order.
         list_lag_s: how long a new algorithm is missing from List.
         page_size: rows of a page.
+        names: what a second create of a name does: "duplicates" makes another one, "unique" is a 409, "same" returns
+            the first one.
+        quota: algorithms that may exist at once; 0 for any number.
+        latency_s: how long a call takes for which no act says otherwise.
 
     Attributes:
         algorithms: the truth by ARN; some may not have begun yet.
@@ -370,7 +375,13 @@ class Endpoint:
         *,
         list_lag_s: float = 0.0,
         page_size: int = 100,
+        names: str = "duplicates",
+        quota: int = 0,
+        latency_s: float = 0.05,
     ) -> None:
+        self.latency_s = latency_s
+        self.names = names
+        self.quota = quota
         self.acts = list(acts)
         self.changes: list[Act] = []
         self.algorithms: dict[str, Algorithm] = {}
@@ -421,10 +432,20 @@ class Endpoint:
         """See the interface."""
         may_send()
         self.calls.append(("create", now()))
-        act = self.acts.pop(0) if self.acts else CREATED
-        arn = "" if act.effect_s is None else self.put(body, since=now() + act.effect_s).arn
+        act = self.acts.pop(0) if self.acts else Act(effect_s=0.0, after_s=self.latency_s)
+        due = Reply(status=200, request_id="r") if act.effect_s is None else self._created(body, act.effect_s)
         await asyncio.sleep(act.after_s)
-        return act.reply or Reply(status=200, arn=arn, request_id="r")
+        return act.reply or due
+
+    def _created(self, body: bytes, effect_s: float) -> Reply:
+        namesakes = self.named(msgspec.json.decode(body)["name"])
+        if namesakes and self.names == "unique":
+            return Reply(status=409, code="ConflictException", message="the name is taken", request_id="r")
+        if namesakes and self.names == "same":
+            return Reply(status=200, arn=namesakes[0].arn, request_id="r")
+        if self.quota and len(self.algorithms) >= self.quota:
+            return Reply(status=402, code="ServiceQuotaExceededException", request_id="r")
+        return Reply(status=200, arn=self.put(body, since=now() + effect_s).arn, request_id="r")
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
         """See the interface. The order is not that of creation."""
@@ -474,7 +495,7 @@ class Endpoint:
     ) -> Reply:
         may_send()
         self.calls.append((kind, now()))
-        act = self.changes.pop(0) if self.changes else CREATED
+        act = self.changes.pop(0) if self.changes else Act(effect_s=0.0, after_s=self.latency_s)
         try:
             if act.effect_s is not None:
                 do(self._existing(kind, arn))
@@ -494,7 +515,7 @@ class Endpoint:
 
     async def _read(self, kind: str, failures: list[Reply | None], operation: str, where: str) -> None:
         self.calls.append((kind, now()))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(self.latency_s)
         if failures and (failure := failures.pop(0)) is not None:
             raise CallError(operation, failure, where)
 

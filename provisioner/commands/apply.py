@@ -20,11 +20,9 @@ from provisioner.engine.problems import ProblemLog
 from provisioner.errors import ProvisionerError, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import BinaryIO
 
     from provisioner.commands.run import Run
-    from provisioner.core.entry import Entry
     from provisioner.engine.target import OpenTarget
     from provisioner.fleet.fleet import Fleet
     from provisioner.ledger import Ledger
@@ -44,21 +42,7 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
     async def work(fleet: Fleet) -> None:
         if plan is not None:
             await check(plan, fleet.ledger, manifests)
-        if run.order.strict and not await _all_valid(run, fleet.ledger, manifests):
-            return
-        reporters = once_per_rules(manifests)
-        drafts = await _confirmed(run, fleet, manifests) if run.order.policy.deletes else {}
-
-        async def register(target: OpenTarget) -> None:
-            retire = retired(drafts[target.name]) if target.name in drafts else []
-            if plan is not None:
-                planned = set(deleted(plan, target.name))
-                retire = [entry for entry in retire if entry.arn in planned]
-            await _register(run, target, manifests[target.name], retire, report_problems=target.name in reporters)
-
-        await fleet.each([target for target in run.order.targets if not run.statistics[target.name].halt], register)
-        if run.order.detailed and any(one.changed for one in run.statistics.values()):
-            run.reasons.add(Reason.CHANGED)
+        await carry_out(run, fleet, manifests)
 
     manifests: dict[str, Manifest] = {}
     async with deadline(run):
@@ -70,6 +54,26 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
         if not manifests:
             return run.summary()
     return await session(run, plan.command if plan else "apply", work, makes=plan is None or not plan.ledger_id)
+
+
+async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> None:
+    """Register the manifests, one for each target, in ``fleet``.
+
+    Raises:
+        DeletionsRefusedError, UnconfirmedError: see :func:`provisioner.commands.plan.confirm`; nothing was changed.
+    """
+    if run.order.strict and not await _all_valid(run, fleet.ledger, manifests):
+        return
+    reporters = once_per_rules(manifests)
+    drafts = await _confirmed(run, fleet, manifests) if run.order.policy.deletes else {}
+
+    async def register(target: OpenTarget) -> None:
+        made = drafts.get(target.name)
+        await _register(run, target, manifests[target.name], made, report_problems=target.name in reporters)
+
+    await fleet.each([target for target in run.order.targets if not run.statistics[target.name].halt], register)
+    if run.order.detailed and any(one.changed for one in run.statistics.values()):
+        run.reasons.add(Reason.CHANGED)
 
 
 async def _confirmed(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> dict[str, Draft]:
@@ -87,6 +91,8 @@ async def _confirmed(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> 
             problem = Problem("", 0, "", "prune_refused", made.refusal, target=made.target)
             await ProblemLog(made.target, fleet.ledger, run.observers[made.target]).add([problem])
             run.reasons.add(Reason.FAILED)
+        if made.undecided:
+            run.reasons.add(Reason.AMBIGUOUS)
     policy = run.order.policy
     pruned = sum(len(retired(made)) for made in drafts.values())
     count = sum(made.to_delete(policy) for made in drafts.values())
@@ -123,14 +129,19 @@ async def _check(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bo
 
 
 async def _register(
-    run: Run, target: OpenTarget, manifest: Manifest, retire: Sequence[Entry], *, report_problems: bool
+    run: Run, target: OpenTarget, manifest: Manifest, made: Draft | None, *, report_problems: bool
 ) -> None:
-    """Register the manifest in one target, unless it is known to be finished there."""
-    statistics, ledger = run.statistics[target.name], target.ledger
+    """Register the manifest in one target, unless it is known to be finished there, or ``made`` has something to do."""
+    statistics, ledger, lifecycle = run.statistics[target.name], target.ledger, run.order.settings.lifecycle
     plan = run.order.plan
-    if plan is None and not retire and (lines := await finished_before(ledger, manifest, target.name)) is not None:
+    nothing_known = plan is None and (made is None or not (made.planned or made.deletions))
+    if nothing_known and (lines := await finished_before(ledger, manifest, target.name, lifecycle)) is not None:
         statistics.unchanged_all(lines)
         return
+    retire = retired(made) if made else []
+    if plan is not None:
+        planned = set(deleted(plan, target.name))
+        retire = [entry for entry in retire if entry.arn in planned]
     engine = Engine(
         target,
         run.order.policy,
@@ -140,4 +151,4 @@ async def _register(
     )
     fingerprint = await engine.run(manifest, report_problems=report_problems, retire=retire, why=PRUNED)
     statistics.superseded = (await ledger.superseded()).get(target.name, 0)
-    await keep_finished(ledger, statistics, fingerprint)
+    await keep_finished(ledger, statistics, fingerprint, lifecycle)

@@ -2,25 +2,35 @@
 
 The plan of every line would then be "unchanged". A digest of the manifest's bytes shows that without parsing a line. It
 is safe: the digest covers everything that the plan of a line depends on (the bytes, the defaults, the ownership tag,
-the version of the program), and the ledger counts every commit that touches an entry of the target.
+the version of the program, the rules of the life cycle), and the ledger counts every commit that touches an entry of
+the target.
 """
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
+import msgspec
 
 from provisioner.ledger import FinishedManifest
 
 if TYPE_CHECKING:
+    from provisioner.config.settings import LifecycleSettings
     from provisioner.ledger import Ledger
     from provisioner.manifest.reader import Manifest
     from provisioner.report.statistics import Statistics
 
 
-async def finished_before(ledger: Ledger, manifest: Manifest, target: str) -> int | None:
+async def finished_before(ledger: Ledger, manifest: Manifest, target: str, lifecycle: LifecycleSettings) -> int | None:
     """The number of lines of ``manifest``, if all are certain to be registered as they are; None otherwise.
+
+    Args:
+        ledger: of the run.
+        manifest: of the target.
+        target: its name.
+        lifecycle: the rules of the run: a manifest that was finished under others is looked at again.
 
     Raises:
         ManifestError: the manifest cannot be read any more.
@@ -30,13 +40,17 @@ async def finished_before(ledger: Ledger, manifest: Manifest, target: str) -> in
         return None
     if before.changes != await ledger.changes(target):
         return None
-    if before.fingerprint != await anyio.to_thread.run_sync(manifest.fingerprint, abandon_on_cancel=True):
-        return None
-    return before.lines
+    fingerprint = await anyio.to_thread.run_sync(manifest.fingerprint, abandon_on_cancel=True)
+    return before.lines if before.fingerprint == _under(lifecycle, fingerprint) else None
 
 
-async def keep_finished(ledger: Ledger, statistics: Statistics, fingerprint: str) -> None:
-    """Record a manifest that is finished, for the next run."""
+async def keep_finished(ledger: Ledger, statistics: Statistics, fingerprint: str, lifecycle: LifecycleSettings) -> None:
+    """Record a manifest that is finished under the rules of ``lifecycle``, for the next run."""
     if statistics.finished and fingerprint:
         changes = await ledger.changes(statistics.target)
-        await ledger.set_finished(statistics.target, FinishedManifest(fingerprint, changes, statistics.lines))
+        finished = FinishedManifest(_under(lifecycle, fingerprint), changes, statistics.lines)
+        await ledger.set_finished(statistics.target, finished)
+
+
+def _under(lifecycle: LifecycleSettings, fingerprint: str) -> str:
+    return sha256(fingerprint.encode() + msgspec.json.encode(lifecycle)).hexdigest()

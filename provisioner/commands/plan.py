@@ -15,9 +15,9 @@ from provisioner.commands.manifests import manifests_for
 from provisioner.commands.planfile import VERSION, PlanFile, PlannedTarget
 from provisioner.commands.session import looking
 from provisioner.core.difference import differences
-from provisioner.core.entry import Entry, Outcome
+from provisioner.core.entry import Entry, Event, Outcome
 from provisioner.core.planner import Action
-from provisioner.core.versions import to_delete
+from provisioner.core.versions import REPLACED, Role, to_delete
 from provisioner.engine.inventory import Inventory, definition_of
 from provisioner.engine.observer import Observer
 from provisioner.engine.planning import Planning
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from provisioner.commands.run import Order, Run
     from provisioner.core.difference import Change
+    from provisioner.core.planner import Step
     from provisioner.core.policy import Policy
     from provisioner.engine.planning import Planned
     from provisioner.engine.target import OpenTarget
@@ -75,10 +76,11 @@ class Draft(msgspec.Struct):
         planned: the steps of definitions, but for those that are registered.
         unchanged: how many definitions are registered.
         deletions: what is to be deleted besides what is replaced.
-        orphaned: entries whose definition left the manifest, and which stay.
+        orphaned: entries whose definition left the manifest, and which stay; each with the reason.
         serial: the ledger's count of changes of the target.
         whole: whether manifest and account were read to their end.
-        prunes: whether what left the manifest is deleted.
+        kept: by name, how many replaced versions are kept.
+        undecided: how many entries would be pruned if their create or replacement had an answer.
         refusal: why nothing is pruned although it was asked for.
     """
 
@@ -86,9 +88,11 @@ class Draft(msgspec.Struct):
     planned: list[Planned]
     unchanged: int = 0
     deletions: list[Deleted] = []
-    orphaned: list[Entry] = []
+    orphaned: list[Deleted] = []
     serial: int = 0
     whole: bool = False
+    kept: Counter[str] = msgspec.field(default_factory=Counter)
+    undecided: int = 0
     refusal: str = ""
 
     def counts(self) -> Counter[str]:
@@ -100,9 +104,28 @@ class Draft(msgspec.Struct):
         return counts
 
     def to_delete(self, policy: Policy) -> int:
-        """How many algorithms are deleted, those that are replaced included."""
-        replaced = 0 if policy.keep else sum(one.step.action is Action.REPLACE for one in self.planned)
+        """How many algorithms are deleted at most, those that are replaced included."""
+        if not policy.deletes:
+            return 0
+        replaced = sum(_too_many(one.step, self.kept[one.row.name], policy) for one in self.planned)
         return len(self.deletions) + replaced
+
+
+def _too_many(step: Step, kept: int, policy: Policy) -> int:
+    """How many older versions of a name are deleted because of ``step``.
+
+    Args:
+        step: of the name.
+        kept: how many are kept so far.
+        policy: the rules of the run.
+    """
+    entry = step.entry
+    # A replacement that is recovered, now or when an unanswered one turns out to exist, is one as well.
+    superseded = sum(fact.incoming and fact.event is Event.CONFIRM for fact in step.facts)
+    superseded += step.action is Action.AMBIGUOUS and entry is not None and entry.incoming
+    if step.action is Action.REPLACE and entry is not None:
+        superseded += policy.adopted or not entry.adopted
+    return max(0, kept + superseded - policy.keep) if superseded else 0
 
 
 async def draft(run: Run, fleet: Fleet, manifests: Mapping[str, Manifest]) -> dict[str, Draft]:
@@ -147,9 +170,9 @@ async def _draft(run: Run, target: OpenTarget, manifest: Manifest, observer: Obs
     if planning.failure is not None:
         raise planning.failure
     if made.whole and not run.stop.requested:
-        refusal = _refusal(names, invalid) if run.order.settings.lifecycle.prune else ""
-        await _plan_deletions(target, policy, made, names, prunes=run.order.settings.lifecycle.prune and not refusal)
-        made.refusal = refusal
+        prune = run.order.settings.lifecycle.prune
+        made.refusal = _refusal(names, invalid) if prune else ""
+        await _plan_deletions(target, policy, made, names, prunes=prune and not made.refusal)
     return made
 
 
@@ -165,15 +188,29 @@ def _refusal(names: set[str], invalid: int) -> str:
 async def _plan_deletions(target: OpenTarget, policy: Policy, made: Draft, names: set[str], *, prunes: bool) -> None:
     ledger = target.ledger
     if policy.deletes:
-        versions = to_delete(await ledger.versions(target.name), policy.keep, adopted=policy.adopted)
+        superseded = await ledger.versions(target.name, roles={Role.SUPERSEDED})
+        versions = to_delete(superseded, policy.keep, adopted=policy.adopted)
         made.deletions += [Deleted(one.name, one.arn, f"it was {one.reason}") for one in versions]
+        replaced = [one for one in superseded if one.reason == REPLACED and (policy.adopted or not one.adopted)]
+        made.kept = Counter(one.name for one in replaced if one not in versions)
+    unanswered = {name for name, one in (await ledger.incoming(target.name)).items() if one.unresolved}
     async for entry in ledger.entries(target=target.name):
-        if not entry.exists or entry.name in names:
+        if entry.name in names:
             continue
-        if prunes and (policy.adopted or not entry.adopted):
-            made.deletions.append(Deleted(entry.name, entry.arn, "it left the manifest", entry))
+        undecided = entry.unresolved or entry.name in unanswered
+        made.undecided += prunes and undecided
+        if not entry.exists:
+            continue
+        why = "it left the manifest"
+        if not prunes:
+            made.orphaned.append(Deleted(entry.name, entry.arn, made.refusal or f"{why}; --prune deletes it"))
+        elif undecided:
+            later = f"{why}; its replacement was sent and had no reply, so a later run deletes it"
+            made.orphaned.append(Deleted(entry.name, entry.arn, later))
+        elif entry.adopted and not policy.adopted:
+            made.orphaned.append(Deleted(entry.name, entry.arn, f"{why}, and was taken over; --adopted deletes it"))
         else:
-            made.orphaned.append(entry)
+            made.deletions.append(Deleted(entry.name, entry.arn, why, entry))
 
 
 class DeletionsRefusedError(ProvisionerError):
@@ -282,21 +319,27 @@ class PlanCommand:
         except ProvisionerError as error:
             return run.summary(error=error)
 
+        async def work(fleet: Fleet) -> None:
+            await self.make(fleet, manifests)
+
+        summary = self.finish(await looking(run, work))
+        whole = len(self._drafts) == len(manifests) and not (self._offline or run.error or run.stop.requested)
+        if whole and all(manifest.repeatable for manifest in manifests.values()):
+            self.saved = await anyio.to_thread.run_sync(self._save, manifests)
+        return summary
+
+    async def make(self, fleet: Fleet, manifests: Mapping[str, Manifest]) -> None:
+        """Plan every target of ``fleet``."""
+        run = self._run
+
         async def one(target: OpenTarget) -> None:
             made = await _draft(run, target, manifests[target.name], target.observer, offline=self._offline)
             self._drafts[target.name] = made
             await self._show(target, made)
 
-        async def work(fleet: Fleet) -> None:
-            ledger = fleet.ledger
-            self._ledger_id = "" if isinstance(ledger, UnwrittenLedger) and not ledger.exists else ledger.ledger_id
-            await fleet.each(run.order.targets, one)
-
-        summary = self._finished(await looking(run, work))
-        whole = len(self._drafts) == len(manifests) and not (self._offline or run.error or run.stop.requested)
-        if whole and all(manifest.repeatable for manifest in manifests.values()):
-            self.saved = await anyio.to_thread.run_sync(self._save, manifests)
-        return summary
+        ledger = fleet.ledger
+        self._ledger_id = "" if isinstance(ledger, UnwrittenLedger) and not ledger.exists else ledger.ledger_id
+        await fleet.each(run.order.targets, one)
 
     def _save(self, manifests: Mapping[str, Manifest]) -> PlanFile:
         run = self._run
@@ -328,9 +371,8 @@ class PlanCommand:
             self._steps.append(PlanStep(target.name, one.row.name, step.action.value, reason, changed, arn))
         for each in made.deletions:
             self._steps.append(PlanStep(target.name, each.name, Action.DELETE.value, each.reason, arn=each.arn))
-        for entry in made.orphaned:
-            reason = made.refusal or "it left the manifest; --prune deletes it"
-            self._steps.append(PlanStep(target.name, entry.name, Action.ORPHANED.value, reason, arn=entry.arn))
+        for each in made.orphaned:
+            self._steps.append(PlanStep(target.name, each.name, Action.ORPHANED.value, each.reason, arn=each.arn))
         counts = made.counts()
         creates = counts[Action.CREATE] + counts[Action.RECREATE] + counts[Action.REPLACE]
         pace = float(target.creates.statistics()["rate"])
@@ -353,7 +395,8 @@ class PlanCommand:
             if arn in before
         }
 
-    def _finished(self, summary: Summary) -> Summary:
+    def finish(self, summary: Summary) -> Summary:
+        """Put the plan together; the summary with its exit code."""
         run = self._run
         drafts = list(self._drafts.values())
         counts = sum((made.counts() for made in drafts), Counter[str]())
@@ -407,7 +450,7 @@ def outcome_reasons(drafts: Mapping[str, Draft], *, detailed: bool) -> set[Reaso
         outcomes = {one.step.outcome for one in made.planned}
         if outcomes & {Outcome.FAILED, Outcome.DRIFTED} or made.refusal:
             reasons.add(Reason.FAILED)
-        if Outcome.AMBIGUOUS in outcomes:
+        if Outcome.AMBIGUOUS in outcomes or made.undecided:
             reasons.add(Reason.AMBIGUOUS)
         if detailed and (made.deletions or any(one.step.action in TO_DO for one in made.planned)):
             reasons.add(Reason.CHANGED)

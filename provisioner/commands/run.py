@@ -13,7 +13,7 @@ from provisioner.core.policy import Policy
 from provisioner.engine.clock import Clock
 from provisioner.engine.observer import Observers
 from provisioner.engine.stop import Stop
-from provisioner.errors import ProvisionerError, Reason
+from provisioner.errors import ConfigurationError, ProvisionerError, Reason
 from provisioner.ledger.location import printable_location
 from provisioner.report.events import EventLog
 from provisioner.report.statistics import Statistics
@@ -55,8 +55,15 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def policy_of(settings: Settings) -> Policy:
-    """The rules that the configuration sets; a command's options may change them."""
+    """The rules that the configuration sets; a command's options may change them.
+
+    Raises:
+        ConfigurationError: they contradict each other.
+    """
     reconcile, lifecycle = settings.reconcile, settings.lifecycle
+    if lifecycle.keep and lifecycle.replace_order == "delete-first":
+        hint = "Leave one of them out"
+        raise ConfigurationError("keep and replace_order = delete-first contradict each other", hint=hint)
     return Policy(
         ownership_tag=reconcile.ownership_tag,
         settle_s=reconcile.settle_s,

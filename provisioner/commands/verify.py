@@ -87,7 +87,9 @@ async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, m
         if prune_duplicates:
             await prune(run, target, findings)
         if mark_missing:
-            gone = [one for one in found if one.kind == "missing"]
+            # A replacement without a reply may take the place of what is missing: `apply` resolves it.
+            open_ = {one.name for one in await _unanswered(target)}
+            gone = [one for one in found if one.kind == "missing" and one.name not in open_]
             await target.ledger.record(
                 [Fact(one.target, one.name, Event.DELETE, code=MISSING, message=one.message) for one in gone]
             )
@@ -101,6 +103,11 @@ async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, m
     return await session(run, "verify", work, makes=False)
 
 
+async def _unanswered(target: OpenTarget) -> list[Entry]:
+    """The replacements that were sent and had no reply."""
+    return [one for one in (await target.ledger.incoming(target.name)).values() if one.unresolved]
+
+
 async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
     """What of ``target`` differs between ledger and AWS; all of it is proven by Get."""
     entries = {entry.name: entry async for entry in target.ledger.entries(target=target.name)}
@@ -110,8 +117,10 @@ async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
     account = await inventory.prove(account, account.untagged | (recorded - account.tagged.keys()))
     elsewhere = {entry.arn async for entry in target.ledger.entries() if entry.exists and entry.target != target.name}
     older = {version.arn for version in await target.ledger.versions(target.name) if version.reason != DUPLICATE}
+    unanswered = {one.attempt for one in await _unanswered(target)}
     while True:
-        details = _without(account.details, older)
+        replacements = {one.arn for one in account.details.found if one.tag and one.tag.attempt in unanswered}
+        details = _without(account.details, older | replacements)
         findings = compare(
             target.name,
             entries,
@@ -132,7 +141,7 @@ async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
 
 
 def _without(details: Details, older: set[str]) -> Details:
-    """``details`` without older versions, which the ledger accounts for."""
+    """``details`` without older versions and what an unanswered replacement made: the ledger accounts for them."""
     found = tuple(one for one in details.found if one.arn not in older)
     return msgspec.structs.replace(details, found=found) if older else details
 

@@ -154,7 +154,10 @@ def facts_of(target: str, row: Wanted, entry: Entry | None, meeting: Meeting) ->
     recovered = meeting.choice is Choice.RECOVER
     code = "recovered" if recovered else "adopted"
     attempt = found.tag.attempt if recovered and found.tag else None
-    return [confirmed(target, row.name, found, code, attempt=attempt, after=entry.attempt if entry else None)]
+    confirm = confirmed(target, row.name, found, code, attempt=attempt, after=entry.attempt if entry else None)
+    # Then they are the tags of the definition, as this ledger set them.
+    same_tags = recovered and found.tags_digest == row.tags_digest
+    return [msgspec.structs.replace(confirm, tag_keys=row.tag_keys) if same_tags else confirm]
 
 
 def confirmed(

@@ -130,6 +130,10 @@ class Planner:
         if entry.unresolved:
             reason = "an earlier create of it had no reply"
             return Step(Action.AMBIGUOUS, Outcome.AMBIGUOUS, reason, entry=entry)
+        if situation.incoming is not None and situation.incoming.unresolved:
+            # Whatever the manifest says by now: it may take the place of the entry's algorithm.
+            reason = "its replacement was sent and had no reply"
+            return Step(Action.AMBIGUOUS, Outcome.AMBIGUOUS, reason, entry=situation.incoming)
         if entry.exists:
             return self._recreate(row, situation) if situation.seen.missing else self._compare(row, situation, entry)
         if entry.state is State.FAILED and not self._may_try_again(entry, row):
@@ -152,7 +156,7 @@ class Planner:
         reason = "AWS has it no more"
         gone = Fact(self._target, row.name, Event.DELETE, code=MISSING, message="AWS has it no more")
         deleted = _after(situation.entry, [gone])
-        step = self._create(row, Situation(deleted, seen=situation.seen), Action.RECREATE, reason)
+        step = self._create(row, msgspec.structs.replace(situation, entry=deleted), Action.RECREATE, reason)
         return msgspec.structs.replace(step, facts=(gone, *step.facts))
 
     def _create(self, row: Wanted, situation: Situation, action: Action, reason: str) -> Step:
@@ -164,6 +168,8 @@ class Planner:
             return Step(action, Outcome.PENDING, reason, facts, _after(entry, facts))
         planned = _after(entry, facts)
         taking = facts_of(self._target, row, planned, meeting)
+        if meeting.choice is Choice.ADOPT and self._policy.ownership_tag:
+            taking.append(unmarked(self._target, row.name))
         facts, entry = (*facts, *taking), _after(planned, taking)
         if meeting.choice is Choice.REFUSE or entry is None:
             return Step(
@@ -182,6 +188,11 @@ class Planner:
             meeting.duplicates,
         )
         return self._then(taken, self._compare(row, Situation(entry), entry))
+
+    def _begin_again(self, row: Wanted, incoming: Entry | None) -> tuple[Fact, ...]:
+        """What lets a replacement be sent after an earlier one came to nothing."""
+        facts = self._planned_again(row, incoming)
+        return tuple(msgspec.structs.replace(fact, incoming=True) for fact in facts)
 
     def _planned_again(self, row: Wanted, entry: Entry | None) -> tuple[Fact, ...]:
         if entry is None or entry.state is State.PLANNED:
@@ -207,7 +218,7 @@ class Planner:
     def _compare(self, row: Wanted, situation: Situation, entry: Entry) -> Step:
         if entry.digest != row.digest:
             return self._change(row, situation, entry)
-        if entry.tags_digest != row.tags_digest or entry.code in {TAGGING, TAGS_REFUSED}:
+        if _tags_differ(row, entry):
             return Step(Action.UPDATE, Outcome.PENDING, "its tags changed", entry=entry)
         if entry.state is State.CREATED:
             return msgspec.structs.replace(_UNCHANGED, entry=entry)
@@ -217,26 +228,26 @@ class Planner:
     def _change(self, row: Wanted, situation: Situation, entry: Entry) -> Step:
         """Only a new algorithm can express what changed."""
         incoming = situation.incoming
-        if incoming is not None and incoming.unresolved:
-            reason = "its replacement was sent and had no reply"
-            return Step(Action.AMBIGUOUS, Outcome.AMBIGUOUS, reason, entry=incoming)
         if (made := self._made_before(row, situation)) is not None:
             confirm = _recovered_replacement(self._target, row, made)
             promoted = _after(None, (msgspec.structs.replace(confirm, incoming=False),))
             reason = f"{made.arn} is its replacement"
-            taken = Step(Action.RECOVER, Outcome.RECOVERED, reason, (confirm,), promoted, found=made)
+            facts = (*self._begin_again(row, incoming), confirm)
+            taken = Step(Action.RECOVER, Outcome.RECOVERED, reason, facts, promoted, found=made)
             return self._then(taken, self._compare(row, Situation(promoted), promoted)) if promoted else taken
         if self._policy.on_change == "replace":
             failed = incoming is not None and incoming.state is State.FAILED
             if incoming is not None and failed and not self._may_try_again(incoming, row):
                 reason = f"its replacement failed before: {incoming.code} {incoming.message}"
                 return Step(Action.FAILED, Outcome.FAILED, reason, entry=entry, code=incoming.code)
-            return Step(Action.REPLACE, Outcome.PENDING, f"it changed since {entry.arn} was created", entry=entry)
-        reason = f"the definition changed since it was created as {entry.arn}"
-        drift = Fact(self._target, row.name, Event.DRIFT, code="drifted", message=reason)
-        facts: tuple[Fact, ...] = () if entry.state is State.DRIFTED else (drift,)
-        hint = f"{reason}; --on-change replace creates a new one and deletes this one"
-        return Step(Action.DRIFTED, Outcome.DRIFTED, hint, facts, _after(entry, facts))
+            reason = f"it changed since {entry.arn} was created"
+            again = () if self._policy.delete_first else self._begin_again(row, incoming)
+            return Step(Action.REPLACE, Outcome.PENDING, reason, again, entry=entry)
+        drift = drifted(self._target, row.name, entry.arn)
+        facts = () if entry.state is State.DRIFTED else (drift,)
+        hint = f"{drift.message}; --on-change replace creates a new one and deletes this one"
+        retag = _tags_differ(row, entry)
+        return Step(Action.DRIFTED, Outcome.DRIFTED, hint, facts, _after(entry, facts), retag=retag)
 
     def _made_before(self, row: Wanted, situation: Situation) -> Found | None:
         """The replacement, if this ledger made it and has lost it: a restored backup, a rolled-back volume."""
@@ -246,6 +257,21 @@ class Planner:
             if one.name == row.name and one.tag and one.is_of(self._ledger_id) and one.tag.digest == row.digest
         ]
         return min(ours, key=lambda one: one.age_order) if ours else None
+
+
+def drifted(target: str, name: str, arn: str) -> Fact:
+    """The fact that only a new algorithm can express what the definition of ``arn`` is by now."""
+    reason = f"the definition changed since it was created as {arn}"
+    return Fact(target, name, Event.DRIFT, code="drifted", message=reason)
+
+
+def unmarked(target: str, name: str) -> Fact:
+    """The fact that what was just taken over has yet to get this ledger's tag; whoever comes next writes it."""
+    return Fact(target, name, Event.TAG, code=TAGGING, message="its ownership tag is to be written")
+
+
+def _tags_differ(row: Wanted, entry: Entry) -> bool:
+    return entry.tags_digest != row.tags_digest or entry.code in {TAGGING, TAGS_REFUSED}
 
 
 _UNCHANGED = Step(Action.UNCHANGED, Outcome.UNCHANGED, "it is registered")
@@ -261,6 +287,7 @@ def _recovered_replacement(target: str, row: Wanted, found: Found) -> Fact:
         arn=found.arn,
         attempt=found.tag.attempt if found.tag else None,
         code="recovered",
+        tag_keys=row.tag_keys if found.tags_digest == row.tags_digest else None,
         incoming=True,
     )
 

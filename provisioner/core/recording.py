@@ -24,6 +24,8 @@ from provisioner.errors import IllegalTransitionError, IntegrityError
 
 Key = tuple[str, str]
 """Target and name."""
+GIVING_UP = frozenset({Event.RETIRE, Event.DELETE})
+"""Events with which an entry gives up its algorithm."""
 
 
 class Known(Protocol):
@@ -79,11 +81,13 @@ class Changes:
         before = self.entries.get(key) or self._known.entry(key)
         about = self._replacement(key) if fact.incoming else None if fact.event in VERSION_EVENTS else before
         if fact.event in VERSION_EVENTS:
-            self._apply_to_version(before, fact)
+            self._apply_to_version(fact)
         elif fact.incoming:
             self._apply_to_incoming(key, before, fact)
         else:
             after = apply(before, fact, at=self._at, run_id=self._run_id)
+            if fact.event in GIVING_UP:
+                self._end_replacement(key, fact)
             if before is not None and fact.event is Event.RETIRE:
                 self._put(superseded(before, fact.code, at=self._at, run_id=self._run_id))
             elif fact.event is Event.REINSTATE:
@@ -116,9 +120,17 @@ class Changes:
         self._replace(key, entry, promoted(after))
         self._put(superseded(entry, "replaced", at=self._at, run_id=self._run_id))
 
-    def _apply_to_version(self, entry: Entry | None, fact: Fact) -> None:
+    def _end_replacement(self, key: Key, fact: Fact) -> None:
+        """A replacement ends with what it was to replace; one that may exist already has to be resolved first."""
+        before = self.incoming[key] if key in self.incoming else self._known.replacement(key)
+        if before is not None and before.unresolved:
+            raise IllegalTransitionError(f"a replacement is {before.state}", fact.event)
+        if before is not None:
+            self.incoming[key] = None
+
+    def _apply_to_version(self, fact: Fact) -> None:
         arn = fact.arn or ""
-        if fact.event is Event.SUPERSEDE and entry is not None and entry.exists and entry.arn == arn:
+        if fact.event is Event.SUPERSEDE and self._holder(arn) is not None:
             raise IllegalTransitionError("the current algorithm", fact.event)
         before = self._version(arn)
         self.versions[arn] = apply_to_version(before, fact, at=self._at, run_id=self._run_id)
@@ -137,9 +149,12 @@ class Changes:
             raise IllegalTransitionError("an older version", "to supersede it again")
         self.versions[version.arn] = version
 
+    def _holder(self, arn: str) -> Key | None:
+        return self.holders[arn] if arn in self.holders else self._known.holder(arn)
+
     def _claim(self, entry: Entry) -> None:
         check_unknown(entry.arn, self._version(entry.arn))
-        holder = self.holders[entry.arn] if entry.arn in self.holders else self._known.holder(entry.arn)
+        holder = self._holder(entry.arn)
         if holder not in (None, (entry.target, entry.name)):
             raise IntegrityError(
                 f"the reply for {entry.name!r} names an ARN that the ledger already has for {holder[1]!r}",

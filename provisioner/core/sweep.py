@@ -180,7 +180,9 @@ def facts_of(entry: Entry, ruling: Ruling) -> tuple[Fact, ...]:
     if found is None:
         return ()
     code = "recovered" if ruling.decision is Decision.RECOVERED else "adopted"
-    confirm = confirmed(entry.target, entry.name, found, code, after=entry.attempt)
+    # Another attempt of this ledger may have made it; by its own attempt its tag is known again before it is deleted.
+    attempt = found.tag.attempt if found.tag and found.tag.attempt != entry.attempt else None
+    confirm = confirmed(entry.target, entry.name, found, code, attempt=attempt, after=entry.attempt)
     return (msgspec.structs.replace(confirm, incoming=True) if entry.incoming else confirm,)
 
 

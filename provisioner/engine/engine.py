@@ -15,6 +15,7 @@ read to its end, so that the summary accounts for every definition. Either way w
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import anyio
@@ -23,7 +24,7 @@ import anyio.to_thread
 from provisioner.aws.faces import CallError
 from provisioner.core.conclusion import UNANSWERED_LIMIT, Next
 from provisioner.core.entry import Entry, Event, Fact, Outcome
-from provisioner.core.planner import TAGGING, Action
+from provisioner.core.planner import TAGGING, Action, Planner, Situation
 from provisioner.core.sweep import Decision
 from provisioner.core.verdict import Verdict, is_conflict
 from provisioner.core.versions import REPLACED, Role
@@ -33,8 +34,7 @@ from provisioner.engine.ending import Ending
 from provisioner.engine.job import Job
 from provisioner.engine.observer import Halt
 from provisioner.engine.operation import Create, Retag
-from provisioner.engine.outcomes import count_found
-from provisioner.engine.planning import Planning
+from provisioner.engine.planning import Planned, Planning
 from provisioner.engine.problems import ProblemLog
 from provisioner.engine.resolver import Resolver
 from provisioner.engine.room import Room
@@ -51,10 +51,9 @@ if TYPE_CHECKING:
     from provisioner.core.policy import Policy
     from provisioner.core.sweep import Ruling, Sweep, Unresolved
     from provisioner.core.versions import Version
-    from provisioner.engine.planning import Planned
     from provisioner.engine.stop import Stop
     from provisioner.engine.target import OpenTarget
-    from provisioner.manifest.reader import Batch, Manifest
+    from provisioner.manifest.reader import Batch, Manifest, Row
 
 LEFT_AT_ONCE = 256
 """Definitions that one commit records as planned."""
@@ -221,7 +220,7 @@ class Engine:
                 self._observer.outcome_changed(one.step.outcome)
         bad = [(one.row, one.step) for one in allowed if one.step.outcome in _BAD]
         await self._problems.add_rows([(row, step.code or step.outcome, step.reason) for row, step in bad])
-        return [one for one in allowed if one.step.action not in _DONE or one.step.found]
+        return [one for one in allowed if one.step.action not in _DONE or one.step.found or one.step.retag]
 
     async def _recorded_alone(self, one: Planned) -> bool:
         try:
@@ -264,17 +263,16 @@ class Engine:
             await self._wait_for_answer(Job(row, arn, outcome=Outcome.CREATED), entry)
         elif step.action is Action.UPDATE:
             self._tag_workers.add(Job(row, arn, outcome=Outcome.UPDATED, entry=entry))
-        elif step.retag or self._needs_mark(step):
-            job = Job(row, arn, outcome=step.outcome, entry=entry)
-            job.counted = step.outcome
-            self._tag_workers.add(job)
+        elif step.retag and entry is not None:
+            self._retag_besides(row, entry, step.outcome)
         if step.action is Action.RECOVER:
             await self._delete_superseded(row.name)
 
-    def _needs_mark(self, step: Step) -> bool:
-        """Whether an algorithm was just taken over and needs this ledger's tag."""
-        taken = step.found is not None and step.entry is not None and step.entry.exists and step.entry.adopted
-        return taken and bool(self._policy.ownership_tag)
+    def _retag_besides(self, row: Row, entry: Entry, outcome: Outcome) -> None:
+        """Change the tags of a definition that is counted as ``outcome`` already, and stays so if that succeeds."""
+        job = Job(row, entry.arn, outcome=outcome, entry=entry)
+        job.counted = outcome
+        self._tag_workers.add(job)
 
     async def _wait_for_answer(self, job: Job, entry: Entry) -> None:
         """Keep a definition whose earlier create is unanswered for the resolver, unless a resend is harmless."""
@@ -305,17 +303,18 @@ class Engine:
         if job.outcome is Outcome.REPLACED and not job.incoming and job.attempts == 0:
             await self._delete_first(job)
         await self._room.take()
-        async with self._target.creates.slot():
-            self._create_workers.took_slot()
-            conclusion = await self._creates.send(job)
+        with self._room.replacing() if job.incoming and self._policy.deletes else nullcontext():
+            async with self._target.creates.slot():
+                self._create_workers.took_slot()
+                conclusion = await self._creates.send(job)
+            if conclusion.verdict is Verdict.CREATED and job.incoming:
+                await self._delete_superseded(job.name)
         if conclusion.next is Next.RESOLVE and job.entry is not None:
             self._unanswered[job.name] = job
             self._resolver.add(job.entry, conflict=job.history.conflict)
         elif conclusion.next is Next.WAIT:
             self._room.fill()
             self._create_workers.add(job)
-        elif conclusion.verdict is Verdict.CREATED and job.incoming:
-            await self._delete_superseded(job.name)
         elif conclusion.outcome is Outcome.FAILED and (halt := self._caps.fail(job.failure, job.failure_text)):
             self._ending.halt_target(halt)
 
@@ -371,9 +370,16 @@ class Engine:
         entry = job.entry
         assert entry is not None  # noqa: S101  made with it
         await self._target.ledger.record([entry.fact(Event.RETIRE, code=REPLACED)])
-        (version,) = await self._target.ledger.versions(self._target.name, names=[job.name], roles={Role.SUPERSEDED})
-        if not await self._deletions.delete(version):
-            await self._target.ledger.record([entry.fact(Event.REINSTATE)])
+        older = await self._target.ledger.versions(self._target.name, names=[job.name], roles={Role.SUPERSEDED})
+        [version] = [one for one in older if one.arn == entry.arn]
+        self._room.expect()
+        gone = False
+        try:
+            gone = await self._deletions.delete(version)
+        finally:
+            self._room.deleted(gone=gone)
+        if not gone:
+            await self._target.ledger.record([entry.fact(Event.REINSTATE, code=entry.code, message=entry.message)])
             raise WithheldError("the algorithm that it replaces could not be deleted")
         replan = Fact(entry.target, job.name, Event.REPLAN, job.row.digest, job.row.tags_digest)
         await self._target.ledger.record([replan])
@@ -449,15 +455,47 @@ class Engine:
                 await self._problems.add_duplicate(ruling.found, duplicate)
         if job is None:
             return
-        if ruling.decision is Decision.ABSENT:
+        if ruling.decision is Decision.ABSENT and job.incoming:
+            await self._replace_again(job)
+        elif ruling.decision is Decision.ABSENT:
             await self._send_again(job)
         elif ruling.decision is Decision.TAKEN:
             self._observer.outcome_changed(Outcome.FAILED, Outcome.AMBIGUOUS)
             await self._problems.add_row(job.row, ruling.code, ruling.message)
         else:
             outcome = Outcome.RECOVERED if ruling.decision is Decision.RECOVERED else Outcome.ADOPTED
-            await count_found(self._target, self._policy, self._problems, job, outcome)
+            await self._count_found(job, outcome)
             await self._delete_superseded(job.name)
+
+    async def _count_found(self, job: Job, outcome: Outcome) -> None:
+        """Count ``job``, whose entry a sweep has confirmed, as ``outcome``, or as drifted if it differs from that."""
+        step = await self._plan_again(job)
+        await self._target.ledger.record(step.facts)
+        found = outcome if step.action in {Action.UNCHANGED, Action.UPDATE} else Outcome.DRIFTED
+        self._observer.outcome_changed(found, Outcome.AMBIGUOUS)
+        if found is Outcome.DRIFTED:
+            await self._problems.add_row(job.row, Outcome.DRIFTED, f"{step.reason}. Run again")
+        if step.entry is not None and (step.retag or step.action is Action.UPDATE):
+            self._retag_besides(job.row, step.entry, found)
+
+    async def _plan_again(self, job: Job) -> Step:
+        """The step for ``job`` now that a sweep has decided on it."""
+        target, name = self._target, job.name
+        entry = (await target.ledger.look_up(target.name, [name]))[name]
+        incoming = (await target.ledger.incoming(target.name)).get(name)
+        planner = Planner(target.name, self._policy, target.ledger.ledger_id)
+        return planner.plan(job.row, Situation(entry, incoming))
+
+    async def _replace_again(self, job: Job) -> None:
+        """Go on with ``job``, whose replacement is proven absent. An earlier run sent it, perhaps for other wishes."""
+        step = await self._plan_again(job)
+        if step.action is Action.REPLACE and not self._policy.delete_first and step.entry is not None:
+            job.arn = step.entry.arn
+            await self._send_again(job)
+            return
+        self._observer.outcome_changed(None, Outcome.AMBIGUOUS)
+        for one in await self._recorded([Planned(job.row, step)]):
+            await self._do(one)
 
     async def _send_again(self, job: Job) -> None:
         if job.history.unanswered <= UNANSWERED_LIMIT:

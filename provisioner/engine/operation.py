@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import msgspec
 
 from provisioner.aws.faces import CallError
-from provisioner.core.conclusion import Conclusion, conclude, conclude_delete, conclude_tags
+from provisioner.core.conclusion import Conclusion, Next, conclude, conclude_delete, conclude_tags
 from provisioner.core.entry import Entry, Event, Fact, Outcome, State
 from provisioner.core.ownership import OwnershipTag, read_tag
-from provisioner.core.planner import TAGGING, TAGS_REFUSED
+from provisioner.core.planner import TAGGING, TAGS_REFUSED, drifted
 from provisioner.core.problem import Problem
 from provisioner.core.roles import pass_role_hint
 from provisioner.core.sweep import DELETE_FIRST, NAMES_UNIQUE
-from provisioner.core.verdict import Reply, Verdict
+from provisioner.core.verdict import MULTIPLE_CHOICES, Loss, Reply, Verdict
 from provisioner.engine.job import Deletion, Job
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ class Create:
         """See :func:`provisioner.core.conclusion.conclude`."""
         # A replacement is never sent again blindly: the algorithm that it replaces is no proof that it was refused.
         safe = self._resend_is_safe and not job.incoming
-        return conclude(reply, job.history, resend_is_safe=safe, room_comes=self._room.comes)
+        room_comes = self._room.comes(replaces=job.incoming)
+        return conclude(reply, job.history, resend_is_safe=safe, room_comes=room_comes)
 
     async def facts(self, job: Job, conclusion: Conclusion, reply: Reply) -> list[Fact]:
         """The entry is created, with the ARN of the reply, or what else the reply means for it."""
@@ -217,7 +218,9 @@ class Retag:
         try:
             actual = (await control.get_algorithm(entry.arn)).tags
         except CallError as error:
-            return error.reply
+            # What cannot be read is no reply to the change, whatever its status is.
+            unread = error.reply.status < MULTIPLE_CHOICES and error.reply.loss is None
+            return Reply(loss=Loss.UNKNOWN, message=str(error)) if unread else error.reply
         wanted = self._wanted(job, actual)
         set_ = {key: value for key, value in wanted.items() if actual.get(key) != value}
         removed = sorted(key for key in actual.keys() - wanted.keys() if self._may_remove(entry, key, actual[key]))
@@ -249,7 +252,10 @@ class Retag:
         """Its tags are those of the definition, or AWS refuses them."""
         if conclusion.verdict is Verdict.DONE:
             update = _entry(job).fact(Event.UPDATE)
-            return [msgspec.structs.replace(update, tag_keys=job.row.tag_keys, request_id=reply.request_id)]
+            facts = [msgspec.structs.replace(update, tag_keys=job.row.tag_keys, request_id=reply.request_id)]
+            if _entry(job).digest != job.row.digest:
+                facts.append(drifted(self._target.name, job.name, _entry(job).arn))
+            return facts
         return [_entry(job).fact(event, code=TAGS_REFUSED, message=str(reply)) for event in conclusion.events]
 
     def contradicted(self, job: Job, reply: Reply) -> list[Fact]:
@@ -312,8 +318,8 @@ class Delete:
         version = job.version
         if conclusion.verdict is Verdict.DONE:
             self._target.observer.version_deleted(version)
-            return
-        await self._problems.add([kept(version, self._target.name, code_of(reply), str(reply))])
+        elif conclusion.next is Next.DONE:
+            await self._problems.add([kept(version, self._target.name, code_of(reply), str(reply))])
 
 
 def kept(version: Version, target: str, code: str, why: str) -> Problem:

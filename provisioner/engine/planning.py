@@ -73,7 +73,8 @@ class Planning:
         self._planner = Planner(target.name, policy, target.ledger.ledger_id)
         self._inventory = Inventory(target, policy.ownership_tag)
         self._listed: _Names | None = None
-        self._incoming: dict[str, Entry] | None = None
+        self._incoming: dict[str, Entry] = {}
+        self._begun = False
 
     async def plan(self, rows: Sequence[Row]) -> tuple[list[Planned], int]:
         """A step for each of ``rows`` for which there is something to do, and the number of those that are registered.
@@ -85,13 +86,13 @@ class Planning:
         ledger, target = self._target.ledger, self._target.name
         registered = await ledger.registered(target, [row.name for row in rows])
         listed = None if self._offline else await self._read()
+        if not self._begun:
+            self._incoming, self._begun = await ledger.incoming(target), True
         needed = [row for row in rows if self._needs_work(row, registered.get(row.name), listed)]
         if not needed:
             return [], len(rows)
         names = {row.name for row in needed}
         known = await ledger.look_up(target, list(names | self._similar(names, listed)))
-        if self._incoming is None:
-            self._incoming = await ledger.incoming(target)
         seen, unread = await self._look(needed, known, listed)
         planned = []
         for row in needed:
@@ -103,7 +104,7 @@ class Planning:
 
     def _needs_work(self, row: Row, registered: tuple[str, str] | None, listed: _Names | None) -> bool:
         """Whether it is not registered exactly so, or List does not show what the ledger names."""
-        if registered is None or registered[0] != row.digest + row.tags_digest:
+        if registered is None or registered[0] != row.digest + row.tags_digest or row.name in self._incoming:
             return True
         return listed is not None and registered[1] not in listed.arns
 

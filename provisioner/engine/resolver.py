@@ -13,6 +13,7 @@ import msgspec
 
 from provisioner.core.entry import Entry, Stamp, State, apply
 from provisioner.core.names import folded
+from provisioner.core.planner import unmarked
 from provisioner.core.sweep import (
     SKEW_S,
     Decision,
@@ -60,6 +61,7 @@ class Resolver:
         """Take over every entry that an earlier run left unresolved."""
         ledger, states = self._target.ledger, (State.SENT, State.AMBIGUOUS)
         found = [entry async for entry in ledger.entries(target=self._target.name, states=states)]
+        found += [one for one in (await ledger.incoming(self._target.name)).values() if one.unresolved]
         now = self._target.clock.stamp()
         doubts = {entry.name: interrupted(entry, now) for entry in found if entry.state is State.SENT}
         await ledger.record(list(doubts.values()))
@@ -125,7 +127,10 @@ class Resolver:
     def _facts(self, unresolved: Unresolved, ruling: Ruling, sweep: Sweep) -> tuple[Fact, ...]:
         if ruling.decision is Decision.ABSENT_ONCE:
             return (missed(unresolved.entry, sweep.stamp, self._policy.settle_s),)
-        return facts_of(unresolved.entry, ruling)
+        facts = facts_of(unresolved.entry, ruling)
+        if ruling.decision is Decision.ADOPT and self._policy.ownership_tag:
+            return (*facts, unmarked(unresolved.entry.target, unresolved.entry.name))
+        return facts
 
     async def _recorded(self, facts: Sequence[Fact]) -> bool:
         """Record ``facts`` of one entry; False if another entry holds its ARN."""
@@ -159,7 +164,8 @@ class Resolver:
         listing = await self._inventory.listing(self._may_be_ours())
         strangers = [item.name for item in listing.items if item.name not in self._unresolved]
         known = await self._target.ledger.look_up(self._target.name, strangers) if strangers else {}
-        names = {item.arn: item.name for item in listing.items if item.name not in known}
+        recorded = await self._recorded_arns()
+        names = {item.arn: item.name for item in listing.items if item.name not in known and item.arn not in recorded}
         details = await self._inventory.details(list(names))
         # List shows it, and Get cannot read it or reports that it is gone: nothing is proven about its name.
         unread = frozenset(names[arn] for arn in names.keys() - {one.arn for one in details.found})
@@ -168,6 +174,13 @@ class Resolver:
             if one.name not in unread:
                 found[one.name].append(one)
         return Sweep(began_at, listing.complete, found, unread, stamp)
+
+    async def _recorded_arns(self) -> set[str]:
+        """Algorithms of the unresolved names that the ledger knows already: no unanswered create made them."""
+        ledger, target, names = self._target.ledger, self._target.name, list(self._unresolved)
+        versions = await ledger.versions(target, names=names)
+        entries = (await ledger.look_up(target, names)).values()
+        return {version.arn for version in versions} | {entry.arn for entry in entries if entry.exists}
 
     def _may_be_ours(self) -> _MayBeOurs:
         return _MayBeOurs([one.entry for one in self._unresolved.values()])

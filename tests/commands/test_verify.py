@@ -11,7 +11,7 @@ from provisioner.aws.faces import Listed
 from provisioner.commands.run import Order, Run
 from provisioner.commands.verify import Finding, compare, differences, prune
 from provisioner.config.settings import Settings, Target
-from provisioner.core.entry import Entry, State
+from provisioner.core.entry import Entry, Event, Fact, State
 from provisioner.core.inventory import Found
 from provisioner.core.ownership import OwnershipTag, adopted_attempt
 from provisioner.core.verdict import Reply
@@ -136,7 +136,7 @@ async def test_a_delete_whose_turn_comes_after_a_stop_request_is_not_sent() -> N
 
 @virtual_time
 async def test_nothing_more_is_pruned_in_a_target_that_has_halted() -> None:
-    """Three deletes in a row that are denied halt the target."""
+    """Three deletes in a row that are denied halt the target; what they were to delete is reported as kept."""
     tried = 0
 
     async def deny(endpoint: Pruning) -> None:
@@ -299,3 +299,20 @@ async def test_an_entry_whose_algorithm_bears_no_tag_of_ours_is_foreign(tags: di
     )
 
     assert await here.differences() == [("foreign", arn)]
+
+
+@virtual_time
+async def test_what_an_unanswered_replacement_made_is_no_duplicate() -> None:
+    """It may take the place of the entry's algorithm, so neither is reported; `apply` resolves it."""
+    here = Registered(1)
+    entry = here.entries["n0"]
+    one = Definition(name="n0", role_arn=ROLE, description="new").canonical()
+    new = here.endpoint.put(one.request({TAG: str(OwnershipTag(LEDGER_ID, one.digest, "run-2"))})).arn
+    ledger = FakeLedger([entry])
+    sent = Fact("here", "n0", Event.INTEND, digest=one.digest, tags_digest="", attempt="run-2", incoming=True)
+    await ledger.record([sent])
+
+    assert await differences(open_target(here.endpoint, ledger), TAG) == []
+
+    await ledger.record([Fact("here", "n0", Event.RELEASE, incoming=True)])
+    assert [one.arn for one in await differences(open_target(here.endpoint, ledger), TAG)] == [new]

@@ -11,7 +11,7 @@ import msgspec
 from provisioner.bulk import insert
 from provisioner.core.place import Place  # noqa: TC001  msgspec reads these types at run time
 from provisioner.core.problem import Problem  # noqa: TC001  msgspec reads these types at run time
-from provisioner.core.recording import Changes, Key
+from provisioner.core.recording import GIVING_UP, Changes, Key
 from provisioner.core.versions import Happening, Version
 from provisioner.errors import LedgerError, ProvisionerError, UsageError
 from provisioner.ledger import FinishedManifest, RunRecord  # noqa: TC001  msgspec reads these types at run time
@@ -421,7 +421,7 @@ class _Batch:
         self._stored |= _stored(connection, keys - self._stored.keys())
         arns = {fact.arn for fact in facts if fact.arn} | {entry.arn for entry in self._stored.values() if entry.arn}
         self._holders: dict[str, Key | None] = holders(connection, arns) if arns else {}
-        replaced = {(fact.target, fact.name) for fact in facts if fact.incoming}
+        replaced = {(fact.target, fact.name) for fact in facts if fact.incoming or fact.event in GIVING_UP}
         self._known_incoming = incoming_by_key(connection, replaced) if replaced else {}
         self._known_versions = versions_by_arn(connection, arns) if arns and any_version(connection) else {}
 

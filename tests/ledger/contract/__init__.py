@@ -1,7 +1,7 @@
 """What every ledger must do, by topic. A store is proven by a subclass of the whole; see test_contract.py.
 
 Topics: :mod:`intents`, :mod:`results`, :mod:`claims`, :mod:`targets`, :mod:`lease`,
-:mod:`migration`, :mod:`reading`.
+:mod:`migration`, :mod:`reading`, :mod:`versions`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from tests.ledger.contract.migration import Migration
 from tests.ledger.contract.reading import Reading
 from tests.ledger.contract.results import Results
 from tests.ledger.contract.targets import Targets
+from tests.ledger.contract.versions import Versions
 
 if TYPE_CHECKING:
     from tests.ledger.contract.facts import Put, Rival, Store
 
 
-class LedgerContract(Intents, Results, Claims, Targets, LeaseTopic, Migration, Reading):
+class LedgerContract(Intents, Results, Claims, Targets, LeaseTopic, Migration, Reading, Versions):
     """The obligations of :class:`provisioner.ledger.Ledger`, one test each."""
 
     @pytest.fixture

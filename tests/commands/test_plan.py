@@ -1,0 +1,462 @@
+"""``plan``, and ``apply`` which carries out what it says: over fakes, with the commands' own code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from provisioner.commands.apply import carry_out
+from provisioner.commands.plan import PlanCommand
+from provisioner.commands.run import Order, Run, policy_of
+from provisioner.config.settings import LifecycleSettings, Settings, Target
+from provisioner.core.entry import Outcome
+from provisioner.core.ownership import OwnershipTag
+from provisioner.core.planner import Action
+from provisioner.core.verdict import Reply
+from provisioner.core.versions import Role
+from provisioner.errors import ConfigurationError, ProvisionerError
+from provisioner.fleet.fleet import Fleet
+from provisioner.fleet.places import Claims, Places
+from provisioner.ledger.unwritten import UnwrittenLedger
+from provisioner.manifest.definition import Definition
+from provisioner.manifest.parser import Rules
+from provisioner.manifest.reader import Manifest
+from tests.definition_lines import lines_of, named
+from tests.fakes import LEDGER_ID, TAG, Act, Endpoint, FakeClock, FakeLease, FakeLedger, open_target
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from provisioner.engine.target import OpenTarget
+    from provisioner.report.plan import Plan
+    from provisioner.report.summary import Summary
+
+OTHER_LEDGER_ID = "00000000000000bb"
+
+
+class FakeFleet(Fleet):
+    """Targets over fakes, with the endpoints of ``here``."""
+
+    @asynccontextmanager
+    async def open(self, target: Target) -> AsyncIterator[OpenTarget]:
+        """See :class:`Fleet`."""
+        endpoint: Endpoint = self.settings.local["endpoint"]
+        yield open_target(endpoint, self.ledger, observer=self.observers[target.name])  # type: ignore[arg-type]  # the fakes' ledger
+
+
+class Here:
+    """An account, a ledger, and the two commands over a manifest.
+
+    Args:
+        path: of the manifest.
+    """
+
+    def __init__(self, path: Path, endpoint: Endpoint | None = None) -> None:
+        self.path = path
+        self.endpoint = endpoint or Endpoint(latency_s=0.0)
+        self.ledger = FakeLedger()
+        self.asked: list[str] = []
+        self.answer: bool | None = None
+
+    def run(self, *, yes: bool = False, policy: dict[str, Any] | None = None, **lifecycle: Any) -> Run:
+        """A run with these rules; what is unanswered settles at once."""
+        given_ = Settings(lifecycle=LifecycleSettings(**lifecycle), local={"endpoint": self.endpoint})
+        rules = msgspec.structs.replace(policy_of(given_), **({"settle_s": 0.0, "list_lag_s": 0.0} | (policy or {})))
+        order = Order(sources=(str(self.path),), settings=given_, targets=(Target(name="here"),), policy=rules, yes=yes)
+        run = Run(order, clock=FakeClock())
+        if self.answer is not None:
+            run.ask = self._ask
+        return run
+
+    async def _ask(self, question: str) -> bool:
+        self.asked.append(question)
+        return bool(self.answer)
+
+    def _fleet(self, run: Run, ledger: Any) -> FakeFleet:
+        return FakeFleet(
+            settings=run.order.settings,
+            ledger=ledger,
+            lease=FakeLease(),
+            clock=run.clock,
+            observers=run.observers,
+            places=Places(ledger, Claims({}, {})),
+        )
+
+    def _manifests(self) -> dict[str, Manifest]:
+        return {"here": Manifest([str(self.path)], Rules(ownership_tag=TAG))}
+
+    async def plan(self, **given_: Any) -> Plan:
+        """What ``plan`` makes."""
+        run = self.run(**given_)
+        command = PlanCommand(run, offline=False)
+        await command.make(self._fleet(run, UnwrittenLedger(self.ledger)), self._manifests())
+        command.finish(run.summary())
+        assert command.made is not None
+        return command.made
+
+    async def apply(self, *definitions: dict[str, Any], **given_: Any) -> Summary:
+        """What ``apply`` did; with ``definitions`` the manifest has these."""
+        if definitions:
+            self.write(*definitions)
+        run = self.run(**given_)
+        try:
+            await carry_out(run, self._fleet(run, self.ledger), self._manifests())
+        except ProvisionerError as error:
+            return run.summary(error=error)
+        return run.summary()
+
+    def write(self, *definitions: dict[str, Any], more: bytes = b"") -> None:
+        """Put these into the manifest."""
+        self.path.write_bytes(lines_of(*definitions) + more)
+
+    def sent(self) -> Counter[str]:
+        """How many changes of each kind were sent."""
+        return Counter(kind for kind, _ in self.endpoint.calls if kind in {"create", "delete", "tag", "untag"})
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Here:
+    """An empty account and ledger."""
+    return Here(tmp_path / "m.jsonl")
+
+
+PRUNE: dict[str, Any] = {"prune": True, "yes": True}
+REPLACE: dict[str, Any] = {"on_change": "replace", "yes": True}
+
+
+def v(name: str, version: int = 1, **more: Any) -> dict[str, Any]:
+    """A definition of that name; another number is a change that only a new algorithm can express."""
+    return named(name, description=f"version {version}", **more)
+
+
+async def test_what_left_the_manifest_is_pruned_on_request(here: Here) -> None:
+    """Plan shows an orphan, and with --prune a deletion; apply does the same."""
+    await here.apply(v("a"), v("b"))
+    here.write(v("a"))
+
+    without, asked_for = await here.plan(), await here.plan(**PRUNE)
+    kept = await here.apply()
+    pruned = await here.apply(**PRUNE)
+
+    assert (without.counts["orphaned"], without.counts["delete"], without.deletes) == (1, 0, 0)
+    assert (asked_for.counts["orphaned"], asked_for.counts["delete"], asked_for.deletes) == (0, 1, 1)
+    assert "--prune" in without.steps[0].reason
+    assert (kept.exit_code, kept.pruned) == (0, 0)
+    assert (pruned.exit_code, pruned.pruned) == (0, 1)
+    assert [one.name for one in here.endpoint.algorithms.values()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "why"),
+    [(b"", "without definitions"), (b"\n\n", "without definitions"), (lines_of(v("a")) + b"{}\n", "1 lines")],
+)
+async def test_nothing_is_pruned_by_a_manifest_that_may_be_wrong(here: Here, manifest: bytes, why: str) -> None:
+    """An empty one, or one with an invalid line, prunes nothing; the run says so and does not end with 0."""
+    await here.apply(v("a"), v("b"))
+    here.path.write_bytes(manifest)
+
+    plan = await here.plan(**PRUNE)
+    summary = await here.apply(**PRUNE)
+
+    assert (plan.counts["delete"], plan.exit_code) == (0, summary.exit_code)
+    assert plan.counts["orphaned"] in {1, 2}
+    assert all(why in step.reason for step in plan.steps)
+    assert here.sent()["delete"] == 0
+    assert summary.exit_code in {3, 65}
+    assert any("prune_refused" in problem.code for problem in summary.problems)
+
+
+@pytest.mark.parametrize(
+    "failure", [Reply(status=400, code="X", request_id="r"), Reply(status=403, code="AccessDenied")]
+)
+async def test_nothing_is_pruned_in_an_account_that_cannot_be_read(here: Here, failure: Reply) -> None:
+    """A List that breaks off ends the target before anything is deleted or created."""
+    await here.apply(v("a"), v("b"))
+    here.write(v("a"), v("c"))
+    here.endpoint.list_failures = [failure] * 8
+
+    summary = await here.apply(**PRUNE)
+
+    assert here.sent() == {"create": 2}
+    assert summary.exit_code in {75, 77}
+
+
+async def test_more_than_max_delete_deletes_and_creates_nothing(here: Here) -> None:
+    """Replacements count too; the bound itself is allowed."""
+    await here.apply(v("a"), v("b"), v("c"))
+    here.write(v("a", 2), v("d"))
+    before = here.sent()
+
+    refused = await here.apply(max_delete=2, prune=True, on_change="replace", yes=True)
+    unchanged = here.sent() == before
+    allowed = await here.apply(max_delete=3, prune=True, on_change="replace", yes=True)
+
+    assert (refused.exit_code, unchanged) == (3, True)
+    assert refused.error
+    assert "3 algorithms would be deleted" in refused.error
+    assert allowed.exit_code == 0
+    assert here.sent()["delete"] == 3
+
+
+@pytest.mark.parametrize("answer", [None, False, True])
+async def test_a_deletion_is_confirmed(here: Here, answer: bool | None) -> None:  # noqa: FBT001  a table
+    """Without anybody to ask, or with a no, it ends with 2, and nothing is deleted or created; a yes goes on."""
+    await here.apply(v("a"), v("b"))
+    here.write(v("a"), v("c"))
+    here.answer = answer
+
+    summary = await here.apply(prune=True)
+
+    assert summary.exit_code == (0 if answer else 2)
+    assert here.sent() == ({"create": 3, "delete": 1} if answer else {"create": 2})
+    assert len(here.asked) == (answer is not None)
+
+
+async def test_nobody_is_asked_when_nothing_is_deleted(here: Here) -> None:
+    """--prune with nothing to prune goes ahead."""
+    here.answer = False
+
+    assert (await here.apply(v("a"), prune=True)).exit_code == 0
+    assert here.asked == []
+
+
+async def test_versions_that_fall_out_of_keep_are_confirmed(here: Here) -> None:
+    """With keep 1, the second replacement of a name deletes an algorithm: that is asked for, the first is not."""
+    await here.apply(v("a"))
+    here.answer = False
+
+    first = await here.apply(v("a", 2), on_change="replace", keep=1)
+    here.write(v("a", 3))
+    plan = await here.plan(on_change="replace", keep=1)
+    second = await here.apply(on_change="replace", keep=1)
+
+    assert (first.exit_code, plan.deletes, second.exit_code) == (0, 1, 2)
+    assert len(here.asked) == 1
+    assert here.sent()["delete"] == 0
+
+
+async def test_what_a_recovered_replacement_supersedes_is_confirmed(here: Here) -> None:
+    """A ledger that went back in time finds its replacement, and deletes the old one only when that is confirmed."""
+    await here.apply(v("a"))
+    table = dict(here.ledger.table)
+    await here.apply(v("a", 2), on_change="replace", keep=1)
+    here.ledger.table, here.ledger.older = table, {}
+
+    plan = await here.plan(on_change="replace")
+    summary = await here.apply(on_change="replace")
+
+    assert (plan.counts["recover"], plan.deletes) == (1, 1)
+    assert summary.exit_code == 2
+    assert here.sent()["delete"] == 0
+
+
+async def test_what_was_taken_over_is_orphaned_unless_asked_for(here: Here) -> None:
+    """--prune leaves what this ledger did not create, and says which option deletes it."""
+    here.endpoint.put(Definition.from_request(lines_of(v("a")).strip()).canonical().request({}))
+    await here.apply(v("a"), v("b"), policy={"adopt": "same"})
+    here.write(v("b"))
+
+    plan = await here.plan(**PRUNE)
+    kept = await here.apply(**PRUNE)
+    gone = await here.apply(policy={"adopted": True}, **PRUNE)
+
+    assert "--adopted" in plan.steps[0].reason
+    assert (kept.pruned, gone.pruned) == (0, 1)
+
+
+async def test_an_entry_whose_replacement_is_unanswered_is_not_pruned(here: Here) -> None:
+    """It is resolved first; the run ends with 5, and the next one prunes."""
+    await here.apply(v("a"), v("b"))
+    here.endpoint.acts = [Act(Reply(status=500, request_id="r"), effect_s=0.0)]
+    await here.apply(v("a", 2), v("b"), policy={"wait": False, "settle_s": 360.0}, **REPLACE)
+    assert (await here.ledger.incoming("here"))["a"].unresolved
+    here.write(v("b"))
+
+    plan = await here.plan(**PRUNE)
+    first = await here.apply(**PRUNE)
+    second = await here.apply(**PRUNE)
+
+    assert (plan.counts["orphaned"], plan.counts["delete"]) == (1, 0)
+    assert (plan.exit_code, first.exit_code, second.exit_code) == (5, 5, 0)
+    assert [one.name for one in here.endpoint.algorithms.values()] == ["b"]
+
+
+async def test_a_finished_manifest_hides_nothing_from_lifecycle_options(here: Here) -> None:
+    """A finished manifest costs no call; --prune and a plan that found something to do are carried out all the same."""
+    await here.apply(v("a"), v("b"))
+    calls = len(here.endpoint.calls)
+    await here.apply()
+    silent = len(here.endpoint.calls) == calls
+    gone = here.ledger.table["here", "a"]
+    del here.endpoint.algorithms[gone.arn]
+
+    plan = await here.plan(**PRUNE)
+    summary = await here.apply(**PRUNE)
+
+    assert silent
+    assert plan.counts["recreate"] == 1
+    assert summary.outcomes["created"] == 1
+
+
+async def test_plan_changes_nothing(here: Here) -> None:
+    """No change is sent, and the ledger has no new fact."""
+    await here.apply(v("a"), v("b"))
+    here.write(v("a", 2, tags={"k": "1"}), v("c"))
+    before = (here.sent(), len(here.ledger.commits), dict(here.ledger.table))
+
+    plan = await here.plan(prune=True, on_change="replace")
+
+    assert (plan.counts["replace"], plan.counts["create"], plan.counts["delete"]) == (1, 1, 1)
+    assert (here.sent(), len(here.ledger.commits), here.ledger.table) == before
+    [replace] = [step for step in plan.steps if step.action == "replace"]
+    assert replace.reason == "description, tags.k changed"
+
+
+def test_keep_contradicts_delete_first(here: Here) -> None:
+    """What is to be kept cannot be deleted first."""
+    with pytest.raises(ConfigurationError, match="keep"):
+        here.run(keep=1, replace_order="delete-first")
+
+
+# plan says what apply does: one decision path.
+
+DEFINITIONS = st.fixed_dictionaries(
+    {}, optional={name: st.tuples(st.integers(1, 2), st.sampled_from(["", "1", "2"])) for name in "abcd"}
+)
+"""By name, the version of a definition and the value of its tag."""
+STRANGERS = st.fixed_dictionaries(
+    {},
+    optional={name: st.tuples(st.sampled_from(["", LEDGER_ID, OTHER_LEDGER_ID]), st.integers(1, 2)) for name in "abcd"},
+)
+"""By name, the ledger that made an algorithm that the ledger does not know, and its version."""
+RULES = st.fixed_dictionaries(
+    {
+        "prune": st.booleans(),
+        "on_change": st.sampled_from(["fail", "replace"]),
+        "keep": st.sampled_from([0, 0, 1]),
+        "policy": st.fixed_dictionaries(
+            {
+                "adopt": st.sampled_from(["never", "same", "any"]),
+                "adopted": st.booleans(),
+                "retry_failed": st.booleans(),
+                "take_over": st.sampled_from(["", OTHER_LEDGER_ID]),
+            }
+        ),
+    }
+)
+FATES = st.lists(
+    st.sampled_from(
+        [
+            Act(effect_s=0.0, after_s=0.0),
+            Act(Reply(status=400, code="ValidationException", request_id="r"), after_s=0.0),
+            Act(Reply(status=500, request_id="r"), effect_s=0.0, after_s=0.0),
+            Act(Reply(status=500, request_id="r"), after_s=0.0),
+        ]
+    ),
+    max_size=4,
+)
+EXPECTED = {
+    Action.CREATE: Outcome.CREATED,
+    Action.RECREATE: Outcome.CREATED,
+    Action.RECOVER: Outcome.RECOVERED,
+    Action.ADOPT: Outcome.ADOPTED,
+    Action.UPDATE: Outcome.UPDATED,
+    Action.REPLACE: Outcome.REPLACED,
+    Action.DRIFTED: Outcome.DRIFTED,
+    Action.UNCHANGED: Outcome.UNCHANGED,
+    Action.FAILED: Outcome.FAILED,
+    Action.CONFLICT: Outcome.FAILED,
+}
+"""What becomes of a definition, by the action of its step; what is ambiguous is decided by a sweep."""
+
+
+def _lines(wanted: dict[str, tuple[int, str]]) -> list[dict[str, Any]]:
+    return [v(name, number, **({"tags": {"k": tag}} if tag else {})) for name, (number, tag) in wanted.items()]
+
+
+class Story(NamedTuple):
+    """Two generations of a manifest, and what happens between them.
+
+    Attributes:
+        first, second: the definitions.
+        strangers: what is made behind the ledger's back.
+        missing: names whose algorithms are deleted behind its back.
+        before, rules: of the first run; of the plan and of the second run.
+        fates: of the creates of the first run.
+    """
+
+    first: dict[str, tuple[int, str]]
+    second: dict[str, tuple[int, str]]
+    strangers: dict[str, tuple[str, int]]
+    missing: set[str]
+    before: dict[str, Any]
+    rules: dict[str, Any]
+    fates: list[Act]
+
+
+STORIES = st.builds(Story, DEFINITIONS, DEFINITIONS, STRANGERS, st.sets(st.sampled_from("abcd")), RULES, RULES, FATES)
+
+
+@settings(max_examples=150)
+@given(STORIES)
+def test_apply_does_what_plan_says(tmp_path_factory: pytest.TempPathFactory, story: Story) -> None:
+    """Whatever is registered, lost, foreign or gone: the counts are those of the plan, and nothing is left to do."""
+
+    async def body() -> None:
+        here = Here(tmp_path_factory.mktemp("plan") / "m.jsonl")
+        # The first generation, some of it unanswered or failed; then the world changes behind the ledger's back.
+        here.endpoint.acts = list(story.fates)
+        unsettled = {**story.before, "policy": {**story.before["policy"], "settle_s": 360.0, "wait": False}}
+        await here.apply(*(_lines(story.first) or [v("z")]), yes=True, **unsettled)
+        here.endpoint.acts = []
+        for name, (owner, number) in story.strangers.items():
+            one = Definition.from_request(lines_of(v(name, number)).strip()).canonical()
+            tag = {TAG: str(OwnershipTag(owner, one.digest, f"lost-{name}"))} if owner else {}
+            here.endpoint.put(one.request(tag), since=asyncio.get_running_loop().time())
+        for name in story.missing:
+            entry = here.ledger.table.get(("here", name))
+            if entry is not None and entry.exists:
+                here.endpoint.algorithms.pop(entry.arn, None)
+        here.write(*(_lines(story.second) or [v("z")]))
+        existed = set(here.endpoint.algorithms)
+        deleted = here.sent()["delete"]
+
+        plan = await here.plan(**story.rules)
+        here.ledger.kept_finished.clear()
+        summary = await here.apply(yes=True, **story.rules)
+
+        held = {name: entry for (_, name), entry in here.ledger.table.items() if entry.exists}
+        assert not {entry.arn for entry in held.values()} & here.ledger.older.keys()
+        _check_deletions(here, existed, plan)
+        if not plan.counts["ambiguous"]:
+            expected = Counter[str]()
+            for action, outcome in EXPECTED.items():
+                expected[outcome.value] += plan.counts[action]
+            assert {name: number for name, number in summary.outcomes.items() if number} == {
+                name: number for name, number in expected.items() if number
+            }
+            assert here.sent()["delete"] - deleted == plan.deletes
+            assert (summary.exit_code == 0) == (plan.exit_code == 0)
+        if summary.exit_code == 0:
+            again = await here.plan(**story.rules)
+
+            assert (again.counts["unchanged"], again.deletes) == (len(story.second) or 1, 0), again
+            assert {step.action for step in again.steps} <= {"orphaned"}
+
+    asyncio.run(body())
+
+
+def _check_deletions(here: Here, existed: set[str], plan: Plan) -> None:
+    """Nothing is gone but what the ledger gave up first."""
+    gone = existed - here.endpoint.algorithms.keys()
+
+    assert gone <= {arn for arn, one in here.ledger.older.items() if one.role is Role.DELETED}
+    assert len(gone) <= plan.deletes
