@@ -13,6 +13,7 @@ from provisioner.cli.options import Duration, common
 from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.config.settings import ADOPT, Adopt, OnChange, ReplaceOrder, seconds
+from provisioner.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,9 +41,12 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
     keep: int | None
     prune: bool | None
     max_delete: int | None
+    max_create: int | None
+    max_failures: tuple[int, float] | None
     own_tags: bool
     adopted: bool
     yes: bool = False
+    plan: str | None = None
     detailed_exitcode: bool
 
     def settings(self) -> Settings:
@@ -62,12 +66,17 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
     def order(self, settings: Settings) -> Order:
         """What the run is to do."""
         order = super().order(settings)
+        if self.plan is not None:
+            return self._planned(order)
         policy = msgspec.structs.replace(
             order.policy,
             adopt=self.adopt,
             take_over=self.take_over,
             retry_failed=self.retry_failed,
             wait=not self.no_wait,
+            max_create=self.max_create or 0,
+            max_failures=self.max_failures[0] if self.max_failures else 0,
+            max_failures_share=self.max_failures[1] if self.max_failures else 0.0,
             own_tags=self.own_tags,
             adopted=self.adopted,
         )
@@ -81,15 +90,52 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
             lock_timeout_s=seconds(self.lock_timeout),
         )
 
+    def _planned(self, order: Order) -> Order:
+        """What the saved plan says, with the options that only this run has."""
+        from provisioner.commands.planfile import PlanFile
 
-def _ledger_id(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+        plan = PlanFile.load(str(self.plan))
+        settings = msgspec.structs.replace(order.settings, lifecycle=plan.lifecycle)
+        return msgspec.structs.replace(
+            order,
+            settings=settings,
+            targets=settings.select(tuple(plan.targets)),
+            sources=plan.sources,
+            policy=msgspec.structs.replace(plan.policy, wait=not self.no_wait),
+            plan=plan,
+            yes=self.yes,
+            detailed=self.detailed_exitcode,
+            lock_timeout_s=seconds(self.lock_timeout),
+        )
+
+
+class Failures(click.ParamType[tuple[int, float]]):
+    """``20`` or ``5%``: a number, and a share; one of them is 0."""
+
+    name = "failures"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[int, float]:
+        """Read the text."""
+        text = str(value)
+        digits = text.removesuffix("%")
+        if not digits.isascii() or not digits.isdecimal() or not 0 < int(digits) <= (100 if text != digits else 10**9):
+            self.fail(f"{text!r} is neither a number from 1 nor a share from 1% to 100%", param, ctx)
+        return (0, int(digits) / 100) if text != digits else (int(digits), 0.0)
+
+
+def ledger_id(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Check the id of a ledger."""
     if value and not re.fullmatch(r"[0-9a-f]{16}", value):
         raise click.BadParameter("a ledger id has 16 hex digits, as `provisioner status` prints it")
     return value
 
 
 OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.argument("manifest", nargs=-1, required=True),
     common(*COMMON),
     click.option("--strict", is_flag=True, help="Send nothing if any line is invalid."),
     click.option("--max-rate", type=click.FloatRange(min=0), metavar="N", help="Send at most N creates per second."),
@@ -123,7 +169,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--take-over",
         default="",
         metavar="LEDGER_ID",
-        callback=_ledger_id,
+        callback=ledger_id,
         help="Take over algorithms of the same name that the ledger with this id created.",
     ),
     click.option("--retry-failed", is_flag=True, help="Retry definitions that an earlier run recorded as failed."),
@@ -157,6 +203,18 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Delete nothing if it would be more than N; 0 is no bound.  [default: 0]",
     ),
     click.option(
+        "--max-create",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Send at most N creates to each target, and leave the rest to the next run (exit code 75).",
+    ),
+    click.option(
+        "--max-failures",
+        type=Failures(),
+        metavar="N|P%",
+        help="Stop a target when so many definitions, or such a share of them, have failed for the same cause.",
+    ),
+    click.option(
         "--own-tags", is_flag=True, help="Remove tags that others added to an algorithm whose tags are changed."
     ),
     click.option("--adopted", is_flag=True, help="Delete algorithms that were taken over, too."),
@@ -175,7 +233,9 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command("apply")
+@click.argument("manifest", nargs=-1)
 @with_options
+@click.option("--plan", metavar="FILE", help="Carry out exactly the steps of a saved plan, instead of a manifest.")
 @click.option("--yes", is_flag=True, help="Delete without asking; needed where there is no terminal to ask on.")
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by ApplyOptions
     """MANIFEST is a path, a glob, or - for standard input; .gz and .zst files are decompressed.
@@ -188,4 +248,6 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
     """
     from provisioner.commands.apply import apply
 
+    if bool(given["manifest"]) == (given["plan"] is not None):
+        raise UsageError("name a manifest, or a saved plan with --plan", hint="See `provisioner apply --help`")
     return execute(ApplyOptions(**given), partial(apply, stdin=current().streams.stdin))

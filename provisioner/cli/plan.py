@@ -8,10 +8,13 @@ import click
 import msgspec
 
 from provisioner.cli.apply import ApplyOptions, with_options
+from provisioner.cli.files import whole_file
 from provisioner.cli.program import current
 from provisioner.cli.running import execute
+from provisioner.errors import UsageError
 
 if TYPE_CHECKING:
+    from provisioner.commands.planfile import PlanFile
     from provisioner.commands.run import Run
     from provisioner.exit_codes import ExitCode
     from provisioner.report.plan import Plan
@@ -23,6 +26,7 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
 
     offline: bool
     all: bool
+    out: str | None
     made: list[Plan]
 
     def json(self, summary: Summary) -> bytes:
@@ -40,7 +44,9 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
 
 
 @click.command("plan")
+@click.argument("manifest", nargs=-1, required=True)
 @with_options
+@click.option("-o", "--out", metavar="FILE", help="Save the plan; `apply --plan FILE` carries out exactly its steps.")
 @click.option("--offline", is_flag=True, help="Plan by the ledger alone, without reading the account.")
 @click.option("--all", is_flag=True, help="Show every step; otherwise long lists are shortened.")
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by PlanOptions
@@ -58,7 +64,24 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
         summary = await planner.plan(current().streams.stdin)
         if planner.made is not None:
             made.append(planner.made)
+        if options.out and summary.error is None:
+            _save(planner.saved, options.out)
         return summary
 
     options = PlanOptions(**given, made=made)
     return execute(options, work)
+
+
+def _save(saved: PlanFile | None, out: str) -> None:
+    """Write the plan to a file that nobody else can read.
+
+    Raises:
+        UsageError: it cannot be saved.
+    """
+    if saved is None:
+        why = (
+            "standard input cannot be read again, --offline has not read the account, or a target could not be planned"
+        )
+        raise UsageError("this plan cannot be saved", why=why, hint="Plan a file, with every target within reach")
+    with whole_file(out) as write:
+        write(saved.encoded().decode())

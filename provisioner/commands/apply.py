@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -10,6 +11,7 @@ import anyio.to_thread
 from provisioner.commands.finished import finished_before, keep_finished
 from provisioner.commands.manifests import once_per_rules
 from provisioner.commands.plan import Draft, confirm, draft, manifests_of, retired
+from provisioner.commands.planfile import check, deleted
 from provisioner.commands.session import deadline, session
 from provisioner.core.problem import Problem
 from provisioner.core.versions import PRUNED
@@ -37,15 +39,21 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
         run: a fresh run.
         stdin: read for ``-``.
     """
+    plan = run.order.plan
 
     async def work(fleet: Fleet) -> None:
+        if plan is not None:
+            await check(plan, fleet.ledger, manifests)
         if run.order.strict and not await _all_valid(run, fleet.ledger, manifests):
             return
         reporters = once_per_rules(manifests)
         drafts = await _confirmed(run, fleet, manifests) if run.order.policy.deletes else {}
 
         async def register(target: OpenTarget) -> None:
-            retire = retired(drafts[target.name]) if target.name in drafts else ()
+            retire = retired(drafts[target.name]) if target.name in drafts else []
+            if plan is not None:
+                planned = set(deleted(plan, target.name))
+                retire = [entry for entry in retire if entry.arn in planned]
             await _register(run, target, manifests[target.name], retire, report_problems=target.name in reporters)
 
         await fleet.each([target for target in run.order.targets if not run.statistics[target.name].halt], register)
@@ -61,7 +69,7 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
             return run.summary(error=error)
         if not manifests:
             return run.summary()
-    return await session(run, "apply", work)
+    return await session(run, plan.command if plan else "apply", work, makes=plan is None or not plan.ledger_id)
 
 
 async def _confirmed(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> dict[str, Draft]:
@@ -82,7 +90,9 @@ async def _confirmed(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> 
     policy = run.order.policy
     pruned = sum(len(retired(made)) for made in drafts.values())
     count = sum(made.to_delete(policy) for made in drafts.values())
-    await confirm(run, count, f"{pruned} left the manifest, {count - pruned} are or will be replaced")
+    why = [f"{pruned} left the manifest"] if pruned else []
+    why += [f"{count - pruned} are or will be replaced"] if count > pruned else []
+    await confirm(run, count, ", ".join(why))
     return drafts
 
 
@@ -117,10 +127,17 @@ async def _register(
 ) -> None:
     """Register the manifest in one target, unless it is known to be finished there."""
     statistics, ledger = run.statistics[target.name], target.ledger
-    if not retire and (lines := await finished_before(ledger, manifest, target.name)) is not None:
+    plan = run.order.plan
+    if plan is None and not retire and (lines := await finished_before(ledger, manifest, target.name)) is not None:
         statistics.unchanged_all(lines)
         return
-    engine = Engine(target, run.order.policy, run.stop, workers=run.order.settings.run.max_in_flight)
+    engine = Engine(
+        target,
+        run.order.policy,
+        run.stop,
+        workers=run.order.settings.run.max_in_flight,
+        may_do=partial(plan.may_do, target.name) if plan else None,
+    )
     fingerprint = await engine.run(manifest, report_problems=report_problems, retire=retire, why=PRUNED)
     statistics.superseded = (await ledger.superseded()).get(target.name, 0)
     await keep_finished(ledger, statistics, fingerprint)

@@ -12,6 +12,7 @@ import anyio.to_thread
 import msgspec
 
 from provisioner.commands.manifests import manifests_for
+from provisioner.commands.planfile import VERSION, PlanFile, PlannedTarget
 from provisioner.commands.session import looking
 from provisioner.core.difference import differences
 from provisioner.core.entry import Entry, Outcome
@@ -20,7 +21,8 @@ from provisioner.core.versions import to_delete
 from provisioner.engine.inventory import Inventory, definition_of
 from provisioner.engine.observer import Observer
 from provisioner.engine.planning import Planning
-from provisioner.errors import ProvisionerError, Reason
+from provisioner.errors import ProvisionerError, Reason, counted
+from provisioner.ledger.unwritten import UnwrittenLedger
 from provisioner.report.plan import Plan, PlanStep
 
 if TYPE_CHECKING:
@@ -200,13 +202,15 @@ async def confirm(run: Run, count: int, why: str) -> None:
     """
     most = run.order.settings.lifecycle.max_delete
     if most and count > most:
-        what = f"{count} algorithms would be deleted, and max_delete is {most}; nothing was deleted"
+        algorithms = counted(count, "algorithm", "algorithms")
+        what = f"{algorithms} would be deleted, and max_delete is {most}; nothing was deleted"
         raise DeletionsRefusedError(what, hint="Look at `provisioner plan`, then raise --max-delete")
     if not count or run.order.yes:
         return
+    algorithms = counted(count, "algorithm", "algorithms")
     if run.ask is None:
-        raise UnconfirmedError(f"{count} algorithms would be deleted ({why})", hint="Confirm it with --yes")
-    if not await run.ask(f"Delete {count} algorithms ({why})?"):
+        raise UnconfirmedError(f"{algorithms} would be deleted ({why})", hint="Confirm it with --yes")
+    if not await run.ask(f"Delete {algorithms} ({why})?"):
         raise UnconfirmedError("nothing was deleted or changed", hint="You answered no")
 
 
@@ -256,10 +260,13 @@ class PlanCommand:
 
     Attributes:
         made: the plan; None until it is made.
+        saved: the same, as ``apply --plan`` takes it; None if the manifest cannot be read again, or the plan has
+            not read everything.
     """
 
     def __init__(self, run: Run, *, offline: bool) -> None:
         self.made: Plan | None = None
+        self.saved: PlanFile | None = None
         self._run = run
         self._offline = offline
         self._drafts: dict[str, Draft] = {}
@@ -281,11 +288,35 @@ class PlanCommand:
             await self._show(target, made)
 
         async def work(fleet: Fleet) -> None:
-            self._ledger_id = fleet.ledger.ledger_id
+            ledger = fleet.ledger
+            self._ledger_id = "" if isinstance(ledger, UnwrittenLedger) and not ledger.exists else ledger.ledger_id
             await fleet.each(run.order.targets, one)
 
-        summary = await looking(run, work)
-        return self._finished(summary)
+        summary = self._finished(await looking(run, work))
+        whole = len(self._drafts) == len(manifests) and not (self._offline or run.error or run.stop.requested)
+        if whole and all(manifest.repeatable for manifest in manifests.values()):
+            self.saved = await anyio.to_thread.run_sync(self._save, manifests)
+        return summary
+
+    def _save(self, manifests: Mapping[str, Manifest]) -> PlanFile:
+        run = self._run
+        return PlanFile(
+            version=VERSION,
+            plan_id=run.run_id,
+            ledger_id=self._ledger_id,
+            sources=run.order.sources,
+            policy=run.order.policy,
+            lifecycle=run.order.settings.lifecycle,
+            targets={
+                name: PlannedTarget(
+                    made.serial,
+                    manifests[name].fingerprint(),
+                    {one.row.name: one.step.action.value for one in made.planned},
+                    {one.name: one.arn for one in made.deletions if one.entry is not None},
+                )
+                for name, made in self._drafts.items()
+            },
+        )
 
     async def _show(self, target: OpenTarget, made: Draft) -> None:
         changes = {} if self._offline else await self._changes(target, made)

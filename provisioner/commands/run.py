@@ -22,6 +22,7 @@ from provisioner.report.summary import RunEnd, Summary, summarize
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from provisioner.commands.planfile import PlanFile
     from provisioner.config.settings import Settings, Target
 
 
@@ -36,6 +37,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         strict: send nothing if any line is invalid.
         yes: whether deletions are confirmed beforehand.
         detailed: whether the exit code says that there was something to do.
+        plan: the saved plan that is carried out; None for none.
         lock_timeout_s: how long to wait for another run to release the ledger.
         embedded: whether all targets use the embedded endpoint.
     """
@@ -47,6 +49,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool = False
     yes: bool = False
     detailed: bool = False
+    plan: PlanFile | None = None
     lock_timeout_s: float = 0.0
     embedded: bool = False
 

@@ -25,6 +25,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         deletes: whether the run may delete what is recorded as superseded.
         own_tags: whether tags that others added are removed.
         adopted: whether algorithms that were taken over may be deleted.
+        max_create: most creates in a target, throttled ones not counted; 0 is no bound.
+        max_failures: a target stops when so many definitions have failed for the same cause; 0 is no bound.
+        max_failures_share: the same as a share of those that are to be sent, 0 to 1.
     """
 
     ownership_tag: str
@@ -41,6 +44,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     deletes: bool = False
     own_tags: bool = False
     adopted: bool = False
+    max_create: int = 0
+    max_failures: int = 0
+    max_failures_share: float = 0.0
 
     @property
     def resend_is_safe(self) -> bool:

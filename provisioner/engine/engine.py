@@ -27,6 +27,7 @@ from provisioner.core.planner import TAGGING, Action
 from provisioner.core.sweep import Decision
 from provisioner.core.verdict import Verdict, is_conflict
 from provisioner.core.versions import REPLACED, Role
+from provisioner.engine.caps import Caps
 from provisioner.engine.deletions import Deletions
 from provisioner.engine.ending import Ending
 from provisioner.engine.job import Job
@@ -93,6 +94,7 @@ class Engine:
         self._stop = stop
         self._problems = ProblemLog(target.name, target.ledger, target.observer)
         self._room = Room()
+        self._caps = Caps(policy)
         self._creates = Sender(target, Create(target, policy, self._problems, self._room), self._ending)
         self._tags = Sender(target, Retag(target, policy, self._problems), self._ending)
         self._deletions = Deletions(target, policy, self._ending, self._problems)
@@ -199,6 +201,7 @@ class Engine:
     def _expect(self, needed: int, read_bytes: int, size_bytes: int | None) -> None:
         """Give the pacer an estimate of the length of the job, from the part of the manifest that was read."""
         self._needed += needed
+        self._caps.expect(needed)
         whole = max(1.0, size_bytes / read_bytes) if size_bytes and read_bytes else 1.0
         self._target.creates.expect(round(self._needed * whole))
 
@@ -231,7 +234,10 @@ class Engine:
 
     async def _withhold(self, one: Planned) -> None:
         """Leave a definition as it is, for a later run."""
-        if one.withheld and self._planning.failure is None:
+        if not one.withheld:
+            what = f"the saved plan does not have this step ({one.step.action}: {one.step.reason}). Make a new plan"
+            await self._problems.add_row(one.row, "not_planned", what)
+        elif self._planning.failure is None:
             await self._problems.add_row(one.row, "unread", one.withheld)
         entry = one.step.entry
         if entry is None or not entry.exists:
@@ -294,7 +300,7 @@ class Engine:
             raise
 
     async def _create(self, job: Job) -> None:
-        if self._ending.halt or self._creates.blocks(job):
+        if self._ending.halt or self._creates.blocks(job) or not (job.attempts or self._caps.may_create()):
             raise WithheldError("nothing more is sent in this run")
         if job.outcome is Outcome.REPLACED and not job.incoming and job.attempts == 0:
             await self._delete_first(job)
@@ -310,6 +316,8 @@ class Engine:
             self._create_workers.add(job)
         elif conclusion.verdict is Verdict.CREATED and job.incoming:
             await self._delete_superseded(job.name)
+        elif conclusion.outcome is Outcome.FAILED and (halt := self._caps.fail(job.failure, job.failure_text)):
+            self._ending.halt_target(halt)
 
     async def _retag(self, job: Job) -> None:
         entry = job.entry

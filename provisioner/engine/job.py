@@ -22,12 +22,26 @@ class Job:
         incoming: whether it replaces the algorithm of the entry.
         outcome: of the definition when the operation is done.
         counted: its outcome until then; None if it has none.
+        failure, failure_text: why it failed; "" if it did not.
         attempts: made in this run.
         history: how they ended.
         entry: as it is recorded: after the intent of the last attempt of a create, before that of a change of tags.
     """
 
-    __slots__ = ("arn", "attempts", "counted", "entry", "history", "incoming", "name", "outcome", "role", "row")
+    __slots__ = (
+        "arn",
+        "attempts",
+        "counted",
+        "entry",
+        "failure",
+        "failure_text",
+        "history",
+        "incoming",
+        "name",
+        "outcome",
+        "role",
+        "row",
+    )
 
     def __init__(
         self, row: Row, arn: str = "", *, outcome: Outcome, incoming: bool = False, entry: Entry | None = None
@@ -39,6 +53,7 @@ class Job:
         self.incoming = incoming
         self.outcome = outcome
         self.counted: Outcome | None = None
+        self.failure = self.failure_text = ""
         self.attempts = 0
         self.history = History()
         self.entry = entry

@@ -170,7 +170,8 @@ class Create:
                 text = str(reply)
                 if conclusion.verdict is Verdict.DENIED:
                     text = f"{text.rstrip('. ')}. {pass_role_hint(job.role)}"
-                await self._problems.add_row(job.row, reply.code or conclusion.outcome, text)
+                job.failure, job.failure_text = reply.code or str(conclusion.outcome), str(reply)
+                await self._problems.add_row(job.row, job.failure, text)
 
 
 class Retag:
@@ -212,6 +213,7 @@ class Retag:
         """Set what differs, then remove what is not wanted any more."""
         del attempt
         control, entry = self._target.aws.control, _entry(job)
+        self._target.observer.call_sent("get")
         try:
             actual = (await control.get_algorithm(entry.arn)).tags
         except CallError as error:

@@ -34,6 +34,11 @@ class UnwrittenLedger:
         self._id = secrets.token_hex(8)
 
     @property
+    def exists(self) -> bool:
+        """Whether there is a ledger."""
+        return self._ledger is not None
+
+    @property
     def ledger_id(self) -> str:
         """That of the ledger; a new one if there is none."""
         return self._ledger.ledger_id if self._ledger else self._id

@@ -20,7 +20,7 @@ from provisioner.manifest.problems import InvalidDefinitionError
 from provisioner.manifest.sources import SpooledSource, raw_chunks, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from provisioner.manifest.definition import Canonical, Definition
     from provisioner.manifest.lines import Block
@@ -102,6 +102,7 @@ class Manifest:
     def __init__(self, sources: Sequence[str], rules: Rules, *, stdin: BinaryIO | None = None) -> None:
         self.sources = resolve(sources, stdin)
         self.rules = rules
+        self.chosen: Collection[str] | None = None
 
     @property
     def repeatable(self) -> bool:
@@ -118,6 +119,12 @@ class Manifest:
         """The same sources under other rules."""
         other = copy(self)
         other.rules = rules
+        return other
+
+    def only(self, names: Collection[str]) -> Manifest:
+        """The same manifest with the definitions of ``names`` alone; its lines and problems are counted as before."""
+        other = copy(self)
+        other.chosen = names
         return other
 
     def spooled(self, *, files: bool = False) -> Manifest:
@@ -160,6 +167,12 @@ class Manifest:
             ManifestError: a source can be read only once, and has been.
             ScratchError: the names cannot be stored.
         """
+        for batch in self._all_batches(size, fingerprint):
+            if self.chosen is not None:
+                batch.rows = [row for row in batch.rows if row.name in self.chosen]
+            yield batch
+
+    def _all_batches(self, size: int, fingerprint: Fingerprint | None) -> Iterator[Batch]:
         names = SeenNames()
         on_bytes = fingerprint.update if fingerprint is not None else None
         try:

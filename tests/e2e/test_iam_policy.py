@@ -53,6 +53,12 @@ def foreign(account: Account) -> None:
     account.client.create_configured_model_algorithm(name="algorithm 0", roleArn=ROLE)
 
 
+def foreign_without_tags(account: Account) -> None:
+    """The same, without the tags that the manifest has."""
+    account.write(numbered(1, tags={"team": "ads"}))
+    foreign(account)
+
+
 def foreign_beside(account: Account) -> None:
     """Something is registered, and there is an algorithm of another name that no ledger made."""
     ledger(account)
@@ -110,6 +116,7 @@ CASES = [
     Case("apply", lambda _: ("apply", "m.jsonl"), changed),
     Case("apply --on-change replace", lambda _: ("apply", "m.jsonl", "--on-change", "replace", "--yes"), replaced),
     Case("apply --prune", lambda _: ("apply", "m.jsonl", "--prune", "--yes"), pruned),
+    Case("adopt", lambda _: ("adopt", "m.jsonl"), foreign_without_tags),
     Case("plan", lambda _: ("plan", "m.jsonl"), changed),
     Case("verify", lambda _: ("verify",), foreign_beside),
     Case("verify --prune-duplicates", lambda _: ("verify", "--prune-duplicates", "--yes"), duplicate),

@@ -126,7 +126,7 @@ def test_a_named_configuration_goes_before_a_found_one(folder: Path) -> None:
     [
         (["aply"], "Did you mean provisioner apply?"),
         (["frobnicate"], "The commands are apply, "),
-        (["apply", "m.jsonl", "--max-rat", "3"], "Did you mean '--max-rate'? See `provisioner apply --help`"),
+        (["apply", "m.jsonl", "--max-in-fligh", "3"], "Did you mean '--max-in-flight'? See `provisioner apply --help`"),
         (["apply", "m.jsonl", "-c", "c.toml", "-t", "prdo", "--local"], "Did you mean prod?"),
         (["apply", "m.jsonl", "-c", "c.toml", "-t", "moon", "--local"], "The configuration has prod, test"),
         (["status", "-t", "defalt"], "Did you mean default?"),

@@ -1,0 +1,69 @@
+"""``adopt``: takes over existing algorithms that the manifest names; creates, changes and deletes nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from provisioner.commands.plan import draft, manifests_of
+from provisioner.commands.session import deadline, session
+from provisioner.core.planner import Action
+from provisioner.engine.engine import Engine
+from provisioner.engine.problems import ProblemLog
+from provisioner.errors import ProvisionerError, Reason
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from provisioner.commands.plan import Draft
+    from provisioner.commands.run import Run
+    from provisioner.engine.target import OpenTarget
+    from provisioner.fleet.fleet import Fleet
+    from provisioner.manifest.reader import Manifest
+    from provisioner.report.summary import Summary
+
+TAKEN = frozenset({Action.ADOPT, Action.RECOVER})
+
+
+async def adopt(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
+    """Take over what the account has under the names of the manifest, as the policy allows, and tag it.
+
+    What another ledger created, what differs, and what has no algorithm stays as it is; of two algorithms of one name
+    that no ledger created neither is guessed.
+
+    Args:
+        run: whose policy says what may be adopted.
+        stdin: read for ``-``.
+    """
+
+    async def work(fleet: Fleet) -> None:
+        drafts = await draft(run, fleet, manifests)
+
+        async def take(target: OpenTarget) -> None:
+            await _take(run, target, manifests[target.name], drafts[target.name])
+
+        await fleet.each([target for target in run.order.targets if target.name in drafts], take)
+
+    manifests: dict[str, Manifest] = {}
+    async with deadline(run):
+        try:
+            with run.stop.ends():
+                manifests = await anyio.to_thread.run_sync(manifests_of, run.order, stdin, abandon_on_cancel=True)
+        except ProvisionerError as error:
+            return run.summary(error=error)
+        if not manifests:
+            return run.summary()
+    return await session(run, "adopt", work)
+
+
+async def _take(run: Run, target: OpenTarget, manifest: Manifest, made: Draft) -> None:
+    names = {one.row.name for one in made.planned if one.step.action in TAKEN or one.step.found is not None}
+    conflicts = [one for one in made.planned if one.step.action is Action.CONFLICT]
+    taken = names - {one.row.name for one in conflicts}
+    problems = ProblemLog(target.name, target.ledger, target.observer)
+    await problems.add_rows([(one.row, one.step.code, one.step.reason) for one in conflicts])
+    if conflicts:
+        run.reasons.add(Reason.FAILED)
+    engine = Engine(target, run.order.policy, run.stop, workers=1)
+    await engine.run(manifest.only(taken))

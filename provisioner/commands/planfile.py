@@ -1,0 +1,143 @@
+"""A saved plan: ``plan -o FILE`` writes it, and ``apply --plan FILE`` carries out exactly its steps, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+import msgspec
+
+from provisioner.config.settings import LifecycleSettings  # noqa: TC001  msgspec reads these types at run time
+from provisioner.core.policy import Policy  # noqa: TC001  the same
+from provisioner.errors import ManifestError, ProvisionerError, Reason, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from provisioner.engine.planning import Planned
+    from provisioner.ledger import Ledger
+    from provisioner.manifest.reader import Manifest
+
+VERSION = 1
+RUNS_SEEN = 1000
+"""The ledger keeps no more runs than that."""
+
+
+class PlannedTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a saved plan has of one target.
+
+    Attributes:
+        serial: the ledger's count of changes of the target when it was planned.
+        fingerprint: of the manifest, with the rules of this target.
+        steps: the action for each definition for which there is something to do.
+        deletions: ARN of each algorithm whose definition left the manifest and which is deleted, by name.
+    """
+
+    serial: int
+    fingerprint: str
+    steps: dict[str, str]
+    deletions: dict[str, str]
+
+
+class PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A saved plan.
+
+    Attributes:
+        version: of this format.
+        plan_id: of the plan; sortable by the time at which it was made.
+        ledger_id: of the ledger; "" if there was none yet, and then it has no entries either.
+        sources: of the manifest.
+        policy, lifecycle: the rules by which it was made.
+        targets: by name.
+    """
+
+    version: int
+    plan_id: str
+    ledger_id: str
+    sources: tuple[str, ...]
+    policy: Policy
+    lifecycle: LifecycleSettings
+    targets: dict[str, PlannedTarget]
+
+    @property
+    def command(self) -> str:
+        """What the ledger records of a run that carries it out; so a run that was interrupted can be continued."""
+        return f"apply --plan {self.plan_id}"
+
+    def encoded(self) -> bytes:
+        """As it is saved."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+
+    @classmethod
+    def load(cls, path: str) -> PlanFile:
+        """Read a saved plan.
+
+        Raises:
+            UsageError: the file cannot be read, or is no plan of this version.
+        """
+        try:
+            plan = msgspec.json.decode(Path(path).read_bytes(), type=cls)
+        except OSError as error:
+            raise UsageError("the plan cannot be read", where=path, why=str(error.strerror)) from error
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+            hint = "Make one with `provisioner plan MANIFEST -o FILE`"
+            raise UsageError("this is not a saved plan", where=path, why=str(error), hint=hint) from error
+        if plan.version != VERSION:
+            raise UsageError(f"the plan has format {plan.version}, and this program reads {VERSION}", where=path)
+        return plan
+
+    def may_do(self, target: str, planned: Planned) -> bool:
+        """Whether the plan has this very step."""
+        here = self.targets.get(target)
+        return here is not None and here.steps.get(planned.row.name) == planned.step.action.value
+
+
+class StalePlanError(ProvisionerError):
+    """What a saved plan was made from has changed since, so nothing was done.
+
+    Args:
+        what: has changed.
+        where: the target or file.
+    """
+
+    reason = Reason.USAGE
+
+    def __init__(self, what: str, where: str = "") -> None:
+        hint = "Nothing was done. Make a new plan with `provisioner plan MANIFEST -o FILE`"
+        super().__init__(f"the plan is out of date: {what}", where=where, hint=hint)
+
+
+async def check(plan: PlanFile, ledger: Ledger, manifests: Mapping[str, Manifest]) -> None:
+    """Make sure that nothing has changed since ``plan`` was made, but for what an interrupted run of it did.
+
+    Raises:
+        StalePlanError: the ledger, one of its targets, or the manifest has.
+    """
+    if plan.ledger_id and ledger.ledger_id != plan.ledger_id:
+        raise StalePlanError(f"it was made with ledger {plan.ledger_id}, and this one is {ledger.ledger_id}")
+    if missing := sorted(plan.targets.keys() ^ manifests.keys()):
+        raise StalePlanError("it was made for other targets", missing[0])
+    for name, manifest in manifests.items():
+        here = plan.targets[name]
+        if await ledger.changes(name) != here.serial and not await _continues(plan, ledger):
+            raise StalePlanError("the ledger has changed since", name)
+        try:
+            found = await anyio.to_thread.run_sync(manifest.fingerprint, abandon_on_cancel=True)
+        except ManifestError as error:
+            raise StalePlanError("the manifest cannot be read any more", str(error)) from error
+        if found != here.fingerprint:
+            raise StalePlanError("the manifest has changed since", ", ".join(plan.sources))
+
+
+async def _continues(plan: PlanFile, ledger: Ledger) -> bool:
+    """Whether all runs since the plan carried it out."""
+    since = [run for run in await ledger.runs(RUNS_SEEN) if run.run_id > plan.plan_id]
+    # The newest one is this run.
+    return len(since) > 1 and all(run.command == plan.command for run in since)
+
+
+def deleted(plan: PlanFile, target: str) -> Sequence[str]:
+    """The ARNs that the plan deletes because their definitions left the manifest."""
+    here = plan.targets.get(target)
+    return list(here.deletions.values()) if here else []
