@@ -157,6 +157,22 @@ def test_a_policy_is_enough_and_nothing_in_it_too_much(tmp_path: Path, endpoint:
         assert not missing or f"not authorized to perform: {missing}" in done.stdout + done.stderr
 
 
+def test_reconcile_deletes_nothing(tmp_path: Path, endpoint: Endpoint) -> None:
+    """What `apply` could not delete, `reconcile` leaves alone, whatever the configuration says: it has no Delete."""
+    account = Account(tmp_path / "a", endpoint, "us-east-1")
+    config = account.folder / "provisioner.toml"
+    config.write_text("[lifecycle]\nprune = true\n" + config.read_text())
+    ledger(account)
+    account.write(numbered(3))
+    endpoint.change(denied_actions=[Action.DELETE])
+    assert account.run("apply", "m.jsonl", "--yes").returncode == 77
+    endpoint.change(denied_actions=[], allowed_actions=printed(tmp_path, "reconcile"))
+    before = endpoint.truth()["calls"]["delete"]
+
+    assert account.run("reconcile").returncode == 0
+    assert endpoint.truth()["calls"]["delete"] == before
+
+
 def test_commands_that_call_nothing_need_no_policy(tmp_path: Path, endpoint: Endpoint) -> None:
     """Commands on the ledger alone get an empty list, and stderr says why; they work where everything is refused."""
     account = Account(tmp_path / "a", endpoint, "us-east-1")
