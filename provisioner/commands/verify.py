@@ -35,8 +35,8 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         kind: ``missing``: the ledger says created, and it is gone from AWS. ``drifted``: its definition or tags in AWS
             are not those that the ledger created. ``duplicate``: another algorithm that this ledger created under the
-            name of an entry. ``unrecorded``: an algorithm that this ledger created and no entry names. ``unread``: AWS
-            gave no answer.
+            name of an entry. ``unrecorded``: an algorithm that this ledger created and no entry names. ``foreign``: an
+            entry names it, and it does not bear this ledger's tag. ``unread``: AWS gave no answer.
         target, name: the entry's.
         arn: of the algorithm.
         message: for people.
@@ -56,6 +56,7 @@ _REASONS = {
     "drifted": Reason.FAILED,
     "duplicate": Reason.AMBIGUOUS,
     "unrecorded": Reason.AMBIGUOUS,
+    "foreign": Reason.FAILED,
     "unread": Reason.AMBIGUOUS,
 }
 
@@ -108,16 +109,19 @@ async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
     recorded = {entry.arn for entry in entries.values() if entry.exists}
     account = await inventory.prove(account, account.untagged | (recorded - account.tagged.keys()))
     elsewhere = {entry.arn async for entry in target.ledger.entries() if entry.exists and entry.target != target.name}
-    elsewhere |= {version.arn for version in await target.ledger.versions(target.name) if version.reason != DUPLICATE}
+    older = {version.arn for version in await target.ledger.versions(target.name) if version.reason != DUPLICATE}
     while True:
+        details = _without(account.details, older)
         findings = compare(
             target.name,
             entries,
             account.listing,
-            account.details,
+            details,
             ledger_id=target.ledger.ledger_id,
             elsewhere=elsewhere,
         )
+        if ownership_tag:
+            findings += not_ours(entries, details, target.ledger.ledger_id)
         # Tags may be out of date: before anything is reported because of them, Get is asked of it and of its entry.
         doubtful = {finding.arn for finding in findings}
         doubtful |= {entries[finding.name].arn for finding in findings if finding.name in entries}
@@ -125,6 +129,27 @@ async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
         if not unproven:
             return findings
         account = await inventory.prove(account, unproven)
+
+
+def _without(details: Details, older: set[str]) -> Details:
+    """``details`` without older versions, which the ledger accounts for."""
+    found = tuple(one for one in details.found if one.arn not in older)
+    return msgspec.structs.replace(details, found=found) if older else details
+
+
+def not_ours(entries: dict[str, Entry], details: Details, ledger_id: str) -> list[Finding]:
+    """Entries of created algorithms that do not bear this ledger's tag, though a create writes it.
+
+    Where a second create of a name is answered with the ARN of the first, this shows that the reply named somebody
+    else's algorithm, which List did not show yet.
+    """
+    found = {one.arn: one for one in details.found}
+    message = "it does not bear this ledger's tag: somebody removed it, or the algorithm is not this ledger's own"
+    return [
+        Finding("foreign", entry.target, entry.name, entry.arn, message)
+        for entry in entries.values()
+        if entry.exists and not entry.adopted and entry.arn in found and not found[entry.arn].is_of(ledger_id)
+    ]
 
 
 def compare(
@@ -144,13 +169,13 @@ def compare(
         listing: what List shows; that it broke off is a finding of its own.
         details: what is known of every ARN that is listed or in the ledger.
         ledger_id: of this ledger, as in its ownership tags.
-        elsewhere: ARNs that entries of other targets name, and older versions: the ledger accounts for them.
+        elsewhere: ARNs that entries of other targets name.
     """
     listed = {item.arn for item in listing.items}
     by_arn = {one.arn: one for one in details.found}
     ours: dict[str, list[Found]] = defaultdict(list)
     for one in details.found:
-        if one.is_of(ledger_id) and one.arn not in elsewhere:
+        if one.is_of(ledger_id):
             ours[one.name].append(one)
     findings = []
     for entry in entries.values():

@@ -47,7 +47,7 @@ NEEDS: dict[str, dict[str, frozenset[Action]]] = {
         ADOPTED: _NOTHING,
     },
     "plan": {"": _READ},
-    "adopt": {"": _READ | {Action.TAG}},
+    "adopt": {"": _READ | {Action.TAG, Action.UNTAG}},
     "destroy": {"": _READ | _DELETE, ADOPTED: _NOTHING},
     "forget": {"": _NOTHING},
     "validate": {"": _NOTHING},

@@ -13,7 +13,7 @@ from provisioner.commands.verify import Finding, compare, differences, prune
 from provisioner.config.settings import Settings, Target
 from provisioner.core.entry import Entry, State
 from provisioner.core.inventory import Found
-from provisioner.core.ownership import OwnershipTag
+from provisioner.core.ownership import OwnershipTag, adopted_attempt
 from provisioner.core.verdict import Reply
 from provisioner.engine.inventory import Details, Listing
 from provisioner.errors import Reason
@@ -280,7 +280,22 @@ async def test_an_adopted_algorithm_is_asked_of_get() -> None:
     here = Registered(1)
     one = Definition(name="adopted", role_arn=ROLE).canonical()
     arn = here.endpoint.put(one.request({})).arn
-    here.entries["adopted"] = Entry("here", "adopted", State.CREATED, one.digest, one.tags_digest, arn=arn)
+    entry = Entry("here", "adopted", State.CREATED, one.digest, one.tags_digest, arn=arn, attempt=adopted_attempt(arn))
+    here.entries["adopted"] = entry
 
     assert await here.differences() == []
     assert here.gets == 1
+
+
+@virtual_time
+@pytest.mark.parametrize("tags", [{}, {TAG: f"v1/{OTHER_LEDGER_ID}/{'d' * 32}/run-1"}])
+async def test_an_entry_whose_algorithm_bears_no_tag_of_ours_is_foreign(tags: dict[str, str]) -> None:
+    """Every create writes the tag: an entry that was not adopted names a stranger's algorithm, or it lost its tag."""
+    here = Registered(1)
+    one = Definition(name="theirs", role_arn=ROLE).canonical()
+    arn = here.endpoint.put(one.request(tags)).arn
+    here.entries["theirs"] = Entry(
+        "here", "theirs", State.CREATED, one.digest, one.tags_digest, arn=arn, attempt="run-2"
+    )
+
+    assert await here.differences() == [("foreign", arn)]

@@ -53,10 +53,14 @@ def foreign(account: Account) -> None:
     account.client.create_configured_model_algorithm(name="algorithm 0", roleArn=ROLE)
 
 
-def foreign_without_tags(account: Account) -> None:
-    """The same, without the tags that the manifest has."""
-    account.write(numbered(1, tags={"team": "ads"}))
-    foreign(account)
+def foreign_with_tags(account: Account) -> None:
+    """The same, with a tag that the ledger was to set and the manifest has no more, and without the one that it has."""
+    account.write(numbered(1, tags={"old": ""}))
+    account.endpoint.change(denied_actions=[Action.CREATE])
+    assert account.run("apply", "m.jsonl").returncode == 77
+    account.endpoint.change(denied_actions=[])
+    account.client.create_configured_model_algorithm(name="algorithm 0", roleArn=ROLE, tags={"old": ""})
+    account.write(numbered(1, tags={"new": ""}))
 
 
 def foreign_beside(account: Account) -> None:
@@ -116,7 +120,7 @@ CASES = [
     Case("apply", lambda _: ("apply", "m.jsonl"), changed),
     Case("apply --on-change replace", lambda _: ("apply", "m.jsonl", "--on-change", "replace", "--yes"), replaced),
     Case("apply --prune", lambda _: ("apply", "m.jsonl", "--prune", "--yes"), pruned),
-    Case("adopt", lambda _: ("adopt", "m.jsonl"), foreign_without_tags),
+    Case("adopt", lambda _: ("adopt", "m.jsonl"), foreign_with_tags),
     Case("plan", lambda _: ("plan", "m.jsonl"), changed),
     Case("verify", lambda _: ("verify",), foreign_beside),
     Case("verify --prune-duplicates", lambda _: ("verify", "--prune-duplicates", "--yes"), duplicate),

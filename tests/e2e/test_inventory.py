@@ -181,4 +181,12 @@ def test_the_embedded_endpoint_is_asked_for_tags(tmp_path: Path) -> None:
 
     told = json.loads(done.stdout)
     assert (done.returncode, told["findings"]) == (0, [])
-    assert told["calls"] == {"create": 0, "throttled": 0, "list": 1, "get": 0, "get_resources": 1, "delete": 0}
+    assert told["calls"] == {
+        "create": 0,
+        "throttled": 0,
+        "list": 1,
+        "get": 0,
+        "get_resources": 1,
+        "tag": 0,
+        "delete": 0,
+    }

@@ -317,7 +317,7 @@ def test_a_rebuild_prefers_no_ledger(tmp_path: Path, endpoint: Endpoint, manifes
     asked = provisioner("rebuild", *arguments, cwd=tmp_path)
 
     error = json.loads(asked.stdout)["error"]
-    assert f"{'0' * 16} (1 algorithms), {ledger_id} (3 algorithms)" in error
+    assert f"{'0' * 16} (1 algorithm), {ledger_id} (3 algorithms)" in error
     assert "--ledger-id ID" in error
 
 
