@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from provisioner.commands.session import session
 from provisioner.engine.engine import Engine
 
@@ -15,10 +17,11 @@ if TYPE_CHECKING:
 
 
 async def reconcile(run: Run) -> Summary:
-    """Resolve every entry of the selected targets whose algorithm may or may not exist."""
+    """Resolve every entry of the selected targets whose algorithm may or may not exist. Nothing is deleted."""
+    policy = msgspec.structs.replace(run.order.policy, deletes=False)
 
     async def resolve(target: OpenTarget) -> None:
-        await Engine(target, run.order.policy, run.stop, workers=1).run(None)
+        await Engine(target, policy, run.stop, workers=1).run(None)
 
     async def work(fleet: Fleet) -> None:
         await fleet.each(run.order.targets, resolve)

@@ -45,6 +45,7 @@ def test_what_commands_need_adds_up() -> None:
     assert actions("export", "status", "schema") == set()
     read = {Action.LIST, Action.GET}
     assert actions("plan") == actions("reconcile") == actions("discover") == read
+    assert actions("adopt") == read | {Action.TAG, Action.UNTAG}
     assert actions("destroy") == read | {Action.DELETE}
     assert actions("verify") == actions("rebuild") == read | {Action.GET_RESOURCES}
     assert actions("apply") == read | {Action.CREATE, Action.TAG, Action.UNTAG, Action.PASS_ROLE}

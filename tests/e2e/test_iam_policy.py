@@ -53,6 +53,16 @@ def foreign(account: Account) -> None:
     account.client.create_configured_model_algorithm(name="algorithm 0", roleArn=ROLE)
 
 
+def foreign_with_tags(account: Account) -> None:
+    """The same, with a tag that the ledger was to set and the manifest has no more, and without the one that it has."""
+    account.write(numbered(1, tags={"old": ""}))
+    account.endpoint.change(denied_actions=[Action.CREATE])
+    assert account.run("apply", "m.jsonl").returncode == 77
+    account.endpoint.change(denied_actions=[])
+    account.client.create_configured_model_algorithm(name="algorithm 0", roleArn=ROLE, tags={"old": ""})
+    account.write(numbered(1, tags={"new": ""}))
+
+
 def foreign_beside(account: Account) -> None:
     """Something is registered, and there is an algorithm of another name that no ledger made."""
     ledger(account)
@@ -110,6 +120,7 @@ CASES = [
     Case("apply", lambda _: ("apply", "m.jsonl"), changed),
     Case("apply --on-change replace", lambda _: ("apply", "m.jsonl", "--on-change", "replace", "--yes"), replaced),
     Case("apply --prune", lambda _: ("apply", "m.jsonl", "--prune", "--yes"), pruned),
+    Case("adopt", lambda _: ("adopt", "m.jsonl"), foreign_with_tags),
     Case("plan", lambda _: ("plan", "m.jsonl"), changed),
     Case("verify", lambda _: ("verify",), foreign_beside),
     Case("verify --prune-duplicates", lambda _: ("verify", "--prune-duplicates", "--yes"), duplicate),
@@ -148,6 +159,22 @@ def test_a_policy_is_enough_and_nothing_in_it_too_much(tmp_path: Path, endpoint:
         expected = 77 if missing and missing not in SPARED else 0
         assert done.returncode == expected, (missing, done.stdout, done.stderr)
         assert not missing or f"not authorized to perform: {missing}" in done.stdout + done.stderr
+
+
+def test_reconcile_deletes_nothing(tmp_path: Path, endpoint: Endpoint) -> None:
+    """What `apply` could not delete, `reconcile` leaves alone, whatever the configuration says: it has no Delete."""
+    account = Account(tmp_path / "a", endpoint, "us-east-1")
+    config = account.folder / "provisioner.toml"
+    config.write_text("[lifecycle]\nprune = true\n" + config.read_text())
+    ledger(account)
+    account.write(numbered(3))
+    endpoint.change(denied_actions=[Action.DELETE])
+    assert account.run("apply", "m.jsonl", "--yes").returncode == 77
+    endpoint.change(denied_actions=[], allowed_actions=printed(tmp_path, "reconcile"))
+    before = endpoint.truth()["calls"]["delete"]
+
+    assert account.run("reconcile").returncode == 0
+    assert endpoint.truth()["calls"]["delete"] == before
 
 
 def test_commands_that_call_nothing_need_no_policy(tmp_path: Path, endpoint: Endpoint) -> None:
