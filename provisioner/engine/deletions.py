@@ -98,4 +98,6 @@ class Deletions:
         if tag is None:
             return "" if version.adopted or not self._policy.ownership_tag else "it has no ownership tag"
         ours = tag.ledger_id == self._target.ledger.ledger_id and tag.attempt == (version.attempt or tag.attempt)
+        # What is replaced as soon as it is taken over never got this ledger's tag.
+        ours = ours or (version.adopted and tag.ledger_id == self._policy.take_over)
         return "" if ours else f"its ownership tag is {tag}, which is not that of the entry"

@@ -294,6 +294,24 @@ def test_an_adopted_algorithm_is_deleted_only_on_request(adopted: bool, left: in
     body()
 
 
+@pytest.mark.parametrize(("adopted", "left"), [(False, 2), (True, 1)])
+def test_what_is_taken_over_and_replaced_at_once_is_deleted_on_request(adopted: bool, left: int) -> None:  # noqa: FBT001  a table
+    """It still has the tag of the ledger that is taken over, and no other than that may be deleted."""
+
+    @virtual_time
+    async def body() -> None:
+        here = Account()
+        here.put("a", ledger_id=OTHER_LEDGER_ID, description="version 1")
+        here.put("b", ledger_id="00000000000000cc", description="version 1")
+
+        await here.apply(v("a", 2), v("b", 2), take_over=OTHER_LEDGER_ID, adopted=adopted, **REPLACE)
+
+        assert len(here.endpoint.named("a")) == left
+        assert len(here.endpoint.named("b")) == 1
+
+    body()
+
+
 @virtual_time
 async def test_tags_of_a_recovered_algorithm_are_this_ledgers() -> None:
     """A restored backup recovers an algorithm with the tags of the manifest: they are removed when they leave it."""
