@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import msgspec
 
 from provisioner.aws.faces import CallError
-from provisioner.core.conclusion import Conclusion, conclude, conclude_delete, conclude_tags
+from provisioner.core.conclusion import Conclusion, Next, conclude, conclude_delete, conclude_tags
 from provisioner.core.entry import Entry, Event, Fact, Outcome, State
 from provisioner.core.ownership import OwnershipTag, read_tag
 from provisioner.core.planner import TAGGING, TAGS_REFUSED
@@ -306,8 +306,8 @@ class Delete:
         version = job.version
         if conclusion.verdict is Verdict.DONE:
             self._target.observer.version_deleted(version)
-            return
-        await self._problems.add([kept(version, self._target.name, code_of(reply), str(reply))])
+        elif conclusion.next is Next.DONE:
+            await self._problems.add([kept(version, self._target.name, code_of(reply), str(reply))])
 
 
 def kept(version: Version, target: str, code: str, why: str) -> Problem:
