@@ -130,8 +130,12 @@ class Planner:
         if entry.unresolved:
             reason = "an earlier create of it had no reply"
             return Step(Action.AMBIGUOUS, Outcome.AMBIGUOUS, reason, entry=entry)
+        incoming, stays = situation.incoming, entry.exists and not situation.seen.missing
+        if incoming is not None and incoming.unresolved and not (stays and entry.digest == row.digest):
+            reason = "its replacement was sent and had no reply"
+            return Step(Action.AMBIGUOUS, Outcome.AMBIGUOUS, reason, entry=incoming)
         if entry.exists:
-            return self._recreate(row, situation) if situation.seen.missing else self._compare(row, situation, entry)
+            return self._compare(row, situation, entry) if stays else self._recreate(row, situation)
         if entry.state is State.FAILED and not self._may_try_again(entry, row):
             reason = f"it failed before: {entry.code} {entry.message}"
             return Step(Action.FAILED, Outcome.FAILED, reason, entry=entry, code=entry.code)
@@ -191,6 +195,12 @@ class Planner:
         replan = Fact(self._target, row.name, Event.REPLAN, row.digest, row.tags_digest, code=code)
         return (msgspec.structs.replace(replan, tag_keys=row.tag_keys),)
 
+    def _incoming_again(self, row: Wanted, incoming: Entry | None) -> tuple[Fact, ...]:
+        """A replacement that came to nothing may be tried again."""
+        if incoming is None or incoming.state is State.PLANNED:
+            return ()
+        return (Fact(self._target, row.name, Event.REPLAN, row.digest, row.tags_digest, incoming=True),)
+
     def _then(self, first: Step, then: Step) -> Step:
         """``first``, and ``then`` what its algorithm needs besides."""
         if then.action in {Action.UNCHANGED, Action.UPDATE}:
@@ -217,21 +227,20 @@ class Planner:
     def _change(self, row: Wanted, situation: Situation, entry: Entry) -> Step:
         """Only a new algorithm can express what changed."""
         incoming = situation.incoming
-        if incoming is not None and incoming.unresolved:
-            reason = "its replacement was sent and had no reply"
-            return Step(Action.AMBIGUOUS, Outcome.AMBIGUOUS, reason, entry=incoming)
         if (made := self._made_before(row, situation)) is not None:
             confirm = _recovered_replacement(self._target, row, made)
             promoted = _after(None, (msgspec.structs.replace(confirm, incoming=False),))
             reason = f"{made.arn} is its replacement"
-            taken = Step(Action.RECOVER, Outcome.RECOVERED, reason, (confirm,), promoted, found=made)
+            facts = (*self._incoming_again(row, incoming), confirm)
+            taken = Step(Action.RECOVER, Outcome.RECOVERED, reason, facts, promoted, found=made)
             return self._then(taken, self._compare(row, Situation(promoted), promoted)) if promoted else taken
         if self._policy.on_change == "replace":
             failed = incoming is not None and incoming.state is State.FAILED
             if incoming is not None and failed and not self._may_try_again(incoming, row):
                 reason = f"its replacement failed before: {incoming.code} {incoming.message}"
                 return Step(Action.FAILED, Outcome.FAILED, reason, entry=entry, code=incoming.code)
-            return Step(Action.REPLACE, Outcome.PENDING, f"it changed since {entry.arn} was created", entry=entry)
+            reason = f"it changed since {entry.arn} was created"
+            return Step(Action.REPLACE, Outcome.PENDING, reason, self._incoming_again(row, incoming), entry)
         reason = f"the definition changed since it was created as {entry.arn}"
         drift = Fact(self._target, row.name, Event.DRIFT, code="drifted", message=reason)
         facts: tuple[Fact, ...] = () if entry.state is State.DRIFTED else (drift,)
