@@ -363,8 +363,8 @@ class Engine:
         entry = job.entry
         assert entry is not None  # noqa: S101  made with it
         await self._target.ledger.record([entry.fact(Event.RETIRE, code=REPLACED)])
-        (version,) = await self._target.ledger.versions(self._target.name, names=[job.name], roles={Role.SUPERSEDED})
-        if not await self._deletions.delete(version):
+        older = await self._target.ledger.versions(self._target.name, names=[job.name], roles={Role.SUPERSEDED})
+        if not await self._deletions.delete(next(version for version in older if version.arn == entry.arn)):
             await self._target.ledger.record([entry.fact(Event.REINSTATE)])
             raise WithheldError("the algorithm that it replaces could not be deleted")
         replan = Fact(entry.target, job.name, Event.REPLAN, job.row.digest, job.row.tags_digest)
