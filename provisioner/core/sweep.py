@@ -126,10 +126,16 @@ def rule(unresolved: Unresolved, sweep: Sweep, policy: Policy, ledger_id: str) -
 
 def _rule_replacement(unresolved: Unresolved, sweep: Sweep, policy: Policy) -> Ruling:
     """A replacement is proven by its own attempt alone: the one that it replaces has the name and the ledger too."""
-    made = sorted(sweep.by_attempt(unresolved.entry.attempt), key=lambda one: one.age_order)
+    entry = unresolved.entry
+    found = sweep.by_attempt(entry.attempt)
+    if not policy.ownership_tag:
+        # Then it is proven by what the old one differs in: its definition, and its time.
+        untagged = (one for one in sweep.found.get(entry.name, ()) if one.tag is None)
+        found += [one for one in untagged if _is_ours(one, entry, policy, "")]
+    made = sorted(found, key=lambda one: one.age_order)
     if made:
         return Ruling(Decision.RECOVERED, made[0], tuple(made[1:]))
-    whole = sweep.complete and unresolved.entry.name not in sweep.unread
+    whole = sweep.complete and entry.name not in sweep.unread
     if whole and unresolved.conflict:
         # What it was to replace is what is in the way.
         return Ruling(Decision.TAKEN, code=NAMES_UNIQUE, message=DELETE_FIRST)
