@@ -299,6 +299,16 @@ class Engine:
         if job.outcome is Outcome.REPLACED and not job.incoming and job.attempts == 0:
             await self._delete_first(job)
         await self._room.take()
+        if not job.incoming:
+            await self._send(job)
+            return
+        self._room.expect()
+        try:
+            await self._send(job)
+        finally:
+            self._room.deleted(gone=False)
+
+    async def _send(self, job: Job) -> None:
         async with self._target.creates.slot():
             self._create_workers.took_slot()
             conclusion = await self._creates.send(job)

@@ -136,7 +136,7 @@ class Create:
         """See :func:`provisioner.core.conclusion.conclude`."""
         # A replacement is never sent again blindly: the algorithm that it replaces is no proof that it was refused.
         safe = self._resend_is_safe and not job.incoming
-        return conclude(reply, job.history, resend_is_safe=safe, room_comes=self._room.comes)
+        return conclude(reply, job.history, resend_is_safe=safe, room_comes=self._room.comes(besides=job.incoming))
 
     async def facts(self, job: Job, conclusion: Conclusion, reply: Reply) -> list[Fact]:
         """The entry is created, with the ARN of the reply, or what else the reply means for it."""
