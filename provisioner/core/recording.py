@@ -99,7 +99,7 @@ class Changes:
         self.entries[key] = after
 
     def _apply_to_incoming(self, key: Key, entry: Entry | None, fact: Fact) -> None:
-        # Meanwhile the algorithm may have been found missing or been given up: what replaces it is resolved all the same.
+        # Meanwhile its algorithm may be missing or given up: what replaces it is resolved all the same.
         if entry is None or not (entry.exists or entry.state is State.DELETED):
             raise IllegalTransitionError(f"no algorithm of {fact.name!r}", f"{fact.event} (of its replacement)")
         before = self.incoming[key] if key in self.incoming else self._known.replacement(key)

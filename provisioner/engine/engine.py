@@ -23,7 +23,7 @@ import anyio.to_thread
 from provisioner.aws.faces import CallError
 from provisioner.core.conclusion import UNANSWERED_LIMIT, Next
 from provisioner.core.entry import Entry, Event, Fact, Outcome
-from provisioner.core.planner import TAGGING, Action
+from provisioner.core.planner import TAGGING, TAGS_REPEATED, Action
 from provisioner.core.sweep import Decision
 from provisioner.core.verdict import Verdict, is_conflict
 from provisioner.core.versions import REPLACED, Role
@@ -323,7 +323,8 @@ class Engine:
 
     async def _retag(self, job: Job) -> None:
         entry = job.entry
-        if entry and entry.code == TAGGING and entry.tags_digest != job.row.tags_digest and entry.sent:
+        unsettled = entry and entry.code in {TAGGING, TAGS_REPEATED} and entry.tags_digest != job.row.tags_digest
+        if entry and entry.sent and unsettled:
             # A change to another value may still be under way: it must not take effect after this one.
             await self._ending.sleep(self._policy.settle_s - entry.sent.age_s(self._target.clock.stamp()))
         try:
