@@ -359,7 +359,7 @@ class Engine:
         try:
             async with self._target.deletes.slot():
                 self._delete_workers.took_slot()
-                gone = await self._deletions.delete(version)
+                gone = await self._deletions.delete(version) is Verdict.DONE
         except GateClosedError:
             pass
         finally:
@@ -369,14 +369,17 @@ class Engine:
         """Delete the algorithm that ``job`` replaces before the new one is created.
 
         Raises:
-            WithheldError: it could not be deleted; then it is the current one again.
+            WithheldError: it could not be deleted; then it is the current one again. Or it may be deleted, or will be:
+                then it stays superseded, and the next run deletes it once more and creates the new one.
         """
         entry = job.entry
         assert entry is not None  # noqa: S101  made with it
         await self._target.ledger.record([entry.fact(Event.RETIRE, code=REPLACED)])
         older = await self._target.ledger.versions(self._target.name, names=[job.name], roles={Role.SUPERSEDED})
-        if not await self._deletions.delete(next(version for version in older if version.arn == entry.arn)):
-            await self._target.ledger.record([entry.fact(Event.REINSTATE)])
+        verdict = await self._deletions.delete(next(version for version in older if version.arn == entry.arn))
+        if verdict is not Verdict.DONE:
+            if verdict is not Verdict.AMBIGUOUS:
+                await self._target.ledger.record([entry.fact(Event.REINSTATE)])
             raise WithheldError("the algorithm that it replaces could not be deleted")
         replan = Fact(entry.target, job.name, Event.REPLAN, job.row.digest, job.row.tags_digest)
         await self._target.ledger.record([replan])

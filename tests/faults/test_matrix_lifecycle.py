@@ -311,6 +311,20 @@ def test_409_of_the_deletion_before_a_replacement(tmp_path: Path) -> None:
     job.check_done(delete_first=True)
 
 
+@pytest.mark.parametrize("fault", ["lost_reply", "lost_request", LATE], ids=str)
+def test_a_deletion_before_a_replacement_that_is_never_answered(tmp_path: Path, fault: str | Fate) -> None:
+    """What may be deleted, or will be, is not the current one again: the next run deletes it, and creates the new one."""
+    job = Second(tmp_path)
+    job.change()
+
+    ended = job.run(policy=DELETE_FIRST, change=changing(delete=(fault,) * 4))
+
+    assert outcomes_of(ended.statistics) == {"pending": 1}
+    assert entries_of(job.ledger)["algorithm 0"].state is State.DELETED
+    job.run(policy=DELETE_FIRST)
+    job.check_done(delete_first=True)
+
+
 def test_404_of_a_deletion(tmp_path: Path) -> None:
     """What is gone already is deleted."""
     job = Second(tmp_path, 2)
