@@ -160,9 +160,12 @@ class Resolver:
         listing = await self._inventory.listing(self._may_be_ours())
         strangers = [item.name for item in listing.items if item.name not in self._unresolved]
         known = await self._target.ledger.look_up(self._target.name, strangers) if strangers else {}
-        # What kept versions prove was settled long ago, and List may still show those that are deleted.
-        older = {version.arn for version in await self._target.ledger.versions(self._target.name)}
-        names = {item.arn: item.name for item in listing.items if item.name not in known and item.arn not in older}
+        # What the ledger names already proves nothing new, and List may still show what is deleted.
+        settled = {version.arn for version in await self._target.ledger.versions(self._target.name)}
+        replaced = [one.entry.name for one in self._unresolved.values() if one.entry.incoming]
+        current = await self._target.ledger.look_up(self._target.name, replaced) if replaced else {}
+        settled |= {entry.arn for entry in current.values()}
+        names = {item.arn: item.name for item in listing.items if item.name not in known and item.arn not in settled}
         details = await self._inventory.details(list(names))
         # List shows it, and Get cannot read it or reports that it is gone: nothing is proven about its name.
         unread = frozenset(names[arn] for arn in names.keys() - {one.arn for one in details.found})

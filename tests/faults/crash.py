@@ -314,6 +314,7 @@ class SecondDay(Campaign):
         register(world, Order(manifest=self.manifest, ledger=self.ledger, policy=self.policy, base=EPOCH - 1000.0))
         self.foreign = {one.arn for one in world.truth.alive if TAG not in one.tags}
         happens = {name: random.choice(["", *CHANGES[self.kind]]) for name in self.names}
+        happens[self.names[0]] = happens[self.names[0]] or CHANGES[self.kind][0]
         for one in world.truth.alive:
             if happens.get(one.name) == "deleted":
                 self.gone.append(one.arn)

@@ -313,7 +313,7 @@ def test_409_of_the_deletion_before_a_replacement(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["lost_reply", "lost_request", LATE], ids=str)
 def test_a_deletion_before_a_replacement_that_is_never_answered(tmp_path: Path, fault: str | Fate) -> None:
-    """What may be deleted, or will be, is not the current one again: the next run deletes it, and creates the new one."""
+    """What may be deleted, or will be, is not current again: the next run deletes it and creates the new one."""
     job = Second(tmp_path)
     job.change()
 
@@ -469,6 +469,50 @@ def test_a_ledger_restored_to_before_a_replacement_whose_definition_changed_agai
 
     job.run(policy=REPLACING)
 
+    job.check_done()
+
+
+@pytest.mark.parametrize("again", ["another", "a third"])
+def test_a_ledger_restored_to_a_replacement_in_doubt(tmp_path: Path, again: str) -> None:
+    """That attempt made nothing, and another one, which the ledger has lost, did: it takes its place."""
+    job = Second(tmp_path, 2)
+    copies = Copies(job.ledger)
+    job.change()
+    job.run(policy=msgspec.structs.replace(REPLACING, wait=False), hand=handing("lost_request"), workers=1)
+    job.settle()
+    copies.take(wal=True)
+    job.write(description=again)
+    job.run(policy=REPLACING)
+    made = job.world.truth.count("create")
+    job.settle()
+    copies.put_back(0)
+    job.gone = [one.arn for one in job.world.truth.algorithms if one.deleted_at is not None]
+
+    for _ in range(2):
+        job.run(policy=REPLACING)
+
+    assert job.world.truth.count("create") == made
+    job.check_done()
+
+
+def test_a_ledger_restored_to_a_create_in_doubt(tmp_path: Path) -> None:
+    """What is recovered keeps the attempt that its tag names, so that it can be deleted when it is replaced."""
+    job = Second(tmp_path, 1)
+    job.names = [*job.names, "another"]
+    job.write()
+    job.run(policy=msgspec.structs.replace(REPLACING, wait=False), hand=handing("lost_request"))
+    job.settle()
+    copies = Copies(job.ledger)
+    copies.take(wal=True)
+    job.run()
+    job.settle()
+    copies.put_back(0)
+    assert outcomes_of(job.run().statistics) == {"unchanged": 1, "recovered": 1}
+    job.change()
+
+    ended = job.run(policy=REPLACING)
+
+    assert (outcomes_of(ended.statistics), ended.statistics.reasons()) == ({"replaced": 2}, set())
     job.check_done()
 
 
