@@ -67,6 +67,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         problems_total: all of them.
         open: entries that are still unresolved, over all targets, whether or not the manifest has them.
         pruned: algorithms that were deleted because they left the manifest, or by ``destroy``.
+        superseded: older versions of algorithms that are still to be deleted, or are kept.
         stopped: why the run ended early, None if it did not.
         error: the error that ended the run, None if none did.
     """
@@ -84,6 +85,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     problems_total: int = msgspec.field(name="problems_total")
     open: int = 0
     pruned: int = 0
+    superseded: int = 0
     stopped: str | None = None
     error: str | None = None
 
@@ -158,6 +160,7 @@ def summarize(targets: Sequence[Statistics], ending: RunEnd) -> Summary:
         problems_total=sum(statistics.problems_total for statistics in targets),
         open=sum(statistics.open for statistics in targets),
         pruned=sum(statistics.pruned for statistics in targets),
+        superseded=sum(statistics.superseded for statistics in targets),
         stopped=ending.stopped or None,
         error=ending.error,
     )
@@ -202,6 +205,7 @@ def _work_lines(summary: Summary) -> list[str]:
         f"manifest  {read}, {manifest.valid} valid, {manifest.invalid} invalid{repeated}",
         f"outcomes  {outcomes or ('none' if summary.exit_code else 'nothing to do')}",
         *([f"deleted   {summary.pruned} pruned"] if summary.pruned else []),
+        *([f"kept      {summary.superseded} superseded"] if summary.superseded else []),
         f"calls     {sent}",
         f"time      {summary.elapsed_s:.1f} s, {_per_s(calls, summary.elapsed_s)}",
         *(_target_line(name, target, summary.elapsed_s) for name, target in summary.targets.items()),
