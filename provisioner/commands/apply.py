@@ -45,8 +45,8 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
         drafts = await _confirmed(run, fleet, manifests) if run.order.policy.deletes else {}
 
         async def register(target: OpenTarget) -> None:
-            retire = retired(drafts[target.name]) if target.name in drafts else ()
-            await _register(run, target, manifests[target.name], retire, report_problems=target.name in reporters)
+            made = drafts.get(target.name)
+            await _register(run, target, manifests[target.name], made, report_problems=target.name in reporters)
 
         await fleet.each([target for target in run.order.targets if not run.statistics[target.name].halt], register)
         if run.order.detailed and any(one.changed for one in run.statistics.values()):
@@ -113,11 +113,13 @@ async def _check(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bo
 
 
 async def _register(
-    run: Run, target: OpenTarget, manifest: Manifest, retire: Sequence[Entry], *, report_problems: bool
+    run: Run, target: OpenTarget, manifest: Manifest, made: Draft | None, *, report_problems: bool
 ) -> None:
     """Register the manifest in one target, unless it is known to be finished there."""
     statistics, ledger = run.statistics[target.name], target.ledger
-    if not retire and (lines := await finished_before(ledger, manifest, target.name)) is not None:
+    retire: Sequence[Entry] = retired(made) if made else ()
+    planned = made is not None and made.does_something
+    if not planned and (lines := await finished_before(ledger, manifest, target.name)) is not None:
         statistics.unchanged_all(lines)
         return
     engine = Engine(target, run.order.policy, run.stop, workers=run.order.settings.run.max_in_flight)

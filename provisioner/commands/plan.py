@@ -16,7 +16,7 @@ from provisioner.commands.session import looking
 from provisioner.core.difference import Change, differences
 from provisioner.core.entry import Entry, Outcome
 from provisioner.core.planner import Action
-from provisioner.core.versions import to_delete
+from provisioner.core.versions import REPLACED, Role, to_delete
 from provisioner.engine.inventory import Inventory
 from provisioner.engine.observer import Observer
 from provisioner.engine.planning import Planning
@@ -75,6 +75,7 @@ class Draft(msgspec.Struct):
         deletions: what is to be deleted besides what is replaced.
         orphaned: entries whose definition left the manifest, and which stay.
         serial: the ledger's count of changes of the target.
+        kept: how many replaced versions stay, by name.
         whole: whether manifest and account were read to their end.
         prunes: whether what left the manifest is deleted.
         refusal: why nothing is pruned although it was asked for.
@@ -86,6 +87,7 @@ class Draft(msgspec.Struct):
     deletions: list[Deleted] = []
     orphaned: list[Entry] = []
     serial: int = 0
+    kept: Counter[str] = msgspec.field(default_factory=Counter)
     whole: bool = False
     refusal: str = ""
 
@@ -98,9 +100,20 @@ class Draft(msgspec.Struct):
         return counts
 
     def to_delete(self, policy: Policy) -> int:
-        """How many algorithms are deleted, those that are replaced included."""
-        replaced = 0 if policy.keep else sum(one.step.action is Action.REPLACE for one in self.planned)
-        return len(self.deletions) + replaced
+        """How many algorithms are deleted, those that are replaced included, or of which no more are kept."""
+        replaced = [one for one in self.planned if one.step.action is Action.REPLACE]
+        return len(self.deletions) + sum(self._makes_deletion(one, policy) for one in replaced)
+
+    def _makes_deletion(self, replaced: Planned, policy: Policy) -> bool:
+        entry = replaced.step.entry
+        if entry is not None and entry.adopted and not policy.adopted:
+            return False
+        return policy.delete_first or self.kept[replaced.row.name] >= policy.keep
+
+    @property
+    def does_something(self) -> bool:
+        """Whether there is anything to do or to report."""
+        return bool(self.planned or self.deletions)
 
 
 async def draft(run: Run, fleet: Fleet, manifests: Mapping[str, Manifest]) -> dict[str, Draft]:
@@ -163,8 +176,10 @@ def _refusal(names: set[str], invalid: int) -> str:
 async def _plan_deletions(target: OpenTarget, policy: Policy, made: Draft, names: set[str], *, prunes: bool) -> None:
     ledger = target.ledger
     if policy.deletes:
-        versions = to_delete(await ledger.versions(target.name), policy.keep, adopted=policy.adopted)
-        made.deletions += [Deleted(one.name, one.arn, f"it was {one.reason}") for one in versions]
+        versions = await ledger.versions(target.name, roles={Role.SUPERSEDED})
+        chosen = to_delete(versions, policy.keep, adopted=policy.adopted)
+        made.deletions += [Deleted(one.name, one.arn, f"it was {one.reason}") for one in chosen]
+        made.kept.update(one.name for one in versions if one not in chosen and one.reason == REPLACED)
     async for entry in ledger.entries(target=target.name):
         if not entry.exists or entry.name in names:
             continue
