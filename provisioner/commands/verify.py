@@ -10,6 +10,7 @@ import msgspec
 from provisioner.commands.session import session
 from provisioner.core.entry import Entry, Event, Fact
 from provisioner.core.first_contact import MISSING
+from provisioner.core.verdict import Verdict
 from provisioner.core.versions import DUPLICATE
 from provisioner.engine.deletions import Deletions
 from provisioner.engine.ending import Ending
@@ -247,7 +248,7 @@ async def _deleted(run: Run, target: OpenTarget, finding: Finding) -> Finding:
     ending = Ending(target, run.stop)
     problems = ProblemLog(target.name, target.ledger, target.observer)
     policy = msgspec.structs.replace(run.order.policy, deletes=True)
-    if await Deletions(target, policy, ending, problems).delete(version):
+    if await Deletions(target, policy, ending, problems).delete(version) is Verdict.DONE:
         return msgspec.structs.replace(finding, pruned=True)
     return _with(finding, "it could not be deleted")
 

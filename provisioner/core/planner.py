@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TAGGING = "tagging"
 """Code of an entry whose tags are being changed, or may have been: the reply is outstanding."""
+TAGS_REPEATED = "tags_repeated"
+"""Code of an entry whose tags are as they should be, and were sent more than once: the first may still take effect."""
 TAGS_REFUSED = "tags_refused"
 """Code of an entry whose tags AWS refused to change."""
 
@@ -228,7 +230,7 @@ class Planner:
     def _change(self, row: Wanted, situation: Situation, entry: Entry) -> Step:
         """Only a new algorithm can express what changed."""
         incoming = situation.incoming
-        if (made := self._made_before(row, situation)) is not None:
+        if (made := self._made_before(row, situation, entry)) is not None:
             confirm = _recovered_replacement(self._target, row, made)
             promoted = _after(None, (msgspec.structs.replace(confirm, incoming=False),))
             reason = f"{made.arn} is its replacement"
@@ -249,14 +251,16 @@ class Planner:
         retag = _tags_differ(row, entry)
         return Step(Action.DRIFTED, Outcome.DRIFTED, hint, facts, _after(entry, facts), retag=retag)
 
-    def _made_before(self, row: Wanted, situation: Situation) -> Found | None:
+    def _made_before(self, row: Wanted, situation: Situation, entry: Entry) -> Found | None:
         """The replacement, if this ledger made it and has lost it: a restored backup, a rolled-back volume."""
         ours = [
-            one
-            for one in situation.seen.found
-            if one.name == row.name and one.tag and one.is_of(self._ledger_id) and one.tag.digest == row.digest
+            (one, one.tag.digest)
+            for one in sorted(situation.seen.found, key=lambda one: one.age_order)
+            if one.name == row.name and one.tag and one.is_of(self._ledger_id) and one.tag.digest != entry.digest
         ]
-        return min(ours, key=lambda one: one.age_order) if ours else None
+        wanted = [one for one, digest in ours if digest == row.digest]
+        # One that was made from yet another definition takes its place, too, and is replaced in its turn.
+        return wanted[0] if wanted else ours[-1][0] if ours else None
 
 
 def drifted(target: str, name: str, arn: str) -> Fact:
@@ -278,11 +282,12 @@ _UNCHANGED = Step(Action.UNCHANGED, Outcome.UNCHANGED, "it is registered")
 
 
 def _recovered_replacement(target: str, row: Wanted, found: Found) -> Fact:
+    digest = found.tag.digest if found.tag else found.digest
     return Fact(
         target,
         row.name,
         Event.CONFIRM,
-        digest=row.digest,
+        digest=digest,
         tags_digest=found.tags_digest,
         arn=found.arn,
         attempt=found.tag.attempt if found.tag else None,

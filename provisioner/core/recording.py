@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from provisioner.core.entry import VERSION_EVENTS, Entry, Event, Fact, apply
+from provisioner.core.entry import VERSION_EVENTS, Entry, Event, Fact, State, apply
 from provisioner.core.versions import (
     Happening,
     Role,
@@ -107,7 +107,8 @@ class Changes:
         self.entries[key] = after
 
     def _apply_to_incoming(self, key: Key, entry: Entry | None, fact: Fact) -> None:
-        if entry is None or not entry.exists:
+        # Meanwhile its algorithm may be missing or given up: what replaces it is resolved all the same.
+        if entry is None or not (entry.exists or entry.state is State.DELETED):
             raise IllegalTransitionError(f"no algorithm of {fact.name!r}", f"{fact.event} (of its replacement)")
         before = self._replacement(key)
         after = apply(before, fact, at=self._at, run_id=self._run_id)
@@ -118,7 +119,8 @@ class Changes:
             raise SameArnError(after.arn)
         self.incoming[key] = None
         self._replace(key, entry, promoted(after))
-        self._put(superseded(entry, "replaced", at=self._at, run_id=self._run_id))
+        if entry.exists:
+            self._put(superseded(entry, "replaced", at=self._at, run_id=self._run_id))
 
     def _end_replacement(self, key: Key, fact: Fact) -> None:
         """A replacement ends with what it was to replace; one that may exist already has to be resolved first."""

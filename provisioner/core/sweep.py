@@ -88,7 +88,7 @@ class Sweep(msgspec.Struct, frozen=True):
     Attributes:
         began_at: monotonic.
         complete: whether every page of List was read.
-        found: what Get returned, by name in AWS.
+        found: what Get returned, by name in AWS; what the ledger names already, as current or older, is left out.
         unread: names of algorithms that List shows and Get could not read or did not know.
         stamp: when it began, comparable by later processes.
     """
@@ -108,7 +108,7 @@ def rule(unresolved: Unresolved, sweep: Sweep, policy: Policy, ledger_id: str) -
     """What ``sweep`` proves about ``unresolved``: the core of the exactly-once promise."""
     entry = unresolved.entry
     if entry.incoming:
-        return _rule_replacement(unresolved, sweep, policy)
+        return _rule_replacement(unresolved, sweep, policy, ledger_id)
     # An unresolved entry with an ARN was created before, and that algorithm was deleted: List and Get may lag.
     seen = (one for one in sweep.found.get(entry.name, ()) if not entry.arn or one.arn != entry.arn)
     named = sorted(seen, key=lambda one: one.age_order)
@@ -124,17 +124,35 @@ def rule(unresolved: Unresolved, sweep: Sweep, policy: Policy, ledger_id: str) -
     return _absence(unresolved, sweep, policy, settled=settled)
 
 
-def _rule_replacement(unresolved: Unresolved, sweep: Sweep, policy: Policy) -> Ruling:
-    """A replacement is proven by its own attempt alone: the one that it replaces has the name and the ledger too."""
-    made = sorted(sweep.by_attempt(unresolved.entry.attempt), key=lambda one: one.age_order)
+def _rule_replacement(unresolved: Unresolved, sweep: Sweep, policy: Policy, ledger_id: str) -> Ruling:
+    """A replacement is proven by its own attempt alone: the one that it replaces has the name and the ledger too.
+
+    Only when that attempt is proven absent, what this ledger made and has lost, because it went back in time, takes its
+    place.
+    """
+    entry = unresolved.entry
+    found = sweep.by_attempt(entry.attempt)
+    if not policy.ownership_tag:
+        # Then it is proven by what the old one differs in: its definition, and its time.
+        untagged = (one for one in sweep.found.get(entry.name, ()) if one.tag is None)
+        found += [one for one in untagged if _is_ours(one, entry, policy, "")]
+    made = sorted(found, key=lambda one: one.age_order)
     if made:
         return Ruling(Decision.RECOVERED, made[0], tuple(made[1:]))
-    whole = sweep.complete and unresolved.entry.name not in sweep.unread
+    whole = sweep.complete and entry.name not in sweep.unread
     if whole and unresolved.conflict:
         # What it was to replace is what is in the way.
         return Ruling(Decision.TAKEN, code=NAMES_UNIQUE, message=DELETE_FIRST)
     settled = whole and sweep.began_at >= unresolved.settled_at
-    return _absence(unresolved, sweep, policy, settled=settled)
+    ruling = _absence(unresolved, sweep, policy, settled=settled)
+    lost = sorted(
+        (one for one in sweep.found.get(entry.name, ()) if one.is_of(ledger_id)), key=lambda one: one.age_order
+    )
+    if ruling.decision is Decision.ABSENT and lost:
+        return Ruling(
+            Decision.RECOVERED, next((one for one in lost if one.tag and one.tag.digest == entry.digest), lost[-1])
+        )
+    return ruling
 
 
 def _absence(unresolved: Unresolved, sweep: Sweep, policy: Policy, *, settled: bool) -> Ruling:
@@ -179,9 +197,10 @@ def facts_of(entry: Entry, ruling: Ruling) -> tuple[Fact, ...]:
         return (entry.fact(Event.REJECT, code=ruling.code, message=ruling.message),)
     if found is None:
         return ()
-    code = "recovered" if ruling.decision is Decision.RECOVERED else "adopted"
+    recovered = ruling.decision is Decision.RECOVERED
+    code = "recovered" if recovered else "adopted"
     # Another attempt of this ledger may have made it; by its own attempt its tag is known again before it is deleted.
-    attempt = found.tag.attempt if found.tag and found.tag.attempt != entry.attempt else None
+    attempt = found.tag.attempt if recovered and found.tag else None
     confirm = confirmed(entry.target, entry.name, found, code, attempt=attempt, after=entry.attempt)
     return (msgspec.structs.replace(confirm, incoming=True) if entry.incoming else confirm,)
 

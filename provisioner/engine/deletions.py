@@ -56,34 +56,39 @@ class Deletions:
         versions = await self._target.ledger.versions(self._target.name, names=names, roles={Role.SUPERSEDED})
         return to_delete(versions, self._policy.keep, adopted=self._policy.adopted)
 
-    async def delete(self, version: Version) -> bool:
-        """Delete ``version``; whether it is gone. What is kept is recorded with its reason."""
-        gone = False
+    async def delete(self, version: Version) -> Verdict:
+        """Delete ``version``: DONE if it is gone, AMBIGUOUS if it may be, REJECTED if it stays.
+
+        What is kept is recorded with its reason.
+        """
+        job = Deletion(version)
+        verdict = Verdict.REJECTED
         with contextlib.suppress(GateClosedError, WithheldError):
             try:
-                gone = self._may_delete() and await self._delete(version)
+                verdict = await self._delete(job) if self._may_delete() else verdict
             except (CallError, IntegrityError, ConfigurationError) as error:
                 self._ending.halt_target(Halt(error.reason, str(error)))
-        return gone
+        # Whatever ended it: an attempt without an answer may have been executed, or may be yet.
+        return Verdict.AMBIGUOUS if verdict is not Verdict.DONE and job.history.unanswered else verdict
 
     def _may_delete(self) -> bool:
         return not (self._ending.halt or self._ending.stop.requested)
 
-    async def _delete(self, version: Version) -> bool:
-        details = Details(())
+    async def _delete(self, job: Deletion) -> Verdict:
+        version, details = job.version, Details(())
         with self._ending.stop.ends() as looking:
             details = await self._inventory.details([version.arn])
         if looking.cancelled_caught:
-            return False
+            return Verdict.REJECTED
         if version.arn in details.gone:
             await self._target.ledger.record([version.fact(Event.GONE)])
             self._target.observer.version_deleted(version)
-            return True
+            return Verdict.DONE
         if why := self._objection(version, details.found):
             await self._target.ledger.record([version.fact(Event.KEEP, code="kept", message=why)])
             await self._problems.add([kept(version, self._target.name, "kept", why)])
-            return False
-        return (await self._sender.send(Deletion(version))).verdict is Verdict.DONE
+            return Verdict.REJECTED
+        return (await self._sender.send(job)).verdict
 
     def _objection(self, version: Version, found: Sequence[Found]) -> str:
         """Why ``version`` must stay, "" if it was just read and is this ledger's own."""

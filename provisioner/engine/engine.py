@@ -24,7 +24,7 @@ import anyio.to_thread
 from provisioner.aws.faces import CallError
 from provisioner.core.conclusion import UNANSWERED_LIMIT, Next
 from provisioner.core.entry import Entry, Event, Fact, Outcome
-from provisioner.core.planner import TAGGING, Action, Planner, Situation
+from provisioner.core.planner import TAGGING, TAGS_REPEATED, Action, Planner, Situation
 from provisioner.core.sweep import Decision
 from provisioner.core.verdict import Verdict, is_conflict
 from provisioner.core.versions import REPLACED, Role
@@ -320,7 +320,8 @@ class Engine:
 
     async def _retag(self, job: Job) -> None:
         entry = job.entry
-        if entry and entry.code == TAGGING and entry.tags_digest != job.row.tags_digest and entry.sent:
+        unsettled = entry and entry.code in {TAGGING, TAGS_REPEATED} and entry.tags_digest != job.row.tags_digest
+        if entry and entry.sent and unsettled:
             # A change to another value may still be under way: it must not take effect after this one.
             await self._ending.sleep(self._policy.settle_s - entry.sent.age_s(self._target.clock.stamp()))
         try:
@@ -355,7 +356,7 @@ class Engine:
         try:
             async with self._target.deletes.slot():
                 self._delete_workers.took_slot()
-                gone = await self._deletions.delete(version)
+                gone = await self._deletions.delete(version) is Verdict.DONE
         except GateClosedError:
             pass
         finally:
@@ -365,7 +366,8 @@ class Engine:
         """Delete the algorithm that ``job`` replaces before the new one is created.
 
         Raises:
-            WithheldError: it could not be deleted; then it is the current one again.
+            WithheldError: it could not be deleted; then it is the current one again. Or it may be deleted, or will be:
+                then it stays superseded, and the next run deletes it once more and creates the new one.
         """
         entry = job.entry
         assert entry is not None  # noqa: S101  made with it
@@ -373,13 +375,14 @@ class Engine:
         older = await self._target.ledger.versions(self._target.name, names=[job.name], roles={Role.SUPERSEDED})
         [version] = [one for one in older if one.arn == entry.arn]
         self._room.expect()
-        gone = False
+        verdict = Verdict.REJECTED
         try:
-            gone = await self._deletions.delete(version)
+            verdict = await self._deletions.delete(version)
         finally:
-            self._room.deleted(gone=gone)
-        if not gone:
-            await self._target.ledger.record([entry.fact(Event.REINSTATE, code=entry.code, message=entry.message)])
+            self._room.deleted(gone=verdict is Verdict.DONE)
+        if verdict is not Verdict.DONE:
+            if verdict is not Verdict.AMBIGUOUS:
+                await self._target.ledger.record([entry.fact(Event.REINSTATE, code=entry.code, message=entry.message)])
             raise WithheldError("the algorithm that it replaces could not be deleted")
         replan = Fact(entry.target, job.name, Event.REPLAN, job.row.digest, job.row.tags_digest)
         await self._target.ledger.record([replan])

@@ -66,15 +66,17 @@ class Deletion:
         version: as it is recorded.
         name: of its entry.
         role: "": none is concerned.
+        incoming: it replaces nothing.
         attempts: made in this run.
         history: how they ended.
     """
 
-    __slots__ = ("attempts", "history", "name", "role", "version")
+    __slots__ = ("attempts", "history", "incoming", "name", "role", "version")
 
     def __init__(self, version: Version) -> None:
         self.version = version
         self.name = version.name
         self.role = ""
+        self.incoming = False
         self.attempts = 0
         self.history = History()

@@ -15,7 +15,7 @@ from provisioner.aws.faces import CallError
 from provisioner.core.conclusion import Conclusion, Next, conclude, conclude_delete, conclude_tags
 from provisioner.core.entry import Entry, Event, Fact, Outcome, State
 from provisioner.core.ownership import OwnershipTag, read_tag
-from provisioner.core.planner import TAGGING, TAGS_REFUSED, drifted
+from provisioner.core.planner import TAGGING, TAGS_REFUSED, TAGS_REPEATED, drifted
 from provisioner.core.problem import Problem
 from provisioner.core.roles import pass_role_hint
 from provisioner.core.sweep import DELETE_FIRST, NAMES_UNIQUE
@@ -251,10 +251,12 @@ class Retag:
     async def facts(self, job: Job, conclusion: Conclusion, reply: Reply) -> list[Fact]:
         """Its tags are those of the definition, or AWS refuses them."""
         if conclusion.verdict is Verdict.DONE:
-            update = _entry(job).fact(Event.UPDATE)
+            entry = _entry(job)
+            again = entry.code == TAGGING and entry.tags_digest == job.row.tags_digest
+            update = entry.fact(Event.UPDATE, code=TAGS_REPEATED if again or job.history.unanswered else "")
             facts = [msgspec.structs.replace(update, tag_keys=job.row.tag_keys, request_id=reply.request_id)]
-            if _entry(job).digest != job.row.digest:
-                facts.append(drifted(self._target.name, job.name, _entry(job).arn))
+            if entry.digest != job.row.digest:
+                facts.append(drifted(self._target.name, job.name, entry.arn))
             return facts
         return [_entry(job).fact(event, code=TAGS_REFUSED, message=str(reply)) for event in conclusion.events]
 

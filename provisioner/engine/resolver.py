@@ -58,7 +58,7 @@ class Resolver:
         return len(self._unresolved)
 
     async def load(self) -> None:
-        """Take over every entry that an earlier run left unresolved."""
+        """Take over every entry, and every replacement of one, that an earlier run left unresolved."""
         ledger, states = self._target.ledger, (State.SENT, State.AMBIGUOUS)
         found = [entry async for entry in ledger.entries(target=self._target.name, states=states)]
         found += [one for one in (await ledger.incoming(self._target.name)).values() if one.unresolved]

@@ -29,11 +29,11 @@ class Room:
         return self._due > 0 or self._places > 0 or self._replacing > replaces
 
     def expect(self) -> None:
-        """One more deletion is due."""
+        """One more deletion is due, or will be if a replacement that is about to be sent is created."""
         self._due += 1
 
     def deleted(self, *, gone: bool) -> None:
-        """A deletion that was due has ended; ``gone`` if there is one algorithm less."""
+        """What was expected has ended; ``gone`` if there is one algorithm less."""
         self._due -= 1
         # Also before the quota turns out to be full: a create that was refused may have left before this deletion.
         self._places += gone
@@ -57,7 +57,7 @@ class Room:
         """Wait until a create may be sent. If no room comes it may be sent as well, to learn whether there is some."""
         while self._full and not self._places and (self._due or self._replacing):
             await self._changed.wait()
-        if self._places:
+        if self._full and self._places:
             self._places -= 1
 
     def _wake(self) -> None:

@@ -138,7 +138,7 @@ class Sender(Generic[J]):
 
     async def _follow_up(self, job: J, conclusion: Conclusion, reply: Reply) -> None:
         if conclusion.verdict is Verdict.QUOTA and conclusion.outcome is not None:
-            self._ending.halt_target(Halt(Reason.QUOTA, quota_text(reply)))
+            self._ending.halt_target(Halt(Reason.QUOTA, quota_text(reply, replaces=job.incoming)))
         elif conclusion.verdict is Verdict.NOT_CREATED and reply.expired:
             await self._refresh(job, reply)
         if self._breaker.halt is not None:
@@ -156,9 +156,12 @@ class Sender(Generic[J]):
         self._ending.halt_target(Halt(Reason.DENIED, what))
 
 
-def quota_text(reply: Reply) -> str:
-    """The message for a 402, with the quota's name and value if the reply has them."""
+def quota_text(reply: Reply, *, replaces: bool) -> str:
+    """The message for a 402 to a create, or to a replacement, with the quota's name and value if the reply has them."""
     quota = f"{reply.quota_name or 'a service quota'}"
     value = f" of {reply.quota_value:g}" if reply.quota_value is not None else ""
     message = reply.message.rstrip(". ")
-    return f"{quota}{value} is reached: {message}. Raise the quota, then run again"
+    hint = "Raise the quota"
+    if replaces:
+        hint += ", or use --replace-order delete-first, which deletes each old algorithm before it creates the new one"
+    return f"{quota}{value} is reached: {message}. {hint}, then run again"

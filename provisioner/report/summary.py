@@ -69,7 +69,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         problems_total: all of them.
         open: entries that are still unresolved, over all targets, whether or not the manifest has them.
         pruned: algorithms that were deleted because they left the manifest, or by ``destroy``.
-        superseded: algorithms that were replaced or given up and are still to be deleted, over all targets.
+        superseded: older versions that are still to be deleted or are kept, over all targets.
         stopped: why the run ended early, None if it did not.
         error: the error that ended the run, None if none did.
     """
@@ -237,6 +237,7 @@ def _work_lines(summary: Summary) -> list[str]:
         f"manifest  {read}, {manifest.valid} valid, {manifest.invalid} invalid{repeated}",
         f"outcomes  {outcomes or ('none' if summary.exit_code else 'nothing to do')}",
         *([f"deleted   {summary.pruned} pruned"] if summary.pruned else []),
+        *([f"kept      {summary.superseded} superseded"] if summary.superseded else []),
         f"calls     {sent}",
         f"time      {summary.elapsed_s:.1f} s, {_per_s(calls, summary.elapsed_s)}",
         *(_target_line(name, target, summary.elapsed_s) for name, target in summary.targets.items()),

@@ -1,9 +1,11 @@
 """Crash campaign: a run killed with SIGKILL at a numbered point, recovered by the next, compared with the truth.
 
     python -m tests.faults.crash --points 10000 --seed 1        the campaign
+    python -m tests.faults.crash --points 10000 --second-day    that of updates, replacements and prunes
     python -m tests.faults.crash --at "after send" --directory D  one run that dies at that point
 
-A point lies before and after every commit, before and after every send, and at every receive. The process forks for
+A point lies before and after every commit, before and after every send, and at every receive, of creates, changes of
+tags and deletions. The process forks for
 each run, so it has no threads; the ledger lies in memory (``/dev/shm``), since a killed process loses nothing that the
 kernel has. A request that left takes effect although its sender is dead: the journal sees to that. Between two kills
 the ledger may go back to a copy of its files, with or without the -wal, and a run with a second ledger may be killed.
@@ -22,17 +24,20 @@ import traceback
 from collections import Counter
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 import structlog
 
 from provisioner.core.entry import Outcome
 from provisioner.emulator.behaviour import Behaviour
+from tests.definition_lines import lines_of, manifest_of, named
 from tests.fakes import make_policy
-from tests.faults.invariants import TAG, check_finished_together, check_invariants
+from tests.faults.invariants import TAG, check_finished_together, check_invariants, check_never_without
 from tests.faults.world import (
+    CREATE_PATH,
     EPOCH,
+    ROLE,
     Copies,
     Fate,
     Order,
@@ -40,13 +45,15 @@ from tests.faults.world import (
     entries_of,
     handing,
     ledger_id_of,
+    older_of,
     register,
     write_manifest,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from provisioner.emulator import Algorithm, Truth
     from provisioner.report.statistics import Statistics
     from tests.faults.world import Ended
 
@@ -62,6 +69,19 @@ back in time, or another one be used."""
 LATE_S = 290.0
 LAG_S = 55.0
 """With the time that a request travels, below the settle time of six minutes: the condition of the promise."""
+FAULTS_OF_CHANGES = (
+    "lost_reply",
+    "late",
+    "late_error",
+    "hang",
+    "reset_without_effect",
+    "error",
+    "error_without_effect",
+    "cut_reply",
+    "throttle",
+    "refused",
+    "lost_request",
+)
 FAULTS = (
     "lost_reply",
     "late",
@@ -134,7 +154,7 @@ class Killer:
 
 
 class Campaign:
-    """One scenario, in a directory of its own.
+    """One scenario: a manifest is registered for the first time, in a directory of its own.
 
     Args:
         scenario: what it is about.
@@ -164,18 +184,21 @@ class Campaign:
 
     def run(self, number: int, base: float, kill_at: int = 0, named: str = "") -> tuple[Ended, int]:
         """Run ``number``, here; what it did, and how many points it passed."""
-        random = Random(f"{self.scenario.seed} {number}")  # noqa: S311  replayable
         world = self.world()
         killer = Killer(world, kill_at, named)
-        order = Order(
+        order = self.order(number)
+        order.base, order.point = base, killer
+        return register(world, order), killer.count
+
+    def order(self, number: int) -> Order:
+        """What run ``number`` is asked to do."""
+        random = Random(f"{self.scenario.seed} {number}")  # noqa: S311  replayable
+        return Order(
             manifest=self.manifest,
             ledger=self.ledger,
             policy=self.policy,
             hand=handing_at_random(random, self.scenario.faulty if number < RUNS // 2 else 0.0),
-            base=base,
-            point=killer,
         )
-        return register(world, order), killer.count
 
     def killed(self, number: int, base: float, kill_at: int) -> float:
         """Run ``number`` in a fork that dies at a point; a true time after its death."""
@@ -200,12 +223,23 @@ class Campaign:
 
     def last_seen(self, base: float) -> float:
         """When the ledger was last written or a request arrived, at least."""
-        entries = entries_of(self.ledger).values() if self.ledger.exists() else ()
-        seen = [entry.updated_at for entry in entries]
-        return max([base, self.world().ended_at, *seen])
+        seen = [self.world().ended_at]
+        if self.ledger.exists():
+            older = older_of(self.ledger)
+            seen += [entry.updated_at for entry in entries_of(self.ledger).values()]
+            seen += [version.updated_at for version in older.versions.values()]
+            seen += [entry.updated_at for entry in older.incoming.values()]
+        return max(base, *seen)
 
-    def finish(self, first: int, base: float) -> int:
-        """Run until everything is done, with each ledger that was used, and compare; how many algorithms recovered."""
+    def finish(self, first: int, base: float, *, back: bool = False) -> int:
+        """Run until everything is done, with each ledger that was used, and compare; how many algorithms recovered.
+
+        Args:
+            first: number of the next run.
+            base: when it begins.
+            back: whether the ledger has gone back in time, so that it does not know of everything that was done.
+        """
+        del back
         recovered = 0
         for ledger in self.ledgers:
             if ledger.exists():
@@ -236,22 +270,157 @@ class Campaign:
         return statistics, ended.at
 
 
-def handing_at_random(random: Random, faulty: float) -> Callable[[], Fate]:
+Kind = Literal["update", "replace", "delete-first", "prune", "everything"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+CHANGES: dict[Kind, tuple[str, ...]] = {
+    "update": ("tags",),
+    "replace": ("definition", "both"),
+    "delete-first": ("definition", "both"),
+    "prune": ("gone",),
+    "everything": ("tags", "definition", "both", "gone", "deleted"),
+}
+"""What may happen to a definition on the second day, besides nothing."""
+FOREIGN = 2
+
+
+class SecondDay(Campaign):
+    """Another scenario: the manifest has been registered, has changed, and is applied once more.
+
+    Args:
+        scenario: what it is about.
+        directory: for manifest, ledger and journal.
+    """
+
+    def __init__(self, scenario: Scenario, directory: Path) -> None:
+        random = Random(f"second day {scenario.seed}")  # noqa: S311  replayable
+        self.kind = KINDS[scenario.seed % len(KINDS)]
+        first = self.kind == "delete-first" or (self.kind == "everything" and random.random() < 0.5)
+        if self.kind in {"replace", "everything"} and not first:
+            # Elsewhere the service refuses a second algorithm of one name.
+            scenario = msgspec.structs.replace(scenario, names="duplicates", configured="unknown")
+        scenario = msgspec.structs.replace(scenario, tag=TAG)
+        super().__init__(scenario, directory)
+        self.list_delete_lag = random.choice([0.0, LAG_S])
+        self.policy = make_policy(names=scenario.configured, on_change="replace", deletes=True, delete_first=first)
+        self.gone: list[str] = []
+        self.manifest.write_bytes(manifest_of(*self.names))
+        self._register(random)
+
+    def _register(self, random: Random) -> None:
+        world = self.world()
+        for number in range(FOREIGN):
+            body = msgspec.json.encode({"name": f"foreign {number}", "roleArn": ROLE})
+            world.send(EPOCH - 2000.0, body, Fate(there_s=0.0))
+        register(world, Order(manifest=self.manifest, ledger=self.ledger, policy=self.policy, base=EPOCH - 1000.0))
+        self.foreign = {one.arn for one in world.truth.alive if TAG not in one.tags}
+        happens = {name: random.choice(["", *CHANGES[self.kind]]) for name in self.names}
+        happens[self.names[0]] = happens[self.names[0]] or CHANGES[self.kind][0]
+        for one in world.truth.alive:
+            if happens.get(one.name) == "deleted":
+                self.gone.append(one.arn)
+                world.send(
+                    EPOCH - 500.0, b"", Fate(there_s=0.0), "DELETE", f"{CREATE_PATH}/{one.arn.replace('/', '%2F')}"
+                )
+        self.wanted = {
+            name: named(
+                name,
+                **{"description": "another"} if what in {"definition", "both"} else {},
+                **{"tags": {"team": "ads"}} if what in {"tags", "both"} else {},
+            )
+            for name, what in happens.items()
+            if what != "gone"
+        }
+        # A manifest without definitions prunes nothing.
+        self.wanted |= {name: named(name) for name in ("new 0", "new 1")[: random.randint(not self.wanted, 2)]}
+        self._first_day = {path: path.read_bytes() for path in directory_files(self.directory)}
+        self.names = list(self.wanted)
+        self.manifest.write_bytes(lines_of(*self.wanted.values()))
+
+    def world(self) -> World:
+        """The endpoint as the journal has it."""
+        lag_s = getattr(self, "list_delete_lag", 0.0)
+        return World(Behaviour(names=self.scenario.names, list_lag=LAG_S, list_delete_lag=lag_s), self.journal)
+
+    def clear(self) -> None:
+        """Go back to the end of the first day."""
+        super().clear()
+        for path, content in self._first_day.items():
+            if path != self.manifest:
+                path.write_bytes(content)
+
+    def order(self, number: int) -> Order:
+        """What run ``number`` is asked to do."""
+        order = super().order(number)
+        faulty = self.scenario.faulty if number < RUNS // 2 else 0.0
+        random = Random(f"changes {self.scenario.seed} {number}")  # noqa: S311  replayable
+        hands = {
+            kind: handing_at_random(random, faulty, FAULTS_OF_CHANGES + (("conflict",) if kind == "delete" else ()))
+            for kind in ("tag", "untag", "delete")
+        }
+        order.change, order.prune = lambda kind: hands[kind](), True
+        return order
+
+    def finish(self, first: int, base: float, *, back: bool = False) -> int:
+        """Run until nothing is left to do; then AWS has the manifest and the foreign ones, and nothing else."""
+        statistics = []
+        for number in range(first, RUNS + 1):
+            ended, _ = self.run(number, base)
+            statistics.append(ended.statistics)
+            base = ended.at + (SETTLED_S if number > RUNS // 2 else 1.0)
+            if not {"create", "tag", "delete"} & ended.statistics.calls.keys() and not ended.statistics.reasons():
+                break
+        else:
+            raise AssertionError(f"unfinished: {statistics[-1]} {statistics[-1].problems}")
+        truth = self.world().truth
+        unknown = {one.arn for one in truth.algorithms if one.deleted_at is not None} if back else set()
+        check_invariants(
+            truth,
+            entries_of(self.ledger),
+            ledger_id_of(self.ledger),
+            statistics=statistics,
+            older=older_of(self.ledger, {*self.gone, *unknown}),
+        )
+        if not self.policy.delete_first:
+            check_never_without(truth, [name for name in self.names if name not in self._deleted(truth)])
+        assert self.foreign == {one.arn for one in truth.alive if TAG not in one.tags}, "a foreign one is gone"
+        made = {one.name: one for one in truth.alive if TAG in one.tags}
+        assert len(made) == len(truth.alive) - FOREIGN, "twice"
+        assert {name: shown(one) for name, one in made.items()} == self.wanted
+        return sum(one.outcomes[Outcome.RECOVERED] for one in statistics)
+
+    def _deleted(self, truth: Truth) -> set[str]:
+        return {one.name for one in truth.algorithms if one.arn in self.gone}
+
+
+def directory_files(directory: Path) -> list[Path]:
+    """The files in ``directory``."""
+    return [path for path in directory.iterdir() if path.is_file()]
+
+
+def shown(algorithm: Algorithm) -> dict[str, Any]:
+    """An algorithm as a manifest would have it."""
+    tags = {key: value for key, value in algorithm.tags.items() if key != TAG}
+    return {**algorithm.request, "tags": tags} if tags else {k: v for k, v in algorithm.request.items() if k != "tags"}
+
+
+def handing_at_random(random: Random, faulty: float, faults: Sequence[str] = FAULTS) -> Callable[[], Fate]:
     """Fates by chance."""
 
     def hand() -> Fate:
         there, back = random.uniform(0.01, 2.0), random.uniform(0.01, 2.0)
         if random.random() >= faulty:
             return Fate("ok", there, back)
-        return Fate(random.choice(FAULTS), there, back, random.uniform(0.0, LATE_S))
+        return Fate(random.choice(faults), there, back, random.uniform(0.0, LATE_S))
 
     return hand
 
 
-def explore(seed: int, kills: int, directory: Path) -> Counter[str]:
+def explore(seed: int, kills: int, directory: Path, day: type[Campaign] = Campaign) -> Counter[str]:
     """``kills`` kill points of one scenario."""
-    campaign = Campaign(scenario_of(seed), directory)
+    campaign = day(scenario_of(seed), directory)
+    moves = ("", "", "", "back", "second") if day is Campaign else ("", "", "", "back")
     random = Random(f"kills {seed}")  # noqa: S311  replayable
+    campaign.clear()
     _, points = campaign.run(0, EPOCH)
     counts: Counter[str] = Counter()
     for _ in range(kills):
@@ -260,7 +429,7 @@ def explore(seed: int, kills: int, directory: Path) -> Counter[str]:
         base = campaign.killed(0, EPOCH, at) + random.choice([0.0, 1.0, 200.0, 400.0])
         counts["kills"] += 1
         first = 1
-        copies, move = Copies(campaign.ledger), random.choice(("", "", "", "back", "second"))
+        copies, move = Copies(campaign.ledger), random.choice(moves)
         copies.take(wal=random.random() < 0.5)
         if move == "second":
             campaign.ledger = campaign.ledgers[1]
@@ -275,22 +444,22 @@ def explore(seed: int, kills: int, directory: Path) -> Counter[str]:
         if move == "back" and len(copies):
             copies.put_back(0)
         try:
-            counts["algorithms recovered"] += campaign.finish(first, base)
+            counts["algorithms recovered"] += campaign.finish(first, base, back=move == "back")
         except AssertionError as error:
             error.add_note(f"replay: --seed {seed} --points {kills}; {campaign.scenario}; killed at {at} of {points}")
             raise
         counts["histories"] += 1
-        counts[campaign.scenario.names] += 1
+        counts[campaign.kind if isinstance(campaign, SecondDay) else campaign.scenario.names] += 1
     return counts
 
 
-def campaign(points: int, seed: int) -> Counter[str]:
+def campaign(points: int, seed: int, day: type[Campaign] = Campaign) -> Counter[str]:
     """At least ``points`` kill points from ``seed`` on, in every world of names."""
     counts: Counter[str] = Counter()
     directory = Path(tempfile.mkdtemp(prefix="crash-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108
     try:
         while counts["kills"] < points:
-            counts += explore(seed, min(KILLS_PER_SCENARIO, points), directory)
+            counts += explore(seed, min(KILLS_PER_SCENARIO, points), directory, day)
             counts["scenarios"] += 1
             seed += 1
             for path in directory.iterdir():
@@ -313,6 +482,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--points", type=int, default=200)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    parser.add_argument("--second-day", action="store_true")
     parser.add_argument("--at", default="")
     parser.add_argument("--nth", type=int, default=1)
     parser.add_argument("--outcome", default="ok")
@@ -323,10 +493,11 @@ def main() -> None:
         die_at(given.directory, given.at, given.nth, given.outcome)
         sys.exit("the point was never reached")
     began = time.perf_counter()
-    counts = campaign(given.points, given.seed)
+    counts = campaign(given.points, given.seed, SecondDay if given.second_day else Campaign)
     took = time.perf_counter() - began
     figures = ", ".join(f"{count} {what}" for what, count in counts.items())
-    print(f"crash campaign, seed {given.seed}: {figures}; 0 lost, 0 twice, 0 unfinished; {took:.1f} s")  # noqa: T201
+    what = "crash campaign of the second day" if given.second_day else "crash campaign"
+    print(f"{what}, seed {given.seed}: {figures}; 0 lost, 0 twice, 0 unfinished; {took:.1f} s")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from provisioner.core.entry import Outcome, State
 from provisioner.core.first_contact import OTHER_LEDGER
 from provisioner.core.ownership import read_tag
+from provisioner.core.versions import Role
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from provisioner.core.entry import Entry
     from provisioner.core.ownership import OwnershipTag
+    from provisioner.core.versions import Version
     from provisioner.emulator import Algorithm, Truth
     from provisioner.report.statistics import Statistics
 
 TAG = "provisioner:origin"
+
+
+class Older(NamedTuple):
+    """What there is besides the algorithms that entries name.
+
+    Attributes:
+        versions: what the ledger has as older versions, by ARN.
+        incoming: the replacements that it has under way, by name.
+        gone: ARNs that somebody else has deleted.
+    """
+
+    versions: Mapping[str, Version] = MappingProxyType({})
+    incoming: Mapping[str, Entry] = MappingProxyType({})
+    gone: Collection[str] = ()
+
+
+NOTHING_OLDER = Older()
 
 
 def tag_of(algorithm: Algorithm, ledger_id: str) -> OwnershipTag | None:
@@ -33,9 +53,11 @@ def check_invariants(
     *,
     statistics: Iterable[Statistics] = (),
     before: Collection[str] = (),
-    intents: Collection[str] | None = None,
+    older: Older = NOTHING_OLDER,
 ) -> None:
-    """Check I1 to I4 of the fault model; I5 is checked where creates are sent, I6 and I7 by the tests themselves.
+    """Check I1 to I4 and I8 of the fault model.
+
+    I5 is checked where creates are sent, and so is I8 at the moment of each delete; I6 and I7 by the tests themselves.
 
     Args:
         truth: what the endpoint holds, of one account and Region.
@@ -43,33 +65,58 @@ def check_invariants(
         ledger_id: whose tags are ours.
         statistics: of runs that have ended.
         before: ARNs that existed before.
-        intents: attempts that were committed, where a test has watched them.
+        older: what else there is to account for.
     """
-    ours = [(one, tag) for one in truth.alive if (tag := tag_of(one, ledger_id))]
-    for one, tag in ours:
+    ours = [(one, tag) for one in truth.algorithms if (tag := tag_of(one, ledger_id))]
+    for one, _ in ours:
         entry = entries.get(one.name)
         assert entry is not None, f"I1: {one.name} exists, and no intent of it was ever committed"
         assert entry.attempt, f"I1: {one.name} exists without an attempt"
-        assert intents is None or tag.attempt in intents, f"I1: {tag.attempt} was sent before it was committed"
     attempts = Counter(tag.attempt for _, tag in ours)
     assert not [attempt for attempt, count in attempts.items() if count > 1], "I2: one attempt made two algorithms"
-    names = Counter(one.name for one, _ in ours)
+    names = Counter(one.name for one, _ in ours if one.deleted_at is None and not _is_accounted_for(one, older))
+    unanswered = {name for name, entry in older.incoming.items() if entry.unresolved}
+    names.subtract(unanswered & names.keys())
     assert not [name for name, count in names.items() if count > 1], f"I2: made twice: {names.most_common(3)}"
-    _check_existence(truth, entries, ledger_id, before)
+    _check_existence(truth, entries, ledger_id, before, older)
+    for one in truth.algorithms:
+        if one.deleted_at is not None and one.arn not in older.gone:
+            assert one.arn in older.versions, f"I8: {one.arn} was deleted, and the ledger does not say why"
+            assert older.versions[one.arn].reason, f"I8: {one.arn} was deleted without a reason"
     for counts in statistics:
         assert sum(counts.outcomes.values()) == counts.valid, f"I4: {counts.outcomes} are not {counts.valid}"
         assert min(counts.outcomes.values(), default=0) >= 0, f"I4: {counts.outcomes}"
 
 
-def _check_existence(truth: Truth, entries: Mapping[str, Entry], ledger_id: str, before: Collection[str]) -> None:
+def _is_accounted_for(algorithm: Algorithm, older: Older) -> bool:
+    """Whether it is an older version that is still to be deleted."""
+    version = older.versions.get(algorithm.arn)
+    return version is not None and version.role is Role.SUPERSEDED
+
+
+def check_never_without(truth: Truth, names: Collection[str]) -> None:
+    """I9: once a name has an algorithm, it always has one."""
+    for name in names:
+        lives = [(one.created_at, one.deleted_at) for one in truth.algorithms if one.name == name]
+        for _, end in lives:
+            covered = end is None or any(since <= end and (until is None or until > end) for since, until in lives)
+            assert covered, f"I9: {name} was without an algorithm at {end}: {lives}"
+
+
+def _check_existence(
+    truth: Truth, entries: Mapping[str, Entry], ledger_id: str, before: Collection[str], older: Older
+) -> None:
     alive = {one.arn: one for one in truth.alive}
     for entry in entries.values():
-        if entry.exists:
+        if entry.exists and entry.arn not in older.gone:
             one = alive.get(entry.arn)
             assert one is not None, f"I3: {entry.name} is {entry.state} as {entry.arn}, which does not exist"
             assert one.name == entry.name
             assert entry.arn in before or tag_of(one, ledger_id), f"I3: {entry.arn} is not ours"
     for one in truth.alive:
+        replacement = older.incoming.get(one.name)
+        if _is_accounted_for(one, older) or (replacement is not None and replacement.unresolved):
+            continue
         if tag_of(one, ledger_id) and not (entry := entries[one.name]).unresolved:
             assert entry.arn == one.arn, f"I3: {one.arn} is ours, and its entry is {entry.state} {entry.arn}"
 

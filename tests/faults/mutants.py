@@ -20,6 +20,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("provisioner", "tests", "configs", "pyproject.toml")
 MATRIX = "tests/faults/test_matrix.py"
+LIFECYCLE = "tests/faults/test_matrix_lifecycle.py"
+STORY = "tests/e2e/test_story.py"
 SCHEDULES = "tests/faults/test_schedule.py"
 HOSTILE = "tests/faults/test_hostile.py"
 CRASH = "tests/faults/test_crash.py"
@@ -46,8 +48,8 @@ INTENT = "            await target.ledger.record([intent])\n"
 SEND = "reply = await operation.call(job, attempt, target.lease.check)"
 EARLY = "            early = await operation.call(job, attempt, lambda: None)\n"
 UNCHECKED = "reply = await operation.call(job, attempt, lambda: None)"
-RESULT = "await self._target.ledger.record([await self._operation.success(job, entry.attempt, reply)])"
-FORGOTTEN = "await self._operation.success(job, entry.attempt, reply)"
+RESULT = "await self._target.ledger.record(await self._operation.facts(job, conclusion, reply))"
+FORGOTTEN = "await self._operation.facts(job, conclusion, reply)"
 DOUBTED = "Verdict.AMBIGUOUS: Conclusion(Verdict.AMBIGUOUS, (Event.DOUBT,), Next.RESOLVE, Outcome.AMBIGUOUS)"
 RESENT = "Verdict.AMBIGUOUS: Conclusion(Verdict.AMBIGUOUS, _RELEASED, Next.RESEND)"
 UNCLAIMED = "Place(kind, calls.region, account_id)"
@@ -145,7 +147,10 @@ MUTANTS = (
     Mutant(
         "a sweep that broke off proves absence",
         "provisioner/core/sweep.py",
-        (("whole = sweep.complete and ", "whole = "),),
+        (
+            ("whole = sweep.complete and entry.name not in sweep.unread\n    settled", "whole = True\n    settled"),
+            ("whole = sweep.complete and entry.name not in sweep.unread\n    if", "whole = True\n    if"),
+        ),
         (MATRIX, SCHEDULES),
     ),
     Mutant(
@@ -157,12 +162,12 @@ MUTANTS = (
     Mutant(
         "what a dead run left is as old as its intent",
         "provisioner/core/sweep.py",
-        (("sent=entry.sent and entry.sent.until(now)", "sent=entry.sent"),),
+        (("sent = entry.sent and entry.sent.until(now)", "sent = entry.sent"),),
         (SCHEDULES,),
     ),
     Mutant(
         "a doubt is as old as its intent",
-        "provisioner/engine/sending.py",
+        "provisioner/engine/operation.py",
         (("sent = entry.sent.until(self._target.clock.stamp()) if", "sent = entry.sent if"),),
         (MATRIX,),
     ),
@@ -180,14 +185,19 @@ MUTANTS = (
     ),
     Mutant(
         "first contact skipped",
-        "provisioner/engine/first_contact.py",
-        (("return await self._meet(row, named) if named else CREATE", "return CREATE"),),
+        "provisioner/core/planner.py",
+        (
+            (
+                "meeting = meet(row, entry, found, self._policy, self._ledger_id) if found else CREATE",
+                "meeting = CREATE",
+            ),
+        ),
         (MATRIX, HOSTILE, CRASH),
     ),
     Mutant(
         "an incomplete List is a whole one at first contact",
-        "provisioner/engine/inventory.py",
-        (("        if not listing.complete:\n", "        if False:\n"),),
+        "provisioner/engine/planning.py",
+        (("            if not listing.complete:\n", "            if False:\n"),),
         (MATRIX,),
     ),
     Mutant(
@@ -228,6 +238,72 @@ MUTANTS = (
         "provisioner/core/verdict.py",
         (("_SURE_WITHOUT_CODE = {HTTPStatus.", "_SURE_WITHOUT_CODE = {HTTPStatus.FORBIDDEN, HTTPStatus."),),
         (MATRIX, "tests/core/test_verdict.py"),
+    ),
+    Mutant(
+        "delete before the new one is committed",
+        "provisioner/engine/engine.py",
+        (("step.action is Action.REPLACE and self._policy.delete_first and", "step.action is Action.REPLACE and"),),
+        (LIFECYCLE,),
+    ),
+    Mutant(
+        "an attempt of a replacement is proven by the ledger id alone",
+        "provisioner/core/sweep.py",
+        (("found = sweep.by_attempt(entry.attempt)\n", "found = [*sweep.found.get(entry.name, ())]\n"),),
+        (LIFECYCLE,),
+    ),
+    Mutant(
+        "delete without a look at the tag",
+        "provisioner/engine/deletions.py",
+        (("if why := self._objection(version, details.found):", 'if why := "":'),),
+        (LIFECYCLE,),
+    ),
+    Mutant(
+        "prune on a broken manifest",
+        "provisioner/commands/plan.py",
+        (("    if invalid:\n", "    if False:\n"),),
+        (LIFECYCLE,),
+    ),
+    Mutant(
+        "prune by a manifest without definitions",
+        "provisioner/commands/plan.py",
+        (("    if not names:\n", "    if False:\n"),),
+        (LIFECYCLE,),
+    ),
+    Mutant(
+        "no confirmation needed",
+        "provisioner/commands/plan.py",
+        (("if not count or run.order.yes:", "if True:"),),
+        (STORY,),
+    ),
+    Mutant(
+        "a replacement that an earlier run left is not resolved",
+        "provisioner/engine/resolver.py",
+        (("if one.unresolved]", "if False]"),),
+        (LIFECYCLE,),
+    ),
+    Mutant(
+        "a kept version proves a create",
+        "provisioner/engine/resolver.py",
+        ((" and item.arn not in recorded}", "}"),),
+        (LIFECYCLE,),
+    ),
+    Mutant(
+        "a deletion without an answer is taken back",
+        "provisioner/engine/engine.py",
+        (("            if verdict is not Verdict.AMBIGUOUS:\n", "            if True:\n"),),
+        (LIFECYCLE,),
+    ),
+    Mutant(
+        "another change of tags waits for nothing",
+        "provisioner/engine/engine.py",
+        (("if entry and entry.sent and unsettled:", "if False:"),),
+        (LIFECYCLE,),
+    ),
+    Mutant(
+        "a repeated change of tags is settled",
+        "provisioner/engine/operation.py",
+        (("TAGS_REPEATED if again or job.history.unanswered else", '"" if again or job.history.unanswered else'),),
+        (LIFECYCLE,),
     ),
     Mutant(
         "a place is never claimed",

@@ -9,12 +9,14 @@ from random import Random
 
 import pytest
 
+from tests.faults.crash import KINDS
+
 POINTS = int(os.environ.get("PROVISIONER_KILL_POINTS", "10000"))
 
 
-def campaign(points: int, seed: int) -> str:
+def campaign(points: int, seed: int, *more: str) -> str:
     """Run the campaign in a process without threads, for it forks; its figures."""
-    command = [sys.executable, "-m", "tests.faults.crash", "--points", str(points), "--seed", str(seed)]
+    command = [sys.executable, "-m", "tests.faults.crash", "--points", str(points), "--seed", str(seed), *more]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout.strip()
@@ -29,3 +31,15 @@ def test_kill_points() -> None:
 def test_kill_points_in_full() -> None:
     """The same at 10,000 points in all worlds of names; PROVISIONER_KILL_POINTS says at how many."""
     print(campaign(POINTS, Random().randrange(10**6)))  # noqa: S311, T201  the campaign's figures
+
+
+@pytest.mark.parametrize("seed", range(len(KINDS)), ids=KINDS)
+def test_kill_points_of_the_second_day(seed: int) -> None:
+    """Killed anywhere, an update, a replacement or a prune ends with the manifest and what is foreign, nothing else."""
+    assert " 0 lost, 0 twice, 0 unfinished" in campaign(12, seed, "--second-day")
+
+
+@pytest.mark.torture
+def test_kill_points_of_the_second_day_in_full() -> None:
+    """The same at 10,000 points."""
+    print(campaign(POINTS, Random().randrange(10**6), "--second-day"))  # noqa: S311, T201  the campaign's figures

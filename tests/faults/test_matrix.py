@@ -41,6 +41,7 @@ from tests.faults.world import (
     entries_of,
     handing,
     ledger_id_of,
+    older_of,
     register,
     register_together,
     write_manifest,
@@ -74,6 +75,7 @@ class Job:
         self.manifest = write_manifest(path / "m.jsonl", names)
         self.world = World(behaviour or Behaviour(names="duplicates"), path / "journal")
         self.before: list[str] = []
+        self.gone: list[str] = []
         self.at = EPOCH
 
     def run(self, **changes: Any) -> Ended:
@@ -87,12 +89,19 @@ class Job:
         return ended
 
     def check(self, *ended: Ended) -> None:
-        """I1 to I4."""
+        """I1 to I4, and I8."""
         # What is still on its way happens in a copy, so that the next run meets it in its own time.
         world = self.world if self.world.quiet else World(self.world.behaviour, self.path / "journal")
         truth, entries = world.truth, entries_of(self.ledger)
         statistics = [one.statistics for one in ended]
-        check_invariants(truth, entries, ledger_id_of(self.ledger), statistics=statistics, before=self.before)
+        check_invariants(
+            truth,
+            entries,
+            ledger_id_of(self.ledger),
+            statistics=statistics,
+            before=self.before,
+            older=older_of(self.ledger, self.gone),
+        )
 
     def check_finished(self) -> None:
         """Everything is registered once, the ledger equals the truth, and a further run sends nothing (I6)."""
@@ -905,8 +914,8 @@ def test_a_reply_without_the_services_code(tmp_path: Path, status: int) -> None:
 class EndlessControl(WorldControl):
     """A List whose every page names a next one."""
 
-    def __init__(self, world: World, clock: VirtualClock) -> None:
-        super().__init__(world, clock)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._pages = 0
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:

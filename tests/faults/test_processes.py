@@ -23,7 +23,7 @@ import pytest
 from provisioner.emulator import Behaviour, running
 from tests.e2e.process import COMMAND, environment, provisioner, until
 from tests.faults.invariants import check_finished, check_invariants
-from tests.faults.world import entries_of, ledger_id_of, write_manifest
+from tests.faults.world import entries_of, ledger_id_of, older_of, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +108,8 @@ class Job:
 
     def check(self) -> None:
         """I1 to I3."""
-        check_invariants(self.truth, entries_of(self.ledger), ledger_id_of(self.ledger))
+        older = older_of(self.ledger)
+        check_invariants(self.truth, entries_of(self.ledger), ledger_id_of(self.ledger), older=older)
 
     def check_finished(self) -> None:
         """Everything is registered once, and the ledger equals the truth."""

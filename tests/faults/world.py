@@ -21,9 +21,12 @@ import msgspec
 
 from provisioner.aws import wire
 from provisioner.aws.faces import SIGNATURE_AGE_S, Aws, CallError, Described, Listed, Page
+from provisioner.commands.plan import Draft, _plan_deletions, _refusal, retired
 from provisioner.core.entry import Entry, Fact, Stamp, State
 from provisioner.core.ownership import read_tag
+from provisioner.core.planner import TAGGING
 from provisioner.core.verdict import BEFORE_FIRST_BYTE, Loss, Reply
+from provisioner.core.versions import PRUNED, REPLACED, Role
 from provisioner.emulator import credentials
 from provisioner.emulator.front import truth_of
 from provisioner.emulator.service import Service
@@ -54,6 +57,7 @@ from provisioner.pacing.pacer import PaceBounds, Pacer
 from provisioner.report.statistics import Statistics
 from tests.definition_lines import manifest_of
 from tests.fakes import make_policy, whereabouts
+from tests.faults.invariants import Older
 from tests.virtual_time import run as run_virtually
 
 if TYPE_CHECKING:
@@ -63,7 +67,8 @@ if TYPE_CHECKING:
     from provisioner.core.place import Place
     from provisioner.core.policy import Policy
     from provisioner.core.problem import Problem
-    from provisioner.core.versions import Happening, Role, Version
+    from provisioner.core.recording import Key
+    from provisioner.core.versions import Happening, Version
     from provisioner.emulator.behaviour import Behaviour
     from provisioner.emulator.front import Truth
     from provisioner.ledger import FinishedManifest, RunRecord
@@ -87,8 +92,13 @@ HEADERS = {
 }
 
 
+CREATE_PATH = "/configured-model-algorithms"
+SCRIPTED = {("POST", "c"): "script", ("DELETE", "c"): "delete_script", ("POST", "t"): "tag_script"}
+"""The script of a mutating call, by its method and the first letter of its path; untagging has the one that is left."""
+
+
 class Fate(NamedTuple):
-    """What becomes of one create.
+    """What becomes of one mutating call.
 
     Attributes:
         outcome: one of the endpoint's faults, a :class:`Loss` when nothing leaves, "" for what its rate decides.
@@ -108,12 +118,19 @@ class Fate(NamedTuple):
 
 
 class Sent(msgspec.Struct, array_like=True):
-    """A line of the journal: a create on its way."""
+    """A line of the journal: a mutating call on its way."""
 
     at: float
     outcome: str
     late_s: float
     body: str
+    method: str = "POST"
+    target: str = CREATE_PATH
+
+    @property
+    def script(self) -> str:
+        """The endpoint's switch that decides on it."""
+        return SCRIPTED.get((self.method, self.target[1]), "untag_script")
 
 
 class World:
@@ -121,7 +138,7 @@ class World:
 
     Args:
         behaviour: its switches; chances stay unused, for fates are handed in.
-        journal: where creates are kept that have left, so that they take effect although their sender dies.
+        journal: where calls are kept that have left, so that they take effect although their sender dies.
     """
 
     def __init__(self, behaviour: Behaviour, journal: Path | None = None) -> None:
@@ -148,9 +165,9 @@ class World:
             with self._journal.open("ab", buffering=0) as file:
                 file.write(line + b"\n")
 
-    def send(self, now: float, body: bytes, fate: Fate) -> int:
-        """Let a create leave; its number."""
-        sent = Sent(now + fate.there_s, fate.outcome, fate.late_s, body.decode())
+    def send(self, now: float, body: bytes, fate: Fate, method: str = "POST", target: str = CREATE_PATH) -> int:
+        """Let a create leave, or another mutating call; its number."""
+        sent = Sent(now + fate.there_s, fate.outcome, fate.late_s, body.decode(), method, target)
         self.note(msgspec.json.encode(sent))
         return self._arrive(sent)
 
@@ -164,14 +181,14 @@ class World:
         while self._arrivals and self._arrivals[0][0] <= now + 1e-5:
             at, number, sent = heapq.heappop(self._arrivals)
             script = (sent.outcome,) if sent.outcome else ()
-            switches = {"script": script, "late_delay": sent.late_s}
+            switches = {sent.script: script, "late_delay": sent.late_s}
             self.service.behaviour = msgspec.structs.replace(self.service.behaviour, **switches)
-            call = Call("POST", "/configured-model-algorithms", HEADERS, sent.body.encode())
+            call = Call(sent.method, sent.target, HEADERS, sent.body.encode())
             self._results[number] = self.service.handle(call, at)
         self.service.accounts.advance(now)
 
     def result(self, number: int, now: float) -> Any:
-        """How the service ended a create that has arrived."""
+        """How the service ended a call that has arrived."""
         self.advance(now)
         return self._results.pop(number)
 
@@ -180,10 +197,10 @@ class World:
         self.advance(now)
         return self.service.handle(Call("GET", target, HEADERS), now)
 
-    def change(self, call: Call, now: float) -> Any:
-        """One change of tags or deletion, executed at once."""
+    def delete(self, arn: str, now: float) -> None:
+        """Somebody else deletes an algorithm."""
         self.advance(now)
-        return self.service.handle(call, now)
+        self.service.accounts.target(ACCOUNT, REGION).delete(arn, now)
 
     @property
     def quiet(self) -> bool:
@@ -244,37 +261,30 @@ def passing(name: str) -> None:
     del name
 
 
-class WorldCreates:
-    """Creates in virtual time; checks of each that its intent is durable, and how many are under way.
+class Courier:
+    """Carries mutating calls in virtual time, each to its fate, and past the numbered points.
 
     Args:
         world: where they go.
         clock: of the run.
-        hand: the fate of the next create.
-        intent: the committed entry of a name.
         point: see :class:`Point`.
+
+    Attributes:
+        under_way: how many are on their way.
+        most: of these at any moment.
     """
 
-    def __init__(
-        self,
-        world: World,
-        clock: VirtualClock,
-        hand: Callable[[], Fate],
-        intent: Callable[[str], Entry],
-        point: Point = passing,
-    ) -> None:
+    def __init__(self, world: World, clock: VirtualClock, point: Point = passing) -> None:
         self._world = world
         self._clock = clock
-        self._hand = hand
-        self._intent = intent
         self._point = point
         self.under_way = 0
         self.most = 0
 
-    async def create(self, body: bytes, may_send: Callable[[], None]) -> Reply:
-        """Send one create. A process that stands still before it leaves signs and asks again, as the transports do."""
-        fate = self._hand()
-        self._check_intent(body)
+    async def carry(
+        self, fate: Fate, may_send: Callable[[], None], body: bytes, method: str = "POST", target: str = CREATE_PATH
+    ) -> Reply:
+        """Send one call. A process that stands still before it leaves signs and asks again, as the transports do."""
         if fate.outcome in list(BEFORE_FIRST_BYTE):
             await asyncio.sleep(fate.back_s)
             return Reply(loss=Loss(fate.outcome))
@@ -283,7 +293,7 @@ class WorldCreates:
         if fate.held_s > SIGNATURE_AGE_S:
             may_send()
         self._point("before send")
-        number = self._world.send(self._clock.true(), body, fate)
+        number = self._world.send(self._clock.true(), body, fate, method, target)
         self._point("after send")
         self.under_way += 1
         self.most = max(self.most, self.under_way)
@@ -294,13 +304,6 @@ class WorldCreates:
             self.under_way -= 1
         self._point("receive")
         return reply
-
-    def _check_intent(self, body: bytes) -> None:
-        request = msgspec.json.decode(body)
-        entry = self._intent(request["name"])
-        tag = read_tag(request.get("tags", {}).get("provisioner:origin", ""))
-        assert entry.state is State.SENT, f"{entry} was not durable before its create left"
-        assert tag is None or tag.attempt == entry.attempt
 
     async def _reply(self, result: Any, fate: Fate) -> Reply:
         if result.ending == "hang":
@@ -314,6 +317,34 @@ class WorldCreates:
         return Reply(loss=Loss.RESET) if result.ending == "reset" else seen(result)
 
 
+class WorldCreates:
+    """Creates in virtual time; checks of each that its intent is durable.
+
+    Args:
+        courier: carries them.
+        hand: the fate of the next create.
+        intents: the committed entry of a name, and its committed replacement.
+    """
+
+    def __init__(self, courier: Courier, hand: Callable[[], Fate], intents: Callable[[str], Sequence[Entry]]) -> None:
+        self._courier = courier
+        self._hand = hand
+        self._intents = intents
+
+    async def create(self, body: bytes, may_send: Callable[[], None]) -> Reply:
+        """Send one create."""
+        self._check_intent(body)
+        return await self._courier.carry(self._hand(), may_send, body)
+
+    def _check_intent(self, body: bytes) -> None:
+        request = msgspec.json.decode(body)
+        entries = self._intents(request["name"])
+        tag = read_tag(request.get("tags", {}).get("provisioner:origin", ""))
+        sent = [entry.attempt for entry in entries if entry.state is State.SENT]
+        assert sent, f"I1: {entries} were not durable before the create left"
+        assert tag is None or [tag.attempt] == sent
+
+
 def seen(result: Any) -> Reply:
     """A reply off the wire."""
     headers = {"x-amzn-requestid": "1", **{name.lower(): value for name, value in result.response.headers.items()}}
@@ -321,11 +352,32 @@ def seen(result: Any) -> Reply:
 
 
 class WorldControl:
-    """List and Get in virtual time."""
+    """List and Get, deletions and changes of tags in virtual time; checks of each change that it may leave.
 
-    def __init__(self, world: World, clock: VirtualClock) -> None:
+    Args:
+        world: where they go.
+        clock: of the run.
+        courier: carries the changes.
+        hand: the fate of the next change of a kind: delete, tag or untag.
+        ledger: of the run.
+        order: of the run.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        clock: VirtualClock,
+        courier: Courier,
+        hand: Callable[[str], Fate],
+        ledger: DirectLedger,
+        order: Order,
+    ) -> None:
         self._world = world
         self._clock = clock
+        self._courier = courier
+        self._hand = hand
+        self._ledger = ledger
+        self._order = order
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
         """One page."""
@@ -344,24 +396,51 @@ class WorldControl:
 
     async def delete_algorithm(self, arn: str, may_send: Callable[[], None]) -> Reply:
         """Delete one."""
-        return await self._change(may_send, "DELETE", f"/configured-model-algorithms/{arn.replace('/', '%2F')}")
+        self._check_deletion(arn)
+        return await self._change(
+            "delete", may_send, "DELETE", f"/configured-model-algorithms/{arn.replace('/', '%2F')}"
+        )
 
     async def tag_algorithm(self, arn: str, tags: Mapping[str, str], may_send: Callable[[], None]) -> Reply:
         """Set tags."""
+        self._check_tagging(arn)
         body = msgspec.json.encode({"tags": dict(tags)})
-        return await self._change(may_send, "POST", f"/tags/{arn.replace('/', '%2F')}", body)
+        return await self._change("tag", may_send, "POST", f"/tags/{arn.replace('/', '%2F')}", body)
 
     async def untag_algorithm(self, arn: str, keys: Sequence[str], may_send: Callable[[], None]) -> Reply:
         """Remove tags."""
+        self._check_tagging(arn)
         query = "&".join(f"tagKeys={quote(key, safe='')}" for key in keys)
-        return await self._change(may_send, "DELETE", f"/tags/{arn.replace('/', '%2F')}?{query}")
+        return await self._change("untag", may_send, "DELETE", f"/tags/{arn.replace('/', '%2F')}?{query}")
 
-    async def _change(self, may_send: Callable[[], None], method: str, target: str, body: bytes = b"") -> Reply:
-        await asyncio.sleep(0.02)
-        may_send()
-        result = self._world.change(Call(method, target, HEADERS, body), self._clock.true())
-        await asyncio.sleep(0.03)
-        return seen(result) if result.ending == "answer" else Reply(loss=Loss.CLOSED)
+    async def _change(
+        self, kind: str, may_send: Callable[[], None], method: str, target: str, body: bytes = b""
+    ) -> Reply:
+        return await self._courier.carry(self._hand(kind), may_send, body, method, target)
+
+    def _check_deletion(self, arn: str) -> None:
+        """I8 and I9, at the last moment at which they can be kept."""
+        version, policy = self._ledger.version(arn), self._order.policy
+        assert version is not None, f"I8: {arn} is deleted, and the ledger does not say why"
+        assert version.role is Role.SUPERSEDED, f"I8: {version} is deleted"
+        assert version.reason, f"I8: {version} is deleted without a reason"
+        assert version.deletion, f"I8: {version} is deleted before its intent is durable"
+        assert self._ledger.holder(arn) is None, f"I8: {arn} is deleted, and {self._ledger.holder(arn)} names it"
+        alive = {one.arn: one for one in truth_of(self._world.service).alive}
+        tag = read_tag(alive[arn].tags.get(policy.ownership_tag, "")) if arn in alive else None
+        ours = tag is not None and tag.ledger_id == self._ledger.ledger_id
+        assert arn not in alive or ours or policy.adopted or not policy.ownership_tag, f"I8: {arn} is not ours: {tag}"
+        if version.reason == REPLACED and not policy.delete_first:
+            entry = self._ledger.known(version.target, version.name)
+            # What replaced it may have been given up in its turn, by a prune.
+            given_up = entry.state is State.DELETED and entry.code == PRUNED
+            assert entry.exists or given_up, f"I9: {arn} is deleted, and its entry is {entry.state}"
+
+    def _check_tagging(self, arn: str) -> None:
+        key = self._ledger.holder(arn)
+        assert key is not None, f"{arn} is tagged, and no entry names it"
+        entry = self._ledger.known(*key)
+        assert entry.code == TAGGING, f"{entry} was not durable before its tags were changed"
 
     async def published_rate(self) -> float | None:
         """See the interface: nothing is published."""
@@ -423,6 +502,19 @@ class DirectLedger:
     def known(self, target: str, name: str) -> Entry:
         """An entry as everybody would see it now."""
         return reading.entries_by_name(self._reader, target, [name])[name]
+
+    def intents(self, target: str, name: str) -> list[Entry]:
+        """The same, and its replacement if there is one."""
+        replacement = reading.incoming(self._reader, target).get(name)
+        return [self.known(target, name), *([replacement] if replacement else [])]
+
+    def version(self, arn: str) -> Version | None:
+        """An older version as everybody would see it now."""
+        return reading.versions_by_arn(self._reader, [arn]).get(arn)
+
+    def holder(self, arn: str) -> Key | None:
+        """Which entry names an algorithm."""
+        return reading.holders(self._reader, [arn]).get(arn)
 
     async def record(self, facts: Sequence[Fact]) -> None:
         """See the interface."""
@@ -563,6 +655,7 @@ class Order:
         manifest, ledger: paths.
         policy: its rules.
         hand: the fate of the next create.
+        change: the fate of the next change of a kind: delete, tag or untag.
         base: when it begins, true time.
         boot: of the machine.
         jump_s: by which its wall clock is wrong from the start.
@@ -571,7 +664,8 @@ class Order:
         target: its name.
         lease: the right to the ledger.
         refresh: what asking for fresh credentials answers.
-        control: List and Get of a world and a clock.
+        control: see :class:`WorldControl`.
+        prune: whether what is in the ledger and not in the manifest is deleted.
         wrap: puts something between the engine and the ledger.
         act: what happens beside the run, with its stop and its clock.
     """
@@ -580,6 +674,7 @@ class Order:
     ledger: Path
     policy: Policy = POLICY
     hand: Any = Fate
+    change: Any = None
     base: float = EPOCH
     boot: str = "boot"
     jump_s: float = 0.0
@@ -589,6 +684,7 @@ class Order:
     lease: Any = None
     refresh: Any = None
     control: Any = WorldControl
+    prune: bool = False
     wrap: Any = None
     act: Any = None
 
@@ -625,7 +721,8 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
     clock = VirtualClock(order.base, order.boot)
     clock.jump = order.jump_s
     ledger = DirectLedger(order.ledger, clock.wall, order.point, beside)
-    creates = WorldCreates(world, clock, order.hand, partial(ledger.known, order.target), order.point)
+    couriers = Courier(world, clock, order.point), Courier(world, clock, order.point)
+    creates = WorldCreates(couriers[0], order.hand, partial(ledger.intents, order.target))
     statistics, stop = Statistics(order.target), Stop()
     used = order.wrap(ledger) if order.wrap else ledger
     target = OpenTarget(
@@ -635,7 +732,7 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
         lease=order.lease or Held(),
         aws=Aws(
             creates=creates,
-            control=order.control(world, clock),
+            control=order.control(world, clock, couriers[1], order.change or _obeyed, ledger, order),
             region=REGION,
             endpoint="world",
             notices=(),
@@ -651,16 +748,34 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
     )
     engine = UnthreadedEngine(target, order.policy, stop, workers=order.workers)
     beside = asyncio.ensure_future(order.act(stop, clock)) if order.act else None
+    manifest = Manifest([str(order.manifest)], Rules(ownership_tag=order.policy.ownership_tag))
     try:
-        await engine.run(Manifest([str(order.manifest)], Rules(ownership_tag=order.policy.ownership_tag)))
+        retire = await _to_retire(target, order.policy, manifest) if order.prune else ()
+        await engine.run(manifest, retire=retire, why=PRUNED)
     finally:
         if beside is not None:
             beside.cancel()
         await ledger.close()
     statistics.stopped = stop.requested
     statistics.close()
-    assert creates.most <= order.workers
-    return Ended(statistics, ledger.facts, creates.most, clock.true())
+    assert couriers[0].most <= order.workers
+    return Ended(statistics, ledger.facts, couriers[0].most, clock.true())
+
+
+async def _to_retire(target: OpenTarget, policy: Policy, manifest: Manifest) -> Sequence[Entry]:
+    """What the command would prune."""
+    batches = list(manifest.batches())
+    names = {row.name for batch in batches for row in batch.rows}
+    made = Draft(target.name, [])
+    prunes = not _refusal(names, sum(batch.invalid for batch in batches))
+    await _plan_deletions(target, policy, made, names, prunes=prunes)
+    return retired(made)
+
+
+def _obeyed(kind: str) -> Fate:
+    """The fate of a change that nothing befalls."""
+    del kind
+    return Fate()
 
 
 async def _refreshed() -> bool:
@@ -677,6 +792,16 @@ def entries_of(path: Path, target: str = TARGET) -> dict[str, Entry]:
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
         return {entry.name: entry for entry in reading.page(connection, target, None, None, 1_000_000)}
+    finally:
+        connection.close()
+
+
+def older_of(path: Path, gone: Collection[str] = (), target: str = TARGET) -> Older:
+    """What the ledger at ``path`` holds besides its entries; ``gone`` is what somebody else has deleted."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        versions = reading.versions(connection, target, None, None)
+        return Older({version.arn: version for version in versions}, reading.incoming(connection, target), gone)
     finally:
         connection.close()
 
