@@ -48,6 +48,8 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
             return
         reporters = once_per_rules(manifests)
         drafts = await _confirmed(run, fleet, manifests) if run.order.policy.deletes else {}
+        if run.stop.requested:
+            return
 
         async def register(target: OpenTarget) -> None:
             retire = retired(drafts[target.name]) if target.name in drafts else []
