@@ -233,9 +233,12 @@ class Planner:
                 return Step(Action.FAILED, Outcome.FAILED, reason, entry=entry, code=incoming.code)
             return Step(Action.REPLACE, Outcome.PENDING, f"it changed since {entry.arn} was created", entry=entry)
         reason = f"the definition changed since it was created as {entry.arn}"
+        hint = f"{reason}; --on-change replace creates a new one and deletes this one"
+        if entry.adopted:
+            reason = f"the definition differs from {entry.arn}, which was taken over"
+            hint = f"{reason}; --on-change replace creates a new one, and deletes this one only with --adopted"
         drift = Fact(self._target, row.name, Event.DRIFT, code="drifted", message=reason)
         facts: tuple[Fact, ...] = () if entry.state is State.DRIFTED else (drift,)
-        hint = f"{reason}; --on-change replace creates a new one and deletes this one"
         return Step(Action.DRIFTED, Outcome.DRIFTED, hint, facts, _after(entry, facts))
 
     def _made_before(self, row: Wanted, situation: Situation) -> Found | None:
