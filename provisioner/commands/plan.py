@@ -12,7 +12,7 @@ import anyio.to_thread
 import msgspec
 
 from provisioner.commands.manifests import manifests_for
-from provisioner.commands.planfile import VERSION, PlanFile, PlannedTarget
+from provisioner.commands.planfile import VERSION, PlanFile, PlannedTarget, step_text
 from provisioner.commands.session import looking
 from provisioner.core.difference import differences
 from provisioner.core.entry import Entry, Outcome
@@ -277,8 +277,7 @@ class PlanCommand:
 
     Attributes:
         made: the plan; None until it is made.
-        saved: the same, as ``apply --plan`` takes it; None if the manifest cannot be read again, or the plan has
-            not read everything.
+        saved: the same, as ``apply --plan`` takes it; None if the plan has not read everything.
     """
 
     def __init__(self, run: Run, *, offline: bool) -> None:
@@ -322,13 +321,14 @@ class PlanCommand:
             plan_id=run.run_id,
             ledger_id=self._ledger_id,
             sources=run.order.sources,
+            strict=run.order.strict,
             policy=run.order.policy,
             lifecycle=run.order.settings.lifecycle,
             targets={
                 name: PlannedTarget(
                     made.serial,
                     manifests[name].fingerprint(),
-                    {one.row.name: one.step.action.value for one in made.planned},
+                    {one.row.name: step_text(one.step) for one in made.planned},
                     {one.name: one.arn for one in made.deletions if one.entry is not None},
                 )
                 for name, made in self._drafts.items()
