@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +27,7 @@ class AdoptOptions(Options, frozen=True, kw_only=True):
     """The options of ``adopt``, as click parsed them."""
 
     manifest: tuple[str, ...]
+    absent: Counter[str]
     adopt: Literal["same", "any"]
     take_over: str
     lock_timeout: str
@@ -40,6 +42,8 @@ class AdoptOptions(Options, frozen=True, kw_only=True):
 
     def text(self, summary: Summary) -> str:
         """What was taken over, and what was not."""
+        from provisioner.report.summary import SHOWN_IN_TEXT, problem_line
+
         if summary.error:
             return super().text(summary)
         outcomes = ", ".join(f"{number} {outcome}" for outcome, number in summary.outcomes.items() if number)
@@ -47,7 +51,11 @@ class AdoptOptions(Options, frozen=True, kw_only=True):
             f"manifest  {counted(summary.manifest.lines, 'line', 'lines')}, {summary.manifest.invalid} invalid",
             f"outcomes  {outcomes or 'nothing to adopt'}",
         ]
-        lines += [f"problem   {one.name}: {one.code}: {one.message}" for one in summary.problems]
+        if absent := self.absent.total():
+            lines.append(f"left      {absent} without an algorithm in AWS, which `provisioner apply` creates")
+        lines += [problem_line(problem) for problem in summary.problems[:SHOWN_IN_TEXT]]
+        if (more := summary.problems_total - SHOWN_IN_TEXT) > 0:
+            lines.append(f"  and {more} more, all of them in the ledger")
         return printable_lines([*lines, *summary.closing()])
 
 
@@ -83,4 +91,6 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
     """
     from provisioner.commands.adopt import adopt
 
-    return execute(AdoptOptions(**given), partial(adopt, stdin=current().streams.stdin))
+    absent: Counter[str] = Counter()
+    work = partial(adopt, absent=absent, stdin=current().streams.stdin)
+    return execute(AdoptOptions(**given, absent=absent), work)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from provisioner.cli.options import Duration, common
 from provisioner.cli.program import current
@@ -95,6 +96,10 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
         from provisioner.commands.planfile import PlanFile
 
         plan = PlanFile.load(str(self.plan))
+        plan.check_policy(order.policy)
+        if self.targets and set(self.targets) != set(plan.targets):
+            what = f"the plan is for {', '.join(plan.targets)}"
+            raise UsageError(what, where=str(self.plan), hint="Leave out --target, or make a plan for these targets")
         settings = msgspec.structs.replace(order.settings, lifecycle=plan.lifecycle)
         return msgspec.structs.replace(
             order,
@@ -103,10 +108,45 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
             sources=plan.sources,
             policy=msgspec.structs.replace(plan.policy, wait=not self.no_wait),
             plan=plan,
+            strict=plan.strict,
             yes=self.yes,
             detailed=self.detailed_exitcode,
             lock_timeout_s=seconds(self.lock_timeout),
         )
+
+
+PLANNED = frozenset(
+    {
+        "strict",
+        "adopt",
+        "take_over",
+        "retry_failed",
+        "on_change",
+        "replace_order",
+        "keep",
+        "prune",
+        "max_delete",
+        "max_create",
+        "max_failures",
+        "own_tags",
+        "adopted",
+    }
+)
+"""Options that decide on steps: a saved plan has them."""
+
+
+def _refuse_planned() -> None:
+    """Make sure that no option is given that the saved plan has decided.
+
+    Raises:
+        UsageError: one is.
+    """
+    context = click.get_current_context()
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name in PLANNED and source in {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}:
+            hint = f"Leave it out, or make a new plan: `provisioner plan {option.opts[0]} ... -o FILE`"
+            raise UsageError(f"{option.opts[0]} is decided by the plan, and cannot be given with --plan", hint=hint)
 
 
 class Failures(click.ParamType[tuple[int, float]]):
@@ -250,4 +290,6 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
 
     if bool(given["manifest"]) == (given["plan"] is not None):
         raise UsageError("name a manifest, or a saved plan with --plan", hint="See `provisioner apply --help`")
+    if given["plan"] is not None:
+        _refuse_planned()
     return execute(ApplyOptions(**given), partial(apply, stdin=current().streams.stdin))

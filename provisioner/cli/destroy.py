@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,7 @@ from provisioner.config.settings import seconds
 from provisioner.errors import UsageError, counted, printable_lines
 
 if TYPE_CHECKING:
+    from provisioner.commands.destroy import Selected
     from provisioner.commands.run import Order, Run
     from provisioner.config.settings import Settings
     from provisioner.exit_codes import ExitCode
@@ -24,6 +26,7 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
     """The options of ``destroy``, as click parsed them."""
 
     selecting: Selecting
+    found: dict[str, Selected]
     adopted: bool
     max_delete: int | None
     yes: bool
@@ -40,13 +43,27 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
         return msgspec.structs.replace(order, policy=policy, yes=self.yes, lock_timeout_s=seconds(self.lock_timeout))
 
     def text(self, summary: Summary) -> str:
-        """How many algorithms were deleted."""
+        """How many algorithms were deleted, and why others were not."""
+        from provisioner.report.summary import SHOWN_IN_TEXT, problem_line, superseded_line
+
         if summary.error:
             return super().text(summary)
-        lines = [f"deleted   {counted(summary.pruned, 'algorithm', 'algorithms')}"]
-        lines += [f"problem   {problem.name}: {problem.message}" for problem in summary.problems]
+        found = self.found.values()
+        adopted = sum(one.adopted for one in found)
+        selected = sum(one.count for one in found)
+        number = counted(summary.pruned, "algorithm", "algorithms")
+        of = f" of {selected}" if summary.pruned < selected else ""
+        lines = [f"deleted   {number}{of}" if selected else "deleted   nothing: no such algorithm is left"]
+        if adopted:
+            lines.append(f"kept      {adopted} that were taken over: --adopted deletes these too")
+        lines += [problem_line(problem) for problem in summary.problems[:SHOWN_IN_TEXT]]
+        if (more := summary.problems_total - SHOWN_IN_TEXT) > 0:
+            lines.append(f"  and {more} more, all of them in the ledger")
         if summary.superseded:
-            lines.append(f"left      {summary.superseded}: `provisioner list --state superseded` says why")
+            lines.append(superseded_line(summary))
+        if summary.open:
+            creates = counted(summary.open, "create has", "creates have")
+            lines.append(f"unknown   {creates} no answer yet: run again later, and what they made is deleted, too")
         return printable_lines([*lines, *summary.closing()])
 
 
@@ -85,11 +102,11 @@ def command(
     if chosen == everything:
         what = "name what to delete, or say --all" if not chosen else "--all and a selection exclude each other"
         raise UsageError(what, hint="For example: provisioner destroy --name 'lookalike *'")
-    options = DestroyOptions(**given, selecting=selecting)
+    options = DestroyOptions(**given, selecting=selecting, found={})
 
     async def work(run: Run) -> Summary:
         from provisioner.commands.destroy import destroy
 
-        return await destroy(run, selecting.of)
+        return await destroy(run, partial(selecting.of, asking=run.run_id), options.found)
 
     return execute(options, work)

@@ -22,10 +22,14 @@ SQLITE = b"SQLite format 3\0"
 
 
 @contextmanager
-def whole_file(name: str) -> Iterator[Write]:
+def whole_file(name: str, *, mode: int = 0o666) -> Iterator[Write]:
     """Write a file: a function that takes any part of it. It has its name when all is written and synced, or never.
 
     An existing file is replaced, and stays as it is when the block ends with an error. A symbolic link stays one.
+
+    Args:
+        name: of the file.
+        mode: its permissions, less the umask.
 
     Raises:
         UsageError: it is a directory, a device, a pipe or a database, which must not be replaced.
@@ -37,7 +41,8 @@ def whole_file(name: str) -> Iterator[Write]:
     unfinished = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}")
     try:
         with _mapped(name):
-            with unfinished.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
                 yield file.write
                 file.flush()
                 os.fsync(file.fileno())

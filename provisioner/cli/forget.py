@@ -13,6 +13,7 @@ from provisioner.cli.output import say
 from provisioner.cli.selection import Selecting, selection
 from provisioner.config.settings import seconds
 from provisioner.errors import UsageError, counted
+from provisioner.exit_codes import ExitCode
 from provisioner.ledger.location import printable_location
 
 if TYPE_CHECKING:
@@ -43,11 +44,12 @@ def command(  # noqa: PLR0913  a parameter for each option
     code: str,
     yes: bool,
     lock_timeout: str,
-) -> None:
+) -> ExitCode:
     """Removes the selected entries from the ledger. AWS is not called, and keeps their algorithms.
 
     An algorithm keeps its ownership tag, so `apply` recovers it if the manifest names it again, and `verify` reports it
-    as unrecorded. Without --yes it says how many entries it would remove. What is unresolved stays.
+    as unrecorded. Without --yes it says how many entries it would remove. What is unresolved stays,
+    and the exit code is 5: `provisioner reconcile` resolves it.
     """
     from provisioner.commands.forget import forget
 
@@ -58,18 +60,22 @@ def command(  # noqa: PLR0913  a parameter for each option
     async def confirm(found: Forgotten) -> None:
         if not yes:
             what = f"{counted(found.entries, 'entry', 'entries')} would be removed from the ledger"
-            keeps = f"AWS keeps the algorithms of {found.existing} of them" if found.existing else ""
+            keeps = (
+                f"AWS keeps {counted(found.existing, 'algorithm', 'algorithms')} of theirs" if found.existing else ""
+            )
             raise UsageError(what, why=keeps, hint="Confirm it with --yes")
 
-    async def work() -> None:
+    async def work() -> ExitCode:
         settings = settings_of(config, ledger)
         found = await forget(settings, selecting.of, confirm, lock_timeout_s=seconds(lock_timeout))
         name = printable_location(settings.run.ledger)
+        code = ExitCode.AMBIGUOUS if found.unresolved else ExitCode.DONE
         if output == "json":
-            say(msgspec.json.encode({"ledger": name, "exit_code": 0, **msgspec.structs.asdict(found)}))
-            return
+            say(msgspec.json.encode({"ledger": name, "exit_code": int(code), **msgspec.structs.asdict(found)}))
+            return code
         left = f"; {found.unresolved} left, because a create of theirs has no answer yet" if found.unresolved else ""
         keeps = f", AWS keeps {counted(found.existing, 'algorithm', 'algorithms')}" if found.existing else ""
         say(f"{counted(found.entries, 'entry', 'entries')} forgotten{keeps}{left}, ledger {name}")
+        return code
 
-    anyio.run(work)
+    return anyio.run(work)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from provisioner.cli.apply import ApplyOptions, with_options
-from provisioner.cli.files import whole_file
+from provisioner.cli.files import check_writable, whole_file
 from provisioner.cli.program import current
 from provisioner.cli.running import execute
-from provisioner.errors import UsageError
+from provisioner.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from provisioner.commands.planfile import PlanFile
@@ -28,6 +29,7 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
     all: bool
     out: str | None
     made: list[Plan]
+    saved: list[PlanFile]
 
     def json(self, summary: Summary) -> bytes:
         """The plan, with the error that ended it if there is one."""
@@ -42,6 +44,14 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
             return summary.text()
         return plan_text(self.made[0], summary, everything=self.all)
 
+    def remarks(self, summary: Summary) -> str:
+        """Where the plan is saved."""
+        if not self.out or summary.error:
+            return ""
+        if not self.saved:
+            return "The plan is not saved, because it is not whole."
+        return f"The plan is saved: `provisioner apply --plan {printable(self.out)}` carries out exactly its steps."
+
 
 @click.command("plan")
 @click.argument("manifest", nargs=-1, required=True)
@@ -55,7 +65,9 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
     It reads the ledger and the account, changes neither, and can run while `apply` does. Exit codes: 0, or 10 with
     --detailed-exitcode when there is something to do; 3 when something is in the way or drifted; 65 for invalid lines.
     """
-    made: list[Plan] = []
+    options = PlanOptions(**given, made=[], saved=[])
+    if options.out:
+        _check(options)
 
     async def work(run: Run) -> Summary:
         from provisioner.commands.plan import PlanCommand
@@ -63,25 +75,27 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
         planner = PlanCommand(run, offline=options.offline)
         summary = await planner.plan(current().streams.stdin)
         if planner.made is not None:
-            made.append(planner.made)
-        if options.out and summary.error is None:
-            _save(planner.saved, options.out)
+            options.made.append(planner.made)
+        if options.out and planner.saved is not None:
+            # What it names is deleted by whoever carries it out, so nobody else may change it.
+            with whole_file(options.out, mode=0o600) as write:
+                write(planner.saved.encoded().decode())
+            options.saved.append(planner.saved)
         return summary
 
-    options = PlanOptions(**given, made=made)
     return execute(options, work)
 
 
-def _save(saved: PlanFile | None, out: str) -> None:
-    """Write the plan to a file that nobody else can read.
+def _check(options: PlanOptions) -> None:
+    """Make sure, before anything is read, that the plan can be saved.
 
     Raises:
-        UsageError: it cannot be saved.
+        UsageError: it cannot be carried out later, or the file cannot be written.
     """
-    if saved is None:
-        why = (
-            "standard input cannot be read again, --offline has not read the account, or a target could not be planned"
-        )
-        raise UsageError("this plan cannot be saved", why=why, hint="Plan a file, with every target within reach")
-    with whole_file(out) as write:
-        write(saved.encoded().decode())
+    if any(source == "-" or Path(source).is_fifo() for source in options.manifest):
+        what = "a plan of standard input or a pipe cannot be saved: `apply --plan` reads the manifest again"
+        raise UsageError(what, hint="Save the manifest in a file first")
+    if options.offline:
+        what = "a plan that has not read the account cannot be saved"
+        raise UsageError(what, hint="Leave out --offline, or --out")
+    check_writable(str(options.out), replace=True)

@@ -221,6 +221,8 @@ class _Running:
             answer = b""
             with run.stop.ends():
                 answer = await anyio.to_thread.run_sync(self._streams.stdin.readline, abandon_on_cancel=True)
+            if not answer.endswith(b"\n"):  # the end of the input, or a signal: the terminal is still on that line
+                self._streams.stderr.write("\n")
             return answer.strip().lower() in {b"y", b"yes"}
         finally:
             run.asking = False

@@ -111,8 +111,12 @@ class Selecting(msgspec.Struct, frozen=True, kw_only=True):
     since: float | None
     code: str
 
-    async def of(self, ledger: Ledger) -> Selection:
+    async def of(self, ledger: Ledger, *, asking: str = "") -> Selection:
         """What they select in ``ledger``.
+
+        Args:
+            ledger: whose entries are selected.
+            asking: id of the run that asks, which ``--run last`` does not mean.
 
         Raises:
             UsageError: it has no such run.
@@ -121,7 +125,7 @@ class Selecting(msgspec.Struct, frozen=True, kw_only=True):
             targets=frozenset(self.targets),
             names=self.names,
             states=frozenset(Role(state) if state == Role.SUPERSEDED else State(state) for state in self.states),
-            run=await find_run_id(ledger, self.run) if self.run else "",
+            run=await find_run_id(ledger, self.run, asking=asking) if self.run else "",
             since=self.since,
             code=self.code,
         )

@@ -14,6 +14,7 @@ from provisioner.engine.problems import ProblemLog
 from provisioner.errors import ProvisionerError, Reason
 
 if TYPE_CHECKING:
+    from collections import Counter
     from typing import BinaryIO
 
     from provisioner.commands.plan import Draft
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 TAKEN = frozenset({Action.ADOPT, Action.RECOVER})
 
 
-async def adopt(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
+async def adopt(run: Run, absent: Counter[str], *, stdin: BinaryIO | None = None) -> Summary:
     """Take over what the account has under the names of the manifest, as the policy allows, and tag it.
 
     What another ledger created, what differs, and what has no algorithm stays as it is; of two algorithms of one name
@@ -34,6 +35,7 @@ async def adopt(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
 
     Args:
         run: whose policy says what may be adopted.
+        absent: gets how many definitions have no algorithm, by target.
         stdin: read for ``-``.
     """
 
@@ -41,7 +43,9 @@ async def adopt(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
         drafts = await draft(run, fleet, manifests)
 
         async def take(target: OpenTarget) -> None:
-            await _take(run, target, manifests[target.name], drafts[target.name])
+            made = drafts[target.name]
+            absent[target.name] = sum(one.step.action in {Action.CREATE, Action.RECREATE} for one in made.planned)
+            await _take(run, target, manifests[target.name], made)
 
         await fleet.each([target for target in run.order.targets if target.name in drafts], take)
 

@@ -18,6 +18,7 @@ from provisioner.core.versions import PRUNED
 from provisioner.engine.engine import Engine
 from provisioner.engine.problems import ProblemLog
 from provisioner.errors import ProvisionerError, Reason
+from provisioner.ledger import RunRecord
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -41,7 +42,9 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
 
     async def work(fleet: Fleet) -> None:
         if plan is not None:
-            await check(plan, fleet.ledger, manifests)
+            await check(plan, fleet.ledger, manifests, run.run_id)
+            run.command = plan.command
+            await fleet.ledger.begin_run(RunRecord(run.run_id, run.command, run.started_at))
         await carry_out(run, fleet, manifests)
 
     manifests: dict[str, Manifest] = {}
@@ -53,7 +56,7 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
             return run.summary(error=error)
         if not manifests:
             return run.summary()
-    return await session(run, plan.command if plan else "apply", work, makes=plan is None or not plan.ledger_id)
+    return await session(run, "apply", work, makes=plan is None or not plan.ledger_id)
 
 
 async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> None:
@@ -66,6 +69,8 @@ async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> N
         return
     reporters = once_per_rules(manifests)
     drafts = await _confirmed(run, fleet, manifests) if run.order.policy.deletes else {}
+    if run.stop.requested:
+        return
 
     async def register(target: OpenTarget) -> None:
         made = drafts.get(target.name)

@@ -10,6 +10,7 @@ from provisioner.commands.plan import confirm
 from provisioner.commands.session import session
 from provisioner.core.versions import DESTROYED, Role, to_delete
 from provisioner.engine.engine import Engine
+from provisioner.errors import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,7 +24,28 @@ if TYPE_CHECKING:
     from provisioner.report.summary import Summary
 
 
-async def destroy(run: Run, select: Callable[[Ledger], Awaitable[Selection]]) -> Summary:
+class Selected(msgspec.Struct):
+    """What a selection comes to.
+
+    Attributes:
+        entries: whose algorithms are deleted.
+        names: whose superseded versions are deleted.
+        superseded: how many these are.
+        adopted: entries that are selected and stay, because their algorithms were taken over.
+    """
+
+    entries: list[Entry] = []
+    names: list[str] = []
+    superseded: int = 0
+    adopted: int = 0
+
+    @property
+    def count(self) -> int:
+        """Algorithms that are deleted."""
+        return len(self.entries) + self.superseded
+
+
+async def destroy(run: Run, select: Callable[[Ledger], Awaitable[Selection]], found: dict[str, Selected]) -> Summary:
     """Delete the selected algorithms that this ledger created, and what is superseded under their names.
 
     Adopted ones are deleted only where the policy allows it. What is unresolved is resolved first, so that nothing is
@@ -32,39 +54,62 @@ async def destroy(run: Run, select: Callable[[Ledger], Awaitable[Selection]]) ->
     Args:
         run: whose policy may delete.
         select: which entries.
+        found: gets what was selected, by target.
     """
 
     async def work(fleet: Fleet) -> None:
-        chosen = await select(fleet.ledger)
-        await fleet.each(run.order.targets, resolve)
-        entries = {target.name: await _entries(run, fleet.ledger, target.name, chosen) for target in run.order.targets}
-        older = sum([await _older(run, fleet.ledger, target.name) for target in run.order.targets])
-        count = sum(map(len, entries.values()))
-        why = f"{count} that the ledger names" + (f", {older} that were replaced or pruned" if older else "")
-        await confirm(run, count + older, why)
-
-        async def delete(target: OpenTarget) -> None:
-            engine = Engine(target, run.order.policy, run.stop, workers=run.order.settings.run.max_in_flight)
-            await engine.run(None, retire=entries[target.name], why=DESTROYED)
-
-        going = [target for target in run.order.targets if not run.statistics[target.name].halt]
-        await fleet.each(going, delete)
+        ledger, targets = fleet.ledger, run.order.targets
+        chosen = await select(ledger)
+        # A create that is about to be resolved changes its state and its run.
+        unresolved = {
+            (entry.target, entry.name)
+            for target in targets
+            async for entry in ledger.entries(target=target.name)
+            if entry.unresolved and chosen.matches(entry)
+        }
+        await fleet.each(targets, resolve)
+        targets = tuple(target for target in targets if not run.statistics[target.name].halt)
+        if not run.stop.requested:
+            for target in targets:
+                found[target.name] = await _selected(run, ledger, target.name, chosen, unresolved)
+            entries = sum(len(one.entries) for one in found.values())
+            superseded = sum(one.superseded for one in found.values())
+            why = f"{entries} registered, {superseded} superseded" if superseded else ""
+            await confirm(run, entries + superseded, why, look="`provisioner list` with the same selection")
+        if run.stop.requested:
+            run.reasons.add(Reason.UNFINISHED)
+            return
+        await fleet.each(targets, delete)
 
     async def resolve(target: OpenTarget) -> None:
         policy = msgspec.structs.replace(run.order.policy, deletes=False)
         await Engine(target, policy, run.stop, workers=1).run(None)
 
+    async def delete(target: OpenTarget) -> None:
+        here, statistics = found[target.name], run.statistics[target.name]
+        engine = Engine(target, run.order.policy, run.stop, workers=run.order.settings.run.max_in_flight)
+        await engine.run(None, retire=here.entries, why=DESTROYED, only=here.names)
+        statistics.pruned = statistics.deleted  # superseded versions too: it is `destroy` that deleted them
+
     return await session(run, "destroy", work, makes=False)
 
 
-async def _entries(run: Run, ledger: Ledger, target: str, chosen: Selection) -> list[Entry]:
-    return [
-        entry
-        async for entry in ledger.entries(target=target)
-        if entry.exists and chosen.matches(entry) and (run.order.policy.adopted or not entry.adopted)
-    ]
-
-
-async def _older(run: Run, ledger: Ledger, target: str) -> int:
-    versions = await ledger.versions(target, roles={Role.SUPERSEDED})
-    return len(to_delete(versions, 0, adopted=run.order.policy.adopted))
+async def _selected(
+    run: Run, ledger: Ledger, target: str, chosen: Selection, unresolved: set[tuple[str, str]]
+) -> Selected:
+    adopted = run.order.policy.adopted
+    found, names = Selected(), set()
+    async for entry in ledger.entries(target=target):
+        if not (chosen.matches(entry) or (entry.target, entry.name) in unresolved):
+            continue
+        names.add(entry.name)
+        if entry.exists and entry.adopted and not adopted:
+            found.adopted += 1
+        elif entry.exists:
+            found.entries.append(entry)
+    due = to_delete(await ledger.versions(target, roles={Role.SUPERSEDED}), 0, adopted=adopted)
+    # What an interrupted `destroy` has begun, the next one finishes: its entries are in another state and run by now.
+    names |= {one.name for one in due if one.reason == DESTROYED and chosen.covers(one)}
+    found.names = sorted(names)
+    found.superseded = sum(one.name in names for one in due)
+    return found

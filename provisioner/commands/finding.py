@@ -96,13 +96,20 @@ async def causes(ledger: Ledger, selection: Selection) -> list[Cause]:
     return sorted(found.values(), key=lambda cause: (-cause.count, cause.state, cause.code))
 
 
-async def find_run(ledger: Ledger, text: str) -> RunRecord:
+async def find_run(ledger: Ledger, text: str, *, asking: str = "") -> RunRecord:
     """The run that ``text`` names: its id, the beginning of its id, or ``last``.
+
+    Args:
+        ledger: that has it.
+        text: to look for.
+        asking: id of the run that asks, which is not the last one.
 
     Raises:
         UsageError: there is none, or there are several.
     """
-    found = await ledger.runs(1) if text == LAST else await ledger.runs(2, prefix=text)
+    found = await ledger.runs(2, prefix="" if text == LAST else text)
+    if text == LAST:
+        found = [run for run in found if run.run_id != asking][:1]
     if not found:
         what = "the ledger has no runs" if text == LAST else f"the ledger has no run {text!r}"
         raise UsageError(what, hint="`provisioner runs` lists those that it has")
@@ -114,10 +121,10 @@ async def find_run(ledger: Ledger, text: str) -> RunRecord:
     return found[0]
 
 
-async def find_run_id(ledger: Ledger, text: str) -> str:
+async def find_run_id(ledger: Ledger, text: str, *, asking: str = "") -> str:
     """The id of the run that ``text`` names, as for :func:`find_run`; a whole id may be of a run that is not kept.
 
     Raises:
         UsageError: as :func:`find_run`.
     """
-    return text if _RUN_ID.fullmatch(text) else (await find_run(ledger, text)).run_id
+    return text if _RUN_ID.fullmatch(text) else (await find_run(ledger, text, asking=asking)).run_id

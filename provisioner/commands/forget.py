@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.errors import LedgerError
+from provisioner.commands.run import new_run_id
+from provisioner.config.tables import nearest
+from provisioner.core.versions import Role
+from provisioner.errors import LedgerError, UsageError
+from provisioner.ledger import RunRecord
 from provisioner.ledger.location import locate
 
 if TYPE_CHECKING:
@@ -26,7 +31,7 @@ class Forgotten(msgspec.Struct, frozen=True):
 
     Attributes:
         entries: how many.
-        existing: how many of these named an algorithm that AWS keeps.
+        existing: how many algorithms they named that AWS keeps, superseded ones included.
         unresolved: how many were left because a create of theirs has no answer yet.
     """
 
@@ -53,6 +58,7 @@ async def forget(
         lock_timeout_s: seconds to wait for another run to release the ledger.
 
     Raises:
+        UsageError: the ledger has no entries of a selected target.
         LedgerError: there is no ledger, or it cannot be written.
         LedgerLockedError: another run holds it.
     """
@@ -61,13 +67,35 @@ async def forget(
         raise LedgerError("there is no ledger here", where=location.name, hint="Name it with --ledger")
     async with location.lease(lock_timeout_s) as lease, location.open(lease) as ledger:
         chosen = await select(ledger)
+        known = await ledger.counts()
+        if unknown := sorted(chosen.targets - known.keys()):
+            hint = nearest(unknown[0], sorted(known), "The ledger has {}") if known else "It has no entries at all"
+            raise UsageError(f"the ledger has no entries of a target {unknown[0]!r}", hint=hint)
         entries = [entry async for entry in ledger.entries() if chosen.matches(entry)]
         incoming = {target: await _unresolved(ledger, target) for target in {entry.target for entry in entries}}
         gone = [entry for entry in entries if not (entry.unresolved or entry.name in incoming[entry.target])]
-        found = Forgotten(len(gone), sum(entry.exists for entry in gone), len(entries) - len(gone))
-        await confirm(found)
-        await _remove(ledger, gone)
+        existing = sum(entry.exists for entry in gone) + await _superseded(ledger, gone)
+        found = Forgotten(len(gone), existing, len(entries) - len(gone))
+        if gone:
+            await confirm(found)
+            await _recorded(ledger, gone)
     return found
+
+
+async def _superseded(ledger: Ledger, gone: list[Entry]) -> int:
+    """How many superseded versions are forgotten with ``gone``."""
+    names = {(entry.target, entry.name) for entry in gone}
+    versions = [await ledger.versions(target, roles={Role.SUPERSEDED}) for target in {target for target, _ in names}]
+    return sum((one.target, one.name) in names for some in versions for one in some)
+
+
+async def _recorded(ledger: Ledger, gone: list[Entry]) -> None:
+    """Remove ``gone``, as a run: what changes entries is in the ledger's list of runs."""
+    started_at = time.time()
+    run = RunRecord(new_run_id(started_at), "forget", started_at)
+    await ledger.begin_run(run)
+    await _remove(ledger, gone)
+    await ledger.end_run(msgspec.structs.replace(run, ended_at=time.time(), exit_code=0))
 
 
 async def _unresolved(ledger: Ledger, target: str) -> set[str]:

@@ -12,7 +12,7 @@ import anyio.to_thread
 import msgspec
 
 from provisioner.commands.manifests import manifests_for
-from provisioner.commands.planfile import VERSION, PlanFile, PlannedTarget
+from provisioner.commands.planfile import VERSION, PlanFile, PlannedTarget, step_text
 from provisioner.commands.session import looking
 from provisioner.core.difference import differences
 from provisioner.core.entry import Entry, Event, Outcome
@@ -225,30 +225,47 @@ class UnconfirmedError(ProvisionerError):
     reason = Reason.USAGE
 
 
-async def confirm(run: Run, count: int, why: str) -> None:
-    """Make sure that ``count`` algorithms may be deleted.
+async def confirm(run: Run, count: int, why: str, *, look: str = "`provisioner plan`") -> None:
+    """Make sure that ``count`` algorithms may be deleted. When the answer is no, the run is stopped.
 
     Args:
         run: with its bounds, and whom to ask.
         count: how many.
-        why: for the question.
+        why: for the question, "" for no reason.
+        look: what shows them.
 
     Raises:
         DeletionsRefusedError: they are more than ``max_delete``.
-        UnconfirmedError: nobody says yes.
+        UnconfirmedError: there is nobody to ask.
     """
     most = run.order.settings.lifecycle.max_delete
     if most and count > most:
         algorithms = counted(count, "algorithm", "algorithms")
         what = f"{algorithms} would be deleted, and max_delete is {most}; nothing was deleted"
-        raise DeletionsRefusedError(what, hint="Look at `provisioner plan`, then raise --max-delete")
+        raise DeletionsRefusedError(what, hint=f"Look at {look}, then raise --max-delete")
     if not count or run.order.yes:
         return
-    algorithms = counted(count, "algorithm", "algorithms")
+    what = counted(count, "algorithm", "algorithms") + (f" ({why})" if why else "")
     if run.ask is None:
-        raise UnconfirmedError(f"{algorithms} would be deleted ({why})", hint="Confirm it with --yes")
-    if not await run.ask(f"Delete {algorithms} ({why})?"):
-        raise UnconfirmedError("nothing was deleted or changed", hint="You answered no")
+        hint = f"Look at {look}, then confirm with --yes"
+        raise UnconfirmedError(f"{what} would be deleted in {_places(run)}; nothing was", hint=hint)
+    if not await run.ask(f"Delete {what} in {_places(run)}?"):
+        run.stop.request("the answer was no, so nothing was deleted or changed")
+
+
+PLACES_NAMED = 3
+"""Targets that a question names."""
+
+
+def _places(run: Run) -> str:
+    """Where the run deletes."""
+    places = [
+        f"{name} ({place})" if (place := f"{one.account_id} {one.region}".strip()) else name
+        for name, one in run.statistics.items()
+        if not one.halt
+    ]
+    more = [f"{len(places) - PLACES_NAMED} more targets"] if len(places) > PLACES_NAMED else []
+    return ", ".join(places[:PLACES_NAMED] + more)
 
 
 SHOWN = [
@@ -297,8 +314,7 @@ class PlanCommand:
 
     Attributes:
         made: the plan; None until it is made.
-        saved: the same, as ``apply --plan`` takes it; None if the manifest cannot be read again, or the plan has
-            not read everything.
+        saved: the same, as ``apply --plan`` takes it; None if the plan has not read everything.
     """
 
     def __init__(self, run: Run, *, offline: bool) -> None:
@@ -348,13 +364,14 @@ class PlanCommand:
             plan_id=run.run_id,
             ledger_id=self._ledger_id,
             sources=run.order.sources,
+            strict=run.order.strict,
             policy=run.order.policy,
             lifecycle=run.order.settings.lifecycle,
             targets={
                 name: PlannedTarget(
                     made.serial,
                     manifests[name].fingerprint(),
-                    {one.row.name: one.step.action.value for one in made.planned},
+                    {one.row.name: step_text(one.step) for one in made.planned},
                     {one.name: one.arn for one in made.deletions if one.entry is not None},
                 )
                 for name, made in self._drafts.items()

@@ -9,12 +9,14 @@ import anyio.to_thread
 import msgspec
 
 from provisioner.config.settings import LifecycleSettings  # noqa: TC001  msgspec reads these types at run time
+from provisioner.core.planner import Action
 from provisioner.core.policy import Policy  # noqa: TC001  the same
 from provisioner.errors import ManifestError, ProvisionerError, Reason, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from provisioner.core.planner import Step
     from provisioner.engine.planning import Planned
     from provisioner.ledger import Ledger
     from provisioner.manifest.reader import Manifest
@@ -22,6 +24,17 @@ if TYPE_CHECKING:
 VERSION = 1
 RUNS_SEEN = 1000
 """The ledger keeps no more runs than that."""
+ASSUMED = {"ownership_tag": "ownership_tag", "settle_s": "settle", "list_lag_s": "list_lag", "names": "names"}
+"""What a policy assumes of the service, by the key of the configuration: no plan may change that."""
+CONTINUED = {
+    Action.CREATE: {Action.AMBIGUOUS},
+    Action.RECREATE: {Action.AMBIGUOUS, Action.CREATE},
+    Action.REPLACE: {Action.AMBIGUOUS, Action.CREATE},
+    Action.RECOVER: {Action.UPDATE},
+    Action.ADOPT: {Action.UPDATE},
+}
+"""What becomes of a step that was interrupted: its create has no answer, its old algorithm is deleted, its tags are
+left."""
 
 
 class PlannedTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,7 +43,7 @@ class PlannedTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         serial: the ledger's count of changes of the target when it was planned.
         fingerprint: of the manifest, with the rules of this target.
-        steps: the action for each definition for which there is something to do.
+        steps: for each definition for which there is something to do: the action, and the ARN of what is taken over.
         deletions: ARN of each algorithm whose definition left the manifest and which is deleted, by name.
     """
 
@@ -48,6 +61,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         plan_id: of the plan; sortable by the time at which it was made.
         ledger_id: of the ledger; "" if there was none yet, and then it has no entries either.
         sources: of the manifest.
+        strict: whether nothing is sent if any line is invalid.
         policy, lifecycle: the rules by which it was made.
         targets: by name.
     """
@@ -56,13 +70,14 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     plan_id: str
     ledger_id: str
     sources: tuple[str, ...]
+    strict: bool
     policy: Policy
     lifecycle: LifecycleSettings
     targets: dict[str, PlannedTarget]
 
     @property
     def command(self) -> str:
-        """What the ledger records of a run that carries it out; so a run that was interrupted can be continued."""
+        """What the ledger records of a run that carries it out, once it is checked: such a run can be continued."""
         return f"apply --plan {self.plan_id}"
 
     def encoded(self) -> bytes:
@@ -90,7 +105,25 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def may_do(self, target: str, planned: Planned) -> bool:
         """Whether the plan has this very step."""
         here = self.targets.get(target)
-        return here is not None and here.steps.get(planned.row.name) == planned.step.action.value
+        saved = here.steps.get(planned.row.name, "") if here else ""
+        action = saved.partition(" ")[0]
+        continued = action in set(Action) and planned.step.action in CONTINUED.get(Action(action), ())
+        return continued or saved == step_text(planned.step)
+
+    def check_policy(self, policy: Policy) -> None:
+        """Make sure that the configuration still assumes the same of the service.
+
+        Raises:
+            StalePlanError: it does not.
+        """
+        for field, key in ASSUMED.items():
+            if getattr(self.policy, field) != getattr(policy, field):
+                raise StalePlanError(f"`{key}` in [reconcile] of the configuration is another one")
+
+
+def step_text(step: Step) -> str:
+    """A step as a plan saves it."""
+    return f"{step.action} {step.found.arn}" if step.found else step.action.value
 
 
 class StalePlanError(ProvisionerError):
@@ -108,8 +141,14 @@ class StalePlanError(ProvisionerError):
         super().__init__(f"the plan is out of date: {what}", where=where, hint=hint)
 
 
-async def check(plan: PlanFile, ledger: Ledger, manifests: Mapping[str, Manifest]) -> None:
+async def check(plan: PlanFile, ledger: Ledger, manifests: Mapping[str, Manifest], run_id: str) -> None:
     """Make sure that nothing has changed since ``plan`` was made, but for what an interrupted run of it did.
+
+    Args:
+        plan: to carry out.
+        ledger: with which.
+        manifests: by target.
+        run_id: of this run.
 
     Raises:
         StalePlanError: the ledger, one of its targets, or the manifest has.
@@ -120,7 +159,7 @@ async def check(plan: PlanFile, ledger: Ledger, manifests: Mapping[str, Manifest
         raise StalePlanError("it was made for other targets", missing[0])
     for name, manifest in manifests.items():
         here = plan.targets[name]
-        if await ledger.changes(name) != here.serial and not await _continues(plan, ledger):
+        if await ledger.changes(name) != here.serial and not await _continues(plan, ledger, run_id):
             raise StalePlanError("the ledger has changed since", name)
         try:
             found = await anyio.to_thread.run_sync(manifest.fingerprint, abandon_on_cancel=True)
@@ -130,11 +169,10 @@ async def check(plan: PlanFile, ledger: Ledger, manifests: Mapping[str, Manifest
             raise StalePlanError("the manifest has changed since", ", ".join(plan.sources))
 
 
-async def _continues(plan: PlanFile, ledger: Ledger) -> bool:
-    """Whether all runs since the plan carried it out."""
-    since = [run for run in await ledger.runs(RUNS_SEEN) if run.run_id > plan.plan_id]
-    # The newest one is this run.
-    return len(since) > 1 and all(run.command == plan.command for run in since)
+async def _continues(plan: PlanFile, ledger: Ledger, run_id: str) -> bool:
+    """Whether all runs since the plan carried it out, and there was one."""
+    since = [run for run in await ledger.runs(RUNS_SEEN) if run.run_id > plan.plan_id and run.run_id != run_id]
+    return bool(since) and all(run.command == plan.command for run in since)
 
 
 def deleted(plan: PlanFile, target: str) -> Sequence[str]:

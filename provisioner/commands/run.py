@@ -80,11 +80,18 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def new_run_id(started_at: float) -> str:
+    """The id of a run that starts at ``started_at``, seconds since the epoch; sortable by that."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(started_at))
+    return f"{stamp}{int(started_at % 1 * 1000):03d}-{secrets.token_hex(3)}"
+
+
 class Run:
     """A run: its state while it goes on, for progress, and its summary.
 
     Attributes:
         run_id: sortable by start.
+        command: that the ledger records of it.
         stop: requests an early end.
         statistics: by target.
         observers: by target; each includes the statistics.
@@ -98,6 +105,7 @@ class Run:
     def __init__(self, order: Order, *, clock: Clock | None = None) -> None:
         self.order = order
         self.clock = clock or Clock()
+        self.command = ""
         self.stop = Stop()
         self.statistics = {target.name: Statistics(target.name) for target in order.targets}
         self.observers = {
@@ -111,8 +119,7 @@ class Run:
         self.error: ProvisionerError | None = None
         self.started_at = self.clock.wall()
         self._began = self.clock.monotonic()
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self.started_at))
-        self.run_id = f"{stamp}{int(self.started_at % 1 * 1000):03d}-{secrets.token_hex(3)}"
+        self.run_id = new_run_id(self.started_at)
 
     @property
     def elapsed_s(self) -> float:

@@ -53,6 +53,7 @@ async def session(
         makes: whether the command makes a ledger if there is none.
         built: for a command that builds a new ledger: whether it is whole after the work. If not, it is discarded.
     """
+    run.command = command
     try:
         location = locate(run.order.settings.run.ledger)
         if not makes and not await location.exists():
@@ -61,7 +62,7 @@ async def session(
     except ProvisionerError as error:
         return run.summary(error=error)
     async with deadline(run):
-        return await _leased(run, _Session(command, work, location, built))
+        return await _leased(run, _Session(work, location, built))
 
 
 async def looking(run: Run, work: Work, *, blank: bool = False) -> Summary:
@@ -112,14 +113,14 @@ async def _leased(run: Run, session: _Session) -> Summary:
             with run.stop.ends() as waiting:
                 lease = await stack.enter_async_context(session.location.lease(run.order.lock_timeout_s))
                 opened = await stack.enter_async_context(session.open(lease))
-                await opened.ledger.begin_run(RunRecord(run.run_id, session.command, run.started_at))
+                await opened.ledger.begin_run(RunRecord(run.run_id, run.command, run.started_at))
             if waiting.cancelled_caught:
                 return run.summary()
             summary = await _done(run, opened.ledger, session.work(await _fleet(run, opened.ledger, lease)))
             with run.stop.ends_by(CLOSED_BY_S):
                 ended_at = run.clock.wall()
                 await opened.ledger.end_run(
-                    RunRecord(run.run_id, session.command, run.started_at, ended_at, summary.exit_code, summary.json())
+                    RunRecord(run.run_id, run.command, run.started_at, ended_at, summary.exit_code, summary.json())
                 )
                 if session.built is not None and session.built():
                     await opened.finish()
@@ -150,7 +151,6 @@ async def _closing(run: Run, location: Location) -> AsyncIterator[AsyncExitStack
 class _Session:
     """See :func:`session`."""
 
-    command: str
     work: Work
     location: Location
     built: Callable[[], bool] | None

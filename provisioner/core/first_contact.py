@@ -107,9 +107,12 @@ def meet_foreign(wanted: Wanted, foreign: Sequence[Found], policy: Policy, *, co
         return _refused(tagged[0])
     untagged = [one for one in foreign if one.tag is None]
     same = [one for one in untagged if one.digest == wanted.digest]
+    one = same if len(same) == 1 else untagged
     if untagged and (policy.adopt == "any" or (policy.adopt == "same" and same)):
-        return Meeting(Choice.ADOPT, (same or untagged)[0])
-    return CREATE if names_repeat else _refused(foreign[0])
+        return Meeting(Choice.ADOPT, one[0]) if len(one) == 1 else _undecided(one)
+    if names_repeat:
+        return CREATE
+    return _refused(foreign[0]) if tagged or len(one) == 1 else _undecided(one)
 
 
 def _refused(found: Found) -> Meeting:
@@ -127,6 +130,16 @@ def _refused(found: Found) -> Meeting:
         "the definitions agree), or rename the definition"
     )
     return Meeting(Choice.REFUSE, found, NAME_TAKEN, message)
+
+
+def _undecided(several: Sequence[Found]) -> Meeting:
+    """Which of ``several`` belongs to the definition is not guessed: the others would be left behind unseen."""
+    arns = ", ".join(one.arn for one in several)
+    message = (
+        f"{len(several)} algorithms have this name, and no ledger created them: {arns}. Delete all but one, or rename "
+        "the definition"
+    )
+    return Meeting(Choice.REFUSE, several[0], NAME_TAKEN, message)
 
 
 def current(same: Sequence[Found]) -> Found:

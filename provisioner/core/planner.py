@@ -248,6 +248,9 @@ class Planner:
         drift = drifted(self._target, row.name, entry.arn)
         facts = () if entry.state is State.DRIFTED else (drift,)
         hint = f"{drift.message}; --on-change replace creates a new one and deletes this one"
+        if entry.adopted:
+            taken = f"the definition differs from {entry.arn}, which was taken over"
+            hint = f"{taken}; --on-change replace creates a new one, and deletes this one only with --adopted"
         retag = _tags_differ(row, entry)
         return Step(Action.DRIFTED, Outcome.DRIFTED, hint, facts, _after(entry, facts), retag=retag)
 

@@ -41,13 +41,18 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         """Whether superseded versions are asked for."""
         return Role.SUPERSEDED in self.states
 
+    def covers(self, one: Entry | Version) -> bool:
+        """Whether its target and its name are selected, whatever happened to it."""
+        return (not self.targets or one.target in self.targets) and (
+            not self.names or any(fnmatchcase(one.name, glob) for glob in self.names)
+        )
+
     def matches(self, one: Entry | Version) -> bool:
         """Whether an entry or an older version is selected."""
         state = one.state if isinstance(one, Entry) else one.role
         return (
-            (not self.targets or one.target in self.targets)
+            self.covers(one)
             and (not self.states or state in self.states)
-            and (not self.names or any(fnmatchcase(one.name, glob) for glob in self.names))
             and self.run in ("", one.run_id)
             and self.code in ("", one.code)
             and (self.since is None or one.updated_at >= self.since)

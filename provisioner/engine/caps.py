@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from provisioner.engine.observer import Halt
-from provisioner.errors import Reason
+from provisioner.errors import Reason, counted
 
 if TYPE_CHECKING:
     from provisioner.core.policy import Policy
@@ -45,7 +45,8 @@ class Caps:
         count, most = self._failures[code], self._most
         if not most or count < most:
             return None
-        what = f"{count} definitions failed with {code}, the most that --max-failures allows: {message.rstrip('. ')}"
+        definitions = counted(count, "definition", "definitions")
+        what = f"{definitions} failed with {code}, the most that --max-failures allows: {message.rstrip('. ')}"
         return Halt(Reason.FAILED, f"{what}. Look at `provisioner list --code {code}`, then run again")
 
     @property

@@ -108,7 +108,13 @@ class Engine:
         self._needed = 0
 
     async def run(
-        self, manifest: Manifest | None, *, report_problems: bool = True, retire: Sequence[Entry] = (), why: str = ""
+        self,
+        manifest: Manifest | None,
+        *,
+        report_problems: bool = True,
+        retire: Sequence[Entry] = (),
+        why: str = "",
+        only: Sequence[str] | None = None,
     ) -> str:
         """Carry out everything that ``manifest`` needs, and resolve unanswered creates.
 
@@ -117,6 +123,7 @@ class Engine:
             report_problems: whether this target's run keeps the manifest's problems; one of several targets does.
             retire: entries whose algorithms are to be deleted, before anything is created.
             why: the reason that is recorded for these.
+            only: names whose superseded versions are deleted, if the policy deletes; None is all that the target has.
 
         Returns:
             The fingerprint of the manifest; "" unless it was read to its end.
@@ -132,7 +139,7 @@ class Engine:
             self._create_workers = Workers(group, self._target.creates, self._limit, self._work)
             self._tag_workers = Workers(group, self._target.tags, self._limit, self._retag)
             self._delete_workers = Workers(group, self._target.deletes, self._limit, self._delete)
-            await self._retire(retire, why)
+            await self._retire(retire, why, only)
             if self._policy.delete_first or self._policy.resend_is_safe:
                 # A name can be used again only when its algorithm is gone.
                 await self._delete_workers.until_idle()
@@ -333,13 +340,16 @@ class Engine:
 
     # Delete.
 
-    async def _retire(self, entries: Sequence[Entry], why: str) -> None:
+    async def _retire(self, entries: Sequence[Entry], why: str, only: Sequence[str] | None) -> None:
         """Record that the algorithms of ``entries`` are to be deleted, and delete what is due."""
         for start in range(0, len(entries), LEFT_AT_ONCE):
+            if self._stop.requested:
+                self._observer.deletions_left(len(entries) - start)
+                return
             chunk = entries[start : start + LEFT_AT_ONCE]
             self._target.lease.check()
             await self._target.ledger.record([entry.fact(Event.RETIRE, code=why) for entry in chunk])
-        self._queue(await self._deletions.due())
+        self._queue(await self._deletions.due(only))
 
     async def _delete_superseded(self, name: str) -> None:
         self._queue(await self._deletions.due([name]))
@@ -349,6 +359,7 @@ class Engine:
             if version.arn not in self._queued:
                 self._queued.add(version.arn)
                 self._room.expect()
+                self._observer.deletion_due()
                 self._delete_workers.add(version)
 
     async def _delete(self, version: Version) -> None:
@@ -361,6 +372,8 @@ class Engine:
             pass
         finally:
             self._room.deleted(gone=gone)
+            if not gone and self._stop.requested:
+                self._observer.deletions_left(1)
 
     async def _delete_first(self, job: Job) -> None:
         """Delete the algorithm that ``job`` replaces before the new one is created.

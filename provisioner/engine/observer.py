@@ -98,8 +98,14 @@ class Observer:
     def attempt_ended(self, attempt: Attempt) -> None:
         """The result of an attempt is durable."""
 
+    def deletion_due(self) -> None:
+        """A superseded version is about to be deleted."""
+
     def version_deleted(self, version: Version) -> None:
         """A superseded version has been deleted, durably."""
+
+    def deletions_left(self, count: int) -> None:
+        """The run was asked to stop, and leaves ``count`` deletions to the next one."""
 
     def throttling_began(self) -> None:
         """A congestion epoch began: the first throttled call since the pacer last slowed down."""

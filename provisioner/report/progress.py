@@ -101,18 +101,35 @@ class View:
     def sample(self) -> None:
         """Count what the run has done so far."""
         creates = max(0, self.calls("create") - self.calls("throttled") - self.in_flight)
-        self._rates.add(Count(time.monotonic(), creates, self.done))
+        self._rates.add(Count(time.monotonic(), self.deleted if self._only_deletes else creates, self.done))
 
     @property
     def total(self) -> int | None:
-        """Definitions of the manifest: estimated until it is read to its end, None if its size is unknown."""
-        expected = [one.valid if one.whole else one.expected for one in self._run.statistics.values()]
+        """Definitions of the manifest: estimated until it is read to its end, None if its size is unknown.
+
+        Without a manifest, algorithms that are to be deleted.
+        """
+        targets = self._run.statistics.values()
+        if self._only_deletes:
+            return sum(one.due for one in targets)
+        expected = [one.valid if one.whole else one.expected for one in targets]
         return None if None in expected else sum(number or 0 for number in expected)
 
     @property
     def done(self) -> int:
-        """Definitions that no later run has to process."""
+        """Definitions that no later run has to process; without a manifest, algorithms that were deleted."""
+        if self._only_deletes:
+            return self.deleted
         return sum(number for outcome, number in self._outcomes().items() if outcome not in UNRESOLVED)
+
+    @property
+    def _only_deletes(self) -> bool:
+        return all(one.whole and not one.valid for one in self._run.statistics.values())
+
+    @property
+    def deleted(self) -> int:
+        """Algorithms that were deleted."""
+        return sum(statistics.deleted for statistics in self._run.statistics.values())
 
     def _outcomes(self) -> dict[Outcome, int]:
         targets = self._run.statistics.values()
@@ -152,6 +169,7 @@ class View:
         """One line for a terminal, the most important first: a narrow terminal cuts off the rest."""
         eta_s = self.eta_s
         outcomes = [f"{number} {outcome}" for outcome, number in self._outcomes().items()]
+        outcomes += [f"{self.deleted} deleted"] if self.deleted else []
         moving = [f"{self._rates.creates_per_s:.1f}/s", *([f"ETA {clock(eta_s)}"] if eta_s is not None else [])]
         calls = [f"{self.in_flight} in flight", f"{self.calls('throttled')} throttled"]
         hint = ["Ctrl-C again quits at once"] if self._run.stop.reason.endswith("SIGINT") else []
@@ -164,6 +182,7 @@ class View:
             "done": self.done,
             "total": self.total,
             **{outcome.value: number for outcome, number in self._outcomes().items()},
+            **({"deleted": self.deleted} if self.deleted else {}),
             "creates_per_s": round(self._rates.creates_per_s, 2),
             "throttled": self.calls("throttled"),
             "in_flight": self.in_flight,

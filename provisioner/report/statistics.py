@@ -50,8 +50,10 @@ class Statistics(Observer):
         open: entries that stay unresolved at the end.
         duplicates: that this ledger created and the run saw.
         pruned: algorithms that were pruned or destroyed.
+        deleted: all that were deleted; ``due`` counts those that are to be.
         superseded: older versions that are still to be deleted.
         kept: of these, how many could not be deleted in this run.
+        left: deletions that a stop left to the next run.
         denied: whether any create was denied.
         halt: why nothing more is sent, None if the target has not halted.
         whole: whether the manifest was read to its end.
@@ -75,8 +77,11 @@ class Statistics(Observer):
         self.open = 0
         self.duplicates = 0
         self.pruned = 0
+        self.deleted = 0
+        self.due = 0
         self.superseded = 0
         self.kept = 0
+        self.left = 0
         self.denied = False
         self.halt: Halt | None = None
         self.stopped = False
@@ -124,7 +129,16 @@ class Statistics(Observer):
 
     def version_deleted(self, version: Version) -> None:
         """See :class:`Observer`."""
+        self.deleted += 1
         self.pruned += version.reason in {PRUNED, DESTROYED}
+
+    def deletion_due(self) -> None:
+        """See :class:`Observer`."""
+        self.due += 1
+
+    def deletions_left(self, count: int) -> None:
+        """See :class:`Observer`."""
+        self.left += count
 
     def call_sent(self, kind: str) -> None:
         """See :class:`Observer`."""
@@ -225,8 +239,9 @@ class Statistics(Observer):
 
     @property
     def _work_left(self) -> bool:
-        """Whether a next run has something to do, unread lines and unanswered creates included."""
-        return not self.whole or bool(self.open or self.outcomes[Outcome.PENDING] or self.outcomes[Outcome.AMBIGUOUS])
+        """Whether a next run has something to do, unread lines, unanswered creates and deletions included."""
+        unsettled = self.outcomes[Outcome.PENDING] + self.outcomes[Outcome.AMBIGUOUS]
+        return not self.whole or bool(self.left or self.open or unsettled)
 
     def __repr__(self) -> str:
         outcomes = " ".join(f"{outcome}={number}" for outcome, number in self.outcomes.items() if number)

@@ -86,8 +86,8 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     problems: list[Problem] = msgspec.field(name="problems")
     problems_total: int = msgspec.field(name="problems_total")
     open: int = 0
-    pruned: int = 0
-    superseded: int = 0
+    pruned: int = msgspec.field(default_factory=int)  # not `= 0`, which would leave a zero out
+    superseded: int = msgspec.field(default_factory=int)
     stopped: str | None = None
     error: str | None = None
 
@@ -243,14 +243,19 @@ def _work_lines(summary: Summary) -> list[str]:
         *(_target_line(name, target, summary.elapsed_s) for name, target in summary.targets.items()),
     ]
     if summary.superseded:
-        left = counted(summary.superseded, "superseded algorithm", "superseded algorithms")
-        lines.append(f"to delete {left}: `{LIST_SUPERSEDED}` says why")
+        lines.append(superseded_line(summary))
     shown = [problem_line(problem) for problem in summary.problems[:SHOWN_IN_TEXT]]
     if shown:
         lines += [f"problems  {summary.problems_total}", *shown]
         more = summary.problems_total - len(shown)
         lines += [f"  and {more} more, all of them in the ledger"] if more > 0 else []
     return lines
+
+
+def superseded_line(summary: Summary) -> str:
+    """What is still to be deleted."""
+    left = counted(summary.superseded, "superseded algorithm", "superseded algorithms")
+    return f"to delete {left}: `{LIST_SUPERSEDED}` says why"
 
 
 def _per_s(calls: Mapping[str, int], elapsed_s: float) -> str:

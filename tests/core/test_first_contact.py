@@ -41,6 +41,8 @@ OURS_CHANGED = found("arn-2", ledger=LEDGER_ID, digest=OTHER, created_at=2.0)
 THEIRS = found("arn-3", ledger=OTHER_LEDGER_ID)
 UNTAGGED = found("arn-4")
 UNTAGGED_OTHER = found("arn-5", digest=OTHER)
+TWIN = found("arn-6", created_at=6.0)
+TWIN_OTHER = found("arn-7", digest=OTHER, created_at=7.0)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,10 @@ UNTAGGED_OTHER = found("arn-5", digest=OTHER)
         ([UNTAGGED_OTHER], {"adopt": "same"}, Choice.REFUSE, "arn-5", "name_taken"),
         ([UNTAGGED_OTHER], {"adopt": "any"}, Choice.ADOPT, "arn-5", ""),
         ([UNTAGGED_OTHER, UNTAGGED], {"adopt": "any"}, Choice.ADOPT, "arn-4", ""),
+        ([UNTAGGED, UNTAGGED_OTHER], {"adopt": "same"}, Choice.ADOPT, "arn-4", ""),
+        ([UNTAGGED_OTHER, TWIN_OTHER], {"adopt": "any"}, Choice.REFUSE, "arn-5", "name_taken"),
+        ([UNTAGGED, TWIN], {"adopt": "same"}, Choice.REFUSE, "arn-4", "name_taken"),
+        ([UNTAGGED, TWIN], {"adopt": "any", "names": "duplicates"}, Choice.REFUSE, "arn-4", "name_taken"),
         ([UNTAGGED], {"adopt": "never"}, Choice.REFUSE, "arn-4", "name_taken"),
         ([UNTAGGED], {"adopt": "never", "names": "duplicates"}, Choice.CREATE, "", ""),
         ([UNTAGGED_OTHER], {"adopt": "same", "names": "duplicates"}, Choice.CREATE, "", ""),
@@ -120,6 +126,16 @@ def test_a_refusal_names_the_ways_out() -> None:
     assert f"rebuild --ledger-id {OTHER_LEDGER_ID}" in message
     assert f"--take-over {OTHER_LEDGER_ID}" in message
     assert "arn-3" in message
+
+
+def test_of_several_that_nobody_created_none_is_guessed() -> None:
+    """Two algorithms that may be meant are refused with both ARNs; `--adopt` is no way out."""
+    message = meet(Row(), None, [UNTAGGED_OTHER, TWIN_OTHER], make_policy(adopt="never"), LEDGER_ID).message
+
+    assert message == (
+        "2 algorithms have this name, and no ledger created them: arn-5, arn-7. Delete all but one, or rename the "
+        "definition"
+    )
 
 
 @given(

@@ -109,7 +109,7 @@ FOREIGN = [
     ("same", [FOREIGN_OTHER, FOREIGN_FIRST], Decision.TAKEN, "arn-4"),
     ("any", [FOREIGN_OTHER], Decision.ADOPT, "arn-3"),
     ("any", [FOREIGN_SAME, FOREIGN_OTHER], Decision.ADOPT, "arn-2"),
-    ("any", [FOREIGN_OTHER, FOREIGN_FIRST], Decision.ADOPT, "arn-4"),
+    ("any", [FOREIGN_OTHER, FOREIGN_FIRST], Decision.TAKEN, "arn-4"),
 ]
 
 
