@@ -46,8 +46,8 @@ INTENT = "            await target.ledger.record([intent])\n"
 SEND = "reply = await operation.call(job, attempt, target.lease.check)"
 EARLY = "            early = await operation.call(job, attempt, lambda: None)\n"
 UNCHECKED = "reply = await operation.call(job, attempt, lambda: None)"
-RESULT = "await self._target.ledger.record([await self._operation.success(job, entry.attempt, reply)])"
-FORGOTTEN = "await self._operation.success(job, entry.attempt, reply)"
+RESULT = "await self._target.ledger.record(await self._operation.facts(job, conclusion, reply))"
+FORGOTTEN = "await self._operation.facts(job, conclusion, reply)"
 DOUBTED = "Verdict.AMBIGUOUS: Conclusion(Verdict.AMBIGUOUS, (Event.DOUBT,), Next.RESOLVE, Outcome.AMBIGUOUS)"
 RESENT = "Verdict.AMBIGUOUS: Conclusion(Verdict.AMBIGUOUS, _RELEASED, Next.RESEND)"
 UNCLAIMED = "Place(kind, calls.region, account_id)"
@@ -145,7 +145,7 @@ MUTANTS = (
     Mutant(
         "a sweep that broke off proves absence",
         "provisioner/core/sweep.py",
-        (("whole = sweep.complete and ", "whole = "),),
+        (("whole = sweep.complete and entry", "whole = entry"),),
         (MATRIX, SCHEDULES),
     ),
     Mutant(
@@ -157,12 +157,12 @@ MUTANTS = (
     Mutant(
         "what a dead run left is as old as its intent",
         "provisioner/core/sweep.py",
-        (("sent=entry.sent and entry.sent.until(now)", "sent=entry.sent"),),
+        (("sent = entry.sent and entry.sent.until(now)", "sent = entry.sent"),),
         (SCHEDULES,),
     ),
     Mutant(
         "a doubt is as old as its intent",
-        "provisioner/engine/sending.py",
+        "provisioner/engine/operation.py",
         (("sent = entry.sent.until(self._target.clock.stamp()) if", "sent = entry.sent if"),),
         (MATRIX,),
     ),
@@ -180,14 +180,19 @@ MUTANTS = (
     ),
     Mutant(
         "first contact skipped",
-        "provisioner/engine/first_contact.py",
-        (("return await self._meet(row, named) if named else CREATE", "return CREATE"),),
+        "provisioner/core/planner.py",
+        (
+            (
+                "self._policy, self._ledger_id) if found else CREATE",
+                "self._policy, self._ledger_id) if False else CREATE",
+            ),
+        ),
         (MATRIX, HOSTILE, CRASH),
     ),
     Mutant(
         "an incomplete List is a whole one at first contact",
-        "provisioner/engine/inventory.py",
-        (("        if not listing.complete:\n", "        if False:\n"),),
+        "provisioner/engine/planning.py",
+        (("            if not listing.complete:\n", "            if False:\n"),),
         (MATRIX,),
     ),
     Mutant(
@@ -269,6 +274,30 @@ MUTANTS = (
             ),
         ),
         ("tests/commands/test_verify.py",),
+    ),
+    Mutant(
+        "delete without a look at the tag",
+        "provisioner/engine/deletions.py",
+        (("if why := self._objection(version, details.found):", "if why := '':"),),
+        ("tests/engine/test_replacing.py",),
+    ),
+    Mutant(
+        "the old one is taken for its replacement",
+        "provisioner/core/sweep.py",
+        (("        return _rule_replacement(unresolved, sweep, policy)\n", "        pass\n"),),
+        ("tests/core/test_sweep.py",),
+    ),
+    Mutant(
+        "an unanswered replacement is forgotten",
+        "provisioner/engine/resolver.py",
+        (("if one.unresolved]", "if False]"),),
+        ("tests/engine/test_replacing.py",),
+    ),
+    Mutant(
+        "a manifest with invalid lines prunes",
+        "provisioner/commands/plan.py",
+        (("    if invalid:\n", "    if False:\n"),),
+        ("tests/commands/test_plan.py",),
     ),
     Mutant(
         "rebuild leaves out what GetResources omits",
