@@ -249,8 +249,8 @@ class Planner:
         facts = () if entry.state is State.DRIFTED else (drift,)
         hint = f"{drift.message}; --on-change replace creates a new one and deletes this one"
         if entry.adopted:
-            taken = f"the definition differs from {entry.arn}, which was taken over"
-            hint = f"{taken}; --on-change replace creates a new one, and deletes this one only with --adopted"
+            differs = f"the definition differs from {entry.arn}, which was taken over"
+            hint = f"{differs}; --on-change replace creates a new one, and deletes this one only with --adopted"
         retag = _tags_differ(row, entry)
         return Step(Action.DRIFTED, Outcome.DRIFTED, hint, facts, _after(entry, facts), retag=retag)
 

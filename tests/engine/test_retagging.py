@@ -294,6 +294,21 @@ def test_an_adopted_algorithm_is_deleted_only_on_request(adopted: bool, left: in
     body()
 
 
+@virtual_time
+async def test_delete_first_leaves_what_was_taken_over() -> None:
+    """It stays the current one, nothing is created, and the run says why."""
+    here = Account()
+    here.put("a", description="version 1")
+    await here.apply(v("a"), adopt="same")
+
+    statistics = await here.apply(v("a", 2), delete_first=True, **REPLACE)
+
+    assert counts(statistics) == {"pending": 1}
+    assert here.made_as("a") == ["version 1"]
+    assert "--adopted" in statistics.problems[0].message
+    assert here.ledger.table["here", "a"].arn == here.only("a").arn
+
+
 @pytest.mark.parametrize(("adopted", "left"), [(False, 2), (True, 1)])
 def test_what_is_taken_over_and_replaced_at_once_is_deleted_on_request(adopted: bool, left: int) -> None:  # noqa: FBT001  a table
     """It still has the tag of the ledger that is taken over, and no other than that may be deleted."""

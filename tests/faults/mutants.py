@@ -347,6 +347,30 @@ MUTANTS = (
         ("tests/commands/test_verify.py",),
     ),
     Mutant(
+        "delete without a look at the tag",
+        "provisioner/engine/deletions.py",
+        (("if why := self._objection(version, details.found):", "if why := '':"),),
+        ("tests/engine/test_replacing.py",),
+    ),
+    Mutant(
+        "the old one is taken for its replacement",
+        "provisioner/core/sweep.py",
+        (("        return _rule_replacement(unresolved, sweep, policy, ledger_id)\n", "        pass\n"),),
+        ("tests/core/test_sweep.py",),
+    ),
+    Mutant(
+        "an unanswered replacement is forgotten",
+        "provisioner/engine/resolver.py",
+        (("if one.unresolved]", "if False]"),),
+        ("tests/engine/test_replacing.py",),
+    ),
+    Mutant(
+        "a manifest with invalid lines prunes",
+        "provisioner/commands/plan.py",
+        (("    if invalid:\n", "    if False:\n"),),
+        ("tests/commands/test_plan.py",),
+    ),
+    Mutant(
         "rebuild leaves out what GetResources omits",
         "provisioner/commands/rebuild.py",
         (("prove(account, account.untagged | repeated)", "prove(account, repeated)"),),
