@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from provisioner.core.entry import Event, State
+from provisioner.core.entry import Entry, Event, Stamp, State
+from provisioner.core.inventory import Found
+from provisioner.core.ownership import OwnershipTag
+from provisioner.core.sweep import Decision, Sweep, Unresolved, rule
 from provisioner.core.versions import REPLACED, Role
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.errors import Reason
@@ -780,3 +783,20 @@ def test_the_ledger_says_why_before_anything_is_deleted(tmp_path: Path) -> None:
     job.change()
 
     assert happened(job.run(policy=REPLACING)) == [Event.INTEND, Event.CONFIRM, Event.DELETING, Event.GONE]
+
+
+def test_a_replacement_is_proven_by_its_own_attempt_alone() -> None:
+    """Another algorithm of this ledger with its name and definition proves nothing as long as its own may come."""
+    ledger_id, digest = "0" * 16, "d" * 32
+    incoming = Entry("here", "x", State.AMBIGUOUS, digest, "", attempt="own-1", sent=Stamp(0.0), incoming=True)
+    doubt = Unresolved(incoming, settled_at=400.0)
+
+    def found(attempt: str) -> Found:
+        return Found(f"arn-{attempt}", "x", 1.0, OwnershipTag(ledger_id, digest, attempt), digest, "")
+
+    def ruled(*seen: Found, at: float) -> Decision:
+        return rule(doubt, Sweep(at, complete=True, found={"x": list(seen)}), REPLACING, ledger_id).decision
+
+    assert ruled(found("other-1"), at=1.0) is Decision.UNKNOWN
+    assert ruled(found("other-1"), at=401.0) is Decision.ABSENT_ONCE
+    assert ruled(found("other-1"), found("own-1"), at=1.0) is Decision.RECOVERED
