@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from provisioner.api import Ledger, Verification, apply, validate, verify
+    from provisioner.api import Ledger, Rules, Verification, apply, plan, validate, verify
     from provisioner.commands.validate import Validation
     from provisioner.commands.verify import Finding
     from provisioner.config.settings import Settings
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         InferenceContainerConfig,
         MetricDefinition,
     )
+    from provisioner.report.plan import Plan, PlanStep
     from provisioner.report.summary import Summary
 
 __version__ = "0.1.0"
@@ -32,14 +33,18 @@ __all__ = [
     "InferenceContainerConfig",
     "Ledger",
     "MetricDefinition",
+    "Plan",
+    "PlanStep",
     "Problem",
     "ProvisionerError",
+    "Rules",
     "Settings",
     "State",
     "Summary",
     "Validation",
     "Verification",
     "apply",
+    "plan",
     "validate",
     "verify",
 ]
@@ -52,14 +57,18 @@ _HOMES = {
     "InferenceContainerConfig": "manifest.definition",
     "Ledger": "api",
     "MetricDefinition": "manifest.definition",
+    "Plan": "report.plan",
+    "PlanStep": "report.plan",
     "Problem": "core.problem",
     "ProvisionerError": "errors",
+    "Rules": "api",
     "Settings": "config.settings",
     "State": "core.entry",
     "Summary": "report.summary",
     "Validation": "commands.validate",
     "Verification": "api",
     "apply": "api",
+    "plan": "api",
     "validate": "api",
     "verify": "api",
 }

@@ -12,16 +12,17 @@ import io
 import os
 from collections.abc import Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
 
 import anyio
 import msgspec
 
 from provisioner.commands.apply import apply as apply_command
+from provisioner.commands.plan import PlanCommand
 from provisioner.commands.run import Order, Run, policy_of
 from provisioner.commands.validate import Validation
 from provisioner.commands.verify import verify as verify_command
-from provisioner.config.settings import ADOPT, Settings
+from provisioner.config.settings import Settings
 from provisioner.errors import UsageError
 from provisioner.ledger.location import locate
 from provisioner.manifest.definition import Definition
@@ -31,16 +32,52 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
     from provisioner.commands.verify import Finding
-    from provisioner.config.settings import Adopt
+    from provisioner.config.settings import Adopt, OnChange, ReplaceOrder
     from provisioner.core.entry import Entry, State
     from provisioner.core.problem import Problem
     from provisioner.ledger import Ledger as Store
     from provisioner.ledger import RunRecord
+    from provisioner.report.plan import Plan
     from provisioner.report.summary import Summary
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Sources: TypeAlias = StrPath | Iterable[StrPath | Definition]
 """A path or a glob, or any number of these and of definitions; ``-`` is standard input."""
+
+
+class Rules(TypedDict, total=False):
+    """What :func:`apply` may do, and :func:`plan` predicts. Without a rule, the settings or the default decide.
+
+    Attributes:
+        adopt: whether to take over an algorithm of the same name that no ledger created: ``never``, ``same`` (only if
+            its definition is the same; the default), or ``any``.
+        take_over: id of another ledger, 16 hex digits, whose algorithms of the same names are taken over.
+        retry_failed: try definitions again that an earlier run recorded as failed.
+        on_change: ``fail`` or ``replace``: what to do with a change that only a new algorithm can express.
+        replace_order: ``create-first`` or ``delete-first``.
+        keep: so many older versions of a name are kept when they are replaced.
+        prune: delete algorithms that this ledger created and whose definition left the manifest.
+        max_delete: delete nothing if it would be more than that; 0 is no bound.
+        own_tags: remove tags that others added to an algorithm whose tags are changed.
+        adopted: delete algorithms that were taken over, too.
+        max_create: most creates in each target; the rest is left to the next run. 0 is no bound.
+        max_failures: a target stops when so many definitions have failed for the same cause; 0 is no bound.
+        max_failures_share: the same as a share of those that are to be sent, 0 to 1.
+    """
+
+    adopt: Adopt
+    take_over: str
+    retry_failed: bool
+    on_change: OnChange
+    replace_order: ReplaceOrder
+    keep: int
+    prune: bool
+    max_delete: int
+    own_tags: bool
+    adopted: bool
+    max_create: int
+    max_failures: int
+    max_failures_share: float
 
 
 async def apply(  # noqa: PLR0913  a keyword for each option of the command
@@ -50,13 +87,12 @@ async def apply(  # noqa: PLR0913  a keyword for each option of the command
     ledger: StrPath | None = None,
     targets: Sequence[str] = (),
     strict: bool = False,
-    adopt: Adopt = ADOPT,
-    take_over: str = "",
-    retry_failed: bool = False,
+    yes: bool = False,
     wait: bool = True,
     lock_timeout_s: float = 0.0,
+    **rules: Unpack[Rules],
 ) -> Summary:
-    """Register every definition of ``manifest`` that is not registered yet, exactly once.
+    """Make AWS match ``manifest``: register what is not registered yet, exactly once, and change what the rules allow.
 
     It may be run again at any time: what is registered is not sent again. When the task is cancelled, nothing more is
     sent, the replies to what is in flight are awaited for up to 25 seconds, and then ``CancelledError`` is raised; a
@@ -69,12 +105,10 @@ async def apply(  # noqa: PLR0913  a keyword for each option of the command
         ledger: path of the ledger; None is ``settings.run.ledger``.
         targets: names of targets in the settings; () is all of them.
         strict: send nothing if any line is invalid.
-        adopt: whether to take over an algorithm of the same name that no ledger created: ``never``, ``same`` (only if
-            its definition is the same), or ``any``.
-        take_over: id of another ledger, 16 hex digits, whose algorithms of the same names are taken over.
-        retry_failed: try definitions again that an earlier run recorded as failed.
+        yes: whether algorithms may be deleted, where the rules delete some; look at :func:`plan` first.
         wait: whether to wait, at the end, until creates without an answer can be resolved.
         lock_timeout_s: seconds to wait for another run to release the ledger.
+        rules: what may be done, each as a keyword; see :class:`Rules`.
 
     Returns:
         What was done. Look at ``exit_code``: 0 means that everything is registered. Invalid lines, failed definitions
@@ -84,18 +118,59 @@ async def apply(  # noqa: PLR0913  a keyword for each option of the command
         ManifestError: a source does not exist or cannot be read.
         ConfigurationError: the settings are wrong, or contradict each other or the ledger.
         UsageError: there is no such target, or the ledger is no path of a file.
+        UnconfirmedError: something would be deleted, and ``yes`` is not set. Nothing was done.
+        DeletionsRefusedError: that is more than ``max_delete``. Nothing was done.
         LedgerLockedError: another run holds the ledger.
         LedgerError: the ledger cannot be opened or written.
     """
     sources, stdin = _sources(manifest)
-    order = _order(settings, ledger, targets)
-    policy = msgspec.structs.replace(
-        order.policy, adopt=adopt, take_over=take_over, retry_failed=retry_failed, wait=wait
-    )
+    order = _ruled(_order(settings, ledger, targets), rules)
+    policy = msgspec.structs.replace(order.policy, wait=wait)
     run = Run(
-        msgspec.structs.replace(order, sources=sources, policy=policy, strict=strict, lock_timeout_s=lock_timeout_s)
+        msgspec.structs.replace(
+            order, sources=sources, policy=policy, strict=strict, yes=yes, lock_timeout_s=lock_timeout_s
+        )
     )
     return await _finished(run, apply_command(run, stdin=stdin))
+
+
+async def plan(
+    manifest: Sources,
+    *,
+    settings: Settings | None = None,
+    ledger: StrPath | None = None,
+    targets: Sequence[str] = (),
+    offline: bool = False,
+    **rules: Unpack[Rules],
+) -> Plan:
+    """What :func:`apply` with the same rules would do, and why. It changes neither AWS nor the ledger.
+
+    It needs no lock, and the ledger need not exist.
+
+    Args:
+        manifest: as for :func:`apply`.
+        settings: the configuration; None is every default.
+        ledger: path of the ledger; None is ``settings.run.ledger``.
+        targets: names of targets in the settings; () is all of them.
+        offline: plan by the ledger alone, without reading the account.
+        rules: as for :func:`apply`.
+
+    Returns:
+        The plan. Its ``exit_code`` is that of ``provisioner plan``; a target that could not be planned is in
+        ``halted``.
+
+    Raises:
+        ManifestError: a source does not exist or cannot be read.
+        ConfigurationError: the settings are wrong, or contradict each other or the ledger.
+        UsageError: there is no such target, or the ledger is no path of a file.
+        LedgerError: the ledger cannot be read.
+    """
+    sources, stdin = _sources(manifest)
+    run = Run(msgspec.structs.replace(_ruled(_order(settings, ledger, targets), rules), sources=sources))
+    command = PlanCommand(run, offline=offline)
+    await _finished(run, command.plan(stdin))
+    assert command.made is not None  # noqa: S101  there was no error
+    return command.made
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -230,6 +305,23 @@ def _sources(manifest: Sources) -> tuple[tuple[str, ...], BinaryIO | None]:
 def _order(settings: Settings | None, ledger: StrPath | None, targets: Sequence[str]) -> Order:
     settings = (settings or Settings()).override("run", ledger=None if ledger is None else os.fspath(ledger))
     return Order(sources=(), settings=settings, targets=settings.select(targets), policy=policy_of(settings))
+
+
+_OF_LIFECYCLE = frozenset({"on_change", "replace_order", "keep", "prune", "max_delete"})
+"""Rules that stand in the settings, too."""
+
+
+def _ruled(order: Order, rules: Rules) -> Order:
+    """``order`` with ``rules`` in place of what the settings say.
+
+    Raises:
+        ConfigurationError: a rule is out of bounds.
+        TypeError: there is no such rule.
+    """
+    settings = order.settings.override("lifecycle", **{key: rules[key] for key in _OF_LIFECYCLE if key in rules})  # type: ignore[literal-required]
+    others = {key: value for key, value in rules.items() if key not in _OF_LIFECYCLE}
+    policy = msgspec.structs.replace(policy_of(settings), **others)
+    return msgspec.structs.replace(order, settings=settings, policy=policy)
 
 
 async def _finished(run: Run, work: Coroutine[Any, Any, Summary]) -> Summary:

@@ -16,13 +16,16 @@ from provisioner import (
     Definition,
     Ledger,
     ProvisionerError,
+    Rules,
     Settings,
     State,
     Summary,
     apply,
+    plan,
     validate,
     verify,
 )
+from provisioner.commands.plan import DeletionsRefusedError, UnconfirmedError
 from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
 from provisioner.errors import ConfigurationError, LedgerError, LedgerLockedError, ManifestError, UsageError
 from provisioner.exit_codes import ExitCode
@@ -355,3 +358,62 @@ def test_an_interrupt_under_asyncio_run_drains(tmp_path: Path) -> None:
         "[<State.CREATED: 'created'>, <State.PLANNED: 'planned'>]\n",
     }
     assert done.stderr == ""
+
+
+async def test_a_plan_predicts_and_changes_nothing() -> None:
+    """Plan shows what apply with the same rules would do; then apply does it, and the plan is empty."""
+    async with Emulator(Behaviour(names="duplicates")) as emulator:
+        before, after = [Definition(name=name, role_arn=ROLE) for name in ("a", "b", "c")], []
+        after = [before[0], Definition(name="b", role_arn=ROLE, description="newer")]
+        settings, rules = at(emulator), Rules(on_change="replace", prune=True)
+        await apply(before, settings=settings)
+
+        made_before = await plan(after, settings=settings, **rules)
+        exist = made(emulator)
+        summary = await apply(after, settings=settings, yes=True, **rules)
+        made_after = await plan(after, settings=settings, **rules)
+
+        assert [(step.name, step.action) for step in made_before.steps] == [("b", "replace"), ("c", "delete")]
+        assert made_before.deletes == 2
+        assert exist == ["a", "b", "c"]
+        assert (summary.exit_code, summary.outcomes["replaced"], summary.pruned) == (0, 1, 1)
+        assert made(emulator) == ["a", "b"]
+        assert made_after.steps == []
+
+
+async def test_nothing_is_deleted_without_a_yes() -> None:
+    """Deletions have to be confirmed, and their bound holds; the plan tells why beforehand."""
+    async with Emulator() as emulator:
+        settings = at(emulator)
+        await apply([Definition(name=name, role_arn=ROLE) for name in "ab"], settings=settings)
+        left = [Definition(name="c", role_arn=ROLE)]
+
+        with pytest.raises(UnconfirmedError, match="2 algorithms"):
+            await apply(left, settings=settings, prune=True)
+        with pytest.raises(DeletionsRefusedError, match="max_delete is 1"):
+            await apply(left, settings=settings, prune=True, yes=True, max_delete=1)
+
+        assert made(emulator) == ["a", "b"]
+
+
+async def test_rules_stand_before_the_settings() -> None:
+    """A rule overrides the [lifecycle] settings; the bounds of a run are rules, too."""
+    async with Emulator() as emulator:
+        settings = at(emulator, lifecycle={"prune": True})
+        first = await apply([Definition(name=name, role_arn=ROLE) for name in "ab"], settings=settings, max_create=1)
+        kept = await apply([Definition(name="c", role_arn=ROLE)], settings=settings, prune=False)
+
+        assert (first.exit_code, first.outcomes["created"], first.outcomes["pending"]) == (75, 1, 1)
+        assert (kept.exit_code, len(made(emulator))) == (0, 2)
+
+
+async def test_a_plan_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """What keeps it from beginning is raised; a target that fails is in the plan."""
+    async with Emulator() as emulator:
+        with pytest.raises(ManifestError):
+            await plan("none.jsonl", settings=at(emulator))
+        emulator.behaviour = Behaviour(denied=True)
+        refused = await plan(write(tmp_path / "m.jsonl", "a"), settings=at(emulator))
+
+        assert (refused.exit_code, list(refused.halted)) == (ExitCode.DENIED, ["default"])
+        assert not (tmp_path / "ledger.db").exists()
