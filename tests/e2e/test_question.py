@@ -80,6 +80,8 @@ DESTROY = ("destroy", "--name", "c")
 @pytest.mark.parametrize("command", [PRUNE, DESTROY])
 def test_yes_deletes(folder: Path, endpoint: Endpoint, command: tuple[str, ...]) -> None:
     """The question says how many and where; yes deletes, and the bar comes back after the answer."""
+    endpoint.change(latency=0.5)  # so that the bar has time to come back
+
     done = answered(b"yes\n", *command, "--endpoint-url", endpoint.url, cwd=folder)
 
     assert done.code == 0, done.stdout
