@@ -49,6 +49,7 @@ COMMANDS = {
     "iam-policy": "Print the least IAM policy for the commands that you use.",
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
     "schema": "Print the JSON Schema of a definition.",
+    "explain": "Explain an exit code, a state or an error code, and say what to do.",
     "version": "Print the versions of the program and of what it depends on.",
 }
 """Commands with their one-line help, so that the list is printed without loading any."""
@@ -102,6 +103,7 @@ EXAMPLES = {
     ),
     "emulate": ("provisioner emulate --port 8080 --state accounts.db", "provisioner emulate --rate 5 --burst 10"),
     "schema": ("provisioner schema > definition.schema.json",),
+    "explain": ("provisioner explain 75", "provisioner explain other_ledger"),
     "version": ("provisioner version --output json",),
 }
 """Examples at the end of each command's help."""
