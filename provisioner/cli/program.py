@@ -46,6 +46,7 @@ COMMANDS = {
     "discover": "Write a manifest of the algorithms that exist in a target.",
     "doctor": "Check everything that a run needs, from the credentials to the quota; changes nothing.",
     "ledger": "Change the ledger itself: rename-target.",
+    "config": "Show the configuration and where each value comes from; write or check one.",
     "iam-policy": "Print the least IAM policy for the commands that you use.",
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
     "schema": "Print the JSON Schema of a definition.",
@@ -53,7 +54,7 @@ COMMANDS = {
     "version": "Print the versions of the program and of what it depends on.",
 }
 """Commands with their one-line help, so that the list is printed without loading any."""
-GROUPS = {"ledger"}
+GROUPS = {"ledger", "config"}
 """Those of them whose next word is a command as well."""
 
 EXAMPLES = {
@@ -97,6 +98,11 @@ EXAMPLES = {
         "provisioner doctor --skip quota --output json",
     ),
     "ledger": ("provisioner ledger rename-target default prod --ledger prod.db",),
+    "config": (
+        "provisioner config show --max-rate 3",
+        "provisioner config init",
+        "provisioner config schema > provisioner.schema.json",
+    ),
     "iam-policy": (
         "provisioner iam-policy apply verify",
         "provisioner iam-policy apply 'verify --prune-duplicates' --ledger prod.db --target prod",

@@ -268,7 +268,7 @@ class Settings(Section, frozen=True, kw_only=True):
             ConfigurationError: the file cannot be read, is not TOML, or has an unknown key or a wrong value.
         """
         name = os.fspath(path)
-        return _settings(_parsed(_text_of(name), name), name)
+        return _settings(tables_of(name), name)
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> Settings:
@@ -327,6 +327,15 @@ class Settings(Section, frozen=True, kw_only=True):
             where = endpoint_url.rpartition("@")[2].partition("?")[0]
             raise ConfigurationError(str(error), where=where) from error
         return msgspec.structs.replace(self, targets=targets)
+
+
+def tables_of(path: str) -> dict[str, Any]:
+    """The tables of the TOML file at ``path``, unchecked.
+
+    Raises:
+        ConfigurationError: the file cannot be read or is not TOML.
+    """
+    return _parsed(_text_of(path), path)
 
 
 def _text_of(path: str) -> str:
