@@ -11,7 +11,7 @@ import msgspec
 from click.core import ParameterSource
 
 from provisioner.cli.options import Duration, common
-from provisioner.cli.program import current
+from provisioner.cli.program import Program, current
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.config.settings import ADOPT, Adopt, OnChange, ReplaceOrder, seconds
 from provisioner.errors import UsageError
@@ -175,6 +175,18 @@ def ledger_id(_context: click.Context, _parameter: click.Parameter, value: str) 
     return value
 
 
+def _ping(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    program = context.find_object(Program)
+    if value is None or program is None or context.resilient_parsing:
+        return
+    from provisioner.cli.ping import Ping, ping_url
+
+    try:
+        program.unattended.ping = Ping(ping_url(value))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 OPTIONS: tuple[Callable[[Any], Any], ...] = (
     common(*COMMON),
     click.option("--strict", is_flag=True, help="Send nothing if any line is invalid."),
@@ -277,6 +289,15 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @with_options
 @click.option("--plan", metavar="FILE", help="Carry out exactly the steps of a saved plan, instead of a manifest.")
 @click.option("--yes", is_flag=True, help="Delete without asking; needed where there is no terminal to ask on.")
+@click.option(
+    "--ping-url",
+    metavar="URL",
+    callback=_ping,
+    is_eager=True,
+    expose_value=False,
+    help="Report start and end to this URL by the protocol of healthchecks.io. The URL is a secret: rather set "
+    "PROVISIONER_APPLY_PING_URL.",
+)
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by ApplyOptions
     """MANIFEST is a path, a glob, or - for standard input; .gz and .zst files are decompressed.
 

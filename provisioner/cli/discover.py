@@ -10,7 +10,7 @@ import msgspec
 
 from provisioner.cli.files import check_writable, whole_file
 from provisioner.cli.options import common
-from provisioner.cli.running import COMMON, Options, execute
+from provisioner.cli.running import LOUD, Options, execute
 from provisioner.errors import UsageError, counted, printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class DiscoverOptions(Options, frozen=True, kw_only=True):
 
 
 @click.command("discover")
-@common(*COMMON)
+@common(*LOUD)
 @click.option(
     "--name",
     "names",

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from provisioner.cli.files import check_writable
 from provisioner.cli.output import talk
+from provisioner.cli.program import Program
 from provisioner.config.settings import Settings, seconds
 from provisioner.config.tables import nearest
 from provisioner.errors import UsageError, printable
@@ -50,6 +52,20 @@ def found_config() -> str | None:
         return None
     path: str | None = context.params["config"]
     return path
+
+
+def _summary_file(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    program = context.find_object(Program)
+    if value is not None and program is not None and not context.resilient_parsing:
+        check_writable(value, replace=True)
+        program.unattended.summary_file = value
+
+
+def _quiet(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001  as click calls it
+    program = context.find_object(Program)
+    if value and program is not None and not context.resilient_parsing:
+        program.unattended.quiet = True
+        program.streams.stderr.hold()
 
 
 def common(*names: str) -> Callable[[Command], Command]:
@@ -115,6 +131,23 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         default="auto",
         show_default=True,
         help="Format of the log. auto: console on a terminal, otherwise json.",
+    ),
+    "summary-file": click.option(
+        "--summary-file",
+        metavar="FILE",
+        callback=_summary_file,
+        is_eager=True,  # before what may be wrong with the other options, which the file then says
+        expose_value=False,
+        help="Also write what --output json prints to this file, whole or not at all; also when the command fails.",
+    ),
+    "quiet": click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        callback=_quiet,
+        is_eager=True,
+        expose_value=False,
+        help="Print nothing when the exit code is 0, and otherwise at the end what would have been printed.",
     ),
 }
 

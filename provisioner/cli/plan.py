@@ -34,7 +34,8 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
     def json(self, summary: Summary) -> bytes:
         """The plan, with the error that ended it if there is one."""
         plan = msgspec.to_builtins(self.made[0]) if self.made else {"exit_code": summary.exit_code}
-        return msgspec.json.encode(plan | ({"error": summary.error} if summary.error else {}))
+        ended = {"exit_code": summary.exit_code, "error": summary.error} if summary.error else {}
+        return msgspec.json.encode(plan | ended)
 
     def text(self, summary: Summary) -> str:
         """The plan for people."""

@@ -19,6 +19,7 @@ from click.core import ParameterSource
 from provisioner import __version__
 from provisioner.cli.output import UnwritableError, say_json, talk
 from provisioner.cli.streams import Streams
+from provisioner.cli.unattended import Unattended
 from provisioner.errors import ProvisionerError, Reason, UsageError, printable
 from provisioner.exit_codes import ExitCode, code_for
 
@@ -45,12 +46,15 @@ COMMANDS = {
     "discover": "Write a manifest of the algorithms that exist in a target.",
     "doctor": "Check everything that a run needs, from the credentials to the quota; changes nothing.",
     "ledger": "Change the ledger itself: rename-target.",
+    "config": "Show the configuration and where each value comes from; write or check one.",
     "iam-policy": "Print the least IAM policy for the commands that you use.",
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
     "schema": "Print the JSON Schema of a definition.",
+    "explain": "Explain an exit code, a state or an error code, and say what to do.",
+    "version": "Print the versions of the program and of what it depends on.",
 }
 """Commands with their one-line help, so that the list is printed without loading any."""
-GROUPS = {"ledger"}
+GROUPS = {"ledger", "config"}
 """Those of them whose next word is a command as well."""
 
 EXAMPLES = {
@@ -58,6 +62,7 @@ EXAMPLES = {
         "provisioner apply definitions.jsonl --local",
         "provisioner apply 'definitions/*.jsonl' --ledger prod.db --deadline 55m",
         "generate | provisioner apply - --target prod --output json",
+        "provisioner apply definitions.jsonl --quiet --summary-file /var/lib/provisioner/summary.json",
         "provisioner apply definitions.jsonl --on-change replace --prune --yes",
     ),
     "plan": (
@@ -93,12 +98,19 @@ EXAMPLES = {
         "provisioner doctor --skip quota --output json",
     ),
     "ledger": ("provisioner ledger rename-target default prod --ledger prod.db",),
+    "config": (
+        "provisioner config show --max-rate 3",
+        "provisioner config init",
+        "provisioner config schema > provisioner.schema.json",
+    ),
     "iam-policy": (
         "provisioner iam-policy apply verify",
         "provisioner iam-policy apply 'verify --prune-duplicates' --ledger prod.db --target prod",
     ),
     "emulate": ("provisioner emulate --port 8080 --state accounts.db", "provisioner emulate --rate 5 --burst 10"),
     "schema": ("provisioner schema > definition.schema.json",),
+    "explain": ("provisioner explain 75", "provisioner explain other_ledger"),
+    "version": ("provisioner version --output json",),
 }
 """Examples at the end of each command's help."""
 
@@ -209,12 +221,13 @@ class Program:
         signals: whose handlers are installed.
 
     Attributes:
-        signals, streams: for the command.
+        signals, streams, unattended: for the command.
     """
 
     def __init__(self, signals: Signals) -> None:
         self.signals = signals
         self.streams = Streams()
+        self.unattended = Unattended()
 
     def main(self, arguments: Sequence[str] | None) -> NoReturn:
         """Run the command that ``arguments`` name, and exit with its code."""
@@ -263,11 +276,26 @@ class Program:
         if wants_json(given, os.environ) and not self.streams.stdout.used:
             with contextlib.suppress(UnwritableError):
                 say_json(_as_json(error))
+        return self._reported(error, code)
+
+    def _reported(self, error: ProvisionerError, code: ExitCode) -> ExitCode:
+        """Let a scheduler know of ``error`` as well, unless the command has reported its end; returns the exit code."""
+        self.unattended.line = f"error: {error}"
+        if self.unattended.written:
+            return code
+        try:
+            self.unattended.write(_as_json(error) if self.unattended.summary_file else "")
+        except ProvisionerError as unwritten:
+            talk(f"provisioner: {unwritten}")
+            return code_for([error.reason, unwritten.reason])
         return code
 
     def _leave(self, code: int) -> NoReturn:
         """Exit, even while a thread is blocked in a read that cannot be interrupted, such as of an idle pipe."""
         self.signals.ignore()
+        self.unattended.end(code, self.signals.first_at)
+        if code:
+            self.streams.stderr.release()
         written = self.streams.close()
         waiting = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
         if not written or any(not thread.daemon for thread in waiting):

@@ -19,9 +19,9 @@ import msgspec
 
 from provisioner.cli.local import local_endpoint, warn_of_profiles
 from provisioner.cli.options import found_config, loaded
-from provisioner.cli.output import say, say_json, talk
+from provisioner.cli.output import UnwritableError, say, say_json, talk
 from provisioner.cli.program import HURRY_S, CancelledError, InternalError, current, hurry
-from provisioner.errors import ProvisionerError, UsageError, printable
+from provisioner.errors import ProvisionerError, Reason, UsageError, printable
 from provisioner.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -87,8 +87,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return ""
 
 
-COMMON = ("config", "ledger", "target", "endpoint-url", "local", "output", "progress", "log-level", "log-format")
+LOUD = (
+    *("config", "ledger", "target", "endpoint-url", "local", "output"),
+    *("progress", "log-level", "log-format", "summary-file"),
+)
 """The names of those options, for :func:`provisioner.cli.options.common`."""
+COMMON = (*LOUD, "quiet")
+"""The same for a command whose result a person may do without."""
 
 
 def execute(options: Options, work: Callable[[Run], Awaitable[Summary]]) -> ExitCode:
@@ -104,8 +109,10 @@ def execute(options: Options, work: Callable[[Run], Awaitable[Summary]]) -> Exit
     with program.signals.reaction(running.signalled):
         summary = anyio.run(running.execute, settings, work, backend_options={"use_uvloop": True})
     with program.signals.reaction(hurry):
+        if summary.exit_code:
+            program.streams.stderr.release()
         program.streams.stderr.drain(HURRY_S)
-        running.say(summary)
+        summary = running.report(summary)
     return ExitCode(summary.exit_code)
 
 
@@ -122,6 +129,7 @@ class _Running:
         self._options = options
         self._signals = program.signals
         self._streams = program.streams
+        self._unattended = program.unattended
         self._run: Run | None = None
         self._bar = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -144,10 +152,12 @@ class _Running:
                 settings = settings.with_endpoint(options.endpoint_url)
             run = Run(options.order(settings))
             self._begin(run)
-            if self._streams.stdin.isatty() and self._streams.stderr.isatty():
+            if self._streams.stdin.isatty() and self._streams.stderr.isatty() and not self._unattended.quiet:
                 run.ask = partial(self._ask, run)
             group = await stack.enter_async_context(anyio.create_task_group())
             self._show(group, run)
+            if self._unattended.ping is not None:
+                self._unattended.ping.start()
             if path := found_config():
                 self._name_config(path)
             if options.local:
@@ -191,9 +201,36 @@ class _Running:
     def _last_words(self, run: Run) -> None:
         if self._bar:  # not through rich, whose lock the main thread may hold
             os.write(self._streams.stderr.fileno(), SHOW_CURSOR)
-        self.say(run.summary(interrupted=True))
+        self.report(run.summary(interrupted=True))
+        self._streams.stderr.release()
+        self._streams.stderr.drain(HURRY_S)
 
-    def say(self, summary: Summary) -> None:
+    def report(self, summary: Summary) -> Summary:
+        """Write the summary file and print the result; returns the summary, with the error if there is one.
+
+        Raises:
+            UnwritableError: stdout cannot be written.
+        """
+        summary = self._written(summary)
+        try:
+            if not self._unattended.hides(summary.exit_code):
+                self._say(summary)
+        except UnwritableError as error:
+            self._written(_with_error(summary, error))
+            raise
+        return summary
+
+    def _written(self, summary: Summary) -> Summary:
+        from provisioner.report.summary import one_line
+
+        try:
+            self._unattended.write(self._options.json(summary))
+        except ProvisionerError as error:
+            summary = _with_error(summary, error)
+        self._unattended.line = one_line(summary)
+        return summary
+
+    def _say(self, summary: Summary) -> None:
         """Print the result."""
         if self._options.output == "json":
             say_json(self._options.json(summary))
@@ -231,7 +268,8 @@ class _Running:
         from provisioner.cli import logs
 
         options = self._options
-        bar = options.progress == "always" or (options.progress == "auto" and sys.stderr.isatty())
+        wanted = options.progress == "always" or (options.progress == "auto" and sys.stderr.isatty())
+        bar = wanted and not self._unattended.quiet
         if not bar:
             logs.configure(options.log_level, options.log_format)
         if options.progress == "never":
@@ -247,6 +285,13 @@ class _Running:
             group.start_soon(progress.show_bar, run, console)
         else:
             group.start_soon(progress.show_lines, run)
+
+
+def _with_error(summary: Summary, error: ProvisionerError) -> Summary:
+    """``summary``, with an error in reporting it."""
+    reasons = [error.reason, *([Reason[ExitCode(summary.exit_code).name]] if summary.exit_code else [])]
+    text = f"{summary.error}; {error}" if summary.error else str(error)
+    return msgspec.structs.replace(summary.ending(reasons), error=text)
 
 
 def never_begun(error: ProvisionerError) -> Summary:

@@ -11,6 +11,7 @@ command that only reads, a drain in a run. A signal that is ignored at the start
 from __future__ import annotations
 
 import signal
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,12 @@ class Signals:
 
     Attributes:
         received: their names, in order.
+        first_at: when the first came, on the monotonic clock; None if none did.
     """
 
     def __init__(self) -> None:
         self.received: list[str] = []
+        self.first_at: float | None = None
         self._react: Callable[[], None] | None = None
 
     def listen(self) -> None:
@@ -62,6 +65,8 @@ class Signals:
             self._react = before
 
     def _receive(self, number: int, _frame: object) -> None:
+        if self.first_at is None:
+            self.first_at = time.monotonic()
         self.received.append(signal.Signals(number).name)
         if self._react is not None:
             self._react()

@@ -153,6 +153,7 @@ class Stderr(io.TextIOBase):
     """Descriptor 2 as a file that neither blocks nor fails: a thread writes what is in its queue.
 
     If nothing reads it, the queue fills; what exceeds it is dropped, counted and reported once there is room again.
+    While it is held, nothing is written, and what exceeds the queue replaces the oldest.
 
     Args:
         descriptor: where to write.
@@ -172,6 +173,9 @@ class Stderr(io.TextIOBase):
         self._dropped = 0
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._held: deque[bytes] | None = None
+        self._kept = 0
+        self._replaced = 0
         self.report: Callable[[int], str] = _report
 
     @property
@@ -195,7 +199,9 @@ class Stderr(io.TextIOBase):
         """Put ``text`` in the queue, or drop it when the queue is full."""
         data = text.encode(self._encoding, "backslashreplace")
         with self._changed:
-            if self._waiting and self._waiting + len(data) > STDERR_LIMIT:
+            if self._held is not None:
+                self._keep(self._held, data)
+            elif self._waiting and self._waiting + len(data) > STDERR_LIMIT:
                 self._dropped += 1
             else:
                 self._put(self._take_report() + data)
@@ -207,6 +213,27 @@ class Stderr(io.TextIOBase):
         The destructor of a file object closes it, and so flushes it. When the interpreter ends, what a flush needs may
         be gone by then; from Python 3.13 on that would end every command with a traceback.
         """
+
+    def hold(self) -> None:
+        """Write nothing until :meth:`release`; a stream that is closed before is discarded."""
+        with self._changed:
+            self._held = deque()
+
+    def release(self) -> None:
+        """Write what was held, and from now on everything at once."""
+        with self._changed:
+            held, self._held = self._held, None
+            if held and self._replaced:
+                held.appendleft(f"provisioner: the {self._replaced} oldest messages were not kept\n".encode())
+            if held:
+                self._put(b"".join(held))
+
+    def _keep(self, held: deque[bytes], data: bytes) -> None:
+        held.append(data)
+        self._kept += len(data)
+        while self._kept > STDERR_LIMIT and len(held) > 1:
+            self._kept -= len(held.popleft())
+            self._replaced += 1
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until everything is written, at most ``timeout_s``; returns whether it is."""

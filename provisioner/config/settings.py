@@ -34,7 +34,8 @@ ADOPT: Adopt = "same"
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
 _DURATION = re.compile(f"(?:{_DURATION_PART.pattern})+")
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+"""The hosts of this machine, where plain http is allowed."""
 
 
 def _text(pattern: str, says: str) -> Meta:
@@ -83,7 +84,7 @@ def check_endpoint(url: str) -> None:
         raise ValueError("an endpoint must not have a user, password, query or fragment")
     if not parts.hostname or parts.scheme not in {"http", "https"} or parts.port == 0:
         raise ValueError("an endpoint looks like https://host or http://127.0.0.1:8080")
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError(f"plain http is for this machine only, not for {parts.hostname}; use https")
 
 
@@ -267,7 +268,7 @@ class Settings(Section, frozen=True, kw_only=True):
             ConfigurationError: the file cannot be read, is not TOML, or has an unknown key or a wrong value.
         """
         name = os.fspath(path)
-        return _settings(_parsed(_text_of(name), name), name)
+        return _settings(tables_of(name), name)
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> Settings:
@@ -326,6 +327,15 @@ class Settings(Section, frozen=True, kw_only=True):
             where = endpoint_url.rpartition("@")[2].partition("?")[0]
             raise ConfigurationError(str(error), where=where) from error
         return msgspec.structs.replace(self, targets=targets)
+
+
+def tables_of(path: str) -> dict[str, Any]:
+    """The tables of the TOML file at ``path``, unchecked.
+
+    Raises:
+        ConfigurationError: the file cannot be read or is not TOML.
+    """
+    return _parsed(_text_of(path), path)
 
 
 def _text_of(path: str) -> str:

@@ -44,7 +44,7 @@ def struct_of(table: object, kind: type[T], where: str, key: str = "") -> T:
         raise _wrong(key, f"a table, [{key}]", table, where)
     hints = get_type_hints(kind, include_extras=True)
     for name, value in table.items():
-        inner = _dotted(key, name)
+        inner = dotted(key, name)
         if name not in hints:
             hint = nearest(name, list(hints), "Known keys: {}", prefix=f"{key}." if key else "")
             raise ConfigurationError(f"unknown key {inner}", where=where, hint=hint)
@@ -78,7 +78,7 @@ def _check(value: object, hint: Any, where: str, key: str) -> None:  # noqa: ANN
         if not isinstance(value, dict):
             raise _wrong(key, f"a table, [{key}]" if of is Any else f"tables, [{key}.NAME]", value, where)
         for name, inner in value.items():
-            _check(inner, of, where, _dotted(key, name))
+            _check(inner, of, where, dotted(key, name))
     else:
         try:
             msgspec.convert(value, hint)
@@ -101,7 +101,7 @@ def _wrong(key: str, wanted: str, value: object, where: str) -> ConfigurationErr
     return ConfigurationError(f"{key} must be {wanted}, not {_found(value)}", where=where)
 
 
-def _dotted(key: str, name: str) -> str:
+def dotted(key: str, name: str) -> str:
     """The key of ``name`` in the table ``key``, as TOML writes it."""
     written = name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False)
     return f"{key}.{written}" if key else written

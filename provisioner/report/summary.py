@@ -107,7 +107,8 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             lines.append(f"stopped   {self.stopped}")
         if self.error:
             lines.append(f"error     {self.error}")
-        return [*lines, f"exit      {self.exit_code}: {ADVICE[ExitCode(self.exit_code)]}"]
+        more = f" (`provisioner explain {self.exit_code}`)" if self.exit_code else ""
+        return [*lines, f"exit      {self.exit_code}: {ADVICE[ExitCode(self.exit_code)]}{more}"]
 
     def ending(self, reasons: Iterable[Reason]) -> Summary:
         """The summary of a command that ends for these ``reasons`` instead."""

@@ -29,7 +29,7 @@ outcomes  8 created, 5 failed, 1 parked, 1 ambiguous
 calls     15 create (1 throttled), 2 list, 0 get
 time      41.5 s, 0.3 creates/s
 ledger    ledger.db
-exit      3: some definitions failed or drifted: look at them
+exit      3: some definitions failed or drifted: look at them (`provisioner explain 3`)
 problems
   m.jsonl:1: bad 0: ValidationException: role 0 is wrong  (east)
   m.jsonl:2: bad 1: ValidationException: role 1 is wrong  (east)

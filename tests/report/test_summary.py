@@ -214,7 +214,7 @@ def test_the_text_says_all_that_matters() -> None:
         "halted    default: the quota of 5 is reached",
         "stopped   the deadline of 55m has passed",
         "error     broke",
-        "exit      4: a service quota is reached: raise it, then run again",
+        "exit      4: a service quota is reached: raise it, then run again (`provisioner explain 4`)",
     ]
 
 

@@ -1,0 +1,66 @@
+"""What a scheduler gets of a command beside its output: the summary in a file, silence when all is well, pings."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from provisioner.cli.files import whole_file
+from provisioner.errors import printable_json
+
+if TYPE_CHECKING:
+    from provisioner.cli.ping import Ping
+
+GONE_BY_S = 24.9
+"""From the first signal to the end of the process; the documentation promises 25."""
+
+
+class Unattended:
+    """The wishes of a scheduler, as the options say them before the command begins.
+
+    Attributes:
+        summary_file: where the summary goes, None for nowhere.
+        quiet: whether a command that ends with 0 prints nothing.
+        ping: None for none.
+        written: whether the summary file is written.
+        line: what the command did, in one line; "" for a command that did nothing, such as print its help.
+    """
+
+    def __init__(self) -> None:
+        self.summary_file: str | None = None
+        self.quiet = False
+        self.ping: Ping | None = None
+        self.written = False
+        self.line = ""
+
+    def hides(self, code: int) -> bool:
+        """Whether a command that ends with ``code`` prints nothing."""
+        return self.quiet and not code
+
+    def write(self, summary: bytes | str) -> None:
+        """Write the summary file, if one was asked for.
+
+        Raises:
+            ProvisionerError: it cannot be written.
+        """
+        if self.summary_file is not None:
+            self.written = True
+            text = summary if isinstance(summary, str) else summary.decode()
+            with whole_file(self.summary_file) as write:
+                write(f"{printable_json(text)}\n")
+
+    def end(self, code: int, signalled_at: float | None) -> None:
+        """Report the end to the monitor.
+
+        Args:
+            code: the exit code.
+            signalled_at: when the first signal came, on the monotonic clock; None if none did.
+        """
+        if self.ping is None or not self.line:
+            return
+        from provisioner.cli.ping import LIMIT_S
+        from provisioner.logger import log
+
+        left_s = LIMIT_S if signalled_at is None else max(0.0, signalled_at + GONE_BY_S - time.monotonic())
+        for failure in self.ping.end(code, self.line, min(LIMIT_S, left_s)):
+            log.warning("ping.failed", why=failure)
