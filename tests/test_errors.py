@@ -13,7 +13,7 @@ from provisioner import errors
 from provisioner.errors import IllegalTransitionError, LedgerError, ProvisionerError, Reason, counted, printable
 from provisioner.exit_codes import ADVICE, ExitCode, code_for
 
-CONTRACT = (1, 2, 78, 74, 6, 77, 4, 75, 5, 65, 3)
+CONTRACT = (1, 2, 78, 74, 6, 77, 4, 75, 5, 65, 3, 10)
 """The order in which exit codes win, as the contract has it."""
 
 CODES = {

@@ -66,6 +66,9 @@ NEEDS: dict[str, dict[str, frozenset[Action]]] = {
     },
     "ledger": {"": _NOTHING},
     "iam-policy": {"": _NOTHING},
+    "config": {"": _NOTHING},
+    "explain": {"": _NOTHING},
+    "version": {"": _NOTHING},
     "emulate": {"": _NOTHING},
     "schema": {"": _NOTHING},
 }

@@ -41,7 +41,7 @@ async def by_the_sdk(region: str) -> tuple[str, str]:
         raise ConnectionError
 
     async with connect(Target(region=region), limits_of(), direct=False) as aws:
-        client = await aws.control._client()  # type: ignore[attr-defined]
+        client = await aws.control._clients.service()  # type: ignore[attr-defined]
         client.meta.events.register("before-send.cleanroomsml", intercept)
         await aws.creates.create(BODY, allowed)
     (request,) = sent

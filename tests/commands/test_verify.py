@@ -74,23 +74,6 @@ def test_an_entry_without_an_algorithm_is_unrecorded() -> None:
     assert kinds(found(), entry=entry) == [("unrecorded", "arn-1")]
 
 
-@virtual_time
-async def test_what_a_replacement_in_doubt_has_made_is_no_duplicate() -> None:
-    """It is about to be recovered: it is reported as unrecorded, and so it is never deleted as a duplicate."""
-    endpoint = Endpoint()
-    old, new = (Definition(name="a", role_arn=ROLE, description=text).canonical() for text in ("old", "new"))
-    kept = endpoint.put(old.request({TAG: str(OwnershipTag(LEDGER_ID, old.digest, "run-1"))})).arn
-    made = endpoint.put(new.request({TAG: str(OwnershipTag(LEDGER_ID, new.digest, "run-2"))})).arn
-    ledger = FakeLedger([Entry("here", "a", State.CREATED, old.digest, old.tags_digest, arn=kept, attempt="run-1")])
-    ledger.replacements["here", "a"] = Entry(
-        "here", "a", State.AMBIGUOUS, new.digest, new.tags_digest, attempt="run-2", incoming=True
-    )
-
-    findings = await differences(open_target(endpoint, ledger), TAG)
-
-    assert [(one.kind, one.arn) for one in findings] == [("unrecorded", made)]
-
-
 class Pruning(Endpoint):
     """Three entries with a duplicate each; ``before_delete`` is called before every delete."""
 

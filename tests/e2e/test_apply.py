@@ -142,7 +142,7 @@ def test_one_json_object_is_printed_when_the_run_cannot_begin(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["apply"], 2, "Missing argument"),
+        (["apply"], 2, "name a manifest, or a saved plan with --plan"),
         (["apply", "nothing.jsonl", "--local"], 2, "nothing.jsonl"),
         (["apply", str(EXAMPLE), "--endpoint-url", "http://example.com"], 78, "https"),
         (["apply", str(EXAMPLE), "--local", "--target", "moon"], 2, "moon"),

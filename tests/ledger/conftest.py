@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.ledger.sqlite import store as sqlite
+from provisioner.ledger.sqlite import writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,4 +28,4 @@ def memory() -> Iterator[Path]:
 @pytest.fixture
 def frequent_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint every few records, so that the power fails in checkpoints too."""
-    monkeypatch.setattr(sqlite, "CHECKPOINT_AT_LAST", 60)
+    monkeypatch.setattr(writer, "CHECKPOINT_AT_LAST", 60)
