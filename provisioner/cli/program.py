@@ -51,6 +51,7 @@ COMMANDS = {
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
     "schema": "Print the JSON Schema of a definition.",
     "explain": "Explain an exit code, a state or an error code, and say what to do.",
+    "completion": "Print the completion script for bash, zsh or fish.",
     "version": "Print the versions of the program and of what it depends on.",
 }
 """Commands with their one-line help, so that the list is printed without loading any."""
@@ -110,6 +111,11 @@ EXAMPLES = {
     "emulate": ("provisioner emulate --port 8080 --state accounts.db", "provisioner emulate --rate 5 --burst 10"),
     "schema": ("provisioner schema > definition.schema.json",),
     "explain": ("provisioner explain 75", "provisioner explain other_ledger"),
+    "completion": (
+        "provisioner completion bash > ~/.local/share/bash-completion/completions/provisioner",
+        "provisioner completion zsh > ~/.zfunc/_provisioner",
+        "provisioner completion fish > ~/.config/fish/completions/provisioner.fish",
+    ),
     "version": ("provisioner version --output json",),
 }
 """Examples at the end of each command's help."""
@@ -241,6 +247,10 @@ class Program:
         self._leave(code)
 
     def _run(self, given: list[str]) -> int:
+        if instruction := os.environ.get("_PROVISIONER_COMPLETE"):
+            from provisioner.cli.completion import complete
+
+            return complete(instruction)
         try:
             return int(provisioner.main(given, prog_name="provisioner", standalone_mode=False, obj=self) or 0)
         except click.exceptions.Exit as end:
