@@ -69,6 +69,7 @@ NEEDS: dict[str, dict[str, frozenset[Action]]] = {
     "config": {"": _NOTHING},
     "explain": {"": _NOTHING},
     "version": {"": _NOTHING},
+    "completion": {"": _NOTHING},
     "emulate": {"": _NOTHING},
     "schema": {"": _NOTHING},
 }
