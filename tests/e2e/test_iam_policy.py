@@ -142,7 +142,21 @@ def printed(cwd: Path, *commands: str) -> list[str]:
     return [action for statement in found["Statement"] for action in statement["Action"]]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.command.replace(" ", ""))
+SAMPLE = {"apply --prune", "destroy"}
+"""What the default suite tries: a process for each action of a command takes a while."""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case,
+            id=case.command.replace(" ", ""),
+            marks=() if case.command in SAMPLE else pytest.mark.torture,
+        )
+        for case in CASES
+    ],
+)
 def test_a_policy_is_enough_and_nothing_in_it_too_much(tmp_path: Path, endpoint: Endpoint, case: Case) -> None:
     """With the policy the command ends with 0; without any one of its actions with 77, and it says which is missing."""
     actions = printed(tmp_path, case.command)

@@ -274,7 +274,8 @@ def test_a_run_that_waits_for_the_lock_is_told_to_stop(tmp_path: Path) -> None:
         time.sleep(0.5)
         second.send_signal(signal.SIGTERM)
 
-        assert second.wait(timeout=10) in {75, -signal.SIGTERM}
+        # On a slow machine the signal may come before the run begins.
+        assert second.wait(timeout=10) in {75, 130, -signal.SIGTERM}
 
 
 def test_the_lock_holder_is_stopped_and_wakes_up(tmp_path: Path) -> None:
