@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from provisioner.commands.finished import finished_before, keep_finished
 from provisioner.commands.manifests import once_per_rules
-from provisioner.commands.plan import Draft, confirm, draft, manifests_of, retired
+from provisioner.commands.plan import Draft, confirm, draft, manifests_of, retired, wanted_again
 from provisioner.commands.planfile import check, deleted
 from provisioner.commands.session import deadline, session
 from provisioner.core.problem import Problem
@@ -143,7 +143,7 @@ async def _register(
     if nothing_known and (lines := await finished_before(ledger, manifest, target.name, lifecycle)) is not None:
         statistics.unchanged_all(lines)
         return
-    retire = retired(made) if made else []
+    retire, spare = (retired(made), wanted_again(made)) if made else ([], set[str]())
     if plan is not None:
         planned = set(deleted(plan, target.name))
         retire = [entry for entry in retire if entry.arn in planned]
@@ -154,6 +154,6 @@ async def _register(
         workers=run.order.settings.run.max_in_flight,
         may_do=partial(plan.may_do, target.name) if plan else None,
     )
-    fingerprint = await engine.run(manifest, report_problems=report_problems, retire=retire, why=PRUNED)
+    fingerprint = await engine.run(manifest, report_problems=report_problems, retire=retire, why=PRUNED, spare=spare)
     statistics.superseded = (await ledger.superseded()).get(target.name, 0)
     await keep_finished(ledger, statistics, fingerprint, lifecycle)

@@ -189,7 +189,9 @@ async def _plan_deletions(target: OpenTarget, policy: Policy, made: Draft, names
     ledger = target.ledger
     if policy.deletes:
         superseded = await ledger.versions(target.name, roles={Role.SUPERSEDED})
-        versions = to_delete(superseded, policy.keep, adopted=policy.adopted)
+        again = wanted_again(made)
+        chosen = to_delete(superseded, policy.keep, adopted=policy.adopted)
+        versions = [one for one in chosen if one.name not in again]
         made.deletions += [Deleted(one.name, one.arn, f"it was {one.reason}") for one in versions]
         replaced = [one for one in superseded if one.reason == REPLACED and (policy.adopted or not one.adopted)]
         made.kept = Counter(one.name for one in replaced if one not in versions)
@@ -453,6 +455,11 @@ def manifests_of(order: Order, stdin: BinaryIO | None) -> dict[str, Manifest]:
     """The manifest by target. What is read twice is copied, because a file may change between the passes."""
     twice = order.strict or order.policy.deletes
     return manifests_for(order.sources, order.settings, order.targets, stdin=stdin, copied=twice)
+
+
+def wanted_again(made: Draft) -> set[str]:
+    """Names whose algorithms were to be deleted, and which the manifest has again."""
+    return {one.row.name for one in made.planned if any(fact.event is Event.REINSTATE for fact in one.step.facts)}
 
 
 def retired(made: Draft) -> Sequence[Entry]:

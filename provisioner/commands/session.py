@@ -103,7 +103,7 @@ async def deadline(run: Run) -> AsyncIterator[None]:
 async def _watch_deadline(run: Run) -> None:
     deadline_s = run.order.settings.run.deadline_s
     if deadline_s is not None:
-        await anyio.sleep(deadline_s - run.elapsed_s)
+        await anyio.sleep(max(0.0, deadline_s - run.elapsed_s))
         run.stop.request(f"the deadline of {run.order.settings.run.deadline} has passed")
 
 

@@ -19,7 +19,7 @@ from provisioner.engine.problems import ProblemLog
 from provisioner.errors import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from provisioner.commands.run import Run
     from provisioner.core.inventory import Found
@@ -216,6 +216,15 @@ def compare(
     return findings
 
 
+def _other(finding: Callable[[str, str, str], Finding], entry: Entry, found: Found | None, other: Found) -> Finding:
+    """The finding about another algorithm of this ledger under the name of ``entry``, which names ``found``."""
+    if found is not None and other.tag and other.tag.digest != entry.digest and other.age_order > found.age_order:
+        # A ledger that went back in time does not know that this one has taken the place of the other.
+        message = "it is newer than the one that the ledger names, and of another definition; `apply` recovers it"
+        return finding("unrecorded", other.arn, message)
+    return finding("duplicate", other.arn, f"created a second time; the ledger names {entry.arn}")
+
+
 def _of_entry(entry: Entry, found: Found | None, ours: list[Found], *, gone: bool) -> list[Finding]:
     def finding(kind: str, arn: str, message: str) -> Finding:
         return Finding(kind, entry.target, entry.name, arn, message)
@@ -224,7 +233,7 @@ def _of_entry(entry: Entry, found: Found | None, ours: list[Found], *, gone: boo
         message = f"the entry is {entry.state}, but its algorithm exists; run `provisioner reconcile`, or `apply`"
         return [finding("unrecorded", one.arn, message) for one in ours]
     others = [one for one in ours if one.arn != entry.arn]
-    findings = [finding("duplicate", one.arn, f"created a second time; the ledger names {entry.arn}") for one in others]
+    findings = [_other(finding, entry, found, one) for one in others]
     if gone:
         message = "the ledger says created, but it is gone from AWS; with `--mark-missing`, `apply` creates it again"
         findings.append(finding("missing", entry.arn, message))

@@ -69,11 +69,13 @@ class Situation(msgspec.Struct, frozen=True):
         entry: of the name, None when there is none.
         incoming: the replacement of its algorithm that is under way or came to nothing.
         seen: what the account holds.
+        still_there: whether the algorithm that the entry gave up exists, and no deletion of it is under way.
     """
 
     entry: Entry | None = None
     incoming: Entry | None = None
     seen: Seen = NOTHING_SEEN
+    still_there: bool = False
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -138,10 +140,25 @@ class Planner:
             return Step(Action.AMBIGUOUS, Outcome.AMBIGUOUS, reason, entry=situation.incoming)
         if entry.exists:
             return self._recreate(row, situation) if situation.seen.missing else self._compare(row, situation, entry)
+        return self._begin(row, situation, entry)
+
+    def _begin(self, row: Wanted, situation: Situation, entry: Entry) -> Step:
+        """The step for a definition whose entry names no algorithm."""
         if entry.state is State.FAILED and not self._may_try_again(entry, row):
             reason = f"it failed before: {entry.code} {entry.message}"
             return Step(Action.FAILED, Outcome.FAILED, reason, entry=entry, code=entry.code)
+        if situation.still_there:
+            return self._take_back(row, situation, entry)
         return self._create(row, situation, Action.CREATE, _CREATE_ANEW[entry.state])
+
+    def _take_back(self, row: Wanted, situation: Situation, entry: Entry) -> Step:
+        """It was to be deleted, which did not happen, and the manifest has it again."""
+        reinstate = (Fact(self._target, row.name, Event.REINSTATE),)
+        again = _after(entry, reinstate)
+        assert again is not None  # noqa: S101  an entry stays one
+        then = self._compare(row, Situation(again, situation.incoming, situation.seen), again)
+        reason = f"{entry.arn} was to be deleted and is wanted again; {then.reason}"
+        return msgspec.structs.replace(then, facts=(*reinstate, *then.facts), reason=reason)
 
     def _may_try_again(self, entry: Entry, row: Wanted) -> bool:
         """Whether a failed definition is tried again.
@@ -165,7 +182,11 @@ class Planner:
         """A create, unless the account has an algorithm of the name."""
         entry, facts = situation.entry, self._planned_again(row, situation.entry)
         found = situation.seen.found
-        meeting = meet(row, entry, found, self._policy, self._ledger_id) if found else CREATE
+        # What is found is not recorded as deleted, except that a look at it showed that it is somebody else's.
+        known = entry
+        if entry is not None and any(one.arn == entry.arn for one in found):
+            known = msgspec.structs.replace(entry, arn="")
+        meeting = meet(row, known, found, self._policy, self._ledger_id) if found else CREATE
         if meeting.choice is Choice.CREATE:
             return Step(action, Outcome.PENDING, reason, facts, _after(entry, facts))
         planned = _after(entry, facts)

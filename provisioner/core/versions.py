@@ -214,6 +214,22 @@ def happening(entry: Entry | None, fact: Fact, *, at: float, run_id: str) -> Hap
     return Happening(fact.target, fact.name, at, run_id, name, arn, attempt, fact.code, fact.message, fact.request_id)
 
 
+KEPT, FOREIGN = "kept", "foreign"
+"""Codes of versions that were looked at and not deleted: for now, and because they are not this ledger's own."""
+_REFUSED = ("ConflictException", "409", "AccessDenied", "ValidationException")
+"""What the code of a refused deletion begins with: it was certainly not executed."""
+
+
+def still_there(version: Version, *, settled: bool) -> bool:
+    """Whether no deletion of ``version`` can have been executed, or can be yet.
+
+    Args:
+        version: superseded.
+        settled: whether its last deletion was sent longer ago than the settle time, so that List shows what came of it.
+    """
+    return not version.deletion or version.code.startswith(_REFUSED) or settled
+
+
 def to_delete(versions: Sequence[Version], keep: int, *, adopted: bool) -> list[Version]:
     """Which of ``versions`` a run that may delete is to delete.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from provisioner.aws.faces import CallError
 from provisioner.core.entry import Event
 from provisioner.core.verdict import Verdict
-from provisioner.core.versions import Role, to_delete
+from provisioner.core.versions import FOREIGN, KEPT, Role, to_delete
 from provisioner.engine.inventory import Details, Inventory
 from provisioner.engine.job import Deletion
 from provisioner.engine.observer import Halt
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from provisioner.core.inventory import Found
+    from provisioner.core.ownership import OwnershipTag
     from provisioner.core.policy import Policy
     from provisioner.core.versions import Version
     from provisioner.engine.ending import Ending
@@ -76,6 +77,8 @@ class Deletions:
 
     async def _delete(self, job: Deletion) -> Verdict:
         version, details = job.version, Details(())
+        if not await self._is_superseded(version):
+            return Verdict.REJECTED
         with self._ending.stop.ends() as looking:
             details = await self._inventory.details([version.arn])
         if looking.cancelled_caught:
@@ -84,25 +87,37 @@ class Deletions:
             await self._target.ledger.record([version.fact(Event.GONE)])
             self._target.observer.version_deleted(version)
             return Verdict.DONE
-        if why := self._objection(version, details.found):
-            await self._target.ledger.record([version.fact(Event.KEEP, code="kept", message=why)])
-            await self._problems.add([kept(version, self._target.name, "kept", why)])
+        code, why = self._objection(version, details.found)
+        if code:
+            await self._target.ledger.record([version.fact(Event.KEEP, code=code, message=why)])
+            await self._problems.add([kept(version, self._target.name, code, why)])
             return Verdict.REJECTED
         return (await self._sender.send(job)).verdict
 
-    def _objection(self, version: Version, found: Sequence[Found]) -> str:
-        """Why ``version`` must stay, "" if it was just read and is this ledger's own."""
+    async def _is_superseded(self, version: Version) -> bool:
+        """Whether it still is: the manifest may have it again."""
+        known = await self._target.ledger.versions(self._target.name, names=[version.name], roles={Role.SUPERSEDED})
+        return any(one.arn == version.arn for one in known)
+
+    def _objection(self, version: Version, found: Sequence[Found]) -> tuple[str, str]:
+        """Why ``version`` must stay, code and text; "" if it was just read and is this ledger's own."""
         if not found:
-            return "it cannot be read"
-        adopted = version.adopted or (found[0].tag is not None and found[0].tag.adopted)
-        if adopted and not self._policy.adopted:
-            return "it was adopted; --adopted deletes such algorithms too"
+            return KEPT, "it cannot be read"
+        tag, policy = found[0].tag, self._policy
         if found[0].name != version.name:
-            return f"its name is {found[0].name!r}, not that of the entry"
-        tag = found[0].tag
+            return FOREIGN, f"its name is {found[0].name!r}, not that of the entry"
         if tag is None:
-            return "" if version.adopted or not self._policy.ownership_tag else "it has no ownership tag"
-        ours = tag.ledger_id == self._target.ledger.ledger_id and tag.attempt == (version.attempt or tag.attempt)
+            if not version.adopted and policy.ownership_tag:
+                return FOREIGN, "it has no ownership tag"
+        elif not self._is_ours(version, tag):
+            return FOREIGN, f"its ownership tag is {tag}, which is not that of the entry"
+        if (version.adopted or (tag is not None and tag.adopted)) and not policy.adopted:
+            return KEPT, "it was adopted; --adopted deletes such algorithms too"
+        return "", ""
+
+    def _is_ours(self, version: Version, tag: OwnershipTag) -> bool:
+        if tag.ledger_id == self._target.ledger.ledger_id:
+            # Where a name has one algorithm, the reply to a second attempt names what the first one made.
+            return self._policy.resend_is_safe or tag.attempt == (version.attempt or tag.attempt)
         # What is replaced as soon as it is taken over never got this ledger's tag.
-        ours = ours or (version.adopted and tag.ledger_id == self._policy.take_over)
-        return "" if ours else f"its ownership tag is {tag}, which is not that of the entry"
+        return version.adopted and tag.ledger_id == self._policy.take_over

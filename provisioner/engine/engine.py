@@ -45,7 +45,7 @@ from provisioner.manifest.fingerprint import Fingerprint
 from provisioner.pacing.gate import GateClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from provisioner.core.planner import Step
     from provisioner.core.policy import Policy
@@ -98,13 +98,14 @@ class Engine:
         self._tags = Sender(target, Retag(target, policy, self._problems), self._ending)
         self._deletions = Deletions(target, policy, self._ending, self._problems)
         self._resolver = Resolver(target, policy)
-        self._planning = Planning(target, policy)
         self._create_workers: Workers[Job]
         self._tag_workers: Workers[Job]
         self._delete_workers: Workers[Version]
         self._unanswered: dict[str, Job] = {}
         self._left: list[Job] = []
         self._queued: set[str] = set()
+        self._planning = Planning(target, policy, deleting=self._queued)
+        self._after_replacements: list[Job] = []
         self._needed = 0
 
     async def run(
@@ -115,6 +116,7 @@ class Engine:
         retire: Sequence[Entry] = (),
         why: str = "",
         only: Sequence[str] | None = None,
+        spare: Collection[str] = (),
     ) -> str:
         """Carry out everything that ``manifest`` needs, and resolve unanswered creates.
 
@@ -124,6 +126,7 @@ class Engine:
             retire: entries whose algorithms are to be deleted, before anything is created.
             why: the reason that is recorded for these.
             only: names whose superseded versions are deleted, if the policy deletes; None is all that the target has.
+            spare: names that the manifest has again: their superseded versions are not deleted at the beginning.
 
         Returns:
             The fingerprint of the manifest; "" unless it was read to its end.
@@ -139,7 +142,8 @@ class Engine:
             self._create_workers = Workers(group, self._target.creates, self._limit, self._work)
             self._tag_workers = Workers(group, self._target.tags, self._limit, self._retag)
             self._delete_workers = Workers(group, self._target.deletes, self._limit, self._delete)
-            await self._retire(retire, why, only)
+            await self._retire(retire, why)
+            self._queue([one for one in await self._deletions.due(only) if one.name not in spare])
             if self._policy.delete_first or self._policy.resend_is_safe:
                 # A name can be used again only when its algorithm is gone.
                 await self._delete_workers.until_idle()
@@ -147,6 +151,10 @@ class Engine:
                 self._observer.manifest_read()
             else:
                 fingerprint = await self._read(manifest, report_problems=report_problems)
+            await self._until_idle()
+            for job in self._after_replacements:
+                self._create_workers.add(job)
+            self._after_replacements.clear()
             await self._until_idle()
             await self._resolve()
             await self._leave_planned()
@@ -246,12 +254,21 @@ class Engine:
         elif self._planning.failure is None:
             await self._problems.add_row(one.row, "unread", one.withheld)
         entry = one.step.entry
-        if entry is None or not entry.exists:
+        # The facts of the step are not recorded, so an entry that they would plan anew stays what it is.
+        if not one.step.facts and (entry is None or not entry.exists):
             await self._leave(Job(one.row, outcome=Outcome.PENDING))
         else:
             self._observer.outcome_changed(Outcome.PENDING)
 
     # Do.
+
+    def _add_create(self, job: Job) -> None:
+        """Queue a create that replaces nothing."""
+        if self._policy.delete_first:
+            # The room that a deletion makes at a full quota is for the algorithm that takes its place.
+            self._after_replacements.append(job)
+        else:
+            self._create_workers.add(job)
 
     async def _do(self, one: Planned) -> None:
         """Start what a step needs besides its facts."""
@@ -261,7 +278,7 @@ class Engine:
                 await self._problems.add_duplicate(step.found, duplicate)
         arn = entry.arn if entry else ""
         if step.action in {Action.CREATE, Action.RECREATE}:
-            self._create_workers.add(Job(row, arn, outcome=Outcome.CREATED))
+            self._add_create(Job(row, arn, outcome=Outcome.CREATED))
         elif step.action is Action.REPLACE and self._policy.delete_first and entry is not None:
             self._create_workers.add(Job(row, arn, outcome=Outcome.REPLACED, entry=entry))
         elif step.action is Action.REPLACE:
@@ -340,8 +357,8 @@ class Engine:
 
     # Delete.
 
-    async def _retire(self, entries: Sequence[Entry], why: str, only: Sequence[str] | None) -> None:
-        """Record that the algorithms of ``entries`` are to be deleted, and delete what is due."""
+    async def _retire(self, entries: Sequence[Entry], why: str) -> None:
+        """Record that the algorithms of ``entries`` are to be deleted."""
         for start in range(0, len(entries), LEFT_AT_ONCE):
             if self._stop.requested:
                 self._observer.deletions_left(len(entries) - start)
@@ -349,7 +366,6 @@ class Engine:
             chunk = entries[start : start + LEFT_AT_ONCE]
             self._target.lease.check()
             await self._target.ledger.record([entry.fact(Event.RETIRE, code=why) for entry in chunk])
-        self._queue(await self._deletions.due(only))
 
     async def _delete_superseded(self, name: str) -> None:
         self._queue(await self._deletions.due([name]))

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.aws.faces import CallError
+from provisioner.core.entry import State
 from provisioner.core.first_contact import MISSING
 from provisioner.core.names import folded
 from provisioner.core.planner import Action, Planner, Seen, Situation, Step
+from provisioner.core.versions import FOREIGN, Role, still_there
 from provisioner.engine.inventory import IncompleteListError, Inventory
 from provisioner.errors import ConfigurationError, IntegrityError, ProvisionerError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from provisioner.aws.faces import Listed
     from provisioner.core.entry import Entry
@@ -60,16 +62,20 @@ class Planning:
         target: which one.
         policy: the rules of the run.
         offline: plan by the ledger alone; nothing may be created by such a plan.
+        deleting: ARNs that this run deletes; read whenever it is needed, so that it may grow.
 
     Attributes:
         failure: why the account could not be read, None if it was, or was not needed.
     """
 
-    def __init__(self, target: OpenTarget, policy: Policy, *, offline: bool = False) -> None:
+    def __init__(
+        self, target: OpenTarget, policy: Policy, *, offline: bool = False, deleting: Collection[str] = ()
+    ) -> None:
         self.failure: ProvisionerError | None = None
         self._target = target
         self._policy = policy
         self._offline = offline
+        self._deleting = deleting
         self._planner = Planner(target.name, policy, target.ledger.ledger_id)
         self._inventory = Inventory(target, policy.ownership_tag)
         self._listed: _Names | None = None
@@ -94,9 +100,12 @@ class Planning:
         names = {row.name for row in needed}
         known = await ledger.look_up(target, list(names | self._similar(names, listed)))
         seen, unread = await self._look(needed, known, listed)
+        there, going = await self._given_up(known, listed)
+        unread |= going
         planned = []
         for row in needed:
-            situation = Situation(known.get(row.name), self._incoming.get(row.name), seen.get(row.name, Seen()))
+            name = row.name
+            situation = Situation(known.get(name), self._incoming.get(name), seen.get(name, Seen()), name in there)
             step = self._planner.plan(row, situation)
             if step.action is not Action.UNCHANGED or step.facts:
                 planned.append(Planned(row, step, self._withheld(row, step, unread)))
@@ -179,14 +188,35 @@ class Planning:
             return True
         return entry.digest != row.digest and self._policy.on_change == "replace"
 
+    async def _given_up(self, known: Mapping[str, Entry], listed: _Names | None) -> tuple[set[str], dict[str, str]]:
+        """Of deleted entries: those whose algorithm is still there, and those whose deletion may be under way."""
+        deleted = {name: entry for name, entry in known.items() if entry.state is State.DELETED and entry.arn}
+        if not deleted:
+            return set(), {}
+        now, there, going = self._target.clock.stamp(), set(), {}
+        versions = await self._target.ledger.versions(self._target.name, names=list(deleted), roles={Role.SUPERSEDED})
+        for version in versions:
+            shown = listed is None or version.arn in listed.arns
+            current = version.arn == deleted[version.name].arn and version.arn not in self._deleting
+            if not (current and shown) or version.code == FOREIGN:
+                continue
+            settled = version.sent is not None and version.sent.age_s(now) > self._policy.settle_s
+            if still_there(version, settled=settled):
+                there.add(version.name)
+            elif not self._policy.deletes:
+                ways = "Run `provisioner apply --prune`, or run again after the settle time"
+                going[version.name] = f"{version.arn} is being deleted, and the reply is outstanding. {ways}"
+        return there, going
+
     async def _recorded(self, rows: Sequence[Row], known: Mapping[str, Entry]) -> set[str]:
         """ARNs that entries and older versions name: what is recorded as deleted may still be shown, and is not new.
 
         What was only marked as missing may have turned up again.
         """
         versions = await self._target.ledger.versions(self._target.name, names=[row.name for row in rows])
+        strangers = {version.arn for version in versions if version.code == FOREIGN}
         current = {entry.arn for entry in known.values() if entry.arn and (entry.exists or entry.code != MISSING)}
-        return current | {version.arn for version in versions}
+        return (current | {version.arn for version in versions}) - strangers
 
     def _is_old(self, entry: Entry) -> bool:
         """Whether its create is so long ago that List and Get cannot lag any more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import msgspec
 import pytest
 
 from provisioner.aws.faces import Listed
@@ -65,6 +66,15 @@ def kinds(*known: Found, entry: Entry = ENTRY, **given: Any) -> list[tuple[str, 
 def test_what_disagrees(known: list[Found], given: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     """Missing needs the service's own answer and a complete List without it; our unknown algorithms are unrecorded."""
     assert kinds(*known, **given) == expected
+
+
+def test_a_newer_one_of_another_definition_is_no_duplicate() -> None:
+    """A ledger that went back in time does not know what has replaced its algorithm: that must never be pruned."""
+    newer = msgspec.structs.replace(found("arn-2", digest="d2"), created_at=2.0)
+    older = msgspec.structs.replace(found("arn-2", digest="d2"), created_at=0.5)
+
+    assert kinds(found(), newer) == [("unrecorded", "arn-2")]
+    assert kinds(found(), older) == [("duplicate", "arn-2")]
 
 
 def test_an_entry_without_an_algorithm_is_unrecorded() -> None:

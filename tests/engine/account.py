@@ -56,14 +56,16 @@ class Account:
         self.ledger = ledger or FakeLedger()
         self.stop = Stop()
 
-    async def apply(self, *definitions: dict[str, Any], prune: Sequence[str] = (), **policy: Any) -> Statistics:
-        """A run over ``definitions`` that prunes the entries of the names ``prune``."""
+    async def apply(
+        self, *definitions: dict[str, Any], prune: Sequence[str] = (), spare: Sequence[str] = (), **policy: Any
+    ) -> Statistics:
+        """A run over ``definitions`` that prunes ``prune``, and knows that the manifest has ``spare`` again."""
         statistics = Statistics("here")
         target = open_target(self.endpoint, self.ledger, observer=statistics)
         manifest = Manifest(["-"], Rules(ownership_tag=TAG), stdin=io.BytesIO(lines_of(*definitions)))
         retire = [self.ledger.table["here", name] for name in prune]
         engine = UnthreadedEngine(target, make_policy(**policy), self.stop, workers=4)
-        await engine.run(manifest, retire=retire, why=PRUNED)
+        await engine.run(manifest, retire=retire, why=PRUNED, spare=spare)
         statistics.superseded = (await self.ledger.superseded()).get("here", 0)
         statistics.close()
         return statistics

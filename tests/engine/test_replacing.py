@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.core.entry import State
+from provisioner.core.entry import Event, State
 from provisioner.core.verdict import Reply
 from provisioner.core.versions import Role
 from provisioner.errors import LedgerError, Reason
@@ -24,6 +24,7 @@ from tests.fakes import (
     TAG,
     Act,
     Endpoint,
+    FakeLedger,
     now,
 )
 from tests.virtual_time import virtual_time
@@ -440,8 +441,8 @@ async def test_three_denied_deletes_halt() -> None:
 
 
 @virtual_time
-async def test_a_definition_that_comes_back_while_its_algorithm_is_still_to_be_deleted() -> None:
-    """It is created anew; the pruned one is deleted when it can be, and never taken for the new one."""
+async def test_a_definition_that_comes_back_takes_its_algorithm_back() -> None:
+    """One whose deletion AWS refused is still there: it is the current one again, and nothing is created."""
     here = Account(Endpoint())
     await here.apply(v("a"))
     here.endpoint.changes = [CONFLICT]
@@ -449,11 +450,98 @@ async def test_a_definition_that_comes_back_while_its_algorithm_is_still_to_be_d
     old = here.only("a").arn
 
     back = await here.apply(v("a"))
-    again = await here.apply(v("a"), deletes=True)
+
+    assert counts(back) == {"unchanged": 1}
+    assert here.only("a").arn == here.ledger.table["here", "a"].arn == old
+    assert here.older("a") == []
+
+
+@virtual_time
+async def test_a_definition_that_comes_back_before_its_deletion_was_tried() -> None:
+    """A run that was killed before it came to delete has only recorded it; a changed definition replaces it."""
+    here = Account(Endpoint(), Dying())
+    await here.apply(v("a"))
+    entry = here.ledger.table["here", "a"]
+    await here.ledger.record([entry.fact(Event.RETIRE, code="destroyed")])
+
+    back = await here.apply(v("a", 2), spare=["a"], **REPLACE)
+
+    assert counts(back) == {"replaced": 1}
+    assert here.made_as("a") == ["version 2"]
+    here.check()
+
+
+@virtual_time
+async def test_what_this_run_deletes_is_not_taken_back() -> None:
+    """A definition that comes back too late for its algorithm gets a new one."""
+    here = Account(Endpoint())
+    await here.apply(v("a"))
+    await here.ledger.record([here.ledger.table["here", "a"].fact(Event.RETIRE, code="destroyed")])
+    old = here.only("a").arn
+
+    back = await here.apply(v("a"), **REPLACE)
 
     assert counts(back) == {"created": 1}
-    assert counts(again) == {"unchanged": 1}
     assert here.only("a").arn == here.ledger.table["here", "a"].arn != old
+    here.check()
+
+
+@virtual_time
+async def test_a_definition_that_comes_back_while_a_deletion_may_be_under_way() -> None:
+    """Nothing is created beside it, and it is not taken back, before the settle time has passed."""
+    here = Account(Endpoint())
+    await here.apply(v("a"))
+    here.endpoint.changes = [DROPPED] * 8
+    await here.apply(prune=["a"], deletes=True)
+
+    early = await here.apply(v("a"))
+    await asyncio.sleep(1000)
+    late = await here.apply(v("a"))
+
+    assert (counts(early), counts(late)) == ({"pending": 1}, {"unchanged": 1})
+    assert here.endpoint.count("create") == 1
+    here.check()
+
+
+@virtual_time
+async def test_what_somebody_else_took_over_is_refused_when_it_comes_back() -> None:
+    """A look before the deletion showed another ledger's tag, so no second algorithm is made beside it."""
+    here = Account(Endpoint())
+    await here.apply(v("a"))
+    other = Account(here.endpoint, FakeLedger())
+    other.ledger.ledger_id = "00000000000000bb"
+    await other.apply(v("a"), take_over=here.ledger.ledger_id)
+    await here.apply(prune=["a"], deletes=True)
+
+    back = await here.apply(v("a"))
+
+    assert counts(back) == {"failed": 1}
+    assert [problem.code for problem in back.problems] == ["other_ledger"]
+    assert here.endpoint.count("create") == 1
+
+
+@virtual_time
+async def test_where_names_are_unique_any_attempt_of_this_ledger_is_its_own() -> None:
+    """The reply to a second attempt names what the first one made, whose tag names the first attempt."""
+    here = Account(Endpoint([LOST], names="same"))
+    await here.apply(v("a"), names="same")
+
+    ended = await here.apply(prune=["a"], deletes=True, names="same")
+
+    assert ended.pruned == 1
+    assert here.endpoint.named("a") == []
+
+
+@virtual_time
+async def test_delete_first_at_a_full_quota_keeps_the_room_for_the_name() -> None:
+    """A new definition never takes the place that the deletion of another one has made."""
+    here = Account(Endpoint(quota=2))
+    await here.apply(v("a"), v("b"))
+
+    ended = await here.apply(v("new"), v("a", 2), v("b", 2), **DELETE_FIRST)
+
+    assert counts(ended) == {"replaced": 2, "parked": 1}
+    assert (here.made_as("a"), here.made_as("b"), here.endpoint.named("new")) == (["version 2"], ["version 2"], [])
 
 
 RECREATES = [

@@ -188,7 +188,7 @@ MUTANTS = (
         "provisioner/core/planner.py",
         (
             (
-                "meeting = meet(row, entry, found, self._policy, self._ledger_id) if found else CREATE",
+                "meeting = meet(row, known, found, self._policy, self._ledger_id) if found else CREATE",
                 "meeting = CREATE",
             ),
         ),
@@ -254,7 +254,7 @@ MUTANTS = (
     Mutant(
         "delete without a look at the tag",
         "provisioner/engine/deletions.py",
-        (("if why := self._objection(version, details.found):", 'if why := "":'),),
+        (("        if code:\n", "        if False:\n"),),
         (LIFECYCLE,),
     ),
     Mutant(
@@ -349,7 +349,7 @@ MUTANTS = (
     Mutant(
         "delete without a look at the tag",
         "provisioner/engine/deletions.py",
-        (("if why := self._objection(version, details.found):", "if why := '':"),),
+        (("        if code:\n", "        if False:\n"),),
         ("tests/engine/test_replacing.py",),
     ),
     Mutant(

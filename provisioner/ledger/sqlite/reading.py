@@ -127,10 +127,10 @@ def named(connection: Connection, arn: str) -> list[Key]:
     found = _json(
         connection,
         """SELECT json_group_array(json_array(target, name)) FROM (
-            SELECT target, name FROM entries WHERE arn = ?1
-            UNION SELECT target, name FROM versions WHERE arn = ?1
-            UNION SELECT target, name FROM history WHERE arn = ?1)""",
-        (arn,),
+            SELECT target, name FROM entries WHERE arn = ?
+            UNION SELECT target, name FROM versions WHERE arn = ?
+            UNION SELECT target, name FROM history WHERE arn = ?)""",
+        (arn, arn, arn),
     )
     return [(target, name) for target, name in found]
 
@@ -210,8 +210,8 @@ def holders(connection: Connection, arns: Iterable[str]) -> dict[str, Key | None
 
 def runs(connection: Connection, limit: int, prefix: str) -> list[RunRecord]:
     """The latest runs whose id begins with ``prefix``, newest first."""
-    sql = "SELECT * FROM runs WHERE substr(run_id, 1, length(?1)) = ?1 ORDER BY run_id DESC LIMIT ?2"
-    rows = connection.execute(sql, (prefix, limit)).fetchall()
+    sql = "SELECT * FROM runs WHERE substr(run_id, 1, length(?)) = ? ORDER BY run_id DESC LIMIT ?"
+    rows = connection.execute(sql, (prefix, prefix, limit)).fetchall()
     return [RunRecord(*row) for row in rows]
 
 
