@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,4 +100,8 @@ def _check(options: PlanOptions) -> None:
     if options.offline:
         what = "a plan that has not read the account cannot be saved"
         raise UsageError(what, hint="Leave out --offline, or --out")
+    out = Path(str(options.out))
+    sources = [Path(path) for source in options.manifest for path in glob.glob(source)]  # noqa: PTH207  as they are read
+    if out.exists() and any(path.samefile(out) for path in sources):
+        raise UsageError("the plan would replace its own manifest", where=str(out), hint="Name another file")
     check_writable(str(options.out), replace=True)

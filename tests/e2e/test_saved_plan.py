@@ -38,6 +38,17 @@ def test_a_plan_is_carried_out_once(tmp_path: Path, endpoint: Endpoint) -> None:
     assert (again["pruned"], again["outcomes"]["unchanged"], folder.alive()) == (0, 3, ["b", "c", "d"])
 
 
+def test_a_plan_never_replaces_its_manifest(tmp_path: Path, endpoint: Endpoint) -> None:
+    """A slip of the hand does not cost the manifest."""
+    folder = Folder(tmp_path, endpoint, "a")
+    before = (tmp_path / "m.jsonl").read_bytes()
+
+    refused = folder.run("plan", "m.jsonl", "-o", "./m.jsonl", code=2)
+
+    assert "the plan would replace its own manifest" in refused.stdout + refused.stderr
+    assert (tmp_path / "m.jsonl").read_bytes() == before
+
+
 def test_a_plan_without_a_ledger_makes_one(tmp_path: Path, endpoint: Endpoint) -> None:
     """The first plan of a new folder can be saved; it fits no other ledger that has entries."""
     folder = Folder(tmp_path, endpoint, "a")
