@@ -75,7 +75,7 @@ def literals(path: Path) -> Iterator[str]:
             yield from (value(one) for one in ast.walk(node.value) if isinstance(one, ast.Constant | ast.Name))
         elif isinstance(node, ast.Yield | ast.Return) and isinstance(node.value, ast.Tuple):
             match node.value.elts:
-                case [ast.Constant() as code, ast.Constant() | ast.JoinedStr(), *_]:
+                case [ast.Constant() | ast.Name() as code, ast.Constant() | ast.JoinedStr(), *_]:
                     yield value(code)
 
 

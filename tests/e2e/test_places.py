@@ -104,7 +104,7 @@ async def test_nothing_that_an_entry_names_is_pruned(tmp_path: Path, endpoint: E
     provisioner("apply", manifest, "-c", "c.toml", cwd=tmp_path)
     endpoint.change(names="duplicates")
     async with open_ledger(str(tmp_path / "ledger.db")) as ledger:
-        arn = twin(endpoint, tag_of(ledger.ledger_id))
+        arn = twin(endpoint, tag_of(endpoint))
         await ledger.record([Fact("west", "algorithm 0", Event.CONFIRM, digest="d", tags_digest="t", arn=arn)])
 
     done = provisioner("verify", "-c", "c.toml", "--prune-duplicates", "--yes", "--output", "json", cwd=tmp_path)
@@ -134,9 +134,13 @@ def ledger_id_in(tmp_path: Path) -> str:
     return status["ledger_id"]
 
 
-def tag_of(ledger_id: str) -> str:
-    """The ownership tag of another attempt of that ledger, for another definition."""
-    return f"v1/{ledger_id}/{'0' * 32}/x-1"
+def tag_of(endpoint: Endpoint) -> str:
+    """The ownership tag of ``algorithm 0``, but of another attempt."""
+    [one] = [
+        one for one in endpoint.truth()["algorithms"] if one["name"] == "algorithm 0" and not one.get("deleted_at")
+    ]
+    tag: str = one["tags"]["provisioner:origin"]
+    return f"{tag.rpartition('/')[0]}/x-1"
 
 
 def twin(endpoint: Endpoint, tag: str) -> str:
@@ -279,7 +283,7 @@ def test_a_duplicate_stays_where_the_kept_one_cannot_be_read(
     apply(tmp_path, endpoint, manifest)
     endpoint.change(names="duplicates")
     kept = next(one for one in endpoint.truth()["algorithms"] if one["name"] == "algorithm 0")
-    twin(endpoint, tag_of(ledger_id_in(tmp_path)))
+    twin(endpoint, tag_of(endpoint))
     client(endpoint.url).delete_configured_model_algorithm(configuredModelAlgorithmArn=kept["arn"])
 
     done = verify(tmp_path, endpoint, "--prune-duplicates", "--yes")
@@ -294,7 +298,7 @@ def test_a_duplicate_stays_where_the_kept_one_cannot_be_read_again(
     """Prune reads both once more right before the delete, and deletes nothing where one of them is not read then."""
     apply(tmp_path, endpoint, manifest)
     endpoint.change(names="duplicates")
-    twin(endpoint, tag_of(ledger_id_in(tmp_path)))
+    twin(endpoint, tag_of(endpoint))
     compared = len(endpoint.truth()["algorithms"])
     endpoint.change(get_script=["ok"] * compared + ["error_without_effect:404"] * 2)
 
