@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
-from provisioner.commands.plan import draft, manifests_of
-from provisioner.commands.session import deadline, session
+from provisioner.commands.plan import draft
+from provisioner.commands.session import session, with_manifests
 from provisioner.core.planner import Action
 from provisioner.engine.engine import Engine
 from provisioner.engine.problems import ProblemLog
-from provisioner.errors import ProvisionerError, Reason
+from provisioner.errors import Reason
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -39,7 +38,7 @@ async def adopt(run: Run, absent: Counter[str], *, stdin: BinaryIO | None = None
         stdin: read for ``-``.
     """
 
-    async def work(fleet: Fleet) -> None:
+    async def work(fleet: Fleet, manifests: dict[str, Manifest]) -> None:
         drafts = await draft(run, fleet, manifests)
 
         async def take(target: OpenTarget) -> None:
@@ -49,16 +48,10 @@ async def adopt(run: Run, absent: Counter[str], *, stdin: BinaryIO | None = None
 
         await fleet.each([target for target in run.order.targets if target.name in drafts], take)
 
-    manifests: dict[str, Manifest] = {}
-    async with deadline(run):
-        try:
-            with run.stop.ends():
-                manifests = await anyio.to_thread.run_sync(manifests_of, run.order, stdin, abandon_on_cancel=True)
-        except ProvisionerError as error:
-            return run.summary(error=error)
-        if not manifests:
-            return run.summary()
-    return await session(run, "adopt", work)
+    async def write(manifests: dict[str, Manifest]) -> Summary:
+        return await session(run, "adopt", partial(work, manifests=manifests))
+
+    return await with_manifests(run, write, stdin=stdin, twice=True)
 
 
 async def _take(run: Run, target: OpenTarget, manifest: Manifest, made: Draft) -> None:

@@ -10,14 +10,14 @@ import anyio.to_thread
 
 from provisioner.commands.finished import finished_before, keep_finished
 from provisioner.commands.manifests import once_per_rules
-from provisioner.commands.plan import Draft, confirm, draft, manifests_of, retired, wanted_again
+from provisioner.commands.plan import Draft, confirm, draft, retired, wanted_again
 from provisioner.commands.planfile import check, deleted
-from provisioner.commands.session import deadline, session
+from provisioner.commands.session import session, with_manifests
 from provisioner.core.problem import Problem
 from provisioner.core.versions import PRUNED
 from provisioner.engine.engine import Engine
 from provisioner.engine.problems import ProblemLog
-from provisioner.errors import ProvisionerError, Reason
+from provisioner.errors import Reason
 from provisioner.ledger import RunRecord
 
 if TYPE_CHECKING:
@@ -40,23 +40,18 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
     """
     plan = run.order.plan
 
-    async def work(fleet: Fleet) -> None:
+    async def work(fleet: Fleet, manifests: dict[str, Manifest]) -> None:
         if plan is not None:
             await check(plan, fleet.ledger, manifests, run.run_id)
             run.command = plan.command
             await fleet.ledger.begin_run(RunRecord(run.run_id, run.command, run.started_at))
         await carry_out(run, fleet, manifests)
 
-    manifests: dict[str, Manifest] = {}
-    async with deadline(run):
-        try:
-            with run.stop.ends():
-                manifests = await anyio.to_thread.run_sync(manifests_of, run.order, stdin, abandon_on_cancel=True)
-        except ProvisionerError as error:
-            return run.summary(error=error)
-        if not manifests:
-            return run.summary()
-    return await session(run, "apply", work, makes=plan is None or not plan.ledger_id)
+    async def write(manifests: dict[str, Manifest]) -> Summary:
+        makes = plan is None or not plan.ledger_id
+        return await session(run, "apply", partial(work, manifests=manifests), makes=makes)
+
+    return await with_manifests(run, write, stdin=stdin, twice=run.order.reads_twice)
 
 
 async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> None:

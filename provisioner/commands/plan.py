@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 import msgspec
 
-from provisioner.commands.manifests import manifests_for
 from provisioner.commands.planfile import VERSION, PlanFile, PlannedTarget, step_text
-from provisioner.commands.session import looking
+from provisioner.commands.session import looking, with_manifests
 from provisioner.core.difference import differences
 from provisioner.core.entry import Entry, Event, Outcome
 from provisioner.core.planner import Action
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import BinaryIO
 
-    from provisioner.commands.run import Order, Run
+    from provisioner.commands.run import Run
     from provisioner.core.difference import Change
     from provisioner.core.planner import Step
     from provisioner.core.policy import Policy
@@ -332,19 +332,15 @@ class PlanCommand:
     async def plan(self, stdin: BinaryIO | None = None) -> Summary:
         """Make the plan; the summary has the exit code, and the error if one ended it."""
         run = self._run
-        try:
-            manifests = await anyio.to_thread.run_sync(manifests_of, run.order, stdin, abandon_on_cancel=True)
-        except ProvisionerError as error:
-            return run.summary(error=error)
 
-        async def work(fleet: Fleet) -> None:
-            await self.make(fleet, manifests)
+        async def look(manifests: dict[str, Manifest]) -> Summary:
+            summary = self.finish(await looking(run, partial(self.make, manifests=manifests)))
+            whole = len(self._drafts) == len(manifests) and not (self._offline or run.error or run.stop.requested)
+            if whole and all(manifest.repeatable for manifest in manifests.values()):
+                self.saved = await anyio.to_thread.run_sync(self._save, manifests)
+            return summary
 
-        summary = self.finish(await looking(run, work))
-        whole = len(self._drafts) == len(manifests) and not (self._offline or run.error or run.stop.requested)
-        if whole and all(manifest.repeatable for manifest in manifests.values()):
-            self.saved = await anyio.to_thread.run_sync(self._save, manifests)
-        return summary
+        return await with_manifests(run, look, stdin=stdin, twice=run.order.reads_twice)
 
     async def make(self, fleet: Fleet, manifests: Mapping[str, Manifest]) -> None:
         """Plan every target of ``fleet``."""
@@ -449,12 +445,6 @@ def _changed(changes: Sequence[Change]) -> str:
     paths = list(dict.fromkeys(change.path for change in changes))
     more = f" and {len(paths) - PATHS_NAMED} more" if len(paths) > PATHS_NAMED else ""
     return f"{', '.join(paths[:PATHS_NAMED])}{more} changed"
-
-
-def manifests_of(order: Order, stdin: BinaryIO | None) -> dict[str, Manifest]:
-    """The manifest by target. What is read twice is copied, because a file may change between the passes."""
-    twice = order.strict or order.policy.deletes
-    return manifests_for(order.sources, order.settings, order.targets, stdin=stdin, copied=twice)
 
 
 def wanted_again(made: Draft) -> set[str]:

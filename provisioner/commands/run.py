@@ -53,6 +53,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     lock_timeout_s: float = 0.0
     embedded: bool = False
 
+    @property
+    def reads_twice(self) -> bool:
+        """Whether ``apply`` reads the manifest before it registers it: to refuse it, or to say what it would delete."""
+        return self.strict or self.policy.deletes
+
 
 def policy_of(settings: Settings) -> Policy:
     """The rules that the configuration sets; a command's options may change them.

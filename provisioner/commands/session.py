@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 
+from provisioner.commands.manifests import manifests_for
 from provisioner.engine.stop import DRAIN_S
 from provisioner.errors import LedgerError, ProvisionerError, first_error
 from provisioner.fleet.fleet import Fleet
@@ -19,11 +22,13 @@ from provisioner.ledger.unwritten import NoLease, UnwrittenLedger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from typing import BinaryIO
 
     from provisioner.commands.run import Run
     from provisioner.ledger import Ledger
     from provisioner.ledger.lease import Lease
     from provisioner.ledger.location import Location
+    from provisioner.manifest.reader import Manifest
     from provisioner.report.summary import Summary
 
 
@@ -32,6 +37,31 @@ Work = Callable[[Fleet], Awaitable[None]]
 CLOSED_BY_S = 24.6
 """From the request to stop to the end of the last commit and the close, within the promised 25 s. Without it, a disk
 that hangs in a sync would hold the process for as long as it hangs."""
+
+
+async def with_manifests(
+    run: Run, then: Callable[[dict[str, Manifest]], Awaitable[Summary]], *, stdin: BinaryIO | None, twice: bool
+) -> Summary:
+    """Open the manifest for every target, then do ``then`` with them by target, unless the run is stopped meanwhile.
+
+    An error ends the run and is part of the summary.
+
+    Args:
+        run: with the sources.
+        then: the rest of the run.
+        stdin: read for ``-``.
+        twice: whether it is read twice: then it is copied, since a pipe ends and a file may change between the passes.
+    """
+    order = run.order
+    read = partial(manifests_for, order.sources, order.settings, order.targets, stdin=stdin, copied=twice)
+    manifests: dict[str, Manifest] = {}
+    async with deadline(run):
+        try:
+            with run.stop.ends():
+                manifests = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+        except ProvisionerError as error:
+            return run.summary(error=error)
+    return await then(manifests) if manifests else run.summary()
 
 
 async def session(

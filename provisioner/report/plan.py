@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.errors import counted, printable, printable_lines
-from provisioner.exit_codes import ADVICE, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +112,6 @@ def plan_text(plan: Plan, summary: Summary, *, everything: bool) -> str:
     lines: list[str] = []
     for action, group in groupby(plan.steps, lambda step: step.action):
         lines += [*_group(action, list(group), several=several, everything=everything), ""]
-    lines += summary.halts()
     for problem in summary.problems[:SHOWN]:
         lines.append(f"problem   {printable(problem.source)}:{problem.line}: {printable(problem.message)}")
     return printable_lines([*lines, *_closing(plan, summary)])
@@ -136,7 +134,7 @@ def _closing(plan: Plan, summary: Summary) -> list[str]:
     calls = ", ".join(f"{number} {kind}" for kind, number in plan.calls.items() if number) or "none"
     source = "the ledger alone (--offline)" if plan.offline else f"the ledger and the account, calls: {calls}"
     lines = [
-        f"plan      {counts or 'the manifest has no definitions'}",
+        f"plan      {counts or ('nothing yet' if summary.stopped else 'the manifest has no definitions')}",
         f"read      {source}",
     ]
     if plan.estimate_s:
@@ -145,7 +143,7 @@ def _closing(plan: Plan, summary: Summary) -> list[str]:
         lines.append(
             f"deletes   {counted(plan.deletes, 'algorithm', 'algorithms')}; `apply` asks first, or needs --yes"
         )
-    return [*lines, f"ledger    {summary.ledger}", f"exit      {plan.exit_code}: {ADVICE[ExitCode(plan.exit_code)]}"]
+    return [*lines, *summary.closing()]
 
 
 def _duration(seconds: float) -> str:

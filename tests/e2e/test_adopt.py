@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.definition_lines import manifest_of
-from tests.e2e.folder import Folder, client
+from tests.e2e.folder import QUIET, Folder, client
+from tests.e2e.process import provisioner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,18 @@ def test_what_is_the_same_is_taken_over_and_tagged(tmp_path: Path, endpoint: End
         "unchanged": 1,
         "failed": 1,
     }
+
+
+def test_a_manifest_that_can_be_read_only_once(tmp_path: Path, endpoint: Endpoint) -> None:
+    """From standard input, which is planned and then carried out: it is taken over like that of a file."""
+    arn = made(endpoint, "same")
+    folder = Folder(tmp_path, endpoint, "same")
+
+    done = provisioner("adopt", "-", "--endpoint-url", endpoint.url, *QUIET, cwd=tmp_path, stdin=manifest_of("same"))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "outcomes  1 adopted\n" in done.stdout
+    assert "/adopted-" in tags(folder)[arn]
 
 
 def test_what_is_not_there_is_no_failure(tmp_path: Path, endpoint: Endpoint) -> None:

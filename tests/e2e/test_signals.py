@@ -129,6 +129,38 @@ def test_the_endpoint_in_the_background_of_a_script_outlives_its_interrupt(tmp_p
     assert (alive["algorithms"], background.returncode) == ([], 0)
 
 
+@pytest.mark.parametrize("command", [("apply", "--strict"), ("plan", "--strict"), ("plan",), ("adopt",)], ids=" ".join)
+def test_a_signal_ends_a_run_that_waits_for_its_manifest(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """SIGTERM while the manifest is copied from a pipe whose writer says nothing: exit 75 at once."""
+    os.mkfifo(tmp_path / "pipe")
+    run = start(*command, "pipe", "--local", cwd=tmp_path)
+    writer = os.open(tmp_path / "pipe", os.O_WRONLY)  # returns once the run has opened it
+
+    run.send_signal(signal.SIGTERM)
+    try:
+        stdout, _ = run.communicate(timeout=LIMIT_S)
+    finally:
+        run.kill()
+        os.close(writer)
+
+    assert (run.returncode, "\nstopped   signal SIGTERM\n" in stdout) == (75, True), stdout
+
+
+def test_the_deadline_ends_a_plan_that_waits_for_its_manifest(tmp_path: Path) -> None:
+    """The deadline counts from the start, while the manifest is copied, too."""
+    os.mkfifo(tmp_path / "pipe")
+    run = start("plan", "pipe", "--strict", "--local", "--deadline", "1s", cwd=tmp_path)
+    writer = os.open(tmp_path / "pipe", os.O_WRONLY)
+
+    try:
+        stdout, _ = run.communicate(timeout=LIMIT_S)
+    finally:
+        run.kill()
+        os.close(writer)
+
+    assert (run.returncode, "\nstopped   the deadline of 1s has passed\n" in stdout) == (75, True), stdout
+
+
 def test_the_first_signal_in_a_drain_for_the_deadline_is_not_a_second_one(tmp_path: Path, endpoint: Endpoint) -> None:
     """A run that drains because its deadline is over still answers the first SIGTERM with its results, not with 130."""
     (tmp_path / "m.jsonl").write_bytes(numbered(400))
