@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CHECK_EVERY_S = 0.02
 """Between two looks at the file: two system calls for each create would cost as much as its signature."""
 LOOK_S = 0.05
-"""How long a lock may only seem to be held, by somebody who looks whether it is: see :func:`is_held`."""
+"""How long a lock may only seem to be held, by somebody who looks whether it is: see :func:`_seems_held`."""
 POLL_S = 0.1
 """Between two tries. A blocking flock could not be cancelled."""
 
@@ -102,26 +102,15 @@ class FileLease:
     def look(self) -> str:
         """Who holds the lock, "" for nobody. Neither takes it nor writes to its file.
 
-        A free lock is shared for an instant, which a run that asks for it in that instant would take for a holder.
-
         Raises:
             LedgerError: the lock could not be taken here, or the ledger that was here is gone.
         """
         refuse_unsafe(self._ledger)
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return ""
+            if _seems_held(self.path):
+                return self._read_holder()
         except OSError as error:
             raise self._unusable(error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return self._read_holder()
-        except OSError as error:
-            raise self._unusable(error) from error
-        finally:
-            os.close(descriptor)
         self._holder = _read(self.path)
         self.refuse_vanished()
         return ""
@@ -245,20 +234,29 @@ class FileLease:
 
 
 def is_held(ledger: Path) -> bool:
-    """Whether somebody holds the lock of ``ledger``, whose symbolic links are resolved; also if that cannot be said.
-
-    The kernel says so only by refusing it, so the lock is taken for an instant, shared, and the file is never made.
-    Whoever wants it in that instant tries once more.
-    """
+    """Whether somebody holds the lock of ``ledger``, whose symbolic links are resolved; also if that cannot be said."""
     try:
-        descriptor = os.open(f"{ledger}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return False
+        return _seems_held(Path(f"{ledger}.lock"))
     except OSError:
         return True
+
+
+def _seems_held(lock: Path) -> bool:
+    """Whether somebody holds the lock on the file ``lock``, which need not exist and is never made.
+
+    The kernel says so only by refusing it, so the lock is taken for an instant, shared. Whoever wants it in that
+    instant tries once more, for :data:`LOOK_S`.
+
+    Raises:
+        OSError: that cannot be said.
+    """
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return True
     finally:
         os.close(descriptor)
