@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
-from provisioner.cli.apply import ledger_id
-from provisioner.cli.options import Duration, common
+from provisioner.cli.options import common, lock_timeout, take_over
 from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.config.settings import seconds
@@ -69,20 +68,8 @@ class AdoptOptions(Options, frozen=True, kw_only=True):
     show_default=True,
     help="Whether the definitions have to agree.",
 )
-@click.option(
-    "--take-over",
-    default="",
-    metavar="LEDGER_ID",
-    callback=ledger_id,
-    help="Take over algorithms of the same name that the ledger with this id created.",
-)
-@click.option(
-    "--lock-timeout",
-    type=Duration(),
-    default="0s",
-    show_default=True,
-    help="Wait up to this long for another run to release the ledger.",
-)
+@take_over
+@lock_timeout
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by AdoptOptions
     """MANIFEST is as for `apply`. Takes over algorithms that exist under its names; creates and deletes nothing.
 

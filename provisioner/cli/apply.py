@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -10,7 +9,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from provisioner.cli.options import Duration, common
+from provisioner.cli.options import Duration, common, deletes_adopted, deletes_unasked, lock_timeout, take_over
 from provisioner.cli.program import Program, current
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.config.settings import ADOPT, Adopt, OnChange, ReplaceOrder, seconds
@@ -168,13 +167,6 @@ class Failures(click.ParamType[tuple[int, float]]):
         return (0, int(digits) / 100) if text != digits else (int(digits), 0.0)
 
 
-def ledger_id(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    """Check the id of a ledger."""
-    if value and not re.fullmatch(r"[0-9a-f]{16}", value):
-        raise click.BadParameter("a ledger id has 16 hex digits, as `provisioner status` prints it")
-    return value
-
-
 def _ping(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
     program = context.find_object(Program)
     if value is None or program is None or context.resilient_parsing:
@@ -197,13 +189,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--deadline", type=Duration(), help="After this time, finish what is in flight and stop (exit code 75)."
     ),
-    click.option(
-        "--lock-timeout",
-        type=Duration(),
-        default="0s",
-        show_default=True,
-        help="Wait up to this long for another run to release the ledger.",
-    ),
+    lock_timeout,
     click.option(
         "--no-wait",
         is_flag=True,
@@ -217,13 +203,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Whether to take over an algorithm of the same name that no ledger created; same: if the "
         "definitions agree.",
     ),
-    click.option(
-        "--take-over",
-        default="",
-        metavar="LEDGER_ID",
-        callback=ledger_id,
-        help="Take over algorithms of the same name that the ledger with this id created.",
-    ),
+    take_over,
     click.option("--retry-failed", is_flag=True, help="Retry definitions that an earlier run recorded as failed."),
     click.option(
         "--on-change",
@@ -269,7 +249,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--own-tags", is_flag=True, help="Remove tags that others added to an algorithm whose tags are changed."
     ),
-    click.option("--adopted", is_flag=True, help="Delete algorithms that were taken over, too."),
+    deletes_adopted,
     click.option(
         "--detailed-exitcode", is_flag=True, help="Exit with 10 when nothing failed and there was something to do."
     ),
@@ -288,7 +268,7 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("manifest", nargs=-1)
 @with_options
 @click.option("--plan", metavar="FILE", help="Carry out exactly the steps of a saved plan, instead of a manifest.")
-@click.option("--yes", is_flag=True, help="Delete without asking; needed where there is no terminal to ask on.")
+@deletes_unasked
 @click.option(
     "--ping-url",
     metavar="URL",

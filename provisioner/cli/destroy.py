@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from provisioner.cli.options import Duration, common
+from provisioner.cli.options import common, deletes_adopted, deletes_unasked, lock_timeout
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.cli.selection import Selecting, selection
 from provisioner.config.settings import seconds
@@ -71,16 +71,10 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
 @common(*COMMON)
 @selection()
 @click.option("--all", "everything", is_flag=True, help="Everything that this ledger created; instead of a selection.")
-@click.option("--adopted", is_flag=True, help="Delete algorithms that were taken over, too.")
+@deletes_adopted
 @click.option("--max-delete", type=click.IntRange(0), metavar="N", help="Delete nothing if it would be more than N.")
-@click.option("--yes", is_flag=True, help="Delete without asking; needed where there is no terminal to ask on.")
-@click.option(
-    "--lock-timeout",
-    type=Duration(),
-    default="0s",
-    show_default=True,
-    help="Wait up to this long for another run to release the ledger.",
-)
+@deletes_unasked
+@lock_timeout
 def command(
     *,
     names: tuple[str, ...],

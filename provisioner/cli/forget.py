@@ -8,7 +8,7 @@ import anyio
 import click
 import msgspec
 
-from provisioner.cli.options import Duration, common, settings_of
+from provisioner.cli.options import common, lock_timeout, settings_of
 from provisioner.cli.output import say
 from provisioner.cli.selection import Selecting, selection
 from provisioner.config.settings import seconds
@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 @common("config", "ledger", "target", "output")
 @selection()
 @click.option("--yes", is_flag=True, help="Confirm that the entries may be removed.")
-@click.option(
-    "--lock-timeout",
-    type=Duration(),
-    default="0s",
-    show_default=True,
-    help="Wait up to this long for another run to release the ledger.",
-)
+@lock_timeout
 def command(  # noqa: PLR0913  a parameter for each option
     *,
     config: str | None,

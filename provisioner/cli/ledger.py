@@ -6,7 +6,7 @@ import anyio
 import click
 import msgspec
 
-from provisioner.cli.options import Duration, common, settings_of
+from provisioner.cli.options import common, lock_timeout, settings_of
 from provisioner.cli.output import say
 from provisioner.config.settings import seconds
 from provisioner.errors import counted
@@ -22,13 +22,7 @@ def command() -> None:
 @click.argument("old")
 @click.argument("new")
 @common("config", "ledger", "output")
-@click.option(
-    "--lock-timeout",
-    type=Duration(),
-    default="0s",
-    show_default=True,
-    help="Wait up to this long for another run to release the ledger.",
-)
+@lock_timeout
 def rename_target(
     *, old: str, new: str, config: str | None, ledger: str | None, output: str, lock_timeout: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -150,6 +151,33 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         help="Print nothing when the exit code is 0, and otherwise at the end what would have been printed.",
     ),
 }
+
+
+def _ledger_id(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if value and not re.fullmatch(r"[0-9a-f]{16}", value):
+        raise click.BadParameter("a ledger id has 16 hex digits, as `provisioner status` prints it")
+    return value
+
+
+# Options of several commands whose environment variable is each command's own.
+lock_timeout = click.option(
+    "--lock-timeout",
+    type=Duration(),
+    default="0s",
+    show_default=True,
+    help="Wait up to this long for another run to release the ledger.",
+)
+take_over = click.option(
+    "--take-over",
+    default="",
+    metavar="LEDGER_ID",
+    callback=_ledger_id,
+    help="Take over algorithms of the same name that the ledger with this id created.",
+)
+deletes_adopted = click.option("--adopted", is_flag=True, help="Delete algorithms that were taken over, too.")
+deletes_unasked = click.option(
+    "--yes", is_flag=True, help="Delete without asking; needed where there is no terminal to ask on."
+)
 
 
 def add_variables(command: click.Command, *path: str) -> None:
