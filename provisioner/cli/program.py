@@ -162,8 +162,8 @@ class Commands(click.Group):
         """Run the command; an interrupt becomes an error of this package."""
         try:
             return super().invoke(ctx)
-        except (KeyboardInterrupt, BaseExceptionGroup) as error:
-            if isinstance(error, BaseExceptionGroup) and not error.subgroup(KeyboardInterrupt):
+        except BaseException as error:
+            if not _interrupted(error):
                 raise
             raise CancelledError(current().signals.received[0]) from None
 
@@ -185,6 +185,16 @@ def provisioner() -> None:
     PROVISIONER_LEDGER is the `--ledger` of every command. A flag overrides the variable, and the variable overrides the
     configuration file.
     """
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Whether ``error`` is an interrupt, or what was made of one.
+
+    Python 3.11 turns whatever is raised while it creates a class, as an import does, into a RuntimeError.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(_interrupted) is not None
+    return isinstance(error, KeyboardInterrupt) or (error.__cause__ is not None and _interrupted(error.__cause__))
 
 
 HURRY_S = 0.5

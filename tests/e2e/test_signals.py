@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.definition_lines import numbered
-from tests.e2e.moments import TERMINATED, at
+from tests.e2e.moments import IN_A_CLASS, TERMINATED, at
 from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner, read_terminal, start, until
 from tests.namespaces import unshare
 
@@ -78,6 +78,17 @@ def test_a_signal_ends_a_command_that_only_reads(tmp_path: Path, command: str) -
     moment = "provisioner.manifest.reader" if command == "validate" else "asyncio.runners"
 
     done = provisioner(command, *arguments, cwd=tmp_path, **at(moment, TERMINATED, tmp_path / "site"))
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (130, "", 1), done.stderr
+
+
+def test_a_signal_while_a_class_is_created_is_no_internal_error(tmp_path: Path) -> None:
+    """Python 3.11 raises a RuntimeError in its place: exit 130 and one line all the same."""
+    (tmp_path / "m.jsonl").write_bytes(numbered(2))
+
+    done = provisioner(
+        "validate", "m.jsonl", cwd=tmp_path, **at("provisioner.manifest.reader", IN_A_CLASS, tmp_path / "site")
+    )
 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (130, "", 1), done.stderr
 
