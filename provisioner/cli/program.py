@@ -193,7 +193,7 @@ def _interrupted(error: BaseException) -> bool:
     Python 3.11 turns whatever is raised while it creates a class, as an import does, into a RuntimeError.
     """
     if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(_interrupted) is not None
+        return any(_interrupted(part) for part in error.exceptions)
     return isinstance(error, KeyboardInterrupt) or (error.__cause__ is not None and _interrupted(error.__cause__))
 
 
