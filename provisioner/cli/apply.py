@@ -290,7 +290,12 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
     from provisioner.commands.apply import apply
 
     if bool(given["manifest"]) == (given["plan"] is not None):
-        raise UsageError("name a manifest, or a saved plan with --plan", hint="See `provisioner apply --help`")
+        what = (
+            "a manifest and --plan exclude each other"
+            if given["manifest"]
+            else "name a manifest, or a saved plan with --plan"
+        )
+        raise UsageError(what, hint="See `provisioner apply --help`")
     if given["plan"] is not None:
         _refuse_planned()
     return execute(ApplyOptions(**given), partial(apply, stdin=current().streams.stdin))

@@ -53,7 +53,8 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
         selected = sum(one.count for one in found)
         number = counted(summary.pruned, "algorithm", "algorithms")
         of = f" of {selected}" if summary.pruned < selected else ""
-        lines = [f"deleted   {number}{of}" if selected else "deleted   nothing: no such algorithm is left"]
+        nothing = "nothing" if adopted else "nothing: no such algorithm is left"
+        lines = [f"deleted   {number}{of}" if selected else f"deleted   {nothing}"]
         if adopted:
             lines.append(f"kept      {adopted} that were taken over: --adopted deletes these too")
         lines += [problem_line(problem) for problem in summary.problems[:SHOWN_IN_TEXT]]

@@ -54,9 +54,8 @@ def command(  # noqa: PLR0913  a parameter for each option
     async def confirm(found: Forgotten) -> None:
         if not yes:
             what = f"{counted(found.entries, 'entry', 'entries')} would be removed from the ledger"
-            keeps = (
-                f"AWS keeps {counted(found.existing, 'algorithm', 'algorithms')} of theirs" if found.existing else ""
-            )
+            algorithms = counted(found.existing, "algorithm stays", "algorithms stay")
+            keeps = f"{algorithms} in AWS" if found.existing else ""
             raise UsageError(what, why=keeps, hint="Confirm it with --yes")
 
     async def work() -> ExitCode:

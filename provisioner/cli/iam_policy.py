@@ -51,8 +51,6 @@ def _remarks(need: Wanted, settings: Settings, targets: Sequence[Target], identi
         yield "Deletion is not confined, because the configuration writes no ownership tag."
     elif Action.DELETE in need.actions and not identity:
         yield f"There is no ledger {settings.run.ledger} yet, so deletion is confined to algorithms of any ledger."
-    if Action.DELETE in need.actions and need.adopted and settings.reconcile.ownership_tag:
-        yield "An adopted algorithm can be deleted once `apply` has changed its tags, which adds the ownership tag."
     for target in targets:
         if target.assume_role_arn:
             role = target.assume_role_arn

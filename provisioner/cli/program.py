@@ -41,7 +41,7 @@ COMMANDS = {
     "destroy": "Delete algorithms that this ledger created.",
     "forget": "Remove entries from the ledger; AWS keeps their algorithms.",
     "reconcile": "Find out now what became of unanswered creates.",
-    "verify": "Compare the ledger with AWS: missing, drifted, duplicate, unrecorded.",
+    "verify": "Compare the ledger with AWS: missing, drifted, foreign, duplicate, unrecorded.",
     "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
     "discover": "Write a manifest of the algorithms that exist in a target.",
     "doctor": "Check everything that a run needs, from the credentials to the quota; changes nothing.",

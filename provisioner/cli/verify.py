@@ -40,7 +40,7 @@ class VerifyOptions(Options, frozen=True, kw_only=True):
 
 def _line(finding: Finding) -> str:
     name, pruned = printable(finding.name), ", deleted" if finding.pruned else ""
-    return f"{finding.kind:10s}{finding.target}: {name}: {finding.arn}: {printable(finding.message)}{pruned}"
+    return f"{finding.kind:11s}{finding.target}: {name}: {finding.arn}: {printable(finding.message)}{pruned}"
 
 
 @click.command("verify")
@@ -53,10 +53,11 @@ def _line(finding: Finding) -> str:
 )
 @click.option("--yes", is_flag=True, help="Confirm that duplicates may be deleted.")
 def command(*, prune_duplicates: bool, mark_missing: bool, yes: bool, **given: Any) -> ExitCode:  # noqa: ANN401  typed by VerifyOptions
-    """Reports algorithms that are missing, drifted, duplicate or unrecorded. Deletes nothing unless you ask for it.
+    """Reports what is missing, drifted, foreign, duplicate or unrecorded. Deletes nothing unless you ask for it.
 
-    Exit codes: 0 when ledger and AWS agree, 3 when something is missing or drifted, 5 when there are duplicates,
-    algorithms that this ledger created but does not record, or algorithms that could not be read.
+    Exit codes: 0 when ledger and AWS agree, 3 when something is missing, drifted or foreign (not tagged as this
+    ledger's), 5 when there are duplicates, algorithms that this ledger created but does not record, or algorithms that
+    could not be read.
     """
     if prune_duplicates and not yes:
         raise UsageError("--prune-duplicates deletes algorithms", hint="Run `provisioner verify` first, then add --yes")

@@ -97,7 +97,7 @@ async def _confirmed(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> 
     pruned = sum(len(retired(made)) for made in drafts.values())
     count = sum(made.to_delete(policy) for made in drafts.values())
     why = [f"{pruned} left the manifest"] if pruned else []
-    why += [f"{count - pruned} are or will be replaced"] if count > pruned else []
+    why += [f"{count - pruned} replaced"] if count > pruned else []
     await confirm(run, count, ", ".join(why))
     return drafts
 

@@ -121,8 +121,8 @@ def _refused(found: Found) -> Meeting:
         ledger = found.tag.ledger_id
         message = (
             f"{found.arn} has this name, and ledger {ledger} created it. Apply with that ledger; or, if it is lost, "
-            f"restore it with `provisioner rebuild --ledger-id {ledger}`; or take its algorithms over with --take-over "
-            f"{ledger}"
+            f"restore it with `provisioner rebuild --ledger new.db --ledger-id {ledger}`; or take its algorithms over "
+            f"with --take-over {ledger}"
         )
         return Meeting(Choice.REFUSE, found, OTHER_LEDGER, message)
     message = (

@@ -145,7 +145,7 @@ class Planner:
     def _begin(self, row: Wanted, situation: Situation, entry: Entry) -> Step:
         """The step for a definition whose entry names no algorithm."""
         if entry.state is State.FAILED and not self._may_try_again(entry, row):
-            reason = f"it failed before: {entry.code} {entry.message}"
+            reason = f"it failed before: {entry.code}: {entry.message}"
             return Step(Action.FAILED, Outcome.FAILED, reason, entry=entry, code=entry.code)
         if situation.still_there:
             return self._take_back(row, situation, entry)
@@ -261,7 +261,7 @@ class Planner:
         if self._policy.on_change == "replace":
             failed = incoming is not None and incoming.state is State.FAILED
             if incoming is not None and failed and not self._may_try_again(incoming, row):
-                reason = f"its replacement failed before: {incoming.code} {incoming.message}"
+                reason = f"its replacement failed before: {incoming.code}: {incoming.message}"
                 return Step(Action.FAILED, Outcome.FAILED, reason, entry=entry, code=incoming.code)
             reason = f"it changed since {entry.arn} was created"
             again = () if self._policy.delete_first else self._begin_again(row, incoming)

@@ -40,7 +40,7 @@ from provisioner.engine.resolver import Resolver
 from provisioner.engine.room import Room
 from provisioner.engine.sending import Sender, WithheldError
 from provisioner.engine.workers import Workers
-from provisioner.errors import IllegalTransitionError, IntegrityError, ProvisionerError, Reason
+from provisioner.errors import IllegalTransitionError, IntegrityError, ProvisionerError, Reason, counted
 from provisioner.manifest.fingerprint import Fingerprint
 from provisioner.pacing.gate import GateClosedError
 
@@ -463,7 +463,8 @@ class Engine:
     async def _sweep_when_due(self) -> Sweep | None:
         """The next sweep; None when a stop came first, or AWS refuses it."""
         until = self._target.clock.monotonic() + self._resolver.due_in_s()
-        self._observer.waiting_began(f"the settle time of {len(self._resolver)} unanswered creates", until)
+        creates = counted(len(self._resolver), "unanswered create", "unanswered creates")
+        self._observer.waiting_began(f"the settle time of {creates}", until)
         sweep = None
         with self._stop.ends():
             try:

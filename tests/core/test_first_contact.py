@@ -123,7 +123,7 @@ def test_a_refusal_names_the_ways_out() -> None:
     """What another ledger created is refused with that ledger's id, the rebuild and the option that takes it over."""
     message = meet(Row(), None, [THEIRS], make_policy(), LEDGER_ID).message
 
-    assert f"rebuild --ledger-id {OTHER_LEDGER_ID}" in message
+    assert f"rebuild --ledger new.db --ledger-id {OTHER_LEDGER_ID}" in message
     assert f"--take-over {OTHER_LEDGER_ID}" in message
     assert "arn-3" in message
 

@@ -38,7 +38,7 @@ def test_entries_go_and_algorithms_stay(tmp_path: Path, endpoint: Endpoint) -> N
     left = listed(folder)
     again = folder.json("apply", "m.jsonl")
 
-    assert "2 entries would be removed from the ledger: AWS keeps 2 algorithms of theirs" in refused.stderr
+    assert "2 entries would be removed from the ledger: 2 algorithms stay in AWS" in refused.stderr
     assert "Confirm it with --yes" in refused.stderr
     assert done.stdout == "2 entries forgotten, AWS keeps 2 algorithms, ledger ledger.db\n"
     assert (kept, left) == (["a 1", "a 2", "b"], ["b"])

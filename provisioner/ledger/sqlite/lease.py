@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -144,12 +145,13 @@ class FileLease:
         with errors_at(self._ledger):
             vanished = bool(self._holder.ledger_id) and holds_nothing(self._ledger)
         if vanished:
+            rebuild = f"provisioner rebuild --ledger {quote(str(self._ledger))} --ledger-id {self._holder.ledger_id}"
             raise LedgerError(
                 "the ledger is gone or empty",
                 where=str(self._ledger),
                 why=f"{self.path.name} says that ledger {self._holder.ledger_id} was here",
-                hint="Put it back, or rebuild it from AWS with `provisioner rebuild --ledger-id "
-                f"{self._holder.ledger_id}`. To begin with a new one, delete the lock file while no run is under way",
+                hint=f"Put it back, or rebuild it from AWS with `{rebuild}`. To begin with a new one, delete the lock "
+                "file while no run is under way",
             )
 
     def keep(self, ledger_id: str) -> None:
