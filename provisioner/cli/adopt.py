@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
-from provisioner.cli.options import common, lock_timeout, take_over
+from provisioner.cli.options import common, lock_timeout, manifest_argument, take_over
 from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.config.settings import seconds
@@ -59,7 +59,7 @@ class AdoptOptions(Options, frozen=True, kw_only=True):
 
 
 @click.command("adopt")
-@click.argument("manifest", nargs=-1, required=True)
+@manifest_argument(required=True)
 @common(*COMMON)
 @click.option(
     "--adopt",

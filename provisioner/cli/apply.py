@@ -9,7 +9,16 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from provisioner.cli.options import Duration, common, deletes_adopted, deletes_unasked, lock_timeout, take_over
+from provisioner.cli.options import (
+    Duration,
+    FileName,
+    common,
+    deletes_adopted,
+    deletes_unasked,
+    lock_timeout,
+    manifest_argument,
+    take_over,
+)
 from provisioner.cli.program import Program, current
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.config.settings import ADOPT, Adopt, OnChange, ReplaceOrder, seconds
@@ -265,9 +274,14 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command("apply")
-@click.argument("manifest", nargs=-1)
+@manifest_argument(required=False)
 @with_options
-@click.option("--plan", metavar="FILE", help="Carry out exactly the steps of a saved plan, instead of a manifest.")
+@click.option(
+    "--plan",
+    metavar="FILE",
+    type=FileName(),
+    help="Carry out exactly the steps of a saved plan, instead of a manifest.",
+)
 @deletes_unasked
 @click.option(
     "--ping-url",

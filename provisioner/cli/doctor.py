@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from provisioner.cli.local import local_endpoint
-from provisioner.cli.options import common, loaded
+from provisioner.cli.options import common, loaded, manifest_argument
 from provisioner.cli.output import say, say_json
 from provisioner.cli.program import current
 from provisioner.config.tables import nearest
@@ -42,7 +42,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command("doctor")
-@click.argument("manifest", nargs=-1)
+@manifest_argument(required=False)
 @common("config", "ledger", "target", "endpoint-url", "local")
 @click.option(
     "--skip", metavar="CHECK", multiple=True, help=f"Leave a check out; can be repeated. Checks: {', '.join(NAMES)}."

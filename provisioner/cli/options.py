@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from provisioner.cli.files import check_writable
 from provisioner.cli.output import talk
 from provisioner.cli.program import Program
+from provisioner.cli.streams import leads_to_stdin
 from provisioner.config.settings import Settings, seconds
 from provisioner.config.tables import nearest
 from provisioner.errors import UsageError, printable
@@ -38,6 +39,34 @@ class Duration(click.ParamType[str]):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         return str(value)
+
+
+class ManifestName(click.ParamType[str]):
+    """A path, a glob or ``-``; a path that leads to standard input is ``-``."""
+
+    name = "manifest"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
+        """Recognise standard input."""
+        del param, ctx
+        return "-" if leads_to_stdin(value) else str(value)
+
+
+class FileName(click.ParamType[str]):
+    """The path of a file to read; standard input is for manifests."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
+        """Refuse standard input."""
+        if leads_to_stdin(value):
+            self.fail("this is standard input, which only a manifest can come from; name a file", param, ctx)
+        return str(value)
+
+
+def manifest_argument(*, required: bool) -> Callable[[Command], Command]:
+    """The argument MANIFEST."""
+    return click.argument("manifest", nargs=-1, required=required, type=ManifestName())
 
 
 def find_config() -> str | None:
@@ -85,6 +114,7 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         "-c",
         "--config",
         metavar="FILE",
+        type=FileName(),
         default=find_config,
         help=f"Configuration file (TOML).  [default: ./{CONFIG_NAME}, else the one in your configuration directory]",
     ),

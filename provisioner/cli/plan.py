@@ -11,6 +11,7 @@ import msgspec
 
 from provisioner.cli.apply import ApplyOptions, with_options
 from provisioner.cli.files import check_writable, whole_file
+from provisioner.cli.options import manifest_argument
 from provisioner.cli.program import current
 from provisioner.cli.running import execute
 from provisioner.errors import UsageError, printable
@@ -56,7 +57,7 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
 
 
 @click.command("plan")
-@click.argument("manifest", nargs=-1, required=True)
+@manifest_argument(required=True)
 @with_options
 @click.option("-o", "--out", metavar="FILE", help="Save the plan; `apply --plan FILE` carries out exactly its steps.")
 @click.option("--offline", is_flag=True, help="Plan by the ledger alone, without reading the account.")

@@ -32,8 +32,8 @@ class Streams:
     """The standard streams of this process, once :meth:`open` has set them up.
 
     Attributes:
-        stdin: the original standard input, unbuffered. Descriptor 0 itself is empty, because a helper process that the
-            SDK starts (``credential_process``) or a prompt would otherwise consume the manifest.
+        stdin: the original standard input, unbuffered. Descriptor 0 itself is an empty pipe, because a helper process
+            that the SDK starts (``credential_process``) or a prompt would otherwise consume the manifest.
         stdout: where results go.
         stderr: where everything else goes.
     """
@@ -58,26 +58,44 @@ class Streams:
         return written
 
 
-def _fill_gaps() -> None:
-    """Give a process that was started with a closed stdin, stdout or stderr an empty one.
+def leads_to_stdin(path: str) -> bool:
+    """Whether ``path`` is standard input under another name; opened, it would be empty (see :class:`Streams`)."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(0))  # noqa: PTH116  samestat takes what it returns
+    except (OSError, ValueError):
+        return False
 
-    Otherwise the first file that is opened gets its number, and output meant for stdout is written into it.
+
+def _fill_gaps() -> None:
+    """Fill the place of a stdin, stdout or stderr that the parent closed; using it still fails, with EBADF.
+
+    Otherwise the first file that is opened gets its number, and output meant for stdout is written into it. What fills
+    the place is open in the other direction: a closed stdin is no empty manifest, and a closed stdout takes no result.
     """
-    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+    for descriptor, name, mode, flags in (
+        (0, "stdin", "r", os.O_WRONLY),
+        (1, "stdout", "w", os.O_RDONLY),
+        (2, "stderr", "w", os.O_RDONLY),
+    ):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, flags)  # takes the lowest number that is free: this one
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
 
 
 def _private_stdin() -> io.FileIO:
-    """A duplicate of descriptor 0 that no child process inherits; descriptor 0 becomes empty."""
+    """A duplicate of descriptor 0 that no child process inherits; descriptor 0 becomes an empty pipe.
+
+    A pipe rather than the null device: every path that leads to descriptor 0 (``/dev/stdin``, ``/proc/self/fd/0``) is
+    recognised by the pipe's inode, which no other file has.
+    """
     private = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    empty, writer = os.pipe()
+    os.dup2(empty, 0)
+    os.close(empty)
+    os.close(writer)
     return io.FileIO(private, "rb")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from provisioner.cli.options import common, settings_of
+from provisioner.cli.options import common, manifest_argument, settings_of
 from provisioner.cli.output import say
 from provisioner.cli.program import current
 from provisioner.errors import counted
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("validate")
-@click.argument("manifest", nargs=-1, required=True)
+@manifest_argument(required=True)
 @common("config", "target", "output")
 def command(manifest: tuple[str, ...], config: str | None, targets: tuple[str, ...], output: str) -> ExitCode:
     """Nothing is sent, and no credentials are needed. The exit code is 65 when there are problems.

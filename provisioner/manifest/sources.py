@@ -150,7 +150,7 @@ def resolve(names: Sequence[str], stdin: BinaryIO | None) -> list[Source]:
     found: dict[object, Source] = {}
     for name in names:
         if name == "-":
-            found.setdefault("-", StreamSource(stdin or sys.stdin.buffer))
+            found.setdefault("-", _standard_input(stdin))
         else:
             for path in _paths(name):
                 source = _file(path)
@@ -249,6 +249,26 @@ def _scratch_folder() -> str | None:
         return tempfile.gettempdir()
     except OSError:
         return None
+
+
+def _standard_input(stdin: BinaryIO | None) -> StreamSource:
+    """What ``-`` reads.
+
+    Raises:
+        ManifestError: it cannot be read.
+    """
+    stream = stdin or getattr(sys.stdin, "buffer", None)  # Python has none if it was started without one
+    hint = "Connect it to a file or a pipe, or name a file"
+    if stream is None or stream.closed:
+        raise ManifestError("standard input is closed", where="-", hint=hint)
+    try:
+        os.read(stream.fileno(), 0)  # fails where a read would
+    except io.UnsupportedOperation:
+        pass  # it has no descriptor
+    except OSError as error:
+        what = "standard input is closed, or cannot be read"
+        raise ManifestError(what, where="-", why=str(error.strerror), hint=hint) from error
+    return StreamSource(stream)
 
 
 def _paths(name: str) -> list[str]:

@@ -67,6 +67,44 @@ def test_a_helper_process_does_not_consume_the_manifest(tmp_path: Path, endpoint
     assert (done.returncode, "10 created" in done.stdout) == (0, True), done.stdout
 
 
+def test_standard_input_has_one_content_under_all_of_its_names(tmp_path: Path) -> None:
+    """``/dev/stdin`` and a link to it are one source, read once; the pipe of a ``<(...)`` is another."""
+    (tmp_path / "link").symlink_to("/dev/stdin")
+    (tmp_path / "more").write_bytes(manifest_of("other"))
+    line = f"{' '.join(COMMAND)} validate /dev/stdin link /proc/self/fd/0 <(cat more) --output json"
+
+    done = subprocess.run(
+        ["/bin/bash", "-c", line],
+        cwd=tmp_path,
+        input=numbered(10),
+        env=environment(),
+        capture_output=True,
+        check=False,
+    )
+
+    assert (done.returncode, json.loads(done.stdout)["lines"]) == (0, 11), done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("status", "--config", "/dev/stdin"), ("apply", "--plan", "/dev/fd/0")])
+def test_only_a_manifest_comes_from_standard_input(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """A configuration or a plan on standard input is refused (2), rather than taken for an empty file."""
+    done = provisioner(*arguments, cwd=tmp_path, stdin=b'[run]\nledger = "l.db"\n')
+
+    assert done.returncode == 2
+    assert "this is standard input" in done.stderr
+
+
+def test_a_closed_standard_input_is_no_empty_manifest(tmp_path: Path) -> None:
+    """``apply - more --prune <&-`` is a source that cannot be read (2), and nothing is done."""
+    (tmp_path / "more").write_bytes(numbered(2))
+    line = f"{' '.join(COMMAND)} apply - more --prune --yes --local <&-"
+
+    done = subprocess.run(["/bin/bash", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, check=False)
+
+    assert (done.returncode, b"standard input is closed" in done.stdout) == (2, True), done.stdout
+    assert not (tmp_path / "ledger.db").exists()
+
+
 @pytest.mark.parametrize("blocking", [False, pytest.param(True, marks=pytest.mark.torture)])
 def test_a_slow_reader_gets_the_whole_result(tmp_path: Path, blocking: bool) -> None:  # noqa: FBT001  a parameter
     """A pipe that is soon full, blocking or not, cuts nothing off, with unbuffered output too."""
@@ -104,6 +142,18 @@ def test_a_result_that_is_cut_off_is_an_error(tmp_path: Path, unbuffered: str) -
 
     assert (run.returncode, (tmp_path / "out").stat().st_size) == (74, PIPE)
     assert b"cannot be written to stdout" in stderr
+
+
+@pytest.mark.parametrize("arguments", ["version", "apply m.jsonl --local --output json"])
+def test_a_closed_stdout_is_an_error(tmp_path: Path, arguments: str) -> None:
+    """A result that nothing can take ends with 74, as on a full disk."""
+    (tmp_path / "m.jsonl").write_bytes(numbered(2))
+    line = f"{' '.join(COMMAND)} {arguments} >&-"
+
+    done = subprocess.run(["/bin/bash", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, check=False)
+
+    assert done.returncode == 74
+    assert b"cannot be written to stdout" in done.stderr
 
 
 @pytest.mark.parametrize("locale", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "latin-1"}])

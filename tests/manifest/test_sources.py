@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pytest
 
@@ -121,6 +121,20 @@ def test_standard_input_is_read_once_and_left_open() -> None:
     assert not stdin.closed
     with pytest.raises(ManifestError, match="only once"):
         blocks_of(source)
+
+
+def test_standard_input_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed one, or one that is open for writing alone, is a usage error (2) and no empty source."""
+    closed = io.BytesIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdin", None)  # what Python makes of a closed one
+
+    with open(os.devnull, "wb", buffering=0) as write_only:  # noqa: PTH123  unbuffered
+        for stdin in (None, closed, write_only):
+            with pytest.raises(ManifestError, match="standard input is closed") as caught:
+                resolve(["-"], cast("BinaryIO | None", stdin))
+
+            assert caught.value.reason is Reason.USAGE
 
 
 def test_a_spooled_stream_is_read_by_many_at_a_time() -> None:
