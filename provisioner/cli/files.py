@@ -37,7 +37,7 @@ def whole_file(name: str, *, mode: int = 0o666) -> Iterator[Write]:
     """
     path = Path(os.path.realpath(name))
     with _mapped(name):
-        _refuse(path, name)
+        _refuse(name)
     unfinished = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}")
     try:
         with _mapped(name):
@@ -66,7 +66,7 @@ def check_writable(name: str, *, replace: bool) -> None:
     """
     path = Path(os.path.realpath(name))
     with _mapped(name):
-        _refuse(path, name)
+        _refuse(name)
         if path.exists() and not replace:
             hint = "Name another one, or add --force to replace it"
             raise UsageError("the file exists already", where=name, hint=hint)
@@ -74,7 +74,8 @@ def check_writable(name: str, *, replace: bool) -> None:
             raise UsageError("there is no such directory", where=str(path.parent), hint="Create it first")
 
 
-def _refuse(path: Path, name: str) -> None:
+def _refuse(name: str) -> None:
+    path = Path(name)  # not its real path: that of a pipe (/dev/stdout) is none
     if not path.exists():
         return
     if not path.is_file():

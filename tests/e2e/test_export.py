@@ -188,6 +188,7 @@ def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path) -> 
         ("ledger.db", 2, "ledger.db: this is a database, perhaps a ledger, and is not replaced"),
         (".", 2, ".: the result cannot replace what is no file"),
         ("/dev/null", 2, "/dev/null: the result cannot replace what is no file"),
+        ("/dev/stdout", 2, "/dev/stdout: the result cannot replace what is no file"),
         ("no/such/file", 74, "no/such/file: the result cannot be written: No such file or directory"),
     ],
 )
