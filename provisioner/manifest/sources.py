@@ -110,7 +110,7 @@ class SpooledSource:
 
     Raises:
         ScratchError: the copy cannot be written.
-        ManifestError: the source cannot be read.
+        ManifestError: the source cannot be read, or is a file that changes meanwhile: the copy would be a part of it.
     """
 
     repeatable = True
@@ -127,10 +127,15 @@ class SpooledSource:
         self.size_bytes: int | None = 0
         try:
             with source.open() as stream:
+                before = _version(stream) if source.repeatable else None
                 while chunk := read_some(stream, CHUNK):
                     self.size_bytes += _append(self._descriptor, chunk)
+                changed = source.repeatable and _version(stream) != before
         except OSError as error:
             raise _unreadable(source.label, error) from error
+        if changed:
+            hint = "Write it under another name and rename it when it is whole, then run again"
+            raise ManifestError("the manifest changed while it was read", where=source.label, hint=hint)
 
     def open(self) -> BinaryIO:
         """See :class:`Source`."""
@@ -223,6 +228,12 @@ def _blocks(stream: BinaryIO) -> bool:
         return os.get_blocking(stream.fileno())
     except (OSError, ValueError):
         return True
+
+
+def _version(stream: BinaryIO) -> tuple[int, int]:
+    """What changes with the content of a file that is written in place; one that replaces it is another file."""
+    status = os.fstat(stream.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
 def _append(descriptor: int, chunk: bytes) -> int:

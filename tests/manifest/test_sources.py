@@ -150,6 +150,33 @@ def test_a_spooled_stream_is_read_by_many_at_a_time() -> None:
     assert all(a == b for a, b in pairs)
 
 
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_file_that_is_written_while_it_is_copied(tmp_path: Path, in_place: bool) -> None:  # noqa: FBT001  a table
+    """Written in place, a half may be read, and the other half pruned: refused. One that is replaced is read whole."""
+    path, new = tmp_path / "m.jsonl", tmp_path / "new"
+    path.write_bytes(b"a\nb\n")
+    os.utime(path, ns=(0, 0))
+
+    class Reader(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            chunk = super().read(size)
+            new.write_bytes(b"c\nd\n")
+            if in_place:
+                path.write_bytes(new.read_bytes())
+            else:
+                new.replace(path)
+            return chunk
+
+    (source,) = resolve([str(path)], None)
+    source.open = lambda: Reader(path)  # type: ignore[method-assign]  # it has read
+
+    if in_place:
+        with pytest.raises(ManifestError, match="changed while it was read"):
+            SpooledSource(source)
+    else:
+        assert lines_of(SpooledSource(source)) == [(1, b"a"), (2, b"b")]
+
+
 def test_a_named_pipe_is_read_once(tmp_path: Path) -> None:
     """A named pipe, as a shell's <(…) gives it, is read when its turn comes, and can be spooled."""
     pipe = tmp_path / "pipe.gz"
