@@ -10,10 +10,9 @@ import anyio.to_thread
 
 from provisioner.commands.finished import finished_before, keep_finished
 from provisioner.commands.manifests import once_per_rules
-from provisioner.commands.plan import Draft, confirm, draft, retired, wanted_again
+from provisioner.commands.plan import Draft, confirm, draft, prune_refused, retired, wanted_again
 from provisioner.commands.planfile import check, deleted
 from provisioner.commands.session import session, with_manifests
-from provisioner.core.problem import Problem
 from provisioner.core.versions import PRUNED
 from provisioner.engine.engine import Engine
 from provisioner.engine.problems import ProblemLog
@@ -87,9 +86,8 @@ async def _confirmed(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> 
     if run.stop.requested:
         return {}
     for made in drafts.values():
-        if made.refusal:
-            problem = Problem("", 0, "", "prune_refused", made.refusal, target=made.target)
-            await ProblemLog(made.target, fleet.ledger, run.observers[made.target]).add([problem])
+        if refused := prune_refused(made):
+            await ProblemLog(made.target, fleet.ledger, run.observers[made.target]).add(refused)
             run.reasons.add(Reason.FAILED)
         if made.undecided:
             run.reasons.add(Reason.AMBIGUOUS)

@@ -17,6 +17,7 @@ from provisioner.commands.session import looking, with_manifests
 from provisioner.core.difference import differences
 from provisioner.core.entry import Entry, Event, Outcome
 from provisioner.core.planner import Action
+from provisioner.core.problem import Problem
 from provisioner.core.versions import REPLACED, Role, to_delete
 from provisioner.engine.inventory import Inventory, definition_of
 from provisioner.engine.observer import Observer
@@ -128,6 +129,10 @@ def _too_many(step: Step, kept: int, policy: Policy) -> int:
     return max(0, kept + superseded - policy.keep) if superseded else 0
 
 
+SOURCES_NAMED = 3
+"""Sources without definitions that a refusal names."""
+
+
 async def draft(run: Run, fleet: Fleet, manifests: Mapping[str, Manifest]) -> dict[str, Draft]:
     """What is to be done, by target; a target that fails is halted, and has no draft. For a run that goes on to do it.
 
@@ -152,7 +157,7 @@ async def draft(run: Run, fleet: Fleet, manifests: Mapping[str, Manifest]) -> di
 async def _draft(run: Run, target: OpenTarget, manifest: Manifest, observer: Observer, *, offline: bool) -> Draft:
     policy = run.order.policy
     planning = Planning(target, policy, offline=offline)
-    made, names, invalid = Draft(target.name, []), set[str](), 0
+    made, names, invalid, empty = Draft(target.name, []), set[str](), 0, list[str]()
     made.serial = await target.ledger.changes(target.name)
     batches = manifest.batches()
     with run.stop.ends():
@@ -161,6 +166,7 @@ async def _draft(run: Run, target: OpenTarget, manifest: Manifest, observer: Obs
             for problem in batch.problems:
                 observer.problem_found(problem)
             invalid += batch.invalid
+            empty += batch.empty
             names.update(row.name for row in batch.rows)
             planned, unchanged = await planning.plan(batch.rows)
             made.planned += planned
@@ -171,18 +177,35 @@ async def _draft(run: Run, target: OpenTarget, manifest: Manifest, observer: Obs
         raise planning.failure
     if made.whole and not run.stop.requested:
         prune = run.order.settings.lifecycle.prune
-        made.refusal = _refusal(names, invalid) if prune else ""
+        made.refusal = _refusal(names, invalid, empty) if prune else ""
         await _plan_deletions(target, policy, made, names, prunes=prune and not made.refusal)
     return made
 
 
-def _refusal(names: set[str], invalid: int) -> str:
-    """Why nothing is pruned by this manifest, "" if it may be."""
+def _refusal(names: set[str], invalid: int, empty: Sequence[str]) -> str:
+    """Why nothing is pruned by this manifest, "" if it may be.
+
+    Args:
+        names: of its definitions.
+        invalid: how many lines are.
+        empty: sources without a line: the program that writes one may have failed, and everything in it would go.
+    """
     if not names:
         return "nothing is pruned by a manifest without definitions; to delete everything, use `provisioner destroy`"
     if invalid:
         return f"nothing is pruned, because {invalid} lines of the manifest are invalid; fix them, then run again"
+    if empty:
+        sources = ", ".join("standard input" if label == "-" else label for label in empty[:SOURCES_NAMED])
+        more = f" and {len(empty) - SOURCES_NAMED} more" if len(empty) > SOURCES_NAMED else ""
+        have, them = ("have", "them") if len(empty) > 1 else ("has", "it")
+        what = f"nothing is pruned, because {sources}{more} {have} no definitions; restore {them}"
+        return f"{what}, or leave {them} out if the algorithms are to be deleted, then run again"
     return ""
+
+
+def prune_refused(made: Draft) -> list[Problem]:
+    """The problem of a target in which nothing is pruned although it was asked for."""
+    return [Problem("", 0, "", "prune_refused", made.refusal, target=made.target)] if made.refusal else []
 
 
 async def _plan_deletions(target: OpenTarget, policy: Policy, made: Draft, names: set[str], *, prunes: bool) -> None:
@@ -349,6 +372,8 @@ class PlanCommand:
         async def one(target: OpenTarget) -> None:
             made = await _draft(run, target, manifests[target.name], target.observer, offline=self._offline)
             self._drafts[target.name] = made
+            for problem in prune_refused(made):
+                target.observer.problem_found(problem)
             await self._show(target, made)
 
         ledger = fleet.ledger

@@ -76,6 +76,7 @@ class Batch(Struct):
         lines: how many there are, without blank ones.
         invalid: how many of them have a problem.
         repeated: how many repeat an earlier line; each has a notice.
+        empty: sources that have ended without a single line; each has a notice.
         read_bytes: of all sources together, so far; compare it with :attr:`Manifest.size_bytes`.
     """
 
@@ -84,6 +85,7 @@ class Batch(Struct):
     lines: int = 0
     invalid: int = 0
     repeated: int = 0
+    empty: list[str] = []
     read_bytes: int = 0
 
 
@@ -244,6 +246,7 @@ class _BatchAssembler:
         if self._empty:
             message = "this source has no definitions; check that it is the right one"
             self.batch.problems.append(Problem(source, 1, "", "empty_source", message, column=1, severity="notice"))
+            self.batch.empty.append(source)
         self._empty = True
 
     def _read(self, source: str, number: int, line: bytes) -> None:

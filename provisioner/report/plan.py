@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.errors import counted, printable, printable_lines
+from provisioner.report.summary import problem_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +114,7 @@ def plan_text(plan: Plan, summary: Summary, *, everything: bool) -> str:
     for action, group in groupby(plan.steps, lambda step: step.action):
         lines += [*_group(action, list(group), several=several, everything=everything), ""]
     for problem in summary.problems[:SHOWN]:
-        lines.append(f"problem   {printable(problem.source)}:{problem.line}: {printable(problem.message)}")
+        lines.append(f"problem {problem_line(problem)}")
     return printable_lines([*lines, *_closing(plan, summary)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -181,6 +182,36 @@ async def test_nothing_is_pruned_by_a_manifest_that_may_be_wrong(here: Here, man
     assert here.sent()["delete"] == 0
     assert summary.exit_code in {3, 65}
     assert any("prune_refused" in problem.code for problem in summary.problems)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "2.jsonl has no definitions; restore it, or leave it out"),
+        (b" \n\n", "2.jsonl has no definitions"),
+        (gzip.compress(b"", mtime=0), "2.jsonl has no definitions"),
+        (b"{}\n", "1 lines of the manifest are invalid"),
+    ],
+)
+async def test_nothing_is_pruned_when_one_of_several_sources_is_empty(here: Here, data: bytes, why: str) -> None:
+    """A file that its writer left empty does not delete what it named: plan and apply say which one it is (3)."""
+    first, second = (here.path.with_name(name) for name in ("1.jsonl", "2.jsonl"))
+    first.write_bytes(lines_of(v("a")))
+    second.write_bytes(lines_of(v("b")))
+    here.path = here.path.with_name("*.jsonl")
+    await here.apply()
+    second.write_bytes(data)
+
+    plan = await here.plan(**PRUNE)
+    summary = await here.apply(**PRUNE)
+
+    assert (plan.counts["orphaned"], plan.counts["delete"], here.sent()["delete"]) == (1, 0, 0)
+    assert plan.exit_code == summary.exit_code == (65 if b"{" in data else 3)
+    for problems in (plan.problems, summary.problems):
+        assert [why in problem.message for problem in problems if problem.code == "prune_refused"] == [True]
+
+    second.unlink()
+    assert (await here.apply(**PRUNE)).pruned == 1
 
 
 @pytest.mark.parametrize(

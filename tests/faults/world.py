@@ -767,7 +767,8 @@ async def _to_retire(target: OpenTarget, policy: Policy, manifest: Manifest) -> 
     batches = list(manifest.batches())
     names = {row.name for batch in batches for row in batch.rows}
     made = Draft(target.name, [])
-    prunes = not _refusal(names, sum(batch.invalid for batch in batches))
+    empty = [label for batch in batches for label in batch.empty]
+    prunes = not _refusal(names, sum(batch.invalid for batch in batches), empty)
     await _plan_deletions(target, policy, made, names, prunes=prunes)
     return retired(made)
 
