@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from provisioner.cli.streams import Stderr
+from provisioner.cli.streams import Stderr, draws
 from provisioner.errors import printable
 
 if TYPE_CHECKING:
@@ -21,17 +22,18 @@ def configure(level: str, form: str, console: Console | None = None) -> None:
     """Configure the logs of this process, which go to stderr.
 
     Args:
-        level: the lowest level to log, ``debug`` to ``error``; ``auto`` is ``warning`` on a terminal, else ``info``.
+        level: the lowest level to log, ``debug`` to ``error``; ``auto`` is ``warning`` on a terminal, unless that is
+            a dumb one, which shows no progress bar, else ``info``.
         form: ``console``, ``json``, or ``auto`` for console on a terminal.
         console: of a progress bar; logs are printed above it.
     """
     if level == "auto":
-        level = "warning" if sys.stderr.isatty() else "info"
+        level = "warning" if draws(sys.stderr) else "info"
     file: Any = _Above(console) if console else sys.stderr
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     readable = form == "console" or (form == "auto" and sys.stderr.isatty())
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.dev.ConsoleRenderer(colors=draws(sys.stderr) and not os.environ.get("NO_COLOR"))
         if readable
         else structlog.processors.JSONRenderer(sort_keys=True)
     )

@@ -21,6 +21,7 @@ from provisioner.cli.local import local_endpoint, warn_of_profiles
 from provisioner.cli.options import found_config, loaded
 from provisioner.cli.output import UnwritableError, say, say_json, talk
 from provisioner.cli.program import HURRY_S, CancelledError, InternalError, current, hurry
+from provisioner.cli.streams import draws
 from provisioner.errors import ProvisionerError, Reason, UsageError, printable
 from provisioner.exit_codes import ExitCode
 
@@ -268,7 +269,7 @@ class _Running:
         from provisioner.cli import logs
 
         options = self._options
-        wanted = options.progress == "always" or (options.progress == "auto" and sys.stderr.isatty())
+        wanted = options.progress == "always" or (options.progress == "auto" and draws(sys.stderr))
         bar = wanted and not self._unattended.quiet
         if not bar:
             logs.configure(options.log_level, options.log_format)

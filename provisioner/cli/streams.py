@@ -66,6 +66,11 @@ def leads_to_stdin(path: str) -> bool:
         return False
 
 
+def draws(stream: TextIO) -> bool:
+    """Whether ``stream`` is a terminal that can move its cursor and show colors."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
+
+
 def _fill_gaps() -> None:
     """Fill the place of a stdin, stdout or stderr that the parent closed; using it still fails, with EBADF.
 
