@@ -214,14 +214,16 @@ async def test_nothing_is_pruned_when_one_of_several_sources_is_empty(here: Here
     assert (await here.apply(**PRUNE)).pruned == 1
 
 
+@pytest.mark.parametrize("pages", [0, 1])
 @pytest.mark.parametrize(
     "failure", [Reply(status=400, code="X", request_id="r"), Reply(status=403, code="AccessDenied")]
 )
-async def test_nothing_is_pruned_in_an_account_that_cannot_be_read(here: Here, failure: Reply) -> None:
-    """A List that breaks off ends the target before anything is deleted or created."""
+async def test_nothing_is_pruned_in_an_account_that_cannot_be_read(here: Here, failure: Reply, pages: int) -> None:
+    """A List that breaks off, at once or after a page, ends the target before anything is deleted or created."""
+    here.endpoint = Endpoint(latency_s=0.0, page_size=1)
     await here.apply(v("a"), v("b"))
     here.write(v("a"), v("c"))
-    here.endpoint.list_failures = [failure] * 8
+    here.endpoint.list_failures = [*[None] * pages, *[failure] * 8]
 
     summary = await here.apply(**PRUNE)
 
