@@ -371,6 +371,18 @@ MUTANTS = (
         ("tests/commands/test_plan.py",),
     ),
     Mutant(
+        "an empty source prunes what was in it",
+        "provisioner/commands/plan.py",
+        (("    if empty:\n", "    if False:\n"),),
+        ("tests/commands/test_plan.py",),
+    ),
+    Mutant(
+        "/dev/stdin is an empty manifest",
+        "provisioner/cli/options.py",
+        (('return "-" if leads_to_stdin(value) else str(value)', "return str(value)"),),
+        ("tests/e2e/test_streams.py",),
+    ),
+    Mutant(
         "rebuild leaves out what GetResources omits",
         "provisioner/commands/rebuild.py",
         (("prove(account, account.untagged | repeated)", "prove(account, repeated)"),),
