@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from provisioner.exit_codes import ExitCode
-from tests.e2e.process import environment
+from tests.e2e.process import environment, executable
 from tests.test_architecture import PACKAGE, ROOMS
 
 if TYPE_CHECKING:
@@ -100,12 +100,8 @@ class Page:
         self._stack = stack
         self._ports: dict[str, str] = {}
         shutil.copytree(ROOT / "configs", folder / "configs")
-        executable = folder / "bin" / "provisioner"
-        executable.parent.mkdir()
-        executable.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m provisioner "$@"\n')
-        executable.chmod(0o700)
-        path = environment()["PATH"]
-        self._environment = environment(PATH=f"{executable.parent}:{path}", PYTHONPATH=str(ROOT), HOME=str(folder))
+        bin_folder = executable(folder / "bin").parent
+        self._environment = environment(PATH=f"{bin_folder}:{environment()['PATH']}", HOME=str(folder))
 
     def run(self, shown: Shown) -> None:
         """Run one command and check how it ends."""

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials
+from tests.e2e.forkserver import Command, Forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +47,39 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
+def command(*arguments: object, cwd: Path, **more: str) -> Command:
+    """A command line, run in ``cwd`` with a clean environment and ``more``."""
+    return Command([*map(str, arguments)], os.fspath(cwd), environment(**more))
+
+
+@functools.cache
+def fork_server() -> str:
+    """The address of a fork server (see :mod:`tests.e2e.forkserver`), which ends with this process."""
+    path = Path(tempfile.mkdtemp(prefix="fork-server-")) / "socket"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.e2e.forkserver", path], cwd=ROOT, stdin=subprocess.PIPE, env=environment()
+    )
+    until(path.exists, server)
+    atexit.register(_end, server, path)
+    return os.fspath(path)
+
+
+def _end(server: subprocess.Popen[bytes], path: Path) -> None:
+    server.communicate(timeout=LIMIT_S)
+    path.unlink()
+    path.parent.rmdir()
+
+
 def provisioner(*arguments: object, cwd: Path, stdin: bytes = b"", **more: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
+    if any(name.startswith(("PYTHON", "LC_", "LANG", "TEST_")) for name in more):  # read before the program runs
+        return _interpreter(*arguments, cwd=cwd, stdin=stdin, **more)
+    run = Process(command(*arguments, cwd=cwd, **more), stdin=subprocess.PIPE)
+    stdout, stderr = run.communicate(stdin.decode(), timeout=LIMIT_S)
+    return subprocess.CompletedProcess([*COMMAND, *map(str, arguments)], run.returncode, stdout, stderr)
+
+
+def _interpreter(*arguments: object, cwd: Path, stdin: bytes, **more: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         cwd=cwd,
@@ -54,20 +92,124 @@ def provisioner(*arguments: object, cwd: Path, stdin: bytes = b"", **more: str) 
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def start(*arguments: object, cwd: Path, **more: str) -> subprocess.Popen[str]:
+class Process:
+    """The command as a process of the fork server, with the interface of ``subprocess.Popen``.
+
+    Attributes:
+        pid: its id.
+        returncode: its exit code, None while it runs.
+        stdin, stdout, stderr: this end of its standard streams, where they are pipes.
+    """
+
+    def __init__(
+        self,
+        command: Command,
+        *,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+    ) -> None:
+        self.returncode: int | Any = None
+        with ExitStack() as stack:
+            ours: list[IO[str] | None] = []
+            theirs: list[int] = []
+            for stream, mode in ((stdin, "w"), (stdout, "r"), (stderr, "r")):
+                if stream == subprocess.PIPE:
+                    reader, writer = os.pipe()
+                    here, there = (writer, reader) if mode == "w" else (reader, writer)
+                    ours.append(os.fdopen(here, mode, encoding="utf-8"))
+                else:
+                    there = os.open(os.devnull, os.O_RDWR) if stream == subprocess.DEVNULL else os.dup(stream)
+                    ours.append(None)
+                theirs.append(there)
+                stack.callback(os.close, there)
+            self._forked = Forked(fork_server(), command, theirs)
+        self.pid = self._forked.pid
+        self.stdin, self.stdout, self.stderr = ours
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; its exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: it takes longer than this, in seconds.
+        """
+        if self.returncode is None:
+            try:
+                self.returncode = self._forked.exit_code(timeout)
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired(COMMAND, timeout or 0.0) from None
+        return self.returncode
+
+    def poll(self) -> int | None:
+        """Its exit code, None while it runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0.0)
+        return self.returncode
+
+    def communicate(self, given: str = "", timeout: float | None = None) -> tuple[str, str]:
+        """Write ``given`` to it, and wait for its end; what it wrote to stdout and stderr.
+
+        Raises:
+            subprocess.TimeoutExpired: it takes longer than this, in seconds.
+        """
+        with ThreadPoolExecutor(2) as pool:
+            written = [pool.submit(stream.read) if stream else None for stream in (self.stdout, self.stderr)]
+            try:
+                if self.stdin:
+                    with contextlib.suppress(BrokenPipeError), self.stdin:
+                        self.stdin.write(given)
+                self.wait(timeout)
+            except BaseException:
+                self.kill()  # or the threads would read for ever
+                raise
+            texts = [one.result() if one else "" for one in written]
+        for stream in (self.stdout, self.stderr):
+            if stream:
+                stream.close()
+        return texts[0], texts[1]
+
+    def send_signal(self, number: int) -> None:
+        """Send it this signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send it SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send it SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+def start(*arguments: object, cwd: Path, **more: str) -> Process:
     """Start the command, its output in pipes; the caller ends it."""
-    return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(**more),
-    )
+    return Process(command(*arguments, cwd=cwd, **more))
 
 
-def until(condition: Callable[[], object], run: subprocess.Popen[Any] | None = None) -> None:
+def executable(folder: Path) -> Path:
+    """Write the command ``provisioner`` into ``folder``, for a shell: it asks the fork server."""
+    folder.mkdir()
+    path = folder / "provisioner"
+    path.write_text(f"#!{sys.executable} -IS\n{_EXECUTABLE.format(os.fspath(ROOT), fork_server())}")
+    path.chmod(0o700)
+    return path
+
+
+_EXECUTABLE = """
+import os, signal, sys
+sys.path.insert(0, {!r})
+from tests.e2e.forkserver import Command, Forked
+
+forked = Forked({!r}, Command(sys.argv[1:], os.getcwd(), dict(os.environ)), (0, 1, 2))
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _: os.kill(forked.pid, number))
+code = forked.exit_code()
+sys.exit(code if code >= 0 else 128 - code)
+"""
+
+
+def until(condition: Callable[[], object], run: subprocess.Popen[Any] | Process | None = None) -> None:
     """Wait until ``condition`` holds, which it must before ``run`` ends."""
     deadline = time.monotonic() + LIMIT_S
     while not condition():

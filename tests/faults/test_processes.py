@@ -21,7 +21,8 @@ import msgspec
 import pytest
 
 from provisioner.emulator import Behaviour, running
-from tests.e2e.process import COMMAND, environment, provisioner, until
+from tests.e2e.process import Process, provisioner, until
+from tests.e2e.process import command as command_of
 from tests.faults.invariants import check_finished, check_invariants
 from tests.faults.world import entries_of, ledger_id_of, older_of, write_manifest
 
@@ -64,7 +65,7 @@ class Job:
         self.names = [f"algorithm {number}" for number in range(size)]
         self.manifest = write_manifest(path / "m.jsonl", self.names)
         self.ledger = path / "ledger.db"
-        self.more: list[subprocess.Popen[str]] = []
+        self.more: list[Process] = []
         kept = {"read_timeout": "1s", "rate": 200.0, "settle": "1s", "list_lag": "300ms"}
         (path / "c.toml").write_text(CONFIGURATION.format(**kept | settings))
 
@@ -78,20 +79,14 @@ class Job:
         common = ["-c", "c.toml", "-l", self.ledger, "--endpoint-url", self.endpoint.url, "--output", "json"]
         return [*map(str, [command, *sources, *common, "--progress", "never", "--log-level", "error", *more])]
 
-    def start(self, *more: object, **streams: Any) -> subprocess.Popen[str]:
+    def start(self, *more: object, **streams: Any) -> Process:
         """Start ``apply``; it is killed at the end of the test, if it is still there."""
         return self.start_command("apply", *more, **streams)
 
-    def start_command(self, command: str, *more: object, **streams: Any) -> subprocess.Popen[str]:
+    def start_command(self, command: str, *more: object, **streams: Any) -> Process:
         """Start a command; it is killed at the end of the test, if it is still there."""
         manifest = "-" if "stdin" in streams else None
-        process = subprocess.Popen(
-            [*COMMAND, *self.arguments(command, *more, manifest=manifest)],
-            cwd=self.path,
-            env=environment(),
-            text=True,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams,
-        )
+        process = Process(command_of(*self.arguments(command, *more, manifest=manifest), cwd=self.path), **streams)
         self.more.append(process)
         return process
 
@@ -117,7 +112,7 @@ class Job:
         check_finished(self.truth, entries_of(self.ledger), self.names)
 
 
-def end(process: subprocess.Popen[str], limit_s: float = LIMIT_S) -> tuple[int, dict[str, Any]]:
+def end(process: Process, limit_s: float = LIMIT_S) -> tuple[int, dict[str, Any]]:
     """Wait for the end of a run: its exit code, and what it printed."""
     out, err = process.communicate(timeout=limit_s)
     assert out, err
