@@ -10,6 +10,7 @@ import re
 import select
 import shutil
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from provisioner.cli.completion import SHELLS, VARIABLE
 from tests.definition_lines import manifest_of
-from tests.e2e.process import environment, executable, provisioner
+from tests.e2e.process import ROOT, environment, provisioner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("completion")
     (folder / "m.jsonl").write_bytes(manifest_of(*NAMES))
     (folder / "provisioner.toml").write_text(CONFIGURATION)
-    executable(folder / "bin")
+    executable = folder / "bin" / "provisioner"
+    executable.parent.mkdir()
+    executable.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m provisioner "$@"\n')
+    executable.chmod(0o700)
     done = provisioner("apply", "m.jsonl", "--local", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
@@ -42,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def surroundings(folder: Path) -> dict[str, str]:
     """The environment of a shell."""
-    found = environment(HOME=str(folder), TERM="xterm", LC_ALL="C.UTF-8")
+    found = environment(PYTHONPATH=str(ROOT), HOME=str(folder), TERM="xterm", LC_ALL="C.UTF-8")
     return {**found, "PATH": f"{folder / 'bin'}:{found['PATH']}"}
 
 
