@@ -297,14 +297,18 @@ CHUNKED = FRAMINGS[-2][0]
 async def test_what_comes_unasked_is_nobody_s_reply(open_at: Open, reply: bytes, more: bytes) -> None:
     """A connection on which the server says more than was asked, or begins to, is not used again."""
 
+    written = asyncio.Event()
+
     async def talk(line: Line) -> None:
         line.writer.write(reply)
         await asyncio.sleep(0.02)
         line.writer.write(more)
+        written.set()
 
     async with Server(talk, created("arn:2")) as server, open_at(server.url, direct=True) as aws:
         first = await aws.creates.create(BODY, allowed)
-        await asyncio.sleep(0.06)
+        await written.wait()
+        await asyncio.sleep(0.02)
         second = await aws.creates.create(BODY, allowed)
 
         assert (first.arn, second.arn) == (ARN, "arn:2")

@@ -98,7 +98,7 @@ def test_a_failed_definition_tells_why_it_failed() -> None:
     """A definition that is left failed carries the error of the ledger as its reason."""
     step = plan(ROW, entry("failed"))
 
-    assert "ValidationException bad image" in step.reason
+    assert "ValidationException: bad image" in step.reason
 
 
 def test_drift_names_the_algorithm_and_the_way_out() -> None:

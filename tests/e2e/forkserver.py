@@ -93,8 +93,9 @@ def serve(path: Path) -> Command:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake.fileno())
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(os.fspath(path))
+    listener.bind(f"{path}.new")
     listener.listen(64)
+    path.with_name(f"{path.name}.new").rename(path)
     while True:
         ready, _, _ = select.select([sys.stdin, listener, woken], [], [])
         if woken in ready:

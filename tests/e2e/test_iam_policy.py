@@ -217,9 +217,6 @@ def test_deletion_is_confined_to_the_ledger_that_is_there(tmp_path: Path, endpoi
     after = provisioner(*ask, cwd=account.folder)
 
     identity = json.loads(provisioner("status", "--output", "json", cwd=account.folder).stdout)["ledger_id"]
-    adopted = provisioner(*ask, "apply --prune --adopted", cwd=account.folder)
-    assert "adopted" not in after.stderr
-    assert "An adopted algorithm can be deleted once" in adopted.stderr
     assert ('"v1/*"' in before.stdout, "There is no ledger ledger.db yet" in before.stderr) == (True, True)
     assert (f'"v1/{identity}/*"' in after.stdout, "no ledger" in after.stderr) == (True, False)
 
