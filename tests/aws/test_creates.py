@@ -296,7 +296,6 @@ CHUNKED = FRAMINGS[-2][0]
 @pytest.mark.parametrize("more", [http(body=CREATED.replace(b"1f2e3d", b"forged")), b"HTTP/1.1 20", b"\0"])
 async def test_what_comes_unasked_is_nobody_s_reply(open_at: Open, reply: bytes, more: bytes) -> None:
     """A connection on which the server says more than was asked, or begins to, is not used again."""
-
     written = asyncio.Event()
 
     async def talk(line: Line) -> None:
