@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.errors import ConfigurationError, LedgerError, LedgerLockedError, Reason, UsageError
+from provisioner.ledger import FinishedManifest
 from provisioner.ledger.location import locate, printable_location
 from provisioner.ledger.sqlite.watch import CHECK_EVERY_S
 from tests.ledger.contract.facts import all_of, intend
@@ -103,6 +104,37 @@ async def test_a_ledger_that_cannot_be_made_leaves_no_file(tmp_path: Path, monke
             pass
 
     assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("case", "kept"), [("untouched", True), ("restored", False), ("half of a run", False), ("no lock file", False)]
+)
+async def test_a_ledger_that_went_back_has_no_finished_manifest(tmp_path: Path, case: str, *, kept: bool) -> None:
+    """The lock file says how a ledger was left. A copy in its place does not know what was changed in AWS since."""
+    path, backup = tmp_path / "l.db", tmp_path / "backup.db"
+    async with open_ledger(str(path)) as ledger:
+        await ledger.record([intend("a")])
+        await ledger.set_finished("here", FinishedManifest("digest", await ledger.changes("here"), 1))
+        if case == "half of a run":
+            _copy(path, backup)
+            await ledger.record([intend("b")])
+    if case == "restored":
+        _copy(path, backup)
+        async with open_ledger(str(path)) as ledger:
+            await ledger.record([intend("b")])
+    if backup.exists():
+        backup.replace(path)
+    if case == "no lock file":
+        (tmp_path / "l.db.lock").unlink()
+
+    for _ in range(2):
+        async with open_ledger(str(path)) as ledger:
+            assert (await ledger.finished("here") is not None) is kept
+
+
+def _copy(path: Path, copy: Path) -> None:
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
 
 
 async def test_two_names_of_one_file_are_refused(tmp_path: Path) -> None:

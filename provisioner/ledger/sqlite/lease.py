@@ -43,12 +43,14 @@ class Holder(msgspec.Struct, frozen=True):
         host: the name of its machine or container.
         started_at: when it took the lock, seconds since the epoch.
         ledger_id: of the ledger that was opened here last; "" as long as none was.
+        left: the condition in which that run left it; "" while it is under way, and if it died.
     """
 
     pid: int
     host: str
     started_at: float
     ledger_id: str = ""
+    left: str = ""
 
 
 class FileLease:
@@ -58,6 +60,9 @@ class FileLease:
         path: of the ledger; the lock is ``<path>.lock``, beside the file that ``path`` leads to.
         timeout_s: how long to wait for another holder, 0 not to wait.
         now: the wall clock, seconds since the epoch.
+
+    Attributes:
+        left: the condition in which the last holder left the ledger; "" if it does not say.
     """
 
     def __init__(self, path: Path, timeout_s: float = 0.0, *, now: Callable[[], float] = time.time) -> None:
@@ -69,6 +74,7 @@ class FileLease:
         self._made = False
         self._holder = Holder(0, "", 0.0)
         self._checked_at = float("-inf")
+        self.left = ""
 
     async def __aenter__(self) -> Self:
         """Take the lock.
@@ -154,15 +160,20 @@ class FileLease:
                 "file while no run is under way",
             )
 
-    def keep(self, ledger_id: str) -> None:
+    def keep(self, ledger_id: str, left: str = "") -> None:
         """Write into the lock file that the ledger with this id is here.
+
+        Args:
+            ledger_id: of the ledger.
+            left: its condition at the end of the run. If the next run finds it in another one, somebody has put another
+                copy in its place, and what it says of AWS may be out of date.
 
         Raises:
             LedgerError: the lock is not held, or its file cannot be written.
         """
         if self._descriptor is None:
             raise LedgerError("the run lock is not held", where=str(self.path))
-        self._write(self._descriptor, msgspec.structs.replace(self._holder, ledger_id=ledger_id))
+        self._write(self._descriptor, msgspec.structs.replace(self._holder, ledger_id=ledger_id, left=left))
 
     def _try(self) -> bool:
         """Take the lock if it is free."""
@@ -173,7 +184,7 @@ class FileLease:
                 if self._is_current(descriptor):
                     before = _read(self.path)
                     self._write(descriptor, Holder(os.getpid(), socket.gethostname(), self._now(), before.ledger_id))
-                    self._descriptor = descriptor
+                    self._descriptor, self.left = descriptor, before.left
                     return True
             except BlockingIOError:
                 return False

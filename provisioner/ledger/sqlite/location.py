@@ -82,8 +82,13 @@ class SqliteLocation:
         held.refuse_vanished()
         ledger = await SqliteLedger.open(self._path, now=self._now)
         try:
+            if ledger.found != held.left:
+                await ledger.drop_finished()
             held.keep(ledger.ledger_id)
             yield ledger
+            # If this fails, the next run looks at the account once more; this one has done its work.
+            with contextlib.suppress(LedgerError):
+                held.keep(ledger.ledger_id, await ledger.condition())
         finally:
             await ledger.close()
 

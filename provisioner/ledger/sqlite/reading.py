@@ -54,6 +54,14 @@ def changes(connection: Connection, target: str) -> int:
     return int(row[0]) if row else 0
 
 
+def condition(connection: Connection) -> str:
+    """The same text, the same entries: who wrote last, and the number of commits with facts so far."""
+    sql = "SELECT value FROM meta WHERE key = 'epoch'"
+    epoch = connection.execute(sql).fetchone()
+    count = "SELECT total(value) FROM meta WHERE substr(key, 1, length(?)) = ?"
+    return f"{epoch[0] if epoch else ''}/{connection.execute(count, (CHANGES, CHANGES)).fetchone()[0]:.0f}"
+
+
 def entries_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, Entry]:
     """The entries of ``names``; unknown names are left out."""
     rows = _rows(connection, f"SELECT {_ENTRIES} {_NAMED}", (_text(names), target))

@@ -46,6 +46,7 @@ from provisioner.ledger.sqlite.writing import (
     AddProblems,
     Answer,
     BeginRun,
+    DropFinished,
     EndRun,
     Forget,
     Record,
@@ -80,12 +81,14 @@ class _Opened(NamedTuple):
     Attributes:
         path: of the file, symbolic links resolved.
         ledger_id: what the file says of itself.
+        found: its condition before it was opened for writing.
         reader: reads beside the writer.
         writer: None when the ledger is only read.
     """
 
     path: Path
     ledger_id: str
+    found: str
     reader: Connection
     writer: WriterParts | None
 
@@ -111,12 +114,13 @@ class _Opening:
         path, connect = self._path, self._connect
         with errors_at(path):
             if self._now is None:
-                opened = _with_reader(path, connect, None)
+                opened = _with_reader(path, connect, None, found="")
             else:
                 connection = open_writer(path, connect)
                 with closed_on_error(connection, path, connect):
-                    writing = Writing(connection, self._now, self._check)
-                    opened = _with_reader(path, connect, WriterParts(connection, writing, Watch(path)))
+                    found = reading.condition(connection)
+                    parts = WriterParts(connection, Writing(connection, self._now, self._check), Watch(path))
+                    opened = _with_reader(path, connect, parts, found=found)
         # In this order, and in abandon() in the opposite one, so that one of the two closes what nobody uses.
         self._opened.append(opened)
         if self._abandoned.is_set():
@@ -142,10 +146,10 @@ class _Opening:
                 opened.writer.connection.close()
 
 
-def _with_reader(path: Path, connect: Connect, writer: WriterParts | None) -> _Opened:
+def _with_reader(path: Path, connect: Connect, writer: WriterParts | None, *, found: str) -> _Opened:
     reader = open_reader(path, connect)
     try:
-        return _Opened(path, reading.ledger_id(reader), reader, writer)
+        return _Opened(path, reading.ledger_id(reader), found, reader, writer)
     except BaseException:
         reader.close()
         raise
@@ -155,9 +159,13 @@ class SqliteLedger:
     """A ledger in a SQLite file. See :class:`provisioner.ledger.Ledger` for what each method promises.
 
     Made by :meth:`open`.
+
+    Attributes:
+        found: its :meth:`condition` before it was opened for writing.
     """
 
     def __init__(self, opened: _Opened, health: Health, writer: Writer | None) -> None:
+        self.found = opened.found
         self._path = opened.path
         self._ledger_id = opened.ledger_id
         self._reader = opened.reader
@@ -314,6 +322,14 @@ class SqliteLedger:
     async def set_finished(self, target: str, manifest: FinishedManifest) -> None:
         """See :meth:`provisioner.ledger.Ledger.set_finished`."""
         await self._ask(SetFinished(target, manifest))
+
+    async def drop_finished(self) -> None:
+        """Forget which manifests were finished: AWS may hold something else than when that was recorded."""
+        await self._ask(DropFinished())
+
+    async def condition(self) -> str:
+        """The same text, the same entries; see :meth:`provisioner.ledger.sqlite.lease.FileLease.keep`."""
+        return await self._read(reading.condition)
 
     async def places(self) -> Mapping[str, Place]:
         """See :meth:`provisioner.ledger.Ledger.places`."""

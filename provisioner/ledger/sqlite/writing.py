@@ -109,6 +109,10 @@ class SetFinished(msgspec.Struct, frozen=True):
     manifest: FinishedManifest
 
 
+class DropFinished(msgspec.Struct, frozen=True):
+    """Forget which manifests were finished."""
+
+
 class SetPlace(msgspec.Struct, frozen=True):
     """Record where a target is."""
 
@@ -131,7 +135,17 @@ class RenameTarget(msgspec.Struct, frozen=True):
 
 
 Request = (
-    Record | BeginRun | EndRun | AddProblems | Learn | TakeIdentity | SetFinished | SetPlace | RenameTarget | Forget
+    Record
+    | BeginRun
+    | EndRun
+    | AddProblems
+    | Learn
+    | TakeIdentity
+    | SetFinished
+    | DropFinished
+    | SetPlace
+    | RenameTarget
+    | Forget
 )
 Answer = Exception | None
 """None: the request is durable. An exception: it changed nothing, for this reason."""
@@ -223,18 +237,14 @@ class Writing:
                 self._put_run(run)
             case AddProblems(problems):
                 self._add_problems(problems)
-            case Learn(target, family, state):
-                self._put("paces", (target, family, state))
-            case TakeIdentity(ledger_id):
-                self._put("meta", ("ledger_id", ledger_id))
-            case SetFinished(target, manifest):
-                self._put("finished", (target, *msgspec.structs.astuple(manifest)))
-            case SetPlace(target, place):
-                self._put("places", (target, *msgspec.structs.astuple(place)))
+            case DropFinished():
+                self._connection.execute("DELETE FROM finished")
             case RenameTarget(old, new):
                 return self._rename(old, new)
             case Forget(target, names):
                 self._forget(target, names)
+            case Learn() | TakeIdentity() | SetFinished() | SetPlace():
+                self._put(*_row(request))
         return None
 
     def _put(self, table: str, row: tuple[Any, ...]) -> None:
@@ -349,6 +359,19 @@ def _entry_row(entry: Entry) -> tuple[Any, ...]:
     row[_STATE] = entry.state.value
     row[_SENT] = None if entry.sent is None else msgspec.json.encode(entry.sent).decode()
     return tuple(row)
+
+
+def _row(request: Learn | TakeIdentity | SetFinished | SetPlace) -> tuple[str, tuple[Any, ...]]:
+    """The table and the row of what is only put in place of what was there."""
+    match request:
+        case Learn(target, family, state):
+            return "paces", (target, family, state)
+        case TakeIdentity(ledger_id):
+            return "meta", ("ledger_id", ledger_id)
+        case SetFinished(target, manifest):
+            return "finished", (target, *msgspec.structs.astuple(manifest))
+        case SetPlace(target, place):
+            return "places", (target, *msgspec.structs.astuple(place))
 
 
 def _version_row(version: Version) -> tuple[Any, ...]:
