@@ -62,5 +62,5 @@ async def _take(run: Run, target: OpenTarget, manifest: Manifest, made: Draft) -
     await problems.add_rows([(one.row, one.step.code, one.step.reason) for one in conflicts])
     if conflicts:
         run.reasons.add(Reason.FAILED)
-    engine = Engine(target, run.order.policy, run.stop, workers=1)
+    engine = Engine(target, run.order.policy, run.stop, workers=1, contents=made.contents)
     await engine.run(manifest.only(taken))

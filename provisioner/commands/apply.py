@@ -146,6 +146,7 @@ async def _register(
         run.stop,
         workers=run.order.settings.run.max_in_flight,
         may_do=partial(plan.may_do, target.name) if plan else None,
+        contents=made.contents if made else None,
     )
     fingerprint = await engine.run(manifest, report_problems=report_problems, retire=retire, why=PRUNED, spare=spare)
     statistics.superseded = (await ledger.superseded()).get(target.name, 0)

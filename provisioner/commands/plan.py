@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from provisioner.core.difference import Change
     from provisioner.core.planner import Step
     from provisioner.core.policy import Policy
-    from provisioner.engine.planning import Planned
+    from provisioner.engine.planning import Contents, Planned
     from provisioner.engine.target import OpenTarget
     from provisioner.fleet.fleet import Fleet
     from provisioner.manifest.reader import Manifest
@@ -83,6 +83,7 @@ class Draft(msgspec.Struct):
         kept: by name, how many replaced versions are kept.
         undecided: how many entries would be pruned if their create or replacement had an answer.
         refusal: why nothing is pruned although it was asked for.
+        contents: of the account, as it was read; None if it was not.
     """
 
     target: str
@@ -95,6 +96,7 @@ class Draft(msgspec.Struct):
     kept: Counter[str] = msgspec.field(default_factory=Counter)
     undecided: int = 0
     refusal: str = ""
+    contents: Contents | None = None
 
     def counts(self) -> Counter[str]:
         """How many steps there are of each kind."""
@@ -172,7 +174,7 @@ async def _draft(run: Run, target: OpenTarget, manifest: Manifest, observer: Obs
             made.planned += planned
             made.unchanged += unchanged
         observer.manifest_read()
-        made.whole = planning.failure is None
+        made.whole, made.contents = planning.failure is None, planning.contents
     if planning.failure is not None:
         raise planning.failure
     if made.whole and not run.stop.requested:

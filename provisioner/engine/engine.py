@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from provisioner.core.policy import Policy
     from provisioner.core.sweep import Ruling, Sweep, Unresolved
     from provisioner.core.versions import Version
+    from provisioner.engine.planning import Contents
     from provisioner.engine.stop import Stop
     from provisioner.engine.target import OpenTarget
     from provisioner.manifest.reader import Batch, Manifest, Row
@@ -73,6 +74,7 @@ class Engine:
         stop: requests an early end of all targets.
         workers: most creates under way at once.
         may_do: whether a step may be carried out; what may not stays as it is.
+        contents: what the account held a moment ago, where it was read for a draft; see :class:`Planning`.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Engine:
         *,
         workers: int,
         may_do: Callable[[Planned], bool] | None = None,
+        contents: Contents | None = None,
     ) -> None:
         self._target = target
         self._policy = policy
@@ -104,7 +107,7 @@ class Engine:
         self._unanswered: dict[str, Job] = {}
         self._left: list[Job] = []
         self._queued: set[str] = set()
-        self._planning = Planning(target, policy, deleting=self._queued)
+        self._planning = Planning(target, policy, deleting=self._queued, contents=contents)
         self._after_replacements: list[Job] = []
         self._needed = 0
 

@@ -48,11 +48,18 @@ class Planned(msgspec.Struct, frozen=True):
     withheld: str = ""
 
 
-class _Names(msgspec.Struct, frozen=True):
-    """What List shows."""
+class Contents(msgspec.Struct, frozen=True):
+    """What List shows of an account.
+
+    Attributes:
+        by_name: the algorithms, by the form in which names are compared.
+        arns: of all of them.
+        began_at: when the reading began (monotonic).
+    """
 
     by_name: dict[str, list[Listed]]
     arns: frozenset[str]
+    began_at: float
 
 
 class Planning:
@@ -63,22 +70,32 @@ class Planning:
         policy: the rules of the run.
         offline: plan by the ledger alone; nothing may be created by such a plan.
         deleting: ARNs that this run deletes; read whenever it is needed, so that it may grow.
+        contents: what the account held a moment ago. It is read again if that is longer ago than the List lag: what
+            List shows is never newer than that by much.
 
     Attributes:
         failure: why the account could not be read, None if it was, or was not needed.
+        contents: what the account holds; None until it is read.
     """
 
     def __init__(
-        self, target: OpenTarget, policy: Policy, *, offline: bool = False, deleting: Collection[str] = ()
+        self,
+        target: OpenTarget,
+        policy: Policy,
+        *,
+        offline: bool = False,
+        deleting: Collection[str] = (),
+        contents: Contents | None = None,
     ) -> None:
         self.failure: ProvisionerError | None = None
+        fresh_since = target.clock.monotonic() - policy.list_lag_s
+        self.contents = contents if contents is not None and contents.began_at >= fresh_since else None
         self._target = target
         self._policy = policy
         self._offline = offline
         self._deleting = deleting
         self._planner = Planner(target.name, policy, target.ledger.ledger_id)
         self._inventory = Inventory(target, policy.ownership_tag)
-        self._listed: _Names | None = None
         self._incoming: dict[str, Entry] = {}
         self._begun = False
 
@@ -111,7 +128,7 @@ class Planning:
                 planned.append(Planned(row, step, self._withheld(row, step, unread)))
         return planned, len(rows) - len(planned)
 
-    def _needs_work(self, row: Row, registered: tuple[str, str] | None, listed: _Names | None) -> bool:
+    def _needs_work(self, row: Row, registered: tuple[str, str] | None, listed: Contents | None) -> bool:
         """Whether it is not registered exactly so, or List does not show what the ledger names."""
         if registered is None or registered[0] != row.digest + row.tags_digest or row.name in self._incoming:
             return True
@@ -124,9 +141,10 @@ class Planning:
             return str(self.failure)
         return unread.get(row.name, "")
 
-    async def _read(self) -> _Names | None:
+    async def _read(self) -> Contents | None:
         """What List shows; None if it could not be read to its end."""
-        if self._listed is None and self.failure is None:
+        began_at = self._target.clock.monotonic()
+        if self.contents is None and self.failure is None:
             self._target.observer.waiting_began("reading what the account holds", 0.0)
             try:
                 listing = await self._inventory.listing(lambda _: True)
@@ -141,17 +159,17 @@ class Planning:
             by_name: dict[str, list[Listed]] = defaultdict(list)
             for item in listing.items:
                 by_name[folded(item.name)].append(item)
-            self._listed = _Names(dict(by_name), frozenset(item.arn for item in listing.items))
-        return self._listed
+            self.contents = Contents(dict(by_name), frozenset(item.arn for item in listing.items), began_at)
+        return self.contents
 
-    def _similar(self, names: set[str], listed: _Names | None) -> set[str]:
+    def _similar(self, names: set[str], listed: Contents | None) -> set[str]:
         """Other forms of ``names`` that List shows: an algorithm may belong to the entry of such a name."""
         if listed is None:
             return set()
         return {item.name for name in names for item in listed.by_name.get(folded(name), ())} - names
 
     async def _look(
-        self, rows: Sequence[Row], known: Mapping[str, Entry], listed: _Names | None
+        self, rows: Sequence[Row], known: Mapping[str, Entry], listed: Contents | None
     ) -> tuple[dict[str, Seen], dict[str, str]]:
         """What the account holds under the names of ``rows``, and why some of that could not be read."""
         if listed is None:
@@ -182,13 +200,13 @@ class Planning:
                 unread[row.name] = f"List shows {lost[0]} under this name, and Get cannot read it. Run again"
         return seen, unread
 
-    def _may_create(self, row: Row, entry: Entry | None, listed: _Names) -> bool:
+    def _may_create(self, row: Row, entry: Entry | None, listed: Contents) -> bool:
         """Whether the step for ``row`` may make a new algorithm."""
         if entry is None or not entry.exists or entry.arn not in listed.arns:
             return True
         return entry.digest != row.digest and self._policy.on_change == "replace"
 
-    async def _given_up(self, known: Mapping[str, Entry], listed: _Names | None) -> tuple[set[str], dict[str, str]]:
+    async def _given_up(self, known: Mapping[str, Entry], listed: Contents | None) -> tuple[set[str], dict[str, str]]:
         """Of deleted entries: those whose algorithm is still there, and those whose deletion may be under way."""
         deleted = {name: entry for name, entry in known.items() if entry.state is State.DELETED and entry.arn}
         if not deleted:

@@ -50,7 +50,17 @@ class FakeFleet(Fleet):
     async def open(self, target: Target) -> AsyncIterator[OpenTarget]:
         """See :class:`Fleet`."""
         endpoint: Endpoint = self.settings.local["endpoint"]
-        yield open_target(endpoint, self.ledger, observer=self.observers[target.name])  # type: ignore[arg-type]  # the fakes' ledger
+        yield open_target(endpoint, self.ledger, observer=self.observers[target.name], clock=self.clock)  # type: ignore[arg-type]  # the fakes' ledger
+
+
+class Later(FakeClock):
+    """A clock that can be put forward."""
+
+    later_s = 0.0
+
+    def monotonic(self) -> float:
+        """The loop's time, and how far it was put forward."""
+        return super().monotonic() + self.later_s
 
 
 class Here:
@@ -66,19 +76,22 @@ class Here:
         self.ledger = FakeLedger()
         self.asked: list[str] = []
         self.answer: bool | None = None
+        self.thought_s = 0.0
+        self.clock = Later()
 
     def run(self, *, yes: bool = False, policy: dict[str, Any] | None = None, **lifecycle: Any) -> Run:
         """A run with these rules; what is unanswered settles at once."""
         given_ = Settings(lifecycle=LifecycleSettings(**lifecycle), local={"endpoint": self.endpoint})
         rules = msgspec.structs.replace(policy_of(given_), **({"settle_s": 0.0, "list_lag_s": 0.0} | (policy or {})))
         order = Order(sources=(str(self.path),), settings=given_, targets=(Target(name="here"),), policy=rules, yes=yes)
-        run = Run(order, clock=FakeClock())
+        run = Run(order, clock=self.clock)
         if self.answer is not None:
             run.ask = self._ask
         return run
 
     async def _ask(self, question: str) -> bool:
         self.asked.append(question)
+        self.clock.later_s += self.thought_s
         return bool(self.answer)
 
     def _fleet(self, run: Run, ledger: Any) -> FakeFleet:
@@ -260,6 +273,20 @@ async def test_a_deletion_is_confirmed(here: Here, answer: bool | None) -> None:
     assert summary.exit_code == {True: 0, False: 75, None: 2}[answer]
     assert here.sent() == ({"create": 3, "delete": 1} if answer else {"create": 2})
     assert len(here.asked) == (answer is not None)
+
+
+@pytest.mark.parametrize(("thought_s", "lists"), [(0.0, 1), (61.0, 2)])
+async def test_the_account_is_read_once_for_question_and_answer(here: Here, thought_s: float, lists: int) -> None:
+    """Deletions are drafted before anybody is asked; the run goes on by the same reading, unless it has grown old."""
+    await here.apply(v("a"), v("b"))
+    here.write(v("a"), v("c"))
+    here.thought_s = thought_s
+    here.answer = True
+
+    summary = await here.apply(prune=True, policy={"list_lag_s": 60.0})
+
+    assert (summary.exit_code, summary.calls["list"]) == (0, lists)
+    assert sorted(one.name for one in here.endpoint.algorithms.values()) == ["a", "c"]
 
 
 async def test_nobody_is_asked_when_nothing_is_deleted(here: Here) -> None:
