@@ -192,6 +192,7 @@ async def verify(
     targets: Sequence[str] = (),
     prune_duplicates: bool = False,
     mark_missing: bool = False,
+    mark_drifted: bool = False,
 ) -> Verification:
     """Compare the ledger with AWS. Nothing is deleted or changed unless you ask for it.
 
@@ -203,6 +204,7 @@ async def verify(
         targets: names of targets in the settings; () is all of them.
         prune_duplicates: delete duplicates that this ledger created.
         mark_missing: record missing algorithms as deleted, so that the next :func:`apply` creates them again.
+        mark_drifted: record that tags were changed in AWS, so that the next :func:`apply` sets them again.
 
     Raises:
         ConfigurationError: the settings are wrong, or contradict each other or the ledger.
@@ -212,7 +214,9 @@ async def verify(
     """
     run = Run(_order(settings, ledger, targets))
     findings: list[Finding] = []
-    work = verify_command(run, findings, prune_duplicates=prune_duplicates, mark_missing=mark_missing)
+    work = verify_command(
+        run, findings, prune_duplicates=prune_duplicates, mark_missing=mark_missing, mark_drifted=mark_drifted
+    )
     summary = await _finished(run, work)
     return Verification(tuple(findings), summary)
 

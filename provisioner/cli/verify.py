@@ -51,8 +51,20 @@ def _line(finding: Finding) -> str:
     is_flag=True,
     help="Record missing algorithms as deleted, so that the next apply creates them again.",
 )
+@click.option(
+    "--mark-drifted",
+    is_flag=True,
+    help="Record that tags were changed in AWS, so that the next apply sets them again.",
+)
 @click.option("--yes", is_flag=True, help="Confirm that duplicates may be deleted.")
-def command(*, prune_duplicates: bool, mark_missing: bool, yes: bool, **given: Any) -> ExitCode:  # noqa: ANN401  typed by VerifyOptions
+def command(
+    *,
+    prune_duplicates: bool,
+    mark_missing: bool,
+    mark_drifted: bool,
+    yes: bool,
+    **given: Any,  # noqa: ANN401  typed by VerifyOptions
+) -> ExitCode:
     """Reports what is missing, drifted, foreign, duplicate or unrecorded. Deletes nothing unless you ask for it.
 
     Exit codes: 0 when ledger and AWS agree, 3 when something is missing, drifted or foreign (not tagged as this
@@ -65,5 +77,11 @@ def command(*, prune_duplicates: bool, mark_missing: bool, yes: bool, **given: A
 
     findings: list[Finding] = []
     options = VerifyOptions(**given, findings=findings)
-    work = partial(verify, findings=findings, prune_duplicates=prune_duplicates, mark_missing=mark_missing)
+    work = partial(
+        verify,
+        findings=findings,
+        prune_duplicates=prune_duplicates,
+        mark_missing=mark_missing,
+        mark_drifted=mark_drifted,
+    )
     return execute(options, work)

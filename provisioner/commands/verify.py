@@ -10,6 +10,7 @@ import msgspec
 from provisioner.commands.session import session
 from provisioner.core.entry import Entry, Event, Fact
 from provisioner.core.first_contact import MISSING
+from provisioner.core.planner import TAGGING
 from provisioner.core.verdict import Verdict
 from provisioner.core.versions import DUPLICATE
 from provisioner.engine.deletions import Deletions
@@ -17,6 +18,7 @@ from provisioner.engine.ending import Ending
 from provisioner.engine.inventory import Inventory
 from provisioner.engine.problems import ProblemLog
 from provisioner.errors import Reason
+from provisioner.manifest.definition import Definition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,6 +44,7 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
         arn: of the algorithm.
         message: for people.
         pruned: whether it was deleted, as asked.
+        tags: of what has drifted, whether only its tags differ, which can be set again.
     """
 
     kind: str
@@ -50,6 +53,7 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     arn: str
     message: str
     pruned: bool = False
+    tags: bool = False
 
 
 _REASONS = {
@@ -72,7 +76,9 @@ def with_findings(summary: Summary, findings: list[Finding]) -> bytes:
     return msgspec.json.encode({**msgspec.to_builtins(summary), "findings": findings})
 
 
-async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, mark_missing: bool) -> Summary:
+async def verify(
+    run: Run, findings: list[Finding], *, prune_duplicates: bool, mark_missing: bool, mark_drifted: bool
+) -> Summary:
     """Compare the ledger with AWS. Nothing is deleted or changed unless requested.
 
     Args:
@@ -80,6 +86,7 @@ async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, m
         findings: the list to which differences are added.
         prune_duplicates: delete duplicates that this ledger created.
         mark_missing: record what is missing as deleted, so that ``apply`` creates it again.
+        mark_drifted: record that tags were changed in AWS, so that ``apply`` sets them again.
     """
 
     async def compare_one(target: OpenTarget) -> None:
@@ -87,13 +94,7 @@ async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, m
         findings.extend(found)
         if prune_duplicates:
             await prune(run, target, findings)
-        if mark_missing:
-            # A replacement without a reply may take the place of what is missing: `apply` resolves it.
-            open_ = {one.name for one in await _unanswered(target)}
-            gone = [one for one in found if one.kind == "missing" and one.name not in open_]
-            await target.ledger.record(
-                [Fact(one.target, one.name, Event.DELETE, code=MISSING, message=one.message) for one in gone]
-            )
+        await mark(target, found, missing=mark_missing, drifted=mark_drifted)
 
     async def work(fleet: Fleet) -> None:
         try:
@@ -102,6 +103,27 @@ async def verify(run: Run, findings: list[Finding], *, prune_duplicates: bool, m
             run.reasons |= reasons_of(findings)
 
     return await session(run, "verify", work, makes=False)
+
+
+async def mark(target: OpenTarget, findings: Iterable[Finding], *, missing: bool, drifted: bool) -> None:
+    """Record in the ledger what ``apply`` is to repair.
+
+    Args:
+        target: in which they were found.
+        findings: of :func:`differences`.
+        missing: whether to mark what is missing.
+        drifted: whether to mark what has other tags.
+    """
+    # A replacement without a reply may take the place of what is missing: `apply` resolves it.
+    open_ = {one.name for one in await _unanswered(target)}
+    facts = []
+    for one in findings:
+        if missing and one.kind == "missing" and one.name not in open_:
+            facts.append(Fact(one.target, one.name, Event.DELETE, code=MISSING, message=one.message))
+        elif drifted and one.tags:
+            # Like a change of tags without a reply: they may be anything, so `apply` reads them and sets what differs.
+            facts.append(Fact(one.target, one.name, Event.TAG, code=TAGGING, message="its tags were changed in AWS"))
+    await target.ledger.record(facts)
 
 
 async def _unanswered(target: OpenTarget) -> list[Entry]:
@@ -239,10 +261,21 @@ def _of_entry(entry: Entry, found: Found | None, ours: list[Found], *, gone: boo
         findings.append(finding("missing", entry.arn, message))
     elif found is None:
         findings.append(finding("unread", entry.arn, "AWS gave no certain answer; run `provisioner verify` again"))
-    elif (found.digest, found.tags_digest) != (entry.digest, entry.tags_digest):
-        what = "definition" if found.digest != entry.digest else "tags"
-        findings.append(finding("drifted", entry.arn, f"its {what} in AWS differ from what the ledger created"))
+    elif found.digest != entry.digest:
+        findings.append(finding("drifted", entry.arn, "its definition in AWS differs from what the ledger created"))
+    elif found.tags_digest != entry.tags_digest:
+        findings.append(msgspec.structs.replace(finding("drifted", entry.arn, _tags_drifted(entry, found)), tags=True))
     return findings
+
+
+def _tags_drifted(entry: Entry, found: Found) -> str:
+    """How the tags differ from those that the ledger set, and what makes them the same again."""
+    keys = set(entry.tag_keys.split(","))
+    kept = {key: value for key, value in found.tags if key in keys}
+    added = ", ".join(key for key, _ in found.tags if key not in keys)
+    if added and Definition.digest_of_tags(kept) == entry.tags_digest:
+        return f"others have added tags to it: {added}; with `--mark-drifted`, `apply --own-tags` removes them"
+    return "its tags in AWS differ from what the ledger created; with `--mark-drifted`, `apply` sets them again"
 
 
 async def prune(run: Run, target: OpenTarget, findings: list[Finding]) -> None:

@@ -242,7 +242,8 @@ class Planner:
         if entry.digest != row.digest:
             return self._change(row, situation, entry)
         if _tags_differ(row, entry):
-            return Step(Action.UPDATE, Outcome.PENDING, "its tags changed", entry=entry)
+            reason = "its tags changed" if entry.tags_digest != row.tags_digest else entry.message
+            return Step(Action.UPDATE, Outcome.PENDING, reason, entry=entry)
         if entry.state is State.CREATED:
             return msgspec.structs.replace(_UNCHANGED, entry=entry)
         restore = (Fact(self._target, row.name, Event.RESTORE),)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from provisioner.commands.apply import carry_out
 from provisioner.commands.plan import PlanCommand
 from provisioner.commands.run import Order, Run, policy_of
+from provisioner.commands.verify import differences, mark
 from provisioner.config.settings import LifecycleSettings, Settings, Target
 from provisioner.core.entry import Outcome
 from provisioner.core.ownership import OwnershipTag
@@ -273,6 +274,38 @@ async def test_a_deletion_is_confirmed(here: Here, answer: bool | None) -> None:
     assert summary.exit_code == {True: 0, False: 75, None: 2}[answer]
     assert here.sent() == ({"create": 3, "delete": 1} if answer else {"create": 2})
     assert len(here.asked) == (answer is not None)
+
+
+@pytest.mark.parametrize(
+    ("tags", "advice", "policy"),
+    [
+        ({"team": "other", "more": "x"}, "`apply` sets them again", {}),
+        ({}, "`apply` sets them again", {}),
+        ({"team": "ads", "more": "x"}, "more; with `--mark-drifted`, `apply --own-tags` removes", {"own_tags": True}),
+    ],
+)
+async def test_tags_that_were_changed_in_aws_are_set_again_on_request(
+    here: Here, tags: dict[str, str], advice: str, policy: dict[str, Any]
+) -> None:
+    """Verify says how, also where the manifest is finished; then plan shows an update, and apply makes it."""
+    await here.apply(v("a", tags={"team": "ads"}), v("b"))
+    [one] = here.endpoint.named("a")
+    ours = {TAG: one.tags[TAG]}
+    here.endpoint.algorithms[one.arn] = msgspec.structs.replace(one, tags=ours | tags)
+    target = open_target(here.endpoint, here.ledger)
+    finished = await here.apply()
+
+    [drifted] = await differences(target, TAG)
+    await mark(target, [drifted], missing=True, drifted=True)
+    plan = await here.plan(policy=policy)
+    summary = await here.apply(policy=policy)
+
+    assert (drifted.kind, drifted.name, advice in drifted.message) == ("drifted", "a", True)
+    assert (finished.exit_code, finished.calls["list"]) == (0, 0)
+    assert [(step.name, step.action) for step in plan.steps] == [("a", "update")]
+    assert (summary.exit_code, summary.outcomes["updated"], summary.outcomes["unchanged"]) == (0, 1, 1)
+    kept = {key: value for key, value in tags.items() if key == "more" and not policy}
+    assert here.endpoint.algorithms[one.arn].tags == ours | {"team": "ads"} | kept
 
 
 @pytest.mark.parametrize(("thought_s", "lists"), [(0.0, 1), (61.0, 2)])
