@@ -21,6 +21,7 @@ from provisioner.commands.apply import apply as apply_command
 from provisioner.commands.plan import PlanCommand
 from provisioner.commands.run import Order, Run, policy_of
 from provisioner.commands.validate import Validation
+from provisioner.commands.verify import Marks
 from provisioner.commands.verify import verify as verify_command
 from provisioner.config.settings import Settings
 from provisioner.errors import UsageError
@@ -185,7 +186,7 @@ class Verification(msgspec.Struct, frozen=True):
     summary: Summary
 
 
-async def verify(
+async def verify(  # noqa: PLR0913  a keyword for each option of the command
     *,
     settings: Settings | None = None,
     ledger: StrPath | None = None,
@@ -193,6 +194,7 @@ async def verify(
     prune_duplicates: bool = False,
     mark_missing: bool = False,
     mark_drifted: bool = False,
+    mark_unrecorded: bool = False,
 ) -> Verification:
     """Compare the ledger with AWS. Nothing is deleted or changed unless you ask for it.
 
@@ -205,6 +207,7 @@ async def verify(
         prune_duplicates: delete duplicates that this ledger created.
         mark_missing: record missing algorithms as deleted, so that the next :func:`apply` creates them again.
         mark_drifted: record that tags were changed in AWS, so that the next :func:`apply` sets them again.
+        mark_unrecorded: record algorithms that this ledger created and no entry names.
 
     Raises:
         ConfigurationError: the settings are wrong, or contradict each other or the ledger.
@@ -214,10 +217,8 @@ async def verify(
     """
     run = Run(_order(settings, ledger, targets))
     findings: list[Finding] = []
-    work = verify_command(
-        run, findings, prune_duplicates=prune_duplicates, mark_missing=mark_missing, mark_drifted=mark_drifted
-    )
-    summary = await _finished(run, work)
+    marks = Marks(missing=mark_missing, drifted=mark_drifted, unrecorded=mark_unrecorded)
+    summary = await _finished(run, verify_command(run, findings, marks, prune_duplicates=prune_duplicates))
     return Verification(tuple(findings), summary)
 
 

@@ -56,12 +56,18 @@ def _line(finding: Finding) -> str:
     is_flag=True,
     help="Record that tags were changed in AWS, so that the next apply sets them again.",
 )
+@click.option(
+    "--mark-unrecorded",
+    is_flag=True,
+    help="Record algorithms that this ledger created and no entry names, whether or not the manifest has them.",
+)
 @click.option("--yes", is_flag=True, help="Confirm that duplicates may be deleted.")
 def command(
     *,
     prune_duplicates: bool,
     mark_missing: bool,
     mark_drifted: bool,
+    mark_unrecorded: bool,
     yes: bool,
     **given: Any,  # noqa: ANN401  typed by VerifyOptions
 ) -> ExitCode:
@@ -73,15 +79,10 @@ def command(
     """
     if prune_duplicates and not yes:
         raise UsageError("--prune-duplicates deletes algorithms", hint="Run `provisioner verify` first, then add --yes")
-    from provisioner.commands.verify import verify
+    from provisioner.commands.verify import Marks, verify
 
     findings: list[Finding] = []
     options = VerifyOptions(**given, findings=findings)
-    work = partial(
-        verify,
-        findings=findings,
-        prune_duplicates=prune_duplicates,
-        mark_missing=mark_missing,
-        mark_drifted=mark_drifted,
-    )
+    marks = Marks(missing=mark_missing, drifted=mark_drifted, unrecorded=mark_unrecorded)
+    work = partial(verify, findings=findings, marks=marks, prune_duplicates=prune_duplicates)
     return execute(options, work)

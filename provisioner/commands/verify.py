@@ -9,8 +9,8 @@ import msgspec
 
 from provisioner.commands.session import session
 from provisioner.core.entry import Entry, Event, Fact
-from provisioner.core.first_contact import MISSING
-from provisioner.core.planner import TAGGING
+from provisioner.core.first_contact import MISSING, current
+from provisioner.core.planner import TAGGING, Action, Planner, Seen, Situation
 from provisioner.core.verdict import Verdict
 from provisioner.core.versions import DUPLICATE
 from provisioner.engine.deletions import Deletions
@@ -21,10 +21,11 @@ from provisioner.errors import Reason
 from provisioner.manifest.definition import Definition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from provisioner.commands.run import Run
     from provisioner.core.inventory import Found
+    from provisioner.core.policy import Policy
     from provisioner.core.versions import Version
     from provisioner.engine.inventory import Details, Listing
     from provisioner.engine.target import OpenTarget
@@ -56,6 +57,20 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     tags: bool = False
 
 
+class Marks(msgspec.Struct, frozen=True):
+    """What ``verify`` records of its findings.
+
+    Attributes:
+        missing: what is missing is deleted, so that ``apply`` creates it again.
+        drifted: tags were changed in AWS, so that ``apply`` sets them again.
+        unrecorded: what this ledger created is its own again, whether or not the manifest has it.
+    """
+
+    missing: bool = False
+    drifted: bool = False
+    unrecorded: bool = False
+
+
 _REASONS = {
     "missing": Reason.FAILED,
     "drifted": Reason.FAILED,
@@ -76,17 +91,14 @@ def with_findings(summary: Summary, findings: list[Finding]) -> bytes:
     return msgspec.json.encode({**msgspec.to_builtins(summary), "findings": findings})
 
 
-async def verify(
-    run: Run, findings: list[Finding], *, prune_duplicates: bool, mark_missing: bool, mark_drifted: bool
-) -> Summary:
+async def verify(run: Run, findings: list[Finding], marks: Marks, *, prune_duplicates: bool) -> Summary:
     """Compare the ledger with AWS. Nothing is deleted or changed unless requested.
 
     Args:
         run: with the ledger and the targets.
         findings: the list to which differences are added.
+        marks: what is recorded in the ledger.
         prune_duplicates: delete duplicates that this ledger created.
-        mark_missing: record what is missing as deleted, so that ``apply`` creates it again.
-        mark_drifted: record that tags were changed in AWS, so that ``apply`` sets them again.
     """
 
     async def compare_one(target: OpenTarget) -> None:
@@ -94,7 +106,7 @@ async def verify(
         findings.extend(found)
         if prune_duplicates:
             await prune(run, target, findings)
-        await mark(target, found, missing=mark_missing, drifted=mark_drifted)
+        await mark(target, run.order.policy, found, marks)
 
     async def work(fleet: Fleet) -> None:
         try:
@@ -105,25 +117,55 @@ async def verify(
     return await session(run, "verify", work, makes=False)
 
 
-async def mark(target: OpenTarget, findings: Iterable[Finding], *, missing: bool, drifted: bool) -> None:
-    """Record in the ledger what ``apply`` is to repair.
+async def mark(target: OpenTarget, policy: Policy, findings: Iterable[Finding], marks: Marks) -> None:
+    """Record in the ledger what ``apply`` is to repair, or what the ledger has lost.
 
     Args:
         target: in which they were found.
+        policy: the rules of the run.
         findings: of :func:`differences`.
-        missing: whether to mark what is missing.
-        drifted: whether to mark what has other tags.
+        marks: which of them.
     """
     # A replacement without a reply may take the place of what is missing: `apply` resolves it.
     open_ = {one.name for one in await _unanswered(target)}
     facts = []
     for one in findings:
-        if missing and one.kind == "missing" and one.name not in open_:
+        if marks.missing and one.kind == "missing" and one.name not in open_:
             facts.append(Fact(one.target, one.name, Event.DELETE, code=MISSING, message=one.message))
-        elif drifted and one.tags:
+        elif marks.drifted and one.tags:
             # Like a change of tags without a reply: they may be anything, so `apply` reads them and sets what differs.
             facts.append(Fact(one.target, one.name, Event.TAG, code=TAGGING, message="its tags were changed in AWS"))
+    if marks.unrecorded and (arns := [one.arn for one in findings if one.kind == "unrecorded"]):
+        facts += await _recovered(target, policy, arns)
     await target.ledger.record(facts)
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """The definition of an algorithm that exists, as its ownership tag tells it."""
+
+    name: str
+    digest: str
+    tags_digest: str
+    tag_keys: str = ""
+
+
+async def _recovered(target: OpenTarget, policy: Policy, arns: Sequence[str]) -> list[Fact]:
+    """What ``apply`` would record of the algorithms ``arns`` if the manifest had their definitions."""
+    details = await Inventory(target, policy.ownership_tag).details(arns)
+    ours: dict[str, list[Found]] = defaultdict(list)
+    for one in sorted(details.found, key=lambda one: one.age_order):
+        if one.is_of(target.ledger.ledger_id):
+            ours[one.name].append(one)
+    entries = await target.ledger.look_up(target.name, list(ours))
+    incoming = await target.ledger.incoming(target.name)
+    planner = Planner(target.name, policy, target.ledger.ledger_id)
+    facts: list[Fact] = []
+    for name, found in ours.items():
+        kept = current(found)
+        made = _Made(name, kept.tag.digest if kept.tag else "", kept.tags_digest)
+        step = planner.plan(made, Situation(entries.get(name), incoming.get(name), Seen(found=tuple(found))))
+        facts += step.facts if step.action is Action.RECOVER else ()
+    return facts
 
 
 async def _unanswered(target: OpenTarget) -> list[Entry]:
@@ -224,7 +266,7 @@ def compare(
         gone = listing.complete and entry.arn in details.gone and entry.arn not in listed
         findings += _of_entry(entry, by_arn.get(entry.arn), of_name, gone=gone)
     known = elsewhere | {entry.arn for entry in entries.values() if entry.exists}
-    message = "this ledger created it, and no entry names it; `provisioner apply` recovers it if the manifest has it"
+    message = f"this ledger created it, and no entry names it; {RECORDED}"
     findings += [
         Finding("unrecorded", target, one.name, one.arn, message)
         for many in ours.values()
@@ -238,11 +280,15 @@ def compare(
     return findings
 
 
+RECORDED = "`apply` recovers it if the manifest has it, and `verify --mark-unrecorded` in any case"
+"""What makes an algorithm of this ledger known to it again."""
+
+
 def _other(finding: Callable[[str, str, str], Finding], entry: Entry, found: Found | None, other: Found) -> Finding:
     """The finding about another algorithm of this ledger under the name of ``entry``, which names ``found``."""
     if found is not None and other.tag and other.tag.digest != entry.digest and other.age_order > found.age_order:
         # A ledger that went back in time does not know that this one has taken the place of the other.
-        message = "it is newer than the one that the ledger names, and of another definition; `apply` recovers it"
+        message = f"it is newer than the one that the ledger names, and of another definition; {RECORDED}"
         return finding("unrecorded", other.arn, message)
     return finding("duplicate", other.arn, f"created a second time; the ledger names {entry.arn}")
 
@@ -252,7 +298,8 @@ def _of_entry(entry: Entry, found: Found | None, ours: list[Found], *, gone: boo
         return Finding(kind, entry.target, entry.name, arn, message)
 
     if not entry.exists:
-        message = f"the entry is {entry.state}, but its algorithm exists; run `provisioner reconcile`, or `apply`"
+        what = "run `provisioner reconcile`, or `apply`" if entry.unresolved else RECORDED
+        message = f"the entry is {entry.state}, but its algorithm exists; {what}"
         return [finding("unrecorded", one.arn, message) for one in ours]
     others = [one for one in ours if one.arn != entry.arn]
     findings = [_other(finding, entry, found, one) for one in others]

@@ -72,7 +72,7 @@ def meet(wanted: Wanted, entry: Entry | None, found: Sequence[Found], policy: Po
     # missing, on evidence that turns out to be wrong, is.
     deleted = entry.arn if entry is not None and entry.code != MISSING else ""
     others = sorted((one for one in found if one.arn != deleted), key=lambda one: one.age_order)
-    ours = [one for one in others if _is_ours(one, wanted, ledger_id)]
+    ours = [one for one in others if is_ours(one, wanted, ledger_id)]
     if ours:
         kept = current(ours)
         return Meeting(Choice.RECOVER, kept, duplicates=tuple(one for one in ours if one is not kept))
@@ -80,7 +80,7 @@ def meet(wanted: Wanted, entry: Entry | None, found: Sequence[Found], policy: Po
     return meet_foreign(wanted, foreign, policy) if foreign else CREATE
 
 
-def _is_ours(found: Found, wanted: Wanted, ledger_id: str) -> bool:
+def is_ours(found: Found, wanted: Wanted, ledger_id: str) -> bool:
     """The tag names this ledger; under another form of the name its digest, which covers the name, agrees too."""
     if not found.is_of(ledger_id) or found.tag is None:
         return False

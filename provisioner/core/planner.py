@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Entry, Event, Fact, Outcome, State, apply
-from provisioner.core.first_contact import CREATE, MISSING, NAME_TAKEN, OTHER_LEDGER, Choice, facts_of, meet
+from provisioner.core.first_contact import CREATE, MISSING, NAME_TAKEN, OTHER_LEDGER, Choice, facts_of, is_ours, meet
 from provisioner.core.sweep import NAMES_UNIQUE
 from provisioner.core.verdict import is_denial
 
@@ -144,7 +144,9 @@ class Planner:
 
     def _begin(self, row: Wanted, situation: Situation, entry: Entry) -> Step:
         """The step for a definition whose entry names no algorithm."""
-        if entry.state is State.FAILED and not self._may_try_again(entry, row):
+        # A ledger that went back in time does not know that a later try succeeded.
+        made = any(is_ours(one, row, self._ledger_id) for one in situation.seen.found)
+        if entry.state is State.FAILED and not made and not self._may_try_again(entry, row):
             reason = f"it failed before: {entry.code}: {entry.message}"
             return Step(Action.FAILED, Outcome.FAILED, reason, entry=entry, code=entry.code)
         if situation.still_there:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from provisioner.commands.apply import carry_out
 from provisioner.commands.plan import PlanCommand
 from provisioner.commands.run import Order, Run, policy_of
-from provisioner.commands.verify import differences, mark
+from provisioner.commands.verify import Marks, differences, mark
 from provisioner.config.settings import LifecycleSettings, Settings, Target
-from provisioner.core.entry import Outcome
+from provisioner.core.entry import Outcome, State
 from provisioner.core.ownership import OwnershipTag
 from provisioner.core.planner import Action
 from provisioner.core.verdict import Reply
@@ -31,7 +31,7 @@ from provisioner.manifest.definition import Definition
 from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from tests.definition_lines import lines_of, named
-from tests.fakes import LEDGER_ID, TAG, Act, Endpoint, FakeClock, FakeLease, FakeLedger, open_target
+from tests.fakes import LEDGER_ID, TAG, Act, Endpoint, FakeClock, FakeLease, FakeLedger, make_policy, open_target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -152,6 +152,7 @@ def here(tmp_path: Path) -> Here:
     return Here(tmp_path / "m.jsonl")
 
 
+INVALID = Act(Reply(status=400, code="ValidationException", request_id="r"), after_s=0.0)
 PRUNE: dict[str, Any] = {"prune": True, "yes": True}
 REPLACE: dict[str, Any] = {"on_change": "replace", "yes": True}
 
@@ -296,7 +297,7 @@ async def test_tags_that_were_changed_in_aws_are_set_again_on_request(
     finished = await here.apply()
 
     [drifted] = await differences(target, TAG)
-    await mark(target, [drifted], missing=True, drifted=True)
+    await mark(target, make_policy(), [drifted], Marks(missing=True, drifted=True))
     plan = await here.plan(policy=policy)
     summary = await here.apply(policy=policy)
 
@@ -306,6 +307,34 @@ async def test_tags_that_were_changed_in_aws_are_set_again_on_request(
     assert (summary.exit_code, summary.outcomes["updated"], summary.outcomes["unchanged"]) == (0, 1, 1)
     kept = {key: value for key, value in tags.items() if key == "more" and not policy}
     assert here.endpoint.algorithms[one.arn].tags == ours | {"team": "ads"} | kept
+
+
+@pytest.mark.parametrize("before", ["nothing", "planned", "failed", "older"])
+async def test_what_a_ledger_that_went_back_has_lost_is_recorded_on_request(here: Here, before: str) -> None:
+    """Its name left the manifest, so that apply does not meet it; once it is recorded, prune deletes it."""
+    if before == "older":
+        await here.apply(v("a", 0))
+    here.endpoint.acts = [INVALID] if before == "failed" else []
+    await here.apply(v("a"))
+    table = dict(here.ledger.table) if before in {"failed", "older"} else {}
+    if before == "planned":
+        entry = here.ledger.table["here", "a"]
+        table = {("here", "a"): msgspec.structs.replace(entry, state=State.PLANNED, arn="", attempt="")}
+    await here.apply(v("a"), policy={"retry_failed": True, "keep": 1}, on_change="replace", keep=1)
+    here.ledger.table, here.ledger.older = table, {}
+    here.write(v("b"))
+    await here.apply()
+    target = open_target(here.endpoint, here.ledger)
+
+    [lost] = await differences(target, TAG)
+    await mark(target, make_policy(), [lost], Marks(unrecorded=True))
+    after = await differences(target, TAG)
+    pruned = await here.apply(**PRUNE)
+
+    assert (lost.kind, "verify --mark-unrecorded" in lost.message) == ("unrecorded", True)
+    assert after == []
+    assert (pruned.exit_code, pruned.pruned) == (0, 1)
+    assert [one.name for one in here.endpoint.algorithms.values()] == ["b"]
 
 
 @pytest.mark.parametrize(("thought_s", "lists"), [(0.0, 1), (61.0, 2)])
