@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from provisioner.aws import wire
+from provisioner.core.verdict import Line
 
 if TYPE_CHECKING:
     from asyncio import Future, Transport
@@ -49,6 +50,9 @@ class Connection(asyncio.Protocol):
 
     One request at a time: :meth:`exchange` writes it and returns the reply. Data that arrives while no reply is due
     would pass for the reply to the next request, so it ends the connection, and whatever came over it is in doubt.
+
+    Attributes:
+        line: says so.
     """
 
     def __init__(self) -> None:
@@ -56,6 +60,7 @@ class Connection(asyncio.Protocol):
         self._transport: Transport
         self._parser = HttpResponseParser(self)
         self._waiter: Future[Response] | None = None
+        self.line = Line()
         self._reset()
 
     def _reset(self) -> None:
@@ -102,6 +107,8 @@ class Connection(asyncio.Protocol):
     def _fail(self, error: BaseException) -> None:
         """End the connection, and the exchange that waits for a reply with ``error``."""
         self._transport.abort()
+        if isinstance(error, UnreadableError):
+            self.line.mixed_up = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
 
@@ -137,6 +144,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone. Where no length was given, its end in good order is the end of the reply."""
+        self.line.closed = True
         if exc is None and not (self._in_head or self._framed or self._complete):
             self._succeed()
         else:

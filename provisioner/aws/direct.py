@@ -10,6 +10,8 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import msgspec
+
 from provisioner.aws import wire
 from provisioner.aws.faces import SIGNATURE_AGE_S
 from provisioner.aws.http import tls_context
@@ -77,7 +79,7 @@ class DirectCreates:
         reply = wire.read(response.status, response.headers, response.body, now)
         if reply.code in SKEW_CODES:
             self._clock.learn(response.headers.get("date", ""), now)
-        return self._identity.secrets.redact(reply)
+        return msgspec.structs.replace(self._identity.secrets.redact(reply), line=connection.line)
 
     def close(self) -> None:
         """Close the connections. No create may be under way."""

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary, finalize
 
 import aiohttp
 from aiobotocore.awsrequest import AioAWSResponse
@@ -18,6 +19,7 @@ from yarl import URL
 from provisioner.aws.pool import KEEPALIVE_S
 from provisioner.aws.sigv4 import text
 from provisioner.aws.timeouts import responsive_timeout
+from provisioner.core.verdict import Line
 from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -53,9 +55,9 @@ def tls_context(ca_bundle: str) -> ssl.SSLContext:
     return context
 
 
-before_write: ContextVar[Callable[[], None] | None] = ContextVar("before_write", default=None)
-"""Called by :class:`CleanConnector` when the connection for the running task's request is there and nothing of the
-request is written: the SDK has no hook at that place. What it raises goes through the SDK to the caller."""
+before_write: ContextVar[Callable[[Line], None] | None] = ContextVar("before_write", default=None)
+"""Called by :class:`CleanConnector` with the connection for the running task's request when nothing of the request is
+written: the SDK has no hook at that place. What it raises goes through the SDK to the caller."""
 
 
 def is_clean(protocol: ResponseHandler | None) -> bool:
@@ -69,6 +71,10 @@ class CleanConnector(aiohttp.TCPConnector):
     aiohttp looks only whether a pooled connection is still open. A server that answers one request twice, or says
     something of its own accord, would have the wrong ARN recorded.
     """
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401  the options of aiohttp
+        super().__init__(**options)
+        self._lines: WeakKeyDictionary[ResponseHandler, Line] = WeakKeyDictionary()
 
     async def connect(
         self,
@@ -86,17 +92,28 @@ class CleanConnector(aiohttp.TCPConnector):
         for _ in range(3):
             async with responsive_timeout(timeout.sock_connect) if timeout.sock_connect else nullcontext():
                 connection = await super().connect(req, traces, UNTIMED)
-            if not is_clean(connection.protocol):
+            protocol = connection.protocol
+            line = Line() if protocol is None else self._line(protocol)
+            if not is_clean(protocol):
+                # It is still open, so there is something to read.
+                line.mixed_up |= protocol is not None and protocol.is_connected()
                 connection.close()
                 continue
             try:
                 if check := before_write.get():
-                    check()
+                    check(line)
             except BaseException:
                 connection.release()
                 raise
             return connection
         raise ConnectionResetError("the server closes the connection, or sends data, before a request is sent")
+
+    def _line(self, protocol: ResponseHandler) -> Line:
+        """What is known of the connection with ``protocol``."""
+        if protocol not in self._lines:
+            self._lines[protocol] = line = Line()
+            finalize(protocol, setattr, line, "closed", True).atexit = False  # noqa: FBT003  the value
+        return self._lines[protocol]
 
 
 class HttpSession:

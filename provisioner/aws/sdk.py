@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from provisioner.aws.faces import Limits, TaggedPage
     from provisioner.aws.session import Identity
     from provisioner.aws.target import Clients
+    from provisioner.core.verdict import Line
 
 _T = TypeVar("_T")
 
@@ -52,6 +54,7 @@ class _Sending:
         signed_at: when the SDK began to sign it.
         refusal: what ``may_send`` raised, None when it let the create pass.
         stale: whether the signature was discarded.
+        line: over which it left; None before.
     """
 
     def __init__(self, may_send: Callable[[], None]) -> None:
@@ -59,9 +62,11 @@ class _Sending:
         self.signed_at = 0.0
         self.refusal: BaseException | None = None
         self.stale = False
+        self.line: Line | None = None
 
-    def check(self) -> None:
-        """Ask whether the create may leave; called when its connection is open."""
+    def check(self, line: Line) -> None:
+        """Ask whether the create may leave over ``line``; called when that is open."""
+        self.line = line
         try:
             self._may_send()
         except BaseException as error:
@@ -162,7 +167,7 @@ async def _mutate(
         if sending.refusal is not None:
             raise sending.refusal
         if not sending.stale:
-            return reply
+            return reply if reply.loss else msgspec.structs.replace(reply, line=sending.line)
 
 
 class SdkControl:
@@ -187,7 +192,8 @@ class SdkControl:
     async def get_algorithm(self, arn: str) -> Described:
         """Everything about one algorithm."""
         params = {"configuredModelAlgorithmArn": arn}
-        return await self._ask(await self._clients.service(), "GetConfiguredModelAlgorithm", params, _described)
+        read = partial(_described, arn)
+        return await self._ask(await self._clients.service(), "GetConfiguredModelAlgorithm", params, read)
 
     async def tagged(self, next_token: str = "") -> TaggedPage:
         """One page of GetResources."""
@@ -276,7 +282,10 @@ def _listed(row: dict[str, Any]) -> Listed:
     )
 
 
-def _described(answer: dict[str, Any]) -> Described:
+def _described(arn: str, answer: dict[str, Any]) -> Described:
+    """A reply about another algorithm is the reply to another request: it proves nothing about ``arn``."""
+    if answer["configuredModelAlgorithmArn"] != arn:
+        raise ValueError(answer["configuredModelAlgorithmArn"])
     return Described(
         arn=answer["configuredModelAlgorithmArn"],
         name=answer["name"],

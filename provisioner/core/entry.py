@@ -27,6 +27,7 @@ edge to ``sent``. Only a sweep of List resolves them: found with this ledger's t
     planned --confirm--> created, planned --reject--> failed: first contact found an algorithm of the name, which is
     recovered, adopted or refused; nothing is sent.
     created --replan--> planned: the entry gives up its ARN; no command does that yet.
+    created, drifted, failed, parked, planned --question--> ambiguous: the reply that it follows from may be another's.
 
 While an algorithm is being replaced, its entry stays as it is, and a second one, marked as ``incoming``, goes the way
 of a new definition beside it, by the same transitions. What happens when it is confirmed, and what becomes of the ARNs
@@ -92,6 +93,7 @@ class Event(StrEnum):
     DELETE = "delete"
     RETIRE = "retire"
     REINSTATE = "reinstate"
+    QUESTION = "question"
 
     SUPERSEDE = "supersede"
     DELETING = "deleting"
@@ -135,6 +137,11 @@ _TRANSITIONS: dict[tuple[State | None, Event], State] = {
     (State.CREATED, Event.RETIRE): State.DELETED,
     (State.DRIFTED, Event.RETIRE): State.DELETED,
     (State.DELETED, Event.REINSTATE): State.DRIFTED,
+    (State.CREATED, Event.QUESTION): State.AMBIGUOUS,
+    (State.DRIFTED, Event.QUESTION): State.AMBIGUOUS,
+    (State.FAILED, Event.QUESTION): State.AMBIGUOUS,
+    (State.PARKED, Event.QUESTION): State.AMBIGUOUS,
+    (State.PLANNED, Event.QUESTION): State.AMBIGUOUS,
     (State.CREATED, Event.DELETE): State.DELETED,
     (State.DRIFTED, Event.DELETE): State.DELETED,
 }
@@ -261,7 +268,7 @@ class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
         target, name: the entry's key.
         event: what happened.
         digest, tags_digest: of the definition, with the events that begin an entry (plan, intend, confirm, replan).
-        arn: with confirm.
+        arn: with confirm; "" with question.
         attempt, sent: with intend; sent also with doubt and miss.
         code, message: the reason, with reject, park, doubt, release, drift; with confirm how the ARN was found.
         after: the attempt that the event is about; if given, the fact is refused once there is a newer attempt.

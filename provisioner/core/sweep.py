@@ -43,6 +43,7 @@ class Unresolved(msgspec.Struct, frozen=True):
         entry: as the ledger has it; its digest is that of the definition that was sent.
         settled_at: monotonic time at which its settle time has passed; a sweep that begins earlier proves no absence.
         conflict: whether the last reply was a 409, which an early sweep may explain.
+        early: whether an early sweep may find it for another reason: its create was answered, by whatever reply.
         looked: whether that early sweep was made.
         absent_at: when the first of the two sweeps that prove absence began; None before.
     """
@@ -50,6 +51,7 @@ class Unresolved(msgspec.Struct, frozen=True):
     entry: Entry
     settled_at: float
     conflict: bool = False
+    early: bool = False
     looked: bool = False
     absent_at: float | None = None
 
@@ -182,8 +184,8 @@ def _foreign(unresolved: Unresolved, named: list[Found], policy: Policy) -> Ruli
 
 
 def due_at(unresolved: Sequence[Unresolved], policy: Policy) -> float:
-    """When the next sweep may begin (monotonic): at once for a conflict, else when all are due."""
-    if any(one.conflict and not one.looked for one in unresolved):
+    """When the next sweep may begin (monotonic): at once where an early one may help, else when all are due."""
+    if any((one.conflict or one.early) and not one.looked for one in unresolved):
         return 0.0
     return max(one.settled_at if one.absent_at is None else one.absent_at + policy.list_lag_s for one in unresolved)
 

@@ -115,6 +115,22 @@ CREDENTIAL_CODES = frozenset(
 SKEW_CODES = frozenset({"InvalidSignatureException", "RequestTimeTooSkewed", "SignatureDoesNotMatch"})
 
 
+class Line:
+    """The connection that replies came over.
+
+    Attributes:
+        mixed_up: whether it brought a reply that nobody asked for. Each later reply may then be the one to an earlier
+            request, so that none proves anything.
+        closed: whether it will bring nothing more.
+    """
+
+    __slots__ = ("closed", "mixed_up")
+
+    def __init__(self) -> None:
+        self.mixed_up = False
+        self.closed = False
+
+
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a transport saw of one attempt.
 
@@ -128,6 +144,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
         retry_after_s: the server's advice in seconds, None when it gave none.
         quota_name: of a 402, "" when it has none.
         quota_value: of a 402.
+        line: the connection that it came over; None where that is not known.
     """
 
     status: int = 0
@@ -139,6 +156,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_after_s: float | None = None
     quota_name: str = ""
     quota_value: float | None = None
+    line: Line | None = None
 
     @property
     def expired(self) -> bool:

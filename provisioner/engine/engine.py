@@ -25,11 +25,13 @@ from provisioner.aws.faces import CallError
 from provisioner.core.conclusion import UNANSWERED_LIMIT, Next
 from provisioner.core.entry import Entry, Event, Fact, Outcome
 from provisioner.core.planner import TAGGING, TAGS_REPEATED, Action, Planner, Situation
+from provisioner.core.problem import Problem
 from provisioner.core.sweep import Decision
 from provisioner.core.verdict import Verdict, is_conflict
 from provisioner.core.versions import REPLACED, Role
 from provisioner.engine.caps import Caps
 from provisioner.engine.deletions import Deletions
+from provisioner.engine.doubts import MIXED_UP, Doubts, Given
 from provisioner.engine.ending import Ending
 from provisioner.engine.job import Job
 from provisioner.engine.observer import Halt
@@ -97,14 +99,17 @@ class Engine:
         self._problems = ProblemLog(target.name, target.ledger, target.observer)
         self._room = Room()
         self._caps = Caps(policy)
-        self._creates = Sender(target, Create(target, policy, self._problems, self._room), self._ending)
+        self._resolver = Resolver(target, policy)
+        self._doubts = Doubts(target, self._resolver)
+        create = Create(target, policy, self._problems, self._room, self._doubts)
+        self._creates = Sender(target, create, self._ending)
         self._tags = Sender(target, Retag(target, policy, self._problems), self._ending)
         self._deletions = Deletions(target, policy, self._ending, self._problems)
-        self._resolver = Resolver(target, policy)
         self._create_workers: Workers[Job]
         self._tag_workers: Workers[Job]
         self._delete_workers: Workers[Version]
         self._unanswered: dict[str, Job] = {}
+        self._doubted: dict[str, Given] = {}
         self._left: list[Job] = []
         self._queued: set[str] = set()
         self._planning = Planning(target, policy, deleting=self._queued, contents=contents)
@@ -159,6 +164,7 @@ class Engine:
                 self._create_workers.add(job)
             self._after_replacements.clear()
             await self._until_idle()
+            await self._question()
             await self._resolve()
             await self._leave_planned()
             group.cancel_scope.cancel()
@@ -440,6 +446,29 @@ class Engine:
 
     # Resolve what has no answer.
 
+    async def _question(self) -> None:
+        """Take back what came over a connection that has turned out to mix up its replies."""
+        # First, because nothing is planned any more that becomes ambiguous here.
+        await self._leave_planned()
+        for given, outcome in await self._doubts.raised():
+            self._doubted[given.name] = given
+            self._observer.outcome_changed(Outcome.AMBIGUOUS, outcome)
+
+    async def _follow_doubted(self, given: Given, ruling: Ruling) -> None:
+        """Count a definition that was in doubt; what turns out not to exist is left to the next run."""
+        if ruling.decision is Decision.ABSENT:
+            what = "it was answered by another's reply, and does not exist. Run again"
+            outcome, problem = Outcome.PENDING, Problem("", 0, given.name, MIXED_UP, what, target=self._target.name)
+        elif ruling.decision is Decision.TAKEN:
+            name, target = given.name, self._target.name
+            outcome, problem = Outcome.FAILED, Problem("", 0, name, ruling.code, ruling.message, target=target)
+        else:
+            self._observer.outcome_changed(Outcome.RECOVERED, Outcome.AMBIGUOUS)
+            await self._delete_superseded(given.name)
+            return
+        self._observer.outcome_changed(outcome, Outcome.AMBIGUOUS)
+        await self._problems.add([problem])
+
     async def _resolve(self) -> None:
         broken = 0
         while len(self._resolver) and broken < BROKEN_SWEEPS and self._may_resolve():
@@ -449,6 +478,7 @@ class Engine:
             for unresolved, ruling in await self._resolver.apply(sweep):
                 await self._follow(unresolved, ruling)
             await self._until_idle()
+            await self._question()
             if (refusal := self._resolver.refusal) is not None:
                 self._ending.halt_target(Halt(refusal.reason, str(refusal)))
             if sweep.unread or not sweep.complete:
@@ -490,6 +520,8 @@ class Engine:
             for duplicate in ruling.duplicates:
                 await self._problems.add_duplicate(ruling.found, duplicate)
         if job is None:
+            if (given := self._doubted.pop(unresolved.entry.name, None)) is not None:
+                await self._follow_doubted(given, ruling)
             return
         if ruling.decision is Decision.ABSENT and job.incoming:
             await self._replace_again(job)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from provisioner.core.entry import Stamp
     from provisioner.core.policy import Policy
     from provisioner.core.versions import Version
+    from provisioner.engine.doubts import Doubts
     from provisioner.engine.problems import ProblemLog
     from provisioner.engine.room import Room
     from provisioner.engine.target import OpenTarget
@@ -85,8 +86,9 @@ class Create:
 
     name = "create"
 
-    def __init__(self, target: OpenTarget, policy: Policy, problems: ProblemLog, room: Room) -> None:
+    def __init__(self, target: OpenTarget, policy: Policy, problems: ProblemLog, room: Room, doubts: Doubts) -> None:
         self.gate = target.creates
+        self._doubts = doubts
         self._room = room
         self._target = target
         self._problems = problems
@@ -151,6 +153,7 @@ class Create:
 
     def contradicted(self, job: Job, reply: Reply) -> list[Fact]:
         """Whether an algorithm exists is not known."""
+        self._doubts.contradict(reply)
         return [self._fact(_entry(job), Event.DOUBT, reply)]
 
     def _fact(self, entry: Entry, event: Event, reply: Reply) -> Fact:
@@ -163,6 +166,7 @@ class Create:
 
     async def count(self, job: Job, conclusion: Conclusion, reply: Reply) -> None:
         """Count the outcome of the definition."""
+        self._doubts.note(job, reply)
         if conclusion.verdict is Verdict.CREATED:
             self._target.observer.outcome_changed(job.outcome)
         elif conclusion.outcome is not None:

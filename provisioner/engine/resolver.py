@@ -82,14 +82,15 @@ class Resolver:
         absent_at, unresolved = self._target.clock.monotonic() - sent.missed.age_s(now), self._unresolved[entry.name]
         self._unresolved[entry.name] = msgspec.structs.replace(unresolved, settled_at=absent_at, absent_at=absent_at)
 
-    def add(self, entry: Entry, *, age_s: float = 0.0, conflict: bool = False) -> None:
+    def add(self, entry: Entry, *, age_s: float = 0.0, conflict: bool = False, early: bool = False) -> None:
         """Take over ``entry``, whose create is known to have left at least ``age_s`` ago.
 
         Where names are known to be unique, a create answered with 409 was not executed: nothing has to be waited for.
         """
         harmless = conflict and self._policy.resend_is_safe
         wait = 0.0 if harmless else max(0.0, self._policy.settle_s - age_s)
-        self._unresolved[entry.name] = Unresolved(entry, self._target.clock.monotonic() + wait, conflict=conflict)
+        settled_at = self._target.clock.monotonic() + wait
+        self._unresolved[entry.name] = Unresolved(entry, settled_at, conflict=conflict, early=early)
 
     def forget(self, name: str) -> None:
         """Drop ``name``, which is resolved."""

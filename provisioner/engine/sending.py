@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Generic
 
+import msgspec
+
 from provisioner.core.conclusion import Conclusion, Next
 from provisioner.core.entry import Event, Outcome
 from provisioner.core.ownership import attempt_ids
@@ -130,7 +132,7 @@ class Sender(Generic[J]):
         try:
             await self._target.ledger.record(await self._operation.facts(job, conclusion, reply))
         except (IntegrityError, ConfigurationError) as error:
-            wrong = Reply(status=reply.status, code="integrity", message=str(error), request_id=reply.request_id)
+            wrong = msgspec.structs.replace(reply, code="integrity", message=str(error))
             await self._target.ledger.record(self._operation.contradicted(job, wrong))
             self._ending.halt_target(Halt(error.reason, str(error)))
             return _CONTRADICTED

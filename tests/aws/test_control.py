@@ -107,6 +107,16 @@ async def test_get_gives_the_definition_and_its_tags_apart() -> None:
         assert server.requests[0].path == f"/configured-model-algorithms/{ARN.replace(':', '%3A').replace('/', '%2F')}"
 
 
+async def test_a_get_about_another_algorithm_proves_nothing() -> None:
+    """The reply to another request, on a connection that mixes them up, is no description, and not "gone"."""
+    other = ROW | DEFINITION | {"configuredModelAlgorithmArn": f"{ARN}0"}
+    async with Server(answer(**other)) as server, open_control(server.url) as aws:
+        with pytest.raises(CallError, match="cannot be read") as raised:
+            await aws.control.get_algorithm(ARN)
+
+        assert raised.value.reply.code == ""
+
+
 async def test_delete_deletes_once() -> None:
     """A delete is one DELETE of the ARN."""
     async with Server(send(http(200, b""))) as server, open_control(server.url) as aws:

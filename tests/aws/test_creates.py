@@ -29,12 +29,17 @@ if TYPE_CHECKING:
 BODY = b'{"name":"churn \xc3\xa9","roleArn":"arn:aws:iam::123456789012:role/access","tags":{"k":"v"}}'
 
 
+def read(reply: Reply) -> Reply:
+    """What was read off the wire."""
+    return msgspec.structs.replace(reply, line=None)
+
+
 async def test_a_create_is_one_signed_post_of_the_definition(open_at: Open) -> None:
     """The body arrives as the definition says, in one signed POST, and the reply's ARN comes back."""
     async with Server() as server, open_at(server.url) as aws:
         reply = await aws.creates.create(BODY, allowed)
 
-        assert reply == Reply(status=200, arn=ARN, request_id="req-1")
+        assert read(reply) == Reply(status=200, arn=ARN, request_id="req-1")
         (request,) = server.requests
         assert (request.method, request.path) == ("POST", "/configured-model-algorithms")
         assert json.loads(request.body) == json.loads(BODY)
@@ -174,7 +179,7 @@ REFUSALS: list[tuple[Action, Reply]] = [
 async def test_every_reply_is_read_alike(open_at: Open) -> None:
     """Status, code, message, quota, advice and ARN come off the wire the same way through either transport."""
     async with Server(*[action for action, _ in REFUSALS]) as server, open_at(server.url) as aws:
-        seen = [await aws.creates.create(BODY, allowed) for _ in REFUSALS]
+        seen = [read(await aws.creates.create(BODY, allowed)) for _ in REFUSALS]
 
         assert seen == [reply for _, reply in REFUSALS]
         assert len(server.requests) == len(REFUSALS)
@@ -186,7 +191,7 @@ async def test_headers_that_are_no_text_can_be_recorded(open_at: Open) -> None:
     async with Server(send(garbled)) as server, open_at(server.url) as aws:
         reply = await aws.creates.create(BODY, allowed)
 
-        assert msgspec.json.encode(reply)
+        assert msgspec.json.encode(read(reply))
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -380,6 +385,27 @@ async def test_an_unasked_reply_is_never_taken_for_an_answer(open_at: Open, paus
         second = await aws.creates.create(BODY, allowed)
 
     assert "wrong" not in first.arn + second.arn
+    assert second.line is not None
+    assert not second.line.mixed_up
+
+
+async def test_a_reply_too_many_leaves_all_of_its_connection_in_doubt(open_at: Open) -> None:
+    """Taken for the reply to the next create, it shows one reply later; then all that came before is known to be so."""
+
+    async def twice(line: Line) -> None:
+        line.writer.write(http())
+        await asyncio.sleep(0.01)
+        line.writer.write(http(body=CREATED.replace(b"1f2e3d", b"wrong")))
+
+    async with Server(created("arn:1"), twice, created("arn:3")) as server, open_at(server.url) as aws:
+        first = await aws.creates.create(BODY, allowed)
+        second = await aws.creates.create(BODY, allowed)
+        known = second.line is not None and second.line.mixed_up
+        await asyncio.sleep(0.05)
+        third = await aws.creates.create(BODY, allowed)
+
+    assert (first.arn, second.arn, third.arn, known) == ("arn:1", ARN, "arn:3", False)
+    assert [one.line is not None and one.line.mixed_up for one in (first, second, third)] == [True, True, False]
 
 
 async def test_an_endless_reply_is_given_up(open_at: Open) -> None:

@@ -45,6 +45,11 @@ LEGAL = """
     created   retire   deleted
     drifted   retire   deleted
     deleted   reinstate drifted
+    created   question ambiguous
+    drifted   question ambiguous
+    failed    question ambiguous
+    parked    question ambiguous
+    planned   question ambiguous
 """
 TABLE = {
     (None if before == "nothing" else State(before), Event(event)): State(after)
