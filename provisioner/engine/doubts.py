@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core.entry import Entry, Event, Outcome, State, apply
+from provisioner.errors import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +111,8 @@ class Doubts:
         for entry in doubted:
             self._resolver.add(entry, age_s=entry.sent.age_s(now) if entry.sent else 0.0, early=True)
         if raised:
-            what = f"a reply came that nobody asked for, so {len(raised)} results of its connection are looked up again"
+            results = counted(len(raised), "result of its connection is", "results of its connection are")
+            what = f"a reply came that nobody asked for, so {results} looked up again"
             self._target.observer.notice_found(f"{what}. Look for a proxy or gateway that answers twice")
         return raised
 

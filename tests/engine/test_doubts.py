@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from provisioner.commands.verify import differences
 from provisioner.core.entry import Outcome, State
 from provisioner.core.verdict import Line, Reply
 from provisioner.engine.doubts import KEPT, MIXED_UP, Doubts, Given
 from provisioner.engine.resolver import Resolver
 from tests.engine.account import REPLACE, Account, counts, v
-from tests.fakes import ACCOUNT_ID, REGION, Act, Endpoint, FakeLedger, make_policy, open_target
+from tests.fakes import ACCOUNT_ID, REGION, TAG, Act, Endpoint, FakeLedger, make_policy, open_target
 from tests.virtual_time import virtual_time
 
 if TYPE_CHECKING:
@@ -113,6 +114,23 @@ async def test_an_arn_that_the_ledger_has_already_puts_its_connection_in_doubt()
     assert first.halt is not None
     assert states == {State.AMBIGUOUS}
     assert counts(second) == {"recovered": 3}
+    account.check()
+
+
+@virtual_time
+async def test_a_surplus_that_shows_only_after_the_run_is_found_by_verify() -> None:
+    """Name and tag of what an entry names are not its own; forgotten, it is recovered as what it is."""
+    account = Account(Shifted(1, ANOTHER, 100))
+    definitions = [v(name) for name in "abc"]
+    await account.apply(*definitions)
+
+    found = await differences(open_target(account.endpoint, account.ledger), TAG)
+    wrong = sorted({one.name for one in found})
+    await account.ledger.forget("here", wrong)
+    statistics = await account.apply(*definitions)
+
+    assert wrong == ["b", "c"]
+    assert counts(statistics) == {"unchanged": 1, "recovered": 2}
     account.check()
 
 
