@@ -394,6 +394,18 @@ MUTANTS = (
         (("prove(account, account.untagged | repeated)", "prove(account, account.untagged)"),),
         ("tests/e2e/test_inventory.py",),
     ),
+    Mutant(
+        "what came over a mixed-up connection is kept",
+        "provisioner/engine/doubts.py",
+        (("if line.mixed_up]:\n            yield", "if False]:\n            yield"),),
+        ("tests/engine/test_doubts.py",),
+    ),
+    Mutant(
+        "a ledger that went back keeps its finished manifests",
+        "provisioner/ledger/sqlite/location.py",
+        (("if ledger.found != held.left:", "if False:"),),
+        ("tests/ledger/test_location.py",),
+    ),
 )
 
 
