@@ -12,28 +12,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.definition_lines import manifest_of
-from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner, until
+from tests.e2e.process import LIMIT_S, Endpoint, Process, command, environment, provisioner, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def start(*arguments: object, cwd: Path, stdin: int, **more: str) -> subprocess.Popen[bytes]:
+def start(*arguments: object, cwd: Path, stdin: int, **more: str) -> Process:
     """Start the command with this descriptor as its standard input."""
-    command = [*COMMAND, *map(str, arguments), "--output", "json"]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=cwd, stdin=stdin, stdout=pipe, stderr=pipe, env=environment(**more))
+    return Process(command(*arguments, "--output", "json", cwd=cwd, **more), stdin=stdin)
 
 
-def ended(process: subprocess.Popen[bytes]) -> tuple[int, dict[str, Any]]:
+def ended(process: Process) -> tuple[int, dict[str, Any]]:
     """The exit code and the one object on stdout."""
-    try:
-        out, err = process.communicate(timeout=LIMIT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise
-    assert out.count(b"\n") == 1, err
+    out, err = process.communicate(timeout=LIMIT_S)
+    assert out.count("\n") == 1, err
     return process.returncode, json.loads(out)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.definition_lines import manifest_of
-from tests.e2e.process import COMMAND, LIMIT_S, environment
+from tests.e2e.process import provisioner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,12 +29,10 @@ ODD = [
 ]
 
 
-def run(*arguments: bytes | str, cwd: Path) -> tuple[int, bytes]:
+def run(*arguments: bytes | str, cwd: Path) -> tuple[int, str]:
     """Exit code and stdout of the command."""
-    done = subprocess.run(
-        [*COMMAND, *arguments], cwd=cwd, env=environment(), capture_output=True, timeout=LIMIT_S, check=False
-    )
-    assert b"internal error" not in done.stderr
+    done = provisioner(*map(os.fsdecode, arguments), cwd=cwd)
+    assert "internal error" not in done.stderr
     return done.returncode, done.stdout
 
 
