@@ -72,8 +72,25 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
             max_delete=self.max_delete,
         )
 
+    def _check_lifecycle(self, settings: Settings) -> None:
+        """Make sure that no option contradicts another one, or the file; what the file alone says is checked later.
+
+        Raises:
+            UsageError: one does.
+        """
+        lifecycle = settings.lifecycle
+        given = {"--keep": self.keep, "--replace-order delete-first": self.replace_order}
+        if not (lifecycle.keep and lifecycle.replace_order == "delete-first") or not any(given.values()):
+            return
+        keep = "--keep" if self.keep else "`keep` in the configuration"
+        order = "--replace-order delete-first" if self.replace_order else "`replace_order` in the configuration"
+        what = f"{keep} and {order} contradict each other: what is deleted first cannot be kept"
+        out = next(option for option, value in given.items() if value)
+        raise UsageError(what, hint=f"Leave {'one of them' if all(given.values()) else out} out")
+
     def order(self, settings: Settings) -> Order:
         """What the run is to do."""
+        self._check_lifecycle(settings)
         order = super().order(settings)
         if self.plan is not None:
             return self._planned(order)

@@ -67,8 +67,8 @@ def policy_of(settings: Settings) -> Policy:
     """
     reconcile, lifecycle = settings.reconcile, settings.lifecycle
     if lifecycle.keep and lifecycle.replace_order == "delete-first":
-        hint = "Leave one of them out"
-        raise ConfigurationError("keep and replace_order = delete-first contradict each other", hint=hint)
+        what = "`keep` and `replace_order = delete-first` contradict each other: what is deleted first cannot be kept"
+        raise ConfigurationError(what, hint="Leave one of them out")
     return Policy(
         ownership_tag=reconcile.ownership_tag,
         settle_s=reconcile.settle_s,

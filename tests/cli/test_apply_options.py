@@ -1,0 +1,45 @@
+"""The options of ``apply`` and ``plan``, and what they make of the configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from provisioner.cli.apply import ApplyOptions
+from provisioner.config.settings import LifecycleSettings, Settings
+from provisioner.errors import ConfigurationError, UsageError
+
+
+def options(**given: Any) -> ApplyOptions:
+    """The options, as click parses a command line that has none but ``given``."""
+    plain: dict[str, Any] = dict.fromkeys(ApplyOptions.__struct_fields__)
+    common = {"targets": (), "local": False, "lock_timeout": "0s", "no_wait": False, "manifest": ("m.jsonl",)}
+    return ApplyOptions(**(plain | common | given))
+
+
+@pytest.mark.parametrize(
+    ("given", "file", "error", "what"),
+    [
+        ((1, "delete-first"), (0, "create-first"), UsageError, "--keep and --replace-order delete-first"),
+        ((1, None), (0, "delete-first"), UsageError, "--keep and `replace_order` in the configuration"),
+        ((None, "delete-first"), (1, "create-first"), UsageError, "`keep` in the configuration and --replace-order"),
+        ((None, None), (1, "delete-first"), ConfigurationError, "`keep` and `replace_order = delete-first`"),
+        ((0, None), (1, "delete-first"), None, ""),
+        ((None, "create-first"), (1, "delete-first"), None, ""),
+    ],
+)
+def test_keep_and_delete_first_contradict_each_other(
+    given: tuple[int | None, str | None], file: tuple[int, Any], error: type[Exception] | None, what: str
+) -> None:
+    """With an option it is wrong usage, which names the options; 78 is for what the file alone says."""
+    chosen = options(keep=given[0], replace_order=given[1])
+    settings = Settings(lifecycle=LifecycleSettings(keep=file[0], replace_order=file[1]))
+    settings = settings.override("lifecycle", keep=given[0], replace_order=given[1])
+
+    if error is None:
+        chosen.order(settings)
+        return
+    with pytest.raises(error, match="contradict each other") as raised:
+        chosen.order(settings)
+    assert what in str(raised.value)
