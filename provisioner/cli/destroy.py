@@ -44,10 +44,12 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
 
     def text(self, summary: Summary) -> str:
         """How many algorithms were deleted, and why others were not."""
-        from provisioner.report.summary import SHOWN_IN_TEXT, problem_line, superseded_line
+        from provisioner.report.summary import problem_lines
 
         if summary.error:
             return super().text(summary)
+        if summary.stopped and not summary.calls["delete"]:
+            return printable_lines(["deleted   nothing", *summary.closing()])
         found = self.found.values()
         adopted = sum(one.adopted for one in found)
         selected = sum(one.count for one in found)
@@ -55,13 +57,12 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
         of = f" of {selected}" if summary.pruned < selected else ""
         nothing = "nothing" if adopted else "nothing: no such algorithm is left"
         lines = [f"deleted   {number}{of}" if selected else f"deleted   {nothing}"]
+        if left := selected - summary.pruned:
+            lines.append(f"to delete {counted(left, 'algorithm', 'algorithms')}: run the same command again")
         if adopted:
-            lines.append(f"kept      {adopted} that were taken over: --adopted deletes these too")
-        lines += [problem_line(problem) for problem in summary.problems[:SHOWN_IN_TEXT]]
-        if (more := summary.problems_total - SHOWN_IN_TEXT) > 0:
-            lines.append(f"  and {more} more, all of them in the ledger")
-        if summary.superseded:
-            lines.append(superseded_line(summary))
+            what = counted(adopted, "algorithm that was", "algorithms that were")
+            lines.append(f"left      {what} adopted: --adopted deletes {'it' if adopted == 1 else 'them'}, too")
+        lines += problem_lines(summary)
         if summary.open:
             creates = counted(summary.open, "create has", "creates have")
             lines.append(f"unknown   {creates} no answer yet: run again later, and what they made is deleted, too")

@@ -41,6 +41,7 @@ def version_record(version: Version) -> dict[str, Any]:
         "role": version.role.value,
         "arn": version.arn,
         "reason": version.reason,
+        "adopted": version.adopted,
         "code": version.code,
         "message": version.message,
         "digest": version.digest,
@@ -85,8 +86,9 @@ def state_words(one: Entry | Version) -> str:
 def reason_words(one: Entry | Version) -> str:
     """Why it is in its state, "" where there is nothing to explain."""
     if isinstance(one, Version):
-        kept = f", not deleted: {_error(one.code, one.message)}" if one.code or one.message else ""
-        return one.reason + kept
+        if one.code or one.message:
+            return f"{one.reason}, not deleted: {_error(one.code, one.message)}"
+        return f"{one.reason}, left because it was adopted: --adopted deletes it" if one.adopted else one.reason
     if one.state is State.CREATED:
         return ""
     return one.message if one.code == one.state else _error(one.code, one.message)

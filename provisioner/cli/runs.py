@@ -14,7 +14,7 @@ from provisioner.cli.table import Table, terminal_width
 from provisioner.commands.runs import PastRun, past_run, past_runs
 from provisioner.errors import printable_lines
 from provisioner.ledger.location import locate
-from provisioner.report.summary import iso, one_line, parsed, problem_line
+from provisioner.report.summary import found_text, iso, one_line, parsed, problem_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -117,7 +117,7 @@ async def _show_run(ledger: Ledger, run: PastRun) -> None:
         end = f"ended {iso(record.ended_at)}, {_duration(run)}"
     say(printable_lines([f"run       {record.run_id}: {record.command}, began {iso(record.started_at)}, {end}"]))
     if summary:
-        say(msgspec.structs.replace(summary, problems=[]).text())
+        say(_summary_text(record.command, summary))
     with long_result() as write:
         kept = 0
         async for problem in ledger.problems(record.run_id):
@@ -127,6 +127,13 @@ async def _show_run(ledger: Ledger, run: PastRun) -> None:
             kept += 1
         if summary and summary.problems_total and not kept:
             write(printable_lines(_lost(summary)) + "\n")
+
+
+def _summary_text(command: str, summary: Summary) -> str:
+    """The summary without its problems, which follow."""
+    if command.partition(" ")[0] not in {"apply", "adopt"}:
+        return found_text(summary, command=command)
+    return msgspec.structs.replace(summary, problems=[], problems_total=0, causes=[]).text()
 
 
 def _problem(problem: Problem) -> str:

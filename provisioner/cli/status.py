@@ -17,6 +17,7 @@ from provisioner.cli.output import say, say_json
 from provisioner.commands.finding import TROUBLE
 from provisioner.commands.runs import past_runs
 from provisioner.core.entry import State
+from provisioner.core.versions import DESTROYED, DUPLICATE, PRUNED, REPLACED, Fate, Role, fates
 from provisioner.errors import printable_lines
 from provisioner.ledger.location import locate
 from provisioner.pacing.observed import Learned
@@ -25,8 +26,13 @@ from provisioner.report.summary import LIST_SUPERSEDED, iso
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provisioner.config.settings import Settings
     from provisioner.ledger import Ledger
 
+FINISH_DESTROY = "provisioner destroy --state deleted"
+"""Deletes what was given up, by `destroy` or `--prune`, and is not deleted yet: no other entry is in that state."""
+FINISH_REPLACE = "provisioner apply MANIFEST --on-change replace"
+"""Deletes what was replaced."""
 OPEN_SHOWN = 20
 """Most unanswered creates in the text form."""
 
@@ -36,7 +42,7 @@ OPEN_SHOWN = 20
 def command(config: str | None, ledger: str | None, targets: tuple[str, ...], output: str) -> None:
     """Reads the ledger only, and can run while `apply` does."""
     settings = settings_of(config, ledger)
-    status = anyio.run(_status, settings.run.ledger, targets)
+    status = anyio.run(_status, settings, targets)
     if click.get_current_context().get_parameter_source("ledger") is ParameterSource.COMMANDLINE:
         status["next"] = [f"{command} --ledger {shlex.quote(status['ledger'])}" for command in status["next"]]
     if output == "json":
@@ -45,8 +51,8 @@ def command(config: str | None, ledger: str | None, targets: tuple[str, ...], ou
         say(printable_lines(_lines(status)))
 
 
-async def _status(where: str, targets: tuple[str, ...]) -> dict[str, Any]:
-    location = locate(where)
+async def _status(settings: Settings, targets: tuple[str, ...]) -> dict[str, Any]:
+    location, keep = locate(settings.run.ledger), settings.lifecycle.keep
     async with location.read() as ledger:
         counts = await ledger.counts()
         known_targets(targets, counts)
@@ -66,8 +72,7 @@ async def _status(where: str, targets: tuple[str, ...]) -> dict[str, Any]:
             }
             for run in await past_runs(location, ledger, 5)
         ]
-        superseded = await ledger.superseded()
-        shown = {name: await _target(ledger, name, counts[name], superseded.get(name, 0)) for name in chosen}
+        shown = {name: await _target(ledger, name, counts[name], keep) for name in chosen}
         return {
             "ledger": location.name,
             "ledger_id": ledger.ledger_id,
@@ -89,11 +94,15 @@ def _next(targets: Mapping[str, dict[str, Any]], *, held: bool) -> list[str]:
     }
     commands = ["provisioner reconcile"] if found & {State.SENT, State.AMBIGUOUS} and not held else []
     commands += ["provisioner list --by code"] if found & TROUBLE else []
-    commands += [LIST_SUPERSEDED] if any(target["superseded"] for target in targets.values()) else []
+    reasons = {reason for target in targets.values() for reason in target["to_delete"]}
+    commands += [LIST_SUPERSEDED] if reasons else []
+    if not held:
+        commands += [FINISH_DESTROY] if reasons & {DESTROYED, PRUNED} else []
+        commands += [FINISH_REPLACE] if reasons & {REPLACED, DUPLICATE} else []
     return commands
 
 
-async def _target(ledger: Ledger, name: str, counts: Mapping[State, int], superseded: int) -> dict[str, Any]:
+async def _target(ledger: Ledger, name: str, counts: Mapping[State, int], keep: int) -> dict[str, Any]:
     kept = await ledger.learned(name, "create")
     learned = msgspec.json.decode(kept, type=Learned) if kept else None
     pace = None
@@ -103,10 +112,15 @@ async def _target(ledger: Ledger, name: str, counts: Mapping[State, int], supers
             "accepts": learned.accepts,
             "learned_at": iso(learned.learned_at),
         }
+    superseded = fates(await ledger.versions(name, roles={Role.SUPERSEDED}), keep, adopted=False)
+    fate_counts = Counter(fate for _, fate in superseded)
     replacements = Counter(entry.state.value for entry in (await ledger.incoming(name)).values())
     return {
         "states": {state.value: counts.get(state, 0) for state in State},
-        "superseded": superseded,
+        "superseded": len(superseded),
+        "superseded_kept": fate_counts[Fate.KEPT],
+        "superseded_adopted": fate_counts[Fate.ADOPTED],
+        "to_delete": dict(Counter(version.reason for version, fate in superseded if fate is Fate.TO_DELETE)),
         "replacements": dict(sorted(replacements.items())),
         "pace": pace,
     }
@@ -116,8 +130,12 @@ def _lines(status: dict[str, Any]) -> list[str]:
     lines = [f"ledger  {status['ledger']} ({status['ledger_id']})"]
     for name, target in status["targets"].items():
         states = _counts(target["states"])
-        if target["superseded"]:
-            states += f", {target['superseded']} superseded to delete"
+        if due := sum(target["to_delete"].values()):
+            states += f", {due} superseded to delete"
+        if target["superseded_kept"]:
+            states += f", {target['superseded_kept']} superseded kept for a rollback"
+        if target["superseded_adopted"]:
+            states += f", {target['superseded_adopted']} superseded left because adopted"
         if target["replacements"]:
             states += f", replacements: {_counts(target['replacements'])}"
         pace = target["pace"]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from provisioner.core.entry import State
-from provisioner.core.versions import Role, Version
+from provisioner.core.versions import Fate, Role, Version, fates
 from provisioner.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from provisioner.core.entry import Entry
     from provisioner.core.selection import Selection
@@ -56,6 +57,17 @@ async def everything(ledger: Ledger, selection: Selection) -> AsyncIterator[Entr
             for version in await ledger.versions(target, roles={Role.SUPERSEDED}):
                 if selection.matches(version):
                     yield version
+
+
+async def fates_of(ledger: Ledger, targets: Iterable[str], keep: int, *, adopted: bool) -> Counter[Fate]:
+    """What becomes of the superseded algorithms of ``targets`` in a run that may delete; see :func:`fates`."""
+    counts = await ledger.superseded()
+    found: Counter[Fate] = Counter()
+    for target in targets:
+        if counts.get(target):
+            versions = await ledger.versions(target, roles={Role.SUPERSEDED})
+            found.update(fate for _, fate in fates(versions, keep, adopted=adopted))
+    return found
 
 
 class Example(msgspec.Struct, frozen=True):

@@ -277,7 +277,7 @@ async def confirm(run: Run, count: int, why: str, *, look: str = "`provisioner p
         hint = f"Look at {look}, then confirm with --yes"
         raise UnconfirmedError(f"{what} would be deleted in {_places(run)}; nothing was", hint=hint)
     if not await run.ask(f"Delete {what} in {_places(run)}?"):
-        run.stop.request("the answer was no, so nothing was deleted or changed")
+        run.stop.request("nothing was done, because the deletion was not confirmed")
 
 
 PLACES_NAMED = 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +14,7 @@ from provisioner.core.policy import Policy
 from provisioner.engine.clock import Clock
 from provisioner.engine.observer import Observers
 from provisioner.engine.stop import Stop
-from provisioner.errors import ConfigurationError, ProvisionerError, Reason
+from provisioner.errors import ConfigurationError, ProvisionerError, Reason, counted
 from provisioner.ledger.location import printable_location
 from provisioner.report.events import EventLog
 from provisioner.report.statistics import Statistics
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from provisioner.commands.planfile import PlanFile
     from provisioner.config.settings import Settings, Target
+    from provisioner.core.versions import Fate
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +102,8 @@ class Run:
         stop: requests an early end.
         statistics: by target.
         observers: by target; each includes the statistics.
-        superseded: algorithms of its targets that are still to be deleted.
+        superseded: what becomes of the superseded algorithms of its targets.
+        found: findings of `verify`, by kind.
         reasons: why the command does not end with 0, in addition to those of the targets.
         ask: asks a person a question; None where there is none to ask.
         asking: whether a question is on the terminal, so that progress keeps away from it.
@@ -117,7 +120,8 @@ class Run:
             name: Observers(statistics, EventLog(name, self.clock.monotonic))
             for name, statistics in self.statistics.items()
         }
-        self.superseded = 0
+        self.superseded: Counter[Fate] = Counter()
+        self.found: Counter[str] = Counter()
         self.reasons: set[Reason] = set()
         self.ask: Callable[[str], Awaitable[bool]] | None = None
         self.asking = False
@@ -151,8 +155,15 @@ class Run:
             started_at=self.started_at,
             elapsed_s=self.elapsed_s,
             superseded=self.superseded,
-            stopped=self.stop.reason,
+            found=self.found,
+            stopped="; ".join(part for part in (self.stop.reason, self._bound()) if part),
             error=str(error) if error else None,
             reasons=frozenset(reasons),
         )
         return summarize(list(self.statistics.values()), ending)
+
+    def _bound(self) -> str:
+        """That the run has sent as many creates as it may, "" if it has not come to that."""
+        beyond = sum(statistics.beyond for statistics in self.statistics.values())
+        left = counted(beyond, "definition", "definitions")
+        return f"--max-create {self.order.policy.max_create} reached; {left} left; run again" if beyond else ""

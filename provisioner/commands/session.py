@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from provisioner.commands.finding import fates_of
 from provisioner.commands.manifests import manifests_for
 from provisioner.engine.stop import DRAIN_S
 from provisioner.errors import LedgerError, ProvisionerError, first_error
@@ -229,6 +230,6 @@ async def _done(run: Run, ledger: Ledger, work: Awaitable[None]) -> Summary:
     except (ProvisionerError, BaseExceptionGroup) as raised:
         error = first_error(raised)
     with suppress(LedgerError), run.stop.ends_by(CLOSED_BY_S):
-        superseded = await ledger.superseded()
-        run.superseded = sum(superseded.get(target, 0) for target in run.statistics)
+        policy = run.order.policy
+        run.superseded = await fates_of(ledger, run.statistics, policy.keep, adopted=policy.adopted)
     return run.summary(error=error)

@@ -11,6 +11,7 @@ from provisioner.commands.session import session
 from provisioner.core.entry import Entry, Event, Fact
 from provisioner.core.first_contact import MISSING, current
 from provisioner.core.planner import TAGGING, Action, Planner, Seen, Situation
+from provisioner.core.problem import Problem
 from provisioner.core.verdict import Verdict
 from provisioner.core.versions import DUPLICATE
 from provisioner.engine.deletions import Deletions
@@ -81,6 +82,13 @@ _REASONS = {
 }
 
 
+def _problem(finding: Finding) -> Problem:
+    """What the record of the run has of ``finding``."""
+    what = ", ".join(part for part in (finding.arn, "deleted" if finding.pruned else "") if part)
+    message = f"{what}: {finding.message}" if what else finding.message
+    return Problem("", 0, finding.name, finding.kind, message, target=finding.target)
+
+
 def reasons_of(findings: Iterable[Finding]) -> set[Reason]:
     """Why a command with these ``findings`` does not end with 0; a deleted duplicate is no reason."""
     return {_REASONS[finding.kind] for finding in findings if not finding.pruned}
@@ -113,6 +121,8 @@ async def verify(run: Run, findings: list[Finding], marks: Marks, *, prune_dupli
             await fleet.each(run.order.targets, compare_one)
         finally:
             run.reasons |= reasons_of(findings)
+            run.found.update(finding.kind for finding in findings)
+        await fleet.ledger.add_problems([_problem(finding) for finding in findings])
 
     return await session(run, "verify", work, makes=False)
 
@@ -341,7 +351,7 @@ async def prune(run: Run, target: OpenTarget, findings: list[Finding]) -> None:
 async def _deleted(run: Run, target: OpenTarget, finding: Finding) -> Finding:
     """Delete the algorithm of ``finding``, after reading it and the kept one again; returns the finding."""
     if why := _ended(run, target) or await _kept(run, target, finding):
-        return _with(finding, f"kept: {why}")
+        return _with(finding, f"not deleted: {why}")
     version = await _superseded(target, finding)
     ending = Ending(target, run.stop)
     problems = ProblemLog(target.name, target.ledger, target.observer)

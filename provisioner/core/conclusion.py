@@ -116,7 +116,7 @@ def conclude(reply: Reply, history: History, *, resend_is_safe: bool, room_comes
 
 
 _DELETED = Conclusion(Verdict.DONE, (Event.GONE,), Next.DONE)
-_KEPT = Conclusion(Verdict.REJECTED, (Event.KEEP,), Next.DONE)
+_NOT_DELETED = Conclusion(Verdict.REJECTED, (Event.KEEP,), Next.DONE)
 _DELETE_DENIED = Conclusion(Verdict.DENIED, (Event.KEEP,), Next.DONE)
 _DELETE_LOST = Conclusion(Verdict.AMBIGUOUS, (Event.KEEP,), Next.DONE)
 _TAGGED = Conclusion(Verdict.DONE, (Event.UPDATE,), Next.DONE, Outcome.UPDATED)
@@ -128,12 +128,12 @@ _TAGS_LOST = Conclusion(Verdict.AMBIGUOUS, (), Next.DONE, Outcome.AMBIGUOUS)
 def conclude_delete(reply: Reply, history: History) -> Conclusion:
     """What follows from the reply to a delete, which may always be sent again: deleting twice changes nothing.
 
-    An algorithm on which an association depends (409) is kept, and so is one whose deletion is refused or unanswered;
+    An algorithm on which an association depends (409) stays, and so does one whose deletion is refused or unanswered;
     the next run tries again.
     """
     if is_gone(reply):
         return _DELETED
-    by_verdict = {Verdict.REJECTED: _KEPT, Verdict.QUOTA: _KEPT, Verdict.DENIED: _DELETE_DENIED}
+    by_verdict = {Verdict.REJECTED: _NOT_DELETED, Verdict.QUOTA: _NOT_DELETED, Verdict.DENIED: _DELETE_DENIED}
     return _conclude_repeatable(reply, history, _DELETED, by_verdict, _DELETE_LOST)
 
 

@@ -214,7 +214,7 @@ def happening(entry: Entry | None, fact: Fact, *, at: float, run_id: str) -> Hap
     return Happening(fact.target, fact.name, at, run_id, name, arn, attempt, fact.code, fact.message, fact.request_id)
 
 
-KEPT, FOREIGN = "kept", "foreign"
+NOT_DELETED, FOREIGN = "not_deleted", "foreign"
 """Codes of versions that were looked at and not deleted: for now, and because they are not this ledger's own."""
 _REFUSED = ("ConflictException", "409", "AccessDenied", "ValidationException")
 """What the code of a refused deletion begins with: it was certainly not executed."""
@@ -230,8 +230,18 @@ def still_there(version: Version, *, settled: bool) -> bool:
     return not version.deletion or version.code.startswith(_REFUSED) or settled
 
 
-def to_delete(versions: Sequence[Version], keep: int, *, adopted: bool) -> list[Version]:
-    """Which of ``versions`` a run that may delete is to delete.
+class Fate(StrEnum):
+    """What a run that may delete does with a superseded version."""
+
+    TO_DELETE = "to_delete"
+    KEPT = "kept"
+    """``--keep`` keeps it, for a rollback."""
+    ADOPTED = "adopted"
+    """It was taken over, so it stays unless ``--adopted`` is given."""
+
+
+def fates(versions: Sequence[Version], keep: int, *, adopted: bool) -> list[tuple[Version, Fate]]:
+    """What becomes of those of ``versions`` that are superseded.
 
     Args:
         versions: of one target, the latest change first.
@@ -239,15 +249,23 @@ def to_delete(versions: Sequence[Version], keep: int, *, adopted: bool) -> list[
         adopted: whether those that were taken over may be deleted.
     """
     kept: Counter[str] = Counter()
-    chosen = []
+    found = []
     for version in versions:
-        if version.role is not Role.SUPERSEDED or (version.adopted and not adopted):
+        if version.role is not Role.SUPERSEDED:
             continue
-        if version.reason == REPLACED and kept[version.name] < keep:
+        fate = Fate.TO_DELETE
+        if version.adopted and not adopted:
+            fate = Fate.ADOPTED
+        elif version.reason == REPLACED and kept[version.name] < keep:
             kept[version.name] += 1
-            continue
-        chosen.append(version)
-    return chosen
+            fate = Fate.KEPT
+        found.append((version, fate))
+    return found
+
+
+def to_delete(versions: Sequence[Version], keep: int, *, adopted: bool) -> list[Version]:
+    """Which of ``versions`` a run that may delete is to delete; see :func:`fates`."""
+    return [version for version, fate in fates(versions, keep, adopted=adopted) if fate is Fate.TO_DELETE]
 
 
 REPLACED, PRUNED, DESTROYED, DUPLICATE = "replaced", "pruned", "destroyed", "duplicate"

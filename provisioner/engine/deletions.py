@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from provisioner.aws.faces import CallError
 from provisioner.core.entry import Event
 from provisioner.core.verdict import Verdict
-from provisioner.core.versions import FOREIGN, KEPT, Role, to_delete
+from provisioner.core.versions import FOREIGN, NOT_DELETED, Role, to_delete
 from provisioner.engine.inventory import Details, Inventory
 from provisioner.engine.job import Deletion
 from provisioner.engine.observer import Halt
-from provisioner.engine.operation import Delete, kept
+from provisioner.engine.operation import Delete, not_deleted
 from provisioner.engine.sending import Sender, WithheldError
 from provisioner.errors import ConfigurationError, IntegrityError
 from provisioner.pacing.gate import GateClosedError
@@ -39,7 +39,7 @@ class Deletions:
         target: which one.
         policy: the rules of the run.
         ending: halts the target.
-        problems: records what is kept.
+        problems: records what is not deleted.
     """
 
     def __init__(self, target: OpenTarget, policy: Policy, ending: Ending, problems: ProblemLog) -> None:
@@ -60,7 +60,7 @@ class Deletions:
     async def delete(self, version: Version) -> Verdict:
         """Delete ``version``: DONE if it is gone, AMBIGUOUS if it may be, REJECTED if it stays.
 
-        What is kept is recorded with its reason.
+        What is not deleted is recorded with its reason.
         """
         job = Deletion(version)
         verdict = Verdict.REJECTED
@@ -90,7 +90,7 @@ class Deletions:
         code, why = self._objection(version, details.found)
         if code:
             await self._target.ledger.record([version.fact(Event.KEEP, code=code, message=why)])
-            await self._problems.add([kept(version, self._target.name, code, why)])
+            await self._problems.add([not_deleted(version, self._target.name, code, why)])
             return Verdict.REJECTED
         return (await self._sender.send(job)).verdict
 
@@ -102,7 +102,7 @@ class Deletions:
     def _objection(self, version: Version, found: Sequence[Found]) -> tuple[str, str]:
         """Why ``version`` must stay, code and text; "" if it was just read and is this ledger's own."""
         if not found:
-            return KEPT, "it cannot be read"
+            return NOT_DELETED, "it cannot be read"
         tag, policy = found[0].tag, self._policy
         if found[0].name != version.name:
             return FOREIGN, f"its name is {found[0].name!r}, not that of the entry"
@@ -112,7 +112,7 @@ class Deletions:
         elif not self._is_ours(version, tag):
             return FOREIGN, f"its ownership tag is {tag}, which is not that of the entry"
         if (version.adopted or (tag is not None and tag.adopted)) and not policy.adopted:
-            return KEPT, "it was adopted; --adopted deletes such algorithms too"
+            return NOT_DELETED, "it was adopted; --adopted deletes such algorithms too"
         return "", ""
 
     def _is_ours(self, version: Version, tag: OwnershipTag) -> bool:

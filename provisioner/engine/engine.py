@@ -331,8 +331,11 @@ class Engine:
             raise
 
     async def _create(self, job: Job) -> None:
-        if self._ending.halt or self._creates.blocks(job) or not (job.attempts or self._caps.may_create()):
+        if self._ending.halt or self._creates.blocks(job):
             raise WithheldError("nothing more is sent in this run")
+        if not job.attempts and not self._caps.may_create():
+            self._observer.bound_reached()
+            raise WithheldError("this run has sent as many creates as it may")
         if job.outcome is Outcome.REPLACED and not job.incoming and job.attempts == 0:
             await self._delete_first(job)
         await self._room.take()

@@ -107,6 +107,9 @@ class Observer:
     def deletions_left(self, count: int) -> None:
         """The run was asked to stop, and leaves ``count`` deletions to the next one."""
 
+    def bound_reached(self) -> None:
+        """A create is left to the next run, because this one has sent as many as it may."""
+
     def throttling_began(self) -> None:
         """A congestion epoch began: the first throttled call since the pacer last slowed down."""
 

@@ -306,7 +306,7 @@ class Delete:
         return conclude_delete(reply, job.history)
 
     async def facts(self, job: Deletion, conclusion: Conclusion, reply: Reply) -> list[Fact]:
-        """It is gone, or kept and why."""
+        """It is gone, or why it is not."""
         gone = conclusion.verdict is Verdict.DONE
         code, message = ("", "") if gone else (code_of(reply), reply.message)
         return [
@@ -320,15 +320,15 @@ class Delete:
         return []
 
     async def count(self, job: Deletion, conclusion: Conclusion, reply: Reply) -> None:
-        """Count a deletion; report what is kept, and why."""
+        """Count a deletion; report what is not deleted, and why."""
         version = job.version
         if conclusion.verdict is Verdict.DONE:
             self._target.observer.version_deleted(version)
         elif conclusion.next is Next.DONE:
-            await self._problems.add([kept(version, self._target.name, code_of(reply), str(reply))])
+            await self._problems.add([not_deleted(version, self._target.name, code_of(reply), str(reply))])
 
 
-def kept(version: Version, target: str, code: str, why: str) -> Problem:
+def not_deleted(version: Version, target: str, code: str, why: str) -> Problem:
     """The problem that ``version`` was not deleted."""
     hint = ""
     if code in {"409", "ConflictException"}:

@@ -10,6 +10,7 @@ from provisioner.core.verdict import Verdict
 from provisioner.core.versions import DESTROYED, PRUNED
 from provisioner.engine.observer import Observer
 from provisioner.errors import Reason
+from provisioner.report.causes import Causes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,15 +46,16 @@ class Statistics(Observer):
         expected: estimated number of definitions in the manifest, None if unknown.
         outcomes: of the valid lines; they always add up to ``valid`` once the run has ended.
         calls: made to AWS.
-        problems: the first of them; ``problems_total`` counts all.
+        problems: the first of them; ``problems_total`` counts all, and ``causes`` by cause.
         resolved: entries that sweeps resolved, by decision, whether or not the manifest has them.
         open: entries that stay unresolved at the end.
         duplicates: that this ledger created and the run saw.
         pruned: algorithms that were pruned or destroyed.
         deleted: all that were deleted; ``due`` counts those that are to be.
         superseded: older versions that are still to be deleted.
-        kept: of these, how many could not be deleted in this run.
+        undeleted: of these, how many could not be deleted in this run.
         left: deletions that a stop left to the next run.
+        beyond: creates that ``--max-create`` left to the next run.
         denied: whether any create was denied.
         halt: why nothing more is sent, None if the target has not halted.
         whole: whether the manifest was read to its end.
@@ -73,6 +75,7 @@ class Statistics(Observer):
         self.calls: Counter[str] = Counter()
         self.problems: list[Problem] = []
         self.problems_total = 0
+        self.causes = Causes()
         self.resolved: Counter[str] = Counter()
         self.open = 0
         self.duplicates = 0
@@ -80,8 +83,9 @@ class Statistics(Observer):
         self.deleted = 0
         self.due = 0
         self.superseded = 0
-        self.kept = 0
+        self.undeleted = 0
         self.left = 0
+        self.beyond = 0
         self.denied = False
         self.halt: Halt | None = None
         self.stopped = False
@@ -122,8 +126,9 @@ class Statistics(Observer):
         if problem.severity != "problem":
             return
         self.problems_total += 1
+        self.causes.add(problem)
         self.duplicates += problem.code == "duplicate"
-        self.kept += problem.code == "superseded"
+        self.undeleted += problem.code == "superseded"
         if len(self.problems) < PROBLEMS_SHOWN:
             self.problems.append(problem)
 
@@ -139,6 +144,10 @@ class Statistics(Observer):
     def deletions_left(self, count: int) -> None:
         """See :class:`Observer`."""
         self.left += count
+
+    def bound_reached(self) -> None:
+        """See :class:`Observer`."""
+        self.beyond += 1
 
     def call_sent(self, kind: str) -> None:
         """See :class:`Observer`."""
@@ -225,7 +234,7 @@ class Statistics(Observer):
         """Why this target does not end with 0."""
         reasons = {
             Reason.INVALID: self.invalid,
-            Reason.FAILED: self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DRIFTED] + self.kept,
+            Reason.FAILED: self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DRIFTED] + self.undeleted,
             Reason.QUOTA: self.outcomes[Outcome.PARKED],
             Reason.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS] or self.open or self.duplicates,
             Reason.DENIED: self.denied,

@@ -10,8 +10,10 @@ import msgspec
 
 from provisioner.core.entry import Outcome
 from provisioner.core.problem import Problem  # noqa: TC001  to read a summary, its annotations are looked up
+from provisioner.core.versions import Fate
 from provisioner.errors import Reason, counted, printable, printable_lines
 from provisioner.exit_codes import ADVICE, ExitCode, code_for
+from provisioner.report.causes import Cause, Causes, single
 from provisioner.report.statistics import PROBLEMS_SHOWN
 
 if TYPE_CHECKING:
@@ -27,12 +29,19 @@ LIST_SUPERSEDED = "provisioner list --state superseded"
 
 
 class ManifestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Lines of the manifest, as far as it was read, without blank ones. ``repeated`` ones repeat an earlier line."""
+    """Lines of the manifest, as far as it was read, without blank ones.
+
+    Attributes:
+        lines, valid, invalid: how many.
+        repeated: those that repeat an earlier line.
+        partial: whether there are more, because the manifest was not read to its end.
+    """
 
     lines: int
     valid: int
     invalid: int
     repeated: int = 0
+    partial: bool = False
 
 
 class TargetSummary(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -69,7 +78,11 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         problems_total: all of them.
         open: entries that are still unresolved, over all targets, whether or not the manifest has them.
         pruned: algorithms that were deleted because they left the manifest, or by ``destroy``.
-        superseded: older versions that are still to be deleted or are kept, over all targets.
+        superseded: older algorithms, over all targets: those that are still to be deleted, and the following.
+        superseded_kept: of these, those that ``--keep`` keeps.
+        superseded_adopted: those that stay because they were taken over.
+        causes: of several problems each, the most frequent first.
+        found: findings of ``verify``, by kind.
         stopped: why the run ended early, None if it did not.
         error: the error that ended the run, None if none did.
     """
@@ -88,6 +101,10 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     open: int = 0
     pruned: int = msgspec.field(default_factory=int)  # not `= 0`, which would leave a zero out
     superseded: int = msgspec.field(default_factory=int)
+    superseded_kept: int = 0
+    superseded_adopted: int = 0
+    causes: list[Cause] = []
+    found: dict[str, int] = {}
     stopped: str | None = None
     error: str | None = None
 
@@ -97,8 +114,8 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     def text(self) -> str:
         """The text form: outcomes, calls, problems, the ledger, the exit code."""
-        begun = [] if self.error and not self.manifest.lines else _work_lines(self)
-        return printable_lines([*begun, *self.closing()])
+        began = self.manifest.lines or any(self.outcomes.values()) or (not self.error and not self.stopped)
+        return printable_lines([*(_work_lines(self) if began else []), *self.closing()])
 
     def closing(self) -> list[str]:
         """The last lines of the text form of every command: the ledger, whatever ended the run early, the exit code."""
@@ -138,7 +155,8 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
         run_id, ledger: of the run.
         started_at: epoch seconds.
         elapsed_s: duration.
-        superseded: algorithms that are still to be deleted.
+        superseded: what becomes of superseded algorithms.
+        found: findings, by kind.
         stopped: why it ended early, "" when it did not.
         error: the error that ended it, None when none did.
         reasons: why it does not end with 0, in addition to those of the targets.
@@ -148,7 +166,8 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     ledger: str
     started_at: float
     elapsed_s: float
-    superseded: int = 0
+    superseded: Mapping[Fate, int] = {}
+    found: Mapping[str, int] = {}
     stopped: str = ""
     error: str | None = None
     reasons: frozenset[Reason] = frozenset()
@@ -162,6 +181,9 @@ def summarize(targets: Sequence[Statistics], ending: RunEnd) -> Summary:
         outcomes.update(statistics.outcomes)
         calls.update(statistics.calls)
     problems = [problem for statistics in targets for problem in statistics.problems]
+    causes = Causes()
+    for statistics in targets:
+        causes.include(statistics.causes)
     reasons = ending.reasons.union(*(statistics.reasons() for statistics in targets))
     return Summary(
         run_id=ending.run_id,
@@ -177,21 +199,47 @@ def summarize(targets: Sequence[Statistics], ending: RunEnd) -> Summary:
         problems_total=sum(statistics.problems_total for statistics in targets),
         open=sum(statistics.open for statistics in targets),
         pruned=sum(statistics.pruned for statistics in targets),
-        superseded=ending.superseded,
+        superseded=sum(ending.superseded.values()),
+        superseded_kept=ending.superseded.get(Fate.KEPT, 0),
+        superseded_adopted=ending.superseded.get(Fate.ADOPTED, 0),
+        causes=causes.repeated(),
+        found=dict(ending.found),
         stopped=ending.stopped or None,
         error=ending.error,
     )
 
 
+def found_text(summary: Summary, *, command: str) -> str:
+    """The text form of a past run of a command that registers nothing: what it found, resolved and deleted."""
+    found = _counts(summary.found)
+    if command == "verify" and not found:
+        found = "nothing: the ledger and AWS agree" if not summary.exit_code else "nothing so far"
+    lines = {
+        "found": found,
+        "resolved": _counts(_resolved(summary)),
+        "deleted": counted(summary.pruned, "algorithm", "algorithms") if summary.pruned else "",
+        "calls": _counts(summary.calls) or "none",
+        "time": f"{summary.elapsed_s:.1f} s",
+    }
+    shown = [f"{what:10s}{text}" for what, text in lines.items() if text]
+    return printable_lines([*shown, *superseded_lines(summary), *summary.closing()])
+
+
 def one_line(summary: Summary) -> str:
     """What a run did, in one line."""
-    resolved: Counter[str] = Counter()
-    for target in summary.targets.values():
-        resolved.update(target.resolved)
-    did = _counts(summary.outcomes) or _counts(resolved) or _counts(summary.calls)
+    resolved = _resolved(summary)
+    did = _counts(summary.outcomes) or _counts(summary.found) or _counts(resolved) or _counts(summary.calls)
     ends = [f"stopped: {summary.stopped}"] if summary.stopped else []
     ends += [f"error: {summary.error}"] if summary.error else []
     return "; ".join([did or "nothing", *ends])
+
+
+def _resolved(summary: Summary) -> Counter[str]:
+    """Entries that sweeps resolved, by decision."""
+    resolved: Counter[str] = Counter()
+    for target in summary.targets.values():
+        resolved.update(target.resolved)
+    return resolved
 
 
 def _counts(counted: Mapping[str, int]) -> str:
@@ -203,7 +251,8 @@ def _manifest(targets: Sequence[Statistics]) -> ManifestCounts:
     fullest = max(targets, key=lambda statistics: statistics.lines, default=None)
     if fullest is None:
         return ManifestCounts(0, 0, 0)
-    return ManifestCounts(fullest.lines, fullest.valid, fullest.invalid, fullest.repeated)
+    partial = bool(fullest.lines) and not fullest.whole
+    return ManifestCounts(fullest.lines, fullest.valid, fullest.invalid, fullest.repeated, partial)
 
 
 def iso(seconds: float) -> str:
@@ -228,7 +277,7 @@ def _target(statistics: Statistics) -> TargetSummary:
 def _work_lines(summary: Summary) -> list[str]:
     """The lines about the manifest, outcomes, calls, targets and problems."""
     manifest, calls = summary.manifest, summary.calls
-    read = counted(manifest.lines, "line", "lines") + (" read before the run stopped" if summary.stopped else "")
+    read = counted(manifest.lines, "line", "lines") + (" read before the run ended" if manifest.partial else "")
     repeated = f", {manifest.repeated} repeated" if manifest.repeated else ""
     outcomes = _counts(summary.outcomes)
     # An earlier version did not count every kind.
@@ -238,25 +287,52 @@ def _work_lines(summary: Summary) -> list[str]:
         f"manifest  {read}, {manifest.valid} valid, {manifest.invalid} invalid{repeated}",
         f"outcomes  {outcomes or ('none' if summary.exit_code else 'nothing to do')}",
         *([f"deleted   {summary.pruned} pruned"] if summary.pruned else []),
-        *([f"kept      {summary.superseded} superseded"] if summary.superseded else []),
         f"calls     {sent}",
         f"time      {summary.elapsed_s:.1f} s, {_per_s(calls, summary.elapsed_s)}",
         *(_target_line(name, target, summary.elapsed_s) for name, target in summary.targets.items()),
     ]
-    if summary.superseded:
-        lines.append(superseded_line(summary))
-    shown = [problem_line(problem) for problem in summary.problems[:SHOWN_IN_TEXT]]
-    if shown:
-        lines += [f"problems  {summary.problems_total}", *shown]
-        more = summary.problems_total - len(shown)
-        lines += [f"  and {more} more, all of them in the ledger"] if more > 0 else []
+    lines += superseded_lines(summary)
+    if summary.problems_total:
+        lines += [f"problems  {summary.problems_total}", *problem_lines(summary)]
     return lines
 
 
-def superseded_line(summary: Summary) -> str:
-    """What is still to be deleted."""
-    left = counted(summary.superseded, "superseded algorithm", "superseded algorithms")
-    return f"to delete {left}: `{LIST_SUPERSEDED}` says why"
+def superseded_lines(summary: Summary) -> list[str]:
+    """What stays of superseded algorithms and why, and what is still to be deleted."""
+    kept, adopted = summary.superseded_kept, summary.superseded_adopted
+    due = summary.superseded - kept - adopted
+    lines = []
+    if kept:
+        lines.append(f"kept      {counted(kept, 'older version', 'older versions')}, as --keep says")
+    if adopted:
+        what = counted(adopted, "superseded algorithm that was", "superseded algorithms that were")
+        lines.append(f"left      {what} adopted: --adopted deletes {'it' if adopted == 1 else 'them'}, too")
+    if due:
+        it, why = ("it", "it was not") if due == 1 else ("them", "they were not")
+        what = counted(due, "superseded algorithm", "superseded algorithms")
+        how = f"the next `apply` with --on-change replace or --prune deletes {it}"
+        lines.append(f"to delete {what}: {how}; `{LIST_SUPERSEDED}` says why {why} deleted yet")
+    return lines
+
+
+def problem_lines(summary: Summary) -> list[str]:
+    """The problems by cause: what several definitions have in common once, with a count, then the others."""
+    causes = [line for cause in summary.causes[:SHOWN_IN_TEXT] for line in _cause_lines(cause, summary.run_id)]
+    others = single(summary.problems, summary.causes)[: max(0, SHOWN_IN_TEXT - len(summary.causes))]
+    shown = sum(cause.count for cause in summary.causes[:SHOWN_IN_TEXT]) + len(others)
+    more = summary.problems_total - shown
+    rest = [f"  and {more} more: `provisioner runs {summary.run_id}` lists all"] if more > 0 else []
+    return [*causes, *map(problem_line, others), *rest]
+
+
+def _cause_lines(cause: Cause, run_id: str) -> list[str]:
+    names = ", ".join(map(str, cause.examples))
+    more = cause.count - len(cause.examples)
+    names += f" and {more} more" if more else ""
+    return [
+        f"  {cause.count} times {cause.code}: {printable(cause.message)}",
+        f"    {names}: `{cause.listed_by(run_id)}` lists them",
+    ]
 
 
 def _per_s(calls: Mapping[str, int], elapsed_s: float) -> str:

@@ -125,5 +125,5 @@ def test_a_rebuilt_ledger_knows_what_was_adopted(tmp_path: Path, endpoint: Endpo
     folder.run("rebuild", "--ledger-id", ledger_id)
     done = folder.run("destroy", "--all", "--yes")
 
-    assert "kept      1 that were taken over" in done.stdout
+    assert "left      1 algorithm that was adopted" in done.stdout
     assert folder.alive() == ["theirs"]

@@ -149,9 +149,9 @@ def test_adopted_algorithms_stay_unless_they_are_asked_for(tmp_path: Path, endpo
     second = folder.run("destroy", "--all", "--yes", "--adopted")
 
     assert "deleted   1 algorithm\n" in first.stdout
-    assert "kept      1 that were taken over: --adopted deletes these too" in first.stdout
+    assert "left      1 algorithm that was adopted: --adopted deletes it, too" in first.stdout
     assert left == ["theirs"]
-    assert ("kept" in second.stdout, folder.alive()) == (False, [])
+    assert ("left" in second.stdout, folder.alive()) == (False, [])
 
 
 def test_what_an_association_depends_on_is_kept_until_the_next_run(tmp_path: Path, endpoint: Endpoint) -> None:
@@ -166,7 +166,7 @@ def test_what_an_association_depends_on_is_kept_until_the_next_run(tmp_path: Pat
 
     assert "deleted   1 algorithm of 2" in kept.stdout
     assert "Remove what depends on it" in kept.stdout
-    assert "to delete 1 superseded algorithm" in kept.stdout
+    assert "to delete 1 algorithm: run the same command again" in kept.stdout
     assert len(left) == 1
     assert (folder.alive(), done["pruned"], done["superseded"]) == ([], 1, 0)
 

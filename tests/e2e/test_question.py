@@ -99,7 +99,8 @@ def test_anything_else_deletes_nothing(
     done = answered(answer, *command, "--endpoint-url", endpoint.url, cwd=folder)
 
     assert done.code == 75
-    assert "stopped   the answer was no, so nothing was deleted or changed\n" in done.stdout
+    assert "stopped   nothing was done, because the deletion was not confirmed\n" in done.stdout
+    assert "lines" not in done.stdout
     assert "error" not in done.stdout
     assert alive(endpoint) == ["a", "b", "c"]
 
@@ -113,7 +114,7 @@ def test_an_interrupt_at_the_question_is_a_stop(folder: Path, endpoint: Endpoint
     assert time.monotonic() - began < LIMIT_S / 2
     assert done.code == 75
     assert "stopped   signal SIGINT\n" in done.stdout
-    assert "answer" not in done.stdout
+    assert "confirmed" not in done.stdout
     assert alive(endpoint) == ["a", "b", "c"]
 
 

@@ -28,6 +28,7 @@ run     {FIRST}: apply, 2026-09-21T14:13:20.125Z, exit 3
 next    provisioner reconcile
 next    provisioner list --by code
 next    provisioner list --state superseded
+next    provisioner apply MANIFEST --on-change replace
 """
 
 
@@ -52,6 +53,7 @@ def test_status_as_json(directory: Path) -> None:
     found = json.loads(provisioner("status", "--output", "json", cwd=directory).stdout)
     west = json.loads(provisioner("status", "-t", "west", "--output", "json", cwd=directory).stdout)
 
+    assert found["targets"]["east"]["to_delete"] == {"replaced": 1}
     assert (found["targets"]["east"]["superseded"], found["targets"]["east"]["replacements"]) == (1, {"failed": 1})
     assert (found["targets"]["west"]["superseded"], found["targets"]["west"]["replacements"]) == (0, {})
     assert [run["status"] for run in found["runs"]] == ["died", "ended", "ended"]

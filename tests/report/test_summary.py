@@ -10,11 +10,12 @@ import pytest
 
 from provisioner.core.entry import Outcome
 from provisioner.core.problem import Problem
+from provisioner.core.versions import Fate
 from provisioner.engine.observer import Halt
 from provisioner.errors import Reason
 from provisioner.exit_codes import ExitCode, code_for
 from provisioner.report.statistics import Statistics
-from provisioner.report.summary import CALLS, RunEnd, Summary, iso, one_line, parsed, summarize
+from provisioner.report.summary import CALLS, RunEnd, Summary, found_text, iso, one_line, parsed, summarize
 
 OUTCOMES = [
     "created",
@@ -199,11 +200,11 @@ def test_the_text_says_all_that_matters() -> None:
     """The text has counts, calls, targets, problems, ledger and the exit code with its meaning."""
     made = with_problem()
     made.calls.update(create=10, throttled=1, list=2, get=3)
-    made.halt = Halt(Reason.QUOTA, "the quota of 5 is reached")
+    made.halt, made.whole = Halt(Reason.QUOTA, "the quota of 5 is reached"), False
     made.region, made.pace_per_s = "us-east-1", 4.981
 
     assert summary(made, stopped="the deadline of 55m has passed", error="broke", elapsed_s=2.0).text().split("\n") == [
-        "manifest  1 line read before the run stopped, 1 valid, 0 invalid",
+        "manifest  1 line read before the run ended, 1 valid, 0 invalid",
         "outcomes  1 failed",
         "calls     10 create (1 throttled), 2 list, 3 get",
         "time      2.0 s, 4.5 creates/s",
@@ -258,12 +259,12 @@ def test_the_text_shows_the_first_problems() -> None:
     """Twenty problems are shown, and how many more there are."""
     made = counted()
     for line in range(150):
-        made.problem_found(Problem("m.jsonl", line, "x", "c", "m"))
+        made.problem_found(Problem("m.jsonl", line, "x", "c", f"message {line}"))
 
     text = summary(made).text()
 
     assert text.count("  m.jsonl:") == 20
-    assert "  and 130 more, all of them in the ledger\n" in text
+    assert "  and 130 more: `provisioner runs 20261123T120000-abc` lists all\n" in text
 
 
 @pytest.mark.parametrize("code", ExitCode)
@@ -338,10 +339,110 @@ def test_a_summary_that_a_ledger_keeps_is_read_again() -> None:
 
 def test_what_is_still_to_be_deleted_is_named() -> None:
     """Superseded algorithms are counted, with the command that says why; where there are none, nothing is said."""
-    none, one, two = (summary(counted(), superseded=number) for number in (0, 1, 2))
+    none, one = (summary(counted(), superseded={Fate.TO_DELETE: number}) for number in (0, 1))
 
     assert told(none)["superseded"] == 0
     assert "superseded" not in none.text()
-    assert told(two)["superseded"] == 2
-    assert "\nto delete 1 superseded algorithm: `provisioner list --state superseded` says why\n" in one.text()
-    assert "\nto delete 2 superseded algorithms: " in two.text()
+    assert "\nto delete 1 superseded algorithm: the next `apply` with --on-change replace or --prune" in one.text()
+    assert "`provisioner list --state superseded` says why it was not deleted yet\n" in one.text()
+
+
+def test_what_stays_is_not_to_be_deleted() -> None:
+    """What --keep keeps and what was adopted have words of their own, and are counted apart from what is due."""
+    one = summary(counted(), superseded={Fate.TO_DELETE: 2, Fate.KEPT: 3, Fate.ADOPTED: 1})
+    read, text = told(one), one.text()
+
+    assert (read["superseded"], read["superseded_kept"], read["superseded_adopted"]) == (6, 3, 1)
+    assert "\nkept      3 older versions, as --keep says\n" in text
+    assert "\nleft      1 superseded algorithm that was adopted: --adopted deletes it, too\n" in text
+    assert "\nto delete 2 superseded algorithms: " in text
+    assert "to delete" not in summary(counted(), superseded={Fate.KEPT: 3}).text()
+
+
+def failing(count: int, *, code: str = "ValidationException", message: str = "no such role", **more: Any) -> Statistics:
+    """A statistics in which so many definitions fail for one cause."""
+    made = counted(outcomes={Outcome.FAILED: count}, lines=count, valid=count)
+    for number in range(count):
+        text = message.replace("{}", str(number))
+        made.problem_found(Problem("m.jsonl", number + 1, f"n{number}", code, text, **more))
+    return made
+
+
+def test_what_fails_alike_is_one_message() -> None:
+    """Ten thousand definitions that fail for one cause are a count, three names and the command that lists them."""
+    one = summary(failing(10_000))
+
+    lines = one.text().split("\n")
+    at = lines.index("problems  10000")
+    assert lines[at + 1 : at + 4] == [
+        "  10000 times ValidationException: no such role",
+        "    n0, n1, n2 and 9997 more: `provisioner list --code ValidationException` lists them",
+        "ledger    ledger.db",
+    ]
+    [cause] = told(one)["causes"]
+    assert (cause["code"], cause["message"], cause["count"]) == ("ValidationException", "no such role", 10_000)
+    assert cause["examples"][2] == {"name": "n2", "source": "m.jsonl", "line": 3}
+
+
+@pytest.mark.parametrize(
+    ("code", "more", "command"),
+    [
+        ("ValidationException", {}, "provisioner list --code ValidationException"),
+        ("drifted", {}, "provisioner list --state drifted"),
+        ("superseded", {}, "provisioner list --state superseded"),
+        ("not_planned", {}, "provisioner runs 20261123T120000-abc"),
+        ("wrong_type", {"column": 3}, "provisioner validate MANIFEST"),
+    ],
+)
+def test_the_command_that_lists_a_cause(code: str, more: dict[str, Any], command: str) -> None:
+    """An entry is found by its code; what no entry has is found where it is recorded."""
+    assert f"n0, n1: `{command}` lists them\n" in summary(failing(2, code=code, **more)).text()
+
+
+def test_arns_do_not_tell_causes_apart() -> None:
+    """Messages that differ in an ARN only are one cause, over all targets; any other difference makes two."""
+    alike = "it changed since arn:aws:x:us-east-1:1:y/{} was created"
+    text = summary(failing(2, message=alike), failing(1, message=alike), failing(2, message="role {}")).text()
+
+    assert "  3 times ValidationException: it changed since ARN was created\n" in text
+    assert "  m.jsonl:1: n0: ValidationException: role 0\n" in text
+    assert "  m.jsonl:2: n1: ValidationException: role 1\n" in text
+
+
+def test_a_run_that_was_stopped_before_it_did_anything_has_no_counts() -> None:
+    """Nothing was read, so nothing is said about lines, outcomes and calls: only why it ended."""
+    made = counted(whole=False)
+    made.calls.update(list=1)
+
+    assert summary(made, stopped="nothing was done, because the deletion was not confirmed").text().split("\n")[:2] == [
+        "ledger    ledger.db",
+        "stopped   nothing was done, because the deletion was not confirmed",
+    ]
+
+
+def test_a_manifest_that_was_read_in_part_says_so() -> None:
+    """A program reads it too: the counts are not those of the whole manifest."""
+    part, whole = (summary(counted(whole=whole, lines=2, valid=2), stopped="x") for whole in (False, True))
+
+    assert ("partial" in told(part)["manifest"], "partial" in told(whole)["manifest"]) == (True, False)
+    assert "manifest  2 lines, 2 valid" in whole.text()
+
+
+def test_a_past_run_that_registered_nothing_says_what_it_found() -> None:
+    """Of a verify the findings by kind, of a reconcile what it resolved; no creates and no lines of a manifest."""
+    verified = counted()
+    verified.calls.update(list=2, get=1)
+    resolved = counted()
+    resolved.resolved.update(recovered=2)
+    one = summary(verified, found={"missing": 2, "drifted": 1})
+
+    assert found_text(one, command="verify").split("\n")[:4] == [
+        "found     2 missing, 1 drifted",
+        "calls     2 list, 1 get",
+        "time      41.2 s",
+        "ledger    ledger.db",
+    ]
+    assert found_text(summary(verified), command="verify").startswith("found     nothing: the ledger and AWS agree\n")
+    assert found_text(summary(resolved), command="reconcile").startswith("resolved  2 recovered\ncalls     none\n")
+    assert one_line(one) == "2 missing, 1 drifted"
+    assert parsed(one.json()) == one
