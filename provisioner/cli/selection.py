@@ -90,7 +90,9 @@ def selection(*, superseded: bool = False) -> Callable[[Command], Command]:
             metavar="DURATION|TIME",
             help="Only what changed since: 2h, or a time such as 2026-11-23T20:19Z.",
         ),
-        click.option("--code", metavar="CODE", default="", help="Only with this error code, or recovered, adopted, rebuilt."),
+        click.option(
+            "--code", metavar="CODE", default="", help="Only with this error code, or recovered, adopted, rebuilt."
+        ),
     )
 
     def decorate(command: Command) -> Command:

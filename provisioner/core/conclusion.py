@@ -122,6 +122,7 @@ _DELETE_LOST = Conclusion(Verdict.AMBIGUOUS, (Event.KEEP,), Next.DONE)
 _TAGGED = Conclusion(Verdict.DONE, (Event.UPDATE,), Next.DONE, Outcome.UPDATED)
 _TAGS_REFUSED = Conclusion(Verdict.REJECTED, (Event.DRIFT,), Next.DONE, Outcome.FAILED)
 _TAGS_DENIED = Conclusion(Verdict.DENIED, (), Next.DONE, Outcome.PENDING)
+_TAGS_GONE = Conclusion(Verdict.REJECTED, (), Next.DONE, Outcome.PENDING)
 _TAGS_LOST = Conclusion(Verdict.AMBIGUOUS, (), Next.DONE, Outcome.AMBIGUOUS)
 
 
@@ -138,7 +139,12 @@ def conclude_delete(reply: Reply, history: History) -> Conclusion:
 
 
 def conclude_tags(reply: Reply, history: History) -> Conclusion:
-    """What follows from the reply to a change of tags, which may be sent again as it is."""
+    """What follows from the reply to a change of tags, which may be sent again as it is.
+
+    Of an algorithm that is gone there are no tags to change; the next run finds that out and creates it again.
+    """
+    if is_gone(reply):
+        return _TAGS_GONE
     by_verdict = {Verdict.REJECTED: _TAGS_REFUSED, Verdict.QUOTA: _TAGS_REFUSED, Verdict.DENIED: _TAGS_DENIED}
     return _conclude_repeatable(reply, history, _TAGGED, by_verdict, _TAGS_LOST)
 

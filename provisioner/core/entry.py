@@ -16,7 +16,7 @@ edge to ``sent``. Only a sweep of List resolves them: found with this ledger's t
 
     planned --intend--> sent --confirm--> created --drift--> drifted --restore--> created
        ^                 | \--reject--> failed --replan--> planned
-       |---- release ----|  \--park---> parked --replan--> planned
+       |---- release ----|  \--park---> parked --intend--> sent: until it is sent again it stays parked
        |                 \--doubt--> ambiguous --confirm--> created
        |---------------- absent ---------|        --reject--> failed
                                          |        --miss--> ambiguous: absent in the first of two sweeps
@@ -25,7 +25,7 @@ edge to ``sent``. Only a sweep of List resolves them: found with this ledger's t
     deleted --reinstate--> drifted: it could not be deleted, so it is the current one again
     created, drifted --tag--> drifted --update--> created: its tags are changed in place
     planned --confirm--> created, planned --reject--> failed: first contact found an algorithm of the name, which is
-    recovered, adopted or refused; nothing is sent.
+    recovered, adopted or refused; nothing is sent. parked --replan--> planned comes before these.
     created --replan--> planned: the entry gives up its ARN; no command does that yet.
     created, drifted, failed, parked, planned --question--> ambiguous: the reply that it follows from may be another's.
 
@@ -111,6 +111,7 @@ _TRANSITIONS: dict[tuple[State | None, Event], State] = {
     (State.PLANNED, Event.PLAN): State.PLANNED,
     (None, Event.INTEND): State.SENT,
     (State.PLANNED, Event.INTEND): State.SENT,
+    (State.PARKED, Event.INTEND): State.SENT,
     (None, Event.CONFIRM): State.CREATED,
     (State.PLANNED, Event.CONFIRM): State.CREATED,
     (State.PLANNED, Event.REJECT): State.FAILED,

@@ -27,6 +27,9 @@ TAGS_REPEATED = "tags_repeated"
 TAGS_REFUSED = "tags_refused"
 """Code of an entry whose tags AWS refused to change."""
 
+NOT_PLANNED = "not_planned"
+"""Code of a definition that is left as it is, because a saved plan does not fit it any more."""
+
 
 class Action(StrEnum):
     """What a step does."""
@@ -190,6 +193,8 @@ class Planner:
             known = msgspec.structs.replace(entry, arn="")
         meeting = meet(row, known, found, self._policy, self._ledger_id) if found else CREATE
         if meeting.choice is Choice.CREATE:
+            if entry is not None and entry.state is State.PARKED:
+                facts = ()  # until its create is sent, it waits for the quota
             return Step(action, Outcome.PENDING, reason, facts, _after(entry, facts))
         planned = _after(entry, facts)
         taking = facts_of(self._target, row, planned, meeting)
@@ -267,7 +272,8 @@ class Planner:
                 reason = f"its replacement failed before: {incoming.code}: {incoming.message}"
                 return Step(Action.FAILED, Outcome.FAILED, reason, entry=entry, code=incoming.code)
             reason = f"it changed since {entry.arn} was created"
-            again = () if self._policy.delete_first else self._begin_again(row, incoming)
+            parked = incoming is not None and incoming.state is State.PARKED
+            again = () if self._policy.delete_first or parked else self._begin_again(row, incoming)
             return Step(Action.REPLACE, Outcome.PENDING, reason, again, entry=entry)
         drift = drifted(self._target, row.name, entry.arn)
         facts = () if entry.state is State.DRIFTED else (drift,)

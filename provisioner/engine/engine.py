@@ -23,8 +23,9 @@ import anyio.to_thread
 
 from provisioner.aws.faces import CallError
 from provisioner.core.conclusion import UNANSWERED_LIMIT, Next
-from provisioner.core.entry import Entry, Event, Fact, Outcome
-from provisioner.core.planner import TAGGING, TAGS_REPEATED, Action, Planner, Situation
+from provisioner.core.entry import Entry, Event, Fact, Outcome, State
+from provisioner.core.first_contact import MISSING
+from provisioner.core.planner import NOT_PLANNED, TAGGING, TAGS_REPEATED, Action, Planner, Situation
 from provisioner.core.problem import Problem
 from provisioner.core.sweep import Decision
 from provisioner.core.verdict import Verdict, is_conflict
@@ -57,6 +58,11 @@ if TYPE_CHECKING:
     from provisioner.engine.stop import Stop
     from provisioner.engine.target import OpenTarget
     from provisioner.manifest.reader import Batch, Manifest, Row
+
+
+def _is_parked(entry: Entry | None) -> bool:
+    return entry is not None and entry.state is State.PARKED
+
 
 LEFT_AT_ONCE = 256
 """Definitions that one commit records as planned."""
@@ -103,7 +109,8 @@ class Engine:
         self._doubts = Doubts(target, self._resolver)
         create = Create(target, policy, self._problems, self._room, self._doubts)
         self._creates = Sender(target, create, self._ending)
-        self._tags = Sender(target, Retag(target, policy, self._problems), self._ending)
+        gone = MISSING if may_do is None else NOT_PLANNED
+        self._tags = Sender(target, Retag(target, policy, self._problems, gone=gone), self._ending)
         self._deletions = Deletions(target, policy, self._ending, self._problems)
         self._create_workers: Workers[Job]
         self._tag_workers: Workers[Job]
@@ -259,13 +266,13 @@ class Engine:
         """Leave a definition as it is, for a later run."""
         if not one.withheld:
             what = f"the saved plan does not have this step ({one.step.action}: {one.step.reason}). Make a new plan"
-            await self._problems.add_row(one.row, "not_planned", what)
+            await self._problems.add_row(one.row, NOT_PLANNED, what)
         elif self._planning.failure is None:
             await self._problems.add_row(one.row, "unread", one.withheld)
         entry = one.step.entry
         # The facts of the step are not recorded, so an entry that they would plan anew stays what it is.
         if not one.step.facts and (entry is None or not entry.exists):
-            await self._leave(Job(one.row, outcome=Outcome.PENDING))
+            await self._leave(Job(one.row, outcome=Outcome.PENDING, parked=_is_parked(entry)))
         else:
             self._observer.outcome_changed(Outcome.PENDING)
 
@@ -287,7 +294,7 @@ class Engine:
                 await self._problems.add_duplicate(step.found, duplicate)
         arn = entry.arn if entry else ""
         if step.action in {Action.CREATE, Action.RECREATE}:
-            self._add_create(Job(row, arn, outcome=Outcome.CREATED))
+            self._add_create(Job(row, arn, outcome=Outcome.CREATED, parked=_is_parked(entry)))
         elif step.action is Action.REPLACE and self._policy.delete_first and entry is not None:
             self._create_workers.add(Job(row, arn, outcome=Outcome.REPLACED, entry=entry))
         elif step.action is Action.REPLACE:
@@ -429,9 +436,11 @@ class Engine:
         await self._target.ledger.record([replan])
 
     async def _leave(self, job: Job) -> None:
-        """Leave ``job`` planned, for a later run; a replacement just stays away."""
-        self._observer.outcome_changed(Outcome.PENDING)
-        if job.incoming or (job.entry is not None and job.entry.exists):
+        """Leave ``job`` planned, for a later run; what is parked stays so, and a replacement just stays away."""
+        parked = job.parked and job.attempts == 0
+        full = self._ending.halt is not None and self._ending.halt.reason is Reason.QUOTA
+        self._observer.outcome_changed(Outcome.PARKED if parked and full else Outcome.PENDING)
+        if parked or job.incoming or (job.entry is not None and job.entry.exists):
             return
         self._left.append(job)
         if len(self._left) >= LEFT_AT_ONCE:

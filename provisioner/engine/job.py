@@ -20,6 +20,7 @@ class Job:
         name, role: of the definition.
         arn: the one that its entry has or had at the beginning; "" if none.
         incoming: whether it replaces the algorithm of the entry.
+        parked: whether an earlier run was refused it at a quota, as the ledger has it until it is sent again.
         outcome: of the definition when the operation is done.
         counted: its outcome until then; None if it has none.
         failure, failure_text: why it failed; "" if it did not.
@@ -39,18 +40,27 @@ class Job:
         "incoming",
         "name",
         "outcome",
+        "parked",
         "role",
         "row",
     )
 
     def __init__(
-        self, row: Row, arn: str = "", *, outcome: Outcome, incoming: bool = False, entry: Entry | None = None
+        self,
+        row: Row,
+        arn: str = "",
+        *,
+        outcome: Outcome,
+        incoming: bool = False,
+        parked: bool = False,
+        entry: Entry | None = None,
     ) -> None:
         self.row = row
         self.arn = arn
         self.name = row.definition.name
         self.role = row.definition.role_arn
         self.incoming = incoming
+        self.parked = parked
         self.outcome = outcome
         self.counted: Outcome | None = None
         self.failure = self.failure_text = ""

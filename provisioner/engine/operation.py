@@ -19,7 +19,7 @@ from provisioner.core.planner import TAGGING, TAGS_REFUSED, TAGS_REPEATED, drift
 from provisioner.core.problem import Problem
 from provisioner.core.roles import pass_role_hint
 from provisioner.core.sweep import DELETE_FIRST, NAMES_UNIQUE
-from provisioner.core.verdict import MULTIPLE_CHOICES, Loss, Reply, Verdict
+from provisioner.core.verdict import MULTIPLE_CHOICES, Loss, Reply, Verdict, is_gone
 from provisioner.engine.job import Deletion, Job
 
 if TYPE_CHECKING:
@@ -184,12 +184,19 @@ class Retag:
 
     The tags are read first, so that only differences are sent. A tag that neither the manifest names nor this ledger
     set is somebody else's: it stays, unless the policy says otherwise.
+
+    Args:
+        target: with the algorithms.
+        policy: the rules of the run.
+        problems: records what went wrong.
+        gone: the code of a definition whose algorithm turns out to be gone.
     """
 
     name = "tag"
 
-    def __init__(self, target: OpenTarget, policy: Policy, problems: ProblemLog) -> None:
+    def __init__(self, target: OpenTarget, policy: Policy, problems: ProblemLog, *, gone: str) -> None:
         self.gate = target.tags
+        self._gone = gone
         self._target = target
         self._policy = policy
         self._problems = problems
@@ -275,7 +282,11 @@ class Retag:
             self._target.observer.outcome_changed(job.outcome, job.counted)
         elif conclusion.outcome is not None:
             self._target.observer.outcome_changed(conclusion.outcome, job.counted)
-            await self._problems.add_row(job.row, TAGS_REFUSED, f"its tags could not be changed: {reply}")
+            code, why = TAGS_REFUSED, f"its tags could not be changed: {reply}"
+            if is_gone(reply):
+                then = "Once the settle time has passed, a run creates it again"
+                code, why = self._gone, f"its tags were not changed, because {job.arn} is gone from AWS. {then}"
+            await self._problems.add_row(job.row, code, why)
 
 
 class Delete:

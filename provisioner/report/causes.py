@@ -22,6 +22,7 @@ LISTED = {
     "drifted": "provisioner list --state drifted",
     "superseded": "provisioner list --state superseded",
     "not_planned": "",
+    "missing": "",
     "unread": "",
     "duplicate": "provisioner verify",
     "prune_refused": "",
@@ -93,7 +94,7 @@ class Causes:
 
     def include(self, other: Causes) -> None:
         """Count what ``other`` has counted, too."""
-        for key, theirs in other._found.items():  # noqa: SLF001  another one of this class
+        for key, theirs in other._found.items():
             ours = self._found.get(key)
             if ours is None:
                 self._found[key] = msgspec.structs.replace(theirs, examples=list(theirs.examples))

@@ -451,6 +451,17 @@ async def test_plan_changes_nothing(here: Here) -> None:
     assert replace.reason == "description, tags.k changed"
 
 
+async def test_a_bound_that_is_reached_is_named(here: Here) -> None:
+    """--max-create leaves definitions to the next run, and the summary says so, as text and as JSON."""
+    first = await here.apply(v("a"), v("b"), v("c"), policy={"max_create": 2})
+    second = await here.apply(policy={"max_create": 2})
+
+    assert (first.exit_code, first.stopped) == (75, "--max-create 2 reached; 1 definition left; run again")
+    assert "stopped   --max-create 2 reached; 1 definition left; run again\n" in first.text()
+    assert "3 lines, 3 valid" in first.text()
+    assert (second.exit_code, second.stopped) == (0, None)
+
+
 def test_keep_contradicts_delete_first(here: Here) -> None:
     """What is to be kept cannot be deleted first."""
     with pytest.raises(ConfigurationError, match="keep"):

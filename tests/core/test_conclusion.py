@@ -12,7 +12,7 @@ from provisioner.core.verdict import Loss, Reply, Verdict
 TABLE = """
     200 -                          DONE         gone done     update done   updated
     204 -                          DONE         gone done     update done   updated
-    404 ResourceNotFoundException  -            gone done     drift  done   failed
+    404 ResourceNotFoundException  -            gone done     -      done   pending
     404 NoSuchBucket               REJECTED     keep done     drift  done   failed
     404 -                          AMBIGUOUS    -    resend   -      resend -
     400 ValidationException        REJECTED     keep done     drift  done   failed

@@ -32,6 +32,7 @@ LEGAL = """
     ambiguous miss     ambiguous
     failed    replan   planned
     parked    replan   planned
+    parked    intend   sent
     deleted   replan   planned
     created   replan   planned
     created   drift    drifted
@@ -99,9 +100,9 @@ def test_sources_are_where_an_event_may_happen(event: Event) -> None:
 
 
 @pytest.mark.parametrize("state", State)
-def test_only_a_planned_entry_is_sent(state: State) -> None:
-    """No state but planned leads to sent, so that an open create is never sent a second time."""
-    assert ((state, Event.INTEND) in TABLE) == (state is State.PLANNED)
+def test_only_what_cannot_exist_is_sent(state: State) -> None:
+    """No state but planned and parked leads to sent, so that an open create is never sent a second time."""
+    assert ((state, Event.INTEND) in TABLE) == (state in {State.PLANNED, State.PARKED})
 
 
 @pytest.mark.parametrize("state", State)

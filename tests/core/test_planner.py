@@ -27,7 +27,7 @@ TABLE = """
     planned   any     any     any   create     pending    -
     sent      any     any     any   ambiguous  ambiguous  -
     ambiguous any     any     any   ambiguous  ambiguous  -
-    parked    any     any     any   create     pending    replan
+    parked    any     any     any   create     pending    -
     deleted   any     any     any   create     pending    replan
     failed    same    same    no    failed     failed     -
     failed    same    same    yes   create     pending    replan
@@ -112,7 +112,7 @@ def test_drift_names_the_algorithm_and_the_way_out() -> None:
 
 def test_what_is_planned_again_takes_the_new_digests() -> None:
     """A definition that is planned again is so with the digests that the manifest has now."""
-    step = plan(ROW, entry("parked", "d0", "t0"), target="there")
+    step = plan(ROW, entry("deleted", "d0", "t0"), target="there")
 
     assert step.facts == (Fact("there", "x", Event.REPLAN, digest="d1", tags_digest="t1", tag_keys=""),)
 
@@ -145,7 +145,7 @@ REPLACEMENTS = [
     # replacement, its digest and code, policy -> action, facts
     (None, {}, "replace", []),
     (incoming("planned"), {}, "replace", []),
-    (incoming("parked"), {}, "replace", ["+replan"]),
+    (incoming("parked"), {}, "replace", []),
     (incoming("sent"), {}, "ambiguous", []),
     (incoming("ambiguous"), {}, "ambiguous", []),
     (incoming("failed"), {}, "failed", []),

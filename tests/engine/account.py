@@ -21,9 +21,10 @@ from tests.fakes import TAG, Algorithm, Endpoint, FakeLedger, make_policy, open_
 from tests.faults.world import UnthreadedEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from provisioner.core.versions import Version
+    from provisioner.engine.planning import Planned
 
 REPLACE: dict[str, Any] = {"on_change": "replace", "deletes": True}
 """The policy of ``--on-change replace``."""
@@ -57,14 +58,22 @@ class Account:
         self.stop = Stop()
 
     async def apply(
-        self, *definitions: dict[str, Any], prune: Sequence[str] = (), spare: Sequence[str] = (), **policy: Any
+        self,
+        *definitions: dict[str, Any],
+        prune: Sequence[str] = (),
+        spare: Sequence[str] = (),
+        may_do: Callable[[Planned], bool] | None = None,
+        **policy: Any,
     ) -> Statistics:
-        """A run over ``definitions`` that prunes ``prune``, and knows that the manifest has ``spare`` again."""
+        """A run over ``definitions`` that prunes ``prune``, and knows that the manifest has ``spare`` again.
+
+        With ``may_do`` it carries out a saved plan.
+        """
         statistics = Statistics("here")
         target = open_target(self.endpoint, self.ledger, observer=statistics)
         manifest = Manifest(["-"], Rules(ownership_tag=TAG), stdin=io.BytesIO(lines_of(*definitions)))
         retire = [self.ledger.table["here", name] for name in prune]
-        engine = UnthreadedEngine(target, make_policy(**policy), self.stop, workers=4)
+        engine = UnthreadedEngine(target, make_policy(**policy), self.stop, workers=4, may_do=may_do)
         await engine.run(manifest, retire=retire, why=PRUNED, spare=spare)
         statistics.superseded = (await self.ledger.superseded()).get("here", 0)
         statistics.close()

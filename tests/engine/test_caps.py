@@ -53,6 +53,7 @@ async def test_no_more_creates_than_allowed() -> None:
         {"created": 1, "unchanged": 4},
     ]
     assert [one.reasons() for one in (first, second, third)] == [{Reason.UNFINISHED}, {Reason.UNFINISHED}, set()]
+    assert [one.beyond for one in (first, second, third)] == [3, 1, 0]
 
 
 @virtual_time

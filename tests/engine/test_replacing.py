@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.core.entry import Event, State
+from provisioner.core.entry import Event, Outcome, State
 from provisioner.core.verdict import Reply
 from provisioner.core.versions import Role
 from provisioner.errors import LedgerError, Reason
@@ -577,5 +577,35 @@ def test_what_is_gone_is_created_again_only_with_proof(
 
         assert counts(await here.apply(v("a"), **REPLACE)) == {outcome: 1}
         assert here.endpoint.count("create") == 1 + (outcome == "created")
+
+    body()
+
+
+@pytest.mark.parametrize("how", ["create", "replace"])
+def test_what_was_parked_stays_parked_at_a_quota(how: str) -> None:
+    """At the next 402 what was parked before is parked still, in the ledger and in the outcomes, and never planned."""
+
+    @virtual_time
+    async def body() -> None:
+        here = Account(Endpoint(quota=0 if how == "replace" else 1))
+        names = [f"n{number}" for number in range(8)]
+        version = 1
+        if how == "replace":
+            await here.apply(*(v(name) for name in names))
+            here.endpoint.quota, version = len(names), 2
+        manifest = [v(name, version) for name in names]
+
+        ended = [await here.apply(*manifest, **REPLACE) for _ in range(8)]
+        known = here.ledger.replacements if how == "replace" else here.ledger.table
+        before = sum(one.state is State.PARKED for one in known.values())
+        last = await here.apply(*manifest, **REPLACE)
+        after = sum(one.state is State.PARKED for one in known.values())
+
+        assert ended[-1].reasons() == last.reasons() == {Reason.QUOTA}
+        assert 0 < before <= after == last.outcomes[Outcome.PARKED]
+        assert how == "replace" or before > 1
+        here.endpoint.quota = 100
+        done = await here.apply(*manifest, **REPLACE)
+        assert done.reasons() == set()
 
     body()

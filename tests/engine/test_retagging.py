@@ -156,7 +156,7 @@ async def test_three_denials_halt() -> None:
     [
         (Reply(status=200, message="the reply cannot be read"), {Reason.AMBIGUOUS}),
         (Reply(status=500, request_id="r"), {Reason.AMBIGUOUS}),
-        (Reply(status=404, code="ResourceNotFoundException", request_id="r"), {Reason.FAILED}),
+        (Reply(status=404, code="ResourceNotFoundException", request_id="r"), {Reason.UNFINISHED}),
     ],
 )
 def test_tags_that_cannot_be_read_are_not_changed(failure: Reply, reasons: set[Reason]) -> None:
@@ -351,3 +351,26 @@ async def test_a_replacement_has_the_tags_of_its_definition() -> None:
     assert counts(statistics) == {"replaced": 1}
     assert here.tags("a") == {"k": "2"}
     assert here.endpoint.count("tag") == 0
+
+
+@pytest.mark.parametrize(("saved", "code"), [(False, "missing"), (True, "not_planned")])
+def test_of_an_algorithm_that_is_gone_no_tags_are_changed(saved: bool, code: str) -> None:  # noqa: FBT001  a table
+    """Nothing was refused: it is left pending (75), and once the settle time has passed it is created again."""
+
+    @virtual_time
+    async def body() -> None:
+        here = Account()
+        await here.apply(v("a", tags={"k": "1"}))
+        here.endpoint.algorithms.clear()
+
+        first = await here.apply(v("a", tags={"k": "2"}), may_do=(lambda _: True) if saved else None, settle_s=360.0)
+        await anyio.sleep(400.0)
+        second = await here.apply(v("a", tags={"k": "2"}), settle_s=360.0)
+
+        assert counts(first) == {"pending": 1}
+        assert first.reasons() == {Reason.UNFINISHED}
+        assert [problem.code for problem in first.problems] == [code]
+        assert "is gone from AWS" in first.problems[0].message
+        assert counts(second) == {"created": 1}
+
+    body()
