@@ -444,7 +444,9 @@ class Endpoint:
         if namesakes and self.names == "same":
             return Reply(status=200, arn=namesakes[0].arn, request_id="r")
         if self.quota and len(self.algorithms) >= self.quota:
-            return Reply(status=402, code="ServiceQuotaExceededException", request_id="r")
+            return Reply(
+                status=402, code="ServiceQuotaExceededException", request_id="r", quota_value=float(self.quota)
+            )
         return Reply(status=200, arn=self.put(body, since=now() + effect_s).arn, request_id="r")
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +15,7 @@ from provisioner.config.settings import seconds
 from provisioner.errors import counted, printable_lines
 
 if TYPE_CHECKING:
+    from provisioner.commands.adopt import NotTaken
     from provisioner.commands.run import Order
     from provisioner.config.settings import Settings
     from provisioner.exit_codes import ExitCode
@@ -26,7 +26,7 @@ class AdoptOptions(Options, frozen=True, kw_only=True):
     """The options of ``adopt``, as click parsed them."""
 
     manifest: tuple[str, ...]
-    absent: Counter[str]
+    left: NotTaken
     adopt: Literal["same", "any"]
     take_over: str
     lock_timeout: str
@@ -39,23 +39,40 @@ class AdoptOptions(Options, frozen=True, kw_only=True):
             order, sources=self.manifest, policy=policy, lock_timeout_s=seconds(self.lock_timeout)
         )
 
+    def json(self, summary: Summary) -> bytes:
+        """The summary, with what was not taken over."""
+        left = {"absent": self.left.absent, "refused": self.left.refused}
+        return msgspec.json.encode(msgspec.to_builtins(summary) | left)
+
     def text(self, summary: Summary) -> str:
         """What was taken over, and what was not."""
-        from provisioner.report.summary import SHOWN_IN_TEXT, problem_line
+        from provisioner.report.summary import SHOWN_IN_TEXT, problem_lines
 
         if summary.error:
             return super().text(summary)
+        refused = self.left.refused
         outcomes = ", ".join(f"{number} {outcome}" for outcome, number in summary.outcomes.items() if number)
         lines = [
             f"manifest  {counted(summary.manifest.lines, 'line', 'lines')}, {summary.manifest.invalid} invalid",
-            f"outcomes  {outcomes or 'nothing to adopt'}",
+            f"outcomes  {outcomes or ('nothing was adopted' if refused else 'nothing to adopt')}",
         ]
-        if absent := self.absent.total():
-            lines.append(f"left      {absent} without an algorithm in AWS, which `provisioner apply` creates")
-        lines += [problem_line(problem) for problem in summary.problems[:SHOWN_IN_TEXT]]
-        if (more := summary.problems_total - SHOWN_IN_TEXT) > 0:
-            lines.append(f"  and {more} more, all of them in the ledger")
+        if self.left.absent:
+            lines.append(f"absent    {self.left.absent} without an algorithm in AWS, which `provisioner apply` creates")
+        if refused:
+            lines.append(f"refused   {counted(len(refused), 'definition', 'definitions')}")
+        lines += [f"  {one.source}:{one.line}: {one.name}: {one.message}" for one in refused[:SHOWN_IN_TEXT]]
+        if (more := len(refused) - SHOWN_IN_TEXT) > 0:
+            lines.append(f"  and {more} more: `provisioner runs {summary.run_id}` lists all")
+        lines += problem_lines(_without(summary, {one.code for one in refused}))
         return printable_lines([*lines, *summary.closing()])
+
+
+def _without(summary: Summary, codes: set[str]) -> Summary:
+    """``summary`` without the problems that have one of ``codes``: these are shown already."""
+    problems = [problem for problem in summary.problems if problem.code not in codes]
+    causes = [cause for cause in summary.causes if cause.code not in codes]
+    shown = len(problems) if codes else summary.problems_total
+    return msgspec.structs.replace(summary, problems=problems, causes=causes, problems_total=shown)
 
 
 @click.command("adopt")
@@ -76,8 +93,8 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
     An adopted algorithm gets the ownership tag in a form of its own, so that `rebuild` finds it, and so that it is
     never deleted unless you say --adopted. `provisioner discover` writes a manifest of what exists.
     """
-    from provisioner.commands.adopt import adopt
+    from provisioner.commands.adopt import NotTaken, adopt
 
-    absent: Counter[str] = Counter()
-    work = partial(adopt, absent=absent, stdin=current().streams.stdin)
-    return execute(AdoptOptions(**given, absent=absent), work)
+    left = NotTaken()
+    work = partial(adopt, left=left, stdin=current().streams.stdin)
+    return execute(AdoptOptions(**given, left=left), work)

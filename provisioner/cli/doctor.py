@@ -92,16 +92,20 @@ def _report(found: list[Check], output: str) -> ExitCode:
     if current().unattended.hides(code):
         return code
     if output == "json":
-        shown = [
-            {name: getattr(check, name) for name in ("name", "target", "status", "message", "hint")} for check in found
-        ]
-        say_json(msgspec.json.encode({"checks": shown, "exit_code": int(code)}))
+        say_json(msgspec.json.encode({"checks": check_records(found), "exit_code": int(code)}))
     else:
-        say(printable_lines([*_lines(found), _last_line(found, code)]))
+        say(printable_lines([*check_lines(found), _last_line(found, code)]))
     return code
 
 
-def _lines(found: list[Check]) -> list[str]:
+def check_records(found: list[Check]) -> list[dict[str, str]]:
+    """The checks as objects of JSON."""
+    fields = ("name", "target", "status", "message", "hint")
+    return [{name: str(getattr(check, name)) for name in fields} for check in found]
+
+
+def check_lines(found: list[Check]) -> list[str]:
+    """The checks for people."""
     signs = SIGNS if _shows_signs() else WORDS
     width = max(map(len, signs.values()))
     several = len({check.target for check in found if check.target}) > 1

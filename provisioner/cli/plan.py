@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +11,17 @@ import click
 import msgspec
 
 from provisioner.cli.apply import ApplyOptions, with_options
+from provisioner.cli.doctor import check_lines, check_records
 from provisioner.cli.files import check_writable, whole_file
 from provisioner.cli.options import manifest_argument
 from provisioner.cli.program import current
 from provisioner.cli.running import execute
-from provisioner.errors import UsageError, printable
+from provisioner.errors import UsageError, printable, printable_lines
 
 if TYPE_CHECKING:
     from provisioner.commands.planfile import PlanFile
     from provisioner.commands.run import Run
+    from provisioner.core.checks import Check
     from provisioner.exit_codes import ExitCode
     from provisioner.report.plan import Plan
     from provisioner.report.summary import Summary
@@ -28,16 +31,19 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
     """The options of ``plan``, and the plan once it is made."""
 
     offline: bool
+    preflight: bool
     all: bool
     out: str | None
     made: list[Plan]
     saved: list[PlanFile]
+    checks: list[Check]
 
     def json(self, summary: Summary) -> bytes:
         """The plan, with the error that ended it if there is one."""
         plan = msgspec.to_builtins(self.made[0]) if self.made else {"exit_code": summary.exit_code}
         ended = {"exit_code": summary.exit_code, "error": summary.error} if summary.error else {}
-        return msgspec.json.encode(plan | ended)
+        checks = {"checks": check_records(self.checks)} if self.preflight else {}
+        return msgspec.json.encode(plan | checks | ended)
 
     def text(self, summary: Summary) -> str:
         """The plan for people."""
@@ -45,7 +51,8 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
 
         if summary.error or not self.made:
             return summary.text()
-        return plan_text(self.made[0], summary, everything=self.all)
+        text = plan_text(self.made[0], summary, everything=self.all)
+        return f"{printable_lines(check_lines(self.checks))}\n\n{text}" if self.checks else text
 
     def remarks(self, summary: Summary) -> str:
         """Where the plan is saved."""
@@ -61,22 +68,34 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
 @with_options
 @click.option("-o", "--out", metavar="FILE", help="Save the plan; `apply --plan FILE` carries out exactly its steps.")
 @click.option("--offline", is_flag=True, help="Plan by the ledger alone, without reading the account.")
+@click.option(
+    "--preflight", is_flag=True, help="Look first at the roles, images and keys of the manifest and at the quota."
+)
 @click.option("--all", is_flag=True, help="Show every step; otherwise long lists are shortened.")
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by PlanOptions
     """MANIFEST is as for `apply`. Shows what `apply` with the same options would do, and why.
 
     It reads the ledger and the account, changes neither, and can run while `apply` does. Exit codes: 0, or 10 with
-    --detailed-exitcode when there is something to do; 3 when something is in the way or drifted; 65 for invalid lines.
+    --detailed-exitcode when there is something to do; 3 when something is in the way or drifted, 4 when it is known
+    that not all fits into the quota; 65 for invalid lines.
     """
-    options = PlanOptions(**given, made=[], saved=[])
+    options = PlanOptions(**given, made=[], saved=[], checks=[])
+    if options.offline and options.preflight:
+        raise UsageError("--offline and --preflight exclude each other", hint="Leave one of them out")
     if options.out:
         _check(options)
 
     async def work(run: Run) -> Summary:
         from provisioner.commands.plan import PlanCommand
 
-        planner = PlanCommand(run, offline=options.offline)
+        look = None
+        if options.preflight:
+            from provisioner.commands.preflight import look_first
+
+            look = partial(look_first, run)
+        planner = PlanCommand(run, offline=options.offline, preflight=look)
         summary = await planner.plan(current().streams.stdin)
+        options.checks.extend(planner.checks)
         if planner.made is not None:
             options.made.append(planner.made)
         if options.out and planner.saved is not None:

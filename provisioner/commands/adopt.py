@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from provisioner.commands.plan import draft
 from provisioner.commands.session import session, with_manifests
 from provisioner.core.planner import Action
@@ -13,7 +15,6 @@ from provisioner.engine.problems import ProblemLog
 from provisioner.errors import Reason
 
 if TYPE_CHECKING:
-    from collections import Counter
     from typing import BinaryIO
 
     from provisioner.commands.plan import Draft
@@ -26,7 +27,37 @@ if TYPE_CHECKING:
 TAKEN = frozenset({Action.ADOPT, Action.RECOVER})
 
 
-async def adopt(run: Run, absent: Counter[str], *, stdin: BinaryIO | None = None) -> Summary:
+class Refused(msgspec.Struct, frozen=True):
+    """A definition whose name belongs to an algorithm that is not taken over.
+
+    Attributes:
+        target, name, source, line: of the definition.
+        code, message: why it is not.
+        arn: of the algorithm; the message has all of them if there are several.
+    """
+
+    target: str
+    name: str
+    source: str
+    line: int
+    code: str
+    message: str
+    arn: str
+
+
+class NotTaken(msgspec.Struct):
+    """What was not taken over.
+
+    Attributes:
+        absent: how many definitions have no algorithm.
+        refused: those whose algorithm may not be taken over.
+    """
+
+    absent: int = 0
+    refused: list[Refused] = []
+
+
+async def adopt(run: Run, left: NotTaken, *, stdin: BinaryIO | None = None) -> Summary:
     """Take over what the account has under the names of the manifest, as the policy allows, and tag it.
 
     What another ledger created, what differs, and what has no algorithm stays as it is; of two algorithms of one name
@@ -34,7 +65,7 @@ async def adopt(run: Run, absent: Counter[str], *, stdin: BinaryIO | None = None
 
     Args:
         run: whose policy says what may be adopted.
-        absent: gets how many definitions have no algorithm, by target.
+        left: gets what is not taken over.
         stdin: read for ``-``.
     """
 
@@ -43,8 +74,8 @@ async def adopt(run: Run, absent: Counter[str], *, stdin: BinaryIO | None = None
 
         async def take(target: OpenTarget) -> None:
             made = drafts[target.name]
-            absent[target.name] = sum(one.step.action in {Action.CREATE, Action.RECREATE} for one in made.planned)
-            await _take(run, target, manifests[target.name], made)
+            left.absent += sum(one.step.action in {Action.CREATE, Action.RECREATE} for one in made.planned)
+            left.refused += await _take(run, target, manifests[target.name], made)
 
         await fleet.each([target for target in run.order.targets if target.name in drafts], take)
 
@@ -54,7 +85,8 @@ async def adopt(run: Run, absent: Counter[str], *, stdin: BinaryIO | None = None
     return await with_manifests(run, write, stdin=stdin, twice=True)
 
 
-async def _take(run: Run, target: OpenTarget, manifest: Manifest, made: Draft) -> None:
+async def _take(run: Run, target: OpenTarget, manifest: Manifest, made: Draft) -> list[Refused]:
+    """Take over what may be; returns what may not."""
     names = {one.row.name for one in made.planned if one.step.action in TAKEN or one.step.found is not None}
     conflicts = [one for one in made.planned if one.step.action is Action.CONFLICT]
     taken = names - {one.row.name for one in conflicts}
@@ -64,3 +96,15 @@ async def _take(run: Run, target: OpenTarget, manifest: Manifest, made: Draft) -
         run.reasons.add(Reason.FAILED)
     engine = Engine(target, run.order.policy, run.stop, workers=1, contents=made.contents)
     await engine.run(manifest.only(taken))
+    return [
+        Refused(
+            target=target.name,
+            name=one.row.name,
+            source=one.row.source,
+            line=one.row.line,
+            code=one.step.code,
+            message=one.step.reason,
+            arn=one.step.found.arn if one.step.found else "",
+        )
+        for one in conflicts
+    ]

@@ -51,6 +51,18 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     services_url: str = ""
 
 
+class Examined(msgspec.Struct, frozen=True):
+    """What was found in a target.
+
+    Attributes:
+        checks: in their order.
+        quota: how many algorithms may exist; None if that was not asked, or is not known.
+    """
+
+    checks: list[Check]
+    quota: float | None
+
+
 async def doctor(visit: Visit) -> list[Check]:
     """Make every check of ``visit``: those of the whole run first, then target by target.
 
@@ -62,11 +74,23 @@ async def doctor(visit: Visit) -> list[Check]:
     found = [_configuration(visit)]
     ledger, places = await _ledger(visit.settings)
     found.append(ledger)
-    claims = Claims(places, visit.settings.targets)
-    by_target: dict[str, list[Check]] = {}
+    examined = await examine(visit, manifests, Claims(places, visit.settings.targets))
+    of_run = [check for check in found if check.name not in visit.skip]
+    return of_run + [check for target in visit.targets for check in examined[target.name].checks]
+
+
+async def examine(visit: Visit, manifests: Mapping[str, Manifest], claims: Claims) -> dict[str, Examined]:
+    """Make the checks of every target of ``visit``, side by side.
+
+    Args:
+        visit: what to look at.
+        manifests: by target; what they need is looked at as well.
+        claims: the places of all targets.
+    """
+    by_target: dict[str, Examined] = {}
     limiter = anyio.CapacityLimiter(TARGETS_AT_ONCE)
 
-    async def examine(target: Target) -> None:
+    async def one(target: Target) -> None:
         async with limiter:
             subject = Subject(
                 target=target,
@@ -76,13 +100,13 @@ async def doctor(visit: Visit) -> list[Check]:
                 read_timeout_s=visit.settings.run.read_timeout_s,
                 services_url=visit.services_url,
             )
-            by_target[target.name] = await Examination(subject, claims).checks()
+            examination = Examination(subject, claims)
+            by_target[target.name] = Examined(await examination.checks(), examination.quota)
 
     async with anyio.create_task_group() as group:
         for target in visit.targets:
-            group.start_soon(examine, target)
-    of_run = [check for check in found if check.name not in visit.skip]
-    return of_run + [check for target in visit.targets for check in by_target[target.name]]
+            group.start_soon(one, target)
+    return by_target
 
 
 def _manifests(visit: Visit) -> dict[str, Manifest]:

@@ -75,9 +75,13 @@ class Examination:
     Args:
         subject: what is examined.
         claims: the places of all targets.
+
+    Attributes:
+        quota: how many algorithms may exist; None if Service Quotas was not asked, or gave no answer.
     """
 
     def __init__(self, subject: Subject, claims: Claims) -> None:
+        self.quota: float | None = None
         self._subject = subject
         self._target = subject.target
         self._claims = claims
@@ -210,7 +214,7 @@ class Examination:
             if self._wants(name):
                 calls.append(one)
 
-        if self._inventory and self._inventory.complete:
+        if "list" in self._subject.skip or (self._inventory and self._inventory.complete):
             call("quota", partial(self._check_quota, account, needs))
         for arn, pulls in needs.roles.items():
             call("role", partial(resources.check_role, arn, pulls))
@@ -221,11 +225,12 @@ class Examination:
         await self._each(calls)
 
     async def _check_quota(self, account: Inspection, needs: Needs) -> Check:
-        assert self._inventory is not None  # noqa: S101  asked for by the caller
         try:
-            value = await account.quota()
+            self.quota = value = await account.quota()
         except CallError as error:
             return checks.no_quota(error.reply)
+        if self._inventory is None:
+            return checks.quota_alone(value)
         wanted = needs.new if self._subject.manifest is not None else None
         demand = Demand(len(self._inventory.names), wanted)
         return checks.quota(value, demand, region=account.region, profile=self._target.profile)

@@ -15,22 +15,25 @@ import msgspec
 from provisioner.commands.planfile import VERSION, PlanFile, PlannedTarget, step_text
 from provisioner.commands.session import looking, with_manifests
 from provisioner.core.difference import differences
-from provisioner.core.entry import Entry, Event, Outcome
+from provisioner.core.entry import Entry, Event, Outcome, State
 from provisioner.core.planner import Action
 from provisioner.core.problem import Problem
+from provisioner.core.quota import FAMILY, Growth, Quota, beyond
 from provisioner.core.versions import REPLACED, Role, to_delete
 from provisioner.engine.inventory import Inventory, definition_of
 from provisioner.engine.observer import Observer
-from provisioner.engine.planning import Planning
+from provisioner.engine.planning import NEEDS_ACCOUNT, Planning
 from provisioner.errors import ProvisionerError, Reason, counted
 from provisioner.ledger.unwritten import UnwrittenLedger
 from provisioner.report.plan import Plan, PlanStep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from typing import BinaryIO
 
+    from provisioner.commands.doctor import Examined
     from provisioner.commands.run import Run
+    from provisioner.core.checks import Check
     from provisioner.core.difference import Change
     from provisioner.core.planner import Step
     from provisioner.core.policy import Policy
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
     from provisioner.fleet.fleet import Fleet
     from provisioner.manifest.reader import Manifest
     from provisioner.report.summary import Summary
+
+    Preflight = Callable[[Mapping[str, Manifest]], Awaitable[dict[str, Examined]]]
 
 TO_DO = frozenset(
     {
@@ -84,6 +89,7 @@ class Draft(msgspec.Struct):
         undecided: how many entries would be pruned if their create or replacement had an answer.
         refusal: why nothing is pruned although it was asked for.
         contents: of the account, as it was read; None if it was not.
+        over_quota: how many creates do not fit into the quota, as far as that is known.
     """
 
     target: str
@@ -97,6 +103,7 @@ class Draft(msgspec.Struct):
     undecided: int = 0
     refusal: str = ""
     contents: Contents | None = None
+    over_quota: int = 0
 
     def counts(self) -> Counter[str]:
         """How many steps there are of each kind."""
@@ -104,7 +111,19 @@ class Draft(msgspec.Struct):
         counts[Action.UNCHANGED.value] += self.unchanged
         counts[Action.DELETE.value] += len(self.deletions)
         counts[Action.ORPHANED.value] += len(self.orphaned)
+        counts[Action.OVER_QUOTA.value] += self.over_quota
         return counts
+
+    def creates(self, policy: Policy) -> list[Growth]:
+        """What one run creates, replacements included."""
+        steps = [one for one in self.planned if one.step.action in NEEDS_ACCOUNT][: policy.max_create or None]
+        return [
+            Growth(
+                _too_many(one.step, self.kept[one.row.name], policy) if policy.deletes else 0,
+                first=policy.delete_first and one.step.action is Action.REPLACE,
+            )
+            for one in steps
+        ]
 
     def to_delete(self, policy: Policy) -> int:
         """How many algorithms are deleted at most, those that are replaced included."""
@@ -338,17 +357,23 @@ class PlanCommand:
     Args:
         run: of the command; its summary gets the plan's exit code.
         offline: plan by the ledger alone.
+        preflight: looks first at what the manifests need, by target; None for no such look.
 
     Attributes:
+        checks: what was found by that.
         made: the plan; None until it is made.
         saved: the same, as ``apply --plan`` takes it; None if the plan has not read everything.
     """
 
-    def __init__(self, run: Run, *, offline: bool) -> None:
+    def __init__(self, run: Run, *, offline: bool, preflight: Preflight | None = None) -> None:
+        self.checks: list[Check] = []
         self.made: Plan | None = None
         self.saved: PlanFile | None = None
         self._run = run
         self._offline = offline
+        self._preflight = preflight
+        self._quotas: dict[str, Quota] = {}
+        self._over: dict[str, str] = {}
         self._drafts: dict[str, Draft] = {}
         self._steps: list[PlanStep] = []
         self._estimates = [0.0]
@@ -365,7 +390,7 @@ class PlanCommand:
                 self.saved = await anyio.to_thread.run_sync(self._save, manifests)
             return summary
 
-        return await with_manifests(run, look, stdin=stdin, twice=run.order.reads_twice)
+        return await with_manifests(run, look, stdin=stdin, twice=run.order.reads_twice or self._preflight is not None)
 
     async def make(self, fleet: Fleet, manifests: Mapping[str, Manifest]) -> None:
         """Plan every target of ``fleet``."""
@@ -376,11 +401,38 @@ class PlanCommand:
             self._drafts[target.name] = made
             for problem in prune_refused(made):
                 target.observer.problem_found(problem)
+            await self._compare_with_quota(target, made)
             await self._show(target, made)
 
+        if self._preflight is not None:
+            await self._look_first(self._preflight, manifests)
         ledger = fleet.ledger
         self._ledger_id = "" if isinstance(ledger, UnwrittenLedger) and not ledger.exists else ledger.ledger_id
         await fleet.each(run.order.targets, one)
+
+    async def _look_first(self, preflight: Preflight, manifests: Mapping[str, Manifest]) -> None:
+        for target, found in (await preflight(manifests)).items():
+            self.checks += found.checks
+            if found.quota is not None:
+                self._quotas[target] = Quota(found.quota)
+
+    async def _compare_with_quota(self, target: OpenTarget, made: Draft) -> None:
+        """Find out how many creates do not fit, if it is known how many algorithms may exist."""
+        policy = self._run.order.policy
+        quota = self._quotas.get(target.name) or await _learned_quota(target)
+        if quota is None or made.contents is None:
+            return
+        held = len(made.contents.arns)
+        deleted = len(made.deletions) if policy.deletes else 0
+        creates = made.creates(policy)
+        made.over_quota = beyond(creates, int(quota.value) - held + deleted)
+        if made.over_quota:
+            what = counted(len(creates), "create", "creates")
+            exist = counted(held, "algorithm exists", "algorithms exist")
+            text = (
+                f"{made.over_quota} of {what} will not fit: {exist}, and the quota is {quota.value:g} ({quota.source})"
+            )
+            self._over[target.name] = text
 
     def _save(self, manifests: Mapping[str, Manifest]) -> PlanFile:
         run = self._run
@@ -447,6 +499,7 @@ class PlanCommand:
         reasons |= {Reason.INVALID} if any(one.invalid for one in run.statistics.values()) else set()
         reasons |= {Reason.UNFINISHED} if run.stop.requested else set()
         reasons |= {run.error.reason} if run.error else set()
+        reasons |= {check.reason for check in self.checks if check.reason}
         order = {action.value: place for place, action in enumerate(SHOWN)}
         summary = summary.ending(reasons)
         self.made = Plan(
@@ -463,8 +516,19 @@ class PlanCommand:
             offline=self._offline,
             deletes=sum(made.to_delete(run.order.policy) for made in drafts),
             halted={name: one.halt.what for name, one in run.statistics.items() if one.halt},
+            quotas=dict(sorted(self._over.items())),
         )
         return summary
+
+
+async def _learned_quota(target: OpenTarget) -> Quota | None:
+    """What AWS said of the quota when it refused a create, as long as something waits: it may be raised since."""
+    waiting = (await target.ledger.counts()).get(target.name, {}).get(State.PARKED, 0)
+    incoming = await target.ledger.incoming(target.name)
+    if not waiting and all(one.state is not State.PARKED for one in incoming.values()):
+        return None
+    said = await target.ledger.learned(target.name, FAMILY)
+    return msgspec.json.decode(said, type=Quota) if said else None
 
 
 def _changed(changes: Sequence[Change]) -> str:
@@ -491,6 +555,8 @@ def outcome_reasons(drafts: Mapping[str, Draft], *, detailed: bool) -> set[Reaso
         outcomes = {one.step.outcome for one in made.planned}
         if outcomes & {Outcome.FAILED, Outcome.DRIFTED} or made.refusal:
             reasons.add(Reason.FAILED)
+        if made.over_quota:
+            reasons.add(Reason.QUOTA)
         if Outcome.AMBIGUOUS in outcomes or made.undecided:
             reasons.add(Reason.AMBIGUOUS)
         if detailed and (made.deletions or any(one.step.action in TO_DO for one in made.planned)):

@@ -293,6 +293,11 @@ def quota(value: float, demand: Demand, *, region: str, profile: str) -> Check:
     return fail("quota", Reason.QUOTA, message, command) if demand.wanted else ok("quota", message)
 
 
+def quota_alone(value: float) -> Check:
+    """The quota of algorithms, where what exists was not counted."""
+    return ok("quota", f"{value:g} algorithms may exist")
+
+
 def no_quota(reply: Reply) -> Check:
     """Service Quotas did not tell the quota."""
     return unanswered("quota", "the quota of algorithms", "servicequotas:GetServiceQuota", reply)

@@ -30,6 +30,9 @@ REPLACE, PRUNE = "--on-change replace", "--prune"
 ADOPTED = "--adopted"
 """The option with which a command also deletes what it adopted."""
 
+PREFLIGHT = "--preflight"
+"""The option with which ``plan`` looks at what ``doctor`` looks at."""
+
 MANIFEST = "MANIFEST"
 """What stands for the manifest of a command that needs more with one."""
 
@@ -37,6 +40,8 @@ _NOTHING = frozenset[Action]()
 _READ = frozenset({Action.LIST, Action.GET, Action.LIST_QUOTAS})
 """Of what opens a target and reads it; Service Quotas is asked only where ``[pace] service_quotas`` says so."""
 _DELETE = frozenset({Action.DELETE})
+_GET_QUOTA = frozenset({Action.GET_QUOTA, Action.GET_DEFAULT_QUOTA})
+_LOOK_CLOSELY = _GET_QUOTA | {Action.GET_ROLE, Action.SIMULATE, Action.DESCRIBE_IMAGES, Action.DESCRIBE_KEY}
 
 NEEDS: dict[str, dict[str, frozenset[Action]]] = {
     # A create with tags, and every create has the ownership tag, needs the permission to tag.
@@ -46,7 +51,7 @@ NEEDS: dict[str, dict[str, frozenset[Action]]] = {
         PRUNE: _DELETE,
         ADOPTED: _NOTHING,
     },
-    "plan": {"": _READ},
+    "plan": {"": _READ, PREFLIGHT: _LOOK_CLOSELY},
     "adopt": {"": _READ | {Action.TAG, Action.UNTAG}},
     "destroy": {"": _READ | _DELETE, ADOPTED: _NOTHING},
     "forget": {"": _NOTHING},
@@ -60,10 +65,7 @@ NEEDS: dict[str, dict[str, frozenset[Action]]] = {
     "verify": {"": _READ | {Action.GET_RESOURCES}, "--prune-duplicates": _DELETE},
     "rebuild": {"": _READ | {Action.GET_RESOURCES}},
     "discover": {"": _READ},
-    "doctor": {
-        "": frozenset({Action.LIST, Action.GET_RESOURCES, Action.GET_QUOTA, Action.GET_DEFAULT_QUOTA}),
-        MANIFEST: frozenset({Action.GET_ROLE, Action.SIMULATE, Action.DESCRIBE_IMAGES, Action.DESCRIBE_KEY}),
-    },
+    "doctor": {"": _GET_QUOTA | {Action.LIST, Action.GET_RESOURCES}, MANIFEST: _LOOK_CLOSELY - _GET_QUOTA},
     "ledger": {"": _NOTHING},
     "iam-policy": {"": _NOTHING},
     "config": {"": _NOTHING},

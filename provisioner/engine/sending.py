@@ -15,6 +15,7 @@ import msgspec
 from provisioner.core.conclusion import Conclusion, Next
 from provisioner.core.entry import Event, Outcome
 from provisioner.core.ownership import attempt_ids
+from provisioner.core.quota import FAMILY, Quota
 from provisioner.core.verdict import Loss, Reply, Verdict
 from provisioner.engine.breaker import Admission, Breaker
 from provisioner.engine.observer import Attempt, Halt
@@ -139,6 +140,9 @@ class Sender(Generic[J]):
         return conclusion
 
     async def _follow_up(self, job: J, conclusion: Conclusion, reply: Reply) -> None:
+        if conclusion.verdict is Verdict.QUOTA and reply.quota_value is not None:
+            said = Quota(reply.quota_value, self._target.clock.wall())
+            await self._target.ledger.learn(self._target.name, FAMILY, msgspec.json.encode(said))
         if conclusion.verdict is Verdict.QUOTA and conclusion.outcome is not None:
             self._ending.halt_target(Halt(Reason.QUOTA, quota_text(reply, replaces=job.incoming)))
         elif conclusion.verdict is Verdict.NOT_CREATED and reply.expired:

@@ -148,11 +148,11 @@ class Ledger(Protocol):
         ...
 
     async def learned(self, target: str, family: str) -> bytes | None:
-        """What the pacer of (target, operation family) learned, as :meth:`learn` recorded it."""
+        """What the pacer of (target, operation family) learned, as :meth:`learn` recorded it, or the quota."""
         ...
 
     async def learn(self, target: str, family: str, state: bytes) -> None:
-        """Record what a pacer learned; it is written with the next commit, without a sync of its own."""
+        """Record what a pacer learned, or a quota; it is written with the next commit, without a sync of its own."""
         ...
 
     async def finished(self, target: str) -> FinishedManifest | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.errors import counted, printable, printable_lines
-from provisioner.report.summary import problem_line
+from provisioner.report.summary import problem_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +84,7 @@ class Plan(msgspec.Struct, kw_only=True):
         offline: whether the account was not read.
         deletes: how many algorithms would be deleted, those that are replaced included.
         halted: why a target could not be planned, by target.
+        quotas: how many creates do not fit into the quota, and where its number comes from, by target.
     """
 
     plan_id: str
@@ -99,6 +100,7 @@ class Plan(msgspec.Struct, kw_only=True):
     offline: bool = False
     deletes: int = 0
     halted: dict[str, str] = {}
+    quotas: dict[str, str] = {}
 
 
 def plan_text(plan: Plan, summary: Summary, *, everything: bool) -> str:
@@ -113,8 +115,11 @@ def plan_text(plan: Plan, summary: Summary, *, everything: bool) -> str:
     lines: list[str] = []
     for action, group in groupby(plan.steps, lambda step: step.action):
         lines += [*_group(action, list(group), several=several, everything=everything), ""]
-    for problem in summary.problems[:SHOWN]:
-        lines.append(f"problem {problem_line(problem)}")
+    if summary.problems_total:
+        lines += [
+            f"problems  {summary.problems_total}",
+            *problem_lines(summary, listed_by="provisioner validate MANIFEST"),
+        ]
     return printable_lines([*lines, *_closing(plan, summary)])
 
 
@@ -144,6 +149,8 @@ def _closing(plan: Plan, summary: Summary) -> list[str]:
         lines.append(
             f"deletes   {counted(plan.deletes, 'algorithm', 'algorithms')}; `apply` asks first, or needs --yes"
         )
+    several = len(summary.targets) > 1
+    lines += [f"quota     {name}: {text}" if several else f"quota     {text}" for name, text in plan.quotas.items()]
     return [*lines, *summary.closing()]
 
 

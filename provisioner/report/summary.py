@@ -315,13 +315,19 @@ def superseded_lines(summary: Summary) -> list[str]:
     return lines
 
 
-def problem_lines(summary: Summary) -> list[str]:
-    """The problems by cause: what several definitions have in common once, with a count, then the others."""
+def problem_lines(summary: Summary, *, listed_by: str = "") -> list[str]:
+    """The problems by cause: what several definitions have in common once, with a count, then the others.
+
+    Args:
+        summary: with the problems.
+        listed_by: the command that lists all of them; "" is the one about the run.
+    """
     causes = [line for cause in summary.causes[:SHOWN_IN_TEXT] for line in _cause_lines(cause, summary.run_id)]
     others = single(summary.problems, summary.causes)[: max(0, SHOWN_IN_TEXT - len(summary.causes))]
     shown = sum(cause.count for cause in summary.causes[:SHOWN_IN_TEXT]) + len(others)
     more = summary.problems_total - shown
-    rest = [f"  and {more} more: `provisioner runs {summary.run_id}` lists all"] if more > 0 else []
+    listed_by = listed_by or f"provisioner runs {summary.run_id}"
+    rest = [f"  and {more} more: `{listed_by}` lists all"] if more > 0 else []
     return [*causes, *map(problem_line, others), *rest]
 
 

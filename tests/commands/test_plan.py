@@ -462,6 +462,30 @@ async def test_a_bound_that_is_reached_is_named(here: Here) -> None:
     assert (second.exit_code, second.stopped) == (0, None)
 
 
+async def test_what_does_not_fit_into_the_quota_is_counted(here: Here) -> None:
+    """Once AWS has named the quota, plan says how many creates do not fit (4), until nothing waits for it any more."""
+    here.endpoint.quota = 3
+    here.write(*(v(name) for name in "abcde"))
+
+    unknown = await here.plan()
+    await here.apply()
+    known = await here.plan()
+    bounded = await here.plan(policy={"max_create": 1})
+    shrunk = await here.plan(prune=True)
+    here.endpoint.quota = 100
+    await here.apply()
+    here.write(*(v(name) for name in "abcdef"))
+    after = await here.plan()
+
+    assert (unknown.counts["over_quota"], unknown.exit_code, unknown.quotas) == (0, 0, {})
+    assert (known.counts["create"], known.counts["over_quota"], known.exit_code) == (2, 2, 4)
+    assert known.quotas["here"].startswith(
+        "2 of 2 creates will not fit: 3 algorithms exist, and the quota is 3 (as AWS"
+    )
+    assert (bounded.counts["over_quota"], shrunk.counts["over_quota"]) == (1, 2)
+    assert (after.counts["create"], after.counts["over_quota"], after.exit_code) == (1, 0, 0)
+
+
 def test_keep_contradicts_delete_first(here: Here) -> None:
     """What is to be kept cannot be deleted first."""
     with pytest.raises(ConfigurationError, match="keep"):

@@ -37,8 +37,8 @@ def test_what_is_the_same_is_taken_over_and_tagged(tmp_path: Path, endpoint: End
     applied = folder.json("apply", "m.jsonl", code=3)
 
     assert "outcomes  1 adopted\n" in done.stdout
-    assert "left      1 without an algorithm in AWS, which `provisioner apply` creates\n" in done.stdout
-    assert f"other: name_taken: {other} has this name, and no ledger created it." in done.stdout
+    assert "absent    1 without an algorithm in AWS, which `provisioner apply` creates\n" in done.stdout
+    assert f"refused   1 definition\n  m.jsonl:2: other: {other} has this name, and no ledger cre" in done.stdout
     assert "/adopted-" in tagged[same]
     assert (tagged[other], len(tagged)) == ("", 2)
     assert {kind: count for kind, count in applied["outcomes"].items() if count} == {
@@ -105,10 +105,13 @@ def test_a_take_over_moves_a_ledger(tmp_path: Path, endpoint: Endpoint) -> None:
     folder.run("apply", "m.jsonl", "-l", "old.db")
     old = folder.ledger_id("old.db")
 
-    refused = folder.run("adopt", "m.jsonl", code=3)
+    refused = folder.json("adopt", "m.jsonl", code=3)
     taken = folder.json("adopt", "m.jsonl", "--take-over", old)
 
-    assert f"--take-over {old}" in refused.stdout
+    assert [(one["name"], one["code"]) for one in refused["refused"]] == [("a", "other_ledger"), ("b", "other_ledger")]
+    assert {one["arn"] for one in refused["refused"]} == set(tags(folder))
+    assert all(f"--take-over {old}" in one["message"] for one in refused["refused"])
+    assert (refused["absent"], taken["refused"]) == (0, [])
     assert taken["outcomes"]["adopted"] == 2
     assert {tag.split("/")[1] for tag in tags(folder).values()} == {folder.ledger_id("ledger.db")}
 
