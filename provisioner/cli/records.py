@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from provisioner.core.entry import Entry, State
-from provisioner.core.versions import Version
-from provisioner.report.summary import iso
+from provisioner.core.versions import DESTROYED, PRUNED, REPLACED, Version
+from provisioner.report.summary import FINISH_DESTROY, iso
 
 if TYPE_CHECKING:
     from provisioner.core.versions import Happening
@@ -88,10 +88,20 @@ def reason_words(one: Entry | Version) -> str:
     if isinstance(one, Version):
         if one.code or one.message:
             return f"{one.reason}, not deleted: {_error(one.code, one.message)}"
-        return f"{one.reason}, left because it was adopted: --adopted deletes it" if one.adopted else one.reason
+        return f"{one.reason}, {_way_out(one)}"
     if one.state is State.CREATED:
         return ""
     return one.message if one.code == one.state else _error(one.code, one.message)
+
+
+def _way_out(version: Version) -> str:
+    """What deletes ``version``, or why it stays."""
+    if version.adopted:
+        return "left because it was adopted: --adopted deletes it"
+    if version.reason in {PRUNED, DESTROYED}:
+        return f"and not deleted yet: `{FINISH_DESTROY}` deletes it"
+    unless = ", unless --keep keeps it" if version.reason == REPLACED else ""
+    return f"and not deleted yet: `apply` with --on-change replace or --prune deletes it{unless}"
 
 
 def _error(code: str, message: str) -> str:

@@ -17,11 +17,11 @@ from provisioner.cli.output import say, say_json
 from provisioner.commands.finding import TROUBLE
 from provisioner.commands.runs import past_runs
 from provisioner.core.entry import State
-from provisioner.core.versions import DESTROYED, DUPLICATE, PRUNED, REPLACED, Fate, Role, fates
+from provisioner.core.versions import DESTROYED, PRUNED, Fate, Role, fates
 from provisioner.errors import printable_lines
 from provisioner.ledger.location import locate
 from provisioner.pacing.observed import Learned
-from provisioner.report.summary import LIST_SUPERSEDED, iso
+from provisioner.report.summary import FINISH_DESTROY, LIST_SUPERSEDED, iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from provisioner.config.settings import Settings
     from provisioner.ledger import Ledger
 
-FINISH_DESTROY = "provisioner destroy --state deleted"
-"""Deletes what was given up, by `destroy` or `--prune`, and is not deleted yet: no other entry is in that state."""
-FINISH_REPLACE = "provisioner apply MANIFEST --on-change replace"
-"""Deletes what was replaced."""
 OPEN_SHOWN = 20
 """Most unanswered creates in the text form."""
 
@@ -96,9 +92,7 @@ def _next(targets: Mapping[str, dict[str, Any]], *, held: bool) -> list[str]:
     commands += ["provisioner list --by code"] if found & TROUBLE else []
     reasons = {reason for target in targets.values() for reason in target["to_delete"]}
     commands += [LIST_SUPERSEDED] if reasons else []
-    if not held:
-        commands += [FINISH_DESTROY] if reasons & {DESTROYED, PRUNED} else []
-        commands += [FINISH_REPLACE] if reasons & {REPLACED, DUPLICATE} else []
+    commands += [FINISH_DESTROY] if reasons & {DESTROYED, PRUNED} and not held else []
     return commands
 
 

@@ -172,7 +172,7 @@ class Create:
         elif conclusion.outcome is not None:
             self._target.observer.outcome_changed(conclusion.outcome)
             if conclusion.outcome in {Outcome.FAILED, Outcome.PARKED}:
-                text = str(reply)
+                text = reply.message or str(reply)
                 if conclusion.verdict is Verdict.DENIED:
                     text = f"{text.rstrip('. ')}. {pass_role_hint(job.role)}"
                 job.failure, job.failure_text = reply.code or str(conclusion.outcome), str(reply)

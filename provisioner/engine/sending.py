@@ -164,10 +164,10 @@ class Sender(Generic[J]):
 
 def quota_text(reply: Reply, *, replaces: bool) -> str:
     """The message for a 402 to a create, or to a replacement, with the quota's name and value if the reply has them."""
-    quota = f"{reply.quota_name or 'a service quota'}"
     value = f" of {reply.quota_value:g}" if reply.quota_value is not None else ""
+    quota = f"the quota{value} for {reply.quota_name}" if reply.quota_name else f"a service quota{value}"
     message = reply.message.rstrip(". ")
     hint = "Raise the quota"
     if replaces:
         hint += ", or use --replace-order delete-first, which deletes each old algorithm before it creates the new one"
-    return f"{quota}{value} is reached: {message}. {hint}, then run again"
+    return f"{quota} is reached: {message}. {hint}, then run again"

@@ -26,6 +26,8 @@ SHOWN_IN_TEXT = 20
 """Problems that the text form shows; the JSON form has up to 100, the ledger all."""
 LIST_SUPERSEDED = "provisioner list --state superseded"
 """The command that shows what is still to be deleted."""
+FINISH_DESTROY = "provisioner destroy --state deleted"
+"""Deletes what was given up, by `destroy` or `--prune`, and is not deleted yet: no other entry is in that state."""
 
 
 class ManifestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -308,10 +310,8 @@ def superseded_lines(summary: Summary) -> list[str]:
         what = counted(adopted, "superseded algorithm that was", "superseded algorithms that were")
         lines.append(f"left      {what} adopted: --adopted deletes {'it' if adopted == 1 else 'them'}, too")
     if due:
-        it, why = ("it", "it was not") if due == 1 else ("them", "they were not")
         what = counted(due, "superseded algorithm", "superseded algorithms")
-        how = f"the next `apply` with --on-change replace or --prune deletes {it}"
-        lines.append(f"to delete {what}: {how}; `{LIST_SUPERSEDED}` says why {why} deleted yet")
+        lines.append(f"to delete {what}: `{LIST_SUPERSEDED}` says why, and what deletes {'it' if due == 1 else 'them'}")
     return lines
 
 

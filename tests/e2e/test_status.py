@@ -28,7 +28,6 @@ run     {FIRST}: apply, 2026-09-21T14:13:20.125Z, exit 3
 next    provisioner reconcile
 next    provisioner list --by code
 next    provisioner list --state superseded
-next    provisioner apply MANIFEST --on-change replace
 """
 
 

@@ -343,8 +343,8 @@ def test_what_is_still_to_be_deleted_is_named() -> None:
 
     assert told(none)["superseded"] == 0
     assert "superseded" not in none.text()
-    assert "\nto delete 1 superseded algorithm: the next `apply` with --on-change replace or --prune" in one.text()
-    assert "`provisioner list --state superseded` says why it was not deleted yet\n" in one.text()
+    shown = "`provisioner list --state superseded` says why, and what deletes it\n"
+    assert f"\nto delete 1 superseded algorithm: {shown}" in one.text()
 
 
 def test_what_stays_is_not_to_be_deleted() -> None:
