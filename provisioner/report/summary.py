@@ -336,7 +336,7 @@ def _cause_lines(cause: Cause, run_id: str) -> list[str]:
     more = cause.count - len(cause.examples)
     names += f" and {more} more" if more else ""
     return [
-        f"  {cause.count} times {cause.code}: {printable(cause.message)}",
+        f"  {cause.code} ({cause.count} times): {printable(cause.message)}",
         f"    {names}: `{cause.listed_by(run_id)}` lists them",
     ]
 

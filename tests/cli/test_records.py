@@ -15,8 +15,10 @@ from provisioner.core.versions import Role, Version
     [
         (
             {"reason": "replaced"},
-            "replaced, and not deleted yet: `apply` with --on-change replace or --prune deletes it, "
-            "unless --keep keeps it",
+            (
+                "replaced, and not deleted yet: `apply` with --on-change replace or --prune deletes it, "
+                "unless --keep keeps it"
+            ),
         ),
         (
             {"reason": "duplicate"},

@@ -375,7 +375,7 @@ def test_what_fails_alike_is_one_message() -> None:
     lines = one.text().split("\n")
     at = lines.index("problems  10000")
     assert lines[at + 1 : at + 4] == [
-        "  10000 times ValidationException: no such role",
+        "  ValidationException (10000 times): no such role",
         "    n0, n1, n2 and 9997 more: `provisioner list --code ValidationException` lists them",
         "ledger    ledger.db",
     ]
@@ -404,7 +404,7 @@ def test_arns_do_not_tell_causes_apart() -> None:
     alike = "it changed since arn:aws:x:us-east-1:1:y/{} was created"
     text = summary(failing(2, message=alike), failing(1, message=alike), failing(2, message="role {}")).text()
 
-    assert "  3 times ValidationException: it changed since ARN was created\n" in text
+    assert "  ValidationException (3 times): it changed since ARN was created\n" in text
     assert "  m.jsonl:1: n0: ValidationException: role 0\n" in text
     assert "  m.jsonl:2: n1: ValidationException: role 1\n" in text
 
