@@ -40,7 +40,8 @@ def command(*, config: str | None, ledger: str | None, output: str, by: str | No
     """Reads the ledger only, and can run while `apply` does. Without options it lists every entry.
 
     By target: its entries by name, then replacements that are under way or failed. With --state superseded it lists
-    the algorithms that were replaced and are still to be deleted. On a terminal, lines are cut to its width.
+    the algorithms that were replaced or given up and still exist, and says what deletes each or why it stays. On a
+    terminal, lines are cut to its width.
     """
     settings = settings_of(config, ledger)
 

@@ -74,8 +74,18 @@ def test_the_next_command_is_one_to_type(directory: Path) -> None:
     assert "reconcile" not in meanwhile.stdout
 
 
+def test_what_the_configuration_keeps_is_not_to_be_deleted(directory: Path, tmp_path: Path) -> None:
+    """With `keep` a replaced version is kept for a rollback, and no command is named for it."""
+    (tmp_path / "keep.toml").write_text("[lifecycle]\nkeep = 1\n")
+    kept = provisioner("status", "--config", tmp_path / "keep.toml", cwd=directory).stdout
+
+    assert "1 drifted, 1 superseded kept for a rollback, replacements: 1 failed\n" in kept
+    assert "superseded to delete" not in kept
+    assert "list --state superseded" not in kept
+
+
 def test_a_run_counts_what_is_still_to_be_deleted(tmp_path: Path) -> None:
-    """The summary of every run says how many superseded algorithms its targets have; with none, it says nothing."""
+    """The summary of every run says how many superseded algorithms its targets have, and `runs` what a verify found."""
     (tmp_path / "m.jsonl").write_text('{"name": "a", "roleArn": "arn:aws:iam::123456789012:role/a"}\n')
     applied = provisioner("apply", "m.jsonl", "--local", "--output", "json", cwd=tmp_path)
 
@@ -87,9 +97,15 @@ def test_a_run_counts_what_is_still_to_be_deleted(tmp_path: Path) -> None:
                     for n, target in enumerate(("default", "b"))
                 ]
             )
+            await ledger.record([Fact("default", "ghost", Event.CONFIRM, "d", "t", arn(7), attempt="a1")])
 
     asyncio.run(supersede())
     verified = provisioner("verify", "--local", "--output", "json", cwd=tmp_path)
+    past = provisioner("runs", "last", cwd=tmp_path).stdout
 
     assert json.loads(applied.stdout)["superseded"] == 0
     assert json.loads(verified.stdout)["superseded"] == 1
+    assert "\nfound     1 missing\n" in past
+    assert f"\n  ghost: missing: {arn(7)}: the ledger says created, but it is gone from AWS" in past
+    assert "manifest" not in past
+    assert "creates/s" not in past
