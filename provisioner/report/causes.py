@@ -60,11 +60,11 @@ class Cause(msgspec.Struct, omit_defaults=True):
     examples: list[Example] = []
     of_manifest: bool = False
 
-    def listed_by(self, run_id: str) -> str:
-        """The command that lists all of them, after the run ``run_id``."""
+    def listed_by(self, record: str) -> str:
+        """The command that lists all of them; ``record`` is the one that shows the record of the run."""
         if self.of_manifest:
             return "provisioner validate MANIFEST"
-        return LISTED.get(self.code, f"provisioner list --code {self.code}") or f"provisioner runs {run_id}"
+        return LISTED.get(self.code, f"provisioner list --code {self.code}") or record
 
 
 def key_of(code: str, message: str) -> tuple[str, str]:

@@ -322,22 +322,22 @@ def problem_lines(summary: Summary, *, listed_by: str = "") -> list[str]:
         summary: with the problems.
         listed_by: the command that lists all of them; "" is the one about the run.
     """
-    causes = [line for cause in summary.causes[:SHOWN_IN_TEXT] for line in _cause_lines(cause, summary.run_id)]
+    listed_by = listed_by or f"provisioner runs {summary.run_id}"
+    causes = [line for cause in summary.causes[:SHOWN_IN_TEXT] for line in _cause_lines(cause, listed_by)]
     others = single(summary.problems, summary.causes)[: max(0, SHOWN_IN_TEXT - len(summary.causes))]
     shown = sum(cause.count for cause in summary.causes[:SHOWN_IN_TEXT]) + len(others)
     more = summary.problems_total - shown
-    listed_by = listed_by or f"provisioner runs {summary.run_id}"
     rest = [f"  and {more} more: `{listed_by}` lists all"] if more > 0 else []
     return [*causes, *map(problem_line, others), *rest]
 
 
-def _cause_lines(cause: Cause, run_id: str) -> list[str]:
+def _cause_lines(cause: Cause, record: str) -> list[str]:
     names = ", ".join(map(str, cause.examples))
     more = cause.count - len(cause.examples)
     names += f" and {more} more" if more else ""
     return [
         f"  {cause.code} ({cause.count} times): {printable(cause.message)}",
-        f"    {names}: `{cause.listed_by(run_id)}` lists them",
+        f"    {names}: `{cause.listed_by(record)}` lists them",
     ]
 
 
