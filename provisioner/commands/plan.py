@@ -86,6 +86,7 @@ class Draft(msgspec.Struct):
         serial: the ledger's count of changes of the target.
         whole: whether manifest and account were read to their end.
         kept: by name, how many replaced versions are kept.
+        unanswered: names that the manifest does not have, and whose replacement has no answer yet.
         undecided: how many entries would be pruned if their create or replacement had an answer.
         refusal: why nothing is pruned although it was asked for.
         contents: of the account, as it was read; None if it was not.
@@ -100,6 +101,7 @@ class Draft(msgspec.Struct):
     serial: int = 0
     whole: bool = False
     kept: Counter[str] = msgspec.field(default_factory=Counter)
+    unanswered: list[str] = []
     undecided: int = 0
     refusal: str = ""
     contents: Contents | None = None
@@ -129,25 +131,22 @@ class Draft(msgspec.Struct):
         """How many algorithms are deleted at most, those that are replaced included."""
         if not policy.deletes:
             return 0
-        replaced = sum(_too_many(one.step, self.kept[one.row.name], policy) for one in self.planned)
-        return len(self.deletions) + replaced
+        superseded = [(one.row.name, _superseded(one.step, policy)) for one in self.planned]
+        superseded += [(name, 1) for name in self.unanswered]
+        return len(self.deletions) + sum(
+            max(0, self.kept[name] + count - policy.keep) for name, count in superseded if count
+        )
 
 
-def _too_many(step: Step, kept: int, policy: Policy) -> int:
-    """How many older versions of a name are deleted because of ``step``.
-
-    Args:
-        step: of the name.
-        kept: how many are kept so far.
-        policy: the rules of the run.
-    """
+def _superseded(step: Step, policy: Policy) -> int:
+    """How many algorithms of a name are superseded by ``step`` at most, of those that the run may delete."""
     entry = step.entry
     # A replacement that is recovered, now or when an unanswered one turns out to exist, is one as well.
     superseded = sum(fact.incoming and fact.event is Event.CONFIRM for fact in step.facts)
     superseded += step.action is Action.AMBIGUOUS and entry is not None and entry.incoming
     if step.action is Action.REPLACE and entry is not None:
         superseded += policy.adopted or not entry.adopted
-    return max(0, kept + superseded - policy.keep) if superseded else 0
+    return superseded
 
 
 SOURCES_NAMED = 3
@@ -232,10 +231,10 @@ def prune_refused(made: Draft) -> list[Problem]:
 async def _plan_deletions(target: OpenTarget, policy: Policy, made: Draft, names: set[str], *, prunes: bool) -> None:
     ledger = target.ledger
     if policy.deletes:
-        superseded = await ledger.versions(target.name, roles={Role.SUPERSEDED})
         again = wanted_again(made)
-        chosen = to_delete(superseded, policy.keep, adopted=policy.adopted)
-        versions = [one for one in chosen if one.name not in again]
+        superseded = await ledger.versions(target.name, roles={Role.SUPERSEDED})
+        superseded = [one for one in superseded if one.arn not in again]
+        versions = to_delete(superseded, policy.keep, adopted=policy.adopted)
         made.deletions += [Deleted(one.name, one.arn, f"it was {one.reason}") for one in versions]
         replaced = [one for one in superseded if one.reason == REPLACED and (policy.adopted or not one.adopted)]
         made.kept = Counter(one.name for one in replaced if one not in versions)
@@ -245,6 +244,7 @@ async def _plan_deletions(target: OpenTarget, policy: Policy, made: Draft, names
             continue
         undecided = entry.unresolved or entry.name in unanswered
         made.undecided += prunes and undecided
+        made.unanswered += [entry.name] if entry.exists and entry.name in unanswered else []
         if not entry.exists:
             continue
         why = "it left the manifest"
@@ -459,6 +459,8 @@ class PlanCommand:
         changes = {} if self._offline else await self._changes(target, made)
         for one in made.planned:
             step = one.step
+            if step.action is Action.UNCHANGED:  # only its entry changes
+                continue
             arn = step.found.arn if step.found else step.entry.arn if step.entry and step.entry.exists else ""
             changed = changes.get(one.row.name, [])
             reason = _changed(changed) if changed and step.action in WITH_CHANGES else step.reason
@@ -539,8 +541,9 @@ def _changed(changes: Sequence[Change]) -> str:
 
 
 def wanted_again(made: Draft) -> set[str]:
-    """Names whose algorithms were to be deleted, and which the manifest has again."""
-    return {one.row.name for one in made.planned if any(fact.event is Event.REINSTATE for fact in one.step.facts)}
+    """ARNs of algorithms that were to be deleted, and whose names the manifest has again."""
+    facts = (fact for one in made.planned for fact in one.step.facts)
+    return {fact.arn for fact in facts if fact.event is Event.REINSTATE and fact.arn}
 
 
 def retired(made: Draft) -> Sequence[Entry]:

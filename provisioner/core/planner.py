@@ -158,7 +158,7 @@ class Planner:
 
     def _take_back(self, row: Wanted, situation: Situation, entry: Entry) -> Step:
         """It was to be deleted, which did not happen, and the manifest has it again."""
-        reinstate = (Fact(self._target, row.name, Event.REINSTATE),)
+        reinstate = (Fact(self._target, row.name, Event.REINSTATE, arn=entry.arn),)
         again = _after(entry, reinstate)
         assert again is not None  # noqa: S101  an entry stays one
         then = self._compare(row, Situation(again, situation.incoming, situation.seen), again)

@@ -21,7 +21,7 @@ from provisioner.errors import ConfigurationError, IntegrityError
 from provisioner.pacing.gate import GateClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from provisioner.core.inventory import Found
     from provisioner.core.ownership import OwnershipTag
@@ -50,12 +50,13 @@ class Deletions:
         self._inventory = Inventory(target, policy.ownership_tag)
         self._sender = Sender(target, Delete(target, problems), ending)
 
-    async def due(self, names: Sequence[str] | None = None) -> list[Version]:
-        """What is to be deleted, of ``names`` or of the whole target."""
+    async def due(self, names: Sequence[str] | None = None, spare: Collection[str] = ()) -> list[Version]:
+        """What is to be deleted, of ``names`` or of the whole target, but for the ARNs in ``spare``."""
         if not self._policy.deletes:
             return []
         versions = await self._target.ledger.versions(self._target.name, names=names, roles={Role.SUPERSEDED})
-        return to_delete(versions, self._policy.keep, adopted=self._policy.adopted)
+        mortal = [one for one in versions if one.arn not in spare]
+        return to_delete(mortal, self._policy.keep, adopted=self._policy.adopted)
 
     async def delete(self, version: Version) -> Verdict:
         """Delete ``version``: DONE if it is gone, AMBIGUOUS if it may be, REJECTED if it stays.

@@ -141,7 +141,7 @@ class Engine:
             retire: entries whose algorithms are to be deleted, before anything is created.
             why: the reason that is recorded for these.
             only: names whose superseded versions are deleted, if the policy deletes; None is all that the target has.
-            spare: names that the manifest has again: their superseded versions are not deleted at the beginning.
+            spare: ARNs of superseded versions that are not deleted, because the manifest has their names again.
 
         Returns:
             The fingerprint of the manifest; "" unless it was read to its end.
@@ -158,7 +158,7 @@ class Engine:
             self._tag_workers = Workers(group, self._target.tags, self._limit, self._retag)
             self._delete_workers = Workers(group, self._target.deletes, self._limit, self._delete)
             await self._retire(retire, why)
-            self._queue([one for one in await self._deletions.due(only) if one.name not in spare])
+            self._queue(await self._deletions.due(only, spare))
             if self._policy.delete_first or self._policy.resend_is_safe:
                 # A name can be used again only when its algorithm is gone.
                 await self._delete_workers.until_idle()
@@ -173,6 +173,9 @@ class Engine:
             await self._until_idle()
             await self._question()
             await self._resolve()
+            # A sweep may have found a replacement for which there was nothing else to do.
+            self._queue(await self._deletions.due(only, spare))
+            await self._until_idle()
             await self._leave_planned()
             group.cancel_scope.cancel()
         return fingerprint

@@ -18,7 +18,7 @@ from provisioner.commands.plan import PlanCommand
 from provisioner.commands.run import Order, Run, policy_of
 from provisioner.commands.verify import Marks, differences, mark
 from provisioner.config.settings import LifecycleSettings, Settings, Target
-from provisioner.core.entry import Outcome, State
+from provisioner.core.entry import Event, Outcome, State
 from provisioner.core.ownership import OwnershipTag
 from provisioner.core.planner import Action
 from provisioner.core.verdict import Reply
@@ -387,6 +387,37 @@ async def test_what_a_recovered_replacement_supersedes_is_confirmed(here: Here) 
     assert (plan.counts["recover"], plan.deletes) == (1, 1)
     assert summary.exit_code == 2
     assert here.sent()["delete"] == 0
+
+
+async def test_what_is_wanted_again_is_all_that_stays_of_a_destroy_that_died(here: Here) -> None:
+    """It had given up every entry: the current algorithm is taken back, and what --keep had kept is deleted with it."""
+    await here.apply(v("a"), v("b"))
+    await here.apply(v("a", 2), v("b", 2), on_change="replace", keep=1)
+    given_up = [entry.fact(Event.RETIRE, code="destroyed") for entry in here.ledger.table.values()]
+    await here.ledger.record(given_up)
+    here.write(v("a", 2), v("b", 3))
+
+    plan = await here.plan(**REPLACE)
+    summary = await here.apply(**REPLACE)
+
+    assert (plan.deletes, here.sent()["delete"]) == (3, 3)
+    assert (summary.exit_code, await here.ledger.superseded()) == (0, {})
+    assert sorted(one.name for one in here.endpoint.algorithms.values()) == ["a", "b"]
+
+
+async def test_what_a_replacement_that_left_the_manifest_supersedes_is_deleted(here: Here) -> None:
+    """Its reply was lost; the run that finds it has nothing else to do with that name, and deletes the old one."""
+    await here.apply(v("a"), v("b"))
+    here.endpoint.acts = [Act(Reply(status=500, request_id="r"), effect_s=0.0)]
+    await here.apply(v("a", 2), v("b"), policy={"wait": False, "settle_s": 360.0}, **REPLACE)
+    here.write(v("b"))
+
+    plan = await here.plan(on_change="replace")
+    unconfirmed = await here.apply(on_change="replace")
+    summary = await here.apply(**REPLACE)
+
+    assert (plan.deletes, unconfirmed.exit_code, here.sent()["delete"]) == (1, 2, 1)
+    assert (summary.exit_code, await here.ledger.superseded()) == (0, {})
 
 
 async def test_what_was_taken_over_is_orphaned_unless_asked_for(here: Here) -> None:

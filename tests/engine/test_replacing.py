@@ -464,7 +464,7 @@ async def test_a_definition_that_comes_back_before_its_deletion_was_tried() -> N
     entry = here.ledger.table["here", "a"]
     await here.ledger.record([entry.fact(Event.RETIRE, code="destroyed")])
 
-    back = await here.apply(v("a", 2), spare=["a"], **REPLACE)
+    back = await here.apply(v("a", 2), spare=[entry.arn], **REPLACE)
 
     assert counts(back) == {"replaced": 1}
     assert here.made_as("a") == ["version 2"]
