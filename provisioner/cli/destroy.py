@@ -103,6 +103,6 @@ def command(
     async def work(run: Run) -> Summary:
         from provisioner.commands.destroy import destroy
 
-        return await destroy(run, partial(selecting.of, asking=run.run_id), options.found)
+        return await destroy(run, partial(selecting.of, asking="destroy"), options.found)
 
     return execute(options, work)

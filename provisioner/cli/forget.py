@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -60,7 +61,9 @@ def command(  # noqa: PLR0913  a parameter for each option
 
     async def work() -> ExitCode:
         settings = settings_of(config, ledger)
-        found = await forget(settings, selecting.of, confirm, lock_timeout_s=seconds(lock_timeout))
+        found = await forget(
+            settings, partial(selecting.of, asking="forget"), confirm, lock_timeout_s=seconds(lock_timeout)
+        )
         name = printable_location(settings.run.ledger)
         code = ExitCode.AMBIGUOUS if found.unresolved else ExitCode.DONE
         if output == "json":

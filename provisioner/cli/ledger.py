@@ -29,7 +29,8 @@ def rename_target(
     """Move the entries of target OLD to NEW.
 
     Run it after the target was renamed in the configuration. Entries, place, learned paces and the record of the
-    finished manifest move together or not at all. NEW must have no entries. Nothing changes in AWS.
+    finished manifest move together or not at all. NEW must have no entries. Nothing changes in AWS. The same rename
+    once more changes nothing, so that it can be repeated after a kill.
     """
     from provisioner.commands.ledger import rename_target as rename
 

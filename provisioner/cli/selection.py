@@ -118,7 +118,7 @@ class Selecting(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             ledger: whose entries are selected.
-            asking: id of the run that asks, which ``--run last`` does not mean.
+            asking: the command that asks, of which ``--run last`` means no run.
 
         Raises:
             UsageError: it has no such run.

@@ -69,20 +69,22 @@ async def adopt(run: Run, left: NotTaken, *, stdin: BinaryIO | None = None) -> S
         stdin: read for ``-``.
     """
 
-    async def work(fleet: Fleet, manifests: dict[str, Manifest]) -> None:
-        drafts = await draft(run, fleet, manifests)
-
-        async def take(target: OpenTarget) -> None:
-            made = drafts[target.name]
-            left.absent += sum(one.step.action in {Action.CREATE, Action.RECREATE} for one in made.planned)
-            left.refused += await _take(run, target, manifests[target.name], made)
-
-        await fleet.each([target for target in run.order.targets if target.name in drafts], take)
-
     async def write(manifests: dict[str, Manifest]) -> Summary:
-        return await session(run, "adopt", partial(work, manifests=manifests))
+        return await session(run, "adopt", partial(carry_out, run, manifests=manifests, left=left))
 
     return await with_manifests(run, write, stdin=stdin, twice=True)
+
+
+async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest], left: NotTaken) -> None:
+    """Do that with the ledger and the targets of ``fleet``; see :func:`adopt`."""
+    drafts = await draft(run, fleet, manifests)
+
+    async def take(target: OpenTarget) -> None:
+        made = drafts[target.name]
+        left.absent += sum(one.step.action in {Action.CREATE, Action.RECREATE} for one in made.planned)
+        left.refused += await _take(run, target, manifests[target.name], made)
+
+    await fleet.each([target for target in run.order.targets if target.name in drafts], take)
 
 
 async def _take(run: Run, target: OpenTarget, manifest: Manifest, made: Draft) -> list[Refused]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -56,30 +57,27 @@ async def destroy(run: Run, select: Callable[[Ledger], Awaitable[Selection]], fo
         select: which entries.
         found: gets what was selected, by target.
     """
+    work = partial(carry_out, run, select=select, found=found)
+    return await session(run, "destroy", work, makes=False)
 
-    async def work(fleet: Fleet) -> None:
-        ledger, targets = fleet.ledger, run.order.targets
-        chosen = await select(ledger)
-        # A create that is about to be resolved changes its state and its run.
-        unresolved = {
-            (entry.target, entry.name)
-            for target in targets
-            async for entry in ledger.entries(target=target.name)
-            if entry.unresolved and chosen.matches(entry)
-        }
-        await fleet.each(targets, resolve)
-        targets = tuple(target for target in targets if not run.statistics[target.name].halt)
-        if not run.stop.requested:
-            for target in targets:
-                found[target.name] = await _selected(run, ledger, target.name, chosen, unresolved)
-            entries = sum(len(one.entries) for one in found.values())
-            superseded = sum(one.superseded for one in found.values())
-            why = f"{entries} registered, {superseded} superseded" if superseded else ""
-            await confirm(run, entries + superseded, why, look="`provisioner list` with the same selection")
-        if run.stop.requested:
-            run.reasons.add(Reason.UNFINISHED)
-            return
-        await fleet.each(targets, delete)
+
+async def carry_out(
+    run: Run, fleet: Fleet, select: Callable[[Ledger], Awaitable[Selection]], found: dict[str, Selected]
+) -> None:
+    """Do that with the ledger and the targets of ``fleet``; see :func:`destroy`.
+
+    Raises:
+        DeletionsRefusedError, UnconfirmedError: see :func:`provisioner.commands.plan.confirm`; nothing was deleted.
+    """
+    ledger, targets = fleet.ledger, run.order.targets
+    chosen = await select(ledger)
+    # A create that is about to be resolved changes its state and its run.
+    unresolved = {
+        (entry.target, entry.name)
+        for target in targets
+        async for entry in ledger.entries(target=target.name)
+        if entry.unresolved and chosen.matches(entry)
+    }
 
     async def resolve(target: OpenTarget) -> None:
         policy = msgspec.structs.replace(run.order.policy, deletes=False)
@@ -91,7 +89,19 @@ async def destroy(run: Run, select: Callable[[Ledger], Awaitable[Selection]], fo
         await engine.run(None, retire=here.entries, why=DESTROYED, only=here.names)
         statistics.pruned = statistics.deleted  # superseded versions too: it is `destroy` that deleted them
 
-    return await session(run, "destroy", work, makes=False)
+    await fleet.each(targets, resolve)
+    targets = tuple(target for target in targets if not run.statistics[target.name].halt)
+    if not run.stop.requested:
+        for target in targets:
+            found[target.name] = await _selected(run, ledger, target.name, chosen, unresolved)
+        entries = sum(len(one.entries) for one in found.values())
+        superseded = sum(one.superseded for one in found.values())
+        why = f"{entries} registered, {superseded} superseded" if superseded else ""
+        await confirm(run, entries + superseded, why, look="`provisioner list` with the same selection")
+    if run.stop.requested:
+        run.reasons.add(Reason.UNFINISHED)
+        return
+    await fleet.each(targets, delete)
 
 
 async def _selected(

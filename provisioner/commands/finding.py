@@ -26,6 +26,8 @@ EXAMPLES = 3
 
 LAST = "last"
 """Stands for the latest run."""
+LOOKED_BACK = 100
+"""Runs among which it is looked for."""
 
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{9}-[0-9a-f]{6}")
 
@@ -114,14 +116,15 @@ async def find_run(ledger: Ledger, text: str, *, asking: str = "") -> RunRecord:
     Args:
         ledger: that has it.
         text: to look for.
-        asking: id of the run that asks, which is not the last one.
+        asking: the command that asks. Runs of its own are not the last one, so that the next finishes what one that
+            died has begun.
 
     Raises:
         UsageError: there is none, or there are several.
     """
-    found = await ledger.runs(2, prefix="" if text == LAST else text)
+    found = await ledger.runs(2, prefix=text) if text != LAST else await ledger.runs(LOOKED_BACK)
     if text == LAST:
-        found = [run for run in found if run.run_id != asking][:1]
+        found = [run for run in found if run.command != asking][:1]
     if not found:
         what = "the ledger has no runs" if text == LAST else f"the ledger has no run {text!r}"
         raise UsageError(what, hint="`provisioner runs` lists those that it has")

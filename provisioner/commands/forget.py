@@ -66,19 +66,23 @@ async def forget(
     if not await location.exists():
         raise LedgerError("there is no ledger here", where=location.name, hint="Name it with --ledger")
     async with location.lease(lock_timeout_s) as lease, location.open(lease) as ledger:
-        chosen = await select(ledger)
-        known = await ledger.counts()
-        if unknown := sorted(chosen.targets - known.keys()):
-            hint = nearest(unknown[0], sorted(known), "The ledger has {}") if known else "It has no entries at all"
-            raise UsageError(f"the ledger has no entries of a target {unknown[0]!r}", hint=hint)
-        entries = [entry async for entry in ledger.entries() if chosen.matches(entry)]
-        incoming = {target: await _unresolved(ledger, target) for target in {entry.target for entry in entries}}
-        gone = [entry for entry in entries if not (entry.unresolved or entry.name in incoming[entry.target])]
-        existing = sum(entry.exists for entry in gone) + await _superseded(ledger, gone)
-        found = Forgotten(len(gone), existing, len(entries) - len(gone))
-        if gone:
-            await confirm(found)
-            await _recorded(ledger, gone)
+        return await carry_out(ledger, await select(ledger), confirm)
+
+
+async def carry_out(ledger: Ledger, chosen: Selection, confirm: Callable[[Forgotten], Awaitable[None]]) -> Forgotten:
+    """Remove what is ``chosen`` from ``ledger``; see :func:`forget`."""
+    known = await ledger.counts()
+    if unknown := sorted(chosen.targets - known.keys()):
+        hint = nearest(unknown[0], sorted(known), "The ledger has {}") if known else "It has no entries at all"
+        raise UsageError(f"the ledger has no entries of a target {unknown[0]!r}", hint=hint)
+    entries = [entry async for entry in ledger.entries() if chosen.matches(entry)]
+    incoming = {target: await _unresolved(ledger, target) for target in {entry.target for entry in entries}}
+    gone = [entry for entry in entries if not (entry.unresolved or entry.name in incoming[entry.target])]
+    existing = sum(entry.exists for entry in gone) + await _superseded(ledger, gone)
+    found = Forgotten(len(gone), existing, len(entries) - len(gone))
+    if gone:
+        await confirm(found)
+        await _recorded(ledger, gone)
     return found
 
 

@@ -174,8 +174,8 @@ class Ledger(Protocol):
     async def rename_target(self, old: str, new: str) -> None:
         """Give everything that the ledger holds of ``old`` to ``new``, in one commit.
 
-        Entries, place, paces and the finished manifest move. For :meth:`changes` it is a change of both targets. Past
-        runs and their problems keep the name that they were about.
+        Entries, place, paces and the finished manifest move. For :meth:`changes` it is a change of both targets, which
+        gives them the same number. Past runs and their problems keep the name that they were about.
 
         Raises:
             LedgerError: ``new`` has entries, or nothing is known of ``old``. Nothing has changed.

@@ -45,9 +45,12 @@ def test_a_renamed_target_finds_everything_unchanged(registered: Path) -> None:
 
 
 def test_the_result_in_json(registered: Path) -> None:
-    """With --output json stdout is one object."""
+    """With --output json stdout is one object; the same rename once more, as after a kill, says the same."""
     done = provisioner("ledger", "rename-target", "default", "prod", "--output", "json", cwd=registered)
 
+    again = provisioner("ledger", "rename-target", "default", "prod", "--output", "json", cwd=registered)
+
+    assert (again.returncode, again.stdout) == (0, done.stdout)
     assert json.loads(done.stdout) == {
         "ledger": "ledger.db",
         "exit_code": 0,
@@ -61,6 +64,7 @@ def test_the_result_in_json(registered: Path) -> None:
     ("old", "new", "code", "message"),
     [
         ("nobody", "prod", 2, "the ledger has no target 'nobody'. It has default"),
+        ("nobody", "default", 2, "the ledger has no target 'nobody'. It has default"),
         ("default", "default", 2, "already has entries of a target 'default'"),
         ("default", "a b", 2, "a target cannot be called 'a b'"),
     ],

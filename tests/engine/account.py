@@ -65,7 +65,7 @@ class Account:
         may_do: Callable[[Planned], bool] | None = None,
         **policy: Any,
     ) -> Statistics:
-        """A run over ``definitions`` that prunes ``prune``, and leaves the ARNs in ``spare`` because they are wanted again.
+        """A run over ``definitions`` that prunes ``prune``, and leaves the ARNs of ``spare``, which are wanted.
 
         With ``may_do`` it carries out a saved plan.
         """
