@@ -9,7 +9,7 @@ import msgspec
 
 from provisioner.commands.plan import draft
 from provisioner.commands.session import session, with_manifests
-from provisioner.core.planner import Action
+from provisioner.core.planner import TAGGING, TAGS_REFUSED, Action
 from provisioner.engine.engine import Engine
 from provisioner.engine.problems import ProblemLog
 from provisioner.errors import Reason
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from provisioner.commands.plan import Draft
     from provisioner.commands.run import Run
+    from provisioner.core.planner import Step
     from provisioner.engine.target import OpenTarget
     from provisioner.fleet.fleet import Fleet
     from provisioner.manifest.reader import Manifest
@@ -87,9 +88,15 @@ async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest], left
     await fleet.each([target for target in run.order.targets if target.name in drafts], take)
 
 
+def _is_to_take(step: Step) -> bool:
+    """Whether ``step`` takes something over, or goes on with that where a run ended before it was tagged."""
+    unfinished = step.entry is not None and step.entry.adopted and step.entry.code in {TAGGING, TAGS_REFUSED}
+    return step.action in TAKEN or step.found is not None or unfinished
+
+
 async def _take(run: Run, target: OpenTarget, manifest: Manifest, made: Draft) -> list[Refused]:
     """Take over what may be; returns what may not."""
-    names = {one.row.name for one in made.planned if one.step.action in TAKEN or one.step.found is not None}
+    names = {one.row.name for one in made.planned if _is_to_take(one.step)}
     conflicts = [one for one in made.planned if one.step.action is Action.CONFLICT]
     taken = names - {one.row.name for one in conflicts}
     problems = ProblemLog(target.name, target.ledger, target.observer)

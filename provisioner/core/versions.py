@@ -49,7 +49,7 @@ class Version(msgspec.Struct, frozen=True, omit_defaults=True):
         reason: why it is to be deleted.
         digest, tags_digest: of the definition that it was created from.
         attempt: that created it, or ``adopted-...``.
-        deletion: id of the last attempt to delete it; "" before the first.
+        deletion: id of the last attempt to delete it; "" before the first, and if all were certainly refused.
         sent: when that was recorded.
         updated_at: wall-clock time of the last change, seconds since the epoch.
         run_id: the run that made the last change.
@@ -216,8 +216,6 @@ def happening(entry: Entry | None, fact: Fact, *, at: float, run_id: str) -> Hap
 
 NOT_DELETED, FOREIGN = "not_deleted", "foreign"
 """Codes of versions that were looked at and not deleted: for now, and because they are not this ledger's own."""
-_REFUSED = ("ConflictException", "409", "AccessDenied", "ValidationException")
-"""What the code of a refused deletion begins with: it was certainly not executed."""
 
 
 def still_there(version: Version, *, settled: bool) -> bool:
@@ -227,7 +225,7 @@ def still_there(version: Version, *, settled: bool) -> bool:
         version: superseded.
         settled: whether its last deletion was sent longer ago than the settle time, so that List shows what came of it.
     """
-    return not version.deletion or version.code.startswith(_REFUSED) or settled
+    return not version.deletion or settled
 
 
 class Fate(StrEnum):

@@ -269,7 +269,9 @@ class Retag:
             if entry.digest != job.row.digest:
                 facts.append(drifted(self._target.name, job.name, entry.arn))
             return facts
-        return [_entry(job).fact(event, code=TAGS_REFUSED, message=str(reply)) for event in conclusion.events]
+        # A refusal is no answer to an earlier attempt, which may take effect yet.
+        code = TAGGING if job.history.unanswered else TAGS_REFUSED
+        return [_entry(job).fact(event, code=code, message=str(reply)) for event in conclusion.events]
 
     def contradicted(self, job: Job, reply: Reply) -> list[Fact]:
         """Nothing contradicts a change of tags."""
@@ -320,10 +322,13 @@ class Delete:
         """It is gone, or why it is not."""
         gone = conclusion.verdict is Verdict.DONE
         code, message = ("", "") if gone else (code_of(reply), reply.message)
-        return [
+        facts = [
             job.version.fact(event, code=code, message=message, request_id=reply.request_id)
             for event in conclusion.events
         ]
+        # A refusal is no answer to an earlier attempt, of this run or another, which may take effect yet.
+        outstanding = job.version.deletion or job.history.unanswered
+        return facts if gone or outstanding else [msgspec.structs.replace(fact, attempt="") for fact in facts]
 
     def contradicted(self, job: Deletion, reply: Reply) -> list[Fact]:
         """Nothing contradicts a deletion."""

@@ -63,12 +63,14 @@ NAMES: tuple[Names, ...] = get_args(Names)
 KILLS_PER_SCENARIO = 20
 RUNS = 12
 """Runs after which a scenario has to be finished."""
-SETTLED_S = 400.0
-"""After that everything that was sent has taken effect, and List shows it: the condition under which a ledger may go
-back in time, or another one be used."""
 LATE_S = 290.0
 LAG_S = 55.0
 """With the time that a request travels, below the settle time of six minutes: the condition of the promise."""
+TAGGING: dict[str, Any] = {"tagging_lag": LAG_S, "tagging_omissions": 0.3, "tagging_ghosts": 0.3}
+"""The index of the tagging API at its worst: it is late, leaves out what exists, and shows what is gone."""
+SETTLED_S = 400.0
+"""After that everything that was sent has taken effect, and List shows it: the condition under which a ledger may go
+back in time, or another one be used."""
 FAULTS_OF_CHANGES = (
     "lost_reply",
     "late",
@@ -153,6 +155,34 @@ class Killer:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def in_a_fork(run: Callable[[], float], world: World) -> None:
+    """Do ``run`` in a fork, which may die; if it does not, the true time that it returns is noted in the journal."""
+    child = os.fork()
+    if not child:
+        try:
+            world.note(repr(run()).encode())
+        except BaseException:  # noqa: BLE001  whatever it is, the parent must hear of it
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    dead = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    if not dead and os.waitstatus_to_exitcode(status):
+        message = "the run broke down"
+        raise AssertionError(message)
+
+
+def last_seen(world: World, ledger: Path, base: float) -> float:
+    """When the ledger was last written or a request arrived, at least."""
+    seen = [world.ended_at]
+    if ledger.exists():
+        older = older_of(ledger)
+        seen += [entry.updated_at for entry in entries_of(ledger).values()]
+        seen += [version.updated_at for version in older.versions.values()]
+        seen += [entry.updated_at for entry in older.incoming.values()]
+    return max(base, *seen)
+
+
 class Campaign:
     """One scenario: a manifest is registered for the first time, in a directory of its own.
 
@@ -202,34 +232,8 @@ class Campaign:
 
     def killed(self, number: int, base: float, kill_at: int) -> float:
         """Run ``number`` in a fork that dies at a point; a true time after its death."""
-        child = os.fork()
-        if not child:
-            self._child(number, base, kill_at)
-        _, status = os.waitpid(child, 0)
-        dead = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        if not dead and os.waitstatus_to_exitcode(status):
-            message = "the run broke down"
-            raise AssertionError(message)
-        return self.last_seen(base)
-
-    def _child(self, number: int, base: float, kill_at: int) -> None:
-        try:
-            ended, _ = self.run(number, base, kill_at)
-            self.world().note(repr(ended.at).encode())
-        except BaseException:  # noqa: BLE001  whatever it is, the parent must hear of it
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-
-    def last_seen(self, base: float) -> float:
-        """When the ledger was last written or a request arrived, at least."""
-        seen = [self.world().ended_at]
-        if self.ledger.exists():
-            older = older_of(self.ledger)
-            seen += [entry.updated_at for entry in entries_of(self.ledger).values()]
-            seen += [version.updated_at for version in older.versions.values()]
-            seen += [entry.updated_at for entry in older.incoming.values()]
-        return max(base, *seen)
+        in_a_fork(lambda: self.run(number, base, kill_at)[0].at, self.world())
+        return last_seen(self.world(), self.ledger, base)
 
     def finish(self, first: int, base: float, *, back: bool = False) -> int:
         """Run until everything is done, with each ledger that was used, and compare; how many algorithms recovered.

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from provisioner.core.entry import Outcome, State
 from provisioner.core.first_contact import OTHER_LEDGER
 from provisioner.core.ownership import read_tag
-from provisioner.core.versions import Role
+from provisioner.core.versions import Role, to_delete
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from provisioner.core.entry import Entry
     from provisioner.core.ownership import OwnershipTag
+    from provisioner.core.policy import Policy
     from provisioner.core.versions import Version
     from provisioner.emulator import Algorithm, Truth
     from provisioner.report.statistics import Statistics
@@ -119,6 +120,20 @@ def _check_existence(
             continue
         if tag_of(one, ledger_id) and not (entry := entries[one.name]).unresolved:
             assert entry.arn == one.arn, f"I3: {one.arn} is ours, and its entry is {entry.state} {entry.arn}"
+
+
+def check_nothing_due(versions: Iterable[Version], statistics: Statistics, policy: Policy) -> None:
+    """A run that may delete, and that ends with 0, has deleted everything that it had to.
+
+    Args:
+        versions: the older ones of its target, after it.
+        statistics: of it.
+        policy: its rules.
+    """
+    if policy.deletes and not statistics.reasons():
+        latest = sorted(versions, key=lambda one: -one.updated_at)
+        left = to_delete(latest, policy.keep, adopted=policy.adopted)
+        assert not left, f"the run ends with 0, and these are left: {left}"
 
 
 def check_finished(truth: Truth, entries: Mapping[str, Entry], names: Collection[str]) -> None:

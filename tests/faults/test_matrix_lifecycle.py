@@ -300,6 +300,40 @@ def test_409_of_a_deletion(tmp_path: Path) -> None:
     job.check_done()
 
 
+@pytest.mark.parametrize("fate", [("conflict",), (LATE, "conflict")], ids=["alone", "late"])
+def test_409_of_a_deletion_that_was_sent_before(tmp_path: Path, fate: tuple[str | Fate, ...]) -> None:
+    """A definition that comes back takes back what was certainly not deleted, and nothing that may be deleted yet."""
+    job = Second(tmp_path, 2)
+    every, job.names = job.names, job.names[:1]
+    job.write(*job.names)
+    assert job.run(policy=REPLACING, prune=True, change=changing(delete=fate)).statistics.kept == 1
+    job.names = every
+    job.write()
+
+    ended = job.run()
+
+    late = LATE in fate
+    assert outcomes_of(ended.statistics) == ({"unchanged": 1, "pending": 1} if late else {"unchanged": 2})
+    job.settle()
+    job.run(policy=REPLACING)
+    job.check_done()
+
+
+def test_a_different_tag_waits_for_an_unanswered_one_whose_repetition_was_refused(tmp_path: Path) -> None:
+    """A refusal of the second attempt does not take back the first."""
+    job = Second(tmp_path)
+    job.retag(team="ads")
+    assert outcomes_of(job.run(change=changing(tag=(LATE, "conflict"))).statistics) == {"failed": 1}
+    job.retag(team="search")
+
+    ended = job.run()
+
+    assert outcomes_of(ended.statistics) == {"updated": 1}
+    job.settle()
+    assert job.tags == [{"team": "search"}]
+    job.check_done()
+
+
 def test_409_of_the_deletion_before_a_replacement(tmp_path: Path) -> None:
     """Nothing is created for what could not be deleted: the old one is the current one again."""
     job = Second(tmp_path)

@@ -19,14 +19,17 @@ from urllib.parse import quote
 
 import msgspec
 
-from provisioner.aws import wire
-from provisioner.aws.faces import SIGNATURE_AGE_S, Aws, CallError, Described, Listed, Page
-from provisioner.commands.plan import Draft, _plan_deletions, _refusal, retired
+from provisioner.aws import tagging, wire
+from provisioner.aws.faces import SIGNATURE_AGE_S, Aws, CallError, Described, Listed, Page, TaggedPage
+from provisioner.commands.plan import _draft, retired, wanted_again
+from provisioner.commands.run import Order as Wish
+from provisioner.commands.run import Run
+from provisioner.config.settings import LifecycleSettings, Settings, Target
 from provisioner.core.entry import Entry, Fact, Stamp, State
 from provisioner.core.ownership import read_tag
 from provisioner.core.planner import TAGGING
 from provisioner.core.verdict import BEFORE_FIRST_BYTE, Loss, Reply
-from provisioner.core.versions import PRUNED, REPLACED, Role
+from provisioner.core.versions import DESTROYED, PRUNED, REPLACED, Role
 from provisioner.emulator import credentials
 from provisioner.emulator.front import truth_of
 from provisioner.emulator.service import Service
@@ -34,7 +37,7 @@ from provisioner.emulator.state import Accounts
 from provisioner.emulator.wire import Call
 from provisioner.engine.clock import Clock
 from provisioner.engine.engine import Engine
-from provisioner.engine.stop import Stop
+from provisioner.engine.observer import Observer
 from provisioner.engine.target import OpenTarget
 from provisioner.ledger.sqlite import reading
 from provisioner.ledger.sqlite.database import connect, open_writer
@@ -54,10 +57,9 @@ from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import PaceBounds, Pacer
-from provisioner.report.statistics import Statistics
 from tests.definition_lines import manifest_of
 from tests.fakes import make_policy, whereabouts
-from tests.faults.invariants import Older
+from tests.faults.invariants import Older, check_nothing_due
 from tests.virtual_time import run as run_virtually
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     from provisioner.ledger.sqlite.database import Connection
     from provisioner.ledger.sqlite.writing import Request
     from provisioner.manifest.reader import Batch
+    from provisioner.report.statistics import Statistics
 
 TARGET = "default"
 REGION = "us-east-1"
@@ -91,6 +94,11 @@ HEADERS = {
     f"SignedHeaders=host;x-amz-date, Signature={'0' * 64}",
 }
 
+
+TAGGING_HEADERS = {
+    "authorization": HEADERS["authorization"].replace("cleanrooms-ml", "tagging"),
+    "x-amz-target": f"ResourceGroupsTaggingAPI_20170126.{tagging.OPERATION}",
+}
 
 CREATE_PATH = "/configured-model-algorithms"
 SCRIPTED = {("POST", "c"): "script", ("DELETE", "c"): "delete_script", ("POST", "t"): "tag_script"}
@@ -192,10 +200,10 @@ class World:
         self.advance(now)
         return self._results.pop(number)
 
-    def read(self, target: str, now: float) -> Any:
-        """One List or Get."""
+    def read(self, call: Call, now: float) -> Any:
+        """One List, Get or GetResources."""
         self.advance(now)
-        return self.service.handle(Call("GET", target, HEADERS), now)
+        return self.service.handle(call, now)
 
     def delete(self, arn: str, now: float) -> None:
         """Somebody else deletes an algorithm."""
@@ -394,6 +402,11 @@ class WorldControl:
         body = msgspec.json.encode({key: value for key, value in answer.items() if key not in reported})
         return Described(arn, answer["name"], body, answer["tags"], _time(answer), _time(answer))
 
+    async def tagged(self, next_token: str = "") -> TaggedPage:
+        """One page of what the tagging API shows."""
+        body = msgspec.json.encode(tagging.params(next_token))
+        return tagging.page(await self._answer("GetResources", Call("POST", "/", TAGGING_HEADERS, body)))
+
     async def delete_algorithm(self, arn: str, may_send: Callable[[], None]) -> Reply:
         """Delete one."""
         self._check_deletion(arn)
@@ -432,8 +445,8 @@ class WorldControl:
         assert arn not in alive or ours or policy.adopted or not policy.ownership_tag, f"I8: {arn} is not ours: {tag}"
         if version.reason == REPLACED and not policy.delete_first:
             entry = self._ledger.known(version.target, version.name)
-            # What replaced it may have been given up in its turn, by a prune.
-            given_up = entry.state is State.DELETED and entry.code == PRUNED
+            # What replaced it may have been given up in its turn, by a prune or a destroy.
+            given_up = self._ledger.reasons(version.target, version.name) & {PRUNED, DESTROYED}
             assert entry.exists or given_up, f"I9: {arn} is deleted, and its entry is {entry.state}"
 
     def _check_tagging(self, arn: str) -> None:
@@ -451,8 +464,11 @@ class WorldControl:
         return ACCOUNT
 
     async def _ask(self, operation: str, target: str) -> dict[str, Any]:
+        return await self._answer(operation, Call("GET", target, HEADERS))
+
+    async def _answer(self, operation: str, call: Call) -> dict[str, Any]:
         await asyncio.sleep(0.05)
-        result = self._world.read(target, self._clock.true())
+        result = self._world.read(call, self._clock.true())
         reply = seen(result)
         if result.ending != "answer":
             raise CallError(operation, Reply(loss=Loss.CLOSED))
@@ -511,6 +527,10 @@ class DirectLedger:
     def version(self, arn: str) -> Version | None:
         """An older version as everybody would see it now."""
         return reading.versions_by_arn(self._reader, [arn]).get(arn)
+
+    def reasons(self, target: str, name: str) -> set[str]:
+        """Why the older versions of a name were given up."""
+        return {one.reason for one in reading.versions(self._reader, target, [name], None)}
 
     def holder(self, arn: str) -> Key | None:
         """Which entry names an algorithm."""
@@ -721,20 +741,56 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
     clock = VirtualClock(order.base, order.boot)
     clock.jump = order.jump_s
     ledger = DirectLedger(order.ledger, clock.wall, order.point, beside)
-    couriers = Courier(world, clock, order.point), Courier(world, clock, order.point)
-    creates = WorldCreates(couriers[0], order.hand, partial(ledger.intents, order.target))
-    statistics, stop = Statistics(order.target), Stop()
+    courier, run = Courier(world, clock, order.point), Run(wish_of(order), clock=clock)
+    statistics, stop = run.statistics[order.target], run.stop
+    target = opened(world, order, clock, ledger, courier, statistics)
+    engine = UnthreadedEngine(target, order.policy, stop, workers=order.workers)
+    beside = asyncio.ensure_future(order.act(stop, clock)) if order.act else None
+    manifest = Manifest([str(order.manifest)], Rules(ownership_tag=order.policy.ownership_tag))
+    try:
+        # What the command does before it changes anything.
+        made = await _draft(run, target, manifest, Observer(), offline=False) if order.prune else None
+        retire, spare = (retired(made), wanted_again(made)) if made else ((), ())
+        await engine.run(manifest, retire=retire, why=PRUNED, spare=spare)
+        statistics.stopped = stop.requested
+        statistics.close()
+        check_nothing_due(await ledger.versions(order.target), statistics, order.policy)
+    finally:
+        if beside is not None:
+            beside.cancel()
+        await ledger.close()
+    assert courier.most <= order.workers
+    return Ended(statistics, ledger.facts, courier.most, clock.true())
+
+
+def wish_of(order: Order) -> Wish:
+    """``order`` as a command has it."""
+    return Wish(
+        sources=(str(order.manifest),),
+        settings=Settings(lifecycle=LifecycleSettings(prune=order.prune)),
+        targets=(Target(name=order.target),),
+        policy=order.policy,
+        yes=True,
+    )
+
+
+def opened(
+    world: World, order: Order, clock: VirtualClock, ledger: DirectLedger, courier: Courier, observer: Observer
+) -> OpenTarget:
+    """The target of ``order``, whose creates ``courier`` carries."""
     used = order.wrap(ledger) if order.wrap else ledger
-    target = OpenTarget(
+    changes = Courier(world, clock, order.point)
+    return OpenTarget(
         name=order.target,
-        place=whereabouts(statistics, used, order.target),
+        place=whereabouts(observer, used, order.target),
         ledger=used,
         lease=order.lease or Held(),
         aws=Aws(
-            creates=creates,
-            control=order.control(world, clock, couriers[1], order.change or _obeyed, ledger, order),
+            creates=WorldCreates(courier, order.hand, partial(ledger.intents, order.target)),
+            control=order.control(world, clock, changes, order.change or _obeyed, ledger, order),
             region=REGION,
             endpoint="world",
+            has_tagging=True,
             notices=(),
             refresh_credentials=order.refresh or _refreshed,
         ),
@@ -744,33 +800,8 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
         reads=_gate(clock, order.workers),
         tagging=_gate(clock, order.workers),
         clock=clock,
-        observer=statistics,
+        observer=observer,
     )
-    engine = UnthreadedEngine(target, order.policy, stop, workers=order.workers)
-    beside = asyncio.ensure_future(order.act(stop, clock)) if order.act else None
-    manifest = Manifest([str(order.manifest)], Rules(ownership_tag=order.policy.ownership_tag))
-    try:
-        retire = await _to_retire(target, order.policy, manifest) if order.prune else ()
-        await engine.run(manifest, retire=retire, why=PRUNED)
-    finally:
-        if beside is not None:
-            beside.cancel()
-        await ledger.close()
-    statistics.stopped = stop.requested
-    statistics.close()
-    assert couriers[0].most <= order.workers
-    return Ended(statistics, ledger.facts, couriers[0].most, clock.true())
-
-
-async def _to_retire(target: OpenTarget, policy: Policy, manifest: Manifest) -> Sequence[Entry]:
-    """What the command would prune."""
-    batches = list(manifest.batches())
-    names = {row.name for batch in batches for row in batch.rows}
-    made = Draft(target.name, [])
-    empty = [label for batch in batches for label in batch.empty]
-    prunes = not _refusal(names, sum(batch.invalid for batch in batches), empty)
-    await _plan_deletions(target, policy, made, names, prunes=prunes)
-    return retired(made)
 
 
 def _obeyed(kind: str) -> Fate:
