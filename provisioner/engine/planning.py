@@ -17,7 +17,7 @@ from provisioner.core.entry import State
 from provisioner.core.first_contact import MISSING
 from provisioner.core.names import folded
 from provisioner.core.planner import Action, Planner, Seen, Situation, Step
-from provisioner.core.versions import FOREIGN, Role, still_there
+from provisioner.core.versions import FOREIGN, Role, still_there, to_delete
 from provisioner.engine.inventory import IncompleteListError, Inventory
 from provisioner.errors import ConfigurationError, IntegrityError, ProvisionerError
 
@@ -221,8 +221,9 @@ class Planning:
             settled = version.sent is not None and version.sent.age_s(now) > self._policy.settle_s
             if still_there(version, settled=settled):
                 there.add(version.name)
-            elif not self._policy.deletes:
-                ways = "Run `provisioner apply --prune`, or run again after the settle time"
+            elif not (self._policy.deletes and to_delete([version], 0, adopted=self._policy.adopted)):
+                more = " --adopted" if version.adopted else ""
+                ways = f"Run `provisioner apply --prune{more}`, or run again after the settle time"
                 going[version.name] = f"{version.arn} is being deleted, and the reply is outstanding. {ways}"
         return there, going
 

@@ -43,6 +43,7 @@ from tests.faults.world import (
     Order,
     World,
     entries_of,
+    findings,
     handing,
     ledger_id_of,
     older_of,
@@ -343,7 +344,9 @@ class SecondDay(Campaign):
     def world(self) -> World:
         """The endpoint as the journal has it."""
         lag_s = getattr(self, "list_delete_lag", 0.0)
-        return World(Behaviour(names=self.scenario.names, list_lag=LAG_S, list_delete_lag=lag_s), self.journal)
+        return World(
+            Behaviour(names=self.scenario.names, list_lag=LAG_S, list_delete_lag=lag_s, **TAGGING), self.journal
+        )
 
     def clear(self) -> None:
         """Go back to the end of the first day."""
@@ -390,6 +393,9 @@ class SecondDay(Campaign):
         made = {one.name: one for one in truth.alive if TAG in one.tags}
         assert len(made) == len(truth.alive) - FOREIGN, "twice"
         assert {name: shown(one) for name, one in made.items()} == self.wanted
+        order = self.order(RUNS)
+        order.base = base
+        assert findings(self.world(), order) == []
         return sum(one.outcomes[Outcome.RECOVERED] for one in statistics)
 
     def _deleted(self, truth: Truth) -> set[str]:

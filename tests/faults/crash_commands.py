@@ -15,33 +15,20 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
-from provisioner.commands import adopt, apply, destroy, forget
-from provisioner.commands import ledger as ledger_commands
-from provisioner.commands.run import Order as Wish
-from provisioner.commands.run import Run
-from provisioner.commands.verify import Finding, differences
-from provisioner.config.settings import LifecycleSettings, Settings, Target
 from provisioner.core.entry import Event, Fact, State
 from provisioner.core.ownership import read_tag
-from provisioner.core.selection import Selection
-from provisioner.core.versions import Role
+from provisioner.core.versions import REPLACED, Role
 from provisioner.emulator.behaviour import Behaviour
-from provisioner.fleet.fleet import Fleet
-from provisioner.fleet.places import Places
-from provisioner.ledger import RunRecord
-from provisioner.manifest.parser import Rules
-from provisioner.manifest.reader import Manifest
 from tests.definition_lines import lines_of, named
 from tests.fakes import make_policy
+from tests.faults.commands import RENAMED, Command, rules_of, run
 from tests.faults.crash import (
     FAULTS_OF_CHANGES,
     LAG_S,
@@ -57,40 +44,33 @@ from tests.faults.crash import (
     last_seen,
     shown,
 )
-from tests.faults.invariants import TAG, check_invariants, check_nothing_due
+from tests.faults.invariants import TAG, check_invariants
 from tests.faults.world import (
     EPOCH,
     TARGET,
-    Courier,
     DirectLedger,
     Fate,
-    Held,
     Order,
     VirtualClock,
     World,
     entries_of,
+    findings,
     handing,
     ledger_id_of,
     older_of,
-    opened,
     register,
 )
 from tests.virtual_time import run as run_virtually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
-    from provisioner.core.policy import Policy
     from provisioner.emulator import Algorithm
-    from provisioner.engine.target import OpenTarget
-    from provisioner.report.summary import Summary
+    from tests.faults.commands import Done
     from tests.faults.world import Point
 
-Command = Literal["destroy", "adopt", "forget", "rename-target"]
-COMMANDS: tuple[Command, ...] = get_args(Command)
-Doing = Command | Literal["apply", "verify"]
+COMMANDS: tuple[Command, ...] = ("destroy", "adopt", "forget", "rename-target")
 FOREIGN = 3
-RENAMED = "renamed"
 APPLIES = 4
 """Runs of `apply` after which what a `destroy` has left has to be as the manifest says."""
 
@@ -108,7 +88,8 @@ class Scenario(msgspec.Struct, frozen=True):
         theirs: how many of the definitions exist already, made by somebody else, and are adopted.
         keeps: whether the definitions have been replaced, and the older versions are kept.
         doubtful: whether a create is without an answer.
-        adopted: whether what was adopted may be deleted.
+        adopted: whether the command may delete what was adopted.
+        later: whether what follows may.
     """
 
     seed: int
@@ -117,11 +98,12 @@ class Scenario(msgspec.Struct, frozen=True):
     configured: Configured
     size: int
     faulty: float
-    then: Doing
+    then: Command
     theirs: int
     keeps: bool
     doubtful: bool
     adopted: bool
+    later: bool
 
 
 def scenario_of(seed: int) -> Scenario:
@@ -129,6 +111,7 @@ def scenario_of(seed: int) -> Scenario:
     random = Random(f"commands {seed}")  # noqa: S311  replayable
     command = COMMANDS[seed % len(COMMANDS)]
     names, size = random.choice(NAMES), random.randint(1, 4)
+    then = "apply" if command == "destroy" and random.random() < 0.5 else command
     return Scenario(
         seed=seed,
         command=command,
@@ -136,44 +119,14 @@ def scenario_of(seed: int) -> Scenario:
         configured=random.choice(["unknown", names]),
         size=size,
         faulty=random.choice([0.0, 0.3, 0.6]),
-        then="apply" if command == "destroy" and random.random() < 0.5 else command,
+        then=then,
         theirs=random.randint(1, size) if command == "adopt" else random.choice([0, 0, 1]),
         # A forgotten version that is alive is a duplicate from then on: that is what forget is asked for.
         keeps=names == "duplicates" and command in {"destroy", "rename-target"} and random.random() < 0.7,
         doubtful=command in {"destroy", "rename-target"} and random.random() < 0.3,
-        adopted=random.random() < 0.5,
+        adopted=(adopted := random.random() < 0.5),
+        later=adopted and (command == then or random.random() < 0.5),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorldFleet(Fleet):
-    """One target, in a world.
-
-    Attributes:
-        world: where it is.
-        order: how its calls fare.
-    """
-
-    world: World
-    order: Order
-
-    @asynccontextmanager
-    async def open(self, target: Target) -> AsyncIterator[OpenTarget]:
-        """See :class:`Fleet`."""
-        clock, ledger = self.clock, self.ledger
-        assert isinstance(clock, VirtualClock)
-        assert isinstance(ledger, DirectLedger)
-        courier = Courier(self.world, clock, self.order.point)
-        yield opened(self.world, self.order, clock, ledger, courier, self.observers[target.name])
-
-
-class Done(NamedTuple):
-    """How a command ended: its exit code, what it reported, and when (true time)."""
-
-    code: int
-    summary: Summary | None
-    findings: list[Finding]
-    at: float
 
 
 class Commands:
@@ -264,22 +217,25 @@ class Commands:
 
     # Commands.
 
-    def run(self, doing: Doing, base: float, *, point: Point | None = None, fates: Random | None = None) -> Done:
+    def run(self, command: Command, base: float, *, point: Point | None = None, fates: Random | None = None) -> Done:
         """One run of a command.
 
         Args:
-            doing: which one.
+            command: which one.
             base: when it begins, true time.
             point: see :class:`tests.faults.world.Point`.
             fates: of its changes; None for those that nothing befalls.
         """
-        order = Order(manifest=self.manifest, ledger=self.ledger, policy=self._policy(doing), base=base)
-        order.target = self.target
+        first = command == "apply" and self.scenario.names != "duplicates"
+        may = self.scenario.adopted if command == self.scenario.command else self.scenario.later
+        policy = msgspec.structs.replace(self.policy, adopted=may, delete_first=first)
+        order = Order(manifest=self.manifest, ledger=self.ledger, policy=rules_of(command, policy), base=base)
+        order.target, order.prune = self.target, command == "apply"
         if point is not None:
             order.point = point
         if fates is not None:
             order.change = self._hand(fates)
-        return run_virtually(self._run(doing, order))
+        return run(self.world(), command, order)
 
     def _hand(self, random: Random) -> Callable[[str], Fate]:
         faulty = self.scenario.faulty
@@ -288,64 +244,6 @@ class Commands:
             for kind in ("tag", "untag", "delete")
         }
         return lambda kind: hands[kind]()
-
-    def _policy(self, doing: Doing) -> Policy:
-        policy = msgspec.structs.replace(self.policy, adopt="same", adopted=self.scenario.adopted)
-        if doing == "apply":
-            first = self.scenario.names != "duplicates"
-            return msgspec.structs.replace(policy, on_change="replace", deletes=True, delete_first=first)
-        return msgspec.structs.replace(policy, deletes=doing == "destroy")
-
-    async def _run(self, doing: Doing, order: Order) -> Done:
-        world, clock = self.world(), VirtualClock(order.base)
-        ledger = DirectLedger(order.ledger, clock.wall, order.point)
-        settings = Settings(lifecycle=LifecycleSettings(prune=doing == "apply"))
-        target = Target(name=order.target)
-        wish = Wish(sources=("m",), settings=settings, targets=(target,), policy=order.policy, yes=True)
-        run, findings = Run(wish, clock=clock), list[Finding]()
-        fleet = WorldFleet(
-            settings=settings,
-            ledger=ledger,
-            lease=Held(),
-            clock=clock,
-            observers=run.observers,
-            places=await Places.load(ledger, {}),
-            world=world,
-            order=order,
-        )
-        manifests = {order.target: Manifest([str(order.manifest)], Rules(ownership_tag=TAG))}
-
-        async def compare(one: OpenTarget) -> None:
-            findings.extend(await differences(one, TAG))
-
-        async def confirmed(_: forget.Forgotten) -> None:
-            """Nobody is asked."""
-
-        async def everything(_: object) -> Selection:
-            return Selection()
-
-        summary = None
-        try:
-            if doing == "forget":
-                await forget.carry_out(ledger, Selection(targets=frozenset()), confirmed)
-            elif doing == "rename-target":
-                await ledger_commands.carry_out(ledger, TARGET, RENAMED)
-            else:
-                await ledger.begin_run(RunRecord(run.run_id, doing, run.started_at))
-                if doing == "destroy":
-                    await destroy.carry_out(run, fleet, everything, {})
-                elif doing == "adopt":
-                    await adopt.carry_out(run, fleet, manifests, adopt.NotTaken())
-                elif doing == "apply":
-                    await apply.carry_out(run, fleet, manifests)
-                else:
-                    await fleet.each(run.order.targets, compare)
-                summary = run.summary()
-                check_nothing_due(await ledger.versions(order.target), run.statistics[order.target], order.policy)
-                await ledger.end_run(RunRecord(run.run_id, doing, run.started_at, clock.wall(), summary.exit_code))
-        finally:
-            await ledger.close()
-        return Done(summary.exit_code if summary else 0, summary, findings, clock.true())
 
     def count(self) -> int:
         """How many points the command has, when it is not killed."""
@@ -401,8 +299,10 @@ class Commands:
         assert self.foreign == {one.arn for one in truth.alive} - {one.arn for one in alive}, "a foreign one is gone"
         assert not [one.arn for one in truth.alive if one.arn in self.foreign and TAG in one.tags]
         for later in (at + 0.1, at + SETTLED_S):
-            findings = self.run("verify", later).findings
-            assert not findings, f"verify: {findings}"
+            order = Order(
+                manifest=self.manifest, ledger=self.ledger, policy=self.policy, base=later, target=self.target
+            )
+            assert findings(self.world(), order) == []
         versions = {arn for arn, one in older.versions.items() if one.role is Role.SUPERSEDED}
         current = [one for one in alive if one.arn not in versions]
         assert len(current) == len({one.name for one in current}), "twice"
@@ -424,6 +324,11 @@ class Commands:
     def _check_applied(self, _: int, at: float) -> None:
         current = self._check(at)
         assert {name: shown(one) for name, one in current.items()} == self.wanted
+        older = older_of(self.ledger, target=self.target).versions.values()
+        alive = {one.arn for one in self.world().truth.alive}
+        left = [one for one in older if one.role is Role.SUPERSEDED and one.arn in alive]
+        assert {one.reason for one in left if one.arn in self.theirs} <= {REPLACED}, f"left: {left}"
+        assert {one.arn for one in left} <= self.theirs, f"left: {left}"
         again = self.run("apply", at + SETTLED_S)
         assert again.summary is not None
         assert (again.code, again.summary.outcomes["unchanged"]) == (0, len(self.wanted))
@@ -463,13 +368,14 @@ class Commands:
         return self.scenario.theirs
 
 
-def explore(seed: int, directory: Path) -> Counter[str]:
-    """Every kill point of one scenario, some with a second kill."""
+def explore(seed: int, directory: Path, kills: int = 0) -> Counter[str]:
+    """Every kill point of one scenario, or ``kills`` of them; some with a second kill."""
     one = Commands(scenario_of(seed), directory)
     random = Random(f"kills {seed}")  # noqa: S311  replayable
     points = one.count()
     counts: Counter[str] = Counter()
-    for at in range(1, points + 1):
+    every = range(1, points + 1)
+    for at in random.sample(every, min(kills, points)) if kills else every:
         one.clear()
         base = one.killed(EPOCH, at, at) + random.choice([0.0, 1.0, 100.0, 400.0])
         counts["kills"] += 1
@@ -479,20 +385,22 @@ def explore(seed: int, directory: Path) -> Counter[str]:
         try:
             one.finish(base)
         except AssertionError as error:
-            error.add_note(f"replay: --seed {seed} --scenarios 1; {one.scenario}; killed at {at}, again: {again}")
+            error.add_note(
+                f"replay: --seed {seed} --scenarios 1 --kills {kills}; {one.scenario}; killed at {at}, again: {again}"
+            )
             raise
         counts["histories"] += 1
         counts[f"{one.scenario.command}, then {one.scenario.then}"] += 1
     return counts
 
 
-def campaign(scenarios: int, seed: int) -> Counter[str]:
-    """So many scenarios from ``seed`` on."""
+def campaign(scenarios: int, seed: int, kills: int = 0) -> Counter[str]:
+    """So many scenarios from ``seed`` on, each killed at every point, or at ``kills`` of them."""
     counts: Counter[str] = Counter()
     for number in range(seed, seed + scenarios):
         directory = Path(tempfile.mkdtemp(prefix="crash-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108
         try:
-            counts += explore(number, directory)
+            counts += explore(number, directory, kills)
             counts["scenarios"] += 1
         finally:
             shutil.rmtree(directory)
@@ -504,10 +412,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--scenarios", type=int, default=4)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    parser.add_argument("--kills", type=int, default=0)
     given = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     began = time.perf_counter()
-    counts = campaign(given.scenarios, given.seed)
+    counts = campaign(given.scenarios, given.seed, given.kills)
     took = time.perf_counter() - began
     figures = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
     print(f"crash campaign of commands, seed {given.seed}: {figures}; 0 lost, 0 twice, 0 unfinished; {took:.1f} s")  # noqa: T201

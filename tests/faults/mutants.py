@@ -54,6 +54,11 @@ DOUBTED = "Verdict.AMBIGUOUS: Conclusion(Verdict.AMBIGUOUS, (Event.DOUBT,), Next
 RESENT = "Verdict.AMBIGUOUS: Conclusion(Verdict.AMBIGUOUS, _RELEASED, Next.RESEND)"
 UNCLAIMED = "Place(kind, calls.region, account_id)"
 REJECTED = "    HTTPStatus.NOT_FOUND: Verdict.REJECTED,\n"
+SPARED = "if one.arn not in again]"
+SWEPT = (
+    "            self._queue(await self._deletions.due(only, spare))\n"
+    "            await self._until_idle()\n            await self._leave_planned()\n"
+)
 MUTANTS = (
     Mutant(
         "synchronous=NORMAL",
@@ -291,6 +296,36 @@ MUTANTS = (
         "a deletion without an answer is taken back",
         "provisioner/engine/engine.py",
         (("            if verdict is not Verdict.AMBIGUOUS:\n", "            if True:\n"),),
+        (LIFECYCLE,),
+    ),
+    Mutant(
+        "a refused deletion answers an earlier one",
+        "provisioner/engine/operation.py",
+        (("return facts if gone or outstanding else", "return facts if gone else"),),
+        (LIFECYCLE,),
+    ),
+    Mutant(
+        "names are spared, not algorithms",
+        "provisioner/commands/plan.py",
+        ((SPARED, "if one.name not in {each.name for each in superseded if each.arn in again}]"),),
+        ("tests/commands/test_plan.py",),
+    ),
+    Mutant(
+        "a deletion that another option began is not waited for",
+        "provisioner/engine/planning.py",
+        ((" and to_delete([version], 0, adopted=self._policy.adopted)", ""),),
+        (LIFECYCLE,),
+    ),
+    Mutant(
+        "what a sweep supersedes is left",
+        "provisioner/engine/engine.py",
+        ((SWEPT, "            await self._leave_planned()\n"),),
+        ("tests/commands/test_plan.py",),
+    ),
+    Mutant(
+        "an adoption that died is not finished",
+        "provisioner/commands/adopt.py",
+        (("step.found is not None or unfinished", "step.found is not None"),),
         (LIFECYCLE,),
     ),
     Mutant(

@@ -14,12 +14,20 @@ from tests.faults.crash import KINDS
 POINTS = int(os.environ.get("PROVISIONER_KILL_POINTS", "10000"))
 
 
-def campaign(points: int, seed: int, *more: str) -> str:
-    """Run the campaign in a process without threads, for it forks; its figures."""
-    command = [sys.executable, "-m", "tests.faults.crash", "--points", str(points), "--seed", str(seed), *more]
+SCENARIOS = int(os.environ.get("PROVISIONER_KILLED_COMMANDS", "200"))
+
+
+def started(module: str, seed: int, *more: str) -> str:
+    """Run a campaign in a process without threads, for it forks; its figures."""
+    command = [sys.executable, "-m", module, "--seed", str(seed), *more]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout.strip()
+
+
+def campaign(points: int, seed: int, *more: str) -> str:
+    """The campaign of `apply`."""
+    return started("tests.faults.crash", seed, "--points", str(points), *more)
 
 
 def test_kill_points() -> None:
@@ -43,3 +51,17 @@ def test_kill_points_of_the_second_day(seed: int) -> None:
 def test_kill_points_of_the_second_day_in_full() -> None:
     """The same at 10,000 points."""
     print(campaign(POINTS, Random().randrange(10**6), "--second-day"))  # noqa: S311, T201  the campaign's figures
+
+
+def test_kill_points_of_other_commands() -> None:
+    """Killed anywhere, destroy, adopt, forget and rename-target are finished by the same command, with 0."""
+    figures = started("tests.faults.crash_commands", 0, "--scenarios", "4", "--kills", "1")
+    assert " 4 histories" in figures
+    assert " 0 lost, 0 twice, 0 unfinished" in figures
+
+
+@pytest.mark.torture
+def test_kill_points_of_other_commands_in_full() -> None:
+    """The same at every point of 200 scenarios; PROVISIONER_KILLED_COMMANDS says of how many."""
+    seed = Random().randrange(10**6)  # noqa: S311  printed
+    print(started("tests.faults.crash_commands", seed, "--scenarios", str(SCENARIOS)))  # noqa: T201  the figures

@@ -15,20 +15,23 @@ import pytest
 
 from provisioner.core.entry import Entry, Event, Stamp, State
 from provisioner.core.inventory import Found
-from provisioner.core.ownership import OwnershipTag
+from provisioner.core.ownership import OwnershipTag, read_tag
 from provisioner.core.sweep import Decision, Sweep, Unresolved, rule
 from provisioner.core.versions import REPLACED, Role
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.errors import Reason
 from tests.fakes import make_policy
+from tests.faults.commands import rules_of, run
 from tests.faults.invariants import check_never_without, outcomes_of
 from tests.faults.test_matrix import NAMES, SETTLED_S, Failing, Job, numbered
 from tests.faults.world import (
     POLICY,
+    ROLE,
     Copies,
     Fate,
     Order,
     entries_of,
+    findings,
     handing,
     ledger_id_of,
     older_of,
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
     from provisioner.core.versions import Version
     from provisioner.engine.stop import Stop
+    from tests.faults.commands import Command, Done
     from tests.faults.world import Ended, VirtualClock
 
 REPLACING = make_policy(on_change="replace", deletes=True)
@@ -193,6 +197,8 @@ def test_a_replacement_whose_deletion_meets_a_fault(tmp_path: Path, policy: Any,
     job.check_done()
 
 
+KINDS_OF_FAULTS = ("lost_reply", "lost_request", "error:500", "throttle", REPEATED[12], LATE, "refused")
+"""One of each kind; what follows from each is the same for every deletion and change of tags."""
 LOST = (
     "lost_reply",
     "lost_request",
@@ -754,6 +760,137 @@ def test_a_prune_by_a_broken_manifest(tmp_path: Path, empty: bool) -> None:  # n
     job.run(policy=REPLACING, prune=True)
 
     assert not job.world.truth.count("delete")
+
+
+def command(job: Second, which: Command, **changes: Any) -> Done:
+    """One run of another command."""
+    order = Order(manifest=job.manifest, ledger=job.ledger, base=job.at, policy=rules_of(which, POLICY))
+    for field, value in changes.items():
+        setattr(order, field, value)
+    done = run(job.world, which, order)
+    job.at = done.at + 0.1
+    job.check()
+    return done
+
+
+@pytest.mark.parametrize("fault", KINDS_OF_FAULTS, ids=str)
+def test_a_destroy_and_a_fault(tmp_path: Path, fault: str | Fate) -> None:
+    """Everything of this ledger goes, once, older versions as well, and what is foreign stays."""
+    job = Second(tmp_path, 2)
+    job.world.send(job.at, msgspec.json.encode({"name": "foreign", "roleArn": ROLE}), Fate(there_s=0.0))
+    job.change()
+    job.run(policy=msgspec.structs.replace(REPLACING, keep=1))
+
+    done = command(job, "destroy", change=changing(delete=fault))
+
+    assert done.summary is not None
+    assert (done.code, done.summary.pruned, done.summary.superseded) == (0, 4, 0)
+    job.settle()
+    assert [one.name for one in job.world.truth.alive] == ["foreign"]
+    assert findings(job.world, Order(manifest=job.manifest, ledger=job.ledger, base=job.at)) == []
+    calls = job.world.truth.count("delete")
+    assert (command(job, "destroy").code, job.world.truth.count("delete")) == (0, calls)
+
+
+def test_a_destroy_and_404_and_409(tmp_path: Path) -> None:
+    """What is gone is deleted; what something depends on is kept, exit 3, until the next destroy."""
+    job = Second(tmp_path, 3)
+    job.delete("algorithm 0")
+
+    kept = command(job, "destroy", change=changing(delete="conflict"), workers=1)
+    left = len(job.world.truth.alive)
+    done = command(job, "destroy")
+
+    assert (kept.code, left, done.code) == (3, 1, 0)
+    assert job.world.truth.alive == []
+
+
+def test_list_lags_after_a_destroy(tmp_path: Path) -> None:
+    """What was destroyed and is still listed is neither taken back nor in the way: the next apply creates it, once."""
+    job = Second(tmp_path, 2, list_delete_lag=55.0)
+    assert command(job, "destroy").code == 0
+
+    ended = job.run(policy=REPLACING, prune=True)
+
+    assert outcomes_of(ended.statistics) == {"created": 2}
+    job.check_done()
+
+
+class Theirs(Second):
+    """A job whose algorithms somebody else has made.
+
+    Args:
+        path: a fresh directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        Job.__init__(self, path, numbered(2), Behaviour(names="duplicates"))
+        for line in self.manifest.read_bytes().splitlines():
+            self.foreign(**msgspec.json.decode(line))
+
+    @property
+    def marked(self) -> list[bool]:
+        """Of each algorithm, whether it bears the tag of an adopted one."""
+        tags = (read_tag(one.tags.get(POLICY.ownership_tag, "")) for one in self.world.truth.alive)
+        return [tag is not None and tag.adopted for tag in tags]
+
+
+@pytest.mark.parametrize("fault", KINDS_OF_FAULTS, ids=str)
+def test_an_adoption_and_a_fault(tmp_path: Path, fault: str | Fate) -> None:
+    """Its tag is written, once it counts; nothing is created or deleted; and destroy leaves it alone."""
+    job = Theirs(tmp_path)
+
+    done = command(job, "adopt", change=changing(tag=fault))
+
+    assert done.summary is not None
+    assert (done.code, done.summary.outcomes["adopted"], job.marked) == (0, 2, [True, True])
+    assert not job.world.truth.count("delete")
+    assert (command(job, "destroy").code, len(job.world.truth.alive)) == (0, 2)
+
+
+def test_an_adoption_whose_tag_is_refused(tmp_path: Path) -> None:
+    """It is reported (3), and the next adopt, not only apply, writes the tag."""
+    job = Theirs(tmp_path)
+
+    refused = command(job, "adopt", change=changing(tag="conflict"), workers=1)
+    first = sorted(job.marked)
+    done = command(job, "adopt")
+
+    assert (refused.code, first, done.code) == (3, [False, True], 0)
+    assert job.marked == [True, True]
+
+
+def test_a_deletion_of_what_was_adopted_that_was_never_answered(tmp_path: Path) -> None:
+    """An apply that may not go on with it creates nothing beside it, before the settle time has passed."""
+    job = Theirs(tmp_path)
+    command(job, "adopt")
+    adopted = msgspec.structs.replace(rules_of("destroy", POLICY), adopted=True)
+    command(job, "destroy", policy=adopted, change=changing(delete=("lost_request",) * 9))
+
+    early = job.run(policy=REPLACING)
+    job.settle()
+    late = job.run(policy=REPLACING)
+
+    assert (outcomes_of(early.statistics), outcomes_of(late.statistics)) == ({"pending": 2}, {"unchanged": 2})
+    assert (job.world.truth.count("create"), job.marked) == (2, [True, True])
+
+
+def test_an_adoption_of_what_is_gone(tmp_path: Path) -> None:
+    """Somebody deletes it before its tag is written: reported (3), and not created by the next adopt."""
+    job = Theirs(tmp_path)
+
+    def hand(kind: str) -> Fate:
+        if not job.gone:
+            job.gone.append(job.before[0])
+            job.world.delete(job.before[0], job.at)
+        return Fate(kind and "ok")
+
+    lost = command(job, "adopt", change=hand, workers=1)
+    job.settle()
+    done = command(job, "adopt")
+
+    assert (lost.code, done.code) == (3, 0)
+    assert (len(job.world.truth.alive), job.world.truth.count("create"), job.marked) == (1, 2, [True])
 
 
 @pytest.mark.parametrize("after", [False, True])

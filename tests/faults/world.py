@@ -24,6 +24,7 @@ from provisioner.aws.faces import SIGNATURE_AGE_S, Aws, CallError, Described, Li
 from provisioner.commands.plan import _draft, retired, wanted_again
 from provisioner.commands.run import Order as Wish
 from provisioner.commands.run import Run
+from provisioner.commands.verify import Finding, differences
 from provisioner.config.settings import LifecycleSettings, Settings, Target
 from provisioner.core.entry import Entry, Fact, Stamp, State
 from provisioner.core.ownership import read_tag
@@ -57,6 +58,7 @@ from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import PaceBounds, Pacer
+from provisioner.report.statistics import Statistics
 from tests.definition_lines import manifest_of
 from tests.fakes import make_policy, whereabouts
 from tests.faults.invariants import Older, check_nothing_due
@@ -77,7 +79,6 @@ if TYPE_CHECKING:
     from provisioner.ledger.sqlite.database import Connection
     from provisioner.ledger.sqlite.writing import Request
     from provisioner.manifest.reader import Batch
-    from provisioner.report.statistics import Statistics
 
 TARGET = "default"
 REGION = "us-east-1"
@@ -761,6 +762,21 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
         await ledger.close()
     assert courier.most <= order.workers
     return Ended(statistics, ledger.facts, courier.most, clock.true())
+
+
+def findings(world: World, order: Order) -> list[Finding]:
+    """What ``verify`` finds."""
+
+    async def verify() -> list[Finding]:
+        clock = VirtualClock(order.base)
+        ledger = DirectLedger(order.ledger, clock.wall)
+        target = opened(world, order, clock, ledger, Courier(world, clock), Statistics(order.target))
+        try:
+            return await differences(target, order.policy.ownership_tag)
+        finally:
+            await ledger.close()
+
+    return run_virtually(verify())
 
 
 def wish_of(order: Order) -> Wish:
