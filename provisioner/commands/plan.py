@@ -121,7 +121,7 @@ class Draft(msgspec.Struct):
         steps = [one for one in self.planned if one.step.action in NEEDS_ACCOUNT][: policy.max_create or None]
         return [
             Growth(
-                _too_many(one.step, self.kept[one.row.name], policy) if policy.deletes else 0,
+                self._too_many(one.row.name, _superseded(one.step, policy), policy) if policy.deletes else 0,
                 first=policy.delete_first and one.step.action is Action.REPLACE,
             )
             for one in steps
@@ -133,9 +133,11 @@ class Draft(msgspec.Struct):
             return 0
         superseded = [(one.row.name, _superseded(one.step, policy)) for one in self.planned]
         superseded += [(name, 1) for name in self.unanswered]
-        return len(self.deletions) + sum(
-            max(0, self.kept[name] + count - policy.keep) for name, count in superseded if count
-        )
+        return len(self.deletions) + sum(self._too_many(name, count, policy) for name, count in superseded)
+
+    def _too_many(self, name: str, superseded: int, policy: Policy) -> int:
+        """How many older versions of ``name`` are deleted once so many more are superseded."""
+        return max(0, self.kept[name] + superseded - policy.keep) if superseded else 0
 
 
 def _superseded(step: Step, policy: Policy) -> int:

@@ -162,13 +162,13 @@ class Commands:
         made |= {name: named(name, tags={"team": "ads"}) for name in names[: scenario.theirs]}
         for body in made.values():
             world.send(EPOCH - 5000.0, msgspec.json.encode(body), Fate(there_s=0.0))
+        self.foreign = {one.arn for one in world.truth.alive if one.name.startswith("foreign ")}
+        self.theirs = {one.arn for one in world.truth.alive} - self.foreign
         wanted = {name: made.get(name) or named(name, tags={"team": "ads"}) for name in names}
         self._write(wanted)
         if scenario.command != "adopt":
             wanted = self._registered(world, wanted)
         self.wanted = wanted
-        self.foreign = {one.arn for one in world.truth.alive if one.name.startswith("foreign ")}
-        self.theirs = {one.arn for one in world.truth.alive if one.name in names[: scenario.theirs]}
         self._files = {path: path.read_bytes() for path in directory_files(self.directory)}
 
     def _registered(self, world: World, wanted: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
@@ -311,15 +311,11 @@ class Commands:
     def _check_destroyed(self, _: int, at: float) -> None:
         stays = set() if self.scenario.adopted else self.theirs
         current = self._check(at)
-        truth = self.world().truth
-        left = {one.arn for one in truth.alive} - self.foreign
-        assert left <= stays, f"left: {left - stays}"
+        left = {one.arn for one in self.world().truth.alive} - self.foreign
+        assert left == stays, f"left: {left - stays}, gone: {stays - left}"
         entries = entries_of(self.ledger)
         kept = {entry.arn for entry in entries.values() if entry.exists and entry.adopted}
         assert {one.arn for one in current.values()} == kept
-        assert (
-            not stays or {one.arn for one in truth.algorithms if one.arn in stays and one.deleted_at is None} == stays
-        )
 
     def _check_applied(self, _: int, at: float) -> None:
         current = self._check(at)
