@@ -5,7 +5,6 @@ Only the frame is left out: the lock file, the threads of the store, the process
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple

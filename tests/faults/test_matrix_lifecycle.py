@@ -312,7 +312,7 @@ def test_409_of_a_deletion_that_was_sent_before(tmp_path: Path, fate: tuple[str 
     job = Second(tmp_path, 2)
     every, job.names = job.names, job.names[:1]
     job.write(*job.names)
-    assert job.run(policy=REPLACING, prune=True, change=changing(delete=fate)).statistics.kept == 1
+    assert job.run(policy=REPLACING, prune=True, change=changing(delete=fate)).statistics.undeleted == 1
     job.names = every
     job.write()
 
