@@ -171,7 +171,8 @@ class Process:
     def send_signal(self, number: int) -> None:
         """Send it this signal, unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Send it SIGTERM."""
