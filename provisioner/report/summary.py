@@ -230,7 +230,8 @@ def found_text(summary: Summary, *, command: str) -> str:
 def one_line(summary: Summary) -> str:
     """What a run did, in one line."""
     resolved = _resolved(summary)
-    did = _counts(summary.outcomes) or _counts(summary.found) or _counts(resolved) or _counts(summary.calls)
+    done = Counter(summary.outcomes) + Counter({"deleted": summary.pruned})
+    did = _counts(done) or _counts(summary.found) or _counts(resolved) or _counts(summary.calls)
     ends = [f"stopped: {summary.stopped}"] if summary.stopped else []
     ends += [f"error: {summary.error}"] if summary.error else []
     return "; ".join([did or "nothing", *ends])
@@ -290,7 +291,7 @@ def _work_lines(summary: Summary) -> list[str]:
         f"outcomes  {outcomes or ('none' if summary.exit_code else 'nothing to do')}",
         *([f"deleted   {summary.pruned} pruned"] if summary.pruned else []),
         f"calls     {sent}",
-        f"time      {summary.elapsed_s:.1f} s, {_per_s(calls, summary.elapsed_s)}",
+        f"time      {summary.elapsed_s:.1f} s{_per_s(calls, summary.elapsed_s)}",
         *(_target_line(name, target, summary.elapsed_s) for name, target in summary.targets.items()),
     ]
     lines += superseded_lines(summary)
@@ -342,9 +343,9 @@ def _cause_lines(cause: Cause, record: str) -> list[str]:
 
 
 def _per_s(calls: Mapping[str, int], elapsed_s: float) -> str:
-    """The rate of a whole run: creates that were answered and not throttled, over its duration."""
-    rate = (calls["create"] - calls["throttled"]) / elapsed_s if elapsed_s else 0.0
-    return f"{rate:.1f} creates/s"
+    """The rate of a whole run that created: creates that were answered and not throttled, over its duration."""
+    answered = calls["create"] - calls["throttled"]
+    return f", {answered / elapsed_s:.1f} creates/s" if answered and elapsed_s else ""
 
 
 def problem_line(problem: Problem) -> str:
@@ -356,4 +357,4 @@ def problem_line(problem: Problem) -> str:
 
 def _target_line(name: str, target: TargetSummary, elapsed_s: float) -> str:
     place = f"{target.account_id} {target.region}".strip() or "account and Region unknown"
-    return f"target    {name} ({place}), {_per_s(target.calls, elapsed_s)}"
+    return f"target    {name} ({place}){_per_s(target.calls, elapsed_s)}"
