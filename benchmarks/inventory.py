@@ -1,8 +1,8 @@
-"""What it costs to verify a ledger and to rebuild a lost one: with GetResources, and with Gets alone.
+"""What it costs to plan, to verify a ledger and to rebuild a lost one: with GetResources, and with Gets alone.
 
 python -m benchmarks.inventory [COUNT ...]
 
-The real `provisioner verify` and `provisioner rebuild` run against the embedded endpoint in a process of its own, which
+The real commands run against the embedded endpoint in a process of its own, which
 limits nothing and answers after 20 ms. Each way of reading takes its turn on the same account and ledger. Last comes
 the arithmetic at AWS's likely rate, 5 calls a second of each operation, also for tools that read each resource alone.
 """
@@ -71,6 +71,12 @@ class Account:
             result = json.load(printed)
         return Reading(cost, result["calls"], result)
 
+    def plan(self, way: str) -> Reading:
+        """Nothing is to do."""
+        reading = self.run("plan", way, "m.jsonl", "--detailed-exitcode")
+        assert reading.result["exit_code"] == 0
+        return reading
+
     def verify(self, way: str) -> Reading:
         """Nothing differs."""
         reading = self.run("verify", way)
@@ -112,6 +118,7 @@ def main() -> None:
             print(f"\n{count:,} algorithms")
             print("| command | read by | List | GetResources | Get | seconds | CPU seconds | peak MiB | at 5/s |")
             print("|---|---|---|---|---|---|---|---|---|")
+            show("plan", "List alone", account.plan("GetResources"))
             for what, measured in (("verify", account.verify), ("rebuild", account.rebuild)):
                 few = measured("GetResources")
                 show(what, "GetResources", few)
