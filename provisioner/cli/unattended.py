@@ -58,9 +58,20 @@ class Unattended:
         """
         if self.ping is None or not self.line:
             return
-        from provisioner.cli.ping import LIMIT_S
         from provisioner.logger import log
 
-        left_s = LIMIT_S if signalled_at is None else max(0.0, signalled_at + GONE_BY_S - time.monotonic())
-        for failure in self.ping.end(code, self.line, min(LIMIT_S, left_s)):
+        for failure in self.ping.end(code, self.line, patience_s(signalled_at, time.monotonic())):
             log.warning("ping.failed", why=failure)
+
+
+def patience_s(signalled_at: float | None, now: float) -> float:
+    """How long the end of a command waits for its pings.
+
+    Args:
+        signalled_at: when the first signal came, on the monotonic clock; None if none did.
+        now: on the same clock.
+    """
+    from provisioner.cli.ping import LIMIT_S
+
+    left_s = LIMIT_S if signalled_at is None else max(0.0, signalled_at + GONE_BY_S - now)
+    return min(LIMIT_S, left_s)
