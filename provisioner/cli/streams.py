@@ -15,15 +15,16 @@ import select
 import sys
 import threading
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING
+
+from provisioner.cli.backlog import LIMIT, Backlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-STDERR_LIMIT = 1024 * 1024
-"""Most bytes that wait to be written to stderr, some five thousand log lines; what exceeds it is dropped."""
+PRIORITIES = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}
+"""What a line for the systemd journal begins with, by level (sd-daemon(3))."""
 PATIENCE_S = 2.0
 """At the end, how long stderr may accept no byte before the rest is dropped."""
 
@@ -64,6 +65,19 @@ def leads_to_stdin(path: str) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(0))  # noqa: PTH116  samestat takes what it returns
     except (OSError, ValueError):
         return False
+
+
+def priority(stream: TextIO, level: str) -> str:
+    """What a line of this level to ``stream`` begins with: its priority if that is the systemd journal, or "".
+
+    systemd names the journal in an environment variable (systemd.exec(5)), which a child that writes elsewhere inherits
+    as well.
+    """
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return ""
+    return PRIORITIES[level] if os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}" else ""
 
 
 def draws(stream: TextIO) -> bool:
@@ -173,9 +187,8 @@ class Stdout(io.RawIOBase):
 
 
 class Stderr(io.TextIOBase):
-    """Descriptor 2 as a file that neither blocks nor fails: a thread writes what is in its queue.
+    """Descriptor 2 as a file that neither blocks nor fails (see :class:`provisioner.cli.backlog.Backlog`).
 
-    If nothing reads it, the queue fills; what exceeds it is dropped, counted and reported once there is room again.
     While it is held, nothing is written, and what exceeds the queue replaces the oldest.
 
     Args:
@@ -190,12 +203,8 @@ class Stderr(io.TextIOBase):
         super().__init__()
         self._descriptor = descriptor
         self._encoding = like.encoding or "utf-8"
-        self._queue: deque[bytes] = deque()
-        self._waiting = 0  # bytes in the queue and in the hands of the thread
-        self._written = 0
-        self._dropped = 0
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._backlog = Backlog("stderr", self._write_some, lambda dropped: self._encoded(self.report(dropped)))
+        self._lock = threading.Lock()
         self._held: deque[bytes] | None = None
         self._kept = 0
         self._replaced = 0
@@ -220,14 +229,12 @@ class Stderr(io.TextIOBase):
 
     def write(self, text: str, /) -> int:
         """Put ``text`` in the queue, or drop it when the queue is full."""
-        data = text.encode(self._encoding, "backslashreplace")
-        with self._changed:
+        data = self._encoded(text)
+        with self._lock:
             if self._held is not None:
                 self._keep(self._held, data)
-            elif self._waiting and self._waiting + len(data) > STDERR_LIMIT:
-                self._dropped += 1
             else:
-                self._put(self._take_report() + data)
+                self._backlog.add(data)
         return len(text)
 
     def close(self) -> None:
@@ -239,84 +246,38 @@ class Stderr(io.TextIOBase):
 
     def hold(self) -> None:
         """Write nothing until :meth:`release`; a stream that is closed before is discarded."""
-        with self._changed:
+        with self._lock:
             self._held = deque()
 
     def release(self) -> None:
         """Write what was held, and from now on everything at once."""
-        with self._changed:
+        with self._lock:
             held, self._held = self._held, None
             if held and self._replaced:
                 held.appendleft(f"provisioner: the {self._replaced} oldest messages were not kept\n".encode())
             if held:
-                self._put(b"".join(held))
+                self._backlog.add_all(b"".join(held))
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until everything is written, at most ``timeout_s``; returns whether it is."""
+        return self._backlog.drain(timeout_s)
+
+    def finish(self, patience_s: float) -> bool:
+        """Write the rest, as long as some is accepted every ``patience_s``; returns whether all is written."""
+        return self._backlog.finish(patience_s)
+
+    def _encoded(self, text: str) -> bytes:
+        return text.encode(self._encoding, "backslashreplace")
+
+    def _write_some(self, data: memoryview) -> int:
+        return _write_some(self._descriptor, data)
 
     def _keep(self, held: deque[bytes], data: bytes) -> None:
         held.append(data)
         self._kept += len(data)
-        while self._kept > STDERR_LIMIT and len(held) > 1:
+        while self._kept > LIMIT and len(held) > 1:
             self._kept -= len(held.popleft())
             self._replaced += 1
-
-    def drain(self, timeout_s: float) -> bool:
-        """Wait until everything is written, at most ``timeout_s``; returns whether it is."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting, timeout_s)
-
-    def finish(self, patience_s: float) -> bool:
-        """Write the rest, as long as some is accepted every ``patience_s``; returns whether all is written."""
-        with self._changed:
-            if report := self._take_report():
-                self._put(report)
-            before = -1
-            while self._waiting and before != self._written:
-                before = self._written
-                self._changed.wait_for(partial(self._moved_since, before), patience_s)
-            return not self._waiting
-
-    def _moved_since(self, before: int) -> bool:
-        return not self._waiting or self._written != before
-
-    def _take_report(self) -> bytes:
-        dropped, self._dropped = self._dropped, 0
-        return self.report(dropped).encode(self._encoding, "backslashreplace") if dropped else b""
-
-    def _put(self, data: bytes) -> None:
-        self._queue.append(data)
-        self._waiting += len(data)
-        self._changed.notify_all()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._pump, name="stderr", daemon=True)
-            try:
-                self._thread.start()
-            except RuntimeError:  # no memory for a thread: write from here, without one
-                self._thread = None
-                self._write_queue()
-
-    def _pump(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue)
-            self._write_queue()
-
-    def _write_queue(self) -> None:
-        with self._changed:
-            view = memoryview(b"".join(self._queue))
-            self._queue.clear()
-        while view:
-            view = self._write_part(view)
-
-    def _write_part(self, view: memoryview) -> memoryview:
-        """Write a part of ``view``, or discard it if it cannot be written; returns the rest."""
-        try:
-            length = _write_some(self._descriptor, view)
-        except OSError:
-            length = len(view)
-        with self._changed:
-            self._waiting -= length
-            self._written += length
-            self._changed.notify_all()
-        return view[length:]
 
 
 def _report(dropped: int) -> str:
