@@ -25,8 +25,9 @@ from provisioner.commands.verify import Marks
 from provisioner.commands.verify import verify as verify_command
 from provisioner.config.settings import Settings
 from provisioner.errors import UsageError
-from provisioner.ledger.location import locate
+from provisioner.ledger.location import locate, printable_location
 from provisioner.manifest.definition import Definition
+from provisioner.report.events import run_finished, run_started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
@@ -132,7 +133,7 @@ async def apply(  # noqa: PLR0913  a keyword for each option of the command
             order, sources=sources, policy=policy, strict=strict, yes=yes, lock_timeout_s=lock_timeout_s
         )
     )
-    return await _finished(run, apply_command(run, stdin=stdin))
+    return await _finished(run, "apply", apply_command(run, stdin=stdin))
 
 
 async def plan(
@@ -169,7 +170,7 @@ async def plan(
     sources, stdin = _sources(manifest)
     run = Run(msgspec.structs.replace(_ruled(_order(settings, ledger, targets), rules), sources=sources))
     command = PlanCommand(run, offline=offline)
-    await _finished(run, command.plan(stdin))
+    await _finished(run, "plan", command.plan(stdin))
     assert command.made is not None  # noqa: S101  there was no error
     return command.made
 
@@ -218,7 +219,7 @@ async def verify(  # noqa: PLR0913  a keyword for each option of the command
     run = Run(_order(settings, ledger, targets))
     findings: list[Finding] = []
     marks = Marks(missing=mark_missing, drifted=mark_drifted, unrecorded=mark_unrecorded)
-    summary = await _finished(run, verify_command(run, findings, marks, prune_duplicates=prune_duplicates))
+    summary = await _finished(run, "verify", verify_command(run, findings, marks, prune_duplicates=prune_duplicates))
     return Verification(tuple(findings), summary)
 
 
@@ -329,7 +330,7 @@ def _ruled(order: Order, rules: Rules) -> Order:
     return msgspec.structs.replace(order, settings=settings, policy=policy)
 
 
-async def _finished(run: Run, work: Coroutine[Any, Any, Summary]) -> Summary:
+async def _finished(run: Run, command: str, work: Coroutine[Any, Any, Summary]) -> Summary:
     """The summary of ``work``, which is drained when the caller is cancelled.
 
     Raises:
@@ -338,6 +339,7 @@ async def _finished(run: Run, work: Coroutine[Any, Any, Summary]) -> Summary:
     # A task of its own, because a cancellation must not reach the creates in flight: each would be left without an
     # answer, and the next run would have to wait for the settle time.
     task = asyncio.create_task(work)
+    run_started(run.run_id, command, printable_location(run.order.settings.run.ledger), [*run.statistics])
     try:
         summary = await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -345,8 +347,9 @@ async def _finished(run: Run, work: Coroutine[Any, Any, Summary]) -> Summary:
         # The shield is against a cancel scope of anyio, which would cancel again at once. A second cancellation by
         # asyncio reaches the task itself.
         with anyio.CancelScope(shield=True):
-            await task
+            run_finished(await task, command)
         raise
+    run_finished(summary, command)
     if run.error:
         raise run.error
     return summary

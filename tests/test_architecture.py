@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "aws": {"config", "core", "errors"},
     "ledger": {"bulk", "core", "errors"},
     "engine": {"aws", "core", "errors", "ledger", "manifest", "pacing"},
-    "fleet": {"aws", "config", "core", "engine", "errors", "ledger", "logger", "pacing"},
+    "fleet": {"aws", "config", "core", "engine", "errors", "ledger", "pacing"},
     "report": {"core", "engine", "errors", "exit_codes", "logger", "manifest"},
     "commands": {
         "aws",

@@ -91,6 +91,14 @@ def _summary_file(context: click.Context, _parameter: click.Parameter, value: st
         program.unattended.summary_file = value
 
 
+def _log_file(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    program = context.find_object(Program)
+    if value is not None and program is not None and not context.resilient_parsing:
+        from provisioner.cli.log_file import LogFile
+
+        program.unattended.log_file = LogFile(value)
+
+
 def _quiet(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001  as click calls it
     program = context.find_object(Program)
     if value and program is not None and not context.resilient_parsing:
@@ -154,14 +162,22 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         type=click.Choice(["auto", "debug", "info", "warning", "error"]),
         default="auto",
         show_default=True,
-        help="Lowest level to log on stderr. auto: warning on a terminal, otherwise info.",
+        help="Lowest level to log. auto: warning on a terminal, otherwise info.",
     ),
     "log-format": click.option(
         "--log-format",
         type=click.Choice(["auto", "console", "json"]),
         default="auto",
         show_default=True,
-        help="Format of the log. auto: console on a terminal, otherwise json.",
+        help="Format of the log on stderr. auto: console on a terminal, otherwise json.",
+    ),
+    "log-file": click.option(
+        "--log-file",
+        metavar="FILE",
+        callback=_log_file,
+        is_eager=True,  # before what may be wrong with the other options, which is logged then
+        expose_value=False,
+        help="Also append the log to this file, one JSON object a line. It may be rotated meanwhile.",
     ),
     "summary-file": click.option(
         "--summary-file",

@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from provisioner.cli.streams import priority
 from provisioner.errors import LedgerError, ProvisionerError, printable_json
 from provisioner.exit_codes import code_for
 
@@ -107,6 +108,6 @@ def say_json(text: str | bytes, *, end: str = "\n") -> None:
     say(printable_json(text if isinstance(text, str) else text.decode()), end=end)
 
 
-def talk(text: str) -> None:
-    """Write a message for people to stderr."""
-    sys.stderr.write(f"{text}\n")
+def talk(text: str, level: str = "info") -> None:
+    """Write a message for people to stderr; the systemd journal keeps its first line at this level."""
+    sys.stderr.write(f"{priority(sys.stderr, level)}{text}\n")

@@ -291,7 +291,7 @@ class Program:
 
     def _failed(self, error: ProvisionerError, given: list[str]) -> ExitCode:
         """Report ``error`` on stderr; with ``--output json`` also as the one object on stdout."""
-        talk(f"provisioner: {error}")
+        talk(f"provisioner: {error}", "error")
         code = code_for([error.reason])
         if wants_json(given, os.environ) and not self.streams.stdout.used:
             with contextlib.suppress(UnwritableError):
@@ -301,12 +301,13 @@ class Program:
     def _reported(self, error: ProvisionerError, code: ExitCode) -> ExitCode:
         """Let a scheduler know of ``error`` as well, unless the command has reported its end; returns the exit code."""
         self.unattended.line = f"error: {error}"
+        self.unattended.log_failure(code, error)
         if self.unattended.written:
             return code
         try:
             self.unattended.write(_as_json(error) if self.unattended.summary_file else "")
         except ProvisionerError as unwritten:
-            talk(f"provisioner: {unwritten}")
+            talk(f"provisioner: {unwritten}", "error")
             return code_for([error.reason, unwritten.reason])
         return code
 
@@ -314,9 +315,10 @@ class Program:
         """Exit, even while a thread is blocked in a read that cannot be interrupted, such as of an idle pipe."""
         self.signals.ignore()
         self.unattended.end(code, self.signals.first_at)
+        written = self.unattended.close_log()
         if code:
             self.streams.stderr.release()
-        written = self.streams.close()
+        written = self.streams.close() and written
         waiting = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
         if not written or any(not thread.daemon for thread in waiting):
             os._exit(code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import glob
 import os
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 import anyio
 import anyio.to_thread
+import click
 import msgspec
 
 from provisioner.cli.local import local_endpoint, warn_of_profiles
@@ -24,10 +26,12 @@ from provisioner.cli.program import HURRY_S, CancelledError, InternalError, curr
 from provisioner.cli.streams import draws
 from provisioner.errors import ProvisionerError, Reason, UsageError, printable
 from provisioner.exit_codes import ExitCode
+from provisioner.ledger.location import printable_location
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from provisioner.cli.logs import Logs
     from provisioner.cli.program import Program
     from provisioner.commands.run import Order, Run
     from provisioner.config.settings import Settings
@@ -90,7 +94,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 LOUD = (
     *("config", "ledger", "target", "endpoint-url", "local", "output"),
-    *("progress", "log-level", "log-format", "summary-file"),
+    *("progress", "log-level", "log-format", "log-file", "summary-file"),
 )
 """The names of those options, for :func:`provisioner.cli.options.common`."""
 COMMON = (*LOUD, "quiet")
@@ -132,6 +136,8 @@ class _Running:
         self._streams = program.streams
         self._unattended = program.unattended
         self._run: Run | None = None
+        self._command = click.get_current_context().info_name or ""
+        self._logs: Logs | None = None
         self._bar = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -142,8 +148,10 @@ class _Running:
             ProvisionerError: the run could not begin.
         """
         from provisioner.commands.run import Run
+        from provisioner.report.events import run_started
 
         options, given = self._options, settings
+        self._refuse_mixed_up(settings)
         if options.local and options.endpoint_url:
             raise UsageError("--local and --endpoint-url exclude each other", hint="Leave one of them out")
         async with AsyncExitStack() as stack:
@@ -157,6 +165,7 @@ class _Running:
                 run.ask = partial(self._ask, run)
             group = await stack.enter_async_context(anyio.create_task_group())
             self._show(group, run)
+            run_started(run.run_id, self._command, printable_location(settings.run.ledger), [*run.statistics])
             if self._unattended.ping is not None:
                 self._unattended.ping.start()
             if path := found_config():
@@ -171,6 +180,26 @@ class _Running:
                 summary = run.summary(error=InternalError(error))
             group.cancel_scope.cancel()
         return summary
+
+    def _refuse_mixed_up(self, settings: Settings) -> None:
+        """Refuse a log in a file that the run reads or keeps: each line that is logged would be read as another one.
+
+        Raises:
+            UsageError: it is the ledger or a part of the manifest.
+        """
+        file = self._unattended.log_file
+        if file is None:
+            return
+        ledger = settings.run.ledger
+        mixed = "ledger" if any(file.is_same_as(f"{ledger}{end}") for end in ("", "-wal", "-shm", ".lock")) else ""
+        for source in self._options.order(settings).sources:
+            matches = glob.glob(source, recursive=True)  # noqa: PTH207  as the manifest is found
+            if any(map(file.is_same_as, [source, *matches])):
+                mixed = "manifest"
+        if mixed:
+            file.withdraw()
+            self._unattended.log_file = None
+            raise UsageError(f"this is the {mixed}", where=f"--log-file {file.name}", hint="Log to a file of its own")
 
     def _begin(self, run: Run) -> None:
         """From here on, a signal drains ``run``.
@@ -205,6 +234,8 @@ class _Running:
         self.report(run.summary(interrupted=True))
         self._streams.stderr.release()
         self._streams.stderr.drain(HURRY_S)
+        if self._unattended.log_file is not None:
+            self._unattended.log_file.drain(HURRY_S)
 
     def report(self, summary: Summary) -> Summary:
         """Write the summary file and print the result; returns the summary, with the error if there is one.
@@ -217,9 +248,18 @@ class _Running:
             if not self._unattended.hides(summary.exit_code):
                 self._say(summary)
         except UnwritableError as error:
-            self._written(_with_error(summary, error))
+            self._log_end(self._written(_with_error(summary, error)))
             raise
+        self._log_end(summary)
         return summary
+
+    def _log_end(self, summary: Summary) -> None:
+        from provisioner.report.events import run_finished
+
+        if self._logs is not None:
+            self._logs.finish()
+            run_finished(summary, self._command)
+            self._unattended.logged = True
 
     def _written(self, summary: Summary) -> Summary:
         from provisioner.report.summary import one_line
@@ -271,8 +311,11 @@ class _Running:
         options = self._options
         wanted = options.progress == "always" or (options.progress == "auto" and draws(sys.stderr))
         bar = wanted and not self._unattended.quiet
+        configured = partial(
+            logs.Logs, options.log_level, options.log_format, run_id=run.run_id, file=self._unattended.log_file
+        )
         if not bar:
-            logs.configure(options.log_level, options.log_format)
+            self._logs = configured()
         if options.progress == "never":
             return
         from provisioner.report import progress
@@ -281,7 +324,7 @@ class _Running:
             from rich.console import Console
 
             console = Console(file=cast("TextIO", self._streams.stderr), force_terminal=True)
-            logs.configure(options.log_level, options.log_format, console)
+            self._logs = configured(console=console)
             self._bar = True
             group.start_soon(progress.show_bar, run, console)
         else:

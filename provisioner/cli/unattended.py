@@ -1,4 +1,4 @@
-"""What a scheduler gets of a command beside its output: the summary in a file, silence when all is well, pings."""
+"""What a scheduler gets of a command beside its output: summary and log in files, silence when all is well, pings."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 from provisioner.cli.files import whole_file
+from provisioner.cli.streams import PATIENCE_S
 from provisioner.errors import printable_json
 
 if TYPE_CHECKING:
+    from provisioner.cli.log_file import LogFile
     from provisioner.cli.ping import Ping
+    from provisioner.errors import ProvisionerError
 
 GONE_BY_S = 24.9
 """From the first signal to the end of the process; the documentation promises 25."""
@@ -20,17 +23,21 @@ class Unattended:
 
     Attributes:
         summary_file: where the summary goes, None for nowhere.
+        log_file: where the log goes beside stderr, None for nowhere.
         quiet: whether a command that ends with 0 prints nothing.
         ping: None for none.
         written: whether the summary file is written.
+        logged: whether the end of a run is logged.
         line: what the command did, in one line; "" for a command that did nothing, such as print its help.
     """
 
     def __init__(self) -> None:
         self.summary_file: str | None = None
+        self.log_file: LogFile | None = None
         self.quiet = False
         self.ping: Ping | None = None
         self.written = False
+        self.logged = False
         self.line = ""
 
     def hides(self, code: int) -> bool:
@@ -48,6 +55,26 @@ class Unattended:
             text = summary if isinstance(summary, str) else summary.decode()
             with whole_file(self.summary_file) as write:
                 write(f"{printable_json(text)}\n")
+
+    def log_failure(self, code: int, error: ProvisionerError) -> None:
+        """Log the error that keeps a run from beginning, which stderr has as a message, in the log file."""
+        if self.log_file is not None and not self.logged:
+            from provisioner.cli.logs import log_failure
+
+            log_failure(self.log_file, code, str(error))
+
+    def close_log(self) -> bool:
+        """Write what is left of the log, and report what the file lacks; returns whether all is written."""
+        file = self.log_file
+        if file is None:
+            return True
+        from provisioner.logger import log
+
+        written = file.finish(PATIENCE_S)
+        lost, why = file.losses()
+        if lost:
+            log.warning("log.dropped", path=file.name, messages=lost, why=why)
+        return written and file.finish(PATIENCE_S)
 
     def end(self, code: int, signalled_at: float | None) -> None:
         """Report the end to the monitor.

@@ -115,9 +115,12 @@ class Run:
         self.clock = clock or Clock()
         self.command = ""
         self.stop = Stop()
+        self.started_at = self.clock.wall()
+        self._began = self.clock.monotonic()
+        self.run_id = new_run_id(self.started_at)
         self.statistics = {target.name: Statistics(target.name) for target in order.targets}
         self.observers = {
-            name: Observers(statistics, EventLog(name, self.clock.monotonic))
+            name: Observers(statistics, EventLog(name, self.run_id, self.clock.monotonic))
             for name, statistics in self.statistics.items()
         }
         self.superseded: Counter[Fate] = Counter()
@@ -126,9 +129,6 @@ class Run:
         self.ask: Callable[[str], Awaitable[bool]] | None = None
         self.asking = False
         self.error: ProvisionerError | None = None
-        self.started_at = self.clock.wall()
-        self._began = self.clock.monotonic()
-        self.run_id = new_run_id(self.started_at)
 
     @property
     def elapsed_s(self) -> float:

@@ -116,6 +116,11 @@ class Breaker:
             return Admission.PROBE
         return Admission.ROLE_PROBE if self._refused[role] or self._refusals else Admission.FREE
 
+    @property
+    def outage(self) -> bool:
+        """Whether the endpoint is out of reach, or leaves one operation after another without an answer."""
+        return self._unreached >= UNREACHABLE or self._unanswered >= UNANSWERED
+
     def probe_delay_s(self) -> float:
         """How long the next probe of an open circuit waits; 0 when it is closed."""
         over = self._unanswered - UNANSWERED

@@ -41,6 +41,7 @@ class Attempt(msgspec.Struct, frozen=True):
         operation: ``create``, ``tag`` or ``delete``.
         name: the definition's.
         attempt: its id.
+        number: how many were made for this definition in this run, with this one.
         verdict: what the reply means.
         reply: what the transport saw.
         seconds: from the start of the call to its reply.
@@ -49,6 +50,7 @@ class Attempt(msgspec.Struct, frozen=True):
     operation: str
     name: str
     attempt: str
+    number: int
     verdict: Verdict
     reply: Reply
     seconds: float
@@ -110,8 +112,17 @@ class Observer:
     def bound_reached(self) -> None:
         """A create is left to the next run, because this one has sent as many as it may."""
 
-    def throttling_began(self) -> None:
-        """A congestion epoch began: the first throttled call since the pacer last slowed down."""
+    def throttling_began(self, pace_per_s: float) -> None:
+        """A congestion epoch began: the first throttled call since the pacer last slowed down. The pace is now this."""
+
+    def outage_began(self, operation: str, why: str) -> None:
+        """The endpoint is out of reach, or no longer answers ``operation``, and the target waits for it."""
+
+    def outage_ended(self, operation: str) -> None:
+        """The endpoint has answered again."""
+
+    def pace_published(self, rate_per_s: float | None) -> None:
+        """Service Quotas was asked for the rate limit; None is no answer."""
 
     def read_failed(self, kind: str, where: str, why: str) -> None:
         """A List, Get or GetResources was given up."""

@@ -123,7 +123,7 @@ def end_call(gate: Gate, started_at: float, reply: Reply, observer: Observer) ->
         epochs = gate.epochs
         gate.throttled(started_at, reply.retry_after_s)
         if gate.epochs != epochs:
-            observer.throttling_began()
+            observer.throttling_began(float(gate.statistics()["rate"]))
     elif reply.loss in {Loss.READ_TIMEOUT, Loss.CONNECT_TIMEOUT}:
         gate.timed_out(started_at)
     elif reply.loss is not None or reply.status >= INTERNAL_SERVER_ERROR:

@@ -109,24 +109,35 @@ class Sender(Generic[J]):
             operation.gate.unused(started_at)
             return await self._record(job, operation.conclude(job, _STALE), _STALE)
         target.observer.call_sent(operation.name)
+        called_at = clock.monotonic()
         try:
             reply = await operation.call(job, attempt, target.lease.check)
         except ProvisionerError:
             operation.gate.unused(started_at)
             raise
+        seconds = clock.monotonic() - called_at
+        number = job.attempts
         end_call(operation.gate, started_at, reply, target.observer)
         conclusion = operation.conclude(job, reply)
         job.history.add(reply, conclusion.verdict)
-        self._breaker.record(job.role, reply, conclusion.verdict, clock.monotonic())
+        self._count(job.role, reply, conclusion.verdict)
         conclusion = await self._record(job, conclusion, reply)
-        seconds = clock.monotonic() - started_at
         target.observer.attempt_ended(
-            Attempt(operation.name, job.name, attempt, conclusion.verdict, reply, seconds),
+            Attempt(operation.name, job.name, attempt, number, conclusion.verdict, reply, seconds),
         )
         await operation.count(job, conclusion, reply)
         if conclusion.verdict is not Verdict.CREATED:
             await self._follow_up(job, conclusion, reply)
         return conclusion
+
+    def _count(self, role: str, reply: Reply, verdict: Verdict) -> None:
+        breaker, observer = self._breaker, self._target.observer
+        before = breaker.outage
+        breaker.record(role, reply, verdict, self._target.clock.monotonic())
+        if breaker.outage and not before and breaker.halt is None:
+            observer.outage_began(self._operation.name, str(reply))
+        elif before and not breaker.outage:
+            observer.outage_ended(self._operation.name)
 
     async def _record(self, job: J, conclusion: Conclusion, reply: Reply) -> Conclusion:
         """Make what follows from an attempt durable, in one commit even for two events."""

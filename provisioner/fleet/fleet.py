@@ -17,7 +17,6 @@ from provisioner.engine.observer import Halt, Sample
 from provisioner.engine.target import OpenTarget, Whereabouts
 from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError, ProvisionerError, first_error
 from provisioner.fleet.places import Places, kind_of
-from provisioner.logger import log
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.observed import Learned
 from provisioner.pacing.pacer import PaceBounds, Pacer
@@ -96,7 +95,7 @@ class Fleet:
         unlearned = partial(unlearned_gate, run.max_in_flight, self.clock.monotonic)
         async with aws.connect(target, limits) as calls:
             for notice in calls.notices:
-                log.warning("target.notice", target=target.name, notice=notice)
+                observer.notice_found(notice)
             place = await self._claim(target, calls)
             pacer = await self._pacer(target, calls)
             opened = OpenTarget(
@@ -139,7 +138,7 @@ class Fleet:
         if claimed.account_id and not account_id:
             notice = f"the credentials are not checked against account {claimed.account_id}, which the ledger has"
             hint = "set account_id in the target's configuration to have them checked"
-            log.warning("target.notice", target=target.name, notice=f"{notice}: {hint}")
+            self.observers[target.name].notice_found(f"{notice}: {hint}")
         return claimed
 
     async def _pacer(self, target: Target, calls: aws.Aws) -> Pacer:
@@ -150,7 +149,7 @@ class Fleet:
         published = None
         if pace.service_quotas and learned is None and not target.endpoint_url:
             published = await calls.control.published_rate()
-            log.info("pace.published", target=target.name, rate_per_s=published)
+            self.observers[target.name].pace_published(published)
         if published:
             pace = msgspec.structs.replace(pace, initial_rate=published)
         return Pacer(_bounds(pace), self.clock.monotonic(), learned, self.clock.wall())

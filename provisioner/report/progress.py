@@ -175,20 +175,21 @@ class View:
         hint = ["Ctrl-C again quits at once"] if self._run.stop.reason.endswith("SIGINT") else []
         return "  ".join([self.state, *outcomes, *calls, *hint] if self.state else [*moving, *calls, *outcomes])
 
-    def fields(self) -> dict[str, object]:
-        """The same as fields of a log event."""
+    def log(self) -> None:
+        """Log the same."""
         eta_s = self.eta_s
-        return {
-            "done": self.done,
-            "total": self.total,
-            **{outcome.value: number for outcome, number in self._outcomes().items()},
-            **({"deleted": self.deleted} if self.deleted else {}),
-            "creates_per_s": round(self._rates.creates_per_s, 2),
-            "throttled": self.calls("throttled"),
-            "in_flight": self.in_flight,
-            "eta_s": None if eta_s is None else round(eta_s),
-            "state": self.state or None,
-        }
+        log.info(
+            "run.progress",
+            done=self.done,
+            total=self.total,
+            outcomes={outcome.value: number for outcome, number in self._outcomes().items()},
+            deleted=self.deleted or None,
+            creates_per_s=round(self._rates.creates_per_s, 2),
+            throttled=self.calls("throttled"),
+            in_flight=self.in_flight,
+            eta_s=None if eta_s is None else round(eta_s),
+            state=self.state or None,
+        )
 
 
 def clock(seconds: float) -> str:
@@ -240,4 +241,4 @@ async def show_lines(run: Watched) -> None:
     while True:
         await anyio.sleep(LINE_EVERY_S)
         view.sample()
-        log.info("run.progress", **view.fields())
+        view.log()

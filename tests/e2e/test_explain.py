@@ -25,6 +25,7 @@ from provisioner.core.versions import Role
 from provisioner.errors import Reason
 from provisioner.exit_codes import ExitCode
 from tests.e2e.process import ROOT, provisioner
+from tests.report.test_events import logged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,6 +133,11 @@ def test_every_code_of_the_service_that_is_known_has_a_page() -> None:
     modelled |= {"ServiceQuotaExceededException", "ValidationException"}
 
     assert (known | modelled) - named("code of AWS") == set()
+
+
+def test_every_log_event_has_a_page() -> None:
+    """What an operator finds in a log can be asked for; a name that is gone from the code is gone from the pages."""
+    assert named("log event") == set(logged())
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: f"{page.kind} {page.names[0]}")

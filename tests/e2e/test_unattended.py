@@ -297,7 +297,8 @@ def monitor() -> Iterator[Monitor]:
 def pinged(folder: Path, endpoint: Endpoint, monitor: Monitor, *arguments: object) -> Any:
     """Apply with pings, and check that nothing repeats the URL."""
     url = monitor.url
-    done = run(folder, endpoint, "apply", *arguments, "--log-level", "debug", PROVISIONER_APPLY_PING_URL=url)
+    logged = ("--log-level", "debug", "--log-file", "log.jsonl")
+    done = run(folder, endpoint, "apply", *arguments, *logged, PROVISIONER_APPLY_PING_URL=url)
     assert SECRET not in done.stdout + done.stderr
     assert SECRET.encode() not in b"".join(path.read_bytes() for path in folder.iterdir())
     return done
