@@ -126,7 +126,8 @@ class EventLog(Observer):
             status=reply.status or None,
             code=reply.code or reply.loss,
             why=reply.message or None,
-            arn=reply.arn or None,
+            # Of another verdict, the ARN may be anything that a server that is not AWS has made up.
+            arn=reply.arn if attempt.verdict is Verdict.CREATED else None,
         )
         if attempt.verdict is Verdict.AMBIGUOUS:
             self._log.warning(

@@ -9,16 +9,24 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.aws import CallError
 from provisioner.aws.secrets import HIDDEN, Secrets
+from provisioner.cli.log_file import LogFile
+from provisioner.cli.logs import Logs
+from provisioner.core.verdict import Verdict
+from provisioner.engine.observer import Attempt
+from provisioner.report.events import EventLog
 from tests.aws.server import BODY, Server, allowed, close, http, refuse, send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from provisioner.core.verdict import Reply
     from tests.aws.conftest import Open
 
 
@@ -45,11 +53,27 @@ def leaks(text: str, written: str) -> bool:
     return any(written[n : n + 12] in text for n in range(len(written) - 11) if written[n : n + 12].isalnum())
 
 
+@pytest.fixture
+def logged(tmp_path: Path) -> Iterator[Callable[[Reply], str]]:
+    """What a log file has of an attempt at the lowest level, by its reply."""
+    file = LogFile(str(tmp_path / "log"))
+    Logs("debug", "json", file=file)
+
+    def log(reply: Reply) -> str:
+        events = EventLog("default", "r", lambda: 0.0)
+        events.attempt_ended(Attempt("create", "a", "id", 1, Verdict.AMBIGUOUS, reply, 0.1))
+        assert file.finish(10.0)
+        return (tmp_path / "log").read_text()
+
+    yield log
+    structlog.reset_defaults()
+
+
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_server_that_repeats_the_token_makes_nobody_else_repeat_it(
-    open_at: Open, monkeypatch: pytest.MonkeyPatch, way: str
+    open_at: Open, monkeypatch: pytest.MonkeyPatch, logged: Callable[[Reply], str], way: str
 ) -> None:
-    """Wherever in a reply the session token stands, and however it is written, it goes no further."""
+    """Wherever in a reply the session token stands, and however it is written, it goes no further, nor into a log."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
     written = WAYS[way](TOKEN)
     flat = written.replace("\n", "")
@@ -58,15 +82,18 @@ async def test_a_server_that_repeats_the_token_makes_nobody_else_repeat_it(
         refuse(403, f"Bad.{flat}", {"x-amzn-requestid": f"r{flat}"}, message="no"),
         send(http(502, f"<html>{written}</html>".encode())),
         close(f"HTTP/1.1 200 {flat}\0\r\n\r\n".encode()),
+        send(http(200, json.dumps({"configuredModelAlgorithmArn": written}).encode())),
         refuse(403, "AccessDenied", message=f"I saw {written} here"),
     ]
     async with Server(*script) as server, open_at(server.url) as aws:
-        texts = [repr(await aws.creates.create(BODY, allowed)) for _ in range(4)]
+        replies = [await aws.creates.create(BODY, allowed) for _ in range(5)]
         with pytest.raises(CallError) as raised:
             await aws.control.list_algorithms()
 
-    assert not [text for text in [*texts, str(raised.value)] if leaks(text, written)]
+    texts = [*map(repr, replies[:4]), *map(logged, replies), str(raised.value)]
+    assert not [text for text in texts if leaks(text, written)]
     assert "I saw" in texts[0]
+    assert "I saw" in texts[4]
 
 
 @given(st.text(), st.text(st.sampled_from("abcXYZ019+/="), max_size=60))
