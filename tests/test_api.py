@@ -90,6 +90,22 @@ async def test_apply_then_read_then_verify(tmp_path: Path, capfd: pytest.Capture
     assert capfd.readouterr() == ("", "")
 
 
+async def test_a_run_logs_its_start_and_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    """A program that logs gets both, with the run's id in each line, also when an error ends the run."""
+    caplog.set_level("INFO", "provisioner")
+    async with Emulator() as emulator:
+        summary = await apply([Definition(name="a", role_arn=ROLE)], settings=at(emulator))
+        with pytest.raises(LedgerError):
+            await verify(settings=at(emulator), ledger="none.db")
+
+    names = [message.split("'")[1] for message in caplog.messages]
+    assert all(summary.run_id in message for message in caplog.messages[: names.index("run.finished") + 1])
+    assert [name for name in names if name.startswith("run.")] == [
+        *("run.started", "run.finished"),
+        *("run.started", "run.failed", "run.finished"),
+    ]
+
+
 async def test_definitions_need_no_file() -> None:
     """A program may pass definitions; they are checked as lines of a manifest are."""
     definitions = [

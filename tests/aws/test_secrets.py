@@ -82,7 +82,7 @@ async def test_a_server_that_repeats_the_token_makes_nobody_else_repeat_it(
         refuse(403, f"Bad.{flat}", {"x-amzn-requestid": f"r{flat}"}, message="no"),
         send(http(502, f"<html>{written}</html>".encode())),
         close(f"HTTP/1.1 200 {flat}\0\r\n\r\n".encode()),
-        send(http(200, json.dumps({"configuredModelAlgorithmArn": written}).encode())),
+        send(http(200, json.dumps({"configuredModelAlgorithmArn": f"arn:{written}"}).encode())),
         refuse(403, "AccessDenied", message=f"I saw {written} here"),
     ]
     async with Server(*script) as server, open_at(server.url) as aws:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
 import stat
+import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from provisioner.cli.backlog import LIMIT
 from provisioner.cli.log_file import LogFile
+from provisioner.cli.logs import Logs
 from provisioner.cli.output import UnwritableError
+from provisioner.cli.unattended import Unattended
 from provisioner.errors import ProvisionerError, UsageError
+from provisioner.logger import log as log_event
 from tests.definition_lines import manifest_of
 
 if TYPE_CHECKING:
@@ -108,6 +114,26 @@ def test_a_full_disk_loses_lines_and_counts_them(tmp_path: Path, full_at: int) -
     assert [json.loads(lines[0])["number"], json.loads(lines[2])["number"], len(lines)] == [1, 4, 3]
     assert file.losses() == (2, "File too large")
     assert file.losses() == (0, "")
+
+
+def test_what_a_full_disk_lost_is_said_once_at_the_end(
+    tmp_path: Path, full_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last line on stderr says how many lines the file lacks, and why."""
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    unattended = Unattended()
+    unattended.log_file = LogFile(str(tmp_path / "log"))
+    Logs("info", "json", run_id="r", file=unattended.log_file)
+
+    for _ in range(3):
+        log_event.info("wait.began", what="x" * full_at)
+    assert unattended.close_log()
+    structlog.reset_defaults()
+
+    event = json.loads(stderr.getvalue().splitlines()[-1])
+    assert stderr.getvalue().count("log.dropped") == 1
+    assert (event["messages"], event["why"], event["path"]) == (3, "File too large", str(tmp_path / "log"))
 
 
 def test_a_line_that_an_earlier_run_left_cut_off_stays_alone(tmp_path: Path) -> None:

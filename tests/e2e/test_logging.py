@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.definition_lines import manifest_of, numbered
-from tests.e2e.process import LIMIT_S, Endpoint, provisioner, start, until
+from tests.e2e.process import LIMIT_S, Endpoint, Process, command, provisioner, start, until
 from tests.report.test_events import IN_EVERY_LINE, listed
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def test_a_quiet_run_is_in_the_file(tmp_path: Path, endpoint: Endpoint) -> None:
     """With --quiet and exit code 0 nothing is on stderr, and the file has the run; a second run is added."""
     (tmp_path / "m.jsonl").write_bytes(manifest_of("a"))
     common = ("--quiet", "--endpoint-url", endpoint.url)
-    for command in (["apply", "m.jsonl"], ["verify"]):
-        done = provisioner(*command, *common, cwd=tmp_path, PROVISIONER_LOG_FILE="log.jsonl")
+    for words in (["apply", "m.jsonl"], ["verify"]):
+        done = provisioner(*words, *common, cwd=tmp_path, PROVISIONER_LOG_FILE="log.jsonl")
         assert (done.returncode, done.stderr) == (0, "")
 
     assert [one["command"] for one in kept(tmp_path) if one["event"] == "run.finished"] == ["apply", "verify"]
@@ -112,6 +112,19 @@ def test_an_error_that_ends_a_run_is_logged_once(tmp_path: Path, endpoint: Endpo
     failed, finished = kept(tmp_path)[-2:]
     assert (done.returncode, failed["event"], failed["exit_code"]) == (74, "run.failed", 74)
     assert (finished["event"], finished["exit_code"]) == ("run.finished", 74)
+
+
+def test_a_result_that_cannot_be_written_is_the_end_of_the_run_in_the_log(tmp_path: Path, endpoint: Endpoint) -> None:
+    """A full disk under stdout is logged with the code of the process, and once."""
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a"))
+    with open("/dev/full", "wb") as full:  # noqa: PTH123  a device
+        run = Process(
+            command("apply", "m.jsonl", *LOG, "--endpoint-url", endpoint.url, cwd=tmp_path), stdout=full.fileno()
+        )
+        run.communicate(timeout=LIMIT_S)
+
+    ends = [(one["event"], one["exit_code"]) for one in kept(tmp_path) if "exit_code" in one]
+    assert (run.returncode, ends) == (74, [("run.failed", 74), ("run.finished", 74)])
 
 
 @pytest.mark.parametrize(("signals", "code"), [(1, 75), (2, 130)])

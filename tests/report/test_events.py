@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import io
 import re
 from pathlib import Path
@@ -26,7 +27,9 @@ from tests.faults.world import UnthreadedEngine
 from tests.virtual_time import virtual_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping
+    from collections.abc import Iterator, MutableMapping, Sequence
+
+    from provisioner.core.entry import Fact
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {"debug", "info", "warning", "error"}
@@ -107,6 +110,13 @@ def events() -> Iterator[list[MutableMapping[str, Any]]]:
     structlog.reset_defaults()
 
 
+async def run(endpoint: Endpoint, ledger: FakeLedger, *names: str) -> None:
+    """Register definitions of these names, one after the other, and log it."""
+    target = open_target(endpoint, ledger, observer=EventLog("here", "r", now))
+    manifest = Manifest(["-"], Rules(ownership_tag=TAG), stdin=io.BytesIO(manifest_of(*names)))
+    await UnthreadedEngine(target, make_policy(), Stop(), workers=1).run(manifest)
+
+
 def test_a_wait_without_a_known_end(caplog: pytest.LogCaptureFixture) -> None:
     """The event of a wait says how many seconds it takes, where that is known, and otherwise has no such key."""
     events = EventLog("default", "r", lambda: 100.0)
@@ -160,17 +170,30 @@ def test_an_attempt_is_logged_with_all_that_support_asks_for(events: list[Mutabl
     assert (events[2]["operation"], events[2]["request_id"], events[2]["verdict"]) == ("tag", "q", "DONE")
 
 
+class SlowLedger(FakeLedger):
+    """A ledger on a disk that takes two seconds for a commit."""
+
+    async def record(self, facts: Sequence[Fact]) -> None:
+        """See the interface."""
+        await asyncio.sleep(2.0)
+        await super().record(facts)
+
+
+@virtual_time
+async def test_the_latency_is_that_of_the_call(events: list[MutableMapping[str, Any]]) -> None:
+    """The commits of the ledger before and after a call are not part of it."""
+    await run(Endpoint([Act(effect_s=0.0, after_s=0.25)]), SlowLedger(), "a")
+
+    assert [one["latency_s"] for one in events if one["event"] == "attempt.ended"] == [0.25]
+
+
 UNREACHED = Act(Reply(loss=Loss.REFUSED, message="Connection refused"), after_s=0.1)
 
 
 @virtual_time
 async def test_an_outage_and_its_end_are_logged(events: list[MutableMapping[str, Any]]) -> None:
     """An endpoint that was reached before and then refuses three calls in a row is an outage until the next reply."""
-    endpoint = Endpoint([Act(effect_s=0.0), *[UNREACHED] * 5])
-    target = open_target(endpoint, FakeLedger(), observer=EventLog("here", "r", now))
-    manifest = Manifest(["-"], Rules(ownership_tag=TAG), stdin=io.BytesIO(manifest_of("a", "b")))
-
-    await UnthreadedEngine(target, make_policy(), Stop(), workers=1).run(manifest)
+    await run(Endpoint([Act(effect_s=0.0), *[UNREACHED] * 5]), FakeLedger(), "a", "b")
 
     began, ended = (one for one in events if one["event"].startswith("outage."))
     assert (began["event"], began["why"]) == ("outage.began", "refused Connection refused")
