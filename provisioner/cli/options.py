@@ -21,6 +21,8 @@ from provisioner.errors import UsageError, printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from provisioner.cli.unattended import Unattended
+
 Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
 
 CONFIG_NAME = "provisioner.toml"
@@ -89,6 +91,7 @@ def _summary_file(context: click.Context, _parameter: click.Parameter, value: st
     if value is not None and program is not None and not context.resilient_parsing:
         check_writable(value, replace=True)
         program.unattended.summary_file = value
+        _keep_apart(program.unattended)
 
 
 def _log_file(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
@@ -97,6 +100,20 @@ def _log_file(context: click.Context, _parameter: click.Parameter, value: str | 
         from provisioner.cli.log_file import LogFile
 
         program.unattended.log_file = LogFile(value)
+        _keep_apart(program.unattended)
+
+
+def _keep_apart(unattended: Unattended) -> None:
+    """Refuse a summary that would replace the log.
+
+    Raises:
+        UsageError: both have one file.
+    """
+    summary, file = unattended.summary_file, unattended.log_file
+    if summary is not None and file is not None and file.is_same_as(summary):
+        file.withdraw()
+        unattended.summary_file = unattended.log_file = None
+        raise UsageError("--log-file and --summary-file name one file", where=summary, hint="Name two files")
 
 
 def _quiet(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001  as click calls it

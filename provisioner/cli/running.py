@@ -243,6 +243,8 @@ class _Running:
         Raises:
             UnwritableError: stdout cannot be written.
         """
+        if self._logs is not None:
+            self._logs.finish()
         summary = self._written(summary)
         try:
             if not self._unattended.hides(summary.exit_code):
@@ -257,7 +259,6 @@ class _Running:
         from provisioner.report.events import run_finished
 
         if self._logs is not None:
-            self._logs.finish()
             run_finished(summary, self._command)
             self._unattended.logged = True
 

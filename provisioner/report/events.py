@@ -138,7 +138,7 @@ class EventLog(Observer):
                 attempt=attempt.attempt,
                 request_id=reply.request_id or None,
                 code=reply.code or reply.loss or str(reply.status),
-                why=str(reply),
+                why=reply.message or None,
             )
 
     def read_failed(self, kind: str, where: str, why: str) -> None:

@@ -76,6 +76,8 @@ def test_a_quiet_run_is_in_the_file(tmp_path: Path, endpoint: Endpoint) -> None:
         (["m.jsonl", "--log-file", "m.jsonl"], 2, "not a log of provisioner"),
         (["m.jsonl", "--log-file", "ledger.db"], 2, "this is the ledger"),
         (["*.jsonl", *LOG], 2, "this is the manifest"),
+        (["m.jsonl", *LOG, "--summary-file", "./log.jsonl"], 2, "name one file"),
+        (["m.jsonl", "--summary-file", "log.jsonl", *LOG], 2, "name one file"),
     ],
 )
 def test_a_file_that_cannot_be_the_log_ends_the_run_before_it_begins(
