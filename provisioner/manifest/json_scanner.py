@@ -31,6 +31,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _LITERALS: dict[str, Kind] = {"true": "boolean", "false": "boolean", "null": "null"}
 _BYTE_ORDER_MARK = "\ufeff"
+_REPLACEMENT = "\ufffd"
 MISPLACED_BYTE_ORDER_MARK = "a byte-order mark is only allowed at the very start of a source; remove it"
 
 
@@ -81,7 +82,7 @@ def scan_json(line: bytes) -> Scan:
         message = f"the byte 0x{byte:02x} is not valid UTF-8; save the file as UTF-8"
         problems.append(LineProblem(column, "", "not_utf8", message))
         text = line.decode(errors="replace")
-    scanner = _Scanner(text)
+    scanner = _Scanner(text, replaced=bool(problems))
     complete = scanner.run()
     if problems:
         # After a byte that is not UTF-8, text that is not JSON is most likely a consequence of it.
@@ -102,10 +103,16 @@ class _StoppedError(Exception):
 
 
 class _Scanner:
-    """A recursive descent over one text; recursion is bounded by MAX_DEPTH."""
+    """A recursive descent over one text; recursion is bounded by MAX_DEPTH.
 
-    def __init__(self, text: str) -> None:
+    Args:
+        text: the line.
+        replaced: whether replacement characters stand for bytes of it that are not UTF-8.
+    """
+
+    def __init__(self, text: str, *, replaced: bool) -> None:
         self._text = text
+        self._unreadable = _REPLACEMENT if replaced else None
         self._at = 0
         self.problems: list[LineProblem] = []
         self.root = JsonNode("unreadable", 1)
@@ -213,6 +220,7 @@ class _Scanner:
             if here == '"':
                 self._at += 1
                 node.text = "".join(parts)
+                node.valid = node.valid and not (self._unreadable and self._unreadable in node.text)
                 return node
             if here == "":
                 self._stop("this string has no closing quote", path, node.column - 1)

@@ -42,12 +42,14 @@ class Block(Struct, frozen=True):
         lines: without their line feeds; a carriage return before one is kept.
         problem: what is wrong with the line after these; None when nothing is.
         read_bytes: read from this source so far, as it lies on disk.
+        beginning: of the line with the problem, when that is that it is too long.
     """
 
     first: int
     lines: list[bytes]
     problem: LineProblem | None
     read_bytes: int
+    beginning: bytes = b""
 
 
 def blocks(
@@ -95,30 +97,33 @@ class _Splitter:
             while chunk := self._chunk():
                 *lines, carry = (carry + chunk).split(b"\n")
                 if lines and _is_too_long(lines[0]):
-                    yield self._block([], _too_long(len(lines.pop(0))))
+                    long = lines.pop(0)
+                    yield self._block([], _too_long(len(long)), long)
                 yield self._block(lines)
                 if _is_too_long(carry):
-                    yield self._block([], _too_long(self._skip(len(carry))))
+                    yield self._block([], _too_long(self._skip(carry)), carry)
                     carry = b""
         except _BrokenError as broken:
-            yield self._block([], broken.problem)
+            yield self._block([], broken.problem, broken.beginning)
             return
         if carry:
             yield self._block([carry])
 
-    def _block(self, lines: list[bytes], problem: LineProblem | None = None) -> Block:
+    def _block(self, lines: list[bytes], problem: LineProblem | None = None, beginning: bytes = b"") -> Block:
         first = self._next_line
         self._next_line += len(lines) + (problem is not None)
-        if first == 1 and lines:
-            lines[0] = lines[0].removeprefix(_BYTE_ORDER_MARK)
-        return Block(first, lines, problem, self._reader.read_bytes)
+        if first == 1:
+            beginning = beginning.removeprefix(_BYTE_ORDER_MARK)
+            lines[:1] = [line.removeprefix(_BYTE_ORDER_MARK) for line in lines[:1]]
+        return Block(first, lines, problem, self._reader.read_bytes, beginning)
 
-    def _skip(self, length: int) -> int:
-        """Skip to the end of a line of which ``length`` bytes have been read; returns its length.
+    def _skip(self, beginning: bytes) -> int:
+        """Skip to the end of a line that begins with ``beginning``; returns its length.
 
         Raises:
             _BrokenError: it does not end soon enough.
         """
+        length = len(beginning)
         while chunk := self._chunk():
             end = chunk.find(b"\n")
             if end >= 0:
@@ -126,8 +131,8 @@ class _Splitter:
                 return length + end
             length += len(chunk)
             if length > MAX_SKIPPED:
-                what = f"this line has more than {MAX_SKIPPED // 2**20} MiB"
-                raise _BrokenError(_line_problem("line_too_long", f"{what}: this is not JSONL; the rest is not read"))
+                what = f"this line has more than {MAX_SKIPPED // 2**20} MiB: this is not JSONL; the rest is not read"
+                raise _BrokenError(_line_problem("line_too_long", what), beginning)
         return length
 
     def _chunk(self) -> bytes:
@@ -157,9 +162,10 @@ class _Splitter:
 class _BrokenError(Exception):
     """Nothing more of a source can be used."""
 
-    def __init__(self, problem: LineProblem) -> None:
+    def __init__(self, problem: LineProblem, beginning: bytes = b"") -> None:
         super().__init__(problem.message)
         self.problem = problem
+        self.beginning = beginning
 
 
 def _is_too_long(line: bytes) -> bool:

@@ -183,7 +183,7 @@ class Manifest:
                 assembler.useful_bytes = 0
                 if fingerprint is not None:
                     fingerprint.begin(source.label)
-                for block in jsonl_only(blocks(source, lambda: assembler.useful_bytes, on_bytes)):
+                for block in jsonl_only(blocks(source, lambda: assembler.useful_bytes, on_bytes), source):
                     yield from assembler.take(source.label, block)
                     if not source.repeatable and assembler.batch.lines:
                         yield assembler.full()
