@@ -63,8 +63,11 @@ def _rules_for(settings: Settings, target: Target) -> Rules:
     """
     tag = settings.reconcile.ownership_tag
     _check_defaults("[defaults]", Rules(defaults=settings.defaults, ownership_tag=tag))
-    _check_defaults(f"[targets.{target.name}.defaults]", Rules(defaults=target.defaults, ownership_tag=tag))
-    return Rules(defaults=settings.defaults_for(target), ownership_tag=tag)
+    table = f"[targets.{target.name}.defaults]"
+    _check_defaults(table, Rules(defaults=target.defaults, ownership_tag=tag))
+    rules = Rules(defaults=settings.defaults_for(target), ownership_tag=tag)
+    _check_defaults(f"[defaults] and {table} together", rules)  # each may have 40 tags
+    return rules
 
 
 def _check_defaults(table: str, rules: Rules) -> None:

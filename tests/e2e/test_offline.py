@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 BROKEN = ROOT / "configs" / "broken.jsonl"
 
 
+def tags(key: str) -> str:
+    """Thirty tags, as TOML."""
+    return "{" + ", ".join(f"{key}{at} = ''" for at in range(30)) + "}"
+
+
 def test_validate_reports_every_problem_with_its_place(tmp_path: Path) -> None:
     """Each problem is a line on stdout that begins with file:line:column; the counts go to stderr; exit 65."""
     done = provisioner("validate", BROKEN, cwd=tmp_path)
@@ -106,6 +111,10 @@ def test_validate_looks_through_the_defaults_of_every_target(tmp_path: Path) -> 
         ("[defaults]\nkmsKeyArm = 'x'", "[defaults]: kmsKeyArm: unknown field; did you mean kmsKeyArn?"),
         ("[targets.west.defaults.tags]\n'aws:x' = ''", '[targets.west.defaults]: tags["aws:x"]: keys that begin with'),
         ("[defaults]\nkmsKeyArn = 'x'\nroleArn = 5", "2 problems, the first: "),
+        (
+            f"[defaults]\ntags = {tags('a')}\n[targets.west.defaults]\ntags = {tags('b')}",
+            "[defaults] and [targets.west.defaults] together: tags: has 60 elements, at most 50 are allowed",
+        ),
     ],
 )
 @pytest.mark.parametrize("command", ["validate", "apply"])
