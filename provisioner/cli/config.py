@@ -172,5 +172,6 @@ def schema() -> None:
     """Print the JSON Schema of the configuration file (draft 2020-12), for editors that check TOML with it."""
     from provisioner.config.schema import json_schema
     from provisioner.emulator.behaviour import Behaviour
+    from provisioner.manifest.definition import schemas_of_defaults
 
-    say(json.dumps(json_schema(Behaviour), indent=2, ensure_ascii=False))
+    say(json.dumps(json_schema(Behaviour, schemas_of_defaults()), indent=2, ensure_ascii=False))

@@ -13,11 +13,12 @@ from provisioner.config.settings import Settings
 _ATTRIBUTE = re.compile(r"^    ([a-z_, ]+): (.*(?:\n        .*)*)", re.MULTILINE)
 
 
-def json_schema(local: type[msgspec.Struct]) -> dict[str, Any]:
+def json_schema(local: type[msgspec.Struct], defaults: dict[str, Any]) -> dict[str, Any]:
     """The schema (draft 2020-12).
 
     Args:
         local: what ``[local]`` may contain.
+        defaults: the schemas of ``[defaults]`` and its parts, by name; ``Definition`` is the table itself.
     """
     made = msgspec.json.schema_components([Settings, local], ref_template="#/$defs/{name}")
     tables: dict[str, Any] = made[1]
@@ -29,11 +30,14 @@ def json_schema(local: type[msgspec.Struct]) -> dict[str, Any]:
     for table in (whole, *tables.values()):
         _describe(table)
     whole.pop("description")
+    for table in (whole, tables["Target"]):
+        says = table["properties"]["defaults"]["description"]
+        table["properties"]["defaults"] = {"description": says, "$ref": "#/$defs/Definition"}
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **whole,
         "title": "Configuration of provisioner",
-        "$defs": tables,
+        "$defs": {**tables, **defaults},
     }
     return {key: _portable(value) for key, value in schema.items()}
 

@@ -115,7 +115,10 @@ class Canonical(Struct, frozen=True, gc=False):
 
 
 class Definition(_Wire, frozen=True):
-    """The parameters of one create call; attributes are the API's names in snake_case."""
+    """The parameters of one create call.
+
+    Attributes are the API's names in snake_case.
+    """
 
     name: Annotated[str, _text(text_rules.NAME, 63, 1, "The name of the configured model algorithm.")]
     role_arn: Annotated[str, _text(text_rules.ROLE, 2048, 20, "The ARN of the IAM role that pulls the image.")]
@@ -216,14 +219,32 @@ _digest_of_tags = cached_by_tags(_digest)
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a definition, with every limit that a schema can express."""
-    (schema,), parts = msgspec.json.schema_components([Definition], ref_template="#/$defs/{name}")
-    for part in parts.values():
-        for property_ in part.get("properties", {}).values():
-            property_.pop("default", None)  # stands for "absent" here; the service accepts no such value
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Definition",
         "description": "One line of a manifest: the parameters of one CreateConfiguredModelAlgorithm call.",
-        **schema,
-        "$defs": parts,
+        "$ref": "#/$defs/Definition",
+        "$defs": _parts(),
     }
+
+
+def schemas_of_defaults() -> dict[str, Any]:
+    """The JSON Schemas of a table of defaults and of its parts, by name; ``Definition`` is the table itself.
+
+    A line fills in what a definition or a container needs; a metric in a list is whole.
+    """
+    parts = _parts()
+    for name, part in parts.items():
+        if name != MetricDefinition.__name__:
+            del part["required"]
+    return parts
+
+
+def _parts() -> dict[str, Any]:
+    """The JSON Schemas of a definition and its parts, by name."""
+    parts: dict[str, Any] = msgspec.json.schema_components([Definition], ref_template="#/$defs/{name}")[1]
+    for part in parts.values():
+        part["description"] = part["description"].partition("\n")[0]
+        for property_ in part["properties"].values():
+            property_.pop("default", None)  # stands for "absent" here; the service accepts no such value
+    return parts

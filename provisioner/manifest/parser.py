@@ -212,7 +212,8 @@ def problems_of_defaults(rules: Rules) -> list[LineProblem]:
     found = chain(
         diagnosis.problems(root, _definition_type(), diagnosis.Location()), _tag_problems(root, rules.ownership_tag)
     )
-    return [problem for problem in found if problem.code != "missing"]
+    # A line adds what a container lacks. The parts of a list it can only replace.
+    return [problem for problem in found if problem.code != "missing" or "[" in problem.path]
 
 
 def _capped(problems: list[LineProblem]) -> tuple[LineProblem, ...]:

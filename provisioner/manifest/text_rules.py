@@ -75,7 +75,8 @@ TAG = TextRule(
     TAG_SAYS,
     rf"[^\w{_SPACES}+\-=.:/@]",
 )
-TAG_SCHEMA = r"[^\u0000-\u001f!\"#$%&'()*,;<>?\[\\\]^`{|}~\u007f\ufeff]*"
-"""For JSON Schema, whose dialects disagree about letters beyond ASCII: it refuses the wrong ASCII characters."""
+TAG_SCHEMA = r"""[^\u0000-\u001f!"#$%&'()*,;<>?\[\\\]^`{|}~\u007f\ufeff]*"""
+"""For JSON Schema, whose dialects disagree about letters beyond ASCII: it refuses the wrong ASCII characters. Editors
+read patterns as ECMAScript does in Unicode mode, where only syntax characters may be escaped."""
 RESERVED_TAG_PREFIX = "aws:"
 """Tag keys with this prefix, in upper or lower case, belong to AWS; values may begin with it."""

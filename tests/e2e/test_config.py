@@ -194,7 +194,8 @@ def test_the_schema_accepts_what_a_run_accepts(tmp_path: Path) -> None:
 
     found = tomllib.loads(used)
     assert "prod-us" in found["targets"]
-    for tables in (tomllib.loads(text), found, tomllib.loads((ROOT / "configs" / "demo.toml").read_text()), {}):
+    part = {"defaults": {"trainingContainerConfig": {"arguments": ["x"]}, "tags": {"team": "ads"}}}
+    for tables in (tomllib.loads(text), found, tomllib.loads((ROOT / "configs" / "demo.toml").read_text()), part, {}):
         validator.validate(tables)
 
 
@@ -212,6 +213,9 @@ def test_the_schema_accepts_what_a_run_accepts(tmp_path: Path) -> None:
         {"targets": {"a": {"name": "b"}}},
         {"targets": {"a b": {}}},
         {"local": {"rat": 1}},
+        {"defaults": {"roleARN": "arn:aws:iam::123456789012:role/access"}},
+        {"defaults": {"description": 5}},
+        {"targets": {"a": {"defaults": {"tags": {"aws:x": ""}}}}},
     ],
     ids=str,
 )

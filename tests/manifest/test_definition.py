@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import re
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]  # moto needs it
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.manifest.definition import MAX_TAGS, ContainerConfig, Definition, json_schema
+from provisioner.manifest.definition import MAX_TAGS, ContainerConfig, Definition, json_schema, schemas_of_defaults
 from provisioner.manifest.parser import Rules, parse
 from provisioner.manifest.problems import InvalidDefinitionError
 from tests.definition_lines import FULL, KEY, LEAST, REFUSED, ROLE, VALID, changed, definitions, line_of
 
 PLAIN = Rules()
+CONFIGS = Path(__file__).parents[2] / "configs"
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 
 
 # Digests and requests.
@@ -177,6 +181,44 @@ def test_the_schema_refuses_nothing_that_is_valid(path: str, value: object) -> N
 def test_the_schema_refuses_what_is_not(path: str, value: object) -> None:
     """What a limit of the service refuses, the schema refuses too."""
     assert not schema_accepts(changed(path, value))
+
+
+@pytest.mark.parametrize("name", ["example.jsonl", "broken.jsonl"])
+def test_what_the_schema_refuses_is_refused(name: str) -> None:
+    """An editor marks nothing in the examples that `validate` accepts, and finds most of what it refuses."""
+    lines = (CONFIGS / name).read_bytes().splitlines()
+    refused = [line for line in lines if is_json(line) and not VALIDATOR.is_valid(json.loads(line))]
+
+    assert bool(refused) == (name == "broken.jsonl")
+    for line in refused:
+        with pytest.raises(InvalidDefinitionError):
+            parse(line, PLAIN)
+
+
+def test_defaults_have_a_schema_of_their_own() -> None:
+    """Of defaults only metrics need all of their fields: a line adds what is missing elsewhere."""
+    required = {name: part.get("required") for name, part in schemas_of_defaults().items()}
+
+    assert required.pop("MetricDefinition") == ["name", "regex"]
+    assert required == {"Definition": None, "ContainerConfig": None, "InferenceContainerConfig": None}
+
+
+def test_editors_can_read_the_patterns() -> None:
+    """ECMAScript in Unicode mode, which editors and ajv use, has no escape of a character that needs none."""
+    patterns = re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', json.dumps(json_schema()))
+    escaped = {letter for pattern in patterns for letter in re.findall(r"\\(.)", json.loads(pattern))}
+
+    assert len(patterns) == 12
+    assert escaped <= set("^$\\.*+?()[]{}|/tu")
+
+
+def is_json(line: bytes) -> bool:
+    """Whether an editor could parse a line at all."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def schema_accepts(value: object, part: dict[str, Any] | None = None, schema: dict[str, Any] | None = None) -> bool:

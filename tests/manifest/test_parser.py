@@ -266,6 +266,10 @@ def test_a_problem_of_the_defaults_says_so() -> None:
         ({"roleArn": 5}, [("roleArn", "wrong_type", "must be a string, not a number")]),
         ({"trainingContainerConfig": {"argumens": []}}, [("trainingContainerConfig.argumens", "unknown_field", "")]),
         ({"description": None}, [("description", "wrong_type", "")]),
+        (
+            {"trainingContainerConfig": {"metricDefinitions": [{"name": "loss"}]}},
+            [("trainingContainerConfig.metricDefinitions[0].regex", "missing", "required field is missing")],
+        ),
     ],
 )
 def test_what_is_wrong_with_defaults(defaults: dict[str, Any], found: list[tuple[str, str, str]]) -> None:
