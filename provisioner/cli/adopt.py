@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
+from provisioner.cli.choice import Choice
 from provisioner.cli.options import common, lock_timeout, manifest_argument, take_over
 from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, Options, execute
@@ -80,7 +81,7 @@ def _without(summary: Summary, codes: set[str]) -> Summary:
 @common(*COMMON)
 @click.option(
     "--adopt",
-    type=click.Choice(["same", "any"]),
+    type=Choice(["same", "any"]),
     default="same",
     show_default=True,
     help="Whether the definitions have to agree.",

@@ -9,6 +9,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
+from provisioner.cli.choice import Choice
 from provisioner.cli.options import (
     Duration,
     FileName,
@@ -223,7 +224,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--adopt",
-        type=click.Choice(get_args(Adopt)),
+        type=Choice(get_args(Adopt)),
         default=ADOPT,
         show_default=True,
         help="Whether to take over an algorithm of the same name that no ledger created; same: if the "
@@ -233,13 +234,13 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--retry-failed", is_flag=True, help="Retry definitions that an earlier run recorded as failed."),
     click.option(
         "--on-change",
-        type=click.Choice(get_args(OnChange)),
+        type=Choice(get_args(OnChange)),
         help="What to do with a definition that only a new algorithm can express: report it, or create a new algorithm "
         "and delete the old one. Tags are always changed in place.  [default: fail]",
     ),
     click.option(
         "--replace-order",
-        type=click.Choice(get_args(ReplaceOrder)),
+        type=Choice(get_args(ReplaceOrder)),
         help="Whether the new algorithm is created before the old one is deleted; delete-first is for a full quota, "
         "and where names are unique.  [default: create-first]",
     ),

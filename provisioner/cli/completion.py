@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
+from provisioner.cli.choice import Choice
 from provisioner.cli.output import say
 from provisioner.cli.program import COMMANDS, provisioner
 
@@ -59,7 +60,7 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": ZshComplete, "fis
 
 
 @click.command("completion")
-@click.argument("shell", type=click.Choice(list(SHELLS)))
+@click.argument("shell", type=Choice(list(SHELLS)))
 def command(*, shell: str) -> None:
     """Completes commands, options, files, targets of the configuration, and names and runs of the ledger.
 

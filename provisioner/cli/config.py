@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from provisioner.cli.options import CONFIG_NAME, common
 from provisioner.cli.output import UnwritableError, say, say_json
-from provisioner.cli.program import provisioner
+from provisioner.cli.program import Group, provisioner
 from provisioner.cli.table import Table, terminal_width
 from provisioner.config.tables import dotted
 from provisioner.errors import UsageError
@@ -53,7 +53,7 @@ class Value(msgspec.Struct, frozen=True):
     source: str = ""
 
 
-@click.group("config")
+@click.group("config", cls=Group)
 def command() -> None:
     """AWS is not called. A configuration is optional: every setting has a default."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type
 import click
 import msgspec
 
+from provisioner.cli.choice import Choice
 from provisioner.emulator import Behaviour
 from provisioner.errors import UsageError
 
@@ -48,7 +49,7 @@ def _described(hint: Any) -> tuple[Any, str]:  # noqa: ANN401  a type hint may b
     if get_origin(hint) is tuple:
         return tuple, help_
     if choices := get_args(hint):
-        return click.Choice(choices), help_
+        return Choice(choices), help_
     if low is None and high is None:
         return hint, help_
     return (click.IntRange if hint is int else click.FloatRange)(low, high), help_

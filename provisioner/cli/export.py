@@ -8,6 +8,7 @@ import anyio
 import click
 import msgspec
 
+from provisioner.cli.choice import Choice
 from provisioner.cli.files import whole_file
 from provisioner.cli.formats import COLUMNS, FORMATS, USUAL, Order
 from provisioner.cli.options import common, known_targets, settings_of
@@ -58,7 +59,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 @click.option(
     "--format",
     "form",
-    type=click.Choice(list(FORMATS)),
+    type=Choice(list(FORMATS)),
     default="jsonl",
     show_default=True,
     help="json: one object that maps names to ARNs, grouped by target if there are several. terraform: import blocks. "

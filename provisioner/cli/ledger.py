@@ -8,12 +8,13 @@ import msgspec
 
 from provisioner.cli.options import common, lock_timeout, settings_of
 from provisioner.cli.output import say
+from provisioner.cli.program import Group
 from provisioner.config.settings import seconds
 from provisioner.errors import counted
 from provisioner.ledger.location import printable_location
 
 
-@click.group("ledger")
+@click.group("ledger", cls=Group)
 def command() -> None:
     """Holds the run lock while it changes the ledger; AWS is not called."""
 

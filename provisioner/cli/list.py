@@ -8,6 +8,7 @@ import anyio
 import click
 import msgspec
 
+from provisioner.cli.choice import Choice
 from provisioner.cli.options import common, known_targets, settings_of
 from provisioner.cli.output import long_result, say, say_json, say_list, talk
 from provisioner.cli.records import entry_record, reason_words, state_words, version_record
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @selection(superseded=True)
 @click.option(
     "--by",
-    type=click.Choice(["code"]),
+    type=Choice(["code"]),
     help="Group by cause instead, with a count and three examples; without --state, what is failed, parked, ambiguous "
     "or drifted.",
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from provisioner.cli.choice import Choice
 from provisioner.cli.files import check_writable
 from provisioner.cli.output import talk
 from provisioner.cli.program import Program
@@ -162,28 +163,28 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
     ),
     "output": click.option(
         "--output",
-        type=click.Choice(["text", "json"]),
+        type=Choice(["text", "json"]),
         default="text",
         show_default=True,
         help="Format of the result on stdout.",
     ),
     "progress": click.option(
         "--progress",
-        type=click.Choice(["auto", "always", "never"]),
+        type=Choice(["auto", "always", "never"]),
         default="auto",
         show_default=True,
         help="Progress on stderr. auto: a progress bar on a terminal, otherwise a log line every 10 s.",
     ),
     "log-level": click.option(
         "--log-level",
-        type=click.Choice(["auto", "debug", "info", "warning", "error"]),
+        type=Choice(["auto", "debug", "info", "warning", "error"]),
         default="auto",
         show_default=True,
         help="Lowest level to log. auto: warning on a terminal, otherwise info.",
     ),
     "log-format": click.option(
         "--log-format",
-        type=click.Choice(["auto", "console", "json"]),
+        type=Choice(["auto", "console", "json"]),
         default="auto",
         show_default=True,
         help="Format of the log on stderr. auto: console on a terminal, otherwise json.",

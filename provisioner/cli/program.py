@@ -121,7 +121,28 @@ EXAMPLES = {
 """Examples at the end of each command's help."""
 
 
-class Commands(click.Group):
+class Group(click.Group):
+    """A group of commands; a mistyped one gets the nearest."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            from provisioner.config.tables import nearest
+
+            words = ctx.command_path.removeprefix("provisioner").lstrip()
+            hint = nearest(args[0], known, "The commands are {}", prefix=f"{ctx.command_path} ")
+            raise UsageError(f"there is no command {f'{words} {args[0]}'.lstrip()!r}", hint=hint)
+        return super().resolve_command(ctx, args)
+
+
+class Commands(Group):
     """Loads a command's module when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -139,24 +160,9 @@ class Commands(click.Group):
         module = importlib.import_module(f"provisioner.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         command.help = f"{COMMANDS[cmd_name]}\n\n{inspect.cleandoc(command.help or '')}"
-        command.epilog = "\n".join(("\b", "Examples:", *(f"  {line}" for line in EXAMPLES[cmd_name])))
+        _show_examples(command, cmd_name, EXAMPLES[cmd_name])
         add_variables(command, cmd_name)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the first argument names.
-
-        Raises:
-            UsageError: there is none of that name.
-        """
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            from provisioner.config.tables import nearest
-
-            hint = nearest(args[0], list(COMMANDS), "The commands are {}", prefix="provisioner ")
-            raise UsageError(f"there is no command {args[0]!r}", hint=hint)
-        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  as in click
         """Run the command; an interrupt becomes an error of this package."""
@@ -185,6 +191,14 @@ def provisioner() -> None:
     PROVISIONER_LEDGER is the `--ledger` of every command. A flag overrides the variable, and the variable overrides the
     configuration file.
     """
+
+
+def _show_examples(command: click.Command, words: str, examples: Sequence[str]) -> None:
+    """Put the examples of a command at the end of its help; of a command in a group, those that call it."""
+    command.epilog = "\n".join(("\b", "Examples:", *(f"  {line}" for line in examples)))
+    for name, inner in command.commands.items() if isinstance(command, click.Group) else ():
+        called = f"{words} {name}"
+        _show_examples(inner, called, [line for line in examples if f"provisioner {called}" in line])
 
 
 def _interrupted(error: BaseException) -> bool:

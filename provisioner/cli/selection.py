@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from provisioner.cli.choice import Choice
 from provisioner.commands.finding import find_run_id
 from provisioner.config.settings import seconds
 from provisioner.core.entry import State
@@ -73,7 +74,7 @@ def selection(*, superseded: bool = False) -> Callable[[Command], Command]:
         click.option(
             "--state",
             "states",
-            type=click.Choice(states),
+            type=Choice(states),
             metavar="STATE",
             multiple=True,
             help=f"Only in this state: {', '.join(states)}. Can be repeated.",

@@ -83,20 +83,22 @@ async def _shown(ledger: Ledger, target: str, name: str) -> Shown | None:
 
 
 async def _nearest(ledger: Ledger, name: str, targets: Collection[str]) -> list[str]:
-    matcher = difflib.SequenceMatcher(b=name)
+    typed = name.casefold()
+    matcher = difflib.SequenceMatcher(b=typed)
     alike: dict[str, tuple[float, int]] = {}
     for target in targets:
         async for entry in ledger.entries(target=target):
-            matcher.set_seq1(entry.name)
+            written = entry.name.casefold()
+            matcher.set_seq1(written)
             if matcher.real_quick_ratio() >= ALIKE and (ratio := matcher.quick_ratio()) >= ALIKE:
                 # Where names are numbered, many have the same characters: one mistake leaves what is before it and
                 # what is after it where it was, seen from either end.
-                in_place = sum(map(eq, entry.name, name)) + sum(map(eq, reversed(entry.name), reversed(name)))
+                in_place = sum(map(eq, written, typed)) + sum(map(eq, reversed(written), reversed(typed)))
                 alike[entry.name] = (ratio, in_place)
         alike = dict(nlargest(COMPARED, alike.items(), key=lambda item: item[1]))
     ranked: list[tuple[float, int, str]] = []
     for other, (_, in_place) in alike.items():
-        matcher.set_seq1(other)
+        matcher.set_seq1(other.casefold())
         if (ratio := matcher.ratio()) >= ALIKE:
             ranked.append((-ratio, -in_place, other))
     return [other for _, _, other in sorted(ranked)[:NEAR]]

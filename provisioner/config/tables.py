@@ -65,8 +65,9 @@ def nearest(name: str, known: Sequence[str], otherwise: str, *, prefix: str = ""
         otherwise: the hint where nothing is near; ``{}`` stands for all of ``known``.
         prefix: goes before the nearest one.
     """
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {prefix}{near[0]}?" if near else otherwise.format(", ".join(known))
+    folded = {one.casefold(): one for one in known}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return f"Did you mean {prefix}{folded[near[0]]}?" if near else otherwise.format(", ".join(known))
 
 
 def _check(value: object, hint: Any, where: str, key: str) -> None:  # noqa: ANN401  a type hint may be anything

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 
-from provisioner.cli.program import COMMANDS, EXAMPLES, wants_json
+from provisioner.cli.program import COMMANDS, wants_json
 from provisioner.cli.program import provisioner as group
 from tests.definition_lines import manifest_of
 from tests.e2e.process import provisioner
@@ -126,6 +126,12 @@ def test_a_named_configuration_goes_before_a_found_one(folder: Path) -> None:
     [
         (["aply"], "Did you mean provisioner apply?"),
         (["frobnicate"], "The commands are apply, "),
+        (["config", "shwo"], "there is no command 'config shwo'. Did you mean provisioner config show?"),
+        (["ledger", "copy"], "The commands are rename-target"),
+        (["list", "--state", "FAILD"], "'deleted', 'superseded'. Did you mean failed? See `provisioner list --help`"),
+        (["apply", "m.jsonl", "--adopt", "sam"], "Did you mean same?"),
+        (["apply", "m.jsonl", "--adopt", "x"], "is not one of 'never', 'same', 'any'. See `provisioner apply --help`"),
+        (["emulate", "--names", "unqiue"], "Did you mean unique?"),
         (["apply", "m.jsonl", "--max-in-fligh", "3"], "Did you mean '--max-in-flight'? See `provisioner apply --help`"),
         (["apply", "m.jsonl", "-c", "c.toml", "-t", "prdo", "--local"], "Did you mean prod?"),
         (["apply", "m.jsonl", "-c", "c.toml", "-t", "moon", "--local"], "The configuration has prod, test"),
@@ -133,7 +139,7 @@ def test_a_named_configuration_goes_before_a_found_one(folder: Path) -> None:
     ],
 )
 def test_what_was_mistyped_gets_the_nearest(folder: Path, arguments: list[str], hint: str) -> None:
-    """A mistyped command, option or target ends with 2 and the nearest that there is, or else all of them."""
+    """A mistyped command, option, value or target ends with 2 and the nearest that there is, or else all of them."""
     (folder / "c.toml").write_text("[targets.prod]\n[targets.test]\n")
     if arguments[0] == "status":
         provisioner("apply", "m.jsonl", "--local", cwd=folder)
@@ -177,22 +183,24 @@ def test_json_is_recognised_from_every_commands_own_variable() -> None:
     assert not wants_json(["ledger", "rename-target"], {"PROVISIONER_LEDGER_OUTPUT": "json"})
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", commands())
 def test_every_help_has_an_example_that_works(name: str) -> None:
-    """Every command shows examples, and each is a command line that the program accepts."""
+    """Every command shows examples of itself at the end of its help, and each is one that the program accepts."""
     called = set()
-    for line in EXAMPLES[name]:
+    for line in (commands()[name].epilog or "").splitlines()[2:]:
         for part in line.split("|"):
             words = shlex.split(part.partition(" > ")[0])
             if words[0] != "provisioner":
                 continue
             context: click.Context = group.make_context("provisioner", words[1:])
             _, command, rest = group.resolve_command(context, words[1:])
+            path = words[1:2]
             while isinstance(command, click.Group):
+                path.append(rest[0])
                 _, command, rest = command.resolve_command(click.Context(command), rest)
             assert command is not None
             command.make_context(words[1], rest, parent=context)
-            called.add(words[1])
+            called.add(" ".join(path))
 
     assert name in called
 

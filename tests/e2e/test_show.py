@@ -136,6 +136,7 @@ def test_a_name_in_several_targets(directory: Path) -> None:
     ("arguments", "message"),
     [
         (("movd",), "the ledger has no entry 'movd'. Did you mean 'moved' or 'moved two'?"),
+        (("MOVED",), "the ledger has no entry 'MOVED'. Did you mean 'moved' or 'moved two'?"),
         (("bad 9",), "the ledger has no entry 'bad 9'. Did you mean 'bad 0', 'bad 1' or 'bad 2'?"),
         (("xyzzy",), "the ledger has no entry 'xyzzy'. `provisioner list` lists them"),
         (("moved", "-t", "west"), "the ledger has no entry 'moved'. `provisioner list` lists them"),
