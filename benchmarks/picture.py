@@ -73,7 +73,7 @@ def main() -> None:
     console = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w"))  # noqa: SIM115  ends with the process
     for _ in range(2):
         console.print(Text(f"$ provisioner {' '.join(arguments)}", style="bold"))
-        for line in screen(in_terminal([provisioner, *arguments])):
+        for line in screen(in_terminal([provisioner, *arguments]).replace(str(ROOT), "/home/you/provisioner")):
             console.print(Text.from_ansi(line), soft_wrap=False, overflow="crop")
     console.save_svg(str(ROOT / "docs" / "demo.svg"), title="make demo, twice")
 

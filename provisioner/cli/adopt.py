@@ -13,7 +13,7 @@ from provisioner.cli.options import common, lock_timeout, manifest_argument, tak
 from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.config.settings import seconds
-from provisioner.errors import counted, printable_lines
+from provisioner.errors import counted
 
 if TYPE_CHECKING:
     from provisioner.commands.adopt import NotTaken
@@ -65,7 +65,7 @@ class AdoptOptions(Options, frozen=True, kw_only=True):
         if (more := len(refused) - SHOWN_IN_TEXT) > 0:
             lines.append(f"  and {more} more: `provisioner runs {summary.run_id}` lists all")
         lines += problem_lines(_without(summary, {one.code for one in refused}))
-        return printable_lines([*lines, *summary.closing()])
+        return summary.framed(lines)
 
 
 def _without(summary: Summary, codes: set[str]) -> Summary:

@@ -12,7 +12,7 @@ from provisioner.cli.options import common, deletes_adopted, deletes_unasked, lo
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.cli.selection import Selecting, selection
 from provisioner.config.settings import seconds
-from provisioner.errors import UsageError, counted, printable_lines
+from provisioner.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from provisioner.commands.destroy import Selected
@@ -49,7 +49,7 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
         if summary.error:
             return super().text(summary)
         if summary.stopped and not summary.calls["delete"]:
-            return printable_lines(["deleted   nothing", *summary.closing()])
+            return summary.framed(["deleted   nothing"])
         found = self.found.values()
         adopted = sum(one.adopted for one in found)
         selected = sum(one.count for one in found)
@@ -66,7 +66,7 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
         if summary.open:
             creates = counted(summary.open, "create has", "creates have")
             lines.append(f"unknown   {creates} no answer yet: run again later, and what they made is deleted, too")
-        return printable_lines([*lines, *summary.closing()])
+        return summary.framed(lines)
 
 
 @click.command("destroy")

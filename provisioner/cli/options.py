@@ -144,7 +144,12 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         default=find_config,
         help=f"Configuration file (TOML).  [default: ./{CONFIG_NAME}, else the one in your configuration directory]",
     ),
-    "ledger": click.option("-l", "--ledger", metavar="LEDGER", help="Path of the ledger.  [default: ledger.db]"),
+    "ledger": click.option(
+        "-l",
+        "--ledger",
+        metavar="LEDGER",
+        help="Path of the ledger.  [default: ledger.db beside the configuration file, if there is one]",
+    ),
     "target": click.option(
         "-t",
         "--target",

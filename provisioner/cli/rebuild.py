@@ -9,7 +9,7 @@ import click
 
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
-from provisioner.errors import counted, printable_lines
+from provisioner.errors import counted
 
 if TYPE_CHECKING:
     from provisioner.exit_codes import ExitCode
@@ -27,7 +27,7 @@ class RebuildOptions(Options, frozen=True, kw_only=True):
             f"target    {name}: {counted(target.resolved.get('rebuilt', 0), 'entry', 'entries')} rebuilt"
             for name, target in summary.targets.items()
         ]
-        return printable_lines([*lines, *summary.closing()])
+        return summary.framed(lines)
 
 
 @click.command("rebuild")

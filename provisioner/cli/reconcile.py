@@ -8,7 +8,6 @@ import click
 
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
-from provisioner.errors import printable_lines
 
 if TYPE_CHECKING:
     from provisioner.exit_codes import ExitCode
@@ -34,7 +33,7 @@ class ReconcileOptions(Options, frozen=True, kw_only=True):
         for name, target in summary.targets.items():
             counts = [f"{target.resolved.get(decision.value, 0)} {text}" for decision, text in meaning.items()]
             lines.append(f"target    {name}: {', '.join(counts)}, {target.open} unresolved")
-        return printable_lines([*lines, *summary.closing()])
+        return summary.framed(lines)
 
 
 @click.command("reconcile")

@@ -52,7 +52,7 @@ def command(*, run: str | None, config: str | None, ledger: str | None, output: 
             elif output == "json":
                 await _show_run_as_json(opened, await past_run(location, opened, run))
             else:
-                await _show_run(opened, await past_run(location, opened, run))
+                await _show_run(opened, await past_run(location, opened, run), location.name)
 
     anyio.run(work)
 
@@ -110,14 +110,14 @@ async def _show_run_as_json(ledger: Ledger, run: PastRun) -> None:
     await say_list("problems", problems(), head=msgspec.json.encode(head))
 
 
-async def _show_run(ledger: Ledger, run: PastRun) -> None:
+async def _show_run(ledger: Ledger, run: PastRun, place: str) -> None:
     record, summary = run.record, parsed(run.record.summary)
     end = "died: it has no end, and is not under way" if run.died else "still running"
     if record.ended_at is not None:
         end = f"ended {iso(record.ended_at)}, {_duration(run)}"
     say(printable_lines([f"run       {record.run_id}: {record.command}, began {iso(record.started_at)}, {end}"]))
     if summary:
-        say(_summary_text(record.command, summary))
+        say(_summary_text(record.command, msgspec.structs.replace(summary, ledger=place)))
     with long_result() as write:
         kept = 0
         async for problem in ledger.problems(record.run_id):

@@ -21,7 +21,7 @@ from provisioner.core.versions import DESTROYED, PRUNED, Fate, Role, fates
 from provisioner.errors import printable_lines
 from provisioner.ledger.location import locate
 from provisioner.pacing.observed import Learned
-from provisioner.report.summary import FINISH_DESTROY, LIST_SUPERSEDED, iso
+from provisioner.report.summary import FINISH_DESTROY, LIST_SUPERSEDED, iso, whole_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,7 +121,7 @@ async def _target(ledger: Ledger, name: str, counts: Mapping[State, int], keep: 
 
 
 def _lines(status: dict[str, Any]) -> list[str]:
-    lines = [f"ledger  {status['ledger']} ({status['ledger_id']})"]
+    lines = [f"ledger  {whole_path(status['ledger'])} ({status['ledger_id']})"]
     for name, target in status["targets"].items():
         states = _counts(target["states"])
         if due := sum(target["to_delete"].values()):

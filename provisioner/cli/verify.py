@@ -30,12 +30,14 @@ class VerifyOptions(Options, frozen=True, kw_only=True):
 
     def text(self, summary: Summary) -> str:
         """One line for each finding."""
+        from provisioner.report.summary import whole_path
+
         lines = [_line(finding) for finding in self.findings]
         lines += [f"error     {summary.error}"] if summary.error else []
         lines += summary.halts()
         broken = summary.error or summary.halts()
         result = "not compared" if broken and not self.findings else counted(len(self.findings), "finding", "findings")
-        return printable_lines([*lines, f"{result}, ledger {summary.ledger}"])
+        return printable_lines([f"ledger     {whole_path(summary.ledger)}", *lines, result])
 
 
 def _line(finding: Finding) -> str:

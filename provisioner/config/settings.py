@@ -262,7 +262,7 @@ class Settings(Section, frozen=True, kw_only=True):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Settings:
-        """The settings of the TOML file at ``path``. A ledger with a relative path lies relative to that file.
+        """The settings of the TOML file at ``path``. A relative ledger, as the default is one, lies beside that file.
 
         Raises:
             ConfigurationError: the file cannot be read, is not TOML, or has an unknown key or a wrong value.
@@ -378,8 +378,9 @@ def _settings(raw: dict[str, Any], path: str) -> Settings:
     if not settings.targets:
         settings = msgspec.structs.replace(settings, targets={"default": Target()})
     ledger = settings.run.ledger
-    if "ledger" in raw.get("run", {}) and "://" not in ledger:
-        ledger = os.path.normpath(Path(path).parent / ledger)
+    if "://" not in ledger:
+        folder = Path(path).parent if Path(path).is_file() else Path()  # that of a pipe is none of the user's
+        ledger = os.path.normpath(folder / ledger)
     return settings.override("run", ledger=ledger)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.errors import counted, printable, printable_lines
+from provisioner.errors import counted, printable
 from provisioner.report.summary import problem_lines
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def plan_text(plan: Plan, summary: Summary, *, everything: bool) -> str:
             f"problems  {summary.problems_total}",
             *problem_lines(summary, listed_by="provisioner validate MANIFEST"),
         ]
-    return printable_lines([*lines, *_closing(plan, summary)])
+    return summary.framed([*lines, *_closing(plan, summary)])
 
 
 def _group(action: str, steps: Sequence[PlanStep], *, several: bool, everything: bool) -> list[str]:
@@ -151,7 +151,7 @@ def _closing(plan: Plan, summary: Summary) -> list[str]:
         )
     several = len(summary.targets) > 1
     lines += [f"quota     {name}: {text}" if several else f"quota     {text}" for name, text in plan.quotas.items()]
-    return [*lines, *summary.closing()]
+    return lines
 
 
 def _duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -115,13 +116,19 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return msgspec.json.encode(self)
 
     def text(self) -> str:
-        """The text form: outcomes, calls, problems, the ledger, the exit code."""
+        """The text form: the ledger, outcomes, calls, problems, the exit code."""
         began = self.manifest.lines or any(self.outcomes.values()) or (not self.error and not self.stopped)
-        return printable_lines([*(_work_lines(self) if began else []), *self.closing()])
+        return self.framed(_work_lines(self) if began else [])
 
-    def closing(self) -> list[str]:
-        """The last lines of the text form of every command: the ledger, whatever ended the run early, the exit code."""
-        lines = [f"ledger    {self.ledger}", *self.halts()]
+    def framed(self, lines: Iterable[str]) -> str:
+        """The text form of a command: where the ledger is, ``lines``, what ended the run early, the exit code.
+
+        The path is whole: a relative one is another file wherever a scheduler starts the same job.
+        """
+        return printable_lines([f"ledger    {whole_path(self.ledger)}", *lines, *self._closing()])
+
+    def _closing(self) -> list[str]:
+        lines = self.halts()
         if self.stopped:
             lines.append(f"stopped   {self.stopped}")
         if self.error:
@@ -140,6 +147,14 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             for name, target in self.targets.items()
             if target.halted
         ]
+
+
+def whole_path(ledger: str) -> str:
+    """The absolute path of a ledger, for people."""
+    try:
+        return ledger if not ledger or "://" in ledger else os.path.abspath(ledger)  # noqa: PTH100  without the ".." of a path
+    except OSError:  # the working directory was removed
+        return ledger
 
 
 def parsed(summary: bytes) -> Summary | None:
@@ -224,7 +239,7 @@ def found_text(summary: Summary, *, command: str) -> str:
         "time": f"{summary.elapsed_s:.1f} s",
     }
     shown = [f"{what:10s}{text}" for what, text in lines.items() if text]
-    return printable_lines([*shown, *superseded_lines(summary), *summary.closing()])
+    return summary.framed([*shown, *superseded_lines(summary)])
 
 
 def one_line(summary: Summary) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -417,6 +418,23 @@ def test_a_relative_ledger_lies_beside_the_file(tmp_path: Path, ledger: str, exp
     settings = loaded(tmp_path, f"[run]\nledger = '{ledger}'")
 
     assert settings.run.ledger == expected.format(folder=tmp_path)
+
+
+def test_the_default_ledger_lies_beside_the_file(tmp_path: Path) -> None:
+    """A file without `ledger` means what one with the default value means, wherever the command is started."""
+    assert loaded(tmp_path, "").run.ledger == f"{tmp_path}/ledger.db"
+    assert loaded(tmp_path, "[run]\nledger = 'ledger.db'").run.ledger == f"{tmp_path}/ledger.db"
+    assert Settings.from_tables({"run": {"ledger": "./x.db"}}).run.ledger == "x.db"
+
+
+def test_a_pipe_is_no_place_for_a_ledger() -> None:
+    """A configuration from a shell's process substitution has no directory of its own."""
+    inlet, outlet = os.pipe()
+    with os.fdopen(inlet), os.fdopen(outlet, "w") as writer:
+        writer.write("[pace]\nshare = 0.5\n")
+        writer.close()
+
+        assert Settings.load(f"/dev/fd/{inlet}").run.ledger == "ledger.db"
 
 
 @pytest.mark.parametrize(

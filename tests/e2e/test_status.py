@@ -44,7 +44,7 @@ def test_status_counts_what_is_left_to_do(directory: Path) -> None:
     done = provisioner("status", cwd=directory)
 
     first, _, rest = done.stdout.partition("\n")
-    assert (done.returncode, first.startswith("ledger  ledger.db ("), rest) == (0, True, STATUS)
+    assert (done.returncode, first.startswith(f"ledger  {directory}/ledger.db ("), rest) == (0, True, STATUS)
 
 
 def test_status_as_json(directory: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_next_command_is_one_to_type(directory: Path) -> None:
 
 def test_what_the_configuration_keeps_is_not_to_be_deleted(directory: Path, tmp_path: Path) -> None:
     """With `keep` a replaced version is kept for a rollback, and no command is named for it."""
-    (tmp_path / "keep.toml").write_text("[lifecycle]\nkeep = 1\n")
+    (tmp_path / "keep.toml").write_text(f"[run]\nledger = '{directory}/ledger.db'\n[lifecycle]\nkeep = 1\n")
     kept = provisioner("status", "--config", tmp_path / "keep.toml", cwd=directory).stdout
 
     assert "1 drifted, 1 superseded kept for a rollback, replacements: 1 failed\n" in kept
