@@ -127,7 +127,8 @@ def test_wrong_defaults_are_one_message(tmp_path: Path, toml: str, message: str,
     done = provisioner(command, "m.jsonl", "-c", "c.toml", *local, cwd=tmp_path)
 
     assert done.returncode == 78
-    assert (done.stdout + done.stderr).count(message) == 1
+    told = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("{")]  # the log has it too
+    assert "\n".join(told).count(message) == 1
     assert not (tmp_path / "ledger.db").exists()
 
 
