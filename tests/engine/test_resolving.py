@@ -6,7 +6,7 @@ import pytest
 
 from provisioner.core.entry import Entry, State
 from provisioner.core.verdict import Reply
-from provisioner.engine.engine import BROKEN_SWEEPS
+from provisioner.engine.answers import BROKEN_SWEEPS
 from provisioner.engine.retry import READ_ATTEMPTS
 from tests.engine.test_first_contact import applied, counts, put
 from tests.fakes import DROPPED, LEDGER_ID, LOST, Endpoint, FakeLedger, now

@@ -56,8 +56,8 @@ UNCLAIMED = "Place(kind, calls.region, account_id)"
 REJECTED = "    HTTPStatus.NOT_FOUND: Verdict.REJECTED,\n"
 SPARED = "if one.arn not in again]"
 SWEPT = (
-    "            self._queue(await self._deletions.due(only, spare))\n"
-    "            await self._until_idle()\n            await self._leave_planned()\n"
+    "            await self._deletions.add_due(only, spare)\n"
+    "            await self._work.until_idle()\n            await self._work.leave_planned()\n"
 )
 MUTANTS = (
     Mutant(
@@ -246,7 +246,7 @@ MUTANTS = (
     ),
     Mutant(
         "delete before the new one is committed",
-        "provisioner/engine/engine.py",
+        "provisioner/engine/work.py",
         (("step.action is Action.REPLACE and self._policy.delete_first and", "step.action is Action.REPLACE and"),),
         (LIFECYCLE,),
     ),
@@ -294,7 +294,7 @@ MUTANTS = (
     ),
     Mutant(
         "a deletion without an answer is taken back",
-        "provisioner/engine/engine.py",
+        "provisioner/engine/deletion_queue.py",
         (("            if verdict is not Verdict.AMBIGUOUS:\n", "            if True:\n"),),
         (LIFECYCLE,),
     ),
@@ -319,7 +319,7 @@ MUTANTS = (
     Mutant(
         "what a sweep supersedes is left",
         "provisioner/engine/engine.py",
-        ((SWEPT, "            await self._leave_planned()\n"),),
+        ((SWEPT, "            await self._work.leave_planned()\n"),),
         ("tests/commands/test_plan.py",),
     ),
     Mutant(
@@ -330,7 +330,7 @@ MUTANTS = (
     ),
     Mutant(
         "another change of tags waits for nothing",
-        "provisioner/engine/engine.py",
+        "provisioner/engine/work.py",
         (("if entry and entry.sent and unsettled:", "if False:"),),
         (LIFECYCLE,),
     ),
