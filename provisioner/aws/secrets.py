@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from base64 import b64encode
 from typing import TYPE_CHECKING
@@ -20,6 +21,10 @@ and a token of AWS has hundreds of letters and digits, with few others between t
 HIDDEN = "\N{HORIZONTAL ELLIPSIS}"
 
 _RUN = re.compile(f"[A-Za-z0-9]{{{SHINGLE},}}")
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
+_OTHERS = re.compile("[^A-Za-z0-9]+")
+_ORDINARY = re.compile(r"arn:[-a-z]+:cleanrooms-ml:[-a-z0-9]+:[0-9]{12}:configured-model-algorithm/[-0-9a-f]{36}")
+"""ARNs as the service gives them, in which no token fits; only others are searched for one."""
 
 
 class Secrets:
@@ -31,10 +36,17 @@ class Secrets:
 
     def __init__(self, tokens: Iterable[str] = ()) -> None:
         self._tokens = tuple(filter(None, tokens))
+        self._own = {part for token in self._tokens for part in _shingles(token)}
         self._shingles = {part for token in self._tokens for text in _forms(token) for part in _shingles(text)}
 
     def remove(self, text: str) -> str:
-        """``text`` without any part of a token, whichever way it is written."""
+        """``text`` without any part of a token, whichever way it is written.
+
+        What shows a token only when it is decoded, or when the characters between its parts are left out, is hidden as
+        a whole.
+        """
+        if not self._own.isdisjoint(set(_shingles(_bare(text))).difference(_shingles(text))):
+            return HIDDEN
         for token in self._tokens:
             text = text.replace(token, HIDDEN)
         return _RUN.sub(self._hide, text) if self._shingles else text
@@ -44,9 +56,9 @@ class Secrets:
 
     def redact(self, reply: Reply) -> Reply:
         """``reply`` with nothing of a token in the texts that the server chose."""
-        if not self._tokens or not (reply.code or reply.message):
+        if not self._tokens or not (reply.code or reply.message or (reply.arn and not _ORDINARY.fullmatch(reply.arn))):
             return reply
-        names = ("code", "message", "request_id", "quota_name")
+        names = ("code", "message", "request_id", "quota_name", "arn")
         return msgspec.structs.replace(reply, **{name: self.remove(getattr(reply, name)) for name in names})
 
     def __repr__(self) -> str:
@@ -60,6 +72,12 @@ def _forms(token: str) -> Iterator[str]:
     yield data.hex()
     for before in range(3):
         yield b64encode(b"\0" * before + data).decode()
+
+
+def _bare(text: str) -> str:
+    """The letters and digits of ``text``, once character references and escapes are decoded."""
+    decoded = _ESCAPED.sub(lambda found: chr(int(found[1] or found[2], 16)), html.unescape(text))
+    return _OTHERS.sub("", decoded)
 
 
 def _shingles(text: str) -> Iterator[str]:

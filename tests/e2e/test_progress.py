@@ -15,7 +15,7 @@ import pytest
 
 from provisioner.emulator import Behaviour, running
 from tests.definition_lines import numbered
-from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, read_terminal
+from tests.e2e.process import LIMIT_S, Endpoint, Process, command, read_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,14 +35,8 @@ def in_terminal(*arguments: object, cwd: Path, columns: int, **more: str) -> tup
     """Run the command with its stderr on a terminal; the exit code and every bar that the terminal showed."""
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    run = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=end,
-        env=environment(**{"TERM": "xterm", **more}),
-    )
+    line = command(*arguments, cwd=cwd, **{"TERM": "xterm", **more})
+    run = Process(line, stdout=subprocess.DEVNULL, stderr=end)
     os.close(end)
     seen = read_terminal(terminal)
     os.close(terminal)
