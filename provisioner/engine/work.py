@@ -150,7 +150,8 @@ class Work:
         """Keep a definition whose earlier create is unanswered for the resolver, unless a resend is harmless."""
         job.incoming = entry.incoming
         job.outcome = Outcome.REPLACED if entry.incoming else Outcome.CREATED
-        if self._policy.resend_is_safe and not entry.incoming and not is_conflict(entry.code):
+        # Where a second create returns the ARN of the first, another ledger may have made that one meanwhile.
+        if self._policy.names == "unique" and not entry.incoming and not is_conflict(entry.code):
             message = f"names are {self._policy.names}: a resend is harmless"
             await self._target.ledger.record([entry.fact(Event.ABSENT, message=message)])
             self._resolver.forget(entry.name)

@@ -261,7 +261,7 @@ class Schedule:
             self._record(fact)
         if step.action is Action.CREATE:
             self.process.queue.append(name)
-        elif step.action is Action.AMBIGUOUS and self.policy.resend_is_safe and not is_conflict(self.ledger[name].code):
+        elif step.action is Action.AMBIGUOUS and self.policy.names == "unique" and not is_conflict(self.ledger[name].code):
             self._release_doubt(name)
 
     def contact(self, *, lag_s: float, complete: bool) -> None:

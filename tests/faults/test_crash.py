@@ -35,6 +35,11 @@ def test_kill_points() -> None:
     assert " 0 lost, 0 twice, 0 unfinished" in campaign(15, 1)
 
 
+def test_kill_points_between_two_ledgers() -> None:
+    """Where names are the same, a create that one ledger left is not answered with the algorithm of another."""
+    assert " 0 lost, 0 twice, 0 unfinished" in campaign(20, 218825)
+
+
 @pytest.mark.torture
 def test_kill_points_in_full() -> None:
     """The same at 10,000 points in all worlds of names; PROVISIONER_KILL_POINTS says at how many."""
