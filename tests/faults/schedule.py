@@ -261,9 +261,9 @@ class Schedule:
             self._record(fact)
         if step.action is Action.CREATE:
             self.process.queue.append(name)
-        elif step.action is Action.AMBIGUOUS and self.policy.names == "unique":
-            if not is_conflict(self.ledger[name].code):
-                self._release_doubt(name)
+        resent = self.policy.names == "unique" and step.action is Action.AMBIGUOUS
+        if resent and not is_conflict(self.ledger[name].code):
+            self._release_doubt(name)
 
     def contact(self, *, lag_s: float, complete: bool) -> None:
         """List is read before the first create; a run that cannot read it to its end creates nothing."""
