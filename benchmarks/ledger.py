@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from provisioner.core.entry import Event, Fact, Stamp
+from provisioner.ledger.requests import FACTS_PER_COMMIT, Record
 from provisioner.ledger.sqlite.database import connect, open_writer
 from provisioner.ledger.sqlite.store import SqliteLedger
-from provisioner.ledger.sqlite.writer import FACTS_PER_COMMIT
-from provisioner.ledger.sqlite.writing import Record, Writing
+from provisioner.ledger.sqlite.writing import Writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -40,9 +40,7 @@ from provisioner.engine.clock import Clock
 from provisioner.engine.engine import Engine
 from provisioner.engine.observer import Observer
 from provisioner.engine.target import OpenTarget
-from provisioner.ledger.sqlite import reading
-from provisioner.ledger.sqlite.database import connect, open_writer
-from provisioner.ledger.sqlite.writing import (
+from provisioner.ledger.requests import (
     AddProblems,
     BeginRun,
     EndRun,
@@ -52,8 +50,10 @@ from provisioner.ledger.sqlite.writing import (
     RenameTarget,
     SetFinished,
     SetPlace,
-    Writing,
 )
+from provisioner.ledger.sqlite import reading
+from provisioner.ledger.sqlite.database import connect, open_writer
+from provisioner.ledger.sqlite.writing import Writing
 from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.pacing.gate import Gate
@@ -76,8 +76,8 @@ if TYPE_CHECKING:
     from provisioner.emulator.behaviour import Behaviour
     from provisioner.emulator.front import Truth
     from provisioner.ledger import FinishedManifest, RunRecord
+    from provisioner.ledger.requests import Request
     from provisioner.ledger.sqlite.database import Connection
-    from provisioner.ledger.sqlite.writing import Request
     from provisioner.manifest.reader import Batch
 
 TARGET = "default"

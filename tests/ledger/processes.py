@@ -51,8 +51,9 @@ asyncio.run(main())
 RENAME = """
 import os, signal, sys, time
 from pathlib import Path
+from provisioner.ledger.requests import RenameTarget
 from provisioner.ledger.sqlite.database import connect, open_writer
-from provisioner.ledger.sqlite.writing import RenameTarget, Writing
+from provisioner.ledger.sqlite.writing import Writing
 
 class Dying:
     def __init__(self, connection, statements):

@@ -20,10 +20,10 @@ from provisioner.core.entry import State
 from provisioner.core.problem import Problem
 from provisioner.errors import ConfigurationError, IllegalTransitionError, LedgerError, Reason
 from provisioner.ledger import RunRecord
+from provisioner.ledger.requests import KEPT_RUNS
 from provisioner.ledger.sqlite.database import connect
 from provisioner.ledger.sqlite.store import SqliteLedger
 from provisioner.ledger.sqlite.writer import Statistics
-from provisioner.ledger.sqlite.writing import KEPT_RUNS
 from tests.ledger.contract.facts import AT, Clock, all_of, confirm, intend
 from tests.ledger.opening import open_ledger
 

@@ -32,17 +32,7 @@ import anyio.to_thread
 
 from provisioner.errors import LedgerError
 from provisioner.ledger.lease import OvertakenError
-from provisioner.ledger.sqlite import reading
-from provisioner.ledger.sqlite.database import (
-    closed_on_error,
-    connect,
-    errors_at,
-    open_reader,
-    open_writer,
-)
-from provisioner.ledger.sqlite.watch import Watch
-from provisioner.ledger.sqlite.writer import Health, Statistics, Waiting, Writer, WriterParts
-from provisioner.ledger.sqlite.writing import (
+from provisioner.ledger.requests import (
     AddProblems,
     Answer,
     BeginRun,
@@ -55,8 +45,18 @@ from provisioner.ledger.sqlite.writing import (
     SetFinished,
     SetPlace,
     TakeIdentity,
-    Writing,
 )
+from provisioner.ledger.sqlite import reading
+from provisioner.ledger.sqlite.database import (
+    closed_on_error,
+    connect,
+    errors_at,
+    open_reader,
+    open_writer,
+)
+from provisioner.ledger.sqlite.watch import Watch
+from provisioner.ledger.sqlite.writer import Health, Statistics, Waiting, Writer, WriterParts
+from provisioner.ledger.sqlite.writing import Writing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from provisioner.errors import LedgerError
+from provisioner.ledger.requests import FACTS_PER_COMMIT, Answer, Learn, Request, weight
 from provisioner.ledger.sqlite.database import storage_error
-from provisioner.ledger.sqlite.writing import Answer, Learn, Record, Request, Writing
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
     from provisioner.ledger.sqlite.database import Connection
     from provisioner.ledger.sqlite.watch import Watch
-
-FACTS_PER_COMMIT = 256
-"""A larger commit is hardly cheaper per fact, and everybody in it waits longer. A single request may be larger."""
+    from provisioner.ledger.sqlite.writing import Writing
 
 IDLE_S = 0.05
 """After so long without a request, a checkpoint is unlikely to delay one."""
@@ -138,7 +136,7 @@ class Writer(threading.Thread):
                     self._received.extend(received)
                 waiting = self._received.popleft()
                 batch.append(waiting)
-                facts += _weight(waiting.request)
+                facts += weight(waiting.request)
         return batch, False
 
     def _commit(self, requests: list[Request]) -> Sequence[Answer]:
@@ -166,7 +164,7 @@ class Writer(threading.Thread):
         return taken
 
     def _count(self, requests: list[Request]) -> None:
-        facts = sum(_weight(request) for request in requests)
+        facts = sum(weight(request) for request in requests)
         done = self.statistics
         self.statistics = Statistics(done.facts + facts, done.commits + 1, max(done.largest, facts))
         self._pages += facts + _PAGES_PER_COMMIT
@@ -201,10 +199,6 @@ class Writer(threading.Thread):
         # The loop may have been closed meanwhile; then there is no caller left to answer.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(_deliver, answers)
-
-
-def _weight(request: Request) -> int:
-    return len(request.facts) if isinstance(request, Record) else 1
 
 
 def _deliver(answers: list[tuple[asyncio.Future[Answer], Answer]]) -> None:

@@ -9,13 +9,27 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from provisioner.bulk import insert
-from provisioner.core.place import Place  # noqa: TC001  msgspec reads these types at run time
-from provisioner.core.problem import Problem  # noqa: TC001  msgspec reads these types at run time
-from provisioner.core.recording import GIVING_UP, Changes, Key
-from provisioner.core.versions import Happening, Version
+from provisioner.core.versions import Version
 from provisioner.errors import LedgerError, ProvisionerError, UsageError
-from provisioner.ledger import FinishedManifest, RunRecord  # noqa: TC001  msgspec reads these types at run time
+from provisioner.ledger.batch import Batch, OpenEntries, arns_of, keys_of, replaced_by
 from provisioner.ledger.lease import OvertakenError
+from provisioner.ledger.requests import (
+    KEPT_RUNS,
+    KEPT_RUNS_WITH_PROBLEMS,
+    AddProblems,
+    Answer,
+    BeginRun,
+    DropFinished,
+    EndRun,
+    Forget,
+    Learn,
+    Record,
+    RenameTarget,
+    Request,
+    SetFinished,
+    SetPlace,
+    TakeIdentity,
+)
 from provisioner.ledger.sqlite.database import is_storage_error, transaction
 from provisioner.ledger.sqlite.reading import (
     CHANGES,
@@ -32,17 +46,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from provisioner.core.entry import Entry, Fact
+    from provisioner.core.problem import Problem
+    from provisioner.core.recording import Key
+    from provisioner.ledger import RunRecord
     from provisioner.ledger.sqlite.database import Connection
-
-KEPT_RUNS_WITH_PROBLEMS = 20
-"""The interface's promise."""
-
-KEPT_RUNS = 1000
-"""So that a job that runs every minute does not fill the disk with summaries: a thousand runs are most of a day of
-such a job, and nearly three years of a nightly one."""
-
-_OPEN_ENTRIES = 10_000
-"""A bound on memory: more creates are never in flight, and each entry takes about 2 KB."""
 
 _ENTRY_COLUMNS = (
     "target",
@@ -62,93 +69,6 @@ _ENTRY_COLUMNS = (
 )
 _STATE = 2
 _SENT = 7
-
-
-class Record(msgspec.Struct, frozen=True):
-    """Make these facts durable: all of them or none."""
-
-    facts: Sequence[Fact]
-
-
-class BeginRun(msgspec.Struct, frozen=True):
-    """Facts and problems from now on belong to this run."""
-
-    run: RunRecord
-
-
-class EndRun(msgspec.Struct, frozen=True):
-    """Record how the run ended."""
-
-    run: RunRecord
-
-
-class AddProblems(msgspec.Struct, frozen=True):
-    """Record these problems of the current run."""
-
-    problems: Sequence[Problem]
-
-
-class Learn(msgspec.Struct, frozen=True):
-    """Record what a pacer learned."""
-
-    target: str
-    family: str
-    state: bytes
-
-
-class TakeIdentity(msgspec.Struct, frozen=True):
-    """Take over the id of a lost ledger."""
-
-    ledger_id: str
-
-
-class SetFinished(msgspec.Struct, frozen=True):
-    """Record the manifest that was finished last in a target."""
-
-    target: str
-    manifest: FinishedManifest
-
-
-class DropFinished(msgspec.Struct, frozen=True):
-    """Forget which manifests were finished."""
-
-
-class SetPlace(msgspec.Struct, frozen=True):
-    """Record where a target is."""
-
-    target: str
-    place: Place
-
-
-class Forget(msgspec.Struct, frozen=True):
-    """Remove entries and what belongs to them."""
-
-    target: str
-    names: Sequence[str]
-
-
-class RenameTarget(msgspec.Struct, frozen=True):
-    """Move everything of one target to another name."""
-
-    old: str
-    new: str
-
-
-Request = (
-    Record
-    | BeginRun
-    | EndRun
-    | AddProblems
-    | Learn
-    | TakeIdentity
-    | SetFinished
-    | DropFinished
-    | SetPlace
-    | RenameTarget
-    | Forget
-)
-Answer = Exception | None
-"""None: the request is durable. An exception: it changed nothing, for this reason."""
 
 
 class Writing:
@@ -173,7 +93,7 @@ class Writing:
         self._connection = connection
         self._now = now
         self._run_id = ""
-        self._open_entries = _OpenEntries()
+        self._open_entries = OpenEntries()
         self._epoch = _raise_epoch(connection, may_take)
         self._version: int | None = None
 
@@ -297,7 +217,7 @@ class Writing:
         # All entries that the batch needs are read with one statement, then each request is applied in memory, and all
         # that has changed is written with few statements. An entry that several facts are about is written once.
         facts = [fact for request in requests for fact in request.facts]
-        batch = _Batch(self._connection, facts, self._open_entries.known)
+        batch = _batch(self._connection, facts, self._open_entries.known)
         at = round(self._now(), 3)
         answers = [batch.apply(request.facts, at, self._run_id) for request in requests]
         # The unique index on ARNs is checked row by row, and rows are written in no particular order: an ARN that one
@@ -312,7 +232,7 @@ class Writing:
         self._open_entries.learn(batch.changed)
         return answers
 
-    def _put_versions(self, batch: _Batch) -> None:
+    def _put_versions(self, batch: Batch) -> None:
         for key, entry in batch.incoming.items():
             if entry is None:
                 self._connection.execute("DELETE FROM incoming WHERE target = ? AND name = ?", key)
@@ -398,104 +318,18 @@ def _raise_epoch(connection: Connection, may_take: Callable[[], None]) -> str:
     return epoch
 
 
-class _OpenEntries:
-    """A cache of unresolved entries that this connection wrote, so that recording a result need not read them first."""
-
-    def __init__(self) -> None:
-        self.known: dict[Key, Entry] = {}
-
-    def learn(self, changed: Mapping[Key, Entry]) -> None:
-        """Update the cache by what was ``changed``. After a rollback, call :meth:`forget`."""
-        for key, entry in changed.items():
-            if entry.unresolved:
-                self.known[key] = entry
-            else:
-                self.known.pop(key, None)
-        if len(self.known) > _OPEN_ENTRIES:
-            self.forget()
-
-    def forget(self) -> None:
-        """Read every entry anew."""
-        self.known.clear()
-
-
-class _Batch:
-    """The entries that the facts of one commit are about, as the facts so far have changed them.
-
-    Args:
-        connection: inside a transaction.
-        facts: all that may be applied.
-        known: entries that need not be read.
-
-    Attributes:
-        changed: the entries that facts have changed, by key.
-        incoming: their replacements, None for one that is over.
-        versions: older versions, by ARN.
-        history: what is worth a row of its own.
-    """
-
-    def __init__(self, connection: Connection, facts: Sequence[Fact], known: Mapping[Key, Entry]) -> None:
-        self.changed: dict[Key, Entry] = {}
-        self.incoming: dict[Key, Entry | None] = {}
-        self.versions: dict[str, Version | None] = {}
-        self.history: list[Happening] = []
-        keys = {(fact.target, fact.name) for fact in facts}
-        self._stored = {key: known[key] for key in keys if key in known}
-        self._stored |= _stored(connection, keys - self._stored.keys())
-        arns = {fact.arn for fact in facts if fact.arn} | {entry.arn for entry in self._stored.values() if entry.arn}
-        self._holders: dict[str, Key | None] = holders(connection, arns) if arns else {}
-        replaced = {(fact.target, fact.name) for fact in facts if fact.incoming or fact.event in GIVING_UP}
-        self._known_incoming = incoming_by_key(connection, replaced) if replaced else {}
-        self._known_versions = versions_by_arn(connection, arns) if arns and any_version(connection) else {}
-
-    @property
-    def second_day(self) -> bool:
-        """Whether there is more to write than entries."""
-        return bool(self.incoming or self.versions or self.history)
-
-    def targets(self) -> set[str]:
-        """The targets that the facts have changed."""
-        versions = {version.target for version in self.versions.values() if version is not None}
-        return {target for target, _ in self.changed} | {target for target, _ in self.incoming} | versions
-
-    def apply(self, facts: Sequence[Fact], at: float, run_id: str) -> Answer:
-        """Apply all of ``facts``, or none and say why."""
-        step = Changes(self, at=at, run_id=run_id)
-        try:
-            for fact in facts:
-                step.apply(fact)
-        except ProvisionerError as error:
-            return error
-        self.changed |= step.entries
-        self.incoming |= step.incoming
-        self.versions |= step.versions
-        self.history += step.history
-        self._holders |= step.holders
-        return None
-
-    def entry(self, key: Key) -> Entry | None:
-        """The entry as the facts so far have left it."""
-        return self.changed.get(key) or self._stored.get(key)
-
-    def replacement(self, key: Key) -> Entry | None:
-        """Its replacement, likewise."""
-        return self.incoming[key] if key in self.incoming else self._known_incoming.get(key)
-
-    def version(self, arn: str) -> Version | None:
-        """The older version with this ARN, likewise."""
-        return self.versions[arn] if arn in self.versions else self._known_versions.get(arn)
-
-    def holder(self, arn: str) -> Key | None:
-        """The entry that holds ``arn``, likewise."""
-        return self._holders.get(arn)
-
-    def freed(self) -> list[Key]:
-        """The keys of entries that no longer hold their stored ARN."""
-        return [
-            key
-            for key, after in self.changed.items()
-            if (before := self._stored.get(key)) and before.exists and not (after.exists and after.arn == before.arn)
-        ]
+def _batch(connection: Connection, facts: Sequence[Fact], known: Mapping[Key, Entry]) -> Batch:
+    """What ``facts`` are about, read inside a transaction; entries that are ``known`` need not be read."""
+    keys = keys_of(facts)
+    stored = {key: known[key] for key in keys if key in known}
+    stored |= _stored(connection, keys - stored.keys())
+    arns, replaced = arns_of(facts, stored), replaced_by(facts)
+    return Batch(
+        stored,
+        holders(connection, arns) if arns else {},
+        incoming_by_key(connection, replaced) if replaced else {},
+        versions_by_arn(connection, arns) if arns and any_version(connection) else {},
+    )
 
 
 def _stored(connection: Connection, keys: Collection[Key]) -> dict[Key, Entry]:

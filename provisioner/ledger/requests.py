@@ -1,0 +1,118 @@
+"""What a ledger is asked to write. A store turns requests that arrive together into one commit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from provisioner.core.place import Place  # noqa: TC001  msgspec reads these types at run time
+from provisioner.core.problem import Problem  # noqa: TC001  msgspec reads these types at run time
+from provisioner.ledger import FinishedManifest, RunRecord  # noqa: TC001  msgspec reads these types at run time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioner.core.entry import Fact
+
+FACTS_PER_COMMIT = 256
+"""A larger commit is hardly cheaper per fact, and everybody in it waits longer. A single request may be larger."""
+
+KEPT_RUNS_WITH_PROBLEMS = 20
+"""The interface's promise."""
+
+KEPT_RUNS = 1000
+"""So that a job that runs every minute does not fill the disk with summaries: a thousand runs are most of a day of
+such a job, and nearly three years of a nightly one."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Make these facts durable: all of them or none."""
+
+    facts: Sequence[Fact]
+
+
+class BeginRun(msgspec.Struct, frozen=True):
+    """Facts and problems from now on belong to this run."""
+
+    run: RunRecord
+
+
+class EndRun(msgspec.Struct, frozen=True):
+    """Record how the run ended."""
+
+    run: RunRecord
+
+
+class AddProblems(msgspec.Struct, frozen=True):
+    """Record these problems of the current run."""
+
+    problems: Sequence[Problem]
+
+
+class Learn(msgspec.Struct, frozen=True):
+    """Record what a pacer learned."""
+
+    target: str
+    family: str
+    state: bytes
+
+
+class TakeIdentity(msgspec.Struct, frozen=True):
+    """Take over the id of a lost ledger."""
+
+    ledger_id: str
+
+
+class SetFinished(msgspec.Struct, frozen=True):
+    """Record the manifest that was finished last in a target."""
+
+    target: str
+    manifest: FinishedManifest
+
+
+class DropFinished(msgspec.Struct, frozen=True):
+    """Forget which manifests were finished."""
+
+
+class SetPlace(msgspec.Struct, frozen=True):
+    """Record where a target is."""
+
+    target: str
+    place: Place
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """Remove entries and what belongs to them."""
+
+    target: str
+    names: Sequence[str]
+
+
+class RenameTarget(msgspec.Struct, frozen=True):
+    """Move everything of one target to another name."""
+
+    old: str
+    new: str
+
+
+Request = (
+    Record
+    | BeginRun
+    | EndRun
+    | AddProblems
+    | Learn
+    | TakeIdentity
+    | SetFinished
+    | DropFinished
+    | SetPlace
+    | RenameTarget
+    | Forget
+)
+Answer = Exception | None
+"""None: the request is durable. An exception: it changed nothing, for this reason."""
+
+
+def weight(request: Request) -> int:
+    """How many facts it counts as."""
+    return len(request.facts) if isinstance(request, Record) else 1
