@@ -31,12 +31,14 @@ class OvertakenError(LedgerLockedError):
 
     Args:
         where: of the lease or the ledger.
+        why: how it came to that.
+        hint: what to do.
     """
 
-    def __init__(self, where: str = "") -> None:
+    def __init__(self, where: str = "", *, why: str, hint: str) -> None:
         super().__init__(
             "another run has taken over the ledger, so this one records and sends nothing more",
             where=where,
-            why="the lock file was deleted or replaced while this run held it",
-            hint="Leave the lock file where it is, and run again when the other run has ended",
+            why=why,
+            hint=hint,
         )

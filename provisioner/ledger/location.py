@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from provisioner.errors import ConfigurationError, UsageError
+from provisioner.errors import DISTRIBUTION, ConfigurationError, UsageError
+from provisioner.ledger.postgres.url import SCHEMES, printable_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +132,7 @@ class Location(Protocol):
 
 
 def locate(text: str, *, now: Callable[[], float] = time.time) -> Location:
-    """The location that ``text`` names: a path.
+    """The location that ``text`` names: a path, or the URL of a PostgreSQL database.
 
     Args:
         text: as given with ``--ledger`` or in the configuration.
@@ -139,26 +140,37 @@ def locate(text: str, *, now: Callable[[], float] = time.time) -> Location:
 
     Raises:
         UsageError: it cannot be the path of a file.
-        ConfigurationError: the location is of a kind that this version does not have.
+        ConfigurationError: the URL cannot be understood, or its driver is not installed.
     """
-    # Loaded late: to read the help of a command, no database is needed.
+    # Loaded late: to read the help of a command, no database is needed, and no ledger needs both.
+    if text.startswith(SCHEMES):
+        return _postgres(text, now)
     from provisioner.ledger.sqlite.location import SqliteLocation
 
-    if text.startswith(("postgresql://", "postgres://")):
-        raise ConfigurationError(
-            "a PostgreSQL ledger is not available in this version",
-            where=printable_location(text),
-            hint="Give the path of a file, such as ledger.db",
-        )
     _refuse_no_file(text)
     return SqliteLocation(text, now=now)
 
 
+def _postgres(text: str, now: Callable[[], float]) -> Location:
+    try:
+        from provisioner.ledger.postgres.location import PostgresLocation
+    except ImportError as error:
+        # Not there, or there without a libpq that it could use.
+        if (error.name or "psycopg").partition(".")[0] not in {"psycopg", "psycopg_binary", "psycopg_c"}:
+            raise
+        raise ConfigurationError(
+            "a PostgreSQL ledger needs a driver that is not installed",
+            where=printable_location(text),
+            why=str(error),
+            hint=f"pip install '{DISTRIBUTION}[postgres]'",
+        ) from error
+    return PostgresLocation(text, now=now)
+
+
 def printable_location(text: str) -> str:
-    """``text`` as it may be printed: of a URL its scheme alone, for a password is in the rest; odd bytes escaped."""
-    scheme, separator, _ = text.partition("://")
-    if separator:
-        return f"{scheme}://…"
+    """``text`` as it may be printed: a URL without a password, odd bytes escaped."""
+    if "://" in text:
+        return printable_url(text)
     return os.fsencode(text).decode(errors="backslashreplace")
 
 

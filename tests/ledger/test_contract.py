@@ -12,6 +12,8 @@ import pytest
 
 from tests.ledger.contract import LedgerContract
 from tests.ledger.opening import open_ledger
+from tests.postgres import Ledger as Postgres
+from tests.postgres import fresh_ledger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 FIRST = Path(__file__).with_name("schema-1.sql")
 """A ledger as the first schema has it, by ``sqlite3 .dump``."""
+FIRST_OF_POSTGRES = FIRST.with_name("postgres-schema-1.sql")
+"""The same by ``pg_dump``, shortened."""
 
 
 def script(path: Path, sql: str) -> None:
@@ -63,3 +67,46 @@ class TestSqlite(LedgerContract):
     def newer(self, path: Path) -> Put:
         """A number in the file's header."""
         return functools.partial(script, path, "PRAGMA user_version = 99")
+
+
+class TestPostgres(LedgerContract):
+    """The contract, for the PostgreSQL store."""
+
+    examples = 25
+
+    @pytest.fixture
+    def postgres(self) -> Postgres:
+        """The ledger of the test."""
+        return fresh_ledger()
+
+    @pytest.fixture
+    def store(self, postgres: Postgres) -> Store:
+        """Opens the ledger."""
+        return functools.partial(open_ledger, postgres.url)
+
+    @pytest.fixture
+    def rival(self, postgres: Postgres) -> Rival:
+        """A run that begins after the lease of another has expired."""
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[Ledger]:
+            postgres.execute("UPDATE lease SET expires_at = now()")
+            async with open_ledger(postgres.url) as ledger:
+                yield ledger
+
+        return opened
+
+    @pytest.fixture
+    def older(self, postgres: Postgres) -> Put:
+        """The dump of the first schema."""
+        sql = FIRST_OF_POSTGRES.read_text().replace("LEDGER", postgres.schema)
+        return functools.partial(_executed, postgres, sql)
+
+    @pytest.fixture
+    def newer(self, postgres: Postgres) -> Put:
+        """A number in the table ``meta``."""
+        return functools.partial(_executed, postgres, "UPDATE meta SET value = '99' WHERE key = 'schema'")
+
+
+def _executed(postgres: Postgres, sql: str) -> None:
+    postgres.execute(sql)

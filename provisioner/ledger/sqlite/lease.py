@@ -131,9 +131,9 @@ class FileLease:
             raise LedgerError("the run lock is not held", where=str(self.path))
         with errors_at(self.path):
             current = self._is_current(self._descriptor)
-            overtaken = not current and self.path.exists()
-        if overtaken:
-            raise OvertakenError(str(self.path))
+            replaced = not current and self.path.exists()
+        if replaced:
+            raise overtaken(str(self.path))
         if not current:
             raise LedgerError(
                 "the lock file was deleted during the run",
@@ -244,6 +244,15 @@ class FileLease:
             why=error.strerror or str(error),
             hint="Check that the directory exists and that you may write there",
         )
+
+
+def overtaken(where: str = "") -> OvertakenError:
+    """The error of a run whose lock file is another's by now."""
+    return OvertakenError(
+        where,
+        why="the lock file was deleted or replaced while this run held it",
+        hint="Leave the lock file where it is, and run again when the other run has ended",
+    )
 
 
 def is_held(ledger: Path) -> bool:

@@ -31,6 +31,7 @@ from provisioner.ledger.requests import (
     TakeIdentity,
 )
 from provisioner.ledger.sqlite.database import is_storage_error, transaction
+from provisioner.ledger.sqlite.lease import overtaken
 from provisioner.ledger.sqlite.reading import (
     CHANGES,
     any_version,
@@ -135,7 +136,7 @@ class Writing:
             return
         self._open_entries.forget()
         if _epoch(self._connection) != self._epoch:
-            raise OvertakenError
+            raise overtaken()
         self._version = version
 
     def _apply_all(self, requests: Sequence[Request]) -> list[Answer]:

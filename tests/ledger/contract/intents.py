@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 class Intents:
     """What a record makes durable, and what it leaves alone when a fact is refused."""
 
+    examples = 80
+    """Sequences of facts that are compared with the reference."""
+
     async def test_what_was_recorded_is_there_after_reopening(self, store: Store) -> None:
         """The id of the ledger and every column of an entry survive closing."""
         clock = Clock()
@@ -139,7 +142,7 @@ class Intents:
             ledger = runner.run(opened.__aenter__())
 
             @settings(
-                max_examples=80,
+                max_examples=self.examples,
                 deadline=None,
                 derandomize=True,
                 suppress_health_check=[HealthCheck.too_slow],

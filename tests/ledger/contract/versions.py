@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -198,8 +199,9 @@ class Versions:
         async with store() as ledger:
             await ledger.begin_run(RunRecord("run-0000", "apply", AT))
             await replaced(ledger, "a", 1, 2)
-            for number in range(1, 1000):
-                await ledger.begin_run(RunRecord(f"run-{number:04}", "apply", AT))
+            # At once, so that they share commits.
+            begun = [ledger.begin_run(RunRecord(f"run-{number:04}", "apply", AT)) for number in range(1, 1000)]
+            await asyncio.gather(*begun)
             kept = await ledger.history("default", "a")
             await ledger.begin_run(RunRecord("run-1000", "apply", AT))
 

@@ -1,0 +1,201 @@
+"""A ledger in a PostgreSQL database: its lease, opening, reading, and building one that is whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from provisioner.errors import LedgerError, UsageError
+from provisioner.ledger.location import Condition
+from provisioner.ledger.postgres.connection import Database, Session, Statement, errors_of
+from provisioner.ledger.postgres.lease import PostgresLease, holder_of
+from provisioner.ledger.postgres.schema import BUILDING, DISCARDED, LEDGER_ID, is_whole, put_meta, version_of
+from provisioner.ledger.postgres.store import PostgresLedger
+from provisioner.ledger.postgres.url import parsed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from provisioner.ledger import Ledger
+    from provisioner.ledger.lease import Lease
+
+
+class PostgresLocation:
+    """See :class:`provisioner.ledger.location.Location`.
+
+    Args:
+        text: a URL.
+        now: the wall clock, seconds since the epoch.
+
+    Raises:
+        ConfigurationError: the URL cannot be understood.
+    """
+
+    def __init__(self, text: str, *, now: Callable[[], float]) -> None:
+        self._database = Database(parsed(text))
+        self._now = now
+        self.name = self._database.name
+
+    @property
+    def local_state(self) -> Path:
+        """See :attr:`provisioner.ledger.location.Location.local_state`: a file in the working directory."""
+        return Path(f"ledger-{hashlib.sha256(self.name.encode()).hexdigest()[:12]}.local")
+
+    async def exists(self) -> bool:
+        """See :meth:`provisioner.ledger.location.Location.exists`."""
+        async with self._session() as session:
+            return await _exists(session)
+
+    async def held(self) -> bool:
+        """See :meth:`provisioner.ledger.location.Location.held`."""
+        try:
+            async with self._session() as session:
+                return bool(await holder_of(session))
+        except LedgerError:
+            return True
+
+    async def condition(self) -> Condition:
+        """See :meth:`provisioner.ledger.location.Location.condition`."""
+        async with self._session(writes=True) as session:
+            version = await version_of(session)
+            await _check_rights(session, made=bool(version))
+            return Condition(
+                exists=bool(version) and await is_whole(session),
+                holder=await holder_of(session) if version else "",
+                free_bytes=None,
+                storage=f"PostgreSQL {await session.version()}",
+            )
+
+    def lease(self, timeout_s: float = 0.0) -> PostgresLease:
+        """See :meth:`provisioner.ledger.location.Location.lease`."""
+        return PostgresLease(self._database, timeout_s)
+
+    @contextlib.asynccontextmanager
+    async def open(self, lease: Lease) -> AsyncIterator[Ledger]:
+        """See :meth:`provisioner.ledger.location.Location.open`."""
+        held = _held(lease)
+        held.check()
+        ledger = await PostgresLedger.open(held, now=self._now)
+        try:
+            yield ledger
+        finally:
+            await ledger.close()
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[Ledger]:
+        """See :meth:`provisioner.ledger.location.Location.read`."""
+        ledger = await PostgresLedger.read(self._database)
+        try:
+            yield ledger
+        finally:
+            await ledger.close()
+
+    @contextlib.asynccontextmanager
+    async def build(self, lease: Lease) -> AsyncIterator[PostgresBuilding]:
+        """See :meth:`provisioner.ledger.location.Location.build`."""
+        held = _held(lease)
+        held.check()
+        async with self._session(writes=True) as session:
+            if await is_whole(session):
+                raise _taken(self.name)
+            # What a rebuild left that was killed is deleted; nobody else can be building under the same lease.
+            named = put_meta(LEDGER_ID, secrets.token_hex(8))
+            await held.write(session, *DISCARDED, named, put_meta(BUILDING, "1"))
+        building = PostgresBuilding(await PostgresLedger.open(held, now=self._now), held)
+        try:
+            yield building
+        finally:
+            with anyio.CancelScope(shield=True):
+                await building.discard()
+
+    @contextlib.asynccontextmanager
+    async def _session(self, *, writes: bool = False) -> AsyncIterator[Session]:
+        session = Session(self._database, writes=writes)
+        try:
+            async with errors_of(self._database):
+                yield session
+        finally:
+            await session.close()
+
+
+class PostgresBuilding:
+    """See :class:`provisioner.ledger.location.Building`.
+
+    Args:
+        ledger: open for writing.
+        lease: of its database.
+    """
+
+    def __init__(self, ledger: PostgresLedger, lease: PostgresLease) -> None:
+        self._lease = lease
+        self._finished = False
+        self.ledger: Ledger = ledger
+
+    async def finish(self) -> None:
+        """See :meth:`provisioner.ledger.location.Building.finish`."""
+        await self.ledger.close()
+        self._lease.check()
+        await self._write(Statement("DELETE FROM meta WHERE key = %s", (BUILDING,)))
+        self._finished = True
+
+    async def discard(self) -> None:
+        """Delete what was not finished."""
+        with contextlib.suppress(LedgerError):
+            await self.ledger.close()
+        if not self._finished:
+            with contextlib.suppress(LedgerError):
+                await self._write(*DISCARDED, Statement("DELETE FROM meta WHERE key = %s", (LEDGER_ID,)))
+
+    async def _write(self, *statements: Statement) -> None:
+        session = Session(self._lease.database, writes=True)
+        try:
+            async with errors_of(self._lease.database):
+                await self._lease.write(session, *statements)
+        finally:
+            await session.close()
+
+
+async def _exists(session: Session) -> bool:
+    return bool(await version_of(session)) and await is_whole(session)
+
+
+async def _check_rights(session: Session, *, made: bool) -> None:
+    """Make sure that a run could write.
+
+    Raises:
+        LedgerError: the database user may not.
+    """
+    schema = f'"{session.database.schema}"'
+    question = "SELECT has_schema_privilege(to_regnamespace(%s)::oid, 'USAGE, CREATE')"
+    if not made:
+        question = """SELECT CASE WHEN to_regnamespace(%s) IS NULL
+            THEN has_database_privilege(current_database(), 'CREATE')
+            ELSE has_schema_privilege(to_regnamespace(%s)::oid, 'CREATE') END"""
+    parameters = (schema,) * question.count("%s")
+    ((row,),) = await session.read(Statement(question, parameters))
+    if not row[0]:
+        raise LedgerError(
+            "the ledger cannot be written",
+            where=session.database.name,
+            why=f"the database user may not create anything in the schema {session.database.schema}",
+            hint="Grant it the schema, or CREATE on the database",
+        )
+
+
+def _held(lease: Lease) -> PostgresLease:
+    if not isinstance(lease, PostgresLease):
+        raise TypeError(f"a ledger in a database needs the lease of its database, not {lease!r}")
+    return lease
+
+
+def _taken(name: str) -> UsageError:
+    return UsageError(
+        "there is a ledger here already",
+        where=name,
+        hint="Drop its schema first, or name another one, as in ?schema=NAME",
+    )

