@@ -74,7 +74,7 @@ class Proxy:
             while data := await reader.read(1 << 16):
                 if self.plan == "be silent":
                     continue
-                if self.plan == "lose the commit" and b"COMMIT" in data and b"UPDATE" not in data:
+                if self.plan == "lose the commit" and b"COMMIT" in data and b"INSERT" in data:
                     self.plan = "pass"
                     self._break()
                     return

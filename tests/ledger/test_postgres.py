@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import msgspec
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,12 +126,23 @@ async def test_tables_of_another_program_are_left_alone(postgres: Ledger) -> Non
 
 async def test_a_commit_survives_a_server_that_commits_carelessly(postgres: Ledger) -> None:
     """Durability does not depend on the server's default: every transaction asks for it."""
-    session = Session(Database(parsed(postgres.url)), writes=True)
+    session = Session(Database(parsed(f"{postgres.url}&options=-csynchronous_commit%3Doff")), writes=True)
     await session.begin()
     ((row,),) = await session.end(Statement("SHOW synchronous_commit"))
     await session.close()
 
     assert row == ("on",)
+
+
+async def test_an_error_leaves_the_connection_in_order(postgres: Ledger) -> None:
+    """The transaction in which it came is undone, so that the next one begins."""
+    session = Session(Database(parsed(postgres.url)), writes=False)
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await session.read(Statement("SELECT 1 / 0"))
+    rows = await session.read(Statement("SELECT 1"), Statement("SELECT 2"))
+    await session.close()
+
+    assert rows == [[(1,)], [(2,)]]
 
 
 # Faults
@@ -143,15 +155,17 @@ async def test_a_commit_whose_reply_is_lost_takes_effect_once(postgres: Ledger, 
         await ledger.begin_run(RunRecord("run-1", "apply", AT))
         await ledger.record([intend("a"), confirm("a", 1)])
         proxy.plan = plan
-        await ledger.record([intend("b")])
-        await ledger.record([confirm("b", 2)])
+        await asyncio.gather(
+            ledger.record([intend("b")]),
+            ledger.begin_run(RunRecord("run-2", "apply", AT)),
+            ledger.record([intend("c")]),
+        )
         entries = await all_of(ledger)
+        await ledger.record([confirm("b", 2), confirm("c", 3)])
 
         assert proxy.broken == 1
-        assert [(entry.name, entry.state, entry.run_id) for entry in entries] == [
-            ("a", State.CREATED, "run-1"),
-            ("b", State.CREATED, "run-1"),
-        ]
+        assert [(entry.name, entry.run_id) for entry in entries] == [("a", "run-1"), ("b", "run-1"), ("c", "run-2")]
+        assert await ledger.counts() == {"default": {State.CREATED: 3}}
 
 
 async def test_a_server_that_falls_silent_is_given_up(

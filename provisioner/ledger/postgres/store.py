@@ -284,10 +284,7 @@ class PostgresLedger:
         self, function: Callable[Concatenate[reading.Read, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         self._check()
-        # Not cancelled with its caller: half a reply would have to be read by somebody.
-        work = asyncio.ensure_future(function(self._rows, *args, **kwargs))
-        work.add_done_callback(_noticed)
-        return await asyncio.shield(work)
+        return await function(self._rows, *args, **kwargs)
 
     async def _rows(self, sql: str, *parameters: Any) -> Rows:  # noqa: ANN401  values of SQL
         patience = Patience(self._session, self._patience_s)
@@ -314,9 +311,3 @@ class PostgresLedger:
         self._health.check()
         if self._closing is not None:
             raise LedgerError("the ledger is closed", where=self._session.database.name)
-
-
-def _noticed(work: asyncio.Future[Any]) -> None:
-    """What a caller that is gone would have been told is nobody's business."""
-    if not work.cancelled():
-        work.exception()
