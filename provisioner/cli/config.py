@@ -17,6 +17,7 @@ from provisioner.cli.program import Group, provisioner
 from provisioner.cli.table import Table, terminal_width
 from provisioner.config.tables import dotted
 from provisioner.errors import UsageError
+from provisioner.ledger.location import printable_location
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,6 +128,8 @@ def _values(settings: Settings, origins: _Origins) -> Iterator[Value]:
     from provisioner.cli.local import RATE
 
     whole = msgspec.to_builtins(settings)
+    if "://" in settings.run.ledger:
+        whole["run"]["ledger"] = printable_location(settings.run.ledger)
     whole["local"] = {**RATE, **settings.local}
     for name in whole["targets"]:
         del whole["targets"][name]["name"]

@@ -12,6 +12,7 @@ from provisioner.cli.options import common, settings_of
 from provisioner.cli.output import say_json, talk
 from provisioner.core.permissions import Action
 from provisioner.errors import printable_lines
+from provisioner.ledger.location import printable_location
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,7 +51,8 @@ def _remarks(need: Wanted, settings: Settings, targets: Sequence[Target], identi
     if Action.DELETE in need.actions and not settings.reconcile.ownership_tag:
         yield "Deletion is not confined, because the configuration writes no ownership tag."
     elif Action.DELETE in need.actions and not identity:
-        yield f"There is no ledger {settings.run.ledger} yet, so deletion is confined to algorithms of any ledger."
+        name = printable_location(settings.run.ledger)
+        yield f"There is no ledger {name} yet, so deletion is confined to algorithms of any ledger."
     for target in targets:
         if target.assume_role_arn:
             role = target.assume_role_arn

@@ -148,7 +148,8 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         "-l",
         "--ledger",
         metavar="LEDGER",
-        help="Path of the ledger.  [default: ledger.db beside the configuration file, if there is one]",
+        help="Path of the ledger, or postgresql://...  "
+        "[default: ledger.db beside the configuration file, if there is one]",
     ),
     "target": click.option(
         "-t",

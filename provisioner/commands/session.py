@@ -174,8 +174,8 @@ async def _closing(run: Run, location: Location) -> AsyncIterator[AsyncExitStack
         with run.stop.ends_by(CLOSED_BY_S) as closing:
             await stack.aclose()
         if closing.cancelled_caught:
-            hint = "Check the disk, then run again: that run resolves what was under way"
-            raise LedgerError("the ledger's disk does not answer", where=location.name, hint=hint)
+            hint = "Check its disk or its server, then run again: that run resolves what was under way"
+            raise LedgerError("the ledger does not answer", where=location.name, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,114 @@
+"""A PostgreSQL ledger, through the real command."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.definition_lines import manifest_of
+from tests.e2e.process import provisioner, start
+from tests.postgres import Ledger, fresh_ledger
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = ("a0", "a1", "a2")
+
+
+@pytest.fixture
+def postgres() -> Ledger:
+    """A ledger whose URL has a password."""
+    ledger = fresh_ledger()
+    return ledger._replace(url=ledger.url.replace("postgres:@", "postgres:hush@"))
+
+
+def test_every_command_works(tmp_path: Path, postgres: Ledger) -> None:
+    """From the first apply to a rebuild after the database was lost; no password is shown, no file of a ledger made."""
+    (tmp_path / "m.jsonl").write_bytes(manifest_of(*NAMES))
+    shown = ""
+
+    def run(*arguments: str, code: int = 0) -> Any:
+        nonlocal shown
+        done = provisioner(*arguments, "--ledger", postgres.url, cwd=tmp_path)
+        shown += done.stdout + done.stderr
+        assert done.returncode == code, done.stderr + done.stdout
+        return done.stdout
+
+    def found(*arguments: str, code: int = 0) -> Any:
+        return json.loads(run(*arguments, "--output", "json", code=code))
+
+    run("status", code=74)
+    created = found("apply", "m.jsonl", "--local")["outcomes"]["created"]
+    unchanged = found("plan", "m.jsonl", "--local")["counts"]["unchanged"]
+    findings = found("verify", "--local")["findings"]
+    entries = found("list")["entries"]
+    exported = [json.loads(line)["name"] for line in run("export").splitlines()]
+    identity = found("status")["ledger_id"]
+    found("doctor", "--local")
+    found("show", "a0")
+    run("reconcile", "--local")
+    run("ledger", "rename-target", "default", "prod")
+    run("ledger", "rename-target", "prod", "default")
+    run("destroy", "--local", "--name", "a2", "--yes")
+    run("forget", "--name", "a1", "--yes")
+    run("adopt", "m.jsonl", "--local")
+    run("rebuild", "--local", "--ledger-id", identity, code=2)
+    adopted = {entry["name"]: entry["state"] for entry in found("list")["entries"]}
+    postgres.execute(f"DROP SCHEMA {postgres.schema} CASCADE")
+    run("rebuild", "--local", "--ledger-id", identity)
+    rebuilt = {entry["name"]: entry["state"] for entry in found("list")["entries"]}
+    commands = [run["command"] for run in found("runs")["runs"]]
+
+    assert (created, unchanged, findings) == (3, 3, [])
+    assert [entry["name"] for entry in entries] == exported == [*NAMES]
+    assert adopted == {"a0": "created", "a1": "created", "a2": "deleted"}
+    assert rebuilt == {"a0": "created", "a1": "created"}
+    assert commands == ["rebuild"]
+    assert "hush" not in shown
+    assert [path.suffix for path in sorted(tmp_path.iterdir())] == [".local", ".jsonl"]
+
+
+@pytest.mark.parametrize("arguments", [("config", "show"), ("iam-policy", "destroy")], ids=lambda one: one[0])
+def test_no_password_is_shown_of_a_configuration(tmp_path: Path, postgres: Ledger, arguments: tuple[str, ...]) -> None:
+    """Also not by what shows settings; the rest of the URL is."""
+    (tmp_path / "c.toml").write_text(f"[run]\nledger = '{postgres.url}'\n")
+    done = provisioner(*arguments, "--config", "c.toml", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert f"schema={postgres.schema}" in done.stdout + done.stderr
+    assert "hush" not in done.stdout + done.stderr
+
+
+def test_a_run_that_was_killed_keeps_the_ledger_until_its_lease_expires(tmp_path: Path, postgres: Ledger) -> None:
+    """Until then others exit with 6 and are told how long; the next run resolves what was left, nothing twice."""
+    names = [f"a{number}" for number in range(40)]
+    (tmp_path / "m.jsonl").write_bytes(manifest_of(*names))
+    (tmp_path / "c.toml").write_text('[reconcile]\nsettle = "1s"\nlist_lag = "100ms"\n')
+    arguments = ("apply", "m.jsonl", "--local", "--ledger", postgres.url, "--config", "c.toml", "--output", "json")
+    first = start(*arguments, cwd=tmp_path)
+    while not postgres_entries(postgres):
+        pass
+    first.kill()
+    first.communicate()
+    second = provisioner(*arguments, cwd=tmp_path)
+    postgres.execute("UPDATE lease SET expires_at = now()")
+    third = provisioner(*arguments, cwd=tmp_path)
+
+    assert second.returncode == 6
+    assert "If it has died, its lease expires in" in second.stdout
+    summary = json.loads(third.stdout)
+    assert (third.returncode, summary["manifest"]["valid"]) == (0, 40), third.stdout
+    assert postgres.execute("SELECT count(*), count(DISTINCT arn) FROM entries WHERE state = 'created'") == [(40, 40)]
+    verified = provisioner("verify", "--local", "--ledger", postgres.url, "--output", "json", cwd=tmp_path)
+    assert json.loads(verified.stdout)["findings"] == []
+
+
+def postgres_entries(postgres: Ledger) -> int:
+    """How many entries are created."""
+    ((there,),) = postgres.execute("SELECT to_regclass('entries') IS NOT NULL")
+    if not there:
+        return 0
+    ((count,),) = postgres.execute("SELECT count(*) FROM entries WHERE state = 'created'")
+    return int(count)
