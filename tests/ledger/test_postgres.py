@@ -353,6 +353,15 @@ async def test_a_lease_is_renewed_as_long_as_its_run_lives(postgres: Ledger) -> 
     assert not await locate(postgres.url).held()
 
 
+async def test_a_lease_is_given_back_over_a_connection_that_broke(postgres: Ledger, tmp_path: Path) -> None:
+    """The next run does not wait for it to expire."""
+    async with Proxy(postgres.server, tmp_path) as proxy:
+        async with lease(proxy.through(postgres.url), 30.0):
+            proxy.cut()
+
+        assert not await locate(postgres.url).held()
+
+
 async def test_the_lease_of_a_run_that_died_expires(postgres: Ledger) -> None:
     """Whoever waits for it gets it then, with the next epoch."""
     died = lease(postgres.url, 0.4)

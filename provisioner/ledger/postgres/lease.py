@@ -107,9 +107,9 @@ class PostgresLease:
         with contextlib.suppress(asyncio.CancelledError):
             await self._renewing
         self._renewed_at = float("-inf")
-        with contextlib.suppress(psycopg.Error, LostError, OSError, TimeoutError):
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_S):
-                await self._update("expires_at = clock_timestamp()")
+                await self._release()
         await self._session.close()
 
     def check(self) -> None:
@@ -156,6 +156,13 @@ class PostgresLease:
             why="its lease had expired: it was suspended, or the database did not answer",
             hint="Run again when the other run has ended",
         )
+
+    async def _release(self) -> None:
+        # Twice: the first try may only find out that the connection broke since the last renewal.
+        for _ in range(2):
+            with contextlib.suppress(psycopg.Error, LostError, OSError):
+                await self._update("expires_at = clock_timestamp()")
+                return
 
     async def _wait_for_it(self) -> None:
         deadline = ticks() + self._timeout_s
