@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio
 import click
 import msgspec
@@ -16,7 +18,7 @@ from provisioner.ledger.location import printable_location
 
 @click.group("ledger", cls=Group)
 def command() -> None:
-    """Holds the run lock while it changes the ledger; AWS is not called."""
+    """Move or back up a ledger, or rename a target in it. AWS is not called."""
 
 
 @command.command("rename-target")
@@ -44,5 +46,49 @@ def rename_target(
             say(msgspec.json.encode(found))
         else:
             say(f"{counted(renamed.entries, 'entry', 'entries')} of {old} moved to {new}, ledger {name}")
+
+    anyio.run(work)
+
+
+@command.command("copy")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@common("output")
+@lock_timeout
+def copy(*, source: str, target: str, output: str, lock_timeout: str) -> None:
+    """Move the ledger FROM to TO, each a path or postgresql://...
+
+    Every row is copied and then compared. FROM stays as it is for reading, and a run that would write to it ends with
+    74. A copy that broke off is continued by the same command.
+    """
+    from provisioner.commands.ledger import copy as move
+
+    async def work() -> None:
+        copied = await move(source, target, lock_timeout_s=seconds(lock_timeout))
+        if output == "json":
+            say(msgspec.json.encode({**msgspec.structs.asdict(copied), "exit_code": 0}))
+        else:
+            number = counted(copied.entries, "entry", "entries")
+            say(f"{number} of ledger {copied.ledger_id} moved from {copied.source} to {copied.target}")
+
+    anyio.run(work)
+
+
+@command.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+@common("config", "ledger", "output")
+def backup(*, file: Path, config: str | None, ledger: str | None, output: str) -> None:
+    """Write a consistent copy of the ledger to the new file FILE, also while a run is under way.
+
+    It is a ledger itself, with the same id. A PostgreSQL ledger is backed up by its server.
+    """
+    from provisioner.commands.ledger import back_up
+
+    async def work() -> None:
+        name = await back_up(settings_of(config, ledger), file)
+        if output == "json":
+            say(msgspec.json.encode({"ledger": name, "backup": printable_location(str(file)), "exit_code": 0}))
+        else:
+            say(f"ledger {name} backed up to {printable_location(str(file))}")
 
     anyio.run(work)

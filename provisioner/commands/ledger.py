@@ -8,11 +8,16 @@ import msgspec
 
 from provisioner.config.settings import Target
 from provisioner.errors import LedgerError, UsageError
-from provisioner.ledger.location import locate
+from provisioner.ledger.location import locate, moved
+from provisioner.ledger.tables import TABLES
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
     from provisioner.config.settings import Settings
     from provisioner.ledger import Ledger
+    from provisioner.ledger.tables import CopyableLedger, Row
 
 
 class Renamed(msgspec.Struct, frozen=True):
@@ -62,6 +67,89 @@ async def carry_out(ledger: Ledger, old: str, new: str) -> Renamed:
 async def _was_renamed(ledger: Ledger, old: str, new: str) -> bool:
     """Whether this rename is done, and nothing has happened since: a rename gives both names the same count."""
     return 0 < await ledger.changes(old) == await ledger.changes(new)
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """A ledger that was moved.
+
+    Attributes:
+        source, target: the names of the locations.
+        ledger_id: of both.
+        entries: how many there are.
+    """
+
+    source: str
+    target: str
+    ledger_id: str
+    entries: int
+
+
+PAGE = 1000
+"""Rows that are read, compared and written at a time."""
+
+
+async def copy(source_text: str, target_text: str, *, lock_timeout_s: float = 0.0) -> Copied:
+    """Move a ledger: copy every row, compare every row, retire the source, and give the copy its name.
+
+    One that breaks off is continued by the next, whatever it had done. The source is retired before the copy can be
+    written to: at no time are there two ledgers of one id that a run could use.
+
+    Raises:
+        UsageError: there is a ledger at the target.
+        LedgerError: there is none at the source, it has moved elsewhere, or one of the two fails.
+        LedgerLockedError: a run holds one of the two.
+    """
+    source, target = locate(source_text), locate(target_text)
+    if not await source.exists():
+        raise LedgerError("there is no ledger here", where=source.name, hint="Name the one that is to be copied first")
+    async with source.lease(lock_timeout_s) as held, target.lease(lock_timeout_s) as other, source.read() as ledger:
+        before = await source.moved_to()
+        if before not in ("", target.name):
+            raise moved(source.name, before)
+        async with target.build(other, copy_of=ledger.ledger_id) as building:
+            async for part in _differences(ledger, building.ledger):
+                await building.ledger.replace_rows(*part)
+            async for table, *_ in _differences(ledger, building.ledger):
+                raise LedgerError(
+                    f"the copy differs in the table {table}", where=target.name, hint="Please report this"
+                )
+            entries = sum(sum(states.values()) for states in (await building.ledger.counts()).values())
+            held.check()
+            if not before:
+                await source.retire(held, target.name)
+            await building.finish()
+            return Copied(source.name, target.name, ledger.ledger_id, entries)
+
+
+async def _differences(
+    source: CopyableLedger, target: CopyableLedger
+) -> AsyncIterator[tuple[str, Row | None, Row | None, list[Row]]]:
+    """The ranges of keys in which two ledgers differ, and the rows that the source has there."""
+    for table, columns in TABLES.items():
+        after: Row | None = None
+        while True:
+            rows = await source.rows(table, after, PAGE)
+            upto = rows[-1][: columns.keys] if len(rows) == PAGE else None
+            there = await target.rows(table, after, PAGE + 1)
+            if upto is not None:
+                there = [row for row in there if row[: columns.keys] <= upto]
+            if there != rows:
+                yield table, after, upto, rows
+            if upto is None:
+                break
+            after = upto
+
+
+async def back_up(settings: Settings, path: Path) -> str:
+    """Write the ledger as it is at this moment to the new file ``path``; the name of the ledger.
+
+    Raises:
+        UsageError: there is a file of that name, or the ledger is in a database.
+        LedgerError: there is no ledger, or the file cannot be written.
+    """
+    location = locate(settings.run.ledger)
+    await location.back_up(path)
+    return location.name
 
 
 def _refuse_name(name: str) -> None:

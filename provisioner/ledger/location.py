@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from provisioner.errors import DISTRIBUTION, ConfigurationError, UsageError
+from provisioner.errors import DISTRIBUTION, ConfigurationError, LedgerError, UsageError
 from provisioner.ledger.postgres.url import SCHEMES, printable_url
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from provisioner.ledger import Ledger
     from provisioner.ledger.lease import Lease
+    from provisioner.ledger.tables import CopyableLedger
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,8 +42,8 @@ class Building(Protocol):
     """A ledger that is being made from what AWS holds, and does not have its name yet."""
 
     @property
-    def ledger(self) -> Ledger:
-        """Empty at first."""
+    def ledger(self) -> CopyableLedger:
+        """Empty at first, unless it is a copy that was begun before."""
         ...
 
     async def finish(self) -> None:
@@ -110,7 +111,7 @@ class Location(Protocol):
         """
         ...
 
-    def read(self) -> AbstractAsyncContextManager[Ledger]:
+    def read(self) -> AbstractAsyncContextManager[CopyableLedger]:
         """The ledger for reading only, closed at the end; a run may be using it meanwhile.
 
         Raises:
@@ -118,17 +119,58 @@ class Location(Protocol):
         """
         ...
 
-    def build(self, lease: Lease) -> AbstractAsyncContextManager[Building]:
+    def build(self, lease: Lease, *, copy_of: str = "") -> AbstractAsyncContextManager[Building]:
         """Make a new ledger that appears under its name only when it is whole; see :class:`Building`.
 
         Args:
             lease: as for :meth:`open`.
+            copy_of: the id of the ledger that is copied into it, "" for none. It bears that id from the start, and what
+                is not finished stays there for the next try.
 
         Raises:
             UsageError: there is a ledger already.
             LedgerError: it cannot be made here.
         """
         ...
+
+    async def moved_to(self) -> str:
+        """The name of the location that the ledger has moved to, "" while it is here.
+
+        Raises:
+            LedgerError: there is none, or it cannot be read.
+        """
+        ...
+
+    async def retire(self, lease: Lease, to: str) -> None:
+        """Let nobody write to the ledger any more: it has moved to the location called ``to``. It can still be read.
+
+        Args:
+            lease: as for :meth:`open`.
+            to: a name of a location.
+
+        Raises:
+            LedgerError: it cannot be written, or has moved already.
+        """
+        ...
+
+    async def back_up(self, path: Path) -> None:
+        """Write the ledger as it is at this moment to the new file ``path``, also while a run writes to it.
+
+        Raises:
+            UsageError: there is a file of that name, or this kind of ledger has a tool of its own.
+            LedgerError: there is no ledger, or the file cannot be written.
+        """
+        ...
+
+
+def moved(name: str, to: str) -> LedgerError:
+    """The error of whoever would write to the ledger ``name`` after it was moved."""
+    return LedgerError(
+        f"the ledger has moved to {to}",
+        where=name,
+        why="`provisioner ledger copy` took it there",
+        hint="Name it there with --ledger; this one can only be read",
+    )
 
 
 def locate(text: str, *, now: Callable[[], float] = time.time) -> Location:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from provisioner.core.entry import Fact
+    from provisioner.ledger.tables import Row
 
 FACTS_PER_COMMIT = 256
 """A larger commit is hardly cheaper per fact, and everybody in it waits longer. A single request may be larger."""
@@ -96,6 +97,22 @@ class RenameTarget(msgspec.Struct, frozen=True):
     new: str
 
 
+class ReplaceRows(msgspec.Struct, frozen=True):
+    """Put these rows in the place of those that a table has in a range of keys.
+
+    Attributes:
+        table: see :mod:`provisioner.ledger.tables`.
+        after: the range begins behind this key; None for the beginning.
+        upto: its last key; None for the end.
+        rows: in the order of their keys.
+    """
+
+    table: str
+    after: Row | None
+    upto: Row | None
+    rows: Sequence[Row]
+
+
 Request = (
     Record
     | BeginRun
@@ -108,6 +125,7 @@ Request = (
     | SetPlace
     | RenameTarget
     | Forget
+    | ReplaceRows
 )
 Answer = Exception | None
 """None: the request is durable. An exception: it changed nothing, for this reason."""
@@ -115,4 +133,9 @@ Answer = Exception | None
 
 def weight(request: Request) -> int:
     """How many facts it counts as."""
-    return len(request.facts) if isinstance(request, Record) else 1
+    match request:
+        case Record(facts):
+            return len(facts)
+        case ReplaceRows(rows=rows):
+            return len(rows)
+    return 1

@@ -10,6 +10,7 @@ import pytest
 from tests.definition_lines import manifest_of
 from tests.e2e.process import provisioner, start
 from tests.ledger.processes import HOLD, line_of, running
+from tests.postgres import fresh_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,43 @@ def test_the_result_in_json(registered: Path) -> None:
         "new": "prod",
         "entries": 3,
     }
+
+
+def test_a_ledger_that_was_moved_goes_on_in_its_new_place(registered: Path) -> None:
+    """``copy`` says what it moved. A run at the old place ends with 74 and names the new one, where all is the same."""
+    postgres = fresh_ledger()
+    before = exported(registered)
+    url = postgres.url.replace("postgres:@", "postgres:hush@")
+
+    moved = provisioner("ledger", "copy", "ledger.db", url, cwd=registered)
+    old = provisioner("apply", "m.jsonl", "--local", cwd=registered)
+    again = provisioner("ledger", "copy", url, "back.db", "--output", "json", cwd=registered)
+    (registered / "ledger.db.local").rename(registered / "back.db.local")
+    new = provisioner(
+        "apply", "m.jsonl", "--local", "--ledger", "back.db", "--summary-file", "summary.json", cwd=registered
+    )
+
+    assert (moved.returncode, moved.stdout.startswith("3 entries of ledger ")) == (0, True), moved.stderr
+    assert (old.returncode, "the ledger has moved to postgresql://postgres@" in old.stdout) == (74, True)
+    assert "hush" not in moved.stdout + old.stdout + again.stdout
+    assert json.loads(again.stdout)["entries"] == 3
+    assert new.returncode == 0, new.stdout + new.stderr
+    assert json.loads((registered / "summary.json").read_bytes())["outcomes"]["unchanged"] == 3
+    assert exported(registered) == before
+
+
+def test_a_backup_is_a_ledger(registered: Path) -> None:
+    """``backup`` makes a new file, which commands read like any other, and replaces none."""
+    done = provisioner("ledger", "backup", "backup.db", cwd=registered)
+    again = provisioner("ledger", "backup", "backup.db", "--output", "json", cwd=registered)
+    status = [
+        json.loads(provisioner("status", "--ledger", name, "--output", "json", cwd=registered).stdout)
+        for name in ("ledger.db", "backup.db")
+    ]
+
+    assert (done.returncode, done.stdout) == (0, "ledger ledger.db backed up to backup.db\n"), done.stderr
+    assert (again.returncode, "there is a file here already" in again.stdout) == (2, True)
+    assert status[0]["ledger_id"] == status[1]["ledger_id"]
 
 
 @pytest.mark.parametrize(

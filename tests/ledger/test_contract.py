@@ -42,6 +42,11 @@ class TestSqlite(LedgerContract):
         return tmp_path / "ledger.db"
 
     @pytest.fixture
+    def where(self, path: Path) -> str:
+        """Its path."""
+        return str(path)
+
+    @pytest.fixture
     def store(self, path: Path) -> Store:
         """Opens the ledger."""
         return functools.partial(open_ledger, str(path))
@@ -78,6 +83,11 @@ class TestPostgres(LedgerContract):
     def postgres(self) -> Postgres:
         """The ledger of the test."""
         return fresh_ledger()
+
+    @pytest.fixture
+    def where(self, postgres: Postgres) -> str:
+        """Its URL."""
+        return postgres.url
 
     @pytest.fixture
     def store(self, postgres: Postgres) -> Store:

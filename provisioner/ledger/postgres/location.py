@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,17 @@ from provisioner.errors import LedgerError, UsageError
 from provisioner.ledger.location import Condition
 from provisioner.ledger.postgres.connection import Database, Session, Statement, errors_of
 from provisioner.ledger.postgres.lease import PostgresLease, holder_of
-from provisioner.ledger.postgres.schema import BUILDING, DISCARDED, LEDGER_ID, is_whole, put_meta, version_of
+from provisioner.ledger.postgres.schema import (
+    BUILDING,
+    DISCARDED,
+    LEDGER_ID,
+    MOVED_TO,
+    check_readable,
+    is_whole,
+    put_meta,
+    value_of,
+    version_of,
+)
 from provisioner.ledger.postgres.store import PostgresLedger
 from provisioner.ledger.postgres.url import parsed
 
@@ -87,7 +98,7 @@ class PostgresLocation:
             await ledger.close()
 
     @contextlib.asynccontextmanager
-    async def read(self) -> AsyncIterator[Ledger]:
+    async def read(self) -> AsyncIterator[PostgresLedger]:
         """See :meth:`provisioner.ledger.location.Location.read`."""
         ledger = await PostgresLedger.read(self._database)
         try:
@@ -96,22 +107,44 @@ class PostgresLocation:
             await ledger.close()
 
     @contextlib.asynccontextmanager
-    async def build(self, lease: Lease) -> AsyncIterator[PostgresBuilding]:
+    async def build(self, lease: Lease, *, copy_of: str = "") -> AsyncIterator[PostgresBuilding]:
         """See :meth:`provisioner.ledger.location.Location.build`."""
         held = _held(lease)
         held.check()
         async with self._session(writes=True) as session:
             if await is_whole(session):
                 raise _taken(self.name)
-            # What a rebuild left that was killed is deleted; nobody else can be building under the same lease.
-            named = put_meta(LEDGER_ID, secrets.token_hex(8))
-            await held.write(session, *DISCARDED, named, put_meta(BUILDING, "1"))
-        building = PostgresBuilding(await PostgresLedger.open(held, now=self._now), held)
+            begun = await value_of(session, BUILDING)
+            if not copy_of or begun != copy_of:
+                # What was left by somebody who was killed; nobody else can be building under the same lease.
+                named = put_meta(LEDGER_ID, copy_of or secrets.token_hex(8))
+                await held.write(session, *DISCARDED, named, put_meta(BUILDING, copy_of or "new"))
+        building = PostgresBuilding(await PostgresLedger.open(held, now=self._now, building=True), held)
         try:
             yield building
         finally:
             with anyio.CancelScope(shield=True):
-                await building.discard()
+                await (building.close() if copy_of else building.discard())
+
+    async def moved_to(self) -> str:
+        """See :meth:`provisioner.ledger.location.Location.moved_to`."""
+        async with self._session() as session:
+            await check_readable(session)
+            return await value_of(session, MOVED_TO)
+
+    async def retire(self, lease: Lease, to: str) -> None:
+        """See :meth:`provisioner.ledger.location.Location.retire`."""
+        held = _held(lease)
+        async with self._session(writes=True) as session:
+            await held.write(session, put_meta(MOVED_TO, to))
+
+    async def back_up(self, path: Path) -> None:
+        """See :meth:`provisioner.ledger.location.Location.back_up`."""
+        raise UsageError(
+            "a PostgreSQL ledger is backed up by its server",
+            where=self.name,
+            hint=f"Use its backups, or pg_dump --schema={self._database.schema} --file={shlex.quote(str(path))}",
+        )
 
     @contextlib.asynccontextmanager
     async def _session(self, *, writes: bool = False) -> AsyncIterator[Session]:
@@ -134,7 +167,7 @@ class PostgresBuilding:
     def __init__(self, ledger: PostgresLedger, lease: PostgresLease) -> None:
         self._lease = lease
         self._finished = False
-        self.ledger: Ledger = ledger
+        self.ledger = ledger
 
     async def finish(self) -> None:
         """See :meth:`provisioner.ledger.location.Building.finish`."""
@@ -143,10 +176,14 @@ class PostgresBuilding:
         await self._write(Statement("DELETE FROM meta WHERE key = %s", (BUILDING,)))
         self._finished = True
 
-    async def discard(self) -> None:
-        """Delete what was not finished."""
+    async def close(self) -> None:
+        """Leave what was not finished."""
         with contextlib.suppress(LedgerError):
             await self.ledger.close()
+
+    async def discard(self) -> None:
+        """Delete what was not finished."""
+        await self.close()
         if not self._finished:
             with contextlib.suppress(LedgerError):
                 await self._write(*DISCARDED, Statement("DELETE FROM meta WHERE key = %s", (LEDGER_ID,)))

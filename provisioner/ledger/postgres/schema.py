@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from provisioner.errors import LedgerError
+from provisioner.ledger.location import moved
 from provisioner.ledger.postgres.connection import Statement
 from provisioner.ledger.postgres.migrations import MIGRATIONS, ROWS, SCHEMA_VERSION
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 LEDGER_ID = "ledger_id"
 """The key in ``meta`` of the id in ownership tags. Without it the tables hold no ledger."""
 BUILDING = "building"
-"""The key in ``meta`` that says that the ledger is not whole yet."""
+"""The key in ``meta`` that says that the ledger is not whole yet: the id of the ledger that is copied, or ``new``."""
+MOVED_TO = "moved_to"
+"""The key in ``meta`` that says that the ledger is elsewhere now."""
 
 
 def _found(schema: str) -> Statement:
@@ -104,7 +107,12 @@ async def identity(session: Session, lease: PostgresLease) -> str:
     Args:
         session: to its database.
         lease: under which it is made.
+
+    Raises:
+        LedgerError: the ledger has moved.
     """
+    if to := await value_of(session, MOVED_TO):
+        raise moved(session.database.name, to)
     if not await is_whole(session):
         await lease.write(session, *DISCARDED, put_meta(LEDGER_ID, secrets.token_hex(8)))
     return await ledger_id(session)
@@ -112,8 +120,13 @@ async def identity(session: Session, lease: PostgresLease) -> str:
 
 async def ledger_id(session: Session) -> str:
     """The id of the ledger that is there."""
-    (rows,) = await session.read(Statement("SELECT value FROM meta WHERE key = %s", (LEDGER_ID,)))
-    return str(rows[0][0])
+    return await value_of(session, LEDGER_ID)
+
+
+async def value_of(session: Session, key: str) -> str:
+    """A value of ``meta``, "" if it is not there."""
+    (rows,) = await session.read(Statement("SELECT value FROM meta WHERE key = %s", (key,)))
+    return str(rows[0][0]) if rows else ""
 
 
 def put_meta(key: str, value: str) -> Statement:

@@ -15,7 +15,7 @@ import psycopg
 
 from provisioner.errors import LedgerError
 from provisioner.ledger.lease import OvertakenError
-from provisioner.ledger.postgres import reading
+from provisioner.ledger.postgres import copying, reading
 from provisioner.ledger.postgres.connection import LostError, Session, Statement, errors_of
 from provisioner.ledger.postgres.schema import check_readable, identity, ledger_id
 from provisioner.ledger.postgres.writer import PATIENCE_S, Health, Patience, Statistics, Waiting, Writer
@@ -27,6 +27,7 @@ from provisioner.ledger.requests import (
     Forget,
     Record,
     RenameTarget,
+    ReplaceRows,
     Request,
     SetFinished,
     SetPlace,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from provisioner.ledger import FinishedManifest, RunRecord
     from provisioner.ledger.postgres.connection import Database, Rows
     from provisioner.ledger.postgres.lease import PostgresLease
+    from provisioner.ledger.tables import Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,13 +72,19 @@ class PostgresLedger:
 
     @classmethod
     async def open(
-        cls, lease: PostgresLease, *, now: Callable[[], float] = time.time, patience_s: float = PATIENCE_S
+        cls,
+        lease: PostgresLease,
+        *,
+        now: Callable[[], float] = time.time,
+        building: bool = False,
+        patience_s: float = PATIENCE_S,
     ) -> Self:
         """Open the ledger for writing; it is made when it is missing.
 
         Args:
             lease: of the ledger.
             now: the wall clock, seconds since the epoch.
+            building: whether it is one that is not whole yet.
             patience_s: see :data:`provisioner.ledger.postgres.writer.PATIENCE_S`.
 
         Raises:
@@ -86,7 +94,7 @@ class PostgresLedger:
         session = Session(lease.database, writes=True)
         try:
             async with errors_of(lease.database):
-                found = await identity(session, lease)
+                found = await (ledger_id(session) if building else identity(session, lease))
         except BaseException:
             session.drop()
             raise
@@ -247,6 +255,14 @@ class PostgresLedger:
             raise LedgerError("a ledger with entries keeps its identity", where=self._session.database.name)
         await self._ask(TakeIdentity(ledger_id))
         self._ledger_id = ledger_id
+
+    async def rows(self, table: str, after: Row | None, limit: int) -> list[Row]:
+        """See :meth:`provisioner.ledger.tables.CopyableLedger.rows`."""
+        return await self._read(copying.rows, table, after, limit)
+
+    async def replace_rows(self, table: str, after: Row | None, upto: Row | None, rows: Sequence[Row]) -> None:
+        """See :meth:`provisioner.ledger.tables.CopyableLedger.replace_rows`."""
+        await self._ask(ReplaceRows(table, after, upto, rows))
 
     async def close(self) -> None:
         """See :meth:`provisioner.ledger.Ledger.close`."""

@@ -13,6 +13,7 @@ from provisioner.core.versions import Happening, Version
 from provisioner.errors import LedgerError, ProvisionerError, UsageError
 from provisioner.ledger.batch import Batch, OpenEntries, arns_of, keys_of, replaced_by
 from provisioner.ledger.postgres.connection import Statement
+from provisioner.ledger.postgres.copying import replacing
 from provisioner.ledger.postgres.reading import known, questions
 from provisioner.ledger.postgres.schema import LEDGER_ID, put_meta
 from provisioner.ledger.postgres.text import encode, written
@@ -27,6 +28,7 @@ from provisioner.ledger.requests import (
     Learn,
     Record,
     RenameTarget,
+    ReplaceRows,
     Request,
     SetFinished,
     SetPlace,
@@ -102,6 +104,11 @@ class Writing:
                 records = _leading(list(group))
                 answers = answers or await transaction.ask(*self._questions(records))
                 applied += self._record(transaction, records, answers)
+            elif kind is ReplaceRows:
+                for request in group:
+                    transaction.write(*replacing(request))  # type: ignore[arg-type]  # groupby by type
+                    applied.append(None)
+                self._open_entries.forget()
             else:
                 for request in group:
                     applied.append(await self._apply(transaction, request))

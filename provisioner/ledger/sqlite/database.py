@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from provisioner.errors import LedgerError
+from provisioner.ledger.location import moved
 from provisioner.ledger.sqlite.filesystem import refuse_split, refuse_unsafe
 from provisioner.ledger.sqlite.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
@@ -257,6 +258,9 @@ def prepare_writer(connection: Connection, *, killed: bool) -> None:
     _refuse_damaged(connection, thoroughly=killed)
     if version < SCHEMA_VERSION:
         migrate(connection)
+    row = connection.execute("SELECT value FROM meta WHERE key = 'moved_to'").fetchone()
+    if row is not None:
+        raise moved("", str(row[0]))
 
 
 def prepare_reader(connection: Connection) -> None:

@@ -13,9 +13,20 @@ import anyio.to_thread
 
 from provisioner.errors import LedgerError, UsageError
 from provisioner.ledger.location import Condition, printable_location
-from provisioner.ledger.sqlite.database import discard, errors_at, refuse_orphaned_log, sync_directory
+from provisioner.ledger.sqlite.copying import back_up
+from provisioner.ledger.sqlite.database import (
+    connect,
+    discard,
+    errors_at,
+    open_reader,
+    open_writer,
+    refuse_orphaned_log,
+    sync_directory,
+    transaction,
+)
 from provisioner.ledger.sqlite.filesystem import kind_at
 from provisioner.ledger.sqlite.lease import FileLease, is_held
+from provisioner.ledger.sqlite.reading import moved_to
 from provisioner.ledger.sqlite.store import SqliteLedger
 
 if TYPE_CHECKING:
@@ -93,7 +104,7 @@ class SqliteLocation:
             await ledger.close()
 
     @contextlib.asynccontextmanager
-    async def read(self) -> AsyncIterator[Ledger]:
+    async def read(self) -> AsyncIterator[SqliteLedger]:
         """See :meth:`provisioner.ledger.location.Location.read`."""
         ledger = await SqliteLedger.open(self._path, readonly=True)
         try:
@@ -102,21 +113,62 @@ class SqliteLocation:
             await ledger.close()
 
     @contextlib.asynccontextmanager
-    async def build(self, lease: Lease) -> AsyncIterator[SqliteBuilding]:
+    async def build(self, lease: Lease, *, copy_of: str = "") -> AsyncIterator[SqliteBuilding]:
         """See :meth:`provisioner.ledger.location.Location.build`."""
         held = _held(lease)
         held.check()
-        path, unfinished = self._real, self._real.with_name(self._real.name + BUILDING)
-        with errors_at(path):
-            _refuse_taken(path)
-            # What a rebuild left that was killed; nobody else can have it open under the same lease.
-            discard(unfinished)
-        building = SqliteBuilding(path, unfinished, await SqliteLedger.open(unfinished, now=self._now), held)
+        with errors_at(self._real):
+            _refuse_taken(self._real)
+        unfinished = self._real.with_name(self._real.name + BUILDING)
+        ledger = await self._begun(unfinished, copy_of)
+        building = SqliteBuilding(self._real, unfinished, ledger, held)
         try:
             yield building
         finally:
             with anyio.CancelScope(shield=True):
-                await building.discard()
+                await (building.close() if copy_of else building.discard())
+
+    async def _begun(self, unfinished: Path, copy_of: str) -> SqliteLedger:
+        """An unfinished ledger: the copy that was begun before, or an empty one."""
+        if copy_of:
+            ledger = await SqliteLedger.open(unfinished, now=self._now)
+            if ledger.ledger_id == copy_of:
+                return ledger
+            await ledger.close()
+        with errors_at(self._real):
+            # What was left by somebody who was killed; nobody else can have it open under the same lease.
+            discard(unfinished)
+        ledger = await SqliteLedger.open(unfinished, now=self._now)
+        if copy_of:
+            await ledger.take_identity(copy_of)
+        return ledger
+
+    async def moved_to(self) -> str:
+        """See :meth:`provisioner.ledger.location.Location.moved_to`."""
+        return await anyio.to_thread.run_sync(self._moved_to)
+
+    def _moved_to(self) -> str:
+        with errors_at(self._real), contextlib.closing(open_reader(self._real, connect)) as connection:
+            return moved_to(connection)
+
+    async def retire(self, lease: Lease, to: str) -> None:
+        """See :meth:`provisioner.ledger.location.Location.retire`."""
+        held = _held(lease)
+        held.check()
+        await anyio.to_thread.run_sync(self._retire, to)
+
+    def _retire(self, to: str) -> None:
+        with (
+            errors_at(self._real),
+            contextlib.closing(open_writer(self._real, connect)) as connection,
+            transaction(connection),
+        ):
+            connection.execute("INSERT INTO meta VALUES ('moved_to', ?)", (to,))
+
+    async def back_up(self, path: Path) -> None:
+        """See :meth:`provisioner.ledger.location.Location.back_up`."""
+        with errors_at(path):
+            await anyio.to_thread.run_sync(back_up, self._real, path)
 
 
 class SqliteBuilding:
@@ -133,7 +185,7 @@ class SqliteBuilding:
         self._path = path
         self._unfinished = unfinished
         self._lease = lease
-        self.ledger: Ledger = ledger
+        self.ledger = ledger
 
     async def finish(self) -> None:
         """See :meth:`provisioner.ledger.location.Building.finish`."""
@@ -150,10 +202,14 @@ class SqliteBuilding:
             sync_directory(self._path)
             self._lease.keep(self.ledger.ledger_id)
 
-    async def discard(self) -> None:
-        """Delete what was not finished."""
+    async def close(self) -> None:
+        """Leave what was not finished."""
         with contextlib.suppress(LedgerError):
             await self.ledger.close()
+
+    async def discard(self) -> None:
+        """Delete what was not finished."""
+        await self.close()
         with contextlib.suppress(OSError):
             discard(self._unfinished)
 

@@ -44,6 +44,12 @@ def ledger_id(connection: Connection) -> str:
     return str(connection.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()[0])
 
 
+def moved_to(connection: Connection) -> str:
+    """Where the ledger has moved to, "" while it is here."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'moved_to'").fetchone()
+    return str(row[0]) if row else ""
+
+
 CHANGES = "changes of "
 """Prefix of the key in ``meta`` under which a target's commits are counted."""
 

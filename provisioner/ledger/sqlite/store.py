@@ -41,12 +41,13 @@ from provisioner.ledger.requests import (
     Forget,
     Record,
     RenameTarget,
+    ReplaceRows,
     Request,
     SetFinished,
     SetPlace,
     TakeIdentity,
 )
-from provisioner.ledger.sqlite import reading
+from provisioner.ledger.sqlite import copying, reading
 from provisioner.ledger.sqlite.database import (
     closed_on_error,
     connect,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from provisioner.core.versions import Happening, Role, Version
     from provisioner.ledger import FinishedManifest, RunRecord
     from provisioner.ledger.sqlite.database import Connect, Connection
+    from provisioner.ledger.tables import Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -358,6 +360,14 @@ class SqliteLedger:
             raise LedgerError("a ledger with entries keeps its identity", where=str(self._path))
         await self._ask(TakeIdentity(ledger_id))
         self._ledger_id = ledger_id
+
+    async def rows(self, table: str, after: Row | None, limit: int) -> list[Row]:
+        """See :meth:`provisioner.ledger.tables.CopyableLedger.rows`."""
+        return await self._read(copying.rows, table, after, limit)
+
+    async def replace_rows(self, table: str, after: Row | None, upto: Row | None, rows: Sequence[Row]) -> None:
+        """See :meth:`provisioner.ledger.tables.CopyableLedger.replace_rows`."""
+        await self._ask(ReplaceRows(table, after, upto, rows))
 
     async def close(self) -> None:
         """See :meth:`provisioner.ledger.Ledger.close`."""

@@ -25,11 +25,13 @@ from provisioner.ledger.requests import (
     Learn,
     Record,
     RenameTarget,
+    ReplaceRows,
     Request,
     SetFinished,
     SetPlace,
     TakeIdentity,
 )
+from provisioner.ledger.sqlite.copying import replace_rows
 from provisioner.ledger.sqlite.database import is_storage_error, transaction
 from provisioner.ledger.sqlite.lease import overtaken
 from provisioner.ledger.sqlite.reading import (
@@ -144,6 +146,8 @@ class Writing:
         for kind, group in groupby(requests, type):
             if kind is Record:
                 answers += self._record(list(group))  # type: ignore[arg-type]  # groupby by type
+            elif kind is ReplaceRows:
+                answers += [self._replace_rows(request) for request in group]  # type: ignore[arg-type]  # the same
             else:
                 answers += [self._apply(request) for request in group]
         return answers
@@ -197,6 +201,11 @@ class Writing:
             self._connection.execute(sql, (target, named))
         self._connection.execute(_COUNT_CHANGE, (CHANGES + target,))
         self._open_entries.forget()
+
+    def _replace_rows(self, request: ReplaceRows) -> Answer:
+        replace_rows(self._connection, request)
+        self._open_entries.forget()
+        return None
 
     def _rename_refusal(self, old: str, new: str) -> ProvisionerError | None:
         def has(table: str, target: str) -> bool:

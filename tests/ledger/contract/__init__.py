@@ -1,6 +1,6 @@
 """What every ledger must do, by topic. A store is proven by a subclass of the whole; see test_contract.py.
 
-Topics: :mod:`intents`, :mod:`results`, :mod:`claims`, :mod:`targets`, :mod:`lease`,
+Topics: :mod:`building`, :mod:`intents`, :mod:`results`, :mod:`claims`, :mod:`targets`, :mod:`lease`,
 :mod:`migration`, :mod:`reading`, :mod:`versions`.
 """
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.ledger.contract.building import Building
 from tests.ledger.contract.claims import Claims
 from tests.ledger.contract.intents import Intents
 from tests.ledger.contract.lease import LeaseTopic
@@ -23,8 +24,13 @@ if TYPE_CHECKING:
     from tests.ledger.contract.facts import Put, Rival, Store
 
 
-class LedgerContract(Intents, Results, Claims, Targets, LeaseTopic, Migration, Reading, Versions):
+class LedgerContract(Building, Intents, Results, Claims, Targets, LeaseTopic, Migration, Reading, Versions):
     """The obligations of :class:`provisioner.ledger.Ledger`, one test each."""
+
+    @pytest.fixture
+    def where(self) -> str:
+        """The location of the ledger under test."""
+        raise NotImplementedError
 
     @pytest.fixture
     def store(self) -> Store:
