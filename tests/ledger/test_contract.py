@@ -77,7 +77,7 @@ class TestSqlite(LedgerContract):
 class TestPostgres(LedgerContract):
     """The contract, for the PostgreSQL store."""
 
-    examples = 25
+    examples = 8
 
     @pytest.fixture
     def postgres(self) -> Postgres:

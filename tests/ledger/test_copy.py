@@ -30,12 +30,18 @@ if TYPE_CHECKING:
 ODD = "odd \x00 \x01 \u2602 'name'"
 
 
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that few rows fill several."""
+    monkeypatch.setattr("provisioner.commands.ledger.PAGE", 50)
+
+
 async def fill(where: str) -> dict[str, list[Row]]:
     """Put a row or more into every table of a new ledger, more than a page into one; all of its rows."""
     async with open_ledger(where) as ledger:
         await ledger.begin_run(RunRecord("run-1", "apply", AT))
-        await ledger.record([intend(f"n{number:04}") for number in range(1200)])
-        await ledger.record([confirm(f"n{number:04}", number) for number in range(0, 1200, 2)])
+        await ledger.record([intend(f"n{number:04}") for number in range(120)])
+        await ledger.record([confirm(f"n{number:04}", number) for number in range(0, 120, 2)])
         await ledger.record([msgspec.structs.replace(intend(ODD), message="\x00"), confirm(ODD, 5000)])
         await ledger.record([msgspec.structs.replace(intend("n0000", "a2"), incoming=True)])
         await ledger.record([Fact("default", "n0002", Event.RETIRE, code="pruned")])
@@ -83,7 +89,7 @@ async def test_a_ledger_is_moved_with_everything(ends: tuple[str, str]) -> None:
     assert all(before.values()), {table: len(rows) for table, rows in before.items()}
     assert after == before
     assert await rows_of(source) == before
-    assert (copied.entries, copied.ledger_id) == (1202, ledger.ledger_id)
+    assert (copied.entries, copied.ledger_id) == (122, ledger.ledger_id)
     assert [one.event for one in history] == ["drift"]
     assert ("default", changes - 2) in before["changes"]
 
@@ -96,7 +102,7 @@ async def test_a_copy_that_broke_off_is_continued(ends: tuple[str, str]) -> None
         identity = ledger.ledger_id
     location = locate(target)
     async with location.lease() as lease, location.build(lease, copy_of=identity) as building:
-        await building.ledger.replace_rows("entries", None, None, [*before["entries"][:700], _other("m"), _other("zz")])
+        await building.ledger.replace_rows("entries", None, None, [*before["entries"][:70], _other("m"), _other("zz")])
     copied = await copy(source, target)
 
     assert await rows_of(target) == before

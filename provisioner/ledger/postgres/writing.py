@@ -113,6 +113,8 @@ class Writing:
                 for request in group:
                     applied.append(await self._apply(transaction, request))
             answers = []
+        if any(isinstance(request, BeginRun) for request in requests):
+            transaction.write(*_pruned())
         return applied
 
     def committed(self) -> None:
@@ -127,7 +129,7 @@ class Writing:
         match request:
             case BeginRun(run):
                 self._run_id = run.run_id
-                transaction.write(_put_run(run), *_pruned())
+                transaction.write(_put_run(run))
             case EndRun(run):
                 transaction.write(_put_run(run))
             case AddProblems(problems):
