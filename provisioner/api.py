@@ -104,7 +104,7 @@ async def apply(  # noqa: PLR0913  a keyword for each option of the command
         manifest: paths and globs of JSONL files (also .gz and .zst), ``-``, or definitions; problems of definitions
             have the source ``-`` and count lines from 1.
         settings: the configuration; None is every default. ``settings.run.deadline`` ends the run early.
-        ledger: path of the ledger; None is ``settings.run.ledger``.
+        ledger: path or URL of the ledger; None is ``settings.run.ledger``.
         targets: names of targets in the settings; () is all of them.
         strict: send nothing if any line is invalid.
         yes: whether algorithms may be deleted, where the rules delete some; look at :func:`plan` first.
@@ -152,7 +152,7 @@ async def plan(
     Args:
         manifest: as for :func:`apply`.
         settings: the configuration; None is every default.
-        ledger: path of the ledger; None is ``settings.run.ledger``.
+        ledger: path or URL of the ledger; None is ``settings.run.ledger``.
         targets: names of targets in the settings; () is all of them.
         offline: plan by the ledger alone, without reading the account.
         rules: as for :func:`apply`.
@@ -203,7 +203,7 @@ async def verify(  # noqa: PLR0913  a keyword for each option of the command
 
     Args:
         settings: the configuration; None is every default.
-        ledger: path of the ledger; None is ``settings.run.ledger``.
+        ledger: path or URL of the ledger; None is ``settings.run.ledger``.
         targets: names of targets in the settings; () is all of them.
         prune_duplicates: delete duplicates that this ledger created.
         mark_missing: record missing algorithms as deleted, so that the next :func:`apply` creates them again.
@@ -247,7 +247,7 @@ def validate(manifest: Sources, *, settings: Settings | None = None, targets: Se
 class Ledger:
     """A ledger, opened for reading by :meth:`open`; a run may be using it meanwhile.
 
-    Every method raises :class:`LedgerError` when the file cannot be read.
+    Every method raises :class:`LedgerError` when the ledger cannot be read.
     """
 
     def __init__(self, store: Store) -> None:
@@ -257,6 +257,8 @@ class Ledger:
     @asynccontextmanager
     async def open(cls, path: StrPath) -> AsyncIterator[Ledger]:
         """The ledger at ``path``, closed at the end: ``async with Ledger.open("ledger.db") as ledger``.
+
+        A PostgreSQL ledger is named by its URL.
 
         Raises:
             LedgerError: there is none, or it cannot be read, is damaged, or was made by a newer version.

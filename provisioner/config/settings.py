@@ -105,7 +105,7 @@ class RunSettings(Section, frozen=True, kw_only=True):
     """``[run]``: the ledger and the bounds of a run.
 
     Attributes:
-        ledger: path of the ledger.
+        ledger: path of the ledger, or the URL of a PostgreSQL database.
         max_in_flight: most creates in flight, for each target.
         deadline: drain and stop after this long, a duration; "" is never.
         read_timeout: how long to wait for a response. At most 23 s, so that a drain ends within 25 s.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -23,11 +24,14 @@ class Proxy:
 
     Attributes:
         plan: what happens to the next commit (once) or to everything.
-        broken: how many connections were broken.
+        budgets: after so many bytes, in whatever direction, every connection breaks; then comes the next budget.
+        broken: how often connections were broken.
     """
 
     def __init__(self, server: str, folder: Path) -> None:
         self.plan: Plan = "pass"
+        self.budgets: Iterator[int] = iter(())
+        self._left: int | None = None
         self.broken = 0
         (self._host,) = parse_qs(urlsplit(server).query)["host"]
         self._folder = folder
@@ -78,7 +82,8 @@ class Proxy:
                     self.plan = "pass"
                     self._break()
                     return
-                server.write(data)
+                if self._passes(server, data):
+                    return
             server.close()
 
     async def _replies(self, server: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -88,8 +93,24 @@ class Proxy:
                     self.plan = "pass"
                     self._break()
                     return
-                writer.write(data)
+                if self._passes(writer, data):
+                    return
             writer.close()
+
+    def _passes(self, writer: asyncio.StreamWriter, data: bytes) -> bool:
+        """Forward as many bytes of ``data`` as the budget allows; whether it is used up."""
+        if self._left is None:
+            self._left = next(self.budgets, None)
+        if self._left is None or self._left > len(data):
+            self._left = None if self._left is None else self._left - len(data)
+            writer.write(data)
+            return False
+        writer.write(data[: self._left])
+        self._left = None
+        # What was let through still arrives: breaking off in an orderly way sends it first.
+        writer.close()
+        self._break()
+        return True
 
     def _break(self) -> None:
         self.broken += 1

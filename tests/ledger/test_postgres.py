@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from random import Random
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +17,7 @@ from provisioner.core.entry import Event, Fact, State
 from provisioner.errors import ConfigurationError, LedgerError, LedgerLockedError, Reason
 from provisioner.ledger import RunRecord
 from provisioner.ledger.location import locate, printable_location
-from provisioner.ledger.postgres import connection
+from provisioner.ledger.postgres import connection, writer
 from provisioner.ledger.postgres.connection import Database, Fault, Session, Statement, fault_of
 from provisioner.ledger.postgres.lease import PostgresLease
 from provisioner.ledger.postgres.migrations import SCHEMA_VERSION
@@ -166,6 +167,32 @@ async def test_a_commit_whose_reply_is_lost_takes_effect_once(postgres: Ledger, 
         assert proxy.broken == 1
         assert [(entry.name, entry.run_id) for entry in entries] == [("a", "run-1"), ("b", "run-1"), ("c", "run-2")]
         assert await ledger.counts() == {"default": {State.CREATED: 3}}
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(2), pytest.param(range(2, 300), marks=pytest.mark.torture)], ids=["few seeds", "many seeds"]
+)
+async def test_connections_that_break_at_any_byte_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: range
+) -> None:
+    """Wherever in a request or a reply: each fact takes effect once, and so does each commit."""
+    monkeypatch.setattr(writer, "LONGEST_PAUSE_S", 0.05)
+    for seed in seeds:
+        draw, postgres = Random(seed), fresh_ledger()  # noqa: S311  a test's
+        async with Proxy(postgres.server, tmp_path) as proxy, open_ledger(proxy.through(postgres.url)) as ledger:
+            await ledger.begin_run(RunRecord("run-1", "apply", AT))
+            proxy.budgets = iter([draw.randrange(1, 6000) for _ in range(12)])
+            for number in range(12):
+                name, attempt = f"n{number}", f"a{number}"
+                await ledger.record([intend(name, attempt)])
+                await ledger.record([msgspec.structs.replace(confirm(name, number), after=attempt)])
+            counts, changes = await ledger.counts(), await ledger.changes("default")
+        ((commits,),) = postgres.execute("SELECT commits FROM lease")
+
+        assert proxy.broken > 3, seed
+        assert counts == {"default": {State.CREATED: 12}}, seed
+        # Besides the facts: the new ledger's id, and the run.
+        assert (changes, commits) == (24, 26), seed
 
 
 async def test_a_server_that_falls_silent_is_given_up(
