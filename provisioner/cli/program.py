@@ -45,7 +45,7 @@ COMMANDS = {
     "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
     "discover": "Write a manifest of the algorithms that exist in a target.",
     "doctor": "Check everything that a run needs, from the credentials to the quota; changes nothing.",
-    "ledger": "Change the ledger itself: rename-target.",
+    "ledger": "Move or back up the ledger, or rename a target in it.",
     "config": "Show the configuration and where each value comes from; write or check one.",
     "iam-policy": "Print the least IAM policy for the commands that you use.",
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
@@ -98,7 +98,11 @@ EXAMPLES = {
         "provisioner doctor definitions.jsonl --target prod",
         "provisioner doctor --skip quota --output json",
     ),
-    "ledger": ("provisioner ledger rename-target default prod --ledger prod.db",),
+    "ledger": (
+        "provisioner ledger rename-target default prod --ledger prod.db",
+        "provisioner ledger copy ledger.db postgresql://provisioner@db.example.com/provisioner",
+        "provisioner ledger backup backup.db",
+    ),
     "config": (
         "provisioner config show --max-rate 3",
         "provisioner config init",

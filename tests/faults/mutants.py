@@ -436,6 +436,36 @@ MUTANTS = (
         ("tests/engine/test_doubts.py",),
     ),
     Mutant(
+        "PostgreSQL: no epoch check",
+        "provisioner/ledger/postgres/writer.py",
+        (("        if not fence:\n", "        if False:\n"),),
+        ("tests/ledger/test_contract.py",),
+    ),
+    Mutant(
+        "PostgreSQL: a commit without a reply is repeated blindly",
+        "provisioner/ledger/postgres/writer.py",
+        (("        if number == 1:\n", "        if number in {1, 2}:\n"),),
+        ("tests/ledger/test_postgres.py",),
+    ),
+    Mutant(
+        "PostgreSQL: a lease is trusted for ever",
+        "provisioner/ledger/postgres/lease.py",
+        (("if ticks() - self._renewed_at >= self._ttl_s - self._margin_s:", "if False:"),),
+        ("tests/ledger/test_postgres.py",),
+    ),
+    Mutant(
+        "PostgreSQL: commits that are not durable",
+        "provisioner/ledger/postgres/connection.py",
+        (("SET LOCAL synchronous_commit = on", "SET LOCAL synchronous_commit = off"),),
+        ("tests/ledger/test_postgres.py",),
+    ),
+    Mutant(
+        "a ledger that has moved is still written to",
+        "provisioner/commands/ledger.py",
+        (("await source.retire(held, target.name)", "pass"),),
+        ("tests/ledger/test_copy.py",),
+    ),
+    Mutant(
         "a ledger that went back keeps its finished manifests",
         "provisioner/ledger/sqlite/location.py",
         (("if ledger.found != held.left:", "if False:"),),
