@@ -221,6 +221,16 @@ def test_the_sdk_stays_at_the_edge() -> None:
     assert as_text({one for one in imports() if one.top in SDK and one.parts[0] not in {"aws", "emulator"}}) == []
 
 
+def test_the_driver_of_postgresql_is_loaded_for_it_alone() -> None:
+    """Only the PostgreSQL store imports it, and of that store everybody else knows a location and how to print it."""
+    store = "provisioner.ledger.postgres."
+    users = {one for one in imports() if one.top == "psycopg" and not one.by.startswith(store)}
+    outside = {one for one in imports() if one.of.startswith(store) and not one.by.startswith(store)}
+
+    assert as_text(users) == []
+    assert as_text(outside) == [f"provisioner.ledger.location imports {store}{name}" for name in ("location", "url")]
+
+
 def test_only_the_command_line_knows_the_emulator() -> None:
     """The product does not depend on its own test double: only a command starts the embedded endpoint."""
     assert {one.parts[0] for one in imports() if one.parts[1] == "emulator"} <= {"cli", "emulator"}
@@ -294,6 +304,7 @@ HEAVY = {
     "asyncio",
     "botocore",
     "msgspec",
+    "psycopg",
     "rich",
     "sqlite3",
     "structlog",

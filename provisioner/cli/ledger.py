@@ -18,7 +18,7 @@ from provisioner.ledger.location import printable_location
 
 @click.group("ledger", cls=Group)
 def command() -> None:
-    """Move or back up a ledger, or rename a target in it. AWS is not called."""
+    """Holds the run lock while it moves or changes the ledger; AWS is not called."""
 
 
 @command.command("rename-target")
