@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import secrets
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+
+from provisioner.ledger.location import locate
+from provisioner.ledger.postgres.migrations import ROWS
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -44,6 +48,28 @@ def fresh_ledger(server: str | None = None) -> Ledger:
     """A schema that nobody else uses; ``server`` is by default that of all tests."""
     url, schema = server or server_url(), f"test_{secrets.token_hex(8)}"
     return Ledger(f"{url}&schema={schema}", url, schema)
+
+
+def empty_ledger() -> Ledger:
+    """A schema that only this process uses, without a ledger in it: ten times as quick as new tables."""
+    ledger = _own_ledger()
+    ledger.execute(_EMPTIED)
+    return ledger
+
+
+@functools.cache
+def _own_ledger() -> Ledger:
+    ledger = fresh_ledger()
+
+    async def make() -> None:
+        async with locate(ledger.url).lease():
+            pass
+
+    asyncio.run(make())
+    return ledger
+
+
+_EMPTIED = "; ".join(f"DELETE FROM {table}" for table in (*ROWS, "lease", "meta WHERE key <> 'schema'"))  # noqa: S608  constants
 
 
 @functools.cache

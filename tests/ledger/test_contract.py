@@ -13,7 +13,7 @@ import pytest
 from tests.ledger.contract import LedgerContract
 from tests.ledger.opening import open_ledger
 from tests.postgres import Ledger as Postgres
-from tests.postgres import fresh_ledger
+from tests.postgres import empty_ledger, fresh_ledger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -80,9 +80,9 @@ class TestPostgres(LedgerContract):
     examples = 8
 
     @pytest.fixture
-    def postgres(self) -> Postgres:
+    def postgres(self, request: pytest.FixtureRequest) -> Postgres:
         """The ledger of the test."""
-        return fresh_ledger()
+        return fresh_ledger() if {"older", "newer"} & {*request.fixturenames} else empty_ledger()
 
     @pytest.fixture
     def where(self, postgres: Postgres) -> str:

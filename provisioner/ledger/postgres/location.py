@@ -118,7 +118,8 @@ class PostgresLocation:
             if not copy_of or begun != copy_of:
                 # What was left by somebody who was killed; nobody else can be building under the same lease.
                 named = put_meta(LEDGER_ID, copy_of or secrets.token_hex(8))
-                await held.write(session, *DISCARDED, named, put_meta(BUILDING, copy_of or "new"))
+                left = DISCARDED if begun else []
+                await held.write(session, *left, named, put_meta(BUILDING, copy_of or "new"))
         building = PostgresBuilding(await PostgresLedger.open(held, now=self._now, building=True), held)
         try:
             yield building

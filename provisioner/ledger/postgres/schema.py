@@ -114,8 +114,14 @@ async def identity(session: Session, lease: PostgresLease) -> str:
     if to := await value_of(session, MOVED_TO):
         raise moved(session.database.name, to)
     if not await is_whole(session):
-        await lease.write(session, *DISCARDED, put_meta(LEDGER_ID, secrets.token_hex(8)))
+        left = await discarding(session)
+        await lease.write(session, *left, put_meta(LEDGER_ID, secrets.token_hex(8)))
     return await ledger_id(session)
+
+
+async def discarding(session: Session) -> list[Statement]:
+    """The statements that delete what is not a whole ledger, if there is anything."""
+    return DISCARDED if await value_of(session, BUILDING) else []
 
 
 async def ledger_id(session: Session) -> str:
@@ -136,7 +142,7 @@ def put_meta(key: str, value: str) -> Statement:
 
 
 DISCARDED = [
-    *[Statement(f"DELETE FROM {table}") for table in ROWS],  # noqa: S608  constants
+    Statement(f"TRUNCATE {', '.join(ROWS)}"),
     Statement("DELETE FROM meta WHERE key = %s", (BUILDING,)),
 ]
 _VERSION = Statement("SELECT value FROM meta WHERE key = 'schema'")
