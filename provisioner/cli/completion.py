@@ -197,6 +197,7 @@ def _read(context: click.Context, read: Callable[[Ledger, list[str]], Any]) -> l
     """What ``read`` finds in the ledger that the line names, as far as it gets in time."""
     import anyio
 
+    from provisioner.cli import loop
     from provisioner.ledger.location import locate
 
     found: list[str] = []
@@ -208,7 +209,7 @@ def _read(context: click.Context, read: Callable[[Ledger, list[str]], Any]) -> l
                 async with location.read() as ledger:
                     await read(ledger, found)
 
-    anyio.run(work)
+    loop.run(work)
     return found
 
 

@@ -7,10 +7,10 @@ import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-import anyio
 import click
 import msgspec
 
+from provisioner.cli import loop
 from provisioner.cli.local import local_endpoint
 from provisioner.cli.options import common, loaded, manifest_argument
 from provisioner.cli.output import say, say_json
@@ -64,7 +64,7 @@ def command(**given: object) -> ExitCode:
         settings = loaded(options.config).override("run", ledger=options.ledger)
     except ConfigurationError as error:
         return _report([failed("configuration", error)], options.output)
-    return _report(anyio.run(_examine, options, settings), options.output)
+    return _report(loop.run(_examine, options, settings), options.output)
 
 
 async def _examine(options: Options, settings: Settings) -> list[Check]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import click
 import msgspec
 
+from provisioner.cli import loop
 from provisioner.cli.choice import Choice
 from provisioner.cli.files import whole_file
 from provisioner.cli.formats import COLUMNS, FORMATS, USUAL, Order
@@ -96,7 +96,7 @@ def command(
     wanted = Wanted(selecting=Selecting(**given), form=form, columns=columns or USUAL, out=out)
     if form in IMPORTS and not EXISTING.issuperset(wanted.selecting.states):
         raise UsageError(f"--format {form} is for algorithms that exist", hint="Leave out --state")
-    anyio.run(_export, settings_of(config, ledger).run.ledger, wanted)
+    loop.run(_export, settings_of(config, ledger).run.ledger, wanted)
 
 
 async def _export(ledger: str, wanted: Wanted) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-import anyio
 import click
 import msgspec
 
+from provisioner.cli import loop
 from provisioner.cli.options import common, lock_timeout, settings_of
 from provisioner.cli.output import say
 from provisioner.cli.selection import Selecting, selection
@@ -74,4 +74,4 @@ def command(  # noqa: PLR0913  a parameter for each option
         say(f"{counted(found.entries, 'entry', 'entries')} forgotten{keeps}{left}, ledger {name}")
         return code
 
-    return anyio.run(work)
+    return loop.run(work)

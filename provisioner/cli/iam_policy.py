@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import anyio
 import click
 
+from provisioner.cli import loop
 from provisioner.cli.options import common, settings_of
 from provisioner.cli.output import say_json, talk
 from provisioner.core.permissions import Action
@@ -37,7 +37,7 @@ def command(commands: tuple[str, ...], config: str | None, ledger: str | None, t
     settings = settings_of(config, ledger)
     need = wanted(commands, settings.lifecycle)
     chosen = settings.select(targets)
-    identity = anyio.run(ledger_id, settings) if Action.DELETE in need.actions else ""
+    identity = loop.run(ledger_id, settings) if Action.DELETE in need.actions else ""
     document = policy(need, settings, chosen, identity)
     say_json(json.dumps(document, indent=2, ensure_ascii=False))
     if remarks := list(_remarks(need, settings, chosen, identity)):

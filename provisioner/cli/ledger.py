@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import anyio
 import click
 import msgspec
 
+from provisioner.cli import loop
 from provisioner.cli.options import common, lock_timeout, settings_of
 from provisioner.cli.output import say
 from provisioner.cli.program import Group
@@ -47,7 +47,7 @@ def rename_target(
         else:
             say(f"{counted(renamed.entries, 'entry', 'entries')} of {old} moved to {new}, ledger {name}")
 
-    anyio.run(work)
+    loop.run(work)
 
 
 @command.command("copy")
@@ -71,7 +71,7 @@ def copy(*, source: str, target: str, output: str, lock_timeout: str) -> None:
             number = counted(copied.entries, "entry", "entries")
             say(f"{number} of ledger {copied.ledger_id} moved from {copied.source} to {copied.target}")
 
-    anyio.run(work)
+    loop.run(work)
 
 
 @command.command("backup")
@@ -91,4 +91,4 @@ def backup(*, file: Path, config: str | None, ledger: str | None, output: str) -
         else:
             say(f"ledger {name} backed up to {printable_location(str(file))}")
 
-    anyio.run(work)
+    loop.run(work)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import click
 import msgspec
 
+from provisioner.cli import loop
 from provisioner.cli.choice import Choice
 from provisioner.cli.options import common, known_targets, settings_of
 from provisioner.cli.output import long_result, say, say_json, say_list, talk
@@ -58,7 +58,7 @@ def command(*, config: str | None, ledger: str | None, output: str, by: str | No
             else:
                 await _show_table(opened, chosen)
 
-    anyio.run(work)
+    loop.run(work)
 
 
 async def _records(ledger: Ledger, chosen: Selection) -> AsyncIterator[bytes]:

@@ -173,7 +173,7 @@ class Commands(Group):
         try:
             return super().invoke(ctx)
         except BaseException as error:
-            if not _interrupted(error):
+            if not interrupted(error):
                 raise
             raise CancelledError(current().signals.received[0]) from None
 
@@ -205,14 +205,14 @@ def _show_examples(command: click.Command, words: str, examples: Sequence[str]) 
         _show_examples(inner, called, [line for line in examples if f"provisioner {called}" in line])
 
 
-def _interrupted(error: BaseException) -> bool:
+def interrupted(error: BaseException) -> bool:
     """Whether ``error`` is an interrupt, or what was made of one.
 
     Python 3.11 turns whatever is raised while it creates a class, as an import does, into a RuntimeError.
     """
     if isinstance(error, BaseExceptionGroup):
-        return any(_interrupted(part) for part in error.exceptions)
-    return isinstance(error, KeyboardInterrupt) or (error.__cause__ is not None and _interrupted(error.__cause__))
+        return any(interrupted(part) for part in error.exceptions)
+    return isinstance(error, KeyboardInterrupt) or (error.__cause__ is not None and interrupted(error.__cause__))
 
 
 HURRY_S = 0.5

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import click
 import msgspec
 
+from provisioner.cli import loop
 from provisioner.cli.options import common, settings_of
 from provisioner.cli.output import long_result, say, say_json, say_list, talk
 from provisioner.cli.table import Table, terminal_width
@@ -54,7 +54,7 @@ def command(*, run: str | None, config: str | None, ledger: str | None, output: 
             else:
                 await _show_run(opened, await past_run(location, opened, run), location.name)
 
-    anyio.run(work)
+    loop.run(work)
 
 
 def _show_runs(runs: list[PastRun], output: str) -> None:

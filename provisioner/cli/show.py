@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import click
 
+from provisioner.cli import loop
 from provisioner.cli.options import common, known_targets, settings_of
 from provisioner.cli.output import say, say_json
 from provisioner.cli.records import entry_record, event_record, reason_words, state_words, version_record
@@ -51,7 +51,7 @@ def command(*, name: str, config: str | None, ledger: str | None, targets: tuple
         else:
             say("\n\n".join(printable_lines(_lines(one, places)) for one in found))
 
-    anyio.run(work)
+    loop.run(work)
 
 
 def _record(shown: Shown) -> dict[str, Any]:

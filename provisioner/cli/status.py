@@ -7,11 +7,11 @@ import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import click
 import msgspec
 from click.core import ParameterSource
 
+from provisioner.cli import loop
 from provisioner.cli.options import common, known_targets, settings_of
 from provisioner.cli.output import say, say_json
 from provisioner.commands.finding import TROUBLE
@@ -38,7 +38,7 @@ OPEN_SHOWN = 20
 def command(config: str | None, ledger: str | None, targets: tuple[str, ...], output: str) -> None:
     """Reads the ledger only, and can run while `apply` does."""
     settings = settings_of(config, ledger)
-    status = anyio.run(_status, settings, targets)
+    status = loop.run(_status, settings, targets)
     if click.get_current_context().get_parameter_source("ledger") is ParameterSource.COMMANDLINE:
         status["next"] = [f"{command} --ledger {shlex.quote(status['ledger'])}" for command in status["next"]]
     if output == "json":

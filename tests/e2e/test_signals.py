@@ -69,15 +69,20 @@ def test_a_signal_reaches_the_first_process_of_a_container(tmp_path: Path, momen
     assert done.returncode == code, done.stderr
 
 
-@pytest.mark.parametrize("command", ["status", "export", "validate"])
-def test_a_signal_ends_a_command_that_only_reads(tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "moment"),
+    [
+        ("export", "asyncio.runners"),
+        ("validate m.jsonl", "provisioner.manifest.reader"),
+        ("doctor --local", "provisioner.aws.account"),  # in a task among others
+    ],
+)
+def test_a_signal_ends_a_command_that_only_reads(tmp_path: Path, command: str, moment: str) -> None:
     """SIGTERM in a command that has no run: exit 130 and one line, at once."""
     (tmp_path / "m.jsonl").write_bytes(numbered(2))
     provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
-    arguments = ["m.jsonl"] if command == "validate" else []
-    moment = "provisioner.manifest.reader" if command == "validate" else "asyncio.runners"
 
-    done = provisioner(command, *arguments, cwd=tmp_path, **at(moment, TERMINATED, tmp_path / "site"))
+    done = provisioner(*command.split(), cwd=tmp_path, **at(moment, TERMINATED, tmp_path / "site"))
 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (130, "", 1), done.stderr
 
