@@ -60,7 +60,7 @@ class Rules(TypedDict, total=False):
         keep: so many older versions of a name are kept when they are replaced.
         prune: delete algorithms that this ledger created and whose definition left the manifest.
         max_delete: delete nothing if it would be more than that; 0 is no bound.
-        own_tags: remove tags that others added to an algorithm whose tags are changed.
+        own_tags: remove tags that others added, where tags are changed or :func:`verify` has recorded them.
         adopted: delete algorithms that were taken over, too.
         max_create: most creates in each target; the rest is left to the next run. 0 is no bound.
         max_failures: a target stops when so many definitions have failed for the same cause; 0 is no bound.
@@ -179,7 +179,7 @@ class Verification(msgspec.Struct, frozen=True):
     """What :func:`verify` found.
 
     Attributes:
-        findings: where ledger and AWS disagree; none means that they agree, if ``summary.exit_code`` is 0.
+        findings: where ledger and AWS disagree, and tags that others added; ``summary.exit_code`` is 0 if they agree.
         summary: of the run. A target that could not be read is in ``summary.targets`` with the reason in ``halted``.
     """
 
@@ -207,7 +207,8 @@ async def verify(  # noqa: PLR0913  a keyword for each option of the command
         targets: names of targets in the settings; () is all of them.
         prune_duplicates: delete duplicates that this ledger created.
         mark_missing: record missing algorithms as deleted, so that the next :func:`apply` creates them again.
-        mark_drifted: record that tags were changed in AWS, so that the next :func:`apply` sets them again.
+        mark_drifted: record that tags were changed in AWS, so that the next :func:`apply` sets them again, or, with
+            ``own_tags``, removes those that others added.
         mark_unrecorded: record algorithms that this ledger created and no entry names.
 
     Raises:

@@ -274,7 +274,9 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Stop a target when so many definitions, or such a share of them, have failed for the same cause.",
     ),
     click.option(
-        "--own-tags", is_flag=True, help="Remove tags that others added to an algorithm whose tags are changed."
+        "--own-tags",
+        is_flag=True,
+        help="Remove tags that others added, where tags are changed or `verify --mark-drifted` recorded them.",
     ),
     deletes_adopted,
     click.option(

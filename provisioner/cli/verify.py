@@ -75,9 +75,9 @@ def command(
 ) -> ExitCode:
     """Reports what is missing, drifted, foreign, duplicate or unrecorded. Deletes nothing unless you ask for it.
 
-    Exit codes: 0 when ledger and AWS agree, 3 when something is missing, drifted or foreign (not tagged as this
-    ledger's), 5 when there are duplicates, algorithms that this ledger created but does not record, or algorithms that
-    could not be read.
+    Exit codes: 0 when ledger and AWS agree, but for tags that others added (tagged), 3 when something is missing,
+    drifted or foreign (not tagged as this ledger's), 5 when there are duplicates, algorithms that this ledger created
+    but does not record, or algorithms that could not be read.
     """
     if prune_duplicates and not yes:
         raise UsageError("--prune-duplicates deletes algorithms", hint="Run `provisioner verify` first, then add --yes")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from provisioner.commands.finished import finished_before, keep_finished
+from provisioner.commands.finished import RunRules, finished_before, keep_finished
 from provisioner.commands.manifests import once_per_rules
 from provisioner.commands.plan import Draft, confirm, draft, prune_refused, retired, wanted_again
 from provisioner.commands.planfile import check, deleted
@@ -130,10 +130,11 @@ async def _register(
     run: Run, target: OpenTarget, manifest: Manifest, made: Draft | None, *, report_problems: bool
 ) -> None:
     """Register the manifest in one target, unless it is known to be finished there, or ``made`` has something to do."""
-    statistics, ledger, lifecycle = run.statistics[target.name], target.ledger, run.order.settings.lifecycle
+    statistics, ledger = run.statistics[target.name], target.ledger
+    rules = RunRules(run.order.settings.lifecycle, own_tags=run.order.policy.own_tags)
     plan = run.order.plan
     nothing_known = plan is None and (made is None or not (made.planned or made.deletions))
-    if nothing_known and (lines := await finished_before(ledger, manifest, target.name, lifecycle)) is not None:
+    if nothing_known and (lines := await finished_before(ledger, manifest, target.name, rules)) is not None:
         statistics.unchanged_all(lines)
         return
     retire, spare = (retired(made), wanted_again(made)) if made else ([], set[str]())
@@ -150,4 +151,4 @@ async def _register(
     )
     fingerprint = await engine.run(manifest, report_problems=report_problems, retire=retire, why=PRUNED, spare=spare)
     statistics.superseded = (await ledger.superseded()).get(target.name, 0)
-    await keep_finished(ledger, statistics, fingerprint, lifecycle)
+    await keep_finished(ledger, statistics, fingerprint, rules)

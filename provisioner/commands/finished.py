@@ -14,23 +14,35 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import msgspec
 
+from provisioner.config.settings import LifecycleSettings  # noqa: TC001  msgspec reads this type at run time
 from provisioner.ledger import FinishedManifest
 
 if TYPE_CHECKING:
-    from provisioner.config.settings import LifecycleSettings
     from provisioner.ledger import Ledger
     from provisioner.manifest.reader import Manifest
     from provisioner.report.statistics import Statistics
 
 
-async def finished_before(ledger: Ledger, manifest: Manifest, target: str, lifecycle: LifecycleSettings) -> int | None:
+class RunRules(msgspec.Struct, frozen=True):
+    """The rules of a run on which it depends what there is to do.
+
+    Attributes:
+        lifecycle: of the settings.
+        own_tags: whether tags that others added are removed.
+    """
+
+    lifecycle: LifecycleSettings
+    own_tags: bool = False
+
+
+async def finished_before(ledger: Ledger, manifest: Manifest, target: str, rules: RunRules) -> int | None:
     """The number of lines of ``manifest``, if all are certain to be registered as they are; None otherwise.
 
     Args:
         ledger: of the run.
         manifest: of the target.
         target: its name.
-        lifecycle: the rules of the run: a manifest that was finished under others is looked at again.
+        rules: of the run: a manifest that was finished under others is looked at again.
 
     Raises:
         ManifestError: the manifest cannot be read any more.
@@ -41,16 +53,16 @@ async def finished_before(ledger: Ledger, manifest: Manifest, target: str, lifec
     if before.changes != await ledger.changes(target):
         return None
     fingerprint = await anyio.to_thread.run_sync(manifest.fingerprint, abandon_on_cancel=True)
-    return before.lines if before.fingerprint == _under(lifecycle, fingerprint) else None
+    return before.lines if before.fingerprint == _under(rules, fingerprint) else None
 
 
-async def keep_finished(ledger: Ledger, statistics: Statistics, fingerprint: str, lifecycle: LifecycleSettings) -> None:
-    """Record a manifest that is finished under the rules of ``lifecycle``, for the next run."""
+async def keep_finished(ledger: Ledger, statistics: Statistics, fingerprint: str, rules: RunRules) -> None:
+    """Record a manifest that is finished under ``rules``, for the next run."""
     if statistics.finished and fingerprint:
         changes = await ledger.changes(statistics.target)
-        finished = FinishedManifest(_under(lifecycle, fingerprint), changes, statistics.lines)
+        finished = FinishedManifest(_under(rules, fingerprint), changes, statistics.lines)
         await ledger.set_finished(statistics.target, finished)
 
 
-def _under(lifecycle: LifecycleSettings, fingerprint: str) -> str:
-    return sha256(fingerprint.encode() + msgspec.json.encode(lifecycle)).hexdigest()
+def _under(rules: RunRules, fingerprint: str) -> str:
+    return sha256(fingerprint.encode() + msgspec.json.encode(rules)).hexdigest()

@@ -19,6 +19,7 @@ from provisioner.core.entry import Entry, Event, Outcome, State
 from provisioner.core.planner import Action
 from provisioner.core.problem import Problem
 from provisioner.core.quota import FAMILY, Growth, Quota, beyond
+from provisioner.core.tags import may_remove
 from provisioner.core.versions import REPLACED, Role, to_delete
 from provisioner.engine.inventory import Inventory, definition_of
 from provisioner.engine.observer import Observer
@@ -29,7 +30,7 @@ from provisioner.report.plan import Plan, PlanStep
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
     from provisioner.commands.doctor import Examined
     from provisioner.commands.run import Run
@@ -480,18 +481,15 @@ class PlanCommand:
     async def _changes(self, target: OpenTarget, made: Draft) -> dict[str, list[Change]]:
         """What differs, by name; the ledger keeps digests, so the old values come from Get."""
         changed = {
-            one.step.entry.arn: one.row
+            one.step.entry.arn: one
             for one in made.planned
             if one.step.entry and one.step.entry.exists and (one.step.action in WITH_CHANGES or one.step.retag)
         }
         tag = self._run.order.policy.ownership_tag
         read = await Inventory(target, tag).descriptions(list(changed))
         before = {one.arn: definition_of(one, tag) for one in read.found}
-        return {
-            row.name: differences(before[arn], msgspec.to_builtins(row.definition))
-            for arn, row in changed.items()
-            if arn in before
-        }
+        policy = self._run.order.policy
+        return {one.row.name: _differences(before[arn], one, policy) for arn, one in changed.items() if arn in before}
 
     def finish(self, summary: Summary) -> Summary:
         """Put the plan together; the summary with its exit code."""
@@ -533,6 +531,18 @@ async def _learned_quota(target: OpenTarget) -> Quota | None:
         return None
     said = await target.ledger.learned(target.name, FAMILY)
     return msgspec.json.decode(said, type=Quota) if said else None
+
+
+def _differences(before: dict[str, Any], planned: Planned, policy: Policy) -> list[Change]:
+    """What ``planned`` changes; tags of others stay with an algorithm, and are gone with one that is replaced."""
+    wanted, entry = msgspec.to_builtins(planned.row.definition), planned.step.entry
+    if entry is not None and planned.step.action is not Action.REPLACE:
+        named = planned.row.definition.tags
+        tags = {
+            key: value for key, value in before["tags"].items() if key in named or may_remove(key, value, entry, policy)
+        }
+        before = before | {"tags": tags}
+    return differences(before, wanted)
 
 
 def _changed(changes: Sequence[Change]) -> str:

@@ -10,8 +10,9 @@ import msgspec
 from provisioner.commands.session import session
 from provisioner.core.entry import Entry, Event, Fact
 from provisioner.core.first_contact import MISSING, current
-from provisioner.core.planner import TAGGING, Action, Planner, Seen, Situation
+from provisioner.core.planner import TAGGING, TAGS_ADDED, TAGS_REFUSED, TAGS_REPEATED, Action, Planner, Seen, Situation
 from provisioner.core.problem import Problem
+from provisioner.core.tags import keys_set, removable
 from provisioner.core.verdict import Verdict
 from provisioner.core.versions import DUPLICATE
 from provisioner.engine.deletions import Deletions
@@ -22,9 +23,10 @@ from provisioner.errors import Reason
 from provisioner.manifest.definition import Definition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from provisioner.commands.run import Run
+    from provisioner.core.entry import Stamp
     from provisioner.core.inventory import Found
     from provisioner.core.policy import Policy
     from provisioner.core.versions import Version
@@ -35,13 +37,14 @@ if TYPE_CHECKING:
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A difference between the ledger and AWS.
+    """A difference between the ledger and AWS. What is ``tagged`` is as it should be: tags of others stay.
 
     Attributes:
         kind: ``missing``: the ledger says created, and it is gone from AWS. ``drifted``: its definition or tags in AWS
-            are not those that the ledger created. ``duplicate``: another algorithm that this ledger created under the
-            name of an entry. ``unrecorded``: an algorithm that this ledger created and no entry names. ``foreign``: an
-            entry names it, and it does not bear this ledger's tag. ``unread``: AWS gave no answer.
+            are not those that the ledger created. ``tagged``: others have added tags to it. ``duplicate``: another
+            algorithm that this ledger created under the name of an entry. ``unrecorded``: an algorithm that this ledger
+            created and no entry names. ``foreign``: an entry names it, and it does not bear this ledger's tag.
+            ``unread``: AWS gave no answer.
         target, name: the entry's.
         arn: of the algorithm.
         message: for people.
@@ -63,7 +66,8 @@ class Marks(msgspec.Struct, frozen=True):
 
     Attributes:
         missing: what is missing is deleted, so that ``apply`` creates it again.
-        drifted: tags were changed in AWS, so that ``apply`` sets them again.
+        drifted: tags were changed in AWS, so that ``apply`` sets them again, or others have added some, so that
+            ``apply --own-tags`` removes them.
         unrecorded: what this ledger created is its own again, whether or not the manifest has it.
     """
 
@@ -72,9 +76,10 @@ class Marks(msgspec.Struct, frozen=True):
     unrecorded: bool = False
 
 
-_REASONS = {
+_REASONS: dict[str, Reason | None] = {
     "missing": Reason.FAILED,
     "drifted": Reason.FAILED,
+    "tagged": None,
     "duplicate": Reason.AMBIGUOUS,
     "unrecorded": Reason.AMBIGUOUS,
     "foreign": Reason.FAILED,
@@ -91,7 +96,7 @@ def _problem(finding: Finding) -> Problem:
 
 def reasons_of(findings: Iterable[Finding]) -> set[Reason]:
     """Why a command with these ``findings`` does not end with 0; a deleted duplicate is no reason."""
-    return {_REASONS[finding.kind] for finding in findings if not finding.pruned}
+    return {reason for finding in findings if not finding.pruned and (reason := _REASONS[finding.kind])}
 
 
 def with_findings(summary: Summary, findings: list[Finding]) -> bytes:
@@ -127,7 +132,7 @@ async def verify(run: Run, findings: list[Finding], marks: Marks, *, prune_dupli
     return await session(run, "verify", work, makes=False)
 
 
-async def mark(target: OpenTarget, policy: Policy, findings: Iterable[Finding], marks: Marks) -> None:
+async def mark(target: OpenTarget, policy: Policy, findings: Sequence[Finding], marks: Marks) -> None:
     """Record in the ledger what ``apply`` is to repair, or what the ledger has lost.
 
     Args:
@@ -138,7 +143,8 @@ async def mark(target: OpenTarget, policy: Policy, findings: Iterable[Finding], 
     """
     # A replacement without a reply may take the place of what is missing: `apply` resolves it.
     open_ = {one.name for one in await _unanswered(target)}
-    facts = []
+    tagged = [one.name for one in findings if one.kind == "tagged"] if marks.drifted else []
+    facts = _added(policy, await target.ledger.look_up(target.name, tagged), target.clock.stamp())
     for one in findings:
         if marks.missing and one.kind == "missing" and one.name not in open_:
             facts.append(Fact(one.target, one.name, Event.DELETE, code=MISSING, message=one.message))
@@ -148,6 +154,18 @@ async def mark(target: OpenTarget, policy: Policy, findings: Iterable[Finding], 
     if marks.unrecorded and (arns := [one.arn for one in findings if one.kind == "unrecorded"]):
         facts += await _recovered(target, policy, arns)
     await target.ledger.record(facts)
+
+
+def _added(policy: Policy, entries: Mapping[str, Entry], now: Stamp) -> list[Fact]:
+    """What records that others have added tags: for ``apply --own-tags`` alone, so the entry is no drifted one."""
+    facts = []
+    for entry in entries.values():
+        # A change of its tags that is to be made, or may still take effect, is not to be forgotten.
+        unsettled = entry.code == TAGS_REPEATED and entry.sent and entry.sent.age_s(now) < policy.settle_s
+        if entry.code not in {TAGGING, TAGS_REFUSED, TAGS_ADDED} and not unsettled:
+            fact = entry.fact(Event.TAG, code=TAGS_ADDED, message="others have added tags to it")
+            facts += [fact, msgspec.structs.replace(fact, event=Event.RESTORE)]
+    return facts
 
 
 class _Made(msgspec.Struct, frozen=True):
@@ -321,18 +339,20 @@ def _of_entry(entry: Entry, found: Found | None, ours: list[Found], *, gone: boo
     elif found.digest != entry.digest:
         findings.append(finding("drifted", entry.arn, "its definition in AWS differs from what the ledger created"))
     elif found.tags_digest != entry.tags_digest:
-        findings.append(msgspec.structs.replace(finding("drifted", entry.arn, _tags_drifted(entry, found)), tags=True))
+        kept = {key: value for key, value in found.tags if key in keys_set(entry)}
+        added = [key for key, value in found.tags if key not in kept and removable(key, value)]
+        if Definition.digest_of_tags(kept) != entry.tags_digest:
+            message = (
+                "its tags in AWS differ from what the ledger created; with `--mark-drifted`, `apply` sets them again"
+            )
+            findings.append(msgspec.structs.replace(finding("drifted", entry.arn, message), tags=True))
+        elif added:
+            message = (
+                f"others have added tags to it: {', '.join(added)}; they stay, but with `--mark-drifted`, "
+                "`apply --own-tags` removes them"
+            )
+            findings.append(finding("tagged", entry.arn, message))
     return findings
-
-
-def _tags_drifted(entry: Entry, found: Found) -> str:
-    """How the tags differ from those that the ledger set, and what makes them the same again."""
-    keys = set(entry.tag_keys.split(","))
-    kept = {key: value for key, value in found.tags if key in keys}
-    added = ", ".join(key for key, _ in found.tags if key not in keys)
-    if added and Definition.digest_of_tags(kept) == entry.tags_digest:
-        return f"others have added tags to it: {added}; with `--mark-drifted`, `apply --own-tags` removes them"
-    return "its tags in AWS differ from what the ledger created; with `--mark-drifted`, `apply` sets them again"
 
 
 async def prune(run: Run, target: OpenTarget, findings: list[Finding]) -> None:

@@ -26,7 +26,8 @@ TAGS_REPEATED = "tags_repeated"
 """Code of an entry whose tags are as they should be, and were sent more than once: the first may still take effect."""
 TAGS_REFUSED = "tags_refused"
 """Code of an entry whose tags AWS refused to change."""
-
+TAGS_ADDED = "tags_added"
+"""Code of an entry to whose algorithm others have added tags, which stay unless ``--own-tags`` is given."""
 NOT_PLANNED = "not_planned"
 """Code of a definition that is left as it is, because a saved plan does not fit it any more."""
 
@@ -248,7 +249,7 @@ class Planner:
     def _compare(self, row: Wanted, situation: Situation, entry: Entry) -> Step:
         if entry.digest != row.digest:
             return self._change(row, situation, entry)
-        if _tags_differ(row, entry):
+        if self._tags_differ(row, entry):
             reason = "its tags changed" if entry.tags_digest != row.tags_digest else entry.message
             return Step(Action.UPDATE, Outcome.PENDING, reason, entry=entry)
         if entry.state is State.CREATED:
@@ -281,8 +282,12 @@ class Planner:
         if entry.adopted:
             differs = f"the definition differs from {entry.arn}, which was taken over"
             hint = f"{differs}; --on-change replace creates a new one, and deletes this one only with --adopted"
-        retag = _tags_differ(row, entry)
+        retag = self._tags_differ(row, entry)
         return Step(Action.DRIFTED, Outcome.DRIFTED, hint, facts, _after(entry, facts), retag=retag)
+
+    def _tags_differ(self, row: Wanted, entry: Entry) -> bool:
+        to_change = {TAGGING, TAGS_REFUSED} | ({TAGS_ADDED} if self._policy.own_tags else set())
+        return entry.tags_digest != row.tags_digest or entry.code in to_change
 
     def _made_before(self, row: Wanted, situation: Situation, entry: Entry) -> Found | None:
         """The replacement, if this ledger made it and has lost it: a restored backup, a rolled-back volume."""
@@ -305,10 +310,6 @@ def drifted(target: str, name: str, arn: str) -> Fact:
 def unmarked(target: str, name: str) -> Fact:
     """The fact that what was just taken over has yet to get this ledger's tag; whoever comes next writes it."""
     return Fact(target, name, Event.TAG, code=TAGGING, message="its ownership tag is to be written")
-
-
-def _tags_differ(row: Wanted, entry: Entry) -> bool:
-    return entry.tags_digest != row.tags_digest or entry.code in {TAGGING, TAGS_REFUSED}
 
 
 _UNCHANGED = Step(Action.UNCHANGED, Outcome.UNCHANGED, "it is registered")

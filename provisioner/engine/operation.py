@@ -14,11 +14,12 @@ import msgspec
 from provisioner.aws.faces import CallError
 from provisioner.core.conclusion import Conclusion, Next, conclude, conclude_delete, conclude_tags
 from provisioner.core.entry import Entry, Event, Fact, Outcome, State
-from provisioner.core.ownership import OwnershipTag, read_tag
+from provisioner.core.ownership import OwnershipTag
 from provisioner.core.planner import TAGGING, TAGS_REFUSED, TAGS_REPEATED, drifted
 from provisioner.core.problem import Problem
 from provisioner.core.roles import pass_role_hint
 from provisioner.core.sweep import DELETE_FIRST, NAMES_UNIQUE
+from provisioner.core.tags import keys_set, may_remove
 from provisioner.core.verdict import MULTIPLE_CHOICES, Loss, Reply, Verdict, is_gone
 from provisioner.engine.job import Deletion, Job
 
@@ -204,7 +205,7 @@ class Retag:
     def intent(self, job: Job, attempt: str, sent: Stamp) -> Fact:
         """From now on its tags may be those of the definition, or partly so."""
         del attempt
-        keys = {*_entry(job).tag_keys.split(","), *job.row.tag_keys.split(",")} - {""}
+        keys = keys_set(_entry(job)) | set(job.row.tag_keys.split(",")) - {""}
         return Fact(
             self._target.name,
             job.name,
@@ -234,7 +235,9 @@ class Retag:
             return Reply(loss=Loss.UNKNOWN, message=str(error)) if unread else error.reply
         wanted = self._wanted(job, actual)
         set_ = {key: value for key, value in wanted.items() if actual.get(key) != value}
-        removed = sorted(key for key in actual.keys() - wanted.keys() if self._may_remove(entry, key, actual[key]))
+        removed = sorted(
+            key for key in actual.keys() - wanted.keys() if may_remove(key, actual[key], entry, self._policy)
+        )
         reply = Reply(status=200)
         if set_:
             reply = await control.tag_algorithm(entry.arn, set_, may_send)
@@ -249,11 +252,6 @@ class Retag:
             if not any(value == ours for value in actual.values()):
                 wanted[key] = ours
         return wanted
-
-    def _may_remove(self, entry: Entry, key: str, value: str) -> bool:
-        if key.lower().startswith("aws:") or key == self._policy.ownership_tag or read_tag(value) is not None:
-            return False
-        return self._policy.own_tags or key in entry.tag_keys.split(",")
 
     def conclude(self, job: Job, reply: Reply) -> Conclusion:
         """See :func:`provisioner.core.conclusion.conclude_tags`."""

@@ -130,6 +130,8 @@ class Planning:
 
     def _needs_work(self, row: Row, registered: tuple[str, str] | None, listed: Contents | None) -> bool:
         """Whether it is not registered exactly so, or List does not show what the ledger names."""
+        if self._policy.own_tags:  # an entry that is registered may say that others have added tags
+            return True
         if registered is None or registered[0] != row.digest + row.tags_digest or row.name in self._incoming:
             return True
         return listed is not None and registered[1] not in listed.arns

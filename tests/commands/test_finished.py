@@ -5,10 +5,9 @@ from __future__ import annotations
 import gzip
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
-from provisioner.commands.finished import finished_before, keep_finished
+from provisioner.commands.finished import RunRules, finished_before, keep_finished
 from provisioner.config.settings import LifecycleSettings
 from provisioner.core.entry import Event, Fact, Outcome
 from provisioner.manifest.fingerprint import Fingerprint
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from provisioner.ledger import Ledger
 
 RULES = Rules(ownership_tag="provisioner:origin")
-LIFECYCLE = LifecycleSettings()
+RUN = RunRules(LifecycleSettings())
 
 
 @pytest.fixture
@@ -57,9 +56,9 @@ def finished(manifest: Manifest) -> tuple[Statistics, str]:
 
 async def test_an_unchanged_manifest_over_an_unchanged_ledger_is_finished(tmp_path: Path, ledger: Ledger) -> None:
     """Nothing changed: every line is known to be registered as it is."""
-    await keep_finished(ledger, *finished(manifest(tmp_path, "abc")), LIFECYCLE)
+    await keep_finished(ledger, *finished(manifest(tmp_path, "abc")), RUN)
 
-    assert await finished_before(ledger, manifest(tmp_path, "abc"), "here", LIFECYCLE) == 3
+    assert await finished_before(ledger, manifest(tmp_path, "abc"), "here", RUN) == 3
 
 
 @pytest.mark.parametrize(
@@ -76,31 +75,33 @@ async def test_whatever_a_plan_depends_on_is_looked_at(
     tmp_path: Path, ledger: Ledger, names: str, rules: Rules
 ) -> None:
     """Other bytes, other defaults, another tag: every line is looked at again."""
-    await keep_finished(ledger, *finished(manifest(tmp_path, "abc")), LIFECYCLE)
+    await keep_finished(ledger, *finished(manifest(tmp_path, "abc")), RUN)
 
-    assert await finished_before(ledger, manifest(tmp_path, names, rules), "here", LIFECYCLE) is None
+    assert await finished_before(ledger, manifest(tmp_path, names, rules), "here", RUN) is None
 
 
 @pytest.mark.parametrize(
-    "change", [{"prune": True}, {"on_change": "replace"}, {"keep": 1}, {"replace_order": "delete-first"}]
+    "change",
+    [{"prune": True}, {"on_change": "replace"}, {"keep": 1}, {"replace_order": "delete-first"}, {"own_tags": True}],
 )
 async def test_other_rules_call_for_a_look(tmp_path: Path, ledger: Ledger, change: dict[str, Any]) -> None:
     """What is finished under one set of rules may have something to do under another."""
-    await keep_finished(ledger, *finished(manifest(tmp_path, "abc")), LIFECYCLE)
-    other = msgspec.structs.replace(LIFECYCLE, **change)
+    await keep_finished(ledger, *finished(manifest(tmp_path, "abc")), RUN)
+    own_tags = change.pop("own_tags", False)
+    other = RunRules(LifecycleSettings(**change), own_tags=own_tags)
 
     assert await finished_before(ledger, manifest(tmp_path, "abc"), "here", other) is None
 
 
 async def test_a_fact_about_the_target_calls_for_a_look(tmp_path: Path, ledger: Ledger) -> None:
     """A commit about the target ends it; one about another target does not."""
-    await keep_finished(ledger, *finished(manifest(tmp_path, "abc")), LIFECYCLE)
+    await keep_finished(ledger, *finished(manifest(tmp_path, "abc")), RUN)
     await ledger.record([Fact("elsewhere", "x", Event.PLAN, digest="d", tags_digest="t")])
-    still = await finished_before(ledger, manifest(tmp_path, "abc"), "here", LIFECYCLE)
+    still = await finished_before(ledger, manifest(tmp_path, "abc"), "here", RUN)
     await ledger.record([Fact("here", "x", Event.PLAN, digest="d", tags_digest="t")])
 
     assert still == 3
-    assert await finished_before(ledger, manifest(tmp_path, "abc"), "here", LIFECYCLE) is None
+    assert await finished_before(ledger, manifest(tmp_path, "abc"), "here", RUN) is None
 
 
 @pytest.mark.parametrize("spoil", ["invalid", "failed", "open", "half"])
@@ -117,9 +118,9 @@ async def test_only_a_manifest_without_any_rest_is_kept(tmp_path: Path, ledger: 
         case _:
             statistics.whole = False
 
-    await keep_finished(ledger, statistics, fingerprint, LIFECYCLE)
+    await keep_finished(ledger, statistics, fingerprint, RUN)
 
-    assert await finished_before(ledger, manifest(tmp_path, "abc"), "here", LIFECYCLE) is None
+    assert await finished_before(ledger, manifest(tmp_path, "abc"), "here", RUN) is None
 
 
 def test_the_pass_that_reads_and_the_pass_that_plans_see_the_same_bytes(tmp_path: Path) -> None:

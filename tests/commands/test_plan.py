@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from provisioner.commands.apply import carry_out
 from provisioner.commands.plan import PlanCommand
 from provisioner.commands.run import Order, Run, policy_of
-from provisioner.commands.verify import Marks, differences, mark
+from provisioner.commands.verify import Marks, differences, mark, reasons_of
 from provisioner.config.settings import LifecycleSettings, Settings, Target
 from provisioner.core.entry import Event, Outcome, State
 from provisioner.core.ownership import OwnershipTag
@@ -282,7 +282,6 @@ async def test_a_deletion_is_confirmed(here: Here, answer: bool | None) -> None:
     [
         ({"team": "other", "more": "x"}, "`apply` sets them again", {}),
         ({}, "`apply` sets them again", {}),
-        ({"team": "ads", "more": "x"}, "more; with `--mark-drifted`, `apply --own-tags` removes", {"own_tags": True}),
     ],
 )
 async def test_tags_that_were_changed_in_aws_are_set_again_on_request(
@@ -307,6 +306,65 @@ async def test_tags_that_were_changed_in_aws_are_set_again_on_request(
     assert (summary.exit_code, summary.outcomes["updated"], summary.outcomes["unchanged"]) == (0, 1, 1)
     kept = {key: value for key, value in tags.items() if key == "more" and not policy}
     assert here.endpoint.algorithms[one.arn].tags == ours | {"team": "ads"} | kept
+
+
+@pytest.mark.parametrize("marked", [0, 1, 2])
+async def test_tags_that_others_added_are_no_drift_and_go_on_request(here: Here, marked: int) -> None:
+    """Verify names them and ends with 0; plan and apply do nothing about marked ones, until --own-tags removes them."""
+    own: dict[str, Any] = {"policy": {"own_tags": True}}
+    await here.apply(v("a", tags={"team": "ads"}), v("b"))
+    [one] = here.endpoint.named("a")
+    tags = dict(one.tags)
+    one.tags["more"] = "x"
+    target = open_target(here.endpoint, here.ledger)
+    for _ in range(marked):
+        [added] = await differences(target, TAG)
+        await mark(target, make_policy(), [added], Marks(drifted=True))
+        plan, summary = await here.plan(), await here.apply()
+
+        assert (added.kind, reasons_of([added])) == ("tagged", set())
+        assert "more; they stay, but with `--mark-drifted`, `apply --own-tags` removes them" in added.message
+        assert (plan.counts["unchanged"], summary.outcomes["unchanged"], here.sent()) == (2, 2, {"create": 2})
+        assert here.ledger.table["here", "a"].state is State.CREATED
+    await here.apply()
+    plan, summary = await here.plan(**own), await here.apply(**own)
+
+    removed = [(change.path, change.after) for step in plan.steps for change in step.changes]
+    assert removed == ([("tags.more", None)] if marked else [])
+    assert summary.outcomes["updated"] == bool(marked)
+    assert here.endpoint.algorithms[one.arn].tags == tags | ({} if marked else {"more": "x"})
+
+
+@pytest.mark.parametrize("code", ["tagging", "tags_refused", "tags_repeated", ""])
+async def test_a_change_of_tags_that_may_take_effect_yet_is_not_forgotten(here: Here, code: str) -> None:
+    """That others have added tags is not recorded over it."""
+    await here.apply(v("a"))
+    here.endpoint.named("a")[0].tags["more"] = "x"
+    entry = here.ledger.table["here", "a"]
+    here.ledger.table["here", "a"] = msgspec.structs.replace(entry, code=code)
+    target = open_target(here.endpoint, here.ledger)
+
+    await mark(target, make_policy(settle_s=360.0), await differences(target, TAG), Marks(drifted=True))
+
+    assert here.ledger.table["here", "a"].code == (code or "tags_added")
+
+
+async def test_plan_shows_no_removal_of_tags_that_stay(here: Here) -> None:
+    """What others added stays with a changed tag, with what is drifted, and is gone with what is replaced."""
+    await here.apply(v("a", tags={"team": "ads", "old": "1"}), v("b"))
+    for one in here.endpoint.algorithms.values():
+        one.tags["more"] = "x"
+    here.write(v("a", tags={"team": "new"}), v("b", 2))
+
+    async def paths(**given_: Any) -> list[list[str]]:
+        return [[change.path for change in step.changes] for step in (await here.plan(**given_)).steps]
+
+    assert await paths() == [["tags.old", "tags.team"], ["description"]]
+    assert await paths(policy={"own_tags": True}) == [
+        ["tags.more", "tags.old", "tags.team"],
+        ["description", "tags.more"],
+    ]
+    assert await paths(on_change="replace") == [["tags.old", "tags.team"], ["description", "tags.more"]]
 
 
 @pytest.mark.parametrize("before", ["nothing", "planned", "failed", "older"])
