@@ -58,6 +58,8 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
         """Where the plan is saved."""
         if not self.out or summary.error:
             return ""
+        if self.made and (why := self.made[0].refused):
+            return f"The plan is not saved, because `apply` would refuse it: {why}."
         if not self.saved:
             return "The plan is not saved, because it is not whole."
         return f"The plan is saved: `provisioner apply --plan {printable(self.out)}` carries out exactly its steps."
@@ -76,8 +78,8 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
     """MANIFEST is as for `apply`. Shows what `apply` with the same options would do, and why.
 
     It reads the ledger and the account, changes neither, and can run while `apply` does. Exit codes: 0, or 10 with
-    --detailed-exitcode when there is something to do; 3 when something is in the way or drifted, 4 when it is known
-    that not all fits into the quota; 65 for invalid lines.
+    --detailed-exitcode when there is something to do; 3 when something is in the way or drifted, or `apply` would
+    refuse because of --max-delete, 4 when it is known that not all fits into the quota; 65 for invalid lines.
     """
     options = PlanOptions(**given, made=[], saved=[], checks=[])
     if options.offline and options.preflight:

@@ -274,6 +274,13 @@ class UnconfirmedError(ProvisionerError):
     reason = Reason.USAGE
 
 
+def _too_many(run: Run, count: int) -> str:
+    """Why ``count`` algorithms may not be deleted, whoever confirms it; "" if they may."""
+    most = run.order.settings.lifecycle.max_delete
+    algorithms = counted(count, "algorithm", "algorithms")
+    return f"{algorithms} would be deleted, and max_delete is {most}" if most and count > most else ""
+
+
 async def confirm(run: Run, count: int, why: str, *, look: str = "`provisioner plan`") -> None:
     """Make sure that ``count`` algorithms may be deleted. When the answer is no, the run is stopped.
 
@@ -287,11 +294,8 @@ async def confirm(run: Run, count: int, why: str, *, look: str = "`provisioner p
         DeletionsRefusedError: they are more than ``max_delete``.
         UnconfirmedError: there is nobody to ask.
     """
-    most = run.order.settings.lifecycle.max_delete
-    if most and count > most:
-        algorithms = counted(count, "algorithm", "algorithms")
-        what = f"{algorithms} would be deleted, and max_delete is {most}; nothing was deleted"
-        raise DeletionsRefusedError(what, hint=f"Look at {look}, then raise --max-delete")
+    if too_many := _too_many(run, count):
+        raise DeletionsRefusedError(f"{too_many}; nothing was deleted", hint=f"Look at {look}, then raise --max-delete")
     if not count or run.order.yes:
         return
     what = counted(count, "algorithm", "algorithms") + (f" ({why})" if why else "")
@@ -365,7 +369,7 @@ class PlanCommand:
     Attributes:
         checks: what was found by that.
         made: the plan; None until it is made.
-        saved: the same, as ``apply --plan`` takes it; None if the plan has not read everything.
+        saved: the same, as ``apply --plan`` takes it; None if the plan has not read everything, or is refused.
     """
 
     def __init__(self, run: Run, *, offline: bool, preflight: Preflight | None = None) -> None:
@@ -389,7 +393,8 @@ class PlanCommand:
         async def look(manifests: dict[str, Manifest]) -> Summary:
             summary = self.finish(await looking(run, partial(self.make, manifests=manifests)))
             whole = len(self._drafts) == len(manifests) and not (self._offline or run.error or run.stop.requested)
-            if whole and all(manifest.repeatable for manifest in manifests.values()):
+            refused = self.made is not None and self.made.refused
+            if whole and not refused and all(manifest.repeatable for manifest in manifests.values()):
                 self.saved = await anyio.to_thread.run_sync(self._save, manifests)
             return summary
 
@@ -497,6 +502,9 @@ class PlanCommand:
         drafts = list(self._drafts.values())
         counts = sum((made.counts() for made in drafts), Counter[str]())
         reasons = outcome_reasons(self._drafts, detailed=run.order.detailed)
+        deletes = sum(made.to_delete(run.order.policy) for made in drafts)
+        refused = _too_many(run, deletes)
+        reasons |= {DeletionsRefusedError.reason} if refused else set()
         reasons |= {one.halt.reason for one in run.statistics.values() if one.halt}
         reasons |= {Reason.INVALID} if any(one.invalid for one in run.statistics.values()) else set()
         reasons |= {Reason.UNFINISHED} if run.stop.requested else set()
@@ -516,7 +524,8 @@ class PlanCommand:
             problems=summary.problems,
             problems_total=summary.problems_total,
             offline=self._offline,
-            deletes=sum(made.to_delete(run.order.policy) for made in drafts),
+            deletes=deletes,
+            refused=refused,
             halted={name: one.halt.what for name, one in run.statistics.items() if one.halt},
             quotas=dict(sorted(self._over.items())),
         )

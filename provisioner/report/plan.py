@@ -83,6 +83,7 @@ class Plan(msgspec.Struct, kw_only=True):
         problems, problems_total: of the manifest.
         offline: whether the account was not read.
         deletes: how many algorithms would be deleted, those that are replaced included.
+        refused: why ``apply`` would refuse it and do nothing, "" if it would not.
         halted: why a target could not be planned, by target.
         quotas: how many creates do not fit into the quota, and where its number comes from, by target.
     """
@@ -99,6 +100,7 @@ class Plan(msgspec.Struct, kw_only=True):
     problems_total: int
     offline: bool = False
     deletes: int = 0
+    refused: str = ""
     halted: dict[str, str] = {}
     quotas: dict[str, str] = {}
 
@@ -145,7 +147,9 @@ def _closing(plan: Plan, summary: Summary) -> list[str]:
     ]
     if plan.estimate_s:
         lines.append(f"time      about {_duration(plan.estimate_s)} at the learned pace")
-    if plan.deletes:
+    if plan.refused:
+        lines.append(f"refused   {plan.refused}; `apply` does nothing and ends with 3. Raise --max-delete")
+    elif plan.deletes:
         lines.append(
             f"deletes   {counted(plan.deletes, 'algorithm', 'algorithms')}; `apply` asks first, or needs --yes"
         )

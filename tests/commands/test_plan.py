@@ -30,6 +30,7 @@ from provisioner.ledger.unwritten import UnwrittenLedger
 from provisioner.manifest.definition import Definition
 from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
+from provisioner.report.plan import plan_text
 from tests.definition_lines import lines_of, named
 from tests.fakes import LEDGER_ID, TAG, Act, Endpoint, FakeClock, FakeLease, FakeLedger, make_policy, open_target
 
@@ -247,18 +248,25 @@ async def test_nothing_is_pruned_in_an_account_that_cannot_be_read(here: Here, f
 
 
 async def test_more_than_max_delete_deletes_and_creates_nothing(here: Here) -> None:
-    """Replacements count too; the bound itself is allowed."""
+    """Replacements count too; the bound itself is allowed. Plan says the same with the same code."""
     await here.apply(v("a"), v("b"), v("c"))
     here.write(v("a", 2), v("d"))
     before = here.sent()
 
+    refused_plan = await here.plan(max_delete=2, prune=True, on_change="replace")
+    allowed_plan = await here.plan(max_delete=3, prune=True, on_change="replace")
     refused = await here.apply(max_delete=2, prune=True, on_change="replace", yes=True)
     unchanged = here.sent() == before
     allowed = await here.apply(max_delete=3, prune=True, on_change="replace", yes=True)
 
     assert (refused.exit_code, unchanged) == (3, True)
     assert refused.error
-    assert "3 algorithms would be deleted" in refused.error
+    assert f"{refused_plan.refused}; nothing was deleted" in refused.error
+    assert refused_plan.refused == "3 algorithms would be deleted, and max_delete is 2"
+    text = plan_text(refused_plan, refused, everything=False)
+    assert f"refused   {refused_plan.refused}; `apply` does nothing and ends with 3" in text
+    assert "asks first" not in text
+    assert (refused_plan.exit_code, allowed_plan.exit_code, allowed_plan.refused) == (3, 0, "")
     assert allowed.exit_code == 0
     assert here.sent()["delete"] == 3
 

@@ -275,6 +275,19 @@ def test_what_cannot_be_carried_out_is_not_saved(
     assert endpoint.truth()["calls"] == {}
 
 
+def test_a_plan_that_apply_must_refuse_is_shown_and_not_saved(tmp_path: Path, endpoint: Endpoint) -> None:
+    """The bound is part of the plan, so nothing could be done with the file."""
+    folder = Folder(tmp_path, endpoint, "a", "b", "c")
+    folder.run("apply", "m.jsonl")
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a"))
+
+    done = folder.run(*PLAN, "--prune", "--max-delete", "1", code=3)
+
+    assert "2 algorithms would be deleted, and max_delete is 1" in done.stdout
+    assert "not saved, because `apply` would refuse it: 2 algorithms would be deleted" in done.stderr
+    assert not (tmp_path / "p.json").exists()
+
+
 def test_a_plan_that_is_not_whole_is_shown_and_not_saved(tmp_path: Path, endpoint: Endpoint) -> None:
     """A target out of reach: the plan of the others is printed, with that exit code, and nothing is saved."""
     config = QUICK + "[targets.east]\nregion = 'us-east-1'\n[targets.west]\nregion = 'us-west-2'\n"
