@@ -241,6 +241,9 @@ class Fate(StrEnum):
 def fates(versions: Sequence[Version], keep: int, *, adopted: bool) -> list[tuple[Version, Fate]]:
     """What becomes of those of ``versions`` that are superseded.
 
+    One with an unanswered deletion is never kept: it may be gone, and then there is nothing to go back to. It is deleted
+    again, which changes nothing if it is.
+
     Args:
         versions: of one target, the latest change first.
         keep: how many replaced ones of each name stay, the latest.
@@ -254,7 +257,7 @@ def fates(versions: Sequence[Version], keep: int, *, adopted: bool) -> list[tupl
         fate = Fate.TO_DELETE
         if version.adopted and not adopted:
             fate = Fate.ADOPTED
-        elif version.reason == REPLACED and kept[version.name] < keep:
+        elif version.reason == REPLACED and not version.deletion and kept[version.name] < keep:
             kept[version.name] += 1
             fate = Fate.KEPT
         found.append((version, fate))

@@ -180,6 +180,13 @@ def test_the_newest_replaced_versions_are_kept(keep: int, left: list[int]) -> No
     )
 
 
+def test_what_may_be_deleted_already_is_not_kept() -> None:
+    """An unanswered deletion may have taken effect: it is sent again, and an older version is kept in its place."""
+    doubtful, sound = version(1, deletion="run-8"), version(2)
+
+    assert to_delete([doubtful, sound], 1, adopted=False) == [doubtful]
+
+
 def test_what_was_taken_over_is_deleted_on_request_only() -> None:
     """It neither takes the place of one that is kept."""
     taken, own = version(1, attempt="adopted-0123"), version(2)
