@@ -24,6 +24,7 @@ from provisioner.manifest.definition import Definition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from provisioner.commands.run import Run
     from provisioner.core.entry import Stamp
@@ -145,15 +146,17 @@ async def mark(target: OpenTarget, policy: Policy, findings: Sequence[Finding], 
     open_ = {one.name for one in await _unanswered(target)}
     tagged = [one.name for one in findings if one.kind == "tagged"] if marks.drifted else []
     facts = _added(policy, await target.ledger.look_up(target.name, tagged), target.clock.stamp())
+    taken: list[Fact] = []
+    if marks.unrecorded and (arns := [one.arn for one in findings if one.kind == "unrecorded"]):
+        taken = await _recovered(target, policy, arns, {one.name for one in findings if one.kind == "missing"})
+    exempt = open_ | {fact.name for fact in taken}
     for one in findings:
-        if marks.missing and one.kind == "missing" and one.name not in open_:
+        if marks.missing and one.kind == "missing" and one.name not in exempt:
             facts.append(Fact(one.target, one.name, Event.DELETE, code=MISSING, message=one.message))
         elif marks.drifted and one.tags:
             # Like a change of tags without a reply: they may be anything, so `apply` reads them and sets what differs.
             facts.append(Fact(one.target, one.name, Event.TAG, code=TAGGING, message="its tags were changed in AWS"))
-    if marks.unrecorded and (arns := [one.arn for one in findings if one.kind == "unrecorded"]):
-        facts += await _recovered(target, policy, arns)
-    await target.ledger.record(facts)
+    await target.ledger.record([*facts, *taken])
 
 
 def _added(policy: Policy, entries: Mapping[str, Entry], now: Stamp) -> list[Fact]:
@@ -177,8 +180,15 @@ class _Made(msgspec.Struct, frozen=True):
     tag_keys: str = ""
 
 
-async def _recovered(target: OpenTarget, policy: Policy, arns: Sequence[str]) -> list[Fact]:
-    """What ``apply`` would record of the algorithms ``arns`` if the manifest had their definitions."""
+async def _recovered(target: OpenTarget, policy: Policy, arns: Sequence[str], missing: AbstractSet[str]) -> list[Fact]:
+    """What ``apply`` would record of the algorithms ``arns`` if the manifest had their definitions.
+
+    Args:
+        target: that holds them.
+        policy: the rules of the run.
+        arns: of algorithms that no entry names.
+        missing: names of entries whose own algorithms are gone.
+    """
     details = await Inventory(target, policy.ownership_tag).details(arns)
     ours: dict[str, list[Found]] = defaultdict(list)
     for one in sorted(details.found, key=lambda one: one.age_order):
@@ -191,7 +201,8 @@ async def _recovered(target: OpenTarget, policy: Policy, arns: Sequence[str]) ->
     for name, found in ours.items():
         kept = current(found)
         made = _Made(name, kept.tag.digest if kept.tag else "", kept.tags_digest)
-        step = planner.plan(made, Situation(entries.get(name), incoming.get(name), Seen(found=tuple(found))))
+        seen = Seen(name in missing, tuple(found))
+        step = planner.plan(made, Situation(entries.get(name), incoming.get(name), seen))
         facts += step.facts if step.action is Action.RECOVER else ()
     return facts
 
@@ -330,11 +341,14 @@ def _of_entry(entry: Entry, found: Found | None, ours: list[Found], *, gone: boo
         message = f"the entry is {entry.state}, but its algorithm exists; {what}"
         return [finding("unrecorded", one.arn, message) for one in ours]
     others = [one for one in ours if one.arn != entry.arn]
-    findings = [_other(finding, entry, found, one) for one in others]
     if gone:
+        # A ledger that went back in time does not know that its algorithm was deleted, and made again.
+        message = f"{entry.arn}, which the ledger names, is gone; {RECORDED}"
+        findings = [finding("unrecorded", one.arn, message) for one in others]
         message = "the ledger says created, but it is gone from AWS; with `--mark-missing`, `apply` creates it again"
-        findings.append(finding("missing", entry.arn, message))
-    elif found is None:
+        return [*findings, finding("missing", entry.arn, message)]
+    findings = [_other(finding, entry, found, one) for one in others]
+    if found is None:
         findings.append(finding("unread", entry.arn, "AWS gave no certain answer; run `provisioner verify` again"))
     elif found.digest != entry.digest:
         findings.append(finding("drifted", entry.arn, "its definition in AWS differs from what the ledger created"))

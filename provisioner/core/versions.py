@@ -241,8 +241,8 @@ class Fate(StrEnum):
 def fates(versions: Sequence[Version], keep: int, *, adopted: bool) -> list[tuple[Version, Fate]]:
     """What becomes of those of ``versions`` that are superseded.
 
-    One with an unanswered deletion is never kept: it may be gone, and then there is nothing to go back to. It is deleted
-    again, which changes nothing if it is.
+    One with an unanswered deletion is never kept: it may be gone, and then there is nothing to go back to. Its deletion
+    is sent again, which changes nothing if it is.
 
     Args:
         versions: of one target, the latest change first.

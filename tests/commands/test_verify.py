@@ -10,7 +10,7 @@ import pytest
 
 from provisioner.aws.faces import Listed
 from provisioner.commands.run import Order, Run
-from provisioner.commands.verify import Finding, compare, differences, prune
+from provisioner.commands.verify import Finding, Marks, compare, differences, mark, prune
 from provisioner.config.settings import Settings, Target
 from provisioner.core.entry import Entry, Event, Fact, State
 from provisioner.core.inventory import Found
@@ -58,6 +58,8 @@ def kinds(*known: Found, entry: Entry = ENTRY, **given: Any) -> list[tuple[str, 
         ([found(tags="u")], {}, [("drifted", "arn-1")]),
         ([found(), found("arn-2")], {}, [("duplicate", "arn-2")]),
         ([found(), found("arn-2", ledger=OTHER_LEDGER_ID)], {}, []),
+        ([found("arn-2")], {"gone": ["arn-1"]}, [("unrecorded", "arn-2"), ("missing", "arn-1")]),
+        ([found("arn-2")], {"unread": ["arn-1"]}, [("duplicate", "arn-2"), ("unread", "arn-1")]),
         ([found(), found("arn-2", "y")], {}, [("unrecorded", "arn-2")]),
         ([found(), found("arn-2", "y")], {"elsewhere": {"arn-2"}}, []),
         ([found(), found("arn-2", "y", ledger=OTHER_LEDGER_ID)], {}, []),
@@ -309,6 +311,25 @@ async def test_an_entry_whose_algorithm_bears_no_tag_of_ours_is_foreign(tags: di
     )
 
     assert await here.differences() == [("foreign", arn)]
+
+
+@virtual_time
+@pytest.mark.parametrize("marks", [Marks(missing=True, drifted=True, unrecorded=True), Marks(unrecorded=True)])
+async def test_one_verify_records_what_has_taken_the_place_of_what_is_gone(marks: Marks) -> None:
+    """A ledger that went back in time names an algorithm that was destroyed since, and made again."""
+    here = Registered(2)
+    gone = here.entries["n0"].arn
+    del here.endpoint.algorithms[gone]
+    new = here.create("n0", recorded=False)
+    ledger = FakeLedger(list(here.entries.values()))
+    target = open_target(here.endpoint, ledger)
+    found = await differences(target, TAG)
+
+    await mark(target, make_policy(), found, marks)
+
+    assert [(one.kind, one.arn) for one in found] == [("unrecorded", new), ("missing", gone)]
+    assert (ledger.state("n0"), ledger.table["here", "n0"].arn) == (State.CREATED, new)
+    assert await differences(target, TAG) == []
 
 
 @virtual_time

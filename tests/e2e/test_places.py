@@ -279,7 +279,7 @@ def test_nothing_is_marked_as_missing_on_doubtful_evidence(tmp_path: Path, endpo
 def test_a_duplicate_stays_where_the_kept_one_cannot_be_read(
     tmp_path: Path, endpoint: Endpoint, manifest: Path
 ) -> None:
-    """Prune deletes nothing where the algorithm that the ledger names is gone: the duplicate is the only one left."""
+    """Prune deletes nothing where the algorithm that the ledger names is gone: the other is the only one left."""
     apply(tmp_path, endpoint, manifest)
     endpoint.change(names="duplicates")
     kept = next(one for one in endpoint.truth()["algorithms"] if one["name"] == "algorithm 0")
@@ -288,7 +288,7 @@ def test_a_duplicate_stays_where_the_kept_one_cannot_be_read(
 
     done = verify(tmp_path, endpoint, "--prune-duplicates", "--yes")
 
-    assert sorted(finding["kind"] for finding in json.loads(done.stdout)["findings"]) == ["duplicate", "missing"]
+    assert sorted(finding["kind"] for finding in json.loads(done.stdout)["findings"]) == ["missing", "unrecorded"]
     assert len(made(endpoint)) == 3
 
 
