@@ -19,5 +19,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     signals = Signals()
     signals.listen()
     from provisioner.cli.program import Program
+    from provisioner.cli.streams import Streams
 
-    Program(signals).main(arguments)
+    Program(signals, Streams()).main(arguments)

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from provisioner.cli.files import check_writable, whole_file
-from provisioner.cli.options import common
+from provisioner.cli.options import common, out_option
 from provisioner.cli.running import LOUD, Options, execute
 from provisioner.errors import UsageError, counted, printable, printable_json, printable_lines
 
@@ -87,7 +87,7 @@ class DiscoverOptions(Options, frozen=True, kw_only=True):
     is_flag=True,
     help="Write the target's account as {account_id} and its Region as {region}, and double other braces.",
 )
-@click.option("--out", metavar="FILE", help="Write the manifest to this file instead of stdout.")
+@out_option(help="Write the manifest to this file instead of stdout.")
 @click.option("--force", is_flag=True, help="Replace the file of --out if there is one.")
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by DiscoverOptions
     """Lists the account's algorithms and writes one line for each name, sorted, without the ownership tag.

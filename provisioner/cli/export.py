@@ -11,7 +11,7 @@ from provisioner.cli import loop
 from provisioner.cli.choice import Choice
 from provisioner.cli.files import whole_file
 from provisioner.cli.formats import COLUMNS, FORMATS, USUAL, Order
-from provisioner.cli.options import common, known_targets, settings_of
+from provisioner.cli.options import common, known_targets, out_option, settings_of
 from provisioner.cli.output import long_result, talk
 from provisioner.cli.selection import Selecting, selection
 from provisioner.commands.finding import selected
@@ -71,9 +71,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     metavar="COLUMN,...",
     help=f"Of jsonl and csv: {', '.join(COLUMNS)}.  [default: {','.join(USUAL)}]",
 )
-@click.option(
-    "--out", metavar="FILE", help="Write to this file, which is replaced when all is written.  [default: stdout]"
-)
+@out_option(help="Write to this file, which is replaced when all is written.  [default: stdout]")
 def command(
     *,
     config: str | None,

@@ -41,10 +41,8 @@ class LogFile:
         self._lost = 0
         self._why = ""
         self._within_line = False
-        self._new = False
         try:
             self._cut_off = _ends_within_line(self._path)
-            self._new = not os.path.lexists(self._path)
             self._descriptor = os.open(self._path, _FLAGS, 0o600)
         except OSError as error:
             hint = "Check its directory, your permission to write there, and the space on the disk"
@@ -69,16 +67,6 @@ class LogFile:
         lost, why = self._lost + self._dropped, self._why or "the disk was too slow"
         self._lost = self._dropped = 0
         return (lost, why) if lost else (0, "")
-
-    def is_same_as(self, path: str) -> bool:
-        """Whether ``path`` is this file, or would be if it existed."""
-        return os.path.realpath(path) == os.path.realpath(self._path)
-
-    def withdraw(self) -> None:
-        """Leave no file behind that was made in vain."""
-        if self._new and not os.fstat(self._descriptor).st_size:
-            with contextlib.suppress(OSError):
-                os.unlink(self._path)  # noqa: PTH108  a path of text, as everywhere here
 
     def _report(self, dropped: int) -> bytes:
         """Nothing in the file: :meth:`losses` says it at the end."""

@@ -22,8 +22,6 @@ from provisioner.errors import UsageError, printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from provisioner.cli.unattended import Unattended
-
 Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
 
 CONFIG_NAME = "provisioner.toml"
@@ -87,34 +85,37 @@ def found_config() -> str | None:
     return path
 
 
-def _summary_file(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+def _summary_file(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     program = context.find_object(Program)
     if value is not None and program is not None and not context.resilient_parsing:
+        from provisioner.cli.own_files import refuse_own
+
+        refuse_own(context, parameter, value)
         check_writable(value, replace=True)
         program.unattended.summary_file = value
-        _keep_apart(program.unattended)
 
 
-def _log_file(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+def _log_file(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     program = context.find_object(Program)
     if value is not None and program is not None and not context.resilient_parsing:
         from provisioner.cli.log_file import LogFile
+        from provisioner.cli.own_files import refuse_own
 
+        refuse_own(context, parameter, value)
         program.unattended.log_file = LogFile(value)
-        _keep_apart(program.unattended)
 
 
-def _keep_apart(unattended: Unattended) -> None:
-    """Refuse a summary that would replace the log.
+def _out(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not context.resilient_parsing:
+        from provisioner.cli.own_files import refuse_own
 
-    Raises:
-        UsageError: both have one file.
-    """
-    summary, file = unattended.summary_file, unattended.log_file
-    if summary is not None and file is not None and file.is_same_as(summary):
-        file.withdraw()
-        unattended.summary_file = unattended.log_file = None
-        raise UsageError("--log-file and --summary-file name one file", where=summary, hint="Name two files")
+        refuse_own(context, parameter, value)
+    return value
+
+
+def out_option(*names: str, help: str) -> Callable[[Command], Command]:  # noqa: A002  as in click
+    """The option that names the file of a command's result."""
+    return click.option(*names, "--out", metavar="FILE", callback=_out, help=help)
 
 
 def _quiet(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001  as click calls it

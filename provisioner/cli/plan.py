@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import msgspec
 from provisioner.cli.apply import ApplyOptions, with_options
 from provisioner.cli.doctor import check_lines, check_records
 from provisioner.cli.files import check_writable, whole_file
-from provisioner.cli.options import manifest_argument
+from provisioner.cli.options import manifest_argument, out_option
 from provisioner.cli.program import current
 from provisioner.cli.running import execute
 from provisioner.errors import UsageError, printable, printable_lines
@@ -68,7 +67,7 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
 @click.command("plan")
 @manifest_argument(required=True)
 @with_options
-@click.option("-o", "--out", metavar="FILE", help="Save the plan; `apply --plan FILE` carries out exactly its steps.")
+@out_option("-o", help="Save the plan; `apply --plan FILE` carries out exactly its steps.")
 @click.option("--offline", is_flag=True, help="Plan by the ledger alone, without reading the account.")
 @click.option(
     "--preflight", is_flag=True, help="Look first at the roles, images and keys of the manifest and at the quota."
@@ -122,8 +121,4 @@ def _check(options: PlanOptions) -> None:
     if options.offline:
         what = "a plan that has not read the account cannot be saved"
         raise UsageError(what, hint="Leave out --offline, or --out")
-    out = Path(str(options.out))
-    sources = [Path(path) for source in options.manifest for path in glob.glob(source)]  # noqa: PTH207  as they are read
-    if out.exists() and any(path.samefile(out) for path in sources):
-        raise UsageError("the plan would replace its own manifest", where=str(out), hint="Name another file")
     check_writable(str(options.out), replace=True)

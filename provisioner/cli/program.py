@@ -18,7 +18,6 @@ from click.core import ParameterSource
 
 from provisioner import __version__
 from provisioner.cli.output import UnwritableError, say_json, talk
-from provisioner.cli.streams import Streams
 from provisioner.cli.unattended import Unattended
 from provisioner.errors import ProvisionerError, Reason, UsageError, printable
 from provisioner.exit_codes import ExitCode, code_for
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from provisioner.cli.signals import Signals
+    from provisioner.cli.streams import Streams
 
 COMMANDS = {
     "apply": "Make AWS match the manifest: create, change tags, and on request replace and delete.",
@@ -154,6 +154,15 @@ class Commands(Group):
         del ctx
         return list(COMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names; the program keeps the others."""
+        found = super().resolve_command(ctx, args)
+        if isinstance(ctx.obj, Program):
+            ctx.obj.arguments = tuple(found[2])
+        return found
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, from the module of its name."""
         del ctx
@@ -253,15 +262,18 @@ class Program:
 
     Args:
         signals: whose handlers are installed.
+        streams: of the process.
 
     Attributes:
         signals, streams, unattended: for the command.
+        arguments: what follows the name of the command.
     """
 
-    def __init__(self, signals: Signals) -> None:
+    def __init__(self, signals: Signals, streams: Streams) -> None:
         self.signals = signals
-        self.streams = Streams()
+        self.streams = streams
         self.unattended = Unattended()
+        self.arguments: Sequence[str] = ()
 
     def main(self, arguments: Sequence[str] | None) -> NoReturn:
         """Run the command that ``arguments`` name, and exit with its code."""

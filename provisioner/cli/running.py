@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import glob
 import os
 import sys
 import threading
@@ -151,7 +150,6 @@ class _Running:
         from provisioner.report.events import run_started
 
         options, given = self._options, settings
-        self._refuse_mixed_up(settings)
         if options.local and options.endpoint_url:
             raise UsageError("--local and --endpoint-url exclude each other", hint="Leave one of them out")
         async with AsyncExitStack() as stack:
@@ -180,26 +178,6 @@ class _Running:
                 summary = run.summary(error=InternalError(error))
             group.cancel_scope.cancel()
         return summary
-
-    def _refuse_mixed_up(self, settings: Settings) -> None:
-        """Refuse a log in a file that the run reads or keeps: each line that is logged would be read as another one.
-
-        Raises:
-            UsageError: it is the ledger or a part of the manifest.
-        """
-        file = self._unattended.log_file
-        if file is None:
-            return
-        ledger = settings.run.ledger
-        mixed = "ledger" if any(file.is_same_as(f"{ledger}{end}") for end in ("", "-wal", "-shm", ".lock")) else ""
-        for source in self._options.order(settings).sources:
-            matches = glob.glob(source, recursive=True)  # noqa: PTH207  as the manifest is found
-            if any(map(file.is_same_as, [source, *matches])):
-                mixed = "manifest"
-        if mixed:
-            file.withdraw()
-            self._unattended.log_file = None
-            raise UsageError(f"this is the {mixed}", where=f"--log-file {file.name}", hint="Log to a file of its own")
 
     def _begin(self, run: Run) -> None:
         """From here on, a signal drains ``run``.

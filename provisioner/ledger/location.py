@@ -14,7 +14,7 @@ from provisioner.errors import DISTRIBUTION, ConfigurationError, LedgerError, Us
 from provisioner.ledger.postgres.url import SCHEMES, printable_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from provisioner.ledger import Ledger
@@ -66,6 +66,11 @@ class Location(Protocol):
     @property
     def local_state(self) -> Path:
         """The file in which the embedded endpoint keeps its accounts, so that a ledger finds what it created."""
+        ...
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that belong to it, whether they exist or not: nothing else may be written there."""
         ...
 
     async def exists(self) -> bool:

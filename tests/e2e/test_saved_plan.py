@@ -45,7 +45,7 @@ def test_a_plan_never_replaces_its_manifest(tmp_path: Path, endpoint: Endpoint) 
 
     refused = folder.run("plan", "m.jsonl", "-o", "./m.jsonl", code=2)
 
-    assert "the plan would replace its own manifest" in refused.stdout + refused.stderr
+    assert "this is the manifest" in refused.stdout + refused.stderr
     assert (tmp_path / "m.jsonl").read_bytes() == before
 
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 BUILDING = ".building"
 """Behind the name of a ledger that is not whole yet."""
+_BESIDE = ("-wal", "-shm", ".lock", BUILDING)
+"""Behind the names of the files beside a ledger."""
 
 
 class SqliteLocation:
@@ -53,6 +55,9 @@ class SqliteLocation:
         self._now = now
         self.name = printable_location(text)
         self.local_state = Path(f"{text}.local")
+        self.files = [
+            Path(f"{path}{suffix}") for path in (text, self._real, self.local_state) for suffix in ("", *_BESIDE)
+        ]
 
     async def exists(self) -> bool:
         """See :meth:`provisioner.ledger.location.Location.exists`."""
