@@ -40,7 +40,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         yes: whether deletions are confirmed beforehand.
         detailed: whether the exit code says that there was something to do.
         plan: the saved plan that is carried out; None for none.
-        lock_timeout_s: how long to wait for another run to release the ledger.
+        lock_timeout_s: how long to wait for another run to release the ledger; None where nobody can ask for that.
         embedded: whether all targets use the embedded endpoint.
     """
 
@@ -52,7 +52,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     yes: bool = False
     detailed: bool = False
     plan: PlanFile | None = None
-    lock_timeout_s: float = 0.0
+    lock_timeout_s: float | None = None
     embedded: bool = False
 
     @property

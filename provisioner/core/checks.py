@@ -125,7 +125,7 @@ def ledger(name: str, contents: str, *, holder: str, free_bytes: int | None, sto
         storage: the file system, "" if unknown.
     """
     if holder:
-        hint = "Wait for it with --lock-timeout, or end it"
+        hint = "Run again when it has ended, or end it"
         return fail("ledger", Reason.LOCKED, f"{name}: another run holds it: {holder}", hint)
     free = "" if free_bytes is None else f", {free_bytes / MIB:,.0f} MiB free"
     message = f"{name}: {contents}, no run holds it{free}{f' on {storage}' if storage else ''}"

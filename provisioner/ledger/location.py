@@ -93,11 +93,12 @@ class Location(Protocol):
         """
         ...
 
-    def lease(self, timeout_s: float = 0.0) -> AbstractAsyncContextManager[Lease]:
+    def lease(self, timeout_s: float | None = None) -> AbstractAsyncContextManager[Lease]:
         """Take the right to write; at the end it is given back.
 
         Args:
-            timeout_s: how long to wait for another holder, 0 not to wait.
+            timeout_s: how long to wait for another holder, 0 not to wait; None is 0 for a command without
+                ``--lock-timeout``, which the error then does not recommend.
 
         Raises:
             LedgerLockedError: another run holds it, still after ``timeout_s``.

@@ -59,6 +59,18 @@ async def test_one_process_cannot_hold_it_twice(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("timeout_s", "hint"), [(0.0, "Wait for it with --lock-timeout, or"), (None, "Run again when it has ended, or")]
+)
+async def test_the_hint_names_an_option_that_there_is(tmp_path: Path, timeout_s: float | None, hint: str) -> None:
+    """Only a command that has --lock-timeout recommends it."""
+    path = tmp_path / "l.db"
+    async with FileLease(path):
+        with pytest.raises(LedgerLockedError, match=hint):
+            async with FileLease(path, timeout_s):
+                pass
+
+
 async def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
     """The kernel frees the lock when its holder is killed; the file stays."""
     path = tmp_path / "l.db"

@@ -58,14 +58,14 @@ class FileLease:
 
     Args:
         path: of the ledger; the lock is ``<path>.lock``, beside the file that ``path`` leads to.
-        timeout_s: how long to wait for another holder, 0 not to wait.
+        timeout_s: see :meth:`provisioner.ledger.location.Location.lease`.
         now: the wall clock, seconds since the epoch.
 
     Attributes:
         left: the condition in which the last holder left the ledger; "" if it does not say.
     """
 
-    def __init__(self, path: Path, timeout_s: float = 0.0, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, timeout_s: float | None = None, *, now: Callable[[], float] = time.time) -> None:
         self._ledger = Path(os.path.realpath(path))
         self.path = Path(f"{self._ledger}.lock")
         self._timeout_s = timeout_s
@@ -84,7 +84,7 @@ class FileLease:
             LedgerError: it cannot be had here, or a ledger would not be safe here.
         """
         refuse_unsafe(self._ledger)
-        deadline = anyio.current_time() + max(self._timeout_s, LOOK_S)
+        deadline = anyio.current_time() + max(self._timeout_s or 0.0, LOOK_S)
         while not self._try():
             left_s = deadline - anyio.current_time()
             if left_s <= 0:
@@ -223,11 +223,12 @@ class FileLease:
         self._holder = holder
 
     def _locked(self) -> LedgerLockedError:
+        wait = "Run again when it has ended" if self._timeout_s is None else "Wait for it with --lock-timeout"
         return LedgerLockedError(
             "another run holds the ledger",
             where=str(self.path),
             why=self._read_holder(),
-            hint="Wait for it with --lock-timeout, or end it; the lock is then released by itself",
+            hint=f"{wait}, or end it; the lock is then released by itself",
         )
 
     def _read_holder(self) -> str:

@@ -86,7 +86,7 @@ class SqliteLocation:
         free_bytes = shutil.disk_usage(folder).free
         return Condition(exists=exists, holder=holder, free_bytes=free_bytes, storage=kind_at(self._real))
 
-    def lease(self, timeout_s: float = 0.0) -> FileLease:
+    def lease(self, timeout_s: float | None = None) -> FileLease:
         """See :meth:`provisioner.ledger.location.Location.lease`."""
         return FileLease(self._path, timeout_s, now=self._now)
 
