@@ -18,6 +18,7 @@ from provisioner.cli.options import (
     deletes_unasked,
     lock_timeout,
     manifest_argument,
+    max_delete,
     take_over,
 )
 from provisioner.cli.program import Program, current
@@ -209,7 +210,12 @@ def _ping(context: click.Context, _parameter: click.Parameter, value: str | None
 OPTIONS: tuple[Callable[[Any], Any], ...] = (
     common(*COMMON),
     click.option("--strict", is_flag=True, help="Send nothing if any line is invalid."),
-    click.option("--max-rate", type=click.FloatRange(min=0), metavar="N", help="Send at most N creates per second."),
+    click.option(
+        "--max-rate",
+        type=click.FloatRange(min=0),
+        metavar="N",
+        help="Send at most N creates per second; 0 is no bound.",
+    ),
     click.option(
         "--max-in-flight", type=click.IntRange(1, 4096), metavar="N", help="Keep at most N creates in flight."
     ),
@@ -255,12 +261,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         default=None,
         help="Delete algorithms that this ledger created and whose definition left the manifest.  [default: no]",
     ),
-    click.option(
-        "--max-delete",
-        type=click.IntRange(0),
-        metavar="N",
-        help="Delete nothing if it would be more than N; 0 is no bound.  [default: 0]",
-    ),
+    max_delete,
     click.option(
         "--max-create",
         type=click.IntRange(1),

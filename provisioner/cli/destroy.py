@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from provisioner.cli.options import common, deletes_adopted, deletes_unasked, lock_timeout
+from provisioner.cli.options import common, deletes_adopted, deletes_unasked, lock_timeout, max_delete
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.cli.selection import Selecting, selection
 from provisioner.config.settings import seconds
@@ -74,7 +74,7 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
 @selection()
 @click.option("--all", "everything", is_flag=True, help="Everything that this ledger created; instead of a selection.")
 @deletes_adopted
-@click.option("--max-delete", type=click.IntRange(0), metavar="N", help="Delete nothing if it would be more than N.")
+@max_delete
 @deletes_unasked
 @lock_timeout
 def command(

@@ -246,6 +246,12 @@ take_over = click.option(
     help="Take over algorithms of the same name that the ledger with this id created.",
 )
 deletes_adopted = click.option("--adopted", is_flag=True, help="Delete algorithms that were taken over, too.")
+max_delete = click.option(
+    "--max-delete",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Delete nothing if it would be more than N; 0 is no bound.  [default: 0]",
+)
 deletes_unasked = click.option(
     "--yes", is_flag=True, help="Delete without asking; needed where there is no terminal to ask on."
 )

@@ -51,6 +51,19 @@ def test_every_default_is_in_the_help() -> None:
     assert silent == []
 
 
+def test_a_bound_that_may_be_0_says_what_0_is() -> None:
+    """Nothing at all, or as much as you like: the help leaves no doubt."""
+    unclear = [
+        f"{name} {option.opts[-1]}"
+        for name, command in commands().items()
+        for option in command.params
+        if option.opts[-1].startswith("--max-") and isinstance(option.type, click.IntRange | click.FloatRange)
+        if option.type.min == 0 and isinstance(option, click.Option) and "0 is no bound" not in (option.help or "")
+    ]
+
+    assert unclear == []
+
+
 def test_an_option_is_set_by_its_variable(folder: Path) -> None:
     """A common option by PROVISIONER_<OPTION>, any by PROVISIONER_<COMMAND>_<OPTION>, which goes before; flags win."""
     named: dict[str, Any] = {"PROVISIONER_LEDGER": "general.db", "PROVISIONER_LOCAL": "1"}

@@ -10,6 +10,7 @@ import pytest
 from provisioner.core.verdict import Reply
 from provisioner.engine.stop import Stop
 from provisioner.errors import Reason
+from provisioner.exit_codes import ExitCode, code_for
 from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.report.statistics import Statistics
@@ -103,6 +104,18 @@ async def test_failures_for_several_causes_are_counted_apart() -> None:
     statistics = await applied(endpoint, FakeLedger(), 10, max_failures=3)
 
     assert (counts(statistics), statistics.halt) == ({"failed": 4, "created": 6}, None)
+
+
+@virtual_time
+async def test_failures_for_missing_permissions_end_with_77() -> None:
+    """Also where --max-failures ends the run: it is the permission that is to be fixed, not the definitions."""
+    denied = Act(Reply(status=403, code="AccessDeniedException", message="not authorized: iam:PassRole"), effect_s=None)
+
+    statistics = await applied(Endpoint([denied] * 10), FakeLedger(), 10, max_failures=2)
+
+    assert statistics.halt is not None
+    assert "--max-failures" in statistics.halt.what
+    assert code_for(statistics.reasons()) is ExitCode.DENIED
 
 
 @virtual_time
