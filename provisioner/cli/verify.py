@@ -41,8 +41,8 @@ class VerifyOptions(Options, frozen=True, kw_only=True):
 
 
 def _line(finding: Finding) -> str:
-    name, pruned = printable(finding.name), ", deleted" if finding.pruned else ""
-    return f"{finding.kind:11s}{finding.target}: {name}: {finding.arn}: {printable(finding.message)}{pruned}"
+    name, done = printable(finding.name), ", deleted" if finding.pruned else ", marked" if finding.marked else ""
+    return f"{finding.kind:11s}{finding.target}: {name}: {finding.arn}: {printable(finding.message)}{done}"
 
 
 @click.command("verify")

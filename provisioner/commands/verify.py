@@ -23,7 +23,7 @@ from provisioner.errors import Reason
 from provisioner.manifest.definition import Definition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
     from provisioner.commands.run import Run
@@ -50,6 +50,7 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
         arn: of the algorithm.
         message: for people.
         pruned: whether it was deleted, as asked.
+        marked: whether it is recorded, as asked, for ``apply`` to repair.
         tags: of what has drifted, whether only its tags differ, which can be set again.
     """
 
@@ -59,6 +60,7 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     arn: str
     message: str
     pruned: bool = False
+    marked: bool = False
     tags: bool = False
 
 
@@ -77,6 +79,18 @@ class Marks(msgspec.Struct, frozen=True):
     unrecorded: bool = False
 
 
+RECORDED = "`apply` recovers it if the manifest has it, and `verify --mark-unrecorded` in any case"
+"""What makes an algorithm of this ledger known to it again."""
+_NEXT = {
+    "missing": ("with `--mark-missing`, `apply` creates it again", "`apply` creates it again"),
+    "drifted": ("with `--mark-drifted`, `apply` sets them again", "`apply` sets them again"),
+    "tagged": (
+        "they stay, but with `--mark-drifted`, `apply --own-tags` removes them",
+        "they stay, but `apply --own-tags` removes them",
+    ),
+    "unrecorded": (RECORDED, "the ledger has recorded it again"),
+}
+"""How the message of a finding ends, by its kind: before it is recorded, and once it is."""
 _REASONS: dict[str, Reason | None] = {
     "missing": Reason.FAILED,
     "drifted": Reason.FAILED,
@@ -90,7 +104,8 @@ _REASONS: dict[str, Reason | None] = {
 
 def _problem(finding: Finding) -> Problem:
     """What the record of the run has of ``finding``."""
-    what = ", ".join(part for part in (finding.arn, "deleted" if finding.pruned else "") if part)
+    done = ("deleted" if finding.pruned else "", "marked" if finding.marked else "")
+    what = ", ".join(part for part in (finding.arn, *done) if part)
     message = f"{what}: {finding.message}" if what else finding.message
     return Problem("", 0, finding.name, finding.kind, message, target=finding.target)
 
@@ -116,11 +131,10 @@ async def verify(run: Run, findings: list[Finding], marks: Marks, *, prune_dupli
     """
 
     async def compare_one(target: OpenTarget) -> None:
-        found = await differences(target, run.order.policy.ownership_tag)
-        findings.extend(found)
+        findings.extend(await differences(target, run.order.policy.ownership_tag))
         if prune_duplicates:
             await prune(run, target, findings)
-        await mark(target, run.order.policy, found, marks)
+        await mark(target, run.order.policy, findings, marks)
 
     async def work(fleet: Fleet) -> None:
         try:
@@ -128,47 +142,72 @@ async def verify(run: Run, findings: list[Finding], marks: Marks, *, prune_dupli
         finally:
             run.reasons |= reasons_of(findings)
             run.found.update(finding.kind for finding in findings)
-        await fleet.ledger.add_problems([_problem(finding) for finding in findings])
+        await fleet.ledger.add_problems([_problem(finding) for finding in findings if _REASONS[finding.kind]])
 
     return await session(run, "verify", work, makes=False)
 
 
-async def mark(target: OpenTarget, policy: Policy, findings: Sequence[Finding], marks: Marks) -> None:
+async def mark(target: OpenTarget, policy: Policy, findings: list[Finding], marks: Marks) -> None:
     """Record in the ledger what ``apply`` is to repair, or what the ledger has lost.
 
     Args:
         target: in which they were found.
         policy: the rules of the run.
-        findings: of :func:`differences`.
+        findings: of :func:`differences`; those of ``target`` that are recorded are replaced by what says so.
         marks: which of them.
     """
+    here = [one for one in findings if one.target == target.name]
     # A replacement without a reply may take the place of what is missing: `apply` resolves it.
     open_ = {one.name for one in await _unanswered(target)}
-    tagged = [one.name for one in findings if one.kind == "tagged"] if marks.drifted else []
-    facts = _added(policy, await target.ledger.look_up(target.name, tagged), target.clock.stamp())
+    tagged = [one.name for one in here if one.kind == "tagged"] if marks.drifted else []
+    entries = await target.ledger.look_up(target.name, tagged)
+    now = target.clock.stamp()
+    facts: list[Fact] = []
     taken: list[Fact] = []
-    if marks.unrecorded and (arns := [one.arn for one in findings if one.kind == "unrecorded"]):
-        taken = await _recovered(target, policy, arns, {one.name for one in findings if one.kind == "missing"})
-    exempt = open_ | {fact.name for fact in taken}
-    for one in findings:
-        if marks.missing and one.kind == "missing" and one.name not in exempt:
-            facts.append(Fact(one.target, one.name, Event.DELETE, code=MISSING, message=one.message))
+    after: dict[Finding, Finding] = {}
+    if marks.unrecorded and (lost := [one for one in here if one.kind == "unrecorded"]):
+        missing = {one.name for one in here if one.kind == "missing"}
+        taken = await _recovered(target, policy, [one.arn for one in lost], missing)
+        arns = {fact.arn for fact in taken}
+        after |= {one: _marked(one) for one in lost if one.arn in arns}
+    replaced = {fact.name for fact in taken}
+    for one in here:
+        if marks.missing and one.kind == "missing":
+            if one.name in replaced:
+                continue
+            if one.name in open_:
+                after[one] = _with(one, "not marked: its replacement had no reply; run `provisioner reconcile` first")
+                continue
+            facts.append(Fact(one.target, one.name, Event.DELETE, code=MISSING, message="it is gone from AWS"))
         elif marks.drifted and one.tags:
             # Like a change of tags without a reply: they may be anything, so `apply` reads them and sets what differs.
             facts.append(Fact(one.target, one.name, Event.TAG, code=TAGGING, message="its tags were changed in AWS"))
+        elif one.name in entries and one.kind == "tagged" and _may_note(entries[one.name], policy, now):
+            facts += _added(entries[one.name])
+        else:
+            continue
+        after[one] = _marked(one)
     await target.ledger.record([*facts, *taken])
+    findings[:] = [after.get(one, one) for one in findings]
 
 
-def _added(policy: Policy, entries: Mapping[str, Entry], now: Stamp) -> list[Fact]:
+def _marked(finding: Finding) -> Finding:
+    """``finding``, once it is recorded: its message no longer says how to record it."""
+    before, after = _NEXT[finding.kind]
+    return msgspec.structs.replace(finding, message=finding.message.removesuffix(before) + after, marked=True)
+
+
+def _may_note(entry: Entry, policy: Policy, now: Stamp) -> bool:
+    """Whether it may be recorded that others have added tags: not while an earlier change may still take effect."""
+    return entry.code != TAGS_REPEATED or entry.sent is None or entry.sent.age_s(now) >= policy.settle_s
+
+
+def _added(entry: Entry) -> list[Fact]:
     """What records that others have added tags: for ``apply --own-tags`` alone, so the entry is no drifted one."""
-    facts = []
-    for entry in entries.values():
-        # A change of its tags that is to be made, or may still take effect, is not to be forgotten.
-        unsettled = entry.code == TAGS_REPEATED and entry.sent and entry.sent.age_s(now) < policy.settle_s
-        if entry.code not in {TAGGING, TAGS_REFUSED, TAGS_ADDED} and not unsettled:
-            fact = entry.fact(Event.TAG, code=TAGS_ADDED, message="others have added tags to it")
-            facts += [fact, msgspec.structs.replace(fact, event=Event.RESTORE)]
-    return facts
+    if entry.code in {TAGGING, TAGS_REFUSED, TAGS_ADDED}:
+        return []  # its tags are to be changed anyway, or it is recorded already
+    fact = entry.fact(Event.TAG, code=TAGS_ADDED, message="others have added tags to it")
+    return [fact, msgspec.structs.replace(fact, event=Event.RESTORE)]
 
 
 class _Made(msgspec.Struct, frozen=True):
@@ -319,10 +358,6 @@ def compare(
     return findings
 
 
-RECORDED = "`apply` recovers it if the manifest has it, and `verify --mark-unrecorded` in any case"
-"""What makes an algorithm of this ledger known to it again."""
-
-
 def _other(finding: Callable[[str, str, str], Finding], entry: Entry, found: Found | None, other: Found) -> Finding:
     """The finding about another algorithm of this ledger under the name of ``entry``, which names ``found``."""
     if found is not None and other.tag and other.tag.digest != entry.digest and other.age_order > found.age_order:
@@ -345,7 +380,7 @@ def _of_entry(entry: Entry, found: Found | None, ours: list[Found], *, gone: boo
         # A ledger that went back in time does not know that its algorithm was deleted, and made again.
         message = f"{entry.arn}, which the ledger names, is gone; {RECORDED}"
         findings = [finding("unrecorded", one.arn, message) for one in others]
-        message = "the ledger says created, but it is gone from AWS; with `--mark-missing`, `apply` creates it again"
+        message = f"the ledger says created, but it is gone from AWS; {_NEXT['missing'][0]}"
         return [*findings, finding("missing", entry.arn, message)]
     findings = [_other(finding, entry, found, one) for one in others]
     if found is None:
@@ -356,15 +391,10 @@ def _of_entry(entry: Entry, found: Found | None, ours: list[Found], *, gone: boo
         kept = {key: value for key, value in found.tags if key in keys_set(entry)}
         added = [key for key, value in found.tags if key not in kept and removable(key, value)]
         if Definition.digest_of_tags(kept) != entry.tags_digest:
-            message = (
-                "its tags in AWS differ from what the ledger created; with `--mark-drifted`, `apply` sets them again"
-            )
+            message = f"its tags in AWS differ from what the ledger created; {_NEXT['drifted'][0]}"
             findings.append(msgspec.structs.replace(finding("drifted", entry.arn, message), tags=True))
         elif added:
-            message = (
-                f"others have added tags to it: {', '.join(added)}; they stay, but with `--mark-drifted`, "
-                "`apply --own-tags` removes them"
-            )
+            message = f"others have added tags to it: {', '.join(added)}; {_NEXT['tagged'][0]}"
             findings.append(finding("tagged", entry.arn, message))
     return findings
 

@@ -20,7 +20,7 @@ edge to ``sent``. Only a sweep of List resolves them: found with this ledger's t
        |                 \--doubt--> ambiguous --confirm--> created
        |---------------- absent ---------|        --reject--> failed
                                          |        --miss--> ambiguous: absent in the first of two sweeps
-    created, drifted --delete--> deleted --replan--> planned: AWS has it no more
+    created, drifted --delete--> deleted --replan--> planned: it is gone from AWS
     created, drifted --retire--> deleted: it is to be deleted, and its ARN becomes a superseded version
     deleted --reinstate--> drifted: it could not be deleted, so it is the current one again
     created, drifted --tag--> drifted --update--> created: its tags are changed in place

@@ -178,8 +178,8 @@ class Planner:
         return changed or passes or self._policy.retry_failed
 
     def _recreate(self, row: Wanted, situation: Situation) -> Step:
-        reason = "AWS has it no more"
-        gone = Fact(self._target, row.name, Event.DELETE, code=MISSING, message="AWS has it no more")
+        reason = "it is gone from AWS"
+        gone = Fact(self._target, row.name, Event.DELETE, code=MISSING, message="it is gone from AWS")
         deleted = _after(situation.entry, [gone])
         step = self._create(row, msgspec.structs.replace(situation, entry=deleted), Action.RECREATE, reason)
         return msgspec.structs.replace(step, facts=(gone, *step.facts))

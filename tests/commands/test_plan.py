@@ -303,11 +303,13 @@ async def test_tags_that_were_changed_in_aws_are_set_again_on_request(
     target = open_target(here.endpoint, here.ledger)
     finished = await here.apply()
 
-    [drifted] = await differences(target, TAG)
-    await mark(target, make_policy(), [drifted], Marks(missing=True, drifted=True))
+    found = await differences(target, TAG)
+    [drifted] = found
+    await mark(target, make_policy(), found, Marks(missing=True, drifted=True))
     plan = await here.plan(policy=policy)
     summary = await here.apply(policy=policy)
 
+    assert [(one.marked, one.message.partition("; ")[2]) for one in found] == [(True, advice)]
     assert (drifted.kind, drifted.name, advice in drifted.message) == ("drifted", "a", True)
     assert (finished.exit_code, finished.calls["list"]) == (0, 0)
     assert [(step.name, step.action) for step in plan.steps] == [("a", "update")]
@@ -326,11 +328,13 @@ async def test_tags_that_others_added_are_no_drift_and_go_on_request(here: Here,
     one.tags["more"] = "x"
     target = open_target(here.endpoint, here.ledger)
     for _ in range(marked):
-        [added] = await differences(target, TAG)
-        await mark(target, make_policy(), [added], Marks(drifted=True))
+        found = await differences(target, TAG)
+        [added] = found
+        await mark(target, make_policy(), found, Marks(drifted=True))
         plan, summary = await here.plan(), await here.apply()
 
-        assert (added.kind, reasons_of([added])) == ("tagged", set())
+        assert (added.kind, reasons_of([added]), reasons_of(found)) == ("tagged", set(), set())
+        assert [(one.marked, "--mark-drifted" in one.message) for one in found] == [(True, False)]
         assert "more; they stay, but with `--mark-drifted`, `apply --own-tags` removes them" in added.message
         assert (plan.counts["unchanged"], summary.outcomes["unchanged"], here.sent()) == (2, 2, {"create": 2})
         assert here.ledger.table["here", "a"].state is State.CREATED
@@ -341,6 +345,33 @@ async def test_tags_that_others_added_are_no_drift_and_go_on_request(here: Here,
     assert removed == ([("tags.more", None)] if marked else [])
     assert summary.outcomes["updated"] == bool(marked)
     assert here.endpoint.algorithms[one.arn].tags == tags | ({} if marked else {"more": "x"})
+
+
+@pytest.mark.parametrize("unanswered", [False, True])
+async def test_what_is_missing_is_created_again_on_request(here: Here, unanswered: bool) -> None:  # noqa: FBT001  a table
+    """Its entry has what happened as its reason, no advice; a replacement that may have taken its place comes first."""
+    await here.apply(v("a"), v("b"))
+    gone = here.endpoint.named("a")[0].arn
+    if unanswered:
+        here.endpoint.acts = [Act(Reply(status=500, request_id="r"))]
+        await here.apply(v("a", 2), v("b"), policy={"wait": False, "settle_s": 360.0}, **REPLACE)
+    del here.endpoint.algorithms[gone]
+    target = open_target(here.endpoint, here.ledger)
+
+    unmarked = await differences(target, TAG)
+    found = list(unmarked)
+    await mark(target, make_policy(), found, Marks(drifted=True))
+    untouched = found == unmarked
+    await mark(target, make_policy(), found, Marks(missing=True))
+
+    entry = here.ledger.table["here", "a"]
+    assert untouched
+    assert [(one.kind, one.marked) for one in found] == [("missing", not unanswered)]
+    assert (entry.state, entry.message) == (
+        (State.CREATED, "") if unanswered else (State.DELETED, "it is gone from AWS")
+    )
+    assert ("not marked: its replacement had no reply" in found[0].message) == unanswered
+    assert found[0].message.endswith("gone from AWS; `apply` creates it again") != unanswered
 
 
 @pytest.mark.parametrize("code", ["tagging", "tags_refused", "tags_repeated", ""])
@@ -392,11 +423,15 @@ async def test_what_a_ledger_that_went_back_has_lost_is_recorded_on_request(here
     await here.apply()
     target = open_target(here.endpoint, here.ledger)
 
-    [lost] = await differences(target, TAG)
-    await mark(target, make_policy(), [lost], Marks(unrecorded=True))
+    found = await differences(target, TAG)
+    [lost] = found
+    await mark(target, make_policy(), found, Marks(unrecorded=True))
     after = await differences(target, TAG)
     pruned = await here.apply(**PRUNE)
 
+    assert [(one.marked, one.message.partition("; ")[2]) for one in found] == [
+        (True, "the ledger has recorded it again")
+    ]
     assert (lost.kind, "verify --mark-unrecorded" in lost.message) == ("unrecorded", True)
     assert after == []
     assert (pruned.exit_code, pruned.pruned) == (0, 1)

@@ -378,6 +378,7 @@ def test_what_is_missing_is_created_again_when_asked_for(tmp_path: Path) -> None
     assert "3 unchanged" in unchanged.stdout
     kinds = [line.split()[0] for line in marked.stdout.splitlines()]
     assert (marked.returncode, kinds.count("missing")) == (3, 3)
+    assert marked.stdout.count("but it is gone from AWS; `apply` creates it again, marked\n") == 3
     assert (again.returncode, "3 created" in again.stdout) == (0, True)
     assert verified.returncode == 0
 
