@@ -90,7 +90,7 @@ def _summary_file(context: click.Context, parameter: click.Parameter, value: str
     if value is not None and program is not None and not context.resilient_parsing:
         from provisioner.cli.own_files import refuse_own
 
-        refuse_own(context, parameter, value)
+        refuse_own(program, context, parameter, value)
         check_writable(value, replace=True)
         program.unattended.summary_file = value
 
@@ -101,15 +101,16 @@ def _log_file(context: click.Context, parameter: click.Parameter, value: str | N
         from provisioner.cli.log_file import LogFile
         from provisioner.cli.own_files import refuse_own
 
-        refuse_own(context, parameter, value)
+        refuse_own(program, context, parameter, value)
         program.unattended.log_file = LogFile(value)
 
 
 def _out(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not context.resilient_parsing:
+    program = context.find_object(Program)
+    if value is not None and program is not None and not context.resilient_parsing:
         from provisioner.cli.own_files import refuse_own
 
-        refuse_own(context, parameter, value)
+        refuse_own(program, context, parameter, value)
     return value
 
 

@@ -8,7 +8,6 @@ import glob
 import os
 from typing import TYPE_CHECKING
 
-from provisioner.cli.program import Program
 from provisioner.config.settings import Settings
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.ledger.location import locate
@@ -18,8 +17,10 @@ if TYPE_CHECKING:
 
     import click
 
+    from provisioner.cli.program import Program
 
-def refuse_own(context: click.Context, parameter: click.Parameter, path: str) -> None:
+
+def refuse_own(program: Program, context: click.Context, parameter: click.Parameter, path: str) -> None:
     """Refuse to write ``path``, which is the value of ``parameter``, if it belongs to the command.
 
     The whole command line is looked at, whatever of it click has read by now: a command that fails writes its summary,
@@ -29,8 +30,6 @@ def refuse_own(context: click.Context, parameter: click.Parameter, path: str) ->
         UsageError: it is read by the command, is one of the ledger's files, or is what another option writes.
     """
     option = max(parameter.opts, key=len)
-    program = context.find_object(Program)
-    assert program is not None  # noqa: S101  Program.main hands itself to click
     words = list(program.arguments)
     line = context.command.make_context(context.info_name, words, parent=context.parent, resilient_parsing=True).params
     if owner := owner_of(path, line):

@@ -60,7 +60,8 @@ class PostgresLease:
 
     Args:
         database: of the ledger; its tables are made if they are missing.
-        timeout_s: how long to wait for another holder, 0 not to wait.
+        timeout_s: how long to wait for another holder, 0 not to wait; see
+            :meth:`provisioner.ledger.location.Location.lease`.
         ttl_s: see :data:`TTL_S`.
 
     Attributes:
@@ -68,7 +69,7 @@ class PostgresLease:
         commits: how many commits the ledger had when a writer of this lease began.
     """
 
-    def __init__(self, database: Database, timeout_s: float = 0.0, *, ttl_s: float = TTL_S) -> None:
+    def __init__(self, database: Database, timeout_s: float | None = None, *, ttl_s: float = TTL_S) -> None:
         self.database = database
         self.epoch = 0
         self.commits = 0
@@ -165,7 +166,7 @@ class PostgresLease:
                 return
 
     async def _wait_for_it(self) -> None:
-        deadline = ticks() + self._timeout_s
+        deadline = ticks() + (self._timeout_s or 0.0)
         while not await self._take():
             left_s = deadline - ticks()
             if left_s <= 0:
@@ -208,16 +209,17 @@ class PostgresLease:
 
     async def _locked(self) -> LedgerLockedError:
         (rows,) = await self._session.read(_HOLDER)
-        holder, left_s = told(rows[0]) if rows else ("", 0.0)
+        holder, left_s = described(rows[0]) if rows else ("", 0.0)
+        wait = "Run again when it has ended" if self._timeout_s is None else "Wait for it with --lock-timeout"
         return LedgerLockedError(
             "another run holds the ledger",
             where=self.database.name,
             why=holder,
-            hint=f"Wait for it with --lock-timeout, or end it. If it has died, its lease expires in {left_s:.0f} s",
+            hint=f"{wait}, or end it. If it has died, its lease expires in {left_s:.0f} s",
         )
 
 
-def told(row: tuple[object, ...]) -> tuple[str, float]:
+def described(row: tuple[object, ...]) -> tuple[str, float]:
     """Of a row of :data:`_HOLDER`: the holder in words, and the seconds until the lease expires."""
     holder, taken_at, left_s = row
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(float(str(taken_at))))
@@ -227,7 +229,7 @@ def told(row: tuple[object, ...]) -> tuple[str, float]:
 async def holder_of(session: Session) -> str:
     """Who holds the lease, "" for nobody."""
     (rows,) = await session.read(_HOLDER)
-    holder, left_s = told(rows[0]) if rows else ("", 0.0)
+    holder, left_s = described(rows[0]) if rows else ("", 0.0)
     return holder if left_s else ""
 
 

@@ -30,7 +30,7 @@ from provisioner.ledger.postgres.store import PostgresLedger
 from provisioner.ledger.postgres.url import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from provisioner.ledger import Ledger
     from provisioner.ledger.lease import Lease
@@ -82,7 +82,12 @@ class PostgresLocation:
                 storage=f"PostgreSQL {await session.version()}",
             )
 
-    def lease(self, timeout_s: float = 0.0) -> PostgresLease:
+    @property
+    def files(self) -> Sequence[Path]:
+        """See :attr:`provisioner.ledger.location.Location.files`."""
+        return (self.local_state,)
+
+    def lease(self, timeout_s: float | None = None) -> PostgresLease:
         """See :meth:`provisioner.ledger.location.Location.lease`."""
         return PostgresLease(self._database, timeout_s)
 
