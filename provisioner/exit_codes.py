@@ -38,7 +38,7 @@ ADVICE = {
     ExitCode.USAGE: "the command is wrong: fix it",
     ExitCode.FAILED: "some definitions failed or drifted: look at them",
     ExitCode.QUOTA: "a service quota is reached: raise it, then run again",
-    ExitCode.AMBIGUOUS: "creates are unresolved, or there are duplicates: run again later, or `provisioner verify`",
+    ExitCode.AMBIGUOUS: "creates are unresolved, or algorithms unrecorded: run again later, or `provisioner verify`",
     ExitCode.LOCKED: "another run holds the ledger: run again when it has ended",
     ExitCode.CHANGED: "nothing failed, and there is something to do, or something was changed",
     ExitCode.INVALID: "the manifest has invalid lines: fix them, then run again",

@@ -44,7 +44,7 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
 
     def text(self, summary: Summary) -> str:
         """How many algorithms were deleted, and why others were not."""
-        from provisioner.report.summary import problem_lines
+        from provisioner.report.summary import gone_lines, problem_lines
 
         if summary.error:
             return super().text(summary)
@@ -57,7 +57,8 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
         of = f" of {selected}" if summary.pruned < selected else ""
         nothing = "nothing" if adopted else "nothing: no such algorithm is left"
         lines = [f"deleted   {number}{of}" if selected else f"deleted   {nothing}"]
-        if left := selected - summary.pruned:
+        lines += gone_lines(summary)
+        if left := selected - summary.pruned - summary.already_gone:
             lines.append(f"to delete {counted(left, 'algorithm', 'algorithms')}: run the same command again")
         if adopted:
             what = counted(adopted, "algorithm that was", "algorithms that were")

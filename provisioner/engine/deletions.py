@@ -12,11 +12,12 @@ from provisioner.aws.faces import CallError
 from provisioner.core.entry import Event
 from provisioner.core.verdict import Verdict
 from provisioner.core.versions import FOREIGN, NOT_DELETED, Role, to_delete
-from provisioner.engine.inventory import Details, Inventory
+from provisioner.engine.inventory import Details, IncompleteListError, Inventory
 from provisioner.engine.job import Deletion
 from provisioner.engine.observer import Halt
 from provisioner.engine.operation import Delete, not_deleted
 from provisioner.engine.sending import Sender, WithheldError
+from provisioner.engine.unrecorded import Unrecorded, unrecorded
 from provisioner.errors import ConfigurationError, IntegrityError
 from provisioner.pacing.gate import GateClosedError
 
@@ -48,6 +49,8 @@ class Deletions:
         self._ending = ending
         self._problems = problems
         self._inventory = Inventory(target, policy.ownership_tag)
+        self._unrecorded = Unrecorded(target, self._inventory)
+        self._reported: set[str] = set()
         self._sender = Sender(target, Delete(target, problems), ending)
 
     async def due(self, names: Sequence[str] | None = None, spare: Collection[str] = ()) -> list[Version]:
@@ -68,7 +71,7 @@ class Deletions:
         with contextlib.suppress(GateClosedError, WithheldError):
             try:
                 verdict = await self._delete(job) if self._may_delete() else verdict
-            except (CallError, IntegrityError, ConfigurationError) as error:
+            except (CallError, IncompleteListError, IntegrityError, ConfigurationError) as error:
                 self._ending.halt_target(Halt(error.reason, str(error)))
         # Whatever ended it: an attempt without an answer may have been executed, or may be yet.
         return Verdict.AMBIGUOUS if verdict is not Verdict.DONE and job.history.unanswered else verdict
@@ -80,20 +83,38 @@ class Deletions:
         version, details = job.version, Details(())
         if not await self._is_superseded(version):
             return Verdict.REJECTED
+        others = Details(())
         with self._ending.stop.ends() as looking:
             details = await self._inventory.details([version.arn])
+            if gone := version.arn in details.gone:
+                others = await self._unrecorded.under_name_of(version)
         if looking.cancelled_caught:
             return Verdict.REJECTED
-        if version.arn in details.gone:
-            await self._target.ledger.record([version.fact(Event.GONE)])
-            self._target.observer.version_deleted(version)
+        if gone and not others.unread:
+            await self._record_gone(version, others.found)
             return Verdict.DONE
-        code, why = self._objection(version, details.found)
+        if gone:
+            shown = f"List shows {min(others.unread)} under its name, which Get cannot read"
+            code, why = NOT_DELETED, f"Get does not find it, and {shown}. Run again"
+        else:
+            code, why = self._objection(version, details.found)
         if code:
             await self._target.ledger.record([version.fact(Event.KEEP, code=code, message=why)])
             await self._problems.add([not_deleted(version, self._target.name, code, why)])
             return Verdict.REJECTED
         return (await self._sender.send(job)).verdict
+
+    async def _record_gone(self, version: Version, others: Sequence[Found]) -> None:
+        """Record that ``version`` is gone, and report ``others``, which may have taken its place."""
+        # First, so that whoever dies in between reports them again.
+        arns = [one.arn for one in others if one.arn not in self._reported]
+        self._reported.update(arns)
+        await self._problems.add([unrecorded(version, self._target.name, arn) for arn in arns])
+        await self._target.ledger.record([version.fact(Event.GONE)])
+        if version.deletion:  # an earlier attempt without an answer did it
+            self._target.observer.version_deleted(version)
+        else:
+            self._target.observer.version_gone(version)
 
     async def _is_superseded(self, version: Version) -> bool:
         """Whether it still is: the manifest may have it again."""

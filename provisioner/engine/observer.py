@@ -106,6 +106,9 @@ class Observer:
     def version_deleted(self, version: Version) -> None:
         """A superseded version has been deleted, durably."""
 
+    def version_gone(self, version: Version) -> None:
+        """A superseded version, which was to be deleted, was gone already; that is recorded."""
+
     def deletions_left(self, count: int) -> None:
         """The run was asked to stop, and leaves ``count`` deletions to the next one."""
 

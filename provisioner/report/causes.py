@@ -25,6 +25,7 @@ LISTED = {
     "missing": "",
     "unread": "",
     "duplicate": "provisioner verify",
+    "unrecorded": "provisioner verify",
     "prune_refused": "",
     "unresolved": "",
 }

@@ -101,7 +101,7 @@ class View:
     def sample(self) -> None:
         """Count what the run has done so far."""
         creates = max(0, self.calls("create") - self.calls("throttled") - self.in_flight)
-        self._rates.add(Count(time.monotonic(), self.deleted if self._only_deletes else creates, self.done))
+        self._rates.add(Count(time.monotonic(), self.done if self._only_deletes else creates, self.done))
 
     @property
     def total(self) -> int | None:
@@ -117,9 +117,9 @@ class View:
 
     @property
     def done(self) -> int:
-        """Definitions that no later run has to process; without a manifest, algorithms that were deleted."""
+        """Definitions that no later run has to process; without a manifest, algorithms that are gone."""
         if self._only_deletes:
-            return self.deleted
+            return self.deleted + sum(statistics.gone for statistics in self._run.statistics.values())
         return sum(number for outcome, number in self._outcomes().items() if outcome not in UNRESOLVED)
 
     @property

@@ -49,9 +49,11 @@ class Statistics(Observer):
         problems: the first of them; ``problems_total`` counts all, and ``causes`` by cause.
         resolved: entries that sweeps resolved, by decision, whether or not the manifest has them.
         open: entries that stay unresolved at the end.
-        duplicates: that this ledger created and the run saw.
+        unknown: algorithms that this ledger created, and no entry names: duplicates, and what a ledger that went back
+            in time has lost.
         pruned: algorithms that were pruned or destroyed.
         deleted: all that were deleted; ``due`` counts those that are to be.
+        gone: those that were to be, and were gone already.
         superseded: older versions that are still to be deleted.
         undeleted: of these, how many could not be deleted in this run.
         left: deletions that a stop left to the next run.
@@ -78,9 +80,10 @@ class Statistics(Observer):
         self.causes = Causes()
         self.resolved: Counter[str] = Counter()
         self.open = 0
-        self.duplicates = 0
+        self.unknown = 0
         self.pruned = 0
         self.deleted = 0
+        self.gone = 0
         self.due = 0
         self.superseded = 0
         self.undeleted = 0
@@ -127,7 +130,7 @@ class Statistics(Observer):
             return
         self.problems_total += 1
         self.causes.add(problem)
-        self.duplicates += problem.code == "duplicate"
+        self.unknown += problem.code in {"duplicate", "unrecorded"}
         self.undeleted += problem.code == "superseded"
         if len(self.problems) < PROBLEMS_SHOWN:
             self.problems.append(problem)
@@ -136,6 +139,11 @@ class Statistics(Observer):
         """See :class:`Observer`."""
         self.deleted += 1
         self.pruned += version.reason in {PRUNED, DESTROYED}
+
+    def version_gone(self, version: Version) -> None:
+        """See :class:`Observer`."""
+        del version
+        self.gone += 1
 
     def deletion_due(self) -> None:
         """See :class:`Observer`."""
@@ -223,7 +231,7 @@ class Statistics(Observer):
     def changed(self) -> bool:
         """Whether the run changed something in AWS or in what the ledger names."""
         made = sum(number for outcome, number in self.outcomes.items() if outcome in CHANGES)
-        return bool(made or self.pruned or self.calls["delete"])
+        return bool(made or self.pruned or self.gone or self.calls["delete"])
 
     @property
     def known(self) -> int:
@@ -236,7 +244,7 @@ class Statistics(Observer):
             Reason.INVALID: self.invalid,
             Reason.FAILED: self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DRIFTED] + self.undeleted,
             Reason.QUOTA: self.outcomes[Outcome.PARKED],
-            Reason.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS] or self.open or self.duplicates,
+            Reason.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS] or self.open or self.unknown,
             Reason.DENIED: self.denied,
             Reason.UNFINISHED: self.stopped and self._work_left,
         }

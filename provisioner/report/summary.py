@@ -81,6 +81,8 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         problems_total: all of them.
         open: entries that are still unresolved, over all targets, whether or not the manifest has them.
         pruned: algorithms that were deleted because they left the manifest, or by ``destroy``.
+        already_gone: algorithms that were to be deleted and were gone already: somebody else deleted them, or the
+            ledger went back in time.
         superseded: older algorithms, over all targets: those that are still to be deleted, and the following.
         superseded_kept: of these, those that ``--keep`` keeps.
         superseded_adopted: those that stay because they were taken over.
@@ -104,6 +106,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     open: int = 0
     pruned: int = msgspec.field(default_factory=int)  # not `= 0`, which would leave a zero out
     superseded: int = msgspec.field(default_factory=int)
+    already_gone: int = 0
     superseded_kept: int = 0
     superseded_adopted: int = 0
     causes: list[Cause] = []
@@ -216,6 +219,7 @@ def summarize(targets: Sequence[Statistics], ending: RunEnd) -> Summary:
         problems_total=sum(statistics.problems_total for statistics in targets),
         open=sum(statistics.open for statistics in targets),
         pruned=sum(statistics.pruned for statistics in targets),
+        already_gone=sum(statistics.gone for statistics in targets),
         superseded=sum(ending.superseded.values()),
         superseded_kept=ending.superseded.get(Fate.KEPT, 0),
         superseded_adopted=ending.superseded.get(Fate.ADOPTED, 0),
@@ -239,13 +243,13 @@ def found_text(summary: Summary, *, command: str) -> str:
         "time": f"{summary.elapsed_s:.1f} s",
     }
     shown = [f"{what:10s}{text}" for what, text in lines.items() if text]
-    return summary.framed([*shown, *superseded_lines(summary)])
+    return summary.framed([*shown, *gone_lines(summary), *superseded_lines(summary)])
 
 
 def one_line(summary: Summary) -> str:
     """What a run did, in one line."""
     resolved = _resolved(summary)
-    done = Counter(summary.outcomes) + Counter({"deleted": summary.pruned})
+    done = Counter(summary.outcomes) + Counter({"deleted": summary.pruned, "already gone": summary.already_gone})
     did = _counts(done) or _counts(summary.found) or _counts(resolved) or _counts(summary.calls)
     ends = [f"stopped: {summary.stopped}"] if summary.stopped else []
     ends += [f"error: {summary.error}"] if summary.error else []
@@ -305,6 +309,7 @@ def _work_lines(summary: Summary) -> list[str]:
         f"manifest  {read}, {manifest.valid} valid, {manifest.invalid} invalid{repeated}",
         f"outcomes  {outcomes or ('none' if summary.exit_code else 'nothing to do')}",
         *([f"deleted   {summary.pruned} pruned"] if summary.pruned else []),
+        *gone_lines(summary),
         f"calls     {sent}",
         f"time      {summary.elapsed_s:.1f} s{_per_s(calls, summary.elapsed_s)}",
         *(_target_line(name, target, summary.elapsed_s) for name, target in summary.targets.items()),
@@ -313,6 +318,13 @@ def _work_lines(summary: Summary) -> list[str]:
     if summary.problems_total:
         lines += [f"problems  {summary.problems_total}", *problem_lines(summary)]
     return lines
+
+
+def gone_lines(summary: Summary) -> list[str]:
+    """How many algorithms were to be deleted and were gone already; none if there were none."""
+    number = summary.already_gone
+    were = counted(number, "algorithm was", "algorithms were")
+    return [f"gone      {were} to be deleted, and gone already"] if number else []
 
 
 def superseded_lines(summary: Summary) -> list[str]:

@@ -171,16 +171,20 @@ def test_what_an_association_depends_on_is_kept_until_the_next_run(tmp_path: Pat
     assert (folder.alive(), done["pruned"], done["superseded"]) == ([], 1, 0)
 
 
-def test_what_is_gone_already_is_deleted(tmp_path: Path, endpoint: Endpoint) -> None:
+def test_what_is_gone_already_is_counted_apart(tmp_path: Path, endpoint: Endpoint) -> None:
     """Somebody else deleted it: that is success, without a Delete call."""
     folder = Folder(tmp_path, endpoint, "a", "b")
     folder.run("apply", "m.jsonl")
     gone = endpoint.truth()["algorithms"][0]["arn"]
     client(endpoint).delete_configured_model_algorithm(configuredModelAlgorithmArn=gone)
 
-    done = folder.json("destroy", "--all", "--yes")
+    done = folder.run("destroy", "--all", "--yes")
 
-    assert (done["pruned"], done["calls"]["delete"], folder.alive()) == (2, 1, [])
+    assert done.stdout.splitlines()[1:3] == [
+        "deleted   1 algorithm of 2",
+        "gone      1 algorithm was to be deleted, and gone already",
+    ]
+    assert (done.returncode, folder.deletes(), folder.alive()) == (0, 2, [])
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

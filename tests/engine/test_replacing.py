@@ -18,6 +18,7 @@ from tests.fakes import (
     CREATED,
     DENIED,
     DROPPED,
+    LEDGER_ID,
     LOST,
     NO_REPLY,
     QUOTA,
@@ -609,3 +610,70 @@ def test_what_was_parked_stays_parked_at_a_quota(how: str) -> None:
         assert done.reasons() == set()
 
     body()
+
+
+@virtual_time
+async def test_an_unanswered_replacement_is_no_stranger_beside_what_is_gone() -> None:
+    """List shows it before its reply is recorded; the run resolves it."""
+    here = Account()
+    await here.apply(v("a"))
+    await here.apply(v("a", 2), on_change="replace")
+    del here.endpoint.algorithms[here.older("a")[0].arn]
+    here.endpoint.acts = [LOST]
+    await here.apply(v("a", 3), on_change="replace", wait=False)
+
+    ended = await here.apply(v("a", 3), **REPLACE)
+
+    assert (counts(ended), ended.gone, ended.problems) == ({"recovered": 1}, 1, [])
+    assert here.made_as("a") == ["version 3"]
+
+
+@virtual_time
+async def test_what_cannot_be_read_beside_what_is_gone_leaves_the_deletion_to_the_next_run() -> None:
+    """It may have taken its place, so nothing is settled before that is known."""
+    here = Account()
+    await here.apply(v("a"), v("b"))
+    del here.endpoint.algorithms[here.only("a").arn]
+    other = here.put("a", ledger_id=LEDGER_ID)
+    gone = Reply(status=404, code="ResourceNotFoundException", request_id="r")
+    here.endpoint.get_failures = [gone, Reply(status=404)]
+
+    first = await here.apply(v("b"), prune=["a"], **REPLACE)
+    second = await here.apply(v("b"), **REPLACE)
+
+    assert (first.gone, first.reasons()) == (0, {Reason.FAILED})
+    assert (second.gone, second.reasons()) == (1, {Reason.AMBIGUOUS})
+    assert other.arn in second.problems[0].message
+
+
+@virtual_time
+async def test_what_list_shows_and_get_does_not_find_is_not_gone() -> None:
+    """One of them lags: the deletion stays to be done, and the next run does it."""
+    here = Account()
+    await here.apply(v("a"), v("b"))
+    here.endpoint.get_failures = [Reply(status=404, code="ResourceNotFoundException", request_id="r")]
+
+    first = await here.apply(v("b"), prune=["a"], **REPLACE)
+    second = await here.apply(v("b"), **REPLACE)
+
+    assert (first.pruned, first.gone, first.reasons()) == (0, 0, {Reason.FAILED})
+    assert (second.pruned, second.gone, second.reasons()) == (1, 0, set())
+    assert not here.endpoint.named("a")
+
+
+@virtual_time
+async def test_what_took_the_place_of_what_is_gone_is_reported() -> None:
+    """A ledger that went back in time prunes what was replaced since: nothing was deleted, and the other lives on."""
+    here = Account()
+    await here.apply(v("a"), v("b"), v("c"))
+    before = dict(here.ledger.table)
+    await here.apply(v("a", 2), v("b"), v("c"), **REPLACE)
+    here.ledger.table, here.ledger.older, here.ledger.happenings = before, {}, []
+
+    ended = await here.apply(v("c"), prune=["a", "b"], **REPLACE)
+
+    [problem] = ended.problems
+    assert (ended.pruned, ended.gone, here.endpoint.count("list")) == (1, 1, 4)
+    assert (problem.code, problem.name) == ("unrecorded", "a")
+    assert here.only("a").arn in problem.message
+    assert ended.reasons() == {Reason.AMBIGUOUS}

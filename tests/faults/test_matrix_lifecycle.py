@@ -369,7 +369,7 @@ def test_a_deletion_before_a_replacement_that_is_never_answered(tmp_path: Path, 
 
 
 def test_404_of_a_deletion(tmp_path: Path) -> None:
-    """What is gone already is deleted."""
+    """What is gone already is not deleted, and counted apart."""
     job = Second(tmp_path, 2)
     job.names = job.names[:1]
     job.write(*job.names)
@@ -377,7 +377,7 @@ def test_404_of_a_deletion(tmp_path: Path) -> None:
 
     ended = job.run(policy=REPLACING, prune=True)
 
-    assert ended.statistics.pruned == 1
+    assert (ended.statistics.pruned, ended.statistics.gone, ended.statistics.reasons()) == (0, 1, set())
     job.check_done()
 
 

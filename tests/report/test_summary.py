@@ -325,6 +325,7 @@ def test_one_line_says_what_a_run_did() -> None:
 
     assert one_line(summary(applied)) == "3 created, 1 failed"
     assert one_line(msgspec.structs.replace(summary(applied), pruned=2)) == "3 created, 1 failed, 2 deleted"
+    assert one_line(msgspec.structs.replace(summary(looked), already_gone=1)) == "1 already gone"
     assert one_line(summary(resolved)) == "2 recovered"
     assert one_line(summary(looked, stopped="signal SIGTERM")) == "4 list, 2 get; stopped: signal SIGTERM"
     assert one_line(summary(error="no ledger")) == "nothing; error: no ledger"
