@@ -77,7 +77,15 @@ async def fill(ledger: Ledger, clock: Clock) -> None:
             intend("moved", "a2", incoming=True),
             Fact("east", "moved", Event.CONFIRM, arn=arn(8), incoming=True, request_id="req-moved"),
             Fact("east", "moved", Event.DELETING, arn=arn(4), attempt="x1"),
-            Fact("east", "moved", Event.KEEP, arn=arn(4), code="ConflictException", message="an association uses it"),
+            Fact(
+                "east",
+                "moved",
+                Event.KEEP,
+                arn=arn(4),
+                attempt="",  # a certain refusal
+                code="ConflictException",
+                message="an association uses it",
+            ),
             intend("moved two", "a2", incoming=True),
             Fact("east", "moved two", Event.REJECT, code="ValidationException", message="no such image", incoming=True),
             Fact("east", "taken", Event.DRIFT, code="drifted", message="roleArn differs"),

@@ -113,7 +113,7 @@ def test_json_of_one_entry(directory: Path) -> None:
         "reason": "replaced",
         "code": "ConflictException",
         "message": "an association uses it",
-        "deletion": "x1",
+        "deletion": "",
     }
     assert [(event["event"], event["arn"], event["attempt"], event["at"]) for event in found["events"]] == [
         ("replace", arn(8), "a2", LATER),
