@@ -43,7 +43,7 @@ demo: $(RUN)  ## register configs/example.jsonl against the embedded endpoint, w
 	@mkdir -p $(DEMO)
 	$(BIN)/provisioner apply configs/example.jsonl --config configs/demo.toml --local
 
-test: $(READY)  ## run the tests; about three minutes on two cores
+test: $(READY)  ## run the tests; about five minutes on two cores
 	$(PYTEST)
 
 test-lowest: $(READY)  ## run the quick tests with the lowest version of every dependency that pyproject.toml allows
