@@ -145,7 +145,7 @@ def test_the_demo_in_another_folder(binaries: Path, tmp_path: Path) -> None:
 
 
 def test_every_module_imports(binaries: Path, tmp_path: Path) -> None:
-    """The declared dependencies are enough for all modules but the moto backend and the PostgreSQL store, both extras."""
+    """The declared dependencies are enough for all modules but the moto backend and the PostgreSQL store."""
     code = """
 import importlib, pkgutil, provisioner
 for module in pkgutil.walk_packages(provisioner.__path__, "provisioner."):
