@@ -23,7 +23,7 @@ from provisioner.ledger import RunRecord
 from provisioner.ledger.requests import KEPT_RUNS
 from provisioner.ledger.sqlite.database import connect
 from provisioner.ledger.sqlite.store import SqliteLedger
-from provisioner.ledger.sqlite.writer import Statistics
+from provisioner.ledger.store import Statistics
 from tests.ledger.contract.facts import AT, Clock, all_of, confirm, intend
 from tests.ledger.opening import open_ledger
 

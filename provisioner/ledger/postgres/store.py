@@ -14,61 +14,40 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 import psycopg
 
 from provisioner.errors import LedgerError
-from provisioner.ledger.lease import OvertakenError
 from provisioner.ledger.postgres import copying, reading
 from provisioner.ledger.postgres.connection import LostError, Session, Statement, errors_of
 from provisioner.ledger.postgres.schema import check_readable, identity, ledger_id
-from provisioner.ledger.postgres.writer import PATIENCE_S, Health, Patience, Statistics, Waiting, Writer
-from provisioner.ledger.requests import (
-    AddProblems,
-    Answer,
-    BeginRun,
-    EndRun,
-    Forget,
-    Record,
-    RenameTarget,
-    ReplaceRows,
-    Request,
-    SetFinished,
-    SetPlace,
-    TakeIdentity,
-)
+from provisioner.ledger.postgres.writer import PATIENCE_S, Patience, Writer
+from provisioner.ledger.store import PAGE, Health, Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-    from provisioner.core.entry import Entry, Fact, State
+    from provisioner.core.entry import Entry, State
     from provisioner.core.place import Place
     from provisioner.core.problem import Problem
     from provisioner.core.versions import Happening, Role, Version
     from provisioner.ledger import FinishedManifest, RunRecord
     from provisioner.ledger.postgres.connection import Database, Rows
     from provisioner.ledger.postgres.lease import PostgresLease
+    from provisioner.ledger.store import Waiting
     from provisioner.ledger.tables import Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PAGE = 1000
-"""Entries that are read at a time: about 0.5 MB."""
 
-
-class PostgresLedger:
+class PostgresLedger(Store[Writer]):
     """A ledger in a PostgreSQL database. See :class:`provisioner.ledger.Ledger` for what each method promises.
 
     Made by :meth:`open` and :meth:`read`.
     """
 
     def __init__(self, session: Session, ledger_id: str, writer: Writer | None, patience_s: float) -> None:
+        super().__init__(ledger_id, session.database.name, writer.health if writer else Health(), writer)
         self._session = session
-        self._ledger_id = ledger_id
-        self._writer = writer
-        self._health = writer.health if writer else Health()
         self._patience_s = patience_s
         self._turn = asyncio.Lock()
-        self._learned: dict[tuple[str, str], bytes] = {}
-        self._loop = asyncio.get_running_loop()
-        self._closing: asyncio.Future[None] | None = None
 
     @classmethod
     async def open(
@@ -117,19 +96,6 @@ class PostgresLedger:
             raise
         return cls(session, found, None, patience_s)
 
-    def __repr__(self) -> str:
-        condition = "poisoned" if self._health.failure else "closed" if self._closing else "open"
-        return f"<PostgresLedger {self._session.database.name} {condition} {self.statistics()}>"
-
-    def statistics(self) -> Statistics:
-        """What has been committed since the ledger was opened."""
-        return self._writer.statistics if self._writer else Statistics()
-
-    @property
-    def ledger_id(self) -> str:
-        """See :attr:`provisioner.ledger.Ledger.ledger_id`."""
-        return self._ledger_id
-
     async def look_up(self, target: str, names: Sequence[str]) -> dict[str, Entry]:
         """See :meth:`provisioner.ledger.Ledger.look_up`."""
         return await self._read(reading.look_up, target, names)
@@ -137,24 +103,6 @@ class PostgresLedger:
     async def registered(self, target: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
         """See :meth:`provisioner.ledger.Ledger.registered`."""
         return await self._read(reading.registered, target, names)
-
-    async def record(self, facts: Sequence[Fact]) -> None:
-        """See :meth:`provisioner.ledger.Ledger.record`."""
-        if facts:
-            await self._ask(Record(facts))
-
-    async def entries(
-        self, *, target: str | None = None, states: Collection[State] | None = None
-    ) -> AsyncIterator[Entry]:
-        """See :meth:`provisioner.ledger.Ledger.entries`."""
-        for each in await self._read(reading.targets) if target is None else [target]:
-            after = None
-            while page := await self._read(reading.page, each, after, states, PAGE):
-                for entry in page:
-                    yield entry
-                if len(page) < PAGE:
-                    break
-                after = page[-1].name
 
     async def counts(self) -> Mapping[str, Mapping[State, int]]:
         """See :meth:`provisioner.ledger.Ledger.counts`."""
@@ -182,87 +130,25 @@ class PostgresLedger:
         """See :meth:`provisioner.ledger.Ledger.named`."""
         return await self._read(reading.named, arn)
 
-    async def forget(self, target: str, names: Sequence[str]) -> None:
-        """See :meth:`provisioner.ledger.Ledger.forget`."""
-        await self._ask(Forget(target, names))
-
-    async def begin_run(self, run: RunRecord) -> None:
-        """See :meth:`provisioner.ledger.Ledger.begin_run`."""
-        await self._ask(BeginRun(run))
-
-    async def end_run(self, run: RunRecord) -> None:
-        """See :meth:`provisioner.ledger.Ledger.end_run`."""
-        await self._ask(EndRun(run))
-
     async def runs(self, limit: int = 10, *, prefix: str = "") -> list[RunRecord]:
         """See :meth:`provisioner.ledger.Ledger.runs`."""
         return await self._read(reading.runs, limit, prefix)
-
-    async def add_problems(self, problems: Sequence[Problem]) -> None:
-        """See :meth:`provisioner.ledger.Ledger.add_problems`."""
-        if problems:
-            await self._ask(AddProblems(problems))
-
-    async def problems(self, run_id: str) -> AsyncIterator[Problem]:
-        """See :meth:`provisioner.ledger.Ledger.problems`."""
-        after = 0
-        while page := await self._read(reading.problems, run_id, after, PAGE):
-            for after, problem in page:  # noqa: B007  the last number is where the next page begins
-                yield problem
-
-    async def learned(self, target: str, family: str) -> bytes | None:
-        """See :meth:`provisioner.ledger.Ledger.learned`."""
-        # What was learned is written with some later commit; until then only this process knows it.
-        recent = self._learned.get((target, family))
-        return recent if recent is not None else await self._read(reading.learned, target, family)
-
-    async def learn(self, target: str, family: str, state: bytes) -> None:
-        """See :meth:`provisioner.ledger.Ledger.learn`."""
-        self._writable().learned[target, family] = self._learned[target, family] = state
 
     async def finished(self, target: str) -> FinishedManifest | None:
         """See :meth:`provisioner.ledger.Ledger.finished`."""
         return await self._read(reading.finished, target)
 
-    async def set_finished(self, target: str, manifest: FinishedManifest) -> None:
-        """See :meth:`provisioner.ledger.Ledger.set_finished`."""
-        await self._ask(SetFinished(target, manifest))
-
     async def places(self) -> Mapping[str, Place]:
         """See :meth:`provisioner.ledger.Ledger.places`."""
         return await self._read(reading.places)
-
-    async def set_place(self, target: str, place: Place) -> None:
-        """See :meth:`provisioner.ledger.Ledger.set_place`."""
-        await self._ask(SetPlace(target, place))
-
-    async def rename_target(self, old: str, new: str) -> None:
-        """See :meth:`provisioner.ledger.Ledger.rename_target`."""
-        await self._ask(RenameTarget(old, new))
-        self._learned = {
-            (new if target == old else target, family): state
-            for (target, family), state in self._learned.items()
-            if target != new
-        }
 
     async def changes(self, target: str) -> int:
         """See :meth:`provisioner.ledger.Ledger.changes`."""
         return await self._read(reading.changes, target)
 
-    async def take_identity(self, ledger_id: str) -> None:
-        """See :meth:`provisioner.ledger.Ledger.take_identity`."""
-        if await self.counts():
-            raise LedgerError("a ledger with entries keeps its identity", where=self._session.database.name)
-        await self._ask(TakeIdentity(ledger_id))
-        self._ledger_id = ledger_id
-
     async def rows(self, table: str, after: Row | None, limit: int) -> list[Row]:
         """See :meth:`provisioner.ledger.tables.CopyableLedger.rows`."""
         return await self._read(copying.rows, table, after, limit)
-
-    async def replace_rows(self, table: str, after: Row | None, upto: Row | None, rows: Sequence[Row]) -> None:
-        """See :meth:`provisioner.ledger.tables.CopyableLedger.replace_rows`."""
-        await self._ask(ReplaceRows(table, after, upto, rows))
 
     async def close(self) -> None:
         """See :meth:`provisioner.ledger.Ledger.close`."""
@@ -286,15 +172,20 @@ class PostgresLedger:
         if not failed_before:
             self._health.check()
 
-    async def _ask(self, request: Request) -> None:
-        writer = self._writable()
-        answer: asyncio.Future[Answer] = self._loop.create_future()
-        writer.ask(Waiting(request, answer))
-        if (error := await answer) is not None:
-            self._health.check()
-            if isinstance(error, LedgerError | OvertakenError):
-                error.where = error.where or self._session.database.name
-            raise error
+    async def _targets(self) -> Sequence[str]:
+        return await self._read(reading.targets)
+
+    async def _page(self, target: str, after: str | None, states: Collection[State] | None) -> Sequence[Entry]:
+        return await self._read(reading.page, target, after, states, PAGE)
+
+    async def _problem_page(self, run_id: str, after: int) -> Sequence[tuple[int, Problem]]:
+        return await self._read(reading.problems, run_id, after, PAGE)
+
+    async def _learned_before(self, target: str, family: str) -> bytes | None:
+        return await self._read(reading.learned, target, family)
+
+    def _send(self, waiting: Waiting) -> None:
+        self._writable().ask(waiting)
 
     async def _read(
         self, function: Callable[Concatenate[reading.Read, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
@@ -316,14 +207,3 @@ class PostgresLedger:
                         raise
                 else:
                     return rows
-
-    def _writable(self) -> Writer:
-        self._check()
-        if self._writer is None:
-            raise LedgerError("the ledger was opened for reading only", where=self._session.database.name)
-        return self._writer
-
-    def _check(self) -> None:
-        self._health.check()
-        if self._closing is not None:
-            raise LedgerError("the ledger is closed", where=self._session.database.name)

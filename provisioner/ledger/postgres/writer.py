@@ -20,49 +20,26 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from provisioner.errors import LedgerError
 from provisioner.ledger.lease import OvertakenError
 from provisioner.ledger.postgres.connection import Fault, Session, fault_of, is_transient
 from provisioner.ledger.postgres.lease import ticks
 from provisioner.ledger.postgres.writing import Transaction, Writing
 from provisioner.ledger.requests import FACTS_PER_COMMIT, Answer, Learn, Request, weight
+from provisioner.ledger.store import Health, Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from provisioner.ledger.postgres.connection import Rows
     from provisioner.ledger.postgres.lease import PostgresLease
+    from provisioner.ledger.store import Waiting
 
 PATIENCE_S = 120.0
 """So long a commit or a question is tried again while the database does not answer: a failover of a managed database
 takes one to two minutes."""
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
-
-
-class Health:
-    """Whether the database has failed for good; shared by writer and readers.
-
-    Attributes:
-        failure: what the first such error means; None while there was none.
-    """
-
-    def __init__(self) -> None:
-        self.failure: LedgerError | None = None
-
-    def poison(self, error: LedgerError) -> LedgerError:
-        """Record that the database failed with ``error``; the first error counts."""
-        self.failure = self.failure or error
-        return self.failure
-
-    def check(self) -> None:
-        """Raise the failure, if there is one; a new exception for each caller, for each gets a traceback of its own."""
-        if (failure := self.failure) is not None:
-            raise LedgerError(
-                failure.what, where=failure.where, why=failure.why, hint=failure.hint
-            ) from failure.__cause__
 
 
 class Patience:
@@ -95,27 +72,6 @@ class Patience:
             raise self._session.database.error(error) from error
         await asyncio.sleep(self._pause_s)
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-
-
-class Waiting(msgspec.Struct):
-    """A request, and the future that its answer goes to."""
-
-    request: Request
-    answer: asyncio.Future[Answer]
-
-
-class Statistics(msgspec.Struct, frozen=True):
-    """What the store has done since it was opened.
-
-    Attributes:
-        facts: committed or refused.
-        commits: durable.
-        largest: most facts in one commit.
-    """
-
-    facts: int = 0
-    commits: int = 0
-    largest: int = 0
 
 
 class Writer:

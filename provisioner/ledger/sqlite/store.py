@@ -31,21 +31,8 @@ from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Self, Type
 import anyio.to_thread
 
 from provisioner.errors import LedgerError
-from provisioner.ledger.lease import OvertakenError
 from provisioner.ledger.requests import (
-    AddProblems,
-    Answer,
-    BeginRun,
     DropFinished,
-    EndRun,
-    Forget,
-    Record,
-    RenameTarget,
-    ReplaceRows,
-    Request,
-    SetFinished,
-    SetPlace,
-    TakeIdentity,
 )
 from provisioner.ledger.sqlite import copying, reading
 from provisioner.ledger.sqlite.database import (
@@ -56,25 +43,24 @@ from provisioner.ledger.sqlite.database import (
     open_writer,
 )
 from provisioner.ledger.sqlite.watch import Watch
-from provisioner.ledger.sqlite.writer import Health, Statistics, Waiting, Writer, WriterParts
+from provisioner.ledger.sqlite.writer import FileHealth, Writer, WriterParts
 from provisioner.ledger.sqlite.writing import Writing
+from provisioner.ledger.store import PAGE, Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from provisioner.core.entry import Entry, Fact, State
+    from provisioner.core.entry import Entry, State
     from provisioner.core.place import Place
     from provisioner.core.problem import Problem
     from provisioner.core.versions import Happening, Role, Version
     from provisioner.ledger import FinishedManifest, RunRecord
     from provisioner.ledger.sqlite.database import Connect, Connection
+    from provisioner.ledger.store import Waiting
     from provisioner.ledger.tables import Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-PAGE = 1000
-"""Entries that are read at a time: about 0.5 MB, in 4 ms."""
 
 
 class _Opened(NamedTuple):
@@ -157,7 +143,7 @@ def _with_reader(path: Path, connect: Connect, writer: WriterParts | None, *, fo
         raise
 
 
-class SqliteLedger:
+class SqliteLedger(Store[Writer]):
     """A ledger in a SQLite file. See :class:`provisioner.ledger.Ledger` for what each method promises.
 
     Made by :meth:`open`.
@@ -166,19 +152,13 @@ class SqliteLedger:
         found: its :meth:`condition` before it was opened for writing.
     """
 
-    def __init__(self, opened: _Opened, health: Health, writer: Writer | None) -> None:
+    def __init__(self, opened: _Opened, health: FileHealth, writer: Writer | None) -> None:
+        super().__init__(opened.ledger_id, str(opened.path), health, writer)
+        self._health: FileHealth = health
         self.found = opened.found
-        self._path = opened.path
-        self._ledger_id = opened.ledger_id
         self._reader = opened.reader
         self._reading = ThreadPoolExecutor(1, "ledger-reader")
-        self._writer = writer
-        self._health = health
-        self._learned: dict[tuple[str, str], bytes] = {}
         self._asked: list[Waiting] = []
-        # get_running_loop() makes a system call (getpid), which would cost a twentieth of a create each time.
-        self._loop = asyncio.get_running_loop()
-        self._closing: asyncio.Future[None] | None = None
 
     @classmethod
     async def open(
@@ -204,7 +184,7 @@ class SqliteLedger:
         try:
             # Abandoned when it is cancelled: nothing interrupts a disk that hangs in a sync.
             opened = await anyio.to_thread.run_sync(opening.run, abandon_on_cancel=True)
-            health = Health(opened.path)
+            health = FileHealth(opened.path)
             writer = None
             if opened.writer is not None:
                 writer = Writer(opened.writer, asyncio.get_running_loop(), health)
@@ -214,19 +194,6 @@ class SqliteLedger:
             raise
         return cls(opened, health, writer)
 
-    def __repr__(self) -> str:
-        condition = "poisoned" if self._health.failure else "closed" if self._closing else "open"
-        return f"<SqliteLedger {self._path} {condition} {self.statistics()}>"
-
-    def statistics(self) -> Statistics:
-        """What has been committed since the ledger was opened."""
-        return self._writer.statistics if self._writer else Statistics()
-
-    @property
-    def ledger_id(self) -> str:
-        """See :attr:`provisioner.ledger.Ledger.ledger_id`."""
-        return self._ledger_id
-
     async def look_up(self, target: str, names: Sequence[str]) -> dict[str, Entry]:
         """See :meth:`provisioner.ledger.Ledger.look_up`."""
         return await self._read(reading.entries_by_name, target, names)
@@ -234,24 +201,6 @@ class SqliteLedger:
     async def registered(self, target: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
         """See :meth:`provisioner.ledger.Ledger.registered`."""
         return await self._read(reading.digests_by_name, target, names)
-
-    async def record(self, facts: Sequence[Fact]) -> None:
-        """See :meth:`provisioner.ledger.Ledger.record`."""
-        if facts:
-            await self._ask(Record(facts))
-
-    async def entries(
-        self, *, target: str | None = None, states: Collection[State] | None = None
-    ) -> AsyncIterator[Entry]:
-        """See :meth:`provisioner.ledger.Ledger.entries`."""
-        for each in await self._read(reading.targets) if target is None else [target]:
-            after = None
-            while page := await self._read(reading.page, each, after, states, PAGE):
-                for entry in page:
-                    yield entry
-                if len(page) < PAGE:
-                    break
-                after = page[-1].name
 
     async def counts(self) -> Mapping[str, Mapping[State, int]]:
         """See :meth:`provisioner.ledger.Ledger.counts`."""
@@ -279,51 +228,13 @@ class SqliteLedger:
         """See :meth:`provisioner.ledger.Ledger.named`."""
         return await self._read(reading.named, arn)
 
-    async def forget(self, target: str, names: Sequence[str]) -> None:
-        """See :meth:`provisioner.ledger.Ledger.forget`."""
-        await self._ask(Forget(target, names))
-
-    async def begin_run(self, run: RunRecord) -> None:
-        """See :meth:`provisioner.ledger.Ledger.begin_run`."""
-        await self._ask(BeginRun(run))
-
-    async def end_run(self, run: RunRecord) -> None:
-        """See :meth:`provisioner.ledger.Ledger.end_run`."""
-        await self._ask(EndRun(run))
-
     async def runs(self, limit: int = 10, *, prefix: str = "") -> list[RunRecord]:
         """See :meth:`provisioner.ledger.Ledger.runs`."""
         return await self._read(reading.runs, limit, prefix)
 
-    async def add_problems(self, problems: Sequence[Problem]) -> None:
-        """See :meth:`provisioner.ledger.Ledger.add_problems`."""
-        if problems:
-            await self._ask(AddProblems(problems))
-
-    async def problems(self, run_id: str) -> AsyncIterator[Problem]:
-        """See :meth:`provisioner.ledger.Ledger.problems`."""
-        after = 0
-        while page := await self._read(reading.problems, run_id, after, PAGE):
-            for after, problem in page:  # noqa: B007  the last number is where the next page begins
-                yield problem
-
-    async def learned(self, target: str, family: str) -> bytes | None:
-        """See :meth:`provisioner.ledger.Ledger.learned`."""
-        # What was learned is written with some later commit; until then only this process knows it.
-        recent = self._learned.get((target, family))
-        return recent if recent is not None else await self._read(reading.learned, target, family)
-
-    async def learn(self, target: str, family: str, state: bytes) -> None:
-        """See :meth:`provisioner.ledger.Ledger.learn`."""
-        self._writable().learned[target, family] = self._learned[target, family] = state
-
     async def finished(self, target: str) -> FinishedManifest | None:
         """See :meth:`provisioner.ledger.Ledger.finished`."""
         return await self._read(reading.finished, target)
-
-    async def set_finished(self, target: str, manifest: FinishedManifest) -> None:
-        """See :meth:`provisioner.ledger.Ledger.set_finished`."""
-        await self._ask(SetFinished(target, manifest))
 
     async def drop_finished(self) -> None:
         """Forget which manifests were finished: AWS may hold something else than when that was recorded."""
@@ -337,37 +248,13 @@ class SqliteLedger:
         """See :meth:`provisioner.ledger.Ledger.places`."""
         return await self._read(reading.places)
 
-    async def set_place(self, target: str, place: Place) -> None:
-        """See :meth:`provisioner.ledger.Ledger.set_place`."""
-        await self._ask(SetPlace(target, place))
-
-    async def rename_target(self, old: str, new: str) -> None:
-        """See :meth:`provisioner.ledger.Ledger.rename_target`."""
-        await self._ask(RenameTarget(old, new))
-        self._learned = {
-            (new if target == old else target, family): state
-            for (target, family), state in self._learned.items()
-            if target != new
-        }
-
     async def changes(self, target: str) -> int:
         """See :meth:`provisioner.ledger.Ledger.changes`."""
         return await self._read(reading.changes, target)
 
-    async def take_identity(self, ledger_id: str) -> None:
-        """See :meth:`provisioner.ledger.Ledger.take_identity`."""
-        if await self.counts():
-            raise LedgerError("a ledger with entries keeps its identity", where=str(self._path))
-        await self._ask(TakeIdentity(ledger_id))
-        self._ledger_id = ledger_id
-
     async def rows(self, table: str, after: Row | None, limit: int) -> list[Row]:
         """See :meth:`provisioner.ledger.tables.CopyableLedger.rows`."""
         return await self._read(copying.rows, table, after, limit)
-
-    async def replace_rows(self, table: str, after: Row | None, upto: Row | None, rows: Sequence[Row]) -> None:
-        """See :meth:`provisioner.ledger.tables.CopyableLedger.replace_rows`."""
-        await self._ask(ReplaceRows(table, after, upto, rows))
 
     async def close(self) -> None:
         """See :meth:`provisioner.ledger.Ledger.close`."""
@@ -377,17 +264,22 @@ class SqliteLedger:
             self._reading.shutdown(wait=False)
         await asyncio.shield(self._closing)
 
-    async def _ask(self, request: Request) -> None:
-        self._writable()
-        answer: asyncio.Future[Answer] = self._loop.create_future()
+    async def _targets(self) -> Sequence[str]:
+        return await self._read(reading.targets)
+
+    async def _page(self, target: str, after: str | None, states: Collection[State] | None) -> Sequence[Entry]:
+        return await self._read(reading.page, target, after, states, PAGE)
+
+    async def _problem_page(self, run_id: str, after: int) -> Sequence[tuple[int, Problem]]:
+        return await self._read(reading.problems, run_id, after, PAGE)
+
+    async def _learned_before(self, target: str, family: str) -> bytes | None:
+        return await self._read(reading.learned, target, family)
+
+    def _send(self, waiting: Waiting) -> None:
         if not self._asked:
             self._loop.call_soon(self._flush)
-        self._asked.append(Waiting(request, answer))
-        if (error := await answer) is not None:
-            self._health.check()
-            if isinstance(error, LedgerError | OvertakenError):
-                error.where = error.where or str(self._path)
-            raise error
+        self._asked.append(waiting)
 
     def _flush(self) -> None:
         """Pass the writer everything that was requested in this iteration of the loop: waking a thread is expensive."""
@@ -404,17 +296,6 @@ class SqliteLedger:
             self._health.poison(error)
         self._health.check()
         raise AssertionError  # poisoned: check() has raised
-
-    def _writable(self) -> Writer:
-        self._check()
-        if self._writer is None:
-            raise LedgerError("the ledger was opened for reading only", where=str(self._path))
-        return self._writer
-
-    def _check(self) -> None:
-        self._health.check()
-        if self._closing is not None:
-            raise LedgerError("the ledger is closed", where=str(self._path))
 
     def _shut(self) -> None:
         failed_before = self._health.failure is not None

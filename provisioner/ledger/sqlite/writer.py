@@ -9,11 +9,10 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from provisioner.errors import LedgerError
 from provisioner.ledger.requests import FACTS_PER_COMMIT, Answer, Learn, Request, weight
 from provisioner.ledger.sqlite.database import storage_error
+from provisioner.ledger.store import Health, Statistics
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from provisioner.ledger.sqlite.database import Connection
     from provisioner.ledger.sqlite.watch import Watch
     from provisioner.ledger.sqlite.writing import Writing
+    from provisioner.ledger.store import Waiting
 
 IDLE_S = 0.05
 """After so long without a request, a checkpoint is unlikely to delay one."""
@@ -38,30 +38,16 @@ _PAGES_PER_COMMIT = 4
 """What even a commit of one fact writes: a leaf page of the table and of each index. Large commits share them."""
 
 
-class Statistics(msgspec.Struct, frozen=True):
-    """What the store has done since it was opened.
+class FileHealth(Health):
+    """The health of a file; shared by both threads and the event loop.
 
-    Attributes:
-        facts: committed or refused.
-        commits: synced.
-        largest: most facts in one commit.
-    """
-
-    facts: int = 0
-    commits: int = 0
-    largest: int = 0
-
-
-class Health:
-    """Whether the storage has failed; shared by both threads and the event loop.
-
-    Attributes:
-        failure: what the first storage error means; None while there was none.
+    Args:
+        path: of the file.
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self._path = path
-        self.failure: LedgerError | None = None
 
     def poison(self, error: Exception) -> LedgerError:
         """Record that the storage failed with ``error``; the first error counts."""
@@ -70,20 +56,6 @@ class Health:
             if self.failure is not error:
                 self.failure.__cause__ = error
         return self.failure
-
-    def check(self) -> None:
-        """Raise the failure, if there is one; a new exception for each caller, for each gets a traceback of its own."""
-        if (failure := self.failure) is not None:
-            raise LedgerError(
-                failure.what, where=failure.where, why=failure.why, hint=failure.hint
-            ) from failure.__cause__
-
-
-class Waiting(msgspec.Struct):
-    """A request, and the future that its answer goes to."""
-
-    request: Request
-    answer: asyncio.Future[Answer]
 
 
 class Writer(threading.Thread):
@@ -95,7 +67,7 @@ class Writer(threading.Thread):
         health: takes the first error of the storage.
     """
 
-    def __init__(self, opened: WriterParts, loop: asyncio.AbstractEventLoop, health: Health) -> None:
+    def __init__(self, opened: WriterParts, loop: asyncio.AbstractEventLoop, health: FileHealth) -> None:
         super().__init__(name="ledger-writer", daemon=True)
         self.queue: SimpleQueue[list[Waiting] | None] = SimpleQueue()
         self.learned: dict[tuple[str, str], bytes] = {}
