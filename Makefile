@@ -19,9 +19,8 @@ PARALLEL = -n $(JOBS) --dist worksteal
 PYTEST = $(BIN)/python -m pytest $(PARALLEL)
 # What another Python or other libraries can break. The fault campaigns, most real processes, the embedded endpoint and
 # the documentation take most of the time and depend least on versions.
-QUICK = --ignore=tests/faults --ignore-glob='tests/e2e/test_[b-z]*.py' --ignore=tests/e2e/test_apply.py \
-  --ignore=tests/emulator --ignore=tests/aws/test_session.py --ignore=tests/test_architecture.py \
-  --ignore=tests/test_documentation.py
+QUICK = --ignore=tests/faults --ignore-glob='tests/e2e/test_[b-z]*.py' --ignore=tests/emulator \
+  --ignore=tests/aws/test_session.py --ignore=tests/test_documentation.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-lowest test-pythons package coverage check format torture mutants bench bench-pace lock clean

@@ -178,13 +178,6 @@ class Stdout(io.RawIOBase):
             raise
         return length
 
-    def close(self) -> None:
-        """Leave the descriptor open.
-
-        The destructor of a file object closes it, and so flushes it. When the interpreter ends, what a flush needs may
-        be gone by then; from Python 3.13 on that would end every command with a traceback.
-        """
-
 
 class Stderr(io.TextIOBase):
     """Descriptor 2 as a file that neither blocks nor fails (see :class:`provisioner.cli.backlog.Backlog`).

@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("progress", ["always", "never"])
-def test_the_interpreter_ends_in_silence(tmp_path: Path, progress: str) -> None:
+APPLY = ("apply", "m.jsonl", "--local", "--progress")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(*APPLY, "always"), (*APPLY, "never"), ("version",), ("validate", "m.jsonl"), ("apply", "--help")],
+    ids=" ".join,
+)
+def test_the_interpreter_ends_in_silence(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """After the last line of a command the interpreter prints nothing: no traceback of an object that it tears down.
 
     Python 3.13 prints what fails in the destructor of a file object; development mode makes every Python print it.
@@ -23,7 +30,7 @@ def test_the_interpreter_ends_in_silence(tmp_path: Path, progress: str) -> None:
     manifest = tmp_path / "m.jsonl"
     manifest.write_bytes(EXAMPLE.read_bytes().splitlines(keepends=True)[0])
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-m", "provisioner", "apply", manifest, "--local", "--progress", progress],
+        [sys.executable, "-X", "dev", "-m", "provisioner", *arguments],
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         capture_output=True,
