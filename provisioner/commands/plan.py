@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from provisioner.core.difference import Change
     from provisioner.core.planner import Step
     from provisioner.core.policy import Policy
-    from provisioner.engine.planning import Contents, Planned
+    from provisioner.engine.inventory import Contents
+    from provisioner.engine.planning import Planned
     from provisioner.engine.target import OpenTarget
     from provisioner.fleet.fleet import Fleet
     from provisioner.manifest.reader import Manifest

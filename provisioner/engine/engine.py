@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from provisioner.core.policy import Policy
-    from provisioner.engine.planning import Contents
+    from provisioner.engine.inventory import Contents
     from provisioner.engine.stop import Stop
     from provisioner.engine.target import OpenTarget
     from provisioner.manifest.reader import Batch, Manifest

@@ -16,6 +16,7 @@ import msgspec
 
 from provisioner.aws.faces import CallError
 from provisioner.core.inventory import Found
+from provisioner.core.names import folded
 from provisioner.core.ownership import OwnershipTag, take_tag
 from provisioner.core.verdict import BEFORE_FIRST_BYTE, Loss, Reply, Verdict, is_denial, is_gone, judge
 from provisioner.engine.retry import ABSENT_HOST, end_call, read_again
@@ -68,6 +69,20 @@ class Listing(msgspec.Struct, frozen=True):
     items: tuple[Listed, ...]
     complete: bool
     failure: CallError | None = None
+
+
+class Contents(msgspec.Struct, frozen=True):
+    """What List shows of an account.
+
+    Attributes:
+        by_name: the algorithms, by the form in which names are compared.
+        arns: of all of them.
+        began_at: when the reading began (monotonic).
+    """
+
+    by_name: dict[str, list[Listed]]
+    arns: frozenset[str]
+    began_at: float
 
 
 class IncompleteListError(ProvisionerError):
@@ -210,6 +225,22 @@ class Inventory:
     def __init__(self, target: OpenTarget, ownership_tag: str) -> None:
         self._target = target
         self._ownership_tag = ownership_tag
+
+    async def contents(self) -> Contents:
+        """Everything that List shows. May be cancelled at any point.
+
+        Raises:
+            CallError: List is denied, so that a retry is pointless.
+            IncompleteListError: it could not be read to its end.
+        """
+        began_at = self._target.clock.monotonic()
+        listing = await self.listing(lambda _: True)
+        if not listing.complete:
+            raise IncompleteListError(self._target.name, listing.failure)
+        by_name: dict[str, list[Listed]] = {}
+        for item in listing.items:
+            by_name.setdefault(folded(item.name), []).append(item)
+        return Contents(by_name, frozenset(item.arn for item in listing.items), began_at)
 
     async def listing(self, keep: Callable[[Listed], bool], seen: Callable[[int], None] = lambda _: None) -> Listing:
         """Every listed algorithm for which ``keep`` is true. May be cancelled at any point.

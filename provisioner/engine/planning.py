@@ -7,7 +7,6 @@ The decisions are made in :mod:`provisioner.core.planner` and :mod:`provisioner.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,13 +17,12 @@ from provisioner.core.first_contact import MISSING
 from provisioner.core.names import folded
 from provisioner.core.planner import Action, Planner, Seen, Situation, Step
 from provisioner.core.versions import FOREIGN, Role, still_there, to_delete
-from provisioner.engine.inventory import IncompleteListError, Inventory
+from provisioner.engine.inventory import Contents, IncompleteListError, Inventory
 from provisioner.errors import ConfigurationError, IntegrityError, ProvisionerError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from provisioner.aws.faces import Listed
     from provisioner.core.entry import Entry
     from provisioner.core.policy import Policy
     from provisioner.engine.target import OpenTarget
@@ -46,20 +44,6 @@ class Planned(msgspec.Struct, frozen=True):
     row: Row
     step: Step
     withheld: str = ""
-
-
-class Contents(msgspec.Struct, frozen=True):
-    """What List shows of an account.
-
-    Attributes:
-        by_name: the algorithms, by the form in which names are compared.
-        arns: of all of them.
-        began_at: when the reading began (monotonic).
-    """
-
-    by_name: dict[str, list[Listed]]
-    arns: frozenset[str]
-    began_at: float
 
 
 class Planning:
@@ -145,23 +129,14 @@ class Planning:
 
     async def _read(self) -> Contents | None:
         """What List shows; None if it could not be read to its end."""
-        began_at = self._target.clock.monotonic()
         if self.contents is None and self.failure is None:
             self._target.observer.waiting_began("reading what the account holds", 0.0)
             try:
-                listing = await self._inventory.listing(lambda _: True)
-            except CallError as error:
+                self.contents = await self._inventory.contents()
+            except (CallError, IncompleteListError) as error:
                 self.failure = error
-                return None
             finally:
                 self._target.observer.waiting_ended()
-            if not listing.complete:
-                self.failure = IncompleteListError(self._target.name, listing.failure)
-                return None
-            by_name: dict[str, list[Listed]] = defaultdict(list)
-            for item in listing.items:
-                by_name[folded(item.name)].append(item)
-            self.contents = Contents(dict(by_name), frozenset(item.arn for item in listing.items), began_at)
         return self.contents
 
     def _similar(self, names: set[str], listed: Contents | None) -> set[str]:

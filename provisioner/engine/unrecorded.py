@@ -7,21 +7,19 @@ entry names it. List is read for that, once, and only when something is gone.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import anyio
 
 from provisioner.core.names import folded
 from provisioner.core.problem import Problem
-from provisioner.engine.inventory import Details, IncompleteListError
+from provisioner.engine.inventory import Details
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from provisioner.aws.faces import Listed
     from provisioner.core.versions import Version
-    from provisioner.engine.inventory import Inventory
+    from provisioner.engine.inventory import Contents, Inventory
     from provisioner.engine.target import OpenTarget
 
 
@@ -37,7 +35,7 @@ class Unrecorded:
         self._target = target
         self._inventory = inventory
         self._reading = anyio.Lock()
-        self._listed: dict[str, list[Listed]] | None = None
+        self._contents: Contents | None = None
 
     async def under_name_of(self, version: Version) -> Details:
         """Those under the name of ``version``, which Get does not find; ``unread`` has what may be one.
@@ -50,7 +48,7 @@ class Unrecorded:
             CallError, IntegrityError, ConfigurationError: see :meth:`Inventory.details`.
             IncompleteListError: List could not be read to its end.
         """
-        listed = (await self._read()).get(folded(version.name), [])
+        listed = (await self._read()).by_name.get(folded(version.name), [])
         ledger = self._target.ledger
         if not version.deletion and any(item.arn == version.arn for item in listed):
             return Details((), unread=frozenset({version.arn}))
@@ -70,17 +68,12 @@ class Unrecorded:
         ]
         return Details(tuple(sorted(ours, key=lambda one: one.age_order)), details.unread)
 
-    async def _read(self) -> dict[str, list[Listed]]:
-        """What List shows, by the form in which names are compared."""
+    async def _read(self) -> Contents:
+        """What List shows, read once."""
         async with self._reading:
-            if self._listed is None:
-                listing = await self._inventory.listing(lambda _: True)
-                if not listing.complete:
-                    raise IncompleteListError(self._target.name, listing.failure)
-                self._listed = defaultdict(list)
-                for item in listing.items:
-                    self._listed[folded(item.name)].append(item)
-        return self._listed
+            if self._contents is None:
+                self._contents = await self._inventory.contents()
+        return self._contents
 
     async def _under_way(self, names: Collection[str]) -> set[str]:
         """Attempts whose algorithms are yet to be recorded."""
