@@ -281,15 +281,7 @@ async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
         if not unproven:
             break
         account = await inventory.prove(account, unproven)
-    unanswered = {one.attempt for one in (await target.ledger.incoming(target.name)).values() if one.unresolved}
-    made = {one.arn for one in account.details.found if one.tag and one.tag.attempt in unanswered}
-    return [_in_doubt(finding) if finding.arn in made else finding for finding in findings]
-
-
-def _in_doubt(finding: Finding) -> Finding:
-    """``finding``, about what a replacement without a reply has made: no duplicate, for it is about to be recovered."""
-    message = "the replacement of its entry had no reply; run `provisioner reconcile`, or `apply`"
-    return msgspec.structs.replace(finding, kind="unrecorded", message=message)
+    return findings
 
 
 def _without(details: Details, older: set[str]) -> Details:
