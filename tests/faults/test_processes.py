@@ -231,7 +231,7 @@ def test_a_stop_while_standard_input_is_silent(tmp_path: Path) -> None:
 
 def test_a_deadline(tmp_path: Path) -> None:
     """A run drains when its time is over, and the next one goes on; exit 75."""
-    with job_at(tmp_path, size=300, settings={"rate": 30.0}) as job:
+    with job_at(tmp_path, size=300, settings={"rate": 30.0, "read_timeout": "20s"}) as job:
         code, summary = job.run("apply", "--deadline", "1500ms")
 
         assert code == 75
