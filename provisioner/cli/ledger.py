@@ -18,7 +18,7 @@ from provisioner.ledger.location import printable_location
 
 @click.group("ledger", cls=Group)
 def command() -> None:
-    """Holds the run lock while it moves or changes the ledger; AWS is not called."""
+    """While `copy` and `rename-target` work, no run can use the ledger. AWS is not called."""
 
 
 @command.command("rename-target")
@@ -58,8 +58,8 @@ def rename_target(
 def copy(*, source: str, target: str, output: str, lock_timeout: str) -> None:
     """Move the ledger FROM to TO, each a path or postgresql://...
 
-    Every row is copied and then compared. FROM stays as it is for reading, and a run that would write to it ends with
-    74. A copy that broke off is continued by the same command.
+    Every row is copied and then compared. FROM can still be read, but a run that would write to it ends with 74, so
+    name TO with --ledger from then on. A copy that broke off is continued by the same command.
     """
     from provisioner.commands.ledger import copy as move
 
@@ -70,6 +70,7 @@ def copy(*, source: str, target: str, output: str, lock_timeout: str) -> None:
         else:
             number = counted(copied.entries, "entry", "entries")
             say(f"{number} of ledger {copied.ledger_id} moved from {copied.source} to {copied.target}")
+            say("Name the new place with --ledger, or in the configuration, from now on")
 
     loop.run(work)
 

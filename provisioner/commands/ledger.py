@@ -101,7 +101,8 @@ async def copy(source_text: str, target_text: str, *, lock_timeout_s: float = 0.
     """
     source, target = locate(source_text), locate(target_text)
     if not await source.exists():
-        raise LedgerError("there is no ledger here", where=source.name, hint="Name the one that is to be copied first")
+        hint = "Check FROM, the first argument: it names the ledger that is to be moved"
+        raise LedgerError("there is no ledger here", where=source.name, hint=hint)
     async with source.lease(lock_timeout_s) as held, target.lease(lock_timeout_s) as other, source.read() as ledger:
         before = await source.moved_to()
         if before not in ("", target.name):
@@ -110,9 +111,8 @@ async def copy(source_text: str, target_text: str, *, lock_timeout_s: float = 0.
             async for part in _differences(ledger, building.ledger):
                 await building.ledger.replace_rows(*part)
             async for table, *_ in _differences(ledger, building.ledger):
-                raise LedgerError(
-                    f"the copy differs in the table {table}", where=target.name, hint="Please report this"
-                )
+                hint = f"Nothing is lost: every row is still in {source.name}. Please report this"
+                raise LedgerError(f"the copy differs in the table {table}", where=target.name, hint=hint)
             entries = sum(sum(states.values()) for states in (await building.ledger.counts()).values())
             held.check()
             if not before:

@@ -200,7 +200,7 @@ class Planning:
                 there.add(version.name)
             elif not (self._policy.deletes and to_delete([version], 0, adopted=self._policy.adopted)):
                 more = " --adopted" if version.adopted else ""
-                ways = f"Run `provisioner apply --prune{more}`, or run again after the settle time"
+                ways = f"Run `provisioner apply MANIFEST --prune{more}`, or run again after the settle time"
                 going[version.name] = f"{version.arn} is being deleted, and the reply is outstanding. {ways}"
         return there, going
 

@@ -174,8 +174,8 @@ def moved(name: str, to: str) -> LedgerError:
     return LedgerError(
         f"the ledger has moved to {to}",
         where=name,
-        why="`provisioner ledger copy` took it there",
-        hint="Name it there with --ledger; this one can only be read",
+        why="`provisioner ledger copy` moved it",
+        hint="Name the new place with --ledger; this one can only be read",
     )
 
 

@@ -300,7 +300,7 @@ async def errors_of(database: Database) -> AsyncIterator[None]:
 _AGAIN = "Nothing that was reported is lost"
 _UNREACHABLE = (
     "the database does not answer",
-    f"Check the URL, the server and the login: `psql` with the same URL should connect. {_AGAIN}",
+    f"Check the URL, the server and the login: `psql` with the same URL, without schema=, should connect. {_AGAIN}",
 )
 _UNUSABLE = ("the ledger cannot be used", "Run again, and report it if it happens again")
 _REMEDIES: dict[str, tuple[str, str]] = {

@@ -149,7 +149,8 @@ class PostgresLocation:
         raise UsageError(
             "a PostgreSQL ledger is backed up by its server",
             where=self.name,
-            hint=f"Use its backups, or pg_dump --schema={self._database.schema} --file={shlex.quote(str(path))}",
+            hint="Use its backups, or, with the same URL but without schema=, "
+            f"pg_dump --schema={self._database.schema} --file={shlex.quote(str(path))} URL",
         )
 
     @contextlib.asynccontextmanager

@@ -222,7 +222,7 @@ class Writer:
         raise LedgerError(
             "the database has lost commits that it had acknowledged",
             where=self._lease.database.name,
-            why=f"it knows {fence[0][0] - 1}, and {self._commits} were acknowledged",
+            why=f"it has {fence[0][0] - 1}, and {self._commits} were acknowledged",
             hint="It was restored, or a standby took over that was behind. Nothing more is sent; what was created "
             "meanwhile is found by its ownership tag: run again",
         )

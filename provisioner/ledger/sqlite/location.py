@@ -231,5 +231,5 @@ def _refuse_taken(path: Path) -> None:
         raise UsageError(
             "there is a ledger here already",
             where=str(path),
-            hint="Move it away first, or name another file with --ledger",
+            hint="Move it away first, or name another place",
         )
