@@ -56,7 +56,8 @@ def _line(finding: Finding) -> str:
 @click.option(
     "--mark-drifted",
     is_flag=True,
-    help="Record that tags were changed in AWS, so that the next apply sets them again.",
+    help="Record that tags were changed or added in AWS: the next apply sets changed ones again, and with --own-tags "
+    "removes added ones.",
 )
 @click.option(
     "--mark-unrecorded",

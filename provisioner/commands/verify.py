@@ -79,7 +79,7 @@ class Marks(msgspec.Struct, frozen=True):
     unrecorded: bool = False
 
 
-RECORDED = "`apply` recovers it if the manifest has it, and `verify --mark-unrecorded` in any case"
+RECORDED = "`apply` recovers it if the manifest has it, and `verify --mark-unrecorded` records it in any case"
 """What makes an algorithm of this ledger known to it again."""
 _NEXT = {
     "missing": ("with `--mark-missing`, `apply` creates it again", "`apply` creates it again"),

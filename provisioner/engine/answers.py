@@ -89,7 +89,7 @@ class Answers:
     async def _follow_doubted(self, given: Given, ruling: Ruling) -> None:
         """Count a definition that was in doubt; what turns out not to exist is left to the next run."""
         if ruling.decision is Decision.ABSENT:
-            what = "it was answered by another's reply, and does not exist. Run again"
+            what = "the reply to its create belonged to another create, and it does not exist. Run again"
             outcome, problem = Outcome.PENDING, Problem("", 0, given.name, MIXED_UP, what, target=self._target.name)
         elif ruling.decision is Decision.TAKEN:
             name, target = given.name, self._target.name
