@@ -174,7 +174,7 @@ def moved(name: str, to: str) -> LedgerError:
     return LedgerError(
         f"the ledger has moved to {to}",
         where=name,
-        why="`provisioner ledger copy` moved it",
+        why="by `provisioner ledger copy`",
         hint="Name the new place with --ledger; this one can only be read",
     )
 
