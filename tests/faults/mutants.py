@@ -201,8 +201,8 @@ MUTANTS = (
     ),
     Mutant(
         "an incomplete List is a whole one at first contact",
-        "provisioner/engine/planning.py",
-        (("            if not listing.complete:\n", "            if False:\n"),),
+        "provisioner/engine/inventory.py",
+        (("        if not listing.complete:\n", "        if False:\n"),),
         (MATRIX,),
     ),
     Mutant(
@@ -271,7 +271,7 @@ MUTANTS = (
     Mutant(
         "prune by a manifest without definitions",
         "provisioner/commands/plan.py",
-        (("    if not names:\n", "    if False:\n"),),
+        (("    if not names:\n", "    if False:\n"), ("    if empty:\n", "    if False:\n")),
         (LIFECYCLE,),
     ),
     Mutant(
