@@ -104,6 +104,7 @@ class FakeLedger:
         self.happenings: list[Happening] = []
         self.commits: list[tuple[float, tuple[Fact, ...]]] = []
         self.kept_problems: list[Problem] = []
+        self.kept_samples: dict[str, bytes] = {}
         self.kept_runs: list[RunRecord] = []
         self.paces: dict[tuple[str, str], bytes] = {}
         self.kept_places: dict[str, Place] = {}
@@ -259,6 +260,14 @@ class FakeLedger:
         del run_id
         for problem in self.kept_problems:
             yield problem
+
+    async def keep_samples(self, samples: bytes) -> None:
+        """See the interface."""
+        self.kept_samples[self._run_id] = samples
+
+    async def samples(self, run_id: str) -> bytes:
+        """See the interface."""
+        return self.kept_samples.get(run_id, b"")
 
     async def learned(self, target: str, family: str) -> bytes | None:
         """See the interface."""

@@ -147,6 +147,14 @@ class Ledger(Protocol):
         """The problems of a run, in the order in which they were added."""
         ...
 
+    async def keep_samples(self, samples: bytes) -> None:
+        """Record the samples of the current run in place of earlier ones. Those of the last 20 runs are kept."""
+        ...
+
+    async def samples(self, run_id: str) -> bytes:
+        """The samples of a run, as :meth:`keep_samples` recorded them; b"" if there are none."""
+        ...
+
     async def learned(self, target: str, family: str) -> bytes | None:
         """What the pacer of (target, operation family) learned, as :meth:`learn` recorded it, or the quota."""
         ...

@@ -20,7 +20,7 @@ FACTS_PER_COMMIT = 256
 """A larger commit is hardly cheaper per fact, and everybody in it waits longer. A single request may be larger."""
 
 KEPT_RUNS_WITH_PROBLEMS = 20
-"""The interface's promise."""
+"""The interface's promise, for samples too."""
 
 KEPT_RUNS = 1000
 """So that a job that runs every minute does not fill the disk with summaries: a thousand runs are most of a day of
@@ -49,6 +49,12 @@ class AddProblems(msgspec.Struct, frozen=True):
     """Record these problems of the current run."""
 
     problems: Sequence[Problem]
+
+
+class KeepSamples(msgspec.Struct, frozen=True):
+    """Record the samples of the current run."""
+
+    samples: bytes
 
 
 class Learn(msgspec.Struct, frozen=True):
@@ -118,6 +124,7 @@ Request = (
     | BeginRun
     | EndRun
     | AddProblems
+    | KeepSamples
     | Learn
     | TakeIdentity
     | SetFinished

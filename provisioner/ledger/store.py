@@ -16,6 +16,7 @@ from provisioner.ledger.requests import (
     BeginRun,
     EndRun,
     Forget,
+    KeepSamples,
     Record,
     RenameTarget,
     ReplaceRows,
@@ -197,6 +198,10 @@ class Store(ABC, Generic[W]):
         while page := await self._problem_page(run_id, after):
             for after, problem in page:  # noqa: B007  the last number is where the next page begins
                 yield problem
+
+    async def keep_samples(self, samples: bytes) -> None:
+        """See :meth:`provisioner.ledger.Ledger.keep_samples`."""
+        await self._ask(KeepSamples(samples))
 
     async def learned(self, target: str, family: str) -> bytes | None:
         """See :meth:`provisioner.ledger.Ledger.learned`."""

@@ -38,6 +38,7 @@ TABLES: dict[str, Table] = {
     "problems": Table(
         ("run_id", "seq", "source", "line", "name", "code", "message", "column_", "target", "severity"), 2
     ),
+    "samples": Table(("run_id", "samples"), 1),
     "paces": Table(("target", "family", "state"), 2),
     "places": Table(("target", "kind", "region", "account_id"), 1),
     "finished": Table(("target", "fingerprint", "changes", "lines"), 1),

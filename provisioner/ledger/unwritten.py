@@ -110,6 +110,13 @@ class UnwrittenLedger:
             async for problem in self._ledger.problems(run_id):
                 yield problem
 
+    async def keep_samples(self, samples: bytes) -> None:
+        """Forget them."""
+
+    async def samples(self, run_id: str) -> bytes:
+        """See the interface."""
+        return await self._ledger.samples(run_id) if self._ledger else b""
+
     async def learned(self, target: str, family: str) -> bytes | None:
         """See the interface."""
         return await self._ledger.learned(target, family) if self._ledger else None

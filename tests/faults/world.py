@@ -45,6 +45,7 @@ from provisioner.ledger.requests import (
     BeginRun,
     EndRun,
     Forget,
+    KeepSamples,
     Learn,
     Record,
     RenameTarget,
@@ -603,6 +604,14 @@ class DirectLedger:
         """See the interface."""
         for _, problem in reading.problems(self._reader, run_id, 0, 1_000_000):
             yield problem
+
+    async def keep_samples(self, samples: bytes) -> None:
+        """See the interface."""
+        self._commit(KeepSamples(samples))
+
+    async def samples(self, run_id: str) -> bytes:
+        """See the interface."""
+        return reading.samples(self._reader, run_id)
 
     async def learned(self, target: str, family: str) -> bytes | None:
         """See the interface."""

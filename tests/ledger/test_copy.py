@@ -50,6 +50,7 @@ async def fill(where: str) -> dict[str, list[Row]]:
         await ledger.set_place("default", Place("aws", "us-east-1", "123456789012"))
         await ledger.set_finished("default", FinishedManifest("f", 3, 2))
         await ledger.learn("default", "create", b"\x00\xff")
+        await ledger.keep_samples(b"\x00\xfe")
         await ledger.add_problems([Problem("m", 1, "n", "invalid", "no", column=3), Problem("", 0, "n", "twin", "two")])
         await ledger.end_run(RunRecord("run-1", "apply", AT, AT + 1.5, 3, b"{}"))
     return await rows_of(where)

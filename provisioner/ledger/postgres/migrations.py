@@ -142,9 +142,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX history_by_name ON history (target, name)",
         "CREATE INDEX history_by_run ON history (run_id)",
     ),
+    # Beside the runs, whose table is listed: a row of samples may have a hundred kilobytes.
+    (f"CREATE TABLE samples (run_id {_KEY} PRIMARY KEY, samples bytea NOT NULL)",),
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
-ROWS = ("entries", "incoming", "versions", "history", "runs", "problems", "paces", "places", "finished", "changes")
+ROWS = (
+    *("entries", "incoming", "versions", "history", "runs", "problems"),
+    *("samples", "paces", "places", "finished", "changes"),
+)
 """The tables that hold what runs have recorded."""

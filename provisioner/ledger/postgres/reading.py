@@ -166,6 +166,12 @@ async def problems(read: Read, run_id: str, after: int, limit: int) -> list[tupl
     return decode(rows[0][0], list[tuple[int, Problem]])
 
 
+async def samples(read: Read, run_id: str) -> bytes:
+    """The samples of a run, b"" if there are none."""
+    rows = await read("SELECT samples FROM samples WHERE run_id = %s", written(run_id))
+    return bytes(rows[0][0]) if rows else b""
+
+
 async def learned(read: Read, target: str, family: str) -> bytes | None:
     """What the pacer of (target, family) learned."""
     rows = await read("SELECT state FROM paces WHERE target = %s AND family = %s", written(target), written(family))

@@ -134,6 +134,10 @@ class PostgresLedger(Store[Writer]):
         """See :meth:`provisioner.ledger.Ledger.runs`."""
         return await self._read(reading.runs, limit, prefix)
 
+    async def samples(self, run_id: str) -> bytes:
+        """See :meth:`provisioner.ledger.Ledger.samples`."""
+        return await self._read(reading.samples, run_id)
+
     async def finished(self, target: str) -> FinishedManifest | None:
         """See :meth:`provisioner.ledger.Ledger.finished`."""
         return await self._read(reading.finished, target)

@@ -25,6 +25,7 @@ from provisioner.ledger.requests import (
     BeginRun,
     EndRun,
     Forget,
+    KeepSamples,
     Learn,
     Record,
     RenameTarget,
@@ -127,13 +128,13 @@ class Writing:
 
     async def _apply(self, transaction: Transaction, request: Request) -> Answer:
         match request:
-            case BeginRun(run):
+            case BeginRun(run) | EndRun(run):
                 self._run_id = run.run_id
-                transaction.write(_put_run(run))
-            case EndRun(run):
                 transaction.write(_put_run(run))
             case AddProblems(problems):
                 transaction.write(Statement(_ADD_PROBLEMS, (written(self._run_id), encode(list(problems)))))
+            case KeepSamples(samples):
+                transaction.write(Statement(_KEEP_SAMPLES, (written(self._run_id), samples)))
             case Learn(target, family, state):
                 transaction.write(Statement(_LEARN, (written(target), written(family), state)))
             case TakeIdentity(ledger_id):
@@ -146,10 +147,7 @@ class Writing:
             case RenameTarget(old, new):
                 return await self._rename(transaction, old, new)
             case Forget(target, names):
-                sql = "DELETE FROM {} WHERE target = %s AND name IN (SELECT json_array_elements_text(%s::json))"
-                parameters = (written(target), encode(list(names)))
-                tables = ("entries", "incoming", "versions")
-                transaction.write(*[Statement(sql.format(table), parameters) for table in tables], _changed([target]))
+                transaction.write(*_forgetting(target, names), _changed([target]))
                 self._open_entries.forget()
         return None
 
@@ -195,6 +193,12 @@ class Writing:
         )
         self._open_entries.forget()
         return None
+
+
+def _forgetting(target: str, names: Sequence[str]) -> list[Statement]:
+    sql = "DELETE FROM {} WHERE target = %s AND name IN (SELECT json_array_elements_text(%s::json))"
+    parameters = (written(target), encode(list(names)))
+    return [Statement(sql.format(table), parameters) for table in ("entries", "incoming", "versions")]
 
 
 async def _rename_refusal(transaction: Transaction, old: str, new: str) -> ProvisionerError | None:
@@ -268,8 +272,13 @@ def _pruned() -> list[Statement]:
     sql = """DELETE FROM {} WHERE run_id < (
         SELECT min(run_id) FROM (SELECT run_id FROM runs ORDER BY run_id DESC LIMIT {}) AS newest)"""
     # Facts that belong to no run have "" and are the first to go.
-    kept = (("problems", KEPT_RUNS_WITH_PROBLEMS), ("history", KEPT_RUNS), ("runs", KEPT_RUNS))
-    return [Statement(sql.format(table, number)) for table, number in kept]
+    kept_runs = {
+        "problems": KEPT_RUNS_WITH_PROBLEMS,
+        "samples": KEPT_RUNS_WITH_PROBLEMS,
+        "history": KEPT_RUNS,
+        "runs": KEPT_RUNS,
+    }
+    return [Statement(sql.format(table, number)) for table, number in kept_runs.items()]
 
 
 _TYPES = {"sent": "json", "updated_at": "float8", "at": "float8", "line": "bigint", "column": "bigint"}
@@ -313,6 +322,7 @@ _PUT_RUN = """INSERT INTO runs (run_id, command, started_at, ended_at, exit_code
     VALUES (%s, %s, %s, %s, %s, %s)
     ON CONFLICT (run_id) DO UPDATE SET command = excluded.command, started_at = excluded.started_at,
         ended_at = excluded.ended_at, exit_code = excluded.exit_code, summary = excluded.summary"""
+_KEEP_SAMPLES = "INSERT INTO samples VALUES (%s, %s) ON CONFLICT (run_id) DO UPDATE SET samples = excluded.samples"
 _LEARN = """INSERT INTO paces VALUES (%s, %s, %s)
     ON CONFLICT (target, family) DO UPDATE SET state = excluded.state"""
 _SET_FINISHED = """INSERT INTO finished VALUES (%s, %s, %s, %s) ON CONFLICT (target) DO UPDATE

@@ -135,6 +135,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX history_by_name ON history (target, name)",
         "CREATE INDEX history_by_run ON history (run_id)",
     ),
+    # Beside the runs, whose table is listed: a row of samples may have a hundred kilobytes.
+    ("CREATE TABLE samples (run_id TEXT PRIMARY KEY, samples BLOB NOT NULL)",),
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

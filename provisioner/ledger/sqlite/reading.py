@@ -240,6 +240,12 @@ def problems(connection: Connection, run_id: str, after: int, limit: int) -> lis
     return [(seq, Problem(*rest)) for seq, *rest in rows]
 
 
+def samples(connection: Connection, run_id: str) -> bytes:
+    """The samples of a run, b"" if there are none."""
+    row = connection.execute("SELECT samples FROM samples WHERE run_id = ?", (run_id,)).fetchone()
+    return bytes(row[0]) if row else b""
+
+
 def learned(connection: Connection, target: str, family: str) -> bytes | None:
     """What the pacer of (target, family) learned."""
     row = connection.execute("SELECT state FROM paces WHERE target = ? AND family = ?", (target, family)).fetchone()

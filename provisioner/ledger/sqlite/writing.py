@@ -22,6 +22,7 @@ from provisioner.ledger.requests import (
     DropFinished,
     EndRun,
     Forget,
+    KeepSamples,
     Learn,
     Record,
     RenameTarget,
@@ -162,6 +163,8 @@ class Writing:
                 self._put_run(run)
             case AddProblems(problems):
                 self._add_problems(problems)
+            case KeepSamples(samples):
+                self._put("samples", (self._run_id, samples))
             case DropFinished():
                 self._connection.execute("DELETE FROM finished")
             case RenameTarget(old, new):
@@ -267,7 +270,13 @@ class Writing:
         insert(self._connection, "INSERT INTO problems VALUES", rows)
 
     def _prune(self) -> None:
-        for table, kept in (("problems", KEPT_RUNS_WITH_PROBLEMS), ("history", KEPT_RUNS), ("runs", KEPT_RUNS)):
+        kept_runs = {
+            "problems": KEPT_RUNS_WITH_PROBLEMS,
+            "samples": KEPT_RUNS_WITH_PROBLEMS,
+            "history": KEPT_RUNS,
+            "runs": KEPT_RUNS,
+        }
+        for table, kept in kept_runs.items():
             # A range of the primary key, so that the rows that stay are not read: there may be millions. A run's id
             # begins with its time; problems of no run have "" and are the first to go.
             newest = "SELECT run_id FROM runs ORDER BY run_id DESC LIMIT ?"

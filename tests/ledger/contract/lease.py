@@ -24,6 +24,7 @@ WRITES: dict[str, Callable[[Ledger], Awaitable[None]]] = {
     "begin_run": lambda ledger: ledger.begin_run(RunRecord("run-9", "apply", AT)),
     "end_run": lambda ledger: ledger.end_run(RunRecord("run-9", "apply", AT, AT, 0, b"{}")),
     "add_problems": lambda ledger: ledger.add_problems([Problem("m", 1, "a", "invalid", "no")]),
+    "keep_samples": lambda ledger: ledger.keep_samples(b"1"),
     "set_place": lambda ledger: ledger.set_place("default", Place("aws", "us-east-1")),
     "set_finished": lambda ledger: ledger.set_finished("default", FinishedManifest("f", 1, 1)),
     "rename_target": lambda ledger: ledger.rename_target("default", "other"),

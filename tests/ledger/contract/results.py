@@ -1,4 +1,4 @@
-"""What is kept of runs: their ends, their problems, what their pacers learned."""
+"""What is kept of runs: their ends, their problems, their samples, what their pacers learned."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """What is kept of runs: their ends, their problems, what their pacers learned."""
+    """What is kept of runs: their ends, their problems, their samples, what their pacers learned."""
 
     async def test_runs_are_remembered(self, store: Store) -> None:
         """Runs come newest first; one that has ended has its summary, one that died has not."""
@@ -53,6 +53,21 @@ class Results:
             assert twentieth == problems
             assert [problem async for problem in ledger.problems("run-00")] == []
             assert [problem async for problem in ledger.problems("run-01")] == problems[:1]
+
+    async def test_samples_belong_to_a_run(self, store: Store) -> None:
+        """The last samples of a run are its samples, for the last 20 runs."""
+        async with store() as ledger:
+            await ledger.begin_run(RunRecord("run-00", "apply", AT))
+            await ledger.keep_samples(b"1")
+            await ledger.keep_samples(b"\x00\xff")
+            for number in range(1, 20):
+                await ledger.begin_run(RunRecord(f"run-{number:02}", "apply", AT))
+            await ledger.keep_samples(b"19")
+            twentieth = await ledger.samples("run-00")
+            await ledger.begin_run(RunRecord("run-20", "apply", AT))
+
+            assert twentieth == b"\x00\xff"
+            assert [await ledger.samples(f"run-{number:02}") for number in (0, 1, 19)] == [b"", b"", b"19"]
 
     async def test_what_a_pacer_learned_is_kept(self, store: Store) -> None:
         """The last thing learned is told at once, and after reopening, by target and family."""
