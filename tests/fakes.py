@@ -30,6 +30,7 @@ from provisioner.pacing.pacer import PaceBounds, Pacer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
+    from provisioner.core.pause import Pause
     from provisioner.core.policy import Policy
     from provisioner.core.problem import Problem
     from provisioner.ledger import FinishedManifest, Ledger, RunRecord
@@ -109,6 +110,7 @@ class FakeLedger:
         self.paces: dict[tuple[str, str], bytes] = {}
         self.kept_places: dict[str, Place] = {}
         self.kept_finished: dict[str, FinishedManifest] = {}
+        self.kept_pauses: dict[str, Pause] = {}
         self.broken = False
         self._renames = Counter[str]()
         self._run_id = ""
@@ -294,6 +296,11 @@ class FakeLedger:
         """See the interface."""
         self._check()
         self.kept_places[target] = place
+
+    async def pauses(self) -> Mapping[str, Pause]:
+        """See the interface."""
+        self._check()
+        return dict(self.kept_pauses)
 
     async def rename_target(self, old: str, new: str) -> None:
         """See the interface; every finished manifest is forgotten."""

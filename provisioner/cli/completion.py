@@ -159,7 +159,14 @@ def _codes(context: click.Context, incomplete: str) -> list[CompletionItem[Any]]
 
 
 def _targets(context: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
-    return _beginning(incomplete, _settings(context).targets)
+    found = [*_settings(context).targets]
+    if context.command.name == "resume":
+        found = _read(context, _paused)
+    return _beginning(incomplete, found)
+
+
+async def _paused(ledger: Ledger, found: list[str]) -> None:
+    found += sorted(await ledger.pauses())
 
 
 def _ledger_targets(context: click.Context, incomplete: str) -> list[CompletionItem[Any]]:

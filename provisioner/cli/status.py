@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,9 @@ def command(config: str | None, ledger: str | None, targets: tuple[str, ...], ou
 async def _status(settings: Settings, targets: tuple[str, ...]) -> dict[str, Any]:
     location, keep = locate(settings.run.ledger), settings.lifecycle.keep
     async with location.read() as ledger:
-        counts = await ledger.counts()
+        now = time.time()
+        paused = {name: pause for name, pause in (await ledger.pauses()).items() if pause.until > now}
+        counts = {**{name: {} for name in paused}, **await ledger.counts()}
         known_targets(targets, counts)
         chosen = [name for name in counts if not targets or name in targets]
         open_ = [
@@ -69,6 +72,8 @@ async def _status(settings: Settings, targets: tuple[str, ...]) -> dict[str, Any
             for run in await past_runs(location, ledger, 5)
         ]
         shown = {name: await _target(ledger, name, counts[name], keep) for name in chosen}
+        for name in shown.keys() & paused.keys():
+            shown[name]["paused"] = {"until": paused[name].end, "reason": paused[name].reason}
         return {
             "ledger": location.name,
             "ledger_id": ledger.ledger_id,
@@ -135,6 +140,10 @@ def _lines(status: dict[str, Any]) -> list[str]:
         pace = target["pace"]
         limit = f", limit {pace['limit_per_s']}/s, learned from {pace['accepts']} creates" if pace else ""
         lines.append(f"target  {name}: {states or 'no entries'}{limit}")
+        if pause := target.get("paused"):
+            why = f": {pause['reason']}" if pause["reason"] else ""
+            ends = f"`provisioner resume {shlex.quote(name)}` ends that"
+            lines.append(f"paused  {name} until {pause['until']}{why}. {ends}")
     lines += [
         f"open    {entry['target']}: {entry['name']}, sent {entry['sent_at']}, no answer yet"
         for entry in status["open"][:OPEN_SHOWN]

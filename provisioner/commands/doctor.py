@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, BinaryIO
 
 import anyio
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from provisioner.config.settings import Settings, Target
     from provisioner.core.checks import Check
+    from provisioner.core.pause import Pause
     from provisioner.core.place import Place
     from provisioner.manifest.reader import Manifest
 
@@ -72,8 +74,14 @@ async def doctor(visit: Visit) -> list[Check]:
     """
     manifests = await anyio.to_thread.run_sync(_manifests, visit, abandon_on_cancel=True)
     found = [_configuration(visit)]
-    ledger, places = await _ledger(visit.settings)
+    ledger, places, pauses = await _ledger(visit.settings)
     found.append(ledger)
+    now = time.time()
+    found += [
+        checks.paused(target.name, pause)
+        for target in visit.targets
+        if (pause := pauses.get(target.name)) is not None and pause.until > now
+    ]
     examined = await examine(visit, manifests, Claims(places, visit.settings.targets))
     of_run = [check for check in found if check.name not in visit.skip]
     return of_run + [check for target in visit.targets for check in examined[target.name].checks]
@@ -123,10 +131,11 @@ def _configuration(visit: Visit) -> Check:
     return checks.ok("configuration", f"{visit.config or 'no file, the defaults'}; {number} {shown}")
 
 
-async def _ledger(settings: Settings) -> tuple[Check, Mapping[str, Place]]:
-    """The check of the ledger, and the places that it knows."""
+async def _ledger(settings: Settings) -> tuple[Check, Mapping[str, Place], Mapping[str, Pause]]:
+    """The check of the ledger, the places that it knows, and the pauses."""
     contents = "does not exist yet"
     places: dict[str, Place] = {}
+    pauses: dict[str, Pause] = {}
     try:
         location = locate(settings.run.ledger)
         condition = await location.condition()
@@ -134,8 +143,9 @@ async def _ledger(settings: Settings) -> tuple[Check, Mapping[str, Place]]:
             async with location.read() as ledger:
                 entries = sum(sum(states.values()) for states in (await ledger.counts()).values())
                 contents, places = f"{entries} entries", dict(await ledger.places())
+                pauses = dict(await ledger.pauses())
     except ProvisionerError as error:
-        return checks.failed("ledger", error), places
+        return checks.failed("ledger", error), places, pauses
     check = checks.ledger(
         location.name,
         contents,
@@ -143,4 +153,4 @@ async def _ledger(settings: Settings) -> tuple[Check, Mapping[str, Place]]:
         free_bytes=condition.free_bytes,
         storage=condition.storage,
     )
-    return check, places
+    return check, places, pauses

@@ -27,6 +27,7 @@ from provisioner.engine.planning import NEEDS_ACCOUNT, Planning
 from provisioner.errors import ProvisionerError, Reason, counted
 from provisioner.ledger.unwritten import UnwrittenLedger
 from provisioner.report.plan import Plan, PlanStep
+from provisioner.report.summary import pause_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -417,7 +418,7 @@ class PlanCommand:
             await self._look_first(self._preflight, manifests)
         ledger = fleet.ledger
         self._ledger_id = "" if isinstance(ledger, UnwrittenLedger) and not ledger.exists else ledger.ledger_id
-        await fleet.each(run.order.targets, one)
+        await fleet.each(run.order.targets, one, looks=True)
 
     async def _look_first(self, preflight: Preflight, manifests: Mapping[str, Manifest]) -> None:
         for target, found in (await preflight(manifests)).items():
@@ -528,6 +529,7 @@ class PlanCommand:
             deletes=deletes,
             refused=refused,
             halted={name: one.halt.what for name, one in run.statistics.items() if one.halt},
+            paused={name: paused for name, one in run.statistics.items() if (paused := pause_of(one))},
             quotas=dict(sorted(self._over.items())),
         )
         return summary

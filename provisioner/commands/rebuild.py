@@ -50,7 +50,7 @@ async def rebuild(run: Run, ledger_id: str) -> Summary:
         async def read(target: OpenTarget) -> None:
             tagged[target.name] = await _tagged(run, target, ledger_id)
 
-        await fleet.each(run.order.targets, read)
+        await fleet.each(run.order.targets, read, looks=True)
         if any(one.halt for one in run.statistics.values()) or run.stop.requested:
             return
         _check_choice(tagged, ledger_id)

@@ -138,7 +138,7 @@ async def verify(run: Run, findings: list[Finding], marks: Marks, *, prune_dupli
 
     async def work(fleet: Fleet) -> None:
         try:
-            await fleet.each(run.order.targets, compare_one)
+            await fleet.each(run.order.targets, compare_one, looks=not prune_duplicates)
         finally:
             run.reasons |= reasons_of(findings)
             run.found.update(finding.kind for finding in findings)

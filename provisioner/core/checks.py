@@ -8,6 +8,7 @@ warning, and what could not be looked at is skipped, with the permission that wa
 from __future__ import annotations
 
 import math
+import shlex
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ from provisioner.errors import ProvisionerError, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from provisioner.core.pause import Pause
 
 NAMES = (
     "configuration",
@@ -112,6 +115,12 @@ LITTLE_BYTES = 64 * MIB
 """A new ledger of 100,000 entries takes 60 MiB, with its log."""
 NOTHING_BYTES = MIB
 """Below this a run cannot commit a batch of intents."""
+
+
+def paused(target: str, pause: Pause) -> Check:
+    """A target to which a run would send nothing."""
+    hint = f"`provisioner resume {shlex.quote(target)}` ends the pause"
+    return msgspec.structs.replace(fail("ledger", Reason.UNFINISHED, f"paused {pause.text}", hint), target=target)
 
 
 def ledger(name: str, contents: str, *, holder: str, free_bytes: int | None, storage: str) -> Check:

@@ -132,7 +132,7 @@ class Answers:
         creates = counted(len(self._resolver), "unanswered create", "unanswered creates")
         self._target.observer.waiting_began(f"the settle time of {creates}", until)
         sweep = None
-        with self._ending.stop.ends():
+        with self._ending.stop.ends(), self._ending.until_paused():
             try:
                 # A timer may fire a little early, and a sweep that begins too early proves nothing.
                 while (delay_s := self._resolver.due_in_s()) > 0:  # noqa: ASYNC110  a timer, not a poll

@@ -142,6 +142,7 @@ class Engine:
         await self._resolver.load()
         async with anyio.create_task_group() as group:
             group.start_soon(self._ending.watch)
+            group.start_soon(self._ending.watch_pause)
             self._work.start(group, self._limit)
             self._deletions.start(group, self._limit)
             await self._deletions.retire(retire, why)
@@ -194,9 +195,9 @@ class Engine:
 
     async def _plan(self, batch: Batch, size_bytes: int | None) -> None:
         planned: list[Planned] = []
-        with self._stop.ends() as planning:
+        with self._stop.ends() as planning, self._ending.until_paused() as unpaused:
             planned, registered = await self._planning.plan(batch.rows)
-        if planning.cancelled_caught:
+        if planning.cancelled_caught or unpaused.cancelled_caught:
             return
         if registered:
             self._observer.outcome_changed(Outcome.UNCHANGED, count=registered)

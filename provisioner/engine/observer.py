@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from provisioner.core.pause import Pause  # noqa: TC001  msgspec reads these types at run time
 from provisioner.core.verdict import Reply, Verdict  # noqa: TC001  msgspec reads these types at run time
 from provisioner.errors import Reason  # noqa: TC001  the same
 
@@ -28,10 +29,12 @@ class Halt(msgspec.Struct, frozen=True):
     Attributes:
         reason: what kind of halt it is.
         what: for people: what happened and what to do.
+        pause: the pause of the target, if that is why.
     """
 
     reason: Reason
     what: str
+    pause: Pause | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -147,6 +150,9 @@ class Observer:
 
     def resolving_ended(self, left: int) -> None:
         """Resolving is over; ``left`` entries stay unresolved."""
+
+    def target_paused(self, pause: Pause) -> None:
+        """The target is paused. A command that only looks at it goes on; otherwise the target halts for that."""
 
     def target_halted(self, halt: Halt) -> None:
         """Nothing more is sent to this target in this run."""

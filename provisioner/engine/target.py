@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import anyio
+
 from provisioner.core.ownership import check_place, is_id
 from provisioner.core.place import Place
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from provisioner.aws.faces import Aws
+    from provisioner.core.pause import Pause
     from provisioner.engine.clock import Clock
     from provisioner.engine.observer import Observer
     from provisioner.ledger import Ledger
@@ -53,6 +56,11 @@ class Whereabouts:
         self._proven = arn[: arn.index("/") + 1]
 
 
+async def _never() -> Pause:
+    await anyio.sleep_forever()
+    raise AssertionError  # it sleeps until it is cancelled
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenTarget:
     """One target's ledger, calls, gates and clock.
@@ -70,6 +78,7 @@ class OpenTarget:
         tagging: the gate before GetResources, which has a rate of its own.
         clock: of the run.
         observer: watches this target.
+        paused: waits until the target is paused, for as long as it is not.
     """
 
     name: str
@@ -84,3 +93,4 @@ class OpenTarget:
     tagging: Gate
     clock: Clock
     observer: Observer
+    paused: Callable[[], Awaitable[Pause]] = _never

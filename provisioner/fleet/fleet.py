@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,11 @@ import msgspec
 from provisioner import aws
 from provisioner.config.settings import PaceSettings
 from provisioner.core.place import Place
+from provisioner.engine.ending import paused
 from provisioner.engine.observer import Halt, Sample
 from provisioner.engine.target import OpenTarget, Whereabouts
 from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError, ProvisionerError, first_error
+from provisioner.fleet.pauses import Pauses
 from provisioner.fleet.places import Places, kind_of
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.observed import Learned
@@ -60,8 +62,17 @@ class Fleet:
     places: Places
     embedded: bool = False
 
-    async def each(self, targets: Iterable[Target], work: Callable[[OpenTarget], Awaitable[None]]) -> None:
+    async def each(
+        self, targets: Iterable[Target], work: Callable[[OpenTarget], Awaitable[None]], *, looks: bool = False
+    ) -> None:
         """Open every target and do ``work`` with it, side by side. One that fails halts alone.
+
+        Nothing is sent to a target that is paused, and nothing more to one that is paused meanwhile.
+
+        Args:
+            targets: of the fleet.
+            work: is done with each.
+            looks: whether it changes nothing, and so is done with targets that are paused, too.
 
         Raises:
             LedgerError: the ledger cannot be read or written.
@@ -70,12 +81,22 @@ class Fleet:
 
         async def one(target: Target) -> None:
             with self._contained(target.name):
+                if (pause := pauses.of(target.name)) is not None:
+                    if not looks:
+                        self.observers[target.name].target_halted(paused(target.name, pause))
+                        return
+                    self.observers[target.name].target_paused(pause)
                 async with self.open(target) as opened:
-                    await work(opened)
+                    await work(opened if looks else replace(opened, paused=partial(pauses.wait, target.name)))
 
-        async with anyio.create_task_group() as group:
-            for target in targets:
-                group.start_soon(one, target)
+        pauses = Pauses(self.ledger, self.clock)
+        await pauses.look()
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(pauses.keep_looking)
+            async with anyio.create_task_group() as group:
+                for target in targets:
+                    group.start_soon(one, target)
+            watching.cancel_scope.cancel()
 
     @asynccontextmanager
     async def open(self, target: Target) -> AsyncIterator[OpenTarget]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from provisioner.core.entry import Entry, Fact, State
+    from provisioner.core.pause import Pause
     from provisioner.core.place import Place
     from provisioner.core.problem import Problem
     from provisioner.core.versions import Happening, Role, Version
@@ -179,11 +180,18 @@ class Ledger(Protocol):
         """Record where ``target`` is; durable when it returns. The last one counts."""
         ...
 
+    async def pauses(self) -> Mapping[str, Pause]:
+        """The pauses of targets, as :meth:`provisioner.ledger.location.Location.pause` recorded them.
+
+        One whose end has passed may be among them.
+        """
+        ...
+
     async def rename_target(self, old: str, new: str) -> None:
         """Give everything that the ledger holds of ``old`` to ``new``, in one commit.
 
-        Entries, place, paces and the finished manifest move. For :meth:`changes` it is a change of both targets, which
-        gives them the same number. Past runs and their problems keep the name that they were about.
+        Entries, place, paces, pause and the finished manifest move. For :meth:`changes` it is a change of both targets,
+        which gives them the same number. Past runs and their problems keep the name that they were about.
 
         Raises:
             LedgerError: ``new`` has entries, or nothing is known of ``old``. Nothing has changed.

@@ -14,9 +14,10 @@ from provisioner.errors import DISTRIBUTION, ConfigurationError, LedgerError, Us
 from provisioner.ledger.postgres.url import SCHEMES, printable_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from provisioner.core.pause import Pause
     from provisioner.ledger import Ledger
     from provisioner.ledger.lease import Lease
     from provisioner.ledger.tables import CopyableLedger
@@ -156,6 +157,16 @@ class Location(Protocol):
 
         Raises:
             LedgerError: it cannot be written, or has moved already.
+        """
+        ...
+
+    async def pause(self, pauses: Mapping[str, Pause | None]) -> None:
+        """Record that these targets are paused, or with None that they are not, beside whoever holds the lease.
+
+        All of it is one commit, durable when it returns. Whoever reads the ledger sees it from then on.
+
+        Raises:
+            LedgerError: there is no ledger, or it cannot be written, or has moved.
         """
         ...
 

@@ -41,6 +41,7 @@ TABLES: dict[str, Table] = {
     "samples": Table(("run_id", "samples"), 1),
     "paces": Table(("target", "family", "state"), 2),
     "places": Table(("target", "kind", "region", "account_id"), 1),
+    "pauses": Table(("target", "until", "since", "reason"), 1),
     "finished": Table(("target", "fingerprint", "changes", "lines"), 1),
     "changes": Table(("target", "commits"), 1),
 }

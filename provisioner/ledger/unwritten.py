@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from provisioner.core.entry import Entry, Fact, State
+    from provisioner.core.pause import Pause
     from provisioner.core.place import Place
     from provisioner.core.problem import Problem
     from provisioner.core.versions import Happening, Role, Version
@@ -137,6 +138,10 @@ class UnwrittenLedger:
 
     async def set_place(self, target: str, place: Place) -> None:
         """Forget it."""
+
+    async def pauses(self) -> Mapping[str, Pause]:
+        """See the interface."""
+        return await self._ledger.pauses() if self._ledger else {}
 
     async def rename_target(self, old: str, new: str) -> None:
         """Rename nothing."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from provisioner.core.pause import Pause
     from provisioner.core.problem import Problem
     from provisioner.engine.observer import Attempt, Halt
     from provisioner.report.summary import Summary
@@ -193,9 +194,15 @@ class EventLog(Observer):
             "sweep.finished", target=self._target, complete=complete, resolved=sum(resolved.values()), unresolved=left
         )
 
+    def target_paused(self, pause: Pause) -> None:
+        """See :class:`Observer`."""
+        self._log.warning("target.paused", target=self._target, until=pause.end, reason=pause.reason or None)
+
     def target_halted(self, halt: Halt) -> None:
         """See :class:`Observer`. One that waits for a quota is parked."""
-        if halt.reason is Reason.QUOTA:
+        if halt.pause is not None:
+            self.target_paused(halt.pause)
+        elif halt.reason is Reason.QUOTA:
             self._log.error("target.parked", target=self._target, why=halt.what, reason=halt.reason)
         else:
             self._log.error("target.halted", target=self._target, why=halt.what, reason=halt.reason)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.errors import counted, printable
-from provisioner.report.summary import problem_lines
+from provisioner.report.summary import Paused, problem_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +86,7 @@ class Plan(msgspec.Struct, kw_only=True):
         refused: why ``apply`` would refuse it and do nothing, "" if it would not.
         halted: why a target could not be planned, by target.
         quotas: how many creates do not fit into the quota, and where its number comes from, by target.
+        paused: targets that ``apply`` leaves alone until their pause ends.
     """
 
     plan_id: str
@@ -103,6 +104,7 @@ class Plan(msgspec.Struct, kw_only=True):
     refused: str = ""
     halted: dict[str, str] = {}
     quotas: dict[str, str] = {}
+    paused: dict[str, Paused] = {}
 
 
 def plan_text(plan: Plan, summary: Summary, *, everything: bool) -> str:
@@ -153,6 +155,9 @@ def _closing(plan: Plan, summary: Summary) -> list[str]:
         lines.append(
             f"deletes   {counted(plan.deletes, 'algorithm', 'algorithms')}; `apply` asks first, or needs --yes"
         )
+    for name, pause in plan.paused.items():
+        why = f": {printable(pause.reason)}" if pause.reason else ""
+        lines.append(f"paused    {name} until {pause.until}{why}; until then `apply` sends nothing there")
     several = len(summary.targets) > 1
     lines += [f"quota     {name}: {text}" if several else f"quota     {text}" for name, text in plan.quotas.items()]
     return lines

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from provisioner.core.pause import Pause
     from provisioner.engine.clock import Clock
     from provisioner.engine.stop import Stop
     from provisioner.report.statistics import Statistics
@@ -165,6 +166,16 @@ class View:
         return ""
 
     @property
+    def paused(self) -> dict[str, Pause]:
+        """The targets that are paused."""
+        return {name: one.pause for name, one in self._run.statistics.items() if one.pause}
+
+    def _pauses(self) -> list[str]:
+        if len(self.paused) > 1:
+            return [f"{len(self.paused)} targets paused"]
+        return [f"{name} paused {pause.text}" for name, pause in self.paused.items()]
+
+    @property
     def line(self) -> str:
         """One line for a terminal, the most important first: a narrow terminal cuts off the rest."""
         eta_s = self.eta_s
@@ -173,7 +184,8 @@ class View:
         moving = [f"{self._rates.creates_per_s:.1f}/s", *([f"ETA {clock(eta_s)}"] if eta_s is not None else [])]
         calls = [f"{self.in_flight} in flight", f"{self.calls('throttled')} throttled"]
         hint = ["Ctrl-C again quits at once"] if self._run.stop.reason.endswith("SIGINT") else []
-        return "  ".join([self.state, *outcomes, *calls, *hint] if self.state else [*moving, *calls, *outcomes])
+        shown = [self.state, *outcomes, *calls, *hint] if self.state else [*moving, *calls, *outcomes]
+        return "  ".join([*shown, *self._pauses()])
 
     def log(self) -> None:
         """Log the same."""
@@ -189,6 +201,7 @@ class View:
             in_flight=self.in_flight,
             eta_s=None if eta_s is None else round(eta_s),
             state=self.state or None,
+            paused={name: pause.text for name, pause in self.paused.items()} or None,
         )
 
 

@@ -15,6 +15,7 @@ from provisioner.report.causes import Causes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provisioner.core.pause import Pause
     from provisioner.core.problem import Problem
     from provisioner.core.versions import Version
     from provisioner.engine.observer import Attempt, Halt, Sample
@@ -60,6 +61,7 @@ class Statistics(Observer):
         beyond: creates that ``--max-create`` left to the next run.
         denied: whether any create was denied.
         halt: why nothing more is sent, None if the target has not halted.
+        pause: of the target, None if it is not paused.
         whole: whether the manifest was read to its end.
         stopped: whether the run was asked to end early.
         under_way: creates whose result is not durable yet.
@@ -91,6 +93,7 @@ class Statistics(Observer):
         self.beyond = 0
         self.denied = False
         self.halt: Halt | None = None
+        self.pause: Pause | None = None
         self.stopped = False
         self.under_way = 0
         self.waiting = ""
@@ -192,9 +195,14 @@ class Statistics(Observer):
         """See :class:`Observer`."""
         self.waiting, self.open = "", left
 
+    def target_paused(self, pause: Pause) -> None:
+        """See :class:`Observer`."""
+        self.pause = pause
+
     def target_halted(self, halt: Halt) -> None:
         """See :class:`Observer`."""
         self.halt = self.halt or halt
+        self.pause = self.pause or self.halt.pause
 
     def sampled(self, sample: Sample) -> None:
         """See :class:`Observer`."""

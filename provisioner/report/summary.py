@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CALLS = ("create", "throttled", "list", "get", "get_resources", "tag", "delete")
 SHOWN_IN_TEXT = 20
 """Problems that the text form shows; the JSON form has up to 100, the ledger all."""
+NAMED = 5
+"""Most targets in one line."""
 LIST_SUPERSEDED = "provisioner list --state superseded"
 """The command that shows what is still to be deleted."""
 FINISH_DESTROY = "provisioner destroy --state deleted"
@@ -47,11 +49,24 @@ class ManifestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
     partial: bool = False
 
 
+class Paused(msgspec.Struct, frozen=True):
+    """A pause, as results have it.
+
+    Attributes:
+        until: ISO 8601, UTC.
+        reason: "" for none.
+    """
+
+    until: str
+    reason: str
+
+
 class TargetSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     """One target's part of the summary.
 
     Attributes:
         halted: why it halted, None if it did not.
+        paused: until when nothing is sent to it and why, None if it is not paused.
         resolved: entries that sweeps resolved, by decision, whether or not the manifest has them.
         open: entries that are still unresolved.
     """
@@ -62,6 +77,7 @@ class TargetSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     account_id: str
     region: str
     halted: str | None = None
+    paused: Paused | None = None
     resolved: dict[str, int] = {}
     open: int = 0
 
@@ -146,7 +162,8 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     def halts(self) -> list[str]:
         """A line for each target that halted, with the reason."""
         return [
-            f"halted    {name}: {target.halted.removeprefix(f'{name}: ')}"
+            f"{'paused' if target.paused else 'halted':10s}{name}: "
+            f"{target.halted.removeprefix(f'{name}: ').removeprefix('paused ')}"
             for name, target in self.targets.items()
             if target.halted
         ]
@@ -252,6 +269,8 @@ def one_line(summary: Summary) -> str:
     done = Counter(summary.outcomes) + Counter({"deleted": summary.pruned, "already gone": summary.already_gone})
     did = _counts(done) or _counts(summary.found) or _counts(resolved) or _counts(summary.calls)
     ends = [f"stopped: {summary.stopped}"] if summary.stopped else []
+    paused = [name for name, target in summary.targets.items() if target.halted and target.paused]
+    ends += [f"paused: {', '.join(paused[:NAMED])}{' ...' if len(paused) > NAMED else ''}"] if paused else []
     ends += [f"error: {summary.error}"] if summary.error else []
     return "; ".join([did or "nothing", *ends])
 
@@ -291,9 +310,15 @@ def _target(statistics: Statistics) -> TargetSummary:
         account_id=statistics.account_id,
         region=statistics.region,
         halted=statistics.halt.what if statistics.halt else None,
+        paused=pause_of(statistics),
         resolved=dict(statistics.resolved),
         open=statistics.open,
     )
+
+
+def pause_of(statistics: Statistics) -> Paused | None:
+    """The pause of a target."""
+    return Paused(statistics.pause.end, statistics.pause.reason) if statistics.pause else None
 
 
 def _work_lines(summary: Summary) -> list[str]:

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from provisioner.core.pause import Pause
     from provisioner.core.place import Place
     from provisioner.core.policy import Policy
     from provisioner.core.problem import Problem
@@ -636,6 +637,10 @@ class DirectLedger:
     async def set_place(self, target: str, place: Place) -> None:
         """See the interface."""
         self._commit(SetPlace(target, place))
+
+    async def pauses(self) -> Mapping[str, Pause]:
+        """See the interface."""
+        return {}
 
     async def rename_target(self, old: str, new: str) -> None:
         """See the interface."""

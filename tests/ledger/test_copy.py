@@ -11,6 +11,7 @@ import pytest
 from provisioner.commands.ledger import back_up, copy
 from provisioner.config.settings import Settings
 from provisioner.core.entry import Event, Fact
+from provisioner.core.pause import Pause
 from provisioner.core.place import Place
 from provisioner.core.problem import Problem
 from provisioner.errors import LedgerError, LedgerLockedError, UsageError
@@ -51,6 +52,7 @@ async def fill(where: str) -> dict[str, list[Row]]:
         await ledger.set_finished("default", FinishedManifest("f", 3, 2))
         await ledger.learn("default", "create", b"\x00\xff")
         await ledger.keep_samples(b"\x00\xfe")
+        await locate(where).pause({ODD: Pause(AT + 1e9, AT, ODD)})
         await ledger.add_problems([Problem("m", 1, "n", "invalid", "no", column=3), Problem("", 0, "n", "twin", "two")])
         await ledger.end_run(RunRecord("run-1", "apply", AT, AT + 1.5, 3, b"{}"))
     return await rows_of(where)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from provisioner.errors import LedgerError, UsageError
-from provisioner.ledger.location import Condition
+from provisioner.ledger.location import Condition, moved
 from provisioner.ledger.postgres.connection import Database, Session, Statement, errors_of
 from provisioner.ledger.postgres.lease import PostgresLease, holder_of
 from provisioner.ledger.postgres.schema import (
@@ -27,11 +27,13 @@ from provisioner.ledger.postgres.schema import (
     version_of,
 )
 from provisioner.ledger.postgres.store import PostgresLedger
+from provisioner.ledger.postgres.text import written
 from provisioner.ledger.postgres.url import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from provisioner.core.pause import Pause
     from provisioner.ledger import Ledger
     from provisioner.ledger.lease import Lease
 
@@ -144,6 +146,22 @@ class PostgresLocation:
         async with self._session(writes=True) as session:
             await held.write(session, put_meta(MOVED_TO, to))
 
+    async def pause(self, pauses: Mapping[str, Pause | None]) -> None:
+        """See :meth:`provisioner.ledger.location.Location.pause`."""
+        statements = [Statement("DELETE FROM pauses WHERE until <= %s", (self._now(),))]
+        for target, pause in pauses.items():
+            if pause is None:
+                statements.append(Statement("DELETE FROM pauses WHERE target = %s", (written(target),)))
+            else:
+                row = (written(target), pause.until, pause.since, written(pause.reason))
+                statements.append(Statement(_PAUSE, row))
+        async with self._session(writes=True) as session:
+            await check_readable(session)
+            if to := await value_of(session, MOVED_TO):
+                raise moved(self.name, to)
+            await session.begin()
+            await session.end(*statements)
+
     async def back_up(self, path: Path) -> None:
         """See :meth:`provisioner.ledger.location.Location.back_up`."""
         raise UsageError(
@@ -243,3 +261,7 @@ def _taken(name: str) -> UsageError:
         where=name,
         hint="Drop its schema first, or name another one, as in ?schema=NAME",
     )
+
+
+_PAUSE = """INSERT INTO pauses VALUES (%s, %s, %s, %s) ON CONFLICT (target) DO UPDATE
+    SET until = excluded.until, since = excluded.since, reason = excluded.reason"""

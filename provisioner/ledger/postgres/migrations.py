@@ -144,12 +144,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # Beside the runs, whose table is listed: a row of samples may have a hundred kilobytes.
     (f"CREATE TABLE samples (run_id {_KEY} PRIMARY KEY, samples bytea NOT NULL)",),
+    (
+        f"""CREATE TABLE pauses (
+            target {_KEY} PRIMARY KEY,
+            until double precision NOT NULL,
+            since double precision NOT NULL,
+            reason text NOT NULL
+        )""",
+    ),
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
 ROWS = (
     *("entries", "incoming", "versions", "history", "runs", "problems"),
-    *("samples", "paces", "places", "finished", "changes"),
+    *("samples", "paces", "places", "pauses", "finished", "changes"),
 )
 """The tables that hold what runs have recorded."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from provisioner.core.entry import Entry, Stamp, State
+from provisioner.core.pause import Pause
 from provisioner.core.place import Place
 from provisioner.core.problem import Problem
 from provisioner.core.versions import Happening, Role, Version
@@ -188,6 +189,12 @@ async def places(read: Read) -> dict[str, Place]:
     """Where each target is."""
     rows = await read("SELECT target, kind, region, account_id FROM places")
     return {plain(target): Place(*rest) for target, *rest in rows}
+
+
+async def pauses(read: Read) -> dict[str, Pause]:
+    """Which targets are paused, or were."""
+    rows = await read("SELECT target, until, since, reason FROM pauses")
+    return {plain(target): Pause(until, since, plain(reason)) for target, until, since, reason in rows}
 
 
 async def changes(read: Read, target: str) -> int:

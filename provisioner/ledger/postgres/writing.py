@@ -183,7 +183,8 @@ class Writing:
         # What a target without entries leaves behind (a place, a pace) gives way to what is known of the old name.
         for table in ("places", "paces", "finished"):
             transaction.write(Statement(f"DELETE FROM {table} WHERE target = %s", (to,)))  # noqa: S608  constants
-        for table in ("entries", "incoming", "versions", "history", "places", "paces", "finished"):
+        transaction.write(Statement(_REPLACED_PAUSE, (to, at)))
+        for table in ("entries", "incoming", "versions", "history", "places", "paces", "pauses", "finished"):
             transaction.write(Statement(f"UPDATE {table} SET target = %s WHERE target = %s", (to, at)))  # noqa: S608
         # Both counts go on from the higher one, so that no number comes back that stood for other entries.
         before, after = commits.get(at, 0), max([0, *commits.values()]) + 1
@@ -327,5 +328,6 @@ _LEARN = """INSERT INTO paces VALUES (%s, %s, %s)
     ON CONFLICT (target, family) DO UPDATE SET state = excluded.state"""
 _SET_FINISHED = """INSERT INTO finished VALUES (%s, %s, %s, %s) ON CONFLICT (target) DO UPDATE
     SET fingerprint = excluded.fingerprint, changes = excluded.changes, lines = excluded.lines"""
+_REPLACED_PAUSE = "DELETE FROM pauses WHERE target = %s AND EXISTS (SELECT 1 FROM pauses WHERE target = %s)"
 _SET_PLACE = """INSERT INTO places VALUES (%s, %s, %s, %s) ON CONFLICT (target) DO UPDATE
     SET kind = excluded.kind, region = excluded.region, account_id = excluded.account_id"""

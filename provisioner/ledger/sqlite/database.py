@@ -123,6 +123,31 @@ def open_writer(path: Path, connect: Connect) -> Connection:
     return connection
 
 
+def open_beside(path: Path, connect: Connect, *, alone: bool) -> Connection:
+    """A connection that writes durably to a ledger that is there, also while a run writes to it.
+
+    Args:
+        path: of the file.
+        connect: as :func:`connect`.
+        alone: whether no run has the ledger open. Then a log is one that was left behind, and closing folds it into the
+            file, so that the two have to belong together.
+
+    Raises:
+        LedgerError: there is no ledger, it is damaged, of another schema, or has moved.
+        sqlite3.Error, OSError: it cannot be opened, read or written.
+    """
+    _refuse_missing(path)
+    refuse_unsafe(path)
+    connection = connect(path, "rw")
+    with closed_on_error(connection, path, connect):
+        _refuse_older(connection)
+        _set_durable(connection)
+        if alone:
+            _refuse_damaged(connection, thoroughly=_has_log(path))
+        _refuse_moved(connection)
+    return connection
+
+
 def open_reader(path: Path, connect: Connect) -> Connection:
     """A connection that only reads, beside a writer in this process or another.
 
@@ -130,8 +155,7 @@ def open_reader(path: Path, connect: Connect) -> Connection:
         LedgerError: there is no ledger, or one that this version cannot read.
         sqlite3.Error, OSError: it cannot be opened or read.
     """
-    if not path.exists():
-        raise LedgerError("there is no ledger here", hint="Name it with --ledger, or make one with `provisioner apply`")
+    _refuse_missing(path)
     refuse_split(path)
     try:
         return _prepared_reader(connect(path, "ro"))
@@ -140,6 +164,11 @@ def open_reader(path: Path, connect: Connect) -> Connection:
         if _primary_code(error) != sqlite3.SQLITE_CANTOPEN or _log_of(path).exists():
             raise
         return _prepared_reader(connect(path, "still"))
+
+
+def _refuse_missing(path: Path) -> None:
+    if not path.exists():
+        raise LedgerError("there is no ledger here", hint="Name it with --ledger, or make one with `provisioner apply`")
 
 
 def _prepared_reader(connection: Connection) -> Connection:
@@ -258,9 +287,7 @@ def prepare_writer(connection: Connection, *, killed: bool) -> None:
     _refuse_damaged(connection, thoroughly=killed)
     if version < SCHEMA_VERSION:
         migrate(connection)
-    row = connection.execute("SELECT value FROM meta WHERE key = 'moved_to'").fetchone()
-    if row is not None:
-        raise moved("", str(row[0]))
+    _refuse_moved(connection)
 
 
 def prepare_reader(connection: Connection) -> None:
@@ -271,6 +298,16 @@ def prepare_reader(connection: Connection) -> None:
         sqlite3.Error: it cannot be read.
     """
     connection.execute("PRAGMA query_only = 1")
+    _refuse_older(connection)
+
+
+def _refuse_moved(connection: Connection) -> None:
+    row = connection.execute("SELECT value FROM meta WHERE key = 'moved_to'").fetchone()
+    if row is not None:
+        raise moved("", str(row[0]))
+
+
+def _refuse_older(connection: Connection) -> None:
     version = _schema_version(connection)
     if version < SCHEMA_VERSION:
         raise LedgerError(

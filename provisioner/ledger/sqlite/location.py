@@ -18,6 +18,7 @@ from provisioner.ledger.sqlite.database import (
     connect,
     discard,
     errors_at,
+    open_beside,
     open_reader,
     open_writer,
     refuse_orphaned_log,
@@ -30,8 +31,9 @@ from provisioner.ledger.sqlite.reading import moved_to
 from provisioner.ledger.sqlite.store import SqliteLedger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
+    from provisioner.core.pause import Pause
     from provisioner.ledger import Ledger
     from provisioner.ledger.lease import Lease
 
@@ -169,6 +171,24 @@ class SqliteLocation:
             transaction(connection),
         ):
             connection.execute("INSERT INTO meta VALUES ('moved_to', ?)", (to,))
+
+    async def pause(self, pauses: Mapping[str, Pause | None]) -> None:
+        """See :meth:`provisioner.ledger.location.Location.pause`."""
+        await anyio.to_thread.run_sync(self._pause, pauses)
+
+    def _pause(self, pauses: Mapping[str, Pause | None]) -> None:
+        with (
+            errors_at(self._real),
+            contextlib.closing(open_beside(self._real, connect, alone=not is_held(self._real))) as connection,
+            transaction(connection),
+        ):
+            connection.execute("DELETE FROM pauses WHERE until <= ?", (self._now(),))
+            for target, pause in pauses.items():
+                if pause is None:
+                    connection.execute("DELETE FROM pauses WHERE target = ?", (target,))
+                else:
+                    row = (target, pause.until, pause.since, pause.reason)
+                    connection.execute("INSERT OR REPLACE INTO pauses VALUES (?, ?, ?, ?)", row)
 
     async def back_up(self, path: Path) -> None:
         """See :meth:`provisioner.ledger.location.Location.back_up`."""

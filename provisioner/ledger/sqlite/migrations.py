@@ -137,6 +137,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # Beside the runs, whose table is listed: a row of samples may have a hundred kilobytes.
     ("CREATE TABLE samples (run_id TEXT PRIMARY KEY, samples BLOB NOT NULL)",),
+    (
+        """CREATE TABLE pauses (
+            target TEXT PRIMARY KEY,
+            until REAL NOT NULL,
+            since REAL NOT NULL,
+            reason TEXT NOT NULL
+        ) WITHOUT ROWID""",
+    ),
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from provisioner.core.entry import Entry, Stamp, State
+from provisioner.core.pause import Pause
 from provisioner.core.place import Place
 from provisioner.core.problem import Problem
 from provisioner.core.versions import Happening, Role, Version
@@ -262,6 +263,12 @@ def places(connection: Connection) -> dict[str, Place]:
     """Where each target is."""
     rows = _json(connection, "SELECT json_group_array(json_array(target, kind, region, account_id)) FROM places")
     return {target: Place(*rest) for target, *rest in rows}
+
+
+def pauses(connection: Connection) -> dict[str, Pause]:
+    """Which targets are paused, or were."""
+    rows = _json(connection, "SELECT json_group_array(json_array(target, until, since, reason)) FROM pauses")
+    return {target: Pause(*rest) for target, *rest in rows}
 
 
 def _rows(connection: Connection, sql: str, parameters: Sequence[Any]) -> list[_Row]:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from provisioner.core.entry import Entry, State
+    from provisioner.core.pause import Pause
     from provisioner.core.place import Place
     from provisioner.core.problem import Problem
     from provisioner.core.versions import Happening, Role, Version
@@ -251,6 +252,10 @@ class SqliteLedger(Store[Writer]):
     async def places(self) -> Mapping[str, Place]:
         """See :meth:`provisioner.ledger.Ledger.places`."""
         return await self._read(reading.places)
+
+    async def pauses(self) -> Mapping[str, Pause]:
+        """See :meth:`provisioner.ledger.Ledger.pauses`."""
+        return await self._read(reading.pauses)
 
     async def changes(self, target: str) -> int:
         """See :meth:`provisioner.ledger.Ledger.changes`."""

@@ -186,7 +186,8 @@ class Writing:
         # What a target without entries leaves behind (a place, a pace) gives way to what is known of the old name.
         for table in ("places", "paces", "finished"):
             self._connection.execute(f"DELETE FROM {table} WHERE target = ?", (new,))  # noqa: S608  constants
-        for table in ("entries", "incoming", "versions", "history", "places", "paces", "finished"):
+        self._connection.execute(_REPLACED_PAUSE, (new, old))
+        for table in ("entries", "incoming", "versions", "history", "places", "paces", "pauses", "finished"):
             self._connection.execute(f"UPDATE {table} SET target = ? WHERE target = ?", (new, old))  # noqa: S608
         # Both counts go on from the higher one, so that no number comes back that stood for other entries.
         after = max(before, changes(self._connection, new)) + 1
@@ -285,6 +286,7 @@ class Writing:
 
 
 _COUNT_CHANGE = "INSERT INTO meta VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
+_REPLACED_PAUSE = "DELETE FROM pauses WHERE target = ? AND EXISTS (SELECT 1 FROM pauses WHERE target = ?)"
 _PUT_ENTRY = f"INSERT INTO entries ({','.join(_ENTRY_COLUMNS)}) VALUES"
 _PUT_INCOMING = f"INSERT OR REPLACE INTO incoming ({','.join(_ENTRY_COLUMNS)}) VALUES"
 _PUT_VERSION = f"INSERT OR REPLACE INTO versions ({','.join(Version.__struct_fields__)}) VALUES"

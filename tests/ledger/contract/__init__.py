@@ -1,7 +1,7 @@
 """What every ledger must do, by topic. A store is proven by a subclass of the whole; see test_contract.py.
 
 Topics: :mod:`building`, :mod:`intents`, :mod:`results`, :mod:`claims`, :mod:`targets`, :mod:`lease`,
-:mod:`migration`, :mod:`reading`, :mod:`versions`.
+:mod:`migration`, :mod:`pauses`, :mod:`reading`, :mod:`versions`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tests.ledger.contract.claims import Claims
 from tests.ledger.contract.intents import Intents
 from tests.ledger.contract.lease import LeaseTopic
 from tests.ledger.contract.migration import Migration
+from tests.ledger.contract.pauses import Pauses
 from tests.ledger.contract.reading import Reading
 from tests.ledger.contract.results import Results
 from tests.ledger.contract.targets import Targets
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tests.ledger.contract.facts import Put, Rival, Store
 
 
-class LedgerContract(Building, Intents, Results, Claims, Targets, LeaseTopic, Migration, Reading, Versions):
+class LedgerContract(Building, Intents, Results, Claims, Targets, LeaseTopic, Migration, Pauses, Reading, Versions):
     """The obligations of :class:`provisioner.ledger.Ledger`, one test each."""
 
     @pytest.fixture
