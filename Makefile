@@ -23,7 +23,7 @@ QUICK = --ignore=tests/faults --ignore-glob='tests/e2e/test_[b-z]*.py' --ignore=
   --ignore=tests/aws/test_session.py --ignore=tests/test_documentation.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-pythons package coverage check format torture mutants bench bench-pace lock clean
+.PHONY: help demo test test-lowest test-pythons package coverage check docs format torture mutants bench bench-pace lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -69,6 +69,9 @@ check: $(READY)  ## lint with ruff (all rules) and type-check with mypy (strict)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)  ## build the documentation in build/docs; a broken link or a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet --jobs auto docs build/docs
 
 format: $(READY)  ## format the code, and let ruff fix what it can
 	$(BIN)/ruff check --fix .

@@ -21,26 +21,25 @@ from provisioner.commands.apply import apply as apply_command
 from provisioner.commands.plan import PlanCommand
 from provisioner.commands.run import Order, Run, policy_of
 from provisioner.commands.validate import Validation
-from provisioner.commands.verify import Marks
+from provisioner.commands.verify import Finding, Marks
 from provisioner.commands.verify import verify as verify_command
 from provisioner.config.settings import Settings
 from provisioner.errors import UsageError
 from provisioner.ledger.location import locate, printable_location
 from provisioner.manifest.definition import Definition
 from provisioner.report.events import run_finished, run_started
+from provisioner.report.summary import Summary  # noqa: TC001  its annotation is looked up
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
     from typing import Any, BinaryIO
 
-    from provisioner.commands.verify import Finding
     from provisioner.config.settings import Adopt, OnChange, ReplaceOrder
     from provisioner.core.entry import Entry, State
     from provisioner.core.problem import Problem
     from provisioner.ledger import Ledger as Store
     from provisioner.ledger import RunRecord
     from provisioner.report.plan import Plan
-    from provisioner.report.summary import Summary
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Sources: TypeAlias = StrPath | Iterable[StrPath | Definition]

@@ -10,8 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec
 import pytest
 
+import provisioner
 from provisioner import (
     Definition,
     Ledger,
@@ -433,3 +435,14 @@ async def test_a_plan_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
 
         assert (refused.exit_code, list(refused.halted)) == (ExitCode.DENIED, ["default"])
         assert not (tmp_path / "ledger.db").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["Definition", "Entry", "Finding", "Plan", "PlanStep", "Problem", "Summary", "Verification"]
+)
+def test_the_types_of_what_is_returned_can_be_looked_up(name: str) -> None:
+    """A program may build a decoder or a schema from the records of the API."""
+    fields = msgspec.structs.fields(getattr(provisioner, name))
+
+    assert fields
+    assert all(field.type for field in fields)

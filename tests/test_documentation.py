@@ -9,6 +9,8 @@ How to show one, in README.md, CONTRIBUTING.md and docs/*.md:
   endpoint's credentials in the environment. What one block leaves behind (a ledger), the next one finds.
 * A command ends with 0. Where the last one of a block does not, an HTML comment directly above the block says with
   what: ``<!-- exit: 65 -->``.
+* Below the comment ``<!-- all -->`` every line that begins with ``$`` is run, whatever its program; a change of the
+  directory holds for the blocks that follow.
 * Output that is shown is not compared, unless ``<!-- exact -->`` stands above the block: then the lines under a command
   are what it prints on stdout.
 * ``$ provisioner emulate --port N`` stays in the background until the file's end. It gets a free port, and ``:N``
@@ -72,20 +74,20 @@ def blocks(text: str) -> Iterator[tuple[str, str, str]]:
         yield match.group(1), match.group(2), match.group(3)
 
 
-def commands(text: str) -> list[Shown]:
-    """The commands in a page, in order."""
+def commands(text: str, prompt: str = PROMPT) -> list[Shown]:
+    """The commands in a page, in order: what has ``prompt``, or is said to be run whatever its program."""
     return [
         shown
         for comments, language, body in blocks(text)
         if language == "console"
-        for shown in _of_block(comments, body)
+        for shown in _of_block(comments, body, prompt)
     ]
 
 
-def _of_block(comments: str, body: str) -> Iterator[Shown]:
+def _of_block(comments: str, body: str, prompt: str) -> Iterator[Shown]:
     told = re.search(r"exit: (\d+)", comments)
     parts = re.split(r"^(?=\$ )", body.replace("\\\n", ""), flags=re.MULTILINE)
-    ours = [part for part in parts if part.startswith(PROMPT)]
+    ours = [part for part in parts if part.startswith("$ " if "<!-- all -->" in comments else prompt)]
     for number, part in enumerate(ours, 1):
         line, _, output = part.partition("\n")
         code = int(told.group(1)) if told and number == len(ours) else 0
@@ -110,6 +112,9 @@ class Page:
             text = text.replace(f":{shown_port}", f":{port}")
         if text.startswith("provisioner emulate"):
             self._stack.enter_context(self._serving(text))
+            return
+        if text.startswith("cd "):
+            self._folder /= text.removeprefix("cd ").strip()
             return
         done = subprocess.run(  # noqa: S602  the documentation is ours, and shows pipes
             text,
@@ -264,6 +269,11 @@ three
 $ provisioner c
 ```
 
+<!-- all -->
+```console
+$ echo a
+```
+
 ```sh
 $ other
 ```
@@ -281,6 +291,7 @@ def test_how_a_page_is_read() -> None:
         Shown("provisioner a", "one\ntwo\n", 0, exact=True),
         Shown("provisioner b     --c", "three\n", 3, exact=True),
         Shown("provisioner c", "", 2, exact=False),
+        Shown("echo a", "", 0, exact=False),
         Shown("provisioner d | head", "", 0, exact=False),
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from provisioner.core.entry import Entry, State
-from provisioner.core.versions import DESTROYED, PRUNED, REPLACED, Version
+from provisioner.core.versions import DESTROYED, PRUNED, REPLACED, Role, Version
 from provisioner.report.summary import FINISH_DESTROY, iso
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def state_words(one: Entry | Version) -> str:
 def reason_words(one: Entry | Version) -> str:
     """Why it is in its state, "" where there is nothing to explain."""
     if isinstance(one, Version):
+        if one.role is Role.DELETED:
+            return one.reason
         if one.code or one.message:
             return f"{one.reason}, not deleted: {_error(one.code, one.message)}"
         return f"{one.reason}, {_way_out(one)}"

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from provisioner.core.difference import Change  # noqa: TC001  to read a plan, its annotations are looked up
+from provisioner.core.problem import Problem  # noqa: TC001  the same
 from provisioner.errors import counted, printable
 from provisioner.report.summary import Paused, problem_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provisioner.core.difference import Change
-    from provisioner.core.problem import Problem
     from provisioner.report.summary import Summary
 
 SHOWN = 20

@@ -391,17 +391,21 @@ async def test_an_unasked_reply_is_never_taken_for_an_answer(open_at: Open, paus
 
 async def test_a_reply_too_many_leaves_all_of_its_connection_in_doubt(open_at: Open) -> None:
     """Taken for the reply to the next create, it shows one reply later; then all that came before is known to be so."""
+    is_known, is_written = asyncio.Event(), asyncio.Event()
 
     async def twice(line: Line) -> None:
         line.writer.write(http())
-        await asyncio.sleep(0.01)
+        await is_known.wait()
         line.writer.write(http(body=CREATED.replace(b"1f2e3d", b"wrong")))
+        is_written.set()
 
     async with Server(created("arn:1"), twice, created("arn:3")) as server, open_at(server.url) as aws:
         first = await aws.creates.create(BODY, allowed)
         second = await aws.creates.create(BODY, allowed)
         known = second.line is not None and second.line.mixed_up
-        await asyncio.sleep(0.05)
+        is_known.set()
+        await is_written.wait()
+        await asyncio.sleep(0.05)  # it is read from the connection
         third = await aws.creates.create(BODY, allowed)
 
     assert (first.arn, second.arn, third.arn, known) == ("arn:1", ARN, "arn:3", False)

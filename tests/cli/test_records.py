@@ -41,3 +41,10 @@ def test_why_a_superseded_algorithm_is_still_there(fields: dict[str, Any], words
 
     assert reason_words(version) == words
     assert version_record(version)["adopted"] == fields.get("attempt", "").startswith("adopted-")
+
+
+def test_nothing_is_to_be_done_about_a_deleted_algorithm() -> None:
+    """The row says why it was deleted; neither what deletes it nor why that failed once."""
+    version = Version("arn-1", "here", "x", Role.DELETED, reason="replaced", code="ConflictException", message="in use")
+
+    assert reason_words(version) == "replaced"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import pytest
 from provisioner import __version__
 from provisioner.errors import DISTRIBUTION
 from tests.e2e.process import environment
+from tests.test_documentation import commands
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,6 +144,26 @@ def test_the_demo_in_another_folder(binaries: Path, tmp_path: Path) -> None:
 
     assert summary["outcomes"]["created"] == summary["manifest"]["valid"] > 200
     assert not list(tmp_path.glob("*.db*")), "the ledger lies where the configuration says"
+
+
+def test_the_tutorial_from_its_first_line(tmp_path: Path) -> None:
+    """Whoever types all of docs/tutorial.md into one shell in a fresh copy of the tree ends where the page says."""
+    copy = tmp_path / "provisioner"
+    tracked = (
+        run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], ROOT).rstrip("\0").split("\0")
+    )
+    for name in tracked:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    # A command that ends otherwise than the page says ends the script.
+    lines = []
+    for shown in commands((copy / "docs/tutorial.md").read_text(), prompt="$ "):
+        check = f'code=$?; [ $code = {shown.exit_code} ] || {{ echo "ended with $code"; exit 1; }}'
+        lines += [f"echo {shlex.quote(shown.text)}", shown.text, check]
+    printed = run(["bash", "-c", "\n".join(lines)], copy)
+
+    assert "pip install" in printed
+    assert printed.endswith("exit      0: done\n")
 
 
 def test_every_module_imports(binaries: Path, tmp_path: Path) -> None:
