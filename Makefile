@@ -89,6 +89,7 @@ bench: $(READY)  ## measure throughput, re-runs, inventories, the ledger and sta
 	$(BIN)/python -m benchmarks.inventory
 	$(BIN)/python -m benchmarks.ledger
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.fleet
 
 bench-pace: $(READY)  ## measure the pacer beside other rate limiters, in virtual time
 	$(BIN)/python -m benchmarks.pace

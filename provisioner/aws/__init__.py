@@ -7,10 +7,11 @@ Importing this package loads neither SDK nor HTTP library; opening a target does
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from provisioner.aws.faces import Aws, CallError, Control, Creates, Described, Limits, Listed, Page, Tagged, TaggedPage
+from provisioner.aws.sharing import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,6 +28,7 @@ __all__ = [
     "Limits",
     "Listed",
     "Page",
+    "Sharing",
     "Tagged",
     "TaggedPage",
     "connect",
@@ -35,7 +37,9 @@ __all__ = [
 
 
 @asynccontextmanager
-async def connect(target: Target, limits: Limits, *, direct: bool = True) -> AsyncIterator[Aws]:
+async def connect(
+    target: Target, limits: Limits, sharing: Sharing | None = None, *, direct: bool = True
+) -> AsyncIterator[Aws]:
     """Open ``target``: find its Region and credentials, assume its role, make its clients.
 
     Nothing of Clean Rooms ML is called. STS is called only to assume a role that the target names.
@@ -43,6 +47,7 @@ async def connect(target: Target, limits: Limits, *, direct: bool = True) -> Asy
     Args:
         target: where to.
         limits: of the connections.
+        sharing: with other targets; None for a target that shares nothing.
         direct: send creates by the direct transport where it can honour what is configured for the SDK; a notice says
             where it cannot. False leaves them to the SDK.
 
@@ -55,8 +60,10 @@ async def connect(target: Target, limits: Limits, *, direct: bool = True) -> Asy
     """
     from provisioner.aws.target import open_target
 
-    async with open_target(target, limits, direct=direct) as aws:
-        yield aws
+    async with AsyncExitStack() as stack:
+        if sharing is None:
+            sharing = await stack.enter_async_context(Sharing())
+        yield await stack.enter_async_context(open_target(target, limits, sharing.network, direct=direct))
 
 
 @asynccontextmanager

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore import exceptions as sdk
 from botocore import xform_name
 
+from provisioner.aws import inspection
 from provisioner.aws.clock import ServerClock
 from provisioner.aws.faces import CallError
 from provisioner.aws.http import ClientConfig
-from provisioner.aws.inspection import Caller
+from provisioner.aws.network import Caller, Wanted
 from provisioner.aws.quotas import SERVICE_CODE
 from provisioner.aws.sdk import SdkControl, seen
-from provisioner.aws.session import (
-    Identity,
-    open_session,
-    plain_endpoint,
-    region_notice,
-    region_of,
-    use_identity,
-)
+from provisioner.aws.session import Identity, region_notice, region_of
+from provisioner.aws.sharing import Sharing
 from provisioner.aws.target import Clients
 from provisioner.aws.wire import http_date
 from provisioner.core.place import real_region
@@ -35,6 +29,7 @@ if TYPE_CHECKING:
 
     from provisioner.aws.faces import Limits, Page, TaggedPage
     from provisioner.aws.inspection import Credentials
+    from provisioner.aws.network import Network
     from provisioner.config.settings import Target
     from provisioner.core.images import Image
 
@@ -53,9 +48,9 @@ class SdkInspection:
     Args:
         target: which one.
         region: that was found for it.
-        identity: of the target.
-        control: calls Clean Rooms ML and the tagging API.
-        clients: the SDK's, of those two and STS.
+        caller: the target, as the one that calls.
+        network: where the SDK's clients are opened.
+        limits: of the connections to Clean Rooms ML and the tagging API.
         endpoint_url: of every other service; "" is the SDK's own.
     """
 
@@ -63,38 +58,37 @@ class SdkInspection:
         self,
         target: Target,
         region: str,
-        identity: Identity,
-        control: SdkControl,
-        clients: Clients,
+        caller: Caller,
+        *,
+        network: Network,
+        limits: Limits,
         endpoint_url: str,
     ) -> None:
         self._target = target
         self._region = region
-        self._identity = identity
-        self._control = control
-        self._clients = clients
+        self._caller = caller
+        self._network = network
+        self._clients = Clients(target, region, network, limits)
+        self._control = SdkControl(self._clients, caller)
         self._endpoint_url = endpoint_url
-        self._others: dict[tuple[str, str], Any] = {}
-        self._lock = asyncio.Lock()
-        self._stack = AsyncExitStack()
         self.region = real_region(region)
         self.notices = region_notice(region)
         self.clock_ahead_s: float | None = None
 
     async def credentials(self) -> Credentials:
         """What is known of the credentials."""
-        await self._identity.get_frozen_credentials()
-        return self._identity.describe()
+        await self._caller.identity.get_frozen_credentials()
+        return self._caller.identity.describe()
 
-    async def caller(self) -> Caller:
+    async def caller(self) -> inspection.Caller:
         """Whose they are."""
         operation = "GetCallerIdentity"
         try:
-            async with self._clients.sts() as sts:
-                self._listen(sts)
-                return await self._call(sts, operation, {}, _caller)
+            sts = await self._clients.sts()
         except (sdk.BotoCoreError, ValueError) as error:
             raise _unmade(operation, error) from error
+        self._listen(sts)
+        return await self._call(sts, operation, {}, _caller)
 
     async def list_algorithms(self, next_token: str = "") -> Page:
         """One page."""
@@ -147,10 +141,6 @@ class SdkInspection:
         """The state of a KMS key."""
         return await self._ask("kms", "DescribeKey", {"KeyId": arn}, _key_state)
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._stack.aclose()
-
     async def _ask(
         self, service: str, operation: str, params: dict[str, Any], read: Callable[[Any], _T], region: str = ""
     ) -> _T:
@@ -162,26 +152,20 @@ class SdkInspection:
 
     async def _call(self, client: Any, operation: str, params: dict[str, Any], read: Callable[[Any], _T]) -> _T:  # noqa: ANN401  no SDK types
         try:
-            answer = await getattr(client, xform_name(operation))(**params)
+            with self._caller.calling():
+                answer = await getattr(client, xform_name(operation))(**params)
         except Exception as error:
-            raise CallError(operation, self._identity.secrets.redact(seen(error))) from error
+            raise CallError(operation, self._caller.identity.secrets.redact(seen(error))) from error
         try:
             return read(answer)
         except (KeyError, TypeError, ValueError) as error:
             raise CallError(operation, Reply(message="the reply cannot be read")) from error
 
     async def _client(self, service: str, region: str) -> Any:  # noqa: ANN401  the SDK has no types
-        async with self._lock:
-            if (service, region) not in self._others:
-                session = open_session(self._target)
-                use_identity(session, self._identity)
-                config = ClientConfig(
-                    connect_timeout=5, read_timeout=10, retries={"total_max_attempts": ATTEMPTS, "mode": "standard"}
-                )
-                endpoint = plain_endpoint(self._endpoint_url) or None
-                opened = session.create_client(service, region_name=region, endpoint_url=endpoint, config=config)
-                self._others[service, region] = await self._stack.enter_async_context(opened)
-        return self._others[service, region]
+        config = ClientConfig(
+            connect_timeout=5, read_timeout=10, retries={"total_max_attempts": ATTEMPTS, "mode": "standard"}
+        )
+        return await self._network.client(self._target, Wanted(service, region, self._endpoint_url, config))
 
     def _listen(self, client: Any) -> None:  # noqa: ANN401  the SDK has no types
         client.meta.events.register("before-parse", self._look_at_clock, unique_id="clock")
@@ -197,8 +181,8 @@ def _unmade(operation: str, error: Exception) -> CallError:
     return CallError(operation, Reply(loss=Loss.PARAMETERS, message=str(error)))
 
 
-def _caller(answer: Any) -> Caller:  # noqa: ANN401  the SDK has no types
-    return Caller(str(answer["Account"]), str(answer["Arn"]))
+def _caller(answer: Any) -> inspection.Caller:  # noqa: ANN401  the SDK has no types
+    return inspection.Caller(str(answer["Account"]), str(answer["Arn"]))
 
 
 def _key_state(answer: Any) -> str:  # noqa: ANN401  the SDK has no types
@@ -220,15 +204,11 @@ def _decisions(answer: Any) -> dict[str, str]:  # noqa: ANN401  the SDK has no t
 @asynccontextmanager
 async def open_inspection(target: Target, limits: Limits, endpoint_url: str) -> AsyncIterator[SdkInspection]:
     """Open ``target`` for reading. See :func:`provisioner.aws.inspect`."""
-    session = open_session(target)
-    region = region_of(target, session)
-    identity = Identity(target, region, session)
-    clock = ServerClock()
-    clients = Clients(target, region, identity, limits, clock)
-    control = SdkControl(clients, identity, clock)
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(identity.close)
-        stack.push_async_callback(clients.close)
-        inspection = SdkInspection(target, region, identity, control, clients, endpoint_url)
-        stack.push_async_callback(inspection.close)
-        yield inspection
+    async with Sharing() as sharing:
+        network = sharing.network
+        region = region_of(target, network.profile(target).session)
+        caller = Caller(Identity(target, region, network), ServerClock())
+        try:
+            yield SdkInspection(target, region, caller, network=network, limits=limits, endpoint_url=endpoint_url)
+        finally:
+            await caller.identity.close()

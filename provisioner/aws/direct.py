@@ -6,6 +6,7 @@ it is the call of ``write`` in :meth:`provisioner.aws.connection.Connection.exch
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from provisioner.aws import wire
 from provisioner.aws.faces import SIGNATURE_AGE_S
 from provisioner.aws.http import tls_context
 from provisioner.aws.losses import lost
-from provisioner.aws.pool import Place, Pool, UnconnectedError
+from provisioner.aws.pool import Place, UnconnectedError
 from provisioner.aws.route import SIGNING_NAME
 from provisioner.aws.sigv4 import PORTS, Signer, host_header
 from provisioner.aws.timeouts import now_s
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
     from provisioner.aws.clock import ServerClock
     from provisioner.aws.faces import Limits
+    from provisioner.aws.network import Caller, Network
     from provisioner.aws.route import Route
-    from provisioner.aws.session import Identity
 
 CONTENT_TYPE = "application/json"
 
@@ -42,20 +43,25 @@ _CREDENTIALS_AGE_S = 1.0
 class DirectCreates:
     """Creates over raw connections. See :class:`provisioner.aws.Creates` for the obligations."""
 
-    def __init__(self, route: Route, identity: Identity, limits: Limits, clock: ServerClock) -> None:
+    def __init__(self, route: Route, caller: Caller, limits: Limits, network: Network) -> None:
         self._route = route
-        self._identity = identity
+        self._identity = caller.identity
         self._read_timeout_s = limits.read_timeout_s
-        self._pool = Pool(_place(route), limits)
+        self._mine = asyncio.Semaphore(limits.max_connections)
+        self._pool = network.pool(_place(route), limits)
         self._head = _head(route)
         self._credentials: ReadOnlyCredentials | None = None
         self._signer: Signer
         self._generation = -1
         self._check_at = 0.0
-        self._clock = clock
+        self._clock: ServerClock = caller.clock
 
     async def create(self, body: bytes, may_send: Callable[[], None]) -> Reply:
         """Send one create."""
+        async with self._mine:
+            return await self._create(body, may_send)
+
+    async def _create(self, body: bytes, may_send: Callable[[], None]) -> Reply:
         try:
             if time.monotonic() >= self._check_at or self._identity.generation != self._generation:
                 await self._renew()
@@ -80,10 +86,6 @@ class DirectCreates:
         if reply.code in SKEW_CODES:
             self._clock.learn(response.headers.get("date", ""), now)
         return msgspec.structs.replace(self._identity.secrets.redact(reply), line=connection.line)
-
-    def close(self) -> None:
-        """Close the connections. No create may be under way."""
-        self._pool.close()
 
     async def _renew(self) -> None:
         """Take the credentials that are valid now, and prepare to sign with them."""

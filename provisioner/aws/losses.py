@@ -17,7 +17,8 @@ import aiohttp
 from botocore import exceptions as sdk
 
 from provisioner.aws.connection import ClosedError
-from provisioner.aws.pool import OUT_OF_FILES, loss_of_name
+from provisioner.aws.files import OUT_OF_FILES
+from provisioner.aws.pool import loss_of_name
 from provisioner.aws.wire import clean
 from provisioner.core.verdict import Loss, Reply
 from provisioner.errors import ConfigurationError, CredentialsError

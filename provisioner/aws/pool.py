@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import socket
 from collections import deque
 from typing import TYPE_CHECKING
@@ -13,14 +11,13 @@ import msgspec
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from provisioner.aws.connection import Connection
+from provisioner.aws.files import OUT_OF_FILES, no_file_left
 from provisioner.aws.timeouts import responsive_timeout
 from provisioner.aws.wire import clean
 from provisioner.core.verdict import Loss
 
 if TYPE_CHECKING:
     import ssl
-
-    from provisioner.aws.faces import Limits
 
 KEEPALIVE_S = 4.0
 """An idle connection is closed after this: below the 5 s at which common servers close theirs, because a create that
@@ -32,8 +29,6 @@ service that moves is found again within this."""
 
 NEXT_ADDRESS_S = 0.25
 """When an address does not answer, the next is tried beside it after this (RFC 8305, section 5)."""
-
-OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class UnconnectedError(Exception):
@@ -75,17 +70,19 @@ def loss_of_name(error: BaseException) -> Loss:
 class Pool:
     """Hands out one connection for one request; the one that was used last is used first, so that few are kept.
 
-    Every connection that :meth:`take` gave ends in exactly one of :meth:`keep` and :meth:`drop`.
+    All targets with this place share it. Every connection that :meth:`take` gave ends in exactly one of :meth:`keep`
+    and :meth:`drop`.
 
     Args:
         place: where to.
-        limits: how many at once, and how long opening one may take.
+        timeout_s: how long opening a connection may take.
+        free: a connection in use takes one; shared by the pools of a process, whose files are limited.
     """
 
-    def __init__(self, place: Place, limits: Limits) -> None:
+    def __init__(self, place: Place, timeout_s: float, free: asyncio.Semaphore) -> None:
         self._place = place
-        self._timeout_s = limits.connect_timeout_s
-        self._free = asyncio.Semaphore(limits.max_connections)
+        self._timeout_s = timeout_s
+        self._free = free
         self._idle: list[tuple[Connection, float]] = []
         self._in_use = 0
         self._returns: deque[asyncio.Future[None]] = deque()
@@ -205,12 +202,3 @@ class Pool:
             line.close()
             raise
         return connection
-
-
-def no_file_left() -> bool:
-    """Whether this process or machine cannot open another file, which a connection is too."""
-    try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
-    except OSError as error:
-        return error.errno in OUT_OF_FILES
-    return False

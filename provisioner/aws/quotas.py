@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from botocore import exceptions as sdk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 SERVICE_CODE = "cleanrooms-ml"
 OPERATION = "createconfiguredmodelalgorithm"
@@ -34,15 +34,15 @@ def published_rate(quotas: Iterable[Mapping[str, Any]]) -> float | None:
     return None
 
 
-async def ask(client: Callable[[], Any]) -> float | None:
+async def ask(client: Callable[[], Awaitable[Any]]) -> float | None:
     """Creates per second that Service Quotas publishes; None when it publishes none or cannot be asked.
 
     Args:
-        client: makes a client of Service Quotas, as an asynchronous context manager.
+        client: makes a client of Service Quotas.
     """
     try:
-        async with client() as quotas:
-            pages = quotas.get_paginator("list_service_quotas").paginate(ServiceCode=SERVICE_CODE)
-            return published_rate([quota async for page in pages for quota in page.get("Quotas", ())])
+        quotas = await client()
+        pages = quotas.get_paginator("list_service_quotas").paginate(ServiceCode=SERVICE_CODE)
+        return published_rate([quota async for page in pages for quota in page.get("Quotas", ())])
     except (sdk.BotoCoreError, sdk.ClientError):
         return None

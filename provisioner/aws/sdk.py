@@ -21,6 +21,7 @@ from provisioner.aws import tagging, wire
 from provisioner.aws.faces import SIGNATURE_AGE_S, CallError, Described, Listed, Page
 from provisioner.aws.http import before_write
 from provisioner.aws.losses import lost
+from provisioner.aws.network import current_caller
 from provisioner.aws.sigv4 import sign_again
 from provisioner.aws.timeouts import now_s
 from provisioner.core.verdict import SKEW_CODES, Loss, Reply
@@ -29,9 +30,8 @@ from provisioner.errors import ConfigurationError, CredentialsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from provisioner.aws.clock import ServerClock
     from provisioner.aws.faces import Limits, TaggedPage
-    from provisioner.aws.session import Identity
+    from provisioner.aws.network import Caller
     from provisioner.aws.target import Clients
     from provisioner.core.verdict import Line
 
@@ -80,87 +80,83 @@ class _Sending:
 _sending: ContextVar[_Sending] = ContextVar("sending")
 
 
-class Handlers:
-    """What is done to the requests and replies of a client, by the events of the SDK.
+def handle(client: Any) -> None:  # noqa: ANN401  the SDK has no types
+    """Have creates of ``client`` checked before they leave, and all replies read before the SDK's parser works.
 
-    Args:
-        identity: whose credentials sign.
-        clock: the server's.
+    What is done is done for the caller of the running task; see :class:`provisioner.aws.network.Caller`.
     """
+    events, service = client.meta.events, client.meta.service_model.service_id.hyphenize()
+    events.register(f"before-sign.{service}", _note_signing)
+    events.register(f"before-send.{service}", _arm)
+    events.register(f"before-send.{service}", _correct_time)
+    events.register(f"before-parse.{service}", _keep)
 
-    def __init__(self, identity: Identity, clock: ServerClock) -> None:
-        self._identity = identity
-        self._clock = clock
 
-    def register(self, client: Any) -> None:  # noqa: ANN401  the SDK has no types
-        """Have creates of ``client`` checked before they leave, and all replies read before the SDK's parser works."""
-        events, service = client.meta.events, client.meta.service_model.service_id.hyphenize()
-        events.register(f"before-sign.{service}", self._note_signing)
-        events.register(f"before-send.{service}", self._arm)
-        events.register(f"before-send.{service}", self._correct_time)
-        events.register(f"before-parse.{service}", self._keep)
+def _note_signing(**_: object) -> None:
+    if sending := _sending.get(None):
+        sending.signed_at = now_s()
 
-    def _note_signing(self, **_: object) -> None:
-        if sending := _sending.get(None):
-            sending.signed_at = now_s()
 
-    def _arm(self, **_: object) -> None:
-        """Have the create checked at its connection; not earlier: signing may fetch credentials over another one."""
-        if sending := _sending.get(None):
-            before_write.set(sending.check)
+def _arm(**_: object) -> None:
+    """Have the create checked at its connection; not earlier: signing may fetch credentials over another one."""
+    if sending := _sending.get(None):
+        before_write.set(sending.check)
 
-    async def _correct_time(self, request: Any, **_: object) -> None:  # noqa: ANN401  the SDK has no types
-        """Sign again where this machine's clock is known to be wrong: the SDK signs by no other."""
-        if self._clock.offset_s:
-            credentials = await self._identity.get_frozen_credentials()
-            sign_again(request, credentials, time.time() + self._clock.offset_s)
 
-    def _keep(self, response_dict: dict[str, Any], **_: object) -> None:
-        """Read the reply of the running call."""
-        kept = _raw.get(None)
-        if kept is None:
-            return
-        headers, now = response_dict["headers"], time.time()
-        reply = wire.read(response_dict["status_code"], headers, response_dict["body"] or b"", now)
-        if reply.code in SKEW_CODES:
-            self._clock.learn(headers.get("date", ""), now)
-        kept.append(reply)
+async def _correct_time(request: Any, **_: object) -> None:  # noqa: ANN401  the SDK has no types
+    """Sign again where this machine's clock is known to be wrong: the SDK signs by no other."""
+    caller = current_caller()
+    if caller.clock.offset_s:
+        credentials = await caller.identity.get_frozen_credentials()
+        sign_again(request, credentials, time.time() + caller.clock.offset_s)
+
+
+def _keep(response_dict: dict[str, Any], **_: object) -> None:
+    """Read the reply of the running call."""
+    kept = _raw.get(None)
+    if kept is None:
+        return
+    headers, now = response_dict["headers"], time.time()
+    reply = wire.read(response_dict["status_code"], headers, response_dict["body"] or b"", now)
+    if reply.code in SKEW_CODES:
+        current_caller().clock.learn(headers.get("date", ""), now)
+    kept.append(reply)
 
 
 class SdkCreates:
     """Creates through the SDK's client. See :class:`provisioner.aws.Creates` for the obligations."""
 
-    def __init__(self, client: Any, identity: Identity, limits: Limits) -> None:  # noqa: ANN401  the SDK has no types
+    def __init__(self, client: Any, caller: Caller, limits: Limits) -> None:  # noqa: ANN401  the SDK has no types
         self._client = client
-        self._identity = identity
+        self._caller = caller
         self._places = asyncio.Semaphore(limits.max_connections)
 
     async def create(self, body: bytes, may_send: Callable[[], None]) -> Reply:
         """Send one create."""
         try:
             params = msgspec.json.decode(body, type=dict[str, Any])
-            await self._identity.get_frozen_credentials()
+            await self._caller.identity.get_frozen_credentials()
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return Reply(loss=Loss.PARAMETERS, message=str(error))
         except (ConfigurationError, CredentialsError) as error:
             return Reply(loss=Loss.CREDENTIALS, message=wire.clean(str(error)))
         # The place in the pool is taken before the SDK signs, so that no signature grows old in the queue.
         async with self._places:
-            return await _mutate(self._client.create_configured_model_algorithm, params, may_send, self._identity)
+            return await _mutate(self._client.create_configured_model_algorithm, params, may_send, self._caller)
 
 
 async def _mutate(
     method: Any,  # noqa: ANN401  the SDK has no types
     params: dict[str, Any],
     may_send: Callable[[], None],
-    identity: Identity,
+    caller: Caller,
 ) -> Reply:
     """Call once, checked by ``may_send`` when it is signed; a signature that was too old by then is made again."""
     while True:
         sending = _Sending(may_send)
         token = _sending.set(sending)
         try:
-            reply = identity.secrets.redact((await _call(method, params))[1])
+            reply = caller.identity.secrets.redact((await _call(method, params, caller))[1])
         finally:
             _sending.reset(token)
             before_write.set(None)
@@ -175,14 +171,12 @@ class SdkControl:
 
     Args:
         clients: of the target.
-        identity: whose credentials sign.
-        clock: the server's.
+        caller: the target.
     """
 
-    def __init__(self, clients: Clients, identity: Identity, clock: ServerClock) -> None:
+    def __init__(self, clients: Clients, caller: Caller) -> None:
         self._clients = clients
-        self._identity = identity
-        self._clock = clock
+        self._caller = caller
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
         """One page of List."""
@@ -217,17 +211,17 @@ class SdkControl:
 
     async def _change(self, operation: str, params: dict[str, Any], may_send: Callable[[], None]) -> Reply:
         try:
-            await self._identity.get_frozen_credentials()
+            await self._caller.identity.get_frozen_credentials()
             method = getattr(await self._clients.service(), xform_name(operation))
         except (ConfigurationError, CredentialsError) as error:
             return Reply(loss=Loss.CREDENTIALS, message=wire.clean(str(error)))
-        return await _mutate(method, params, may_send, self._identity)
+        return await _mutate(method, params, may_send, self._caller)
 
     async def caller_account(self) -> str:
         """The account of the credentials."""
         try:
-            async with self._clients.sts() as sts:
-                answer, reply = await _call(sts.get_caller_identity, {})
+            sts = await self._clients.sts()
+            answer, reply = await _call(sts.get_caller_identity, {}, self._caller)
         except Exception as error:
             raise self._failed("GetCallerIdentity", lost(error)) from error
         if answer is None or "Account" not in answer:
@@ -236,7 +230,8 @@ class SdkControl:
 
     async def published_rate(self) -> float | None:
         """Creates per second, as Service Quotas has it."""
-        return await service_quotas.ask(self._clients.quotas)
+        with self._caller.calling():
+            return await service_quotas.ask(self._clients.quotas)
 
     async def _ask(
         self,
@@ -246,11 +241,12 @@ class SdkControl:
         read: Callable[[dict[str, Any]], _T],
     ) -> _T:
         method = getattr(client, xform_name(operation))
-        offset_s = self._clock.offset_s
-        answer, reply = await _call(method, params)
-        if answer is None and self._clock.offset_s != offset_s:
+        clock = self._caller.clock
+        offset_s = clock.offset_s
+        answer, reply = await _call(method, params, self._caller)
+        if answer is None and clock.offset_s != offset_s:
             # Refused for the time of its signature, so nothing was done; the next one is made by the server's clock.
-            answer, reply = await _call(method, params)
+            answer, reply = await _call(method, params, self._caller)
         where = params.get("configuredModelAlgorithmArn", "")
         if answer is None:
             raise self._failed(operation, reply, where)
@@ -261,7 +257,7 @@ class SdkControl:
             raise self._failed(operation, unreadable, where) from error
 
     def _failed(self, operation: str, reply: Reply, where: str = "") -> CallError:
-        return CallError(operation, self._identity.secrets.redact(reply), where)
+        return CallError(operation, self._caller.identity.secrets.redact(reply), where)
 
 
 def _page(answer: dict[str, Any]) -> Page:
@@ -296,12 +292,13 @@ def _described(arn: str, answer: dict[str, Any]) -> Described:
     )
 
 
-async def _call(method: Any, params: dict[str, Any]) -> tuple[dict[str, Any] | None, Reply]:  # noqa: ANN401  no SDK types
+async def _call(method: Any, params: dict[str, Any], caller: Caller) -> tuple[dict[str, Any] | None, Reply]:  # noqa: ANN401  no SDK types
     """Call once. The SDK's answer, None when it made none of the reply; and what was seen on the wire."""
     kept: list[Reply] = []
     token = _raw.set(kept)
     try:
-        answer = await method(**params)
+        with caller.calling():
+            answer = await method(**params)
     except Exception as error:  # noqa: BLE001  the contract: nothing that happens to the call is raised
         return None, kept[0] if kept else seen(error)
     finally:

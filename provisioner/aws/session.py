@@ -12,6 +12,7 @@ import base64
 import math
 import os
 import re
+from binascii import crc32
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
 
     from provisioner.aws.faces import Limits
+    from provisioner.aws.network import Network, Profile
     from provisioner.config.settings import Target
 
 SERVICE = "cleanroomsml"
@@ -64,6 +66,9 @@ ADVISORY_S = 15 * 60
 MANDATORY_S = 10 * 60
 """Credentials that expire within this are not used (botocore, ``_DEFAULT_MANDATORY_REFRESH_TIMEOUT``), nor in the last
 eighth of their life where that is shorter."""
+
+STAGGER_S = 4 * 60
+"""Targets that were opened together renew their credentials over this time, each at its own moment, not in one wave."""
 
 LONGEST_LIFE_S = 12 * 3600
 """No role session lasts longer (STS, AssumeRole). Credentials that say so are looked at again after this."""
@@ -175,29 +180,37 @@ def client_config(limits: Limits) -> ClientConfig:
     )
 
 
+def renewal_s(target: str, life_s: float) -> float:
+    """How long before their end the credentials of ``target`` are renewed that live for ``life_s``."""
+    later_s = STAGGER_S * crc32(target.encode()) / 2**32
+    return min(ADVISORY_S - later_s, life_s / 4)
+
+
 class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
     """The credentials of a target, current whenever they are asked for. An SDK credentials object itself.
 
     Obligations: :meth:`get_frozen_credentials` may be called at any time by any number of tasks; fresh credentials are
     fetched once, however many ask, also when that fails: it fails all who waited for it. How early they are fetched
-    depends on how long they live (``ADVISORY_S``, ``MANDATORY_S``). Until the mandatory period begins, the fetch runs
-    beside the calls, and none waits for it; a failed fetch leaves the old ones in place.
+    depends on how long they live (``ADVISORY_S``, ``MANDATORY_S``) and on the target (``STAGGER_S``). Until the
+    mandatory period begins, the fetch runs beside the calls, and none waits for it; a failed fetch leaves the old ones
+    in place.
 
     Args:
         target: whose.
         region: of the STS that is asked to assume the target's role.
-        session: where the first credentials come from; later ones come from a fresh session.
+        network: where the first credentials come from; later ones come from a fresh session.
 
     Attributes:
         generation: changes when :meth:`refresh` replaced the credentials.
         secrets: the session tokens in use, the last one and the one before.
     """
 
-    def __init__(self, target: Target, region: str, session: AioSession) -> None:
+    def __init__(self, target: Target, region: str, network: Network) -> None:
         super().__init__("unused", "unused", method="provisioner")
         self._target = target
         self._region = region
-        self._session: AioSession | None = session
+        self._network = network
+        self._profile: Profile | None = None
         self._source: Any = None
         self._current: ReadOnlyCredentials | None = None
         self._lock = asyncio.Lock()
@@ -276,7 +289,7 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         self._source, self._current = source, credentials
         self._unusable_at = now + left_s - min(MANDATORY_S, self._life_s / 8)
         soonest = now if fresh else now + REFRESH_PAUSE_S
-        self._renew_at = min(self._unusable_at, max(soonest, now + left_s - min(ADVISORY_S, self._life_s / 4)))
+        self._renew_at = min(self._unusable_at, max(soonest, now + left_s - renewal_s(self._target.name, self._life_s)))
 
     async def close(self) -> None:
         """End a fetch that is under way."""
@@ -285,14 +298,14 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
             await asyncio.gather(self._fetch, return_exceptions=True)
 
     async def _load(self) -> Any:  # noqa: ANN401  the SDK has no types
-        session, self._session = self._session or open_session(self._target), None
+        profile = self._profile = self._network.profile(self._target, instead_of=self._profile)
         try:
-            source = await session.get_credentials()
+            source = await profile.credentials()
         except Exception as error:
             raise self._refused(error) from error
         if source is None:
             raise CredentialsError("no AWS credentials were found", where=self._target.name, hint=_CREDENTIALS_HINT)
-        return await self._assume(source, session) if self._target.assume_role_arn else source
+        return await self._assume(source, profile) if self._target.assume_role_arn else source
 
     async def _freeze(self, source: Any) -> ReadOnlyCredentials:  # noqa: ANN401  the SDK has no types
         try:
@@ -305,9 +318,9 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
                 raise ConfigurationError(f"the {what} cannot be sent in a header", where=self._target.name, hint=hint)
         return credentials
 
-    async def _assume(self, source: Any, session: AioSession) -> AioRefreshableCredentials:  # noqa: ANN401  the SDK has no types
+    async def _assume(self, source: Any, profile: Profile) -> AioRefreshableCredentials:  # noqa: ANN401  the SDK has no types
         async def fetch() -> dict[str, str]:
-            return await self._assume_once(session)
+            return await self._assume_once(profile)
 
         await self._freeze(source)
         try:
@@ -316,7 +329,7 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
             raise self._refused(error) from error
         return AioRefreshableCredentials.create_from_metadata(metadata, refresh_using=fetch, method="sts-assume-role")
 
-    async def _assume_once(self, session: AioSession) -> dict[str, str]:
+    async def _assume_once(self, profile: Profile) -> dict[str, str]:
         params = {
             "RoleArn": self._target.assume_role_arn,
             "RoleSessionName": ROLE_SESSION,
@@ -324,7 +337,7 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         }
         if self._target.external_id:
             params["ExternalId"] = self._target.external_id
-        async with sts_client(session, self._target, self._region, ROLE_ATTEMPTS) as sts:
+        async with profile.sts(self._region, self._target.sts_endpoint_url, sts_config(ROLE_ATTEMPTS)) as sts:
             credentials = (await sts.assume_role(**params))["Credentials"]
         return {
             "access_key": credentials["AccessKeyId"],
@@ -363,31 +376,28 @@ def _note(fetch: asyncio.Task[None]) -> None:
         fetch.exception()
 
 
-def sts_client(session: AioSession, target: Target, region: str, attempts: int) -> Any:  # noqa: ANN401  no SDK types
-    """A client of STS at the target's endpoint, which sends each call up to ``attempts`` times."""
-    config = ClientConfig(
+def sts_config(attempts: int) -> ClientConfig:
+    """How a client of STS is set up that sends each call up to ``attempts`` times."""
+    return ClientConfig(
         connect_timeout=5, read_timeout=10, retries={"total_max_attempts": attempts, "mode": "standard"}
     )
-    return session.create_client(
-        "sts", region_name=region, endpoint_url=plain_endpoint(target.sts_endpoint_url) or None, config=config
-    )
 
 
-class IdentityProvider:
-    """Puts an :class:`Identity` at the head of a session's credential chain."""
+class FixedProvider:
+    """Puts a credentials object at the head of a session's credential chain."""
 
     METHOD = "provisioner"
     CANONICAL_NAME = None
 
-    def __init__(self, identity: Identity) -> None:
-        self._identity = identity
+    def __init__(self, credentials: AioCredentials) -> None:
+        self._credentials = credentials
 
-    async def load(self) -> Identity:
-        """The identity: the chain behind it is never asked."""
-        return self._identity
+    async def load(self) -> AioCredentials:
+        """That object: the chain behind it is never asked."""
+        return self._credentials
 
 
-def use_identity(session: AioSession, identity: Identity) -> None:
-    """Make every client of ``session`` take its credentials from ``identity``."""
+def use_credentials(session: AioSession, credentials: AioCredentials) -> None:
+    """Make every client of ``session`` take its credentials from ``credentials``."""
     chain = session.get_component("credential_provider")
-    chain.insert_before(chain.providers[0].METHOD, IdentityProvider(identity))
+    chain.insert_before(chain.providers[0].METHOD, FixedProvider(credentials))

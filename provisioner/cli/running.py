@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import sys
 import threading
 import time
@@ -109,6 +110,7 @@ def execute(options: Options, work: Callable[[Run], Awaitable[Summary]]) -> Exit
     program = current()
     settings = options.settings()
     _relax_garbage_collection()
+    raise_file_limit()
     running = _Running(options, program)
     with program.signals.reaction(running.signalled):
         summary = anyio.run(running.execute, settings, work, backend_options={"use_uvloop": True})
@@ -124,6 +126,16 @@ def _relax_garbage_collection() -> None:
     """Collect garbage rarely: a create leaves no cycles, and collecting every 700 objects took a tenth of its time."""
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS, 20, 50)
+
+
+def raise_file_limit() -> None:
+    """Raise the soft limit of file descriptors to the hard one: many targets have many connections.
+
+    It is low for the sake of programs that use select(2) (systemd, "File Descriptor Limits"), which this one is not.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # macOS refuses one without a bound
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class _Running:

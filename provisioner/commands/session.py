@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from provisioner import aws
 from provisioner.commands.finding import fates_of
 from provisioner.commands.manifests import manifests_for
 from provisioner.engine.stop import DRAIN_S
@@ -110,7 +111,8 @@ async def looking(run: Run, work: Work, *, blank: bool = False) -> Summary:
         async with AsyncExitStack() as stack:
             exists = not blank and await location.exists()
             ledger = UnwrittenLedger(await stack.enter_async_context(location.read()) if exists else None)
-            return await _done(run, ledger, work(await _fleet(run, ledger, NoLease())))
+            sharing = await stack.enter_async_context(aws.Sharing())
+            return await _done(run, ledger, work(await _fleet(run, ledger, NoLease(), sharing)))
 
     async with deadline(run):
         try:
@@ -147,7 +149,9 @@ async def _leased(run: Run, session: _Session) -> Summary:
                 await opened.ledger.begin_run(RunRecord(run.run_id, run.command, run.started_at))
             if waiting.cancelled_caught:
                 return run.summary()
-            summary = await _done(run, opened.ledger, session.work(await _fleet(run, opened.ledger, lease)))
+            async with aws.Sharing() as sharing:
+                fleet = await _fleet(run, opened.ledger, lease, sharing)
+                summary = await _done(run, opened.ledger, session.work(fleet))
             with run.stop.ends_by(CLOSED_BY_S):
                 ended_at = run.clock.wall()
                 await opened.ledger.end_run(
@@ -209,7 +213,7 @@ async def _nothing() -> None:
     """Finish a ledger that exists already: nothing to do."""
 
 
-async def _fleet(run: Run, ledger: Ledger, lease: Lease) -> Fleet:
+async def _fleet(run: Run, ledger: Ledger, lease: Lease, sharing: aws.Sharing) -> Fleet:
     settings = run.order.settings
     return Fleet(
         settings=settings,
@@ -218,6 +222,7 @@ async def _fleet(run: Run, ledger: Ledger, lease: Lease) -> Fleet:
         clock=run.clock,
         observers=run.observers,
         places=await Places.load(ledger, settings.targets),
+        sharing=sharing,
         embedded=run.order.embedded,
     )
 

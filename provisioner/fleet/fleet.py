@@ -51,6 +51,7 @@ class Fleet:
         clock: of the run.
         observers: by target.
         places: where the targets are.
+        sharing: what they share at AWS; None where each is on its own.
         embedded: whether all targets use the embedded endpoint.
     """
 
@@ -60,6 +61,7 @@ class Fleet:
     clock: Clock
     observers: Mapping[str, Observer]
     places: Places
+    sharing: aws.Sharing | None = None
     embedded: bool = False
 
     async def each(
@@ -114,7 +116,7 @@ class Fleet:
             read_timeout_s=run.read_timeout_s,
         )
         unlearned = partial(unlearned_gate, run.max_in_flight, self.clock.monotonic)
-        async with aws.connect(target, limits) as calls:
+        async with aws.connect(target, limits, self.sharing) as calls:
             for notice in calls.notices:
                 observer.notice_found(notice)
             place = await self._claim(target, calls)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import Any
 
 import pytest
@@ -35,15 +34,21 @@ def test_a_rate_is_read_only_from_a_quota_of_the_operations_rate(quotas: list[An
     assert published_rate(quotas) == rate
 
 
-def client(url: str) -> Any:
-    """A client of Service Quotas at ``url``."""
-    return AioSession().create_client(
+async def asked_at(url: str) -> float | None:
+    """The answer of Service Quotas at ``url``."""
+    opening = AioSession().create_client(
         "service-quotas",
         region_name="us-east-1",
         endpoint_url=url,
         aws_access_key_id="AKIAEXAMPLE",
         aws_secret_access_key="no-secret",
     )
+    async with opening as client:
+
+        async def opened() -> Any:
+            return client
+
+        return await ask(opened)
 
 
 async def test_service_quotas_is_asked_page_by_page() -> None:
@@ -51,11 +56,11 @@ async def test_service_quotas_is_asked_page_by_page() -> None:
     first = send(http(body=json.dumps({"Quotas": [], "NextToken": "2"}).encode()))
     second = send(http(body=json.dumps({"Quotas": [{"QuotaName": RATE, "Value": 4.0}]}).encode()))
     async with Server(first, second) as server:
-        assert await ask(partial(client, server.url)) == 4.0
+        assert await asked_at(server.url) == 4.0
 
 
 async def test_a_refusal_of_service_quotas_is_no_error() -> None:
     """Without the permission to ask, the pacer begins as it does without the option."""
     refused = send(http(403, body=b'{"__type": "AccessDeniedException", "message": "no"}'))
     async with Server(refused) as server:
-        assert await ask(partial(client, server.url)) is None
+        assert await asked_at(server.url) is None

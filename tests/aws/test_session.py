@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.aws import CallError, connect
-from provisioner.aws.session import REGIONS, Identity, open_session
+from provisioner.aws import CallError, Sharing, connect
+from provisioner.aws.session import REGIONS, Identity
 from provisioner.config.settings import Target
 from provisioner.core.place import real_region
 from provisioner.core.verdict import Loss
@@ -311,8 +311,8 @@ async def test_role_credentials_are_refreshed_without_a_stall(open_at: Open) -> 
 async def test_credentials_that_live_for_minutes_are_not_fetched_all_the_time() -> None:
     """How early credentials are renewed depends on their own life, though it is shorter than the SDK's periods."""
     stub = Sts(valid_for=timedelta(minutes=5))
-    async with Server(stub) as sts:
-        identity = Identity(target_at(sts), "us-east-1", open_session(target_at(sts)))
+    async with Server(stub) as sts, Sharing() as sharing:
+        identity = Identity(target_at(sts), "us-east-1", sharing.network)
         await identity.get_frozen_credentials()
         at_start = stub.assumed
         for _ in range(10):
@@ -331,8 +331,8 @@ def target_at(sts: Server) -> Target:
 async def test_a_fetch_that_fails_leaves_the_old_credentials() -> None:
     """While the credentials in hand are good, a refusal of STS fails no create, and is not asked for at once again."""
     stub = Sts(valid_for=SHORT)
-    async with Server(stub) as sts:
-        identity = Identity(target_at(sts), "us-east-1", open_session(target_at(sts)))
+    async with Server(stub) as sts, Sharing() as sharing:
+        identity = Identity(target_at(sts), "us-east-1", sharing.network)
         before = await identity.get_frozen_credentials()
         stub.denied = True
         await asyncio.sleep(LAST_QUARTER_S)
