@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Sources: TypeAlias = StrPath | Iterable[StrPath | Definition]
-"""A path or a glob, or any number of these and of definitions; ``-`` is standard input."""
+"""A path, a glob or ``s3://bucket/key``, or any number of these and of definitions; ``-`` is standard input."""
 
 
 class Rules(TypedDict, total=False):
@@ -100,8 +100,8 @@ async def apply(  # noqa: PLR0913  a keyword for each option of the command
     second cancellation ends the wait. In either case the ledger is true, and the next run continues from there.
 
     Args:
-        manifest: paths and globs of JSONL files (also .gz and .zst), ``-``, or definitions; problems of definitions
-            have the source ``-`` and count lines from 1.
+        manifest: paths and globs of JSONL files (also .gz and .zst), ``s3://bucket/key``, ``-``, or definitions;
+            problems of definitions have the source ``-`` and count lines from 1.
         settings: the configuration; None is every default. ``settings.run.deadline`` ends the run early.
         ledger: path or URL of the ledger; None is ``settings.run.ledger``.
         targets: names of targets in the settings; () is all of them.

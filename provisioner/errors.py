@@ -120,6 +120,18 @@ class ManifestError(UsageError):
     """A manifest cannot be opened or its name matches nothing."""
 
 
+class ManifestChangedError(ManifestError):
+    """A manifest was replaced or written while it was read: what was read may be a part of it.
+
+    Args:
+        where: its name.
+    """
+
+    def __init__(self, where: str) -> None:
+        hint = "Write it under another name and rename it when it is whole, then run again"
+        super().__init__("the manifest changed while it was read", where=where, hint=hint)
+
+
 class LedgerError(ProvisionerError):
     """The ledger cannot be opened, read or written. Nothing that was acknowledged is lost."""
 

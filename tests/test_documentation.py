@@ -13,6 +13,7 @@ How to show one, in README.md, CONTRIBUTING.md and docs/*.md:
   directory holds for the blocks that follow.
 * Output that is shown is not compared, unless ``<!-- exact -->`` stands above the block: then the lines under a command
   are what it prints on stdout.
+* Where a page names an object in S3, there is one with the bucket ``manifests``, which holds the files of ``configs/``.
 * ``$ provisioner emulate --port N`` stays in the background until the file's end. It gets a free port, and ``:N``
   means that one in the commands that follow.
 * A block of the language ``python`` in docs/api.md is a part of an example in ``docs/examples``, and each example is
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from provisioner.exit_codes import ExitCode
+from tests import s3
 from tests.e2e.process import environment, executable
 from tests.test_architecture import PACKAGE, ROOMS
 
@@ -105,6 +107,13 @@ class Page:
         bin_folder = executable(folder / "bin").parent
         self._environment = environment(PATH=f"{bin_folder}:{environment()['PATH']}", HOME=str(folder))
 
+    def open_s3(self) -> None:
+        """Start a S3 with the files of ``configs/``, for commands that use it."""
+        store = self._stack.enter_context(s3.running())
+        for file in (ROOT / "configs").glob("*.jsonl"):
+            store.put(file.name, file.read_bytes())
+        self._environment["AWS_ENDPOINT_URL_S3"] = store.environment()["AWS_ENDPOINT_URL_S3"]
+
     def run(self, shown: Shown) -> None:
         """Run one command and check how it ends."""
         text = shown.text
@@ -161,8 +170,11 @@ def test_every_command_shown_works(file: Path, tmp_path: Path) -> None:
     """Each command of a page, run in order as its reader would, ends as the page says."""
     with ExitStack() as stack:
         page = Page(tmp_path, stack)
-        for shown in commands(file.read_text(encoding="utf-8")):
-            page.run(shown)
+        shown = commands(file.read_text(encoding="utf-8"))
+        if any("s3://" in one.text for one in shown):
+            page.open_s3()
+        for one in shown:
+            page.run(one)
 
 
 @each_file

@@ -1,7 +1,7 @@
 """AWS: the one package that knows the SDK and its HTTP library.
 
 :func:`connect` opens a target and gives two faces: :class:`Creates`, the hot call, and :class:`Control`, all others.
-:func:`inspect` opens one to look at what a run needs there.
+:func:`inspect` opens one to look at what a run needs there. :func:`objects` opens S3.
 Importing this package loads neither SDK nor HTTP library; opening a target does.
 """
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from provisioner.aws.inspection import Inspection
+    from provisioner.aws.s3 import S3
     from provisioner.config.settings import Target
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "TaggedPage",
     "connect",
     "inspect",
+    "objects",
 ]
 
 
@@ -86,3 +88,10 @@ async def inspect(target: Target, limits: Limits, *, endpoint_url: str = "") -> 
 
     async with open_inspection(target, limits, endpoint_url) as inspection:
         yield inspection
+
+
+def objects() -> S3:
+    """S3, for manifests and results; see :class:`provisioner.aws.s3.S3`. Nothing is called yet."""
+    from provisioner.aws.s3 import S3
+
+    return S3()

@@ -314,7 +314,7 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "PROVISIONER_APPLY_PING_URL.",
 )
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by ApplyOptions
-    """MANIFEST is a path, a glob, or - for standard input; .gz and .zst files are decompressed.
+    """MANIFEST is a path, a glob, s3://bucket/key, or - for standard input; .gz and .zst files are decompressed.
 
     It is safe to run at any time and as often as you like: what is registered is not sent again. It reads what the
     account holds first: an algorithm that this ledger created but does not record is recovered, one that is gone from

@@ -1,4 +1,4 @@
-"""A result in a file that is whole or not there."""
+"""A result in a file, or in an object in S3, that is whole or not there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioner.cli.output import UnwritableError
+from provisioner.core.objects import is_object
 from provisioner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,13 +29,21 @@ def whole_file(name: str, *, mode: int = 0o666) -> Iterator[Write]:
     An existing file is replaced, and stays as it is when the block ends with an error. A symbolic link stays one.
 
     Args:
-        name: of the file.
-        mode: its permissions, less the umask.
+        name: of the file, or of an object in S3.
+        mode: the file's permissions, less the umask.
 
     Raises:
-        UsageError: it is a directory, a device, a pipe or a database, which must not be replaced.
+        UsageError: it is a directory, a device, a pipe or a database, which must not be replaced; or there is no such
+            bucket.
         UnwritableError: it cannot be written.
+        ProvisionerError: S3 cannot be written.
     """
+    if is_object(name):
+        from provisioner.commands.objects import written_object
+
+        with written_object(name) as write:
+            yield write
+        return
     path = Path(os.path.realpath(name))
     with _mapped(name):
         _refuse(name)
@@ -57,13 +66,19 @@ def check_writable(name: str, *, replace: bool) -> None:
     """Make sure, before any work, that :func:`whole_file` can write to ``name``, as far as that can be known.
 
     Args:
-        name: of the file.
-        replace: whether an existing file may be replaced.
+        name: of the file, or of an object in S3.
+        replace: whether an existing one may be replaced.
 
     Raises:
         UsageError: as for :func:`whole_file`; or there is a file that is to stay, or no such directory.
         UnwritableError: it cannot be looked at.
+        ProvisionerError: S3 cannot be written.
     """
+    if is_object(name):
+        from provisioner.commands.objects import check_object
+
+        check_object(name, replace=replace)
+        return
     path = Path(os.path.realpath(name))
     with _mapped(name):
         _refuse(name)

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 def command(commands: tuple[str, ...], config: str | None, ledger: str | None, targets: tuple[str, ...]) -> None:
     """COMMAND is a command as you type it, in quotes where an option of it needs more: 'verify --prune-duplicates'.
 
-    'doctor MANIFEST' stands for doctor with a manifest. Resources are confined to the accounts and Regions of the
-    targets, where the configuration states them. Deletion is confined to algorithms with the ownership tag: of this
+    'doctor MANIFEST' stands for doctor with a manifest, and 'apply s3://bucket/key' or 'export --out s3://bucket/key'
+    for a manifest or a result in S3; a key may have wildcards. Resources are confined to the accounts and Regions of
+    the targets, where the configuration states them. Deletion is confined to algorithms with the ownership tag: of this
     ledger, once it exists, and never to adopted ones unless an option of the command asks for that. What the
     configuration asks for counts like an option. Nothing is called.
     """
@@ -45,7 +46,7 @@ def command(commands: tuple[str, ...], config: str | None, ledger: str | None, t
 
 
 def _remarks(need: Wanted, settings: Settings, targets: Sequence[Target], identity: str) -> Iterator[str]:
-    if not need.actions:
+    if not (need.actions or need.read or need.written):
         yield "These commands call no AWS operation and need no policy; IAM accepts none without a statement."
         return
     if Action.DELETE in need.actions and not settings.reconcile.ownership_tag:
@@ -53,6 +54,8 @@ def _remarks(need: Wanted, settings: Settings, targets: Sequence[Target], identi
     elif Action.DELETE in need.actions and not identity:
         name = printable_location(settings.run.ledger)
         yield f"There is no ledger {name} yet, so deletion is confined to algorithms of any ledger."
+    if need.read or need.written:
+        yield "S3 is called with the credentials of the environment, not with those of a target."
     for target in targets:
         if target.assume_role_arn:
             role = target.assume_role_arn

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
+import click
 import msgspec
 
+from provisioner.cli.program import current
 from provisioner.config.tables import struct_of
+from provisioner.core.objects import is_object
+from provisioner.errors import UsageError
 from provisioner.ledger.location import locate
 
 if TYPE_CHECKING:
@@ -41,7 +45,9 @@ async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterato
         ConfigurationError: a switch in ``[local]`` is wrong.
         LedgerLockedError: another run uses the embedded endpoint beside this ledger.
         LedgerError: the state file cannot be used.
+        UsageError: the command names an object in S3.
     """
+    _refuse_objects()
     from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
 
     behaviour = struct_of({**RATE, **settings.local}, Behaviour, config or "", "local")
@@ -70,6 +76,20 @@ async def local_endpoint(settings: Settings, config: str | None) -> AsyncIterato
             for name, target in settings.targets.items()
         }
         yield msgspec.structs.replace(settings, targets=targets)
+
+
+def _refuse_objects() -> None:
+    """Make sure that nothing in S3 is named: the variables that lead there are replaced, see below.
+
+    Raises:
+        UsageError: something is.
+    """
+    given = click.get_current_context().params
+    names = [*(given.get("manifest") or ()), given.get("plan"), given.get("out"), current().unattended.summary_file]
+    for name in names:
+        if name is not None and is_object(name):
+            hint = f"Leave out --local, or copy it: `aws s3 cp {name} .`"
+            raise UsageError("--local calls nothing but the embedded endpoint, so not S3", where=name, hint=hint)
 
 
 def _replace_environment(keys: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ import stat
 
 from provisioner.cli.backlog import Backlog
 from provisioner.cli.output import UnwritableError
+from provisioner.core.objects import is_object
 from provisioner.errors import UsageError
 
 BEGINNING = b'{"timestamp": "'
@@ -29,11 +30,14 @@ class LogFile:
         name: the same.
 
     Raises:
-        UsageError: it is a directory, a device or a pipe, or a file that has something else in it.
+        UsageError: it is a directory, a device or a pipe, a file that has something else in it, or in S3.
         UnwritableError: it cannot be written.
     """
 
     def __init__(self, name: str) -> None:
+        if is_object(name):
+            hint = "Name a file, or collect stderr"
+            raise UsageError("a log is appended to, which objects in S3 do not allow", where=name, hint=hint)
         self.name = name
         self._path = os.path.abspath(name)  # noqa: PTH100  Path.resolve follows links, of which a rotation may change one
         self._backlog = Backlog("log file", self._write, self._report)

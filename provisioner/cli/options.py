@@ -43,7 +43,7 @@ class Duration(click.ParamType[str]):
 
 
 class ManifestName(click.ParamType[str]):
-    """A path, a glob or ``-``; a path that leads to standard input is ``-``."""
+    """A path, a glob, ``s3://bucket/key`` or ``-``; a path that leads to standard input is ``-``."""
 
     name = "manifest"
 

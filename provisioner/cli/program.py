@@ -67,6 +67,7 @@ EXAMPLES = {
         "generate | provisioner apply - --target prod --output json",
         "provisioner apply definitions.jsonl --quiet --summary-file /var/lib/provisioner/summary.json",
         "provisioner apply definitions.jsonl --on-change replace --prune --yes",
+        "provisioner apply s3://bucket/definitions.jsonl.gz --summary-file s3://bucket/summary.json",
     ),
     "plan": (
         "provisioner plan definitions.jsonl",
@@ -279,7 +280,7 @@ class Program:
     def __init__(self, signals: Signals, streams: Streams) -> None:
         self.signals = signals
         self.streams = streams
-        self.unattended = Unattended()
+        self.unattended = Unattended(lambda: signals.first_at)
         self.arguments: Sequence[str] = ()
 
     def main(self, arguments: Sequence[str] | None) -> NoReturn:
@@ -351,7 +352,7 @@ class Program:
     def _leave(self, code: int) -> NoReturn:
         """Exit, even while a thread is blocked in a read that cannot be interrupted, such as of an idle pipe."""
         self.signals.ignore()
-        self.unattended.end(code, self.signals.first_at)
+        self.unattended.end(code)
         written = self.unattended.close_log()
         if code:
             self.streams.stderr.release()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from provisioner.config.tables import nearest
+from provisioner.core.objects import ObjectName, object_name
 from provisioner.core.permissions import ADOPTED, NEEDS, PRUNE, REPLACE, Action
 from provisioner.core.place import real_region
 from provisioner.core.roles import SERVICE_PRINCIPAL
@@ -20,22 +22,30 @@ if TYPE_CHECKING:
 
 _OF_ALGORITHMS = (Action.GET, Action.TAG, Action.UNTAG)
 """Actions on one algorithm, which an ARN confines; a create makes its ARN, and a list has none."""
+_READ, _WRITE = (Action.GET_OBJECT,), (Action.PUT_OBJECT, Action.ABORT_UPLOAD)
+_OBJECT = re.compile(r"(?:(-o|--out|--summary-file|--plan)[\s=]+)?(s3://\S+)")
+"""An object in S3 in the text of a command, with the option that names it; without one it is the manifest."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
     """What the given commands need.
 
     Attributes:
-        actions: all of them.
+        actions: all of them, but for those on objects in S3.
         adopted: whether they also delete what a ledger adopted.
+        read, written: objects in S3; a key may have wildcards.
     """
 
     actions: frozenset[Action]
     adopted: bool
+    read: frozenset[ObjectName] = frozenset()
+    written: frozenset[ObjectName] = frozenset()
 
 
 def wanted(commands: Sequence[str], lifecycle: LifecycleSettings) -> Wanted:
     """What ``commands`` need, such as ``apply`` or ``verify --prune-duplicates``; the leading word may be left out.
+
+    The manifest is left out too, unless it is in S3: ``apply s3://bucket/key``.
 
     Args:
         commands: as they are typed.
@@ -46,15 +56,20 @@ def wanted(commands: Sequence[str], lifecycle: LifecycleSettings) -> Wanted:
     """
     actions: set[Action] = set()
     options: set[str] = set()
+    read, written = set[ObjectName](), set[ObjectName]()
     for text in commands:
-        name, _, rest = text.replace("=", " ").strip().removeprefix("provisioner ").strip().partition(" ")
+        for option, found in _OBJECT.findall(text):
+            (read if option in {"", "--plan"} else written).add(object_name(found))
+        name, _, rest = (
+            _OBJECT.sub("", text).replace("=", " ").strip().removeprefix("provisioner ").strip().partition(" ")
+        )
         if name not in NEEDS:
             hint = nearest(name, list(NEEDS), "The commands are {}")
             raise UsageError(f"there is no command {name!r}", hint=hint)
         chosen = {"", *_options(name, " ".join(rest.split())), *_configured(name, lifecycle)}
         options |= chosen
         actions = actions.union(*(NEEDS[name][option] for option in chosen))
-    return Wanted(frozenset(actions), ADOPTED in options)
+    return Wanted(frozenset(actions), ADOPTED in options, frozenset(read), frozenset(written))
 
 
 def _options(name: str, text: str) -> set[str]:
@@ -115,8 +130,19 @@ def policy(need: Wanted, settings: Settings, targets: Iterable[Target], ledger: 
             algorithms,
             _deletable(settings.reconcile.ownership_tag, ledger, adopted=need.adopted),
         ),
+        _statement("ReadObjects", _READ if need.read else [], sorted(map(_object_arn, need.read))),
+        _statement("WriteObjects", _WRITE if need.written else [], sorted(map(_object_arn, need.written))),
     ]
     return {"Version": "2012-10-17", "Statement": [one for one in statements if one["Action"]]}
+
+
+def _object_arn(name: ObjectName) -> str:
+    """The ARN of an object, or of one behind an access point."""
+    return (
+        f"{name.bucket}/object/{name.key}"
+        if name.bucket.startswith("arn:")
+        else f"arn:aws:s3:::{name.bucket}/{name.key}"
+    )
 
 
 def _deletable(ownership_tag: str, ledger: str, *, adopted: bool) -> dict[str, Any]:

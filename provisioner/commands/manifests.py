@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from provisioner.aws import objects
 from provisioner.errors import ConfigurationError
 from provisioner.manifest.parser import Rules, problems_of_defaults
 from provisioner.manifest.reader import Manifest
@@ -26,7 +27,7 @@ def manifests_for(
     """The manifest by target. Each target reads its own, so that a slow one delays no other.
 
     Args:
-        sources: paths, globs or ``-``.
+        sources: paths, globs, ``s3://bucket/key`` or ``-``.
         settings: the configuration.
         targets: at least one.
         stdin: what ``-`` reads.
@@ -35,10 +36,11 @@ def manifests_for(
     Raises:
         ConfigurationError: the defaults are invalid.
         ManifestError: a source does not exist or cannot be read.
+        ProvisionerError: S3 cannot be read.
         ScratchError: a copy cannot be written.
     """
     rules = {target.name: _rules_for(settings, target) for target in targets}
-    first = Manifest(sources, next(iter(rules.values())), stdin=stdin)
+    first = Manifest(sources, next(iter(rules.values())), stdin=stdin, objects=objects)
     if copied or len(rules) > 1:
         first = first.spooled(files=copied)
     return {name: first.under(rule) for name, rule in rules.items()}

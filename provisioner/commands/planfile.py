@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import msgspec
 
+from provisioner.commands.objects import read_object
 from provisioner.config.settings import LifecycleSettings  # noqa: TC001  msgspec reads these types at run time
+from provisioner.core.objects import is_object
 from provisioner.core.planner import Action
 from provisioner.core.policy import Policy  # noqa: TC001  the same
 from provisioner.errors import ManifestError, ProvisionerError, Reason, UsageError
@@ -88,11 +90,16 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def load(cls, path: str) -> PlanFile:
         """Read a saved plan.
 
+        Args:
+            path: of a file, or the name of an object in S3.
+
         Raises:
             UsageError: the file cannot be read, or is no plan of this version.
+            ProvisionerError: S3 cannot be read.
         """
         try:
-            plan = msgspec.json.decode(Path(path).read_bytes(), type=cls)
+            saved = read_object(path) if is_object(path) else Path(path).read_bytes()
+            plan = msgspec.json.decode(saved, type=cls)
         except OSError as error:
             raise UsageError("the plan cannot be read", where=path, why=str(error.strerror)) from error
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:

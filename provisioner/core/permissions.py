@@ -23,6 +23,9 @@ class Action(StrEnum):
     SIMULATE = "iam:SimulatePrincipalPolicy"
     DESCRIBE_IMAGES = "ecr:DescribeImages"
     DESCRIBE_KEY = "kms:DescribeKey"
+    GET_OBJECT = "s3:GetObject"
+    PUT_OBJECT = "s3:PutObject"
+    ABORT_UPLOAD = "s3:AbortMultipartUpload"
 
 
 REPLACE, PRUNE = "--on-change replace", "--prune"

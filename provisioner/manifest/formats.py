@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from provisioner.core.objects import is_object
 from provisioner.manifest.problems import LineProblem
 
 if TYPE_CHECKING:
@@ -153,6 +154,9 @@ def _convert(source: Source, command: str) -> str:
         return f"pipe it through: {command}"
     unpack = {".gz": "gzip -dc", ".zst": "zstd -dc"}.get(source.suffix)
     stem = Path(label).stem if unpack is None else Path(Path(label).stem).stem
+    if is_object(label):
+        fetch = f"aws s3 cp {shlex.quote(label)} - | {f'{unpack} | ' if unpack else ''}"
+        return f"convert it with: {fetch}{command} > {shlex.quote(f'{stem}.converted.jsonl')}"
     # A label with a backslash is not the path, but the path escaped.
     file, result = ("FILE", "definitions.jsonl") if "\\" in label else (label, f"{stem}.converted.jsonl")
     file, result = shlex.quote(file), shlex.quote(result)

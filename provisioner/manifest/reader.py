@@ -20,10 +20,11 @@ from provisioner.manifest.problems import InvalidDefinitionError
 from provisioner.manifest.sources import SpooledSource, raw_chunks, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from provisioner.manifest.definition import Canonical, Definition
     from provisioner.manifest.lines import Block
+    from provisioner.manifest.sources import Objects
 
 BATCH_BYTES = 512 * 1024
 """Bytes of lines after which a batch is full, however few lines they are: 512 lines of 256 KiB would be 128 MiB."""
@@ -93,16 +94,25 @@ class Manifest:
     """A manifest as one target reads it.
 
     Args:
-        sources: paths, globs or ``-``; gzip and zstd are unpacked.
+        sources: paths, globs, ``s3://bucket/key`` or ``-``; gzip and zstd are unpacked.
         rules: the defaults and the ownership tag.
         stdin: what ``-`` reads; None is the process's own standard input.
+        objects: opens S3; see :func:`provisioner.manifest.sources.resolve`.
 
     Raises:
         ManifestError: a source does not exist or cannot be read.
+        ProvisionerError: S3 cannot be read.
     """
 
-    def __init__(self, sources: Sequence[str], rules: Rules, *, stdin: BinaryIO | None = None) -> None:
-        self.sources = resolve(sources, stdin)
+    def __init__(
+        self,
+        sources: Sequence[str],
+        rules: Rules,
+        *,
+        stdin: BinaryIO | None = None,
+        objects: Callable[[], Objects] | None = None,
+    ) -> None:
+        self.sources = resolve(sources, stdin, objects)
         self.rules = rules
         self.chosen: Collection[str] | None = None
 
@@ -130,7 +140,9 @@ class Manifest:
         return other
 
     def spooled(self, *, files: bool = False) -> Manifest:
-        """A manifest that may be read again: what can be read only once is copied to disk. Blocks until its end.
+        """A manifest that may be read again and again: what can be read only once, or is a download, is copied to disk.
+
+        Blocks until its end.
 
         Args:
             files: copy files too, so that every reading sees the same bytes.
@@ -138,10 +150,12 @@ class Manifest:
         Raises:
             ScratchError: the disk is full.
             ManifestError: a source cannot be read.
+            ProvisionerError: a remote source cannot be read.
         """
         other = copy(self)
         other.sources = [
-            source if source.repeatable and not files else SpooledSource(source) for source in self.sources
+            source if source.repeatable and not source.remote and not files else SpooledSource(source)
+            for source in self.sources
         ]
         return other
 

@@ -1,4 +1,4 @@
-"""Where a manifest's bytes come from: files, globs, standard input, and copies of them on disk.
+"""Where a manifest's bytes come from: files, globs, standard input, objects in S3, and copies of them on disk.
 
 Sources are resolved before anything is sent, so that a missing file or a glob without a match stops a run at the start.
 """
@@ -14,12 +14,17 @@ import sys
 import tempfile
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
-from provisioner.errors import DISTRIBUTION, ManifestError, ProvisionerError, Reason, printable
+from provisioner.core.objects import is_object, object_name
+from provisioner.errors import DISTRIBUTION, ManifestChangedError, ManifestError, ProvisionerError, Reason, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from provisioner.core.objects import ObjectName
+
+AnySource = TypeVar("AnySource", bound="Source")
 
 CHUNK = 256 * 1024
 """Bytes to read at once."""
@@ -48,25 +53,42 @@ class Source(Protocol):
         suffix: ``.gz``, ``.zst`` or another ending of its name, in lower case.
         size_bytes: how much there is to read, None when that is not known.
         repeatable: whether :meth:`open` may be called more than once.
+        remote: whether each reading is a download.
     """
 
     label: str
     suffix: str
     size_bytes: int | None
     repeatable: bool
+    remote: bool
 
     def open(self) -> BinaryIO:
         """A new reader at the start; the caller closes it.
 
         Raises:
-            OSError: it cannot be opened, or no longer.
+            OSError: it cannot be opened, or no longer; also when it is read.
             ManifestError: it can be read only once, and has been.
+            ProvisionerError: also when it is read: a remote source cannot be read, or has been replaced.
+        """
+        ...
+
+
+class Objects(Protocol):
+    """Where objects in S3 come from."""
+
+    def source(self, name: ObjectName) -> Source:
+        """The object ``name`` as it is now; a later reading of anything else fails.
+
+        Raises:
+            ProvisionerError: it cannot be read.
         """
         ...
 
 
 class FileSource:
     """A file, or a named pipe."""
+
+    remote = False
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -93,6 +115,7 @@ class StreamSource:
     suffix = ""
     size_bytes: int | None = None
     repeatable = False
+    remote = False
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream: BinaryIO | None = stream
@@ -111,9 +134,11 @@ class SpooledSource:
     Raises:
         ScratchError: the copy cannot be written.
         ManifestError: the source cannot be read, or is a file that changes meanwhile: the copy would be a part of it.
+        ProvisionerError: a remote source cannot be read, or was replaced.
     """
 
     repeatable = True
+    remote = False
 
     def __init__(self, source: Source) -> None:
         self.label, self.suffix = source.label, source.suffix
@@ -127,41 +152,48 @@ class SpooledSource:
         self.size_bytes: int | None = 0
         try:
             with source.open() as stream:
-                before = _version(stream) if source.repeatable else None
+                watched = source.repeatable and not source.remote  # a remote one watches over itself
+                before = _version(stream) if watched else None
                 while chunk := read_some(stream, CHUNK):
                     self.size_bytes += _append(self._descriptor, chunk)
-                changed = source.repeatable and _version(stream) != before
+                changed = watched and _version(stream) != before
         except OSError as error:
             raise _unreadable(source.label, error) from error
         if changed:
-            hint = "Write it under another name and rename it when it is whole, then run again"
-            raise ManifestError("the manifest changed while it was read", where=source.label, hint=hint)
+            raise ManifestChangedError(source.label)
 
     def open(self) -> BinaryIO:
         """See :class:`Source`."""
         return _DescriptorReader(self, self._descriptor)  # type: ignore[return-value]  # a RawIOBase reads like a BinaryIO
 
 
-def resolve(names: Sequence[str], stdin: BinaryIO | None) -> list[Source]:
-    """The sources that a command's arguments name; a file that is named twice is read once.
+def resolve(names: Sequence[str], stdin: BinaryIO | None, objects: Callable[[], Objects] | None = None) -> list[Source]:
+    """The sources that a command's arguments name; what is named twice is read once.
 
     Args:
-        names: paths, globs (``**`` too; matches are sorted) or ``-``. A path that exists is never a glob.
+        names: paths, globs (``**`` too; matches are sorted), ``s3://bucket/key`` or ``-``. A path that exists is never
+            a glob.
         stdin: what ``-`` reads; None is the process's own.
+        objects: is called once if an object in S3 is named; None is for a manifest that has none.
 
     Raises:
         ManifestError: a name refers to nothing that can be read.
+        ProvisionerError: an object in S3 cannot be read.
     """
     found: dict[object, Source] = {}
+    opened = objects() if objects is not None and any(map(is_object, names)) else None
     for name in names:
         if name == "-":
             found.setdefault("-", _standard_input(stdin))
+        elif opened is not None and is_object(name):
+            if name not in found:
+                found[name] = _readable(opened.source(object_name(name)))
         else:
             for path in _paths(name):
                 source = _file(path)
                 found.setdefault(source.identity, source)
     if not found:
-        raise ManifestError("no manifest given", hint="Name a file, a glob, or - for standard input")
+        raise ManifestError("no manifest given", hint="Name a file, a glob, s3://bucket/key, or - for standard input")
     return list(found.values())
 
 
@@ -315,19 +347,23 @@ def _file(path: str) -> FileSource:
             raise ManifestError(
                 "this is a directory", where=path, hint=f'Name the files in it, such as "{path}/*.jsonl"'
             )
-        source = FileSource(path)
+        return _readable(FileSource(path))
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _readable(source: AnySource) -> AnySource:
+    """``source``, if it can be unpacked here.
+
+    Raises:
+        ManifestError: the library for that is not installed.
+    """
     if source.suffix == ".zst":
-        _require_zstd(path)
+        try:
+            import zstandard  # noqa: F401
+        except ImportError as error:
+            raise ManifestError("cannot read zstd files", where=source.label, why=ZSTD_MISSING) from error
     return source
-
-
-def _require_zstd(path: str) -> None:
-    try:
-        import zstandard  # noqa: F401
-    except ImportError as error:
-        raise ManifestError("cannot read zstd files", where=path, why=ZSTD_MISSING) from error
 
 
 def _unreadable(name: str, error: OSError | ValueError) -> ManifestError:

@@ -122,7 +122,7 @@ def test_what_a_full_disk_lost_is_said_once_at_the_end(
     """The last line on stderr says how many lines the file lacks, and why."""
     stderr = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stderr)
-    unattended = Unattended()
+    unattended = Unattended(lambda: None)
     unattended.log_file = LogFile(str(tmp_path / "log"))
     Logs("info", "json", run_id="r", file=unattended.log_file)
 

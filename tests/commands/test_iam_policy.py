@@ -55,6 +55,19 @@ def test_what_commands_need_adds_up() -> None:
     assert actions("apply --on-change=replace --prune") == actions("apply") | {Action.DELETE}
 
 
+def test_objects_in_s3_are_confined_to_their_names() -> None:
+    """A manifest or a saved plan in S3 needs GetObject of that key, a result PutObject, and nothing else of S3."""
+    manifest, result = "s3://in/date=1/m.jsonl.gz", "s3://out/*.csv"
+    point = "arn:aws:s3:eu-west-1:123456789012:accesspoint/point"
+    made = document(f"apply {manifest}", f"export --out={result}", f"apply --plan s3://{point}/plan")
+
+    assert actions(f"validate {manifest}") == {Action.GET_OBJECT}
+    assert made["ReadObjects"]["Resource"] == ["arn:aws:s3:::in/date=1/m.jsonl.gz", f"{point}/object/plan"]
+    assert made["WriteObjects"]["Resource"] == ["arn:aws:s3:::out/*.csv"]
+    assert set(made["WriteObjects"]["Action"]) == {Action.PUT_OBJECT, Action.ABORT_UPLOAD}
+    assert actions(f"apply {manifest}") == actions("apply") | {Action.GET_OBJECT}
+
+
 def test_service_quotas_only_where_the_configuration_asks() -> None:
     """The rate is asked for only with [pace] service_quotas, and only by commands that call AWS."""
     asked = {"pace": {"service_quotas": True}}

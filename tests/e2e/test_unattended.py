@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 import tomllib
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ import pytest
 
 from provisioner import __version__ as provisioner_version
 from provisioner.cli.ping import Ping, ping_url
-from provisioner.cli.unattended import patience_s
+from provisioner.cli.unattended import patience_s, within
+from provisioner.errors import LedgerError
 from provisioner.ledger.sqlite.migrations import SCHEMA_VERSION
 from tests.definition_lines import manifest_of, numbered
 from tests.e2e.process import (
@@ -434,3 +436,11 @@ def test_the_versions_are_those_of_the_installation(tmp_path: Path) -> None:
     assert set(names) <= set(found["packages"])
     assert found["packages"]["botocore"] == version("botocore")
     assert f"ledger schema     {SCHEMA_VERSION}\n" in text.stdout
+
+
+def test_a_summary_that_s3_does_not_take_in_time() -> None:
+    """A summary in S3 may take only so long that the process ends in time; then it counts as not written (74)."""
+    answered = threading.Event()
+    with pytest.raises(LedgerError, match="s3://b/k: the result cannot be written: S3 has not answered within 0 s"):
+        within(0.0, "s3://b/k", partial(answered.wait, LIMIT_S))
+    answered.set()
