@@ -65,6 +65,8 @@ NEEDS: dict[str, dict[str, frozenset[Action]]] = {
     "runs": {"": _NOTHING},
     "export": {"": _NOTHING},
     "reconcile": {"": _READ},
+    "pause": {"": _NOTHING},
+    "resume": {"": _NOTHING},
     "verify": {"": _READ | {Action.GET_RESOURCES}, "--prune-duplicates": _DELETE},
     "rebuild": {"": _READ | {Action.GET_RESOURCES}},
     "discover": {"": _READ},
