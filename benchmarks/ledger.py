@@ -73,7 +73,8 @@ def chunks(size: int) -> Iterator[range]:
 async def opened(location: str) -> AsyncIterator[Ledger]:
     """The ledger at ``location``, opened as a run does."""
     found = locate(location)
-    async with found.lease() as lease, found.open(lease) as ledger:
+    async with found.lease() as leases, found.open(leases) as ledger:
+        await leases.take(["default"])
         yield ledger
 
 

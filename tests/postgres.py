@@ -69,7 +69,7 @@ def _own_ledger() -> Ledger:
     return ledger
 
 
-_EMPTIED = "; ".join(f"DELETE FROM {table}" for table in (*ROWS, "lease", "meta WHERE key <> 'schema'"))  # noqa: S608  constants
+_EMPTIED = "; ".join(f"DELETE FROM {table}" for table in (*ROWS, "workers", "leases", "meta WHERE key <> 'schema'"))  # noqa: S608  constants
 
 
 @functools.cache

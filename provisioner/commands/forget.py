@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from provisioner.commands.finding import selected
 from provisioner.commands.run import new_run_id
 from provisioner.config.tables import nearest
 from provisioner.core.versions import Role
@@ -65,8 +66,18 @@ async def forget(
     location = locate(settings.run.ledger)
     if not await location.exists():
         raise LedgerError("there is no ledger here", where=location.name, hint="Name it with --ledger")
-    async with location.lease(lock_timeout_s) as lease, location.open(lease) as ledger:
-        return await carry_out(ledger, await select(ledger), confirm)
+    async with location.lease(lock_timeout_s) as leases, location.open(leases) as ledger:
+        chosen = await _concerned(ledger, await select(ledger))
+        await leases.take(chosen.targets)
+        return await carry_out(ledger, chosen, confirm)
+
+
+async def _concerned(ledger: Ledger, chosen: Selection) -> Selection:
+    """``chosen``, restricted to the targets of which it selects something: others may be in use."""
+    if chosen.targets:
+        return chosen
+    found = {entry.target async for entry in selected(ledger, chosen)}
+    return msgspec.structs.replace(chosen, targets=frozenset(found))
 
 
 async def carry_out(ledger: Ledger, chosen: Selection, confirm: Callable[[Forgotten], Awaitable[None]]) -> Forgotten:

@@ -47,7 +47,8 @@ async def rename_target(settings: Settings, old: str, new: str, *, lock_timeout_
     location = locate(settings.run.ledger)
     if not await location.exists():
         raise LedgerError("there is no ledger here", where=location.name, hint="Name it with --ledger")
-    async with location.lease(lock_timeout_s) as lease, location.open(lease) as ledger:
+    async with location.lease(lock_timeout_s) as leases, location.open(leases) as ledger:
+        await leases.take([old, new])
         return await carry_out(ledger, old, new)
 
 
@@ -103,7 +104,11 @@ async def copy(source_text: str, target_text: str, *, lock_timeout_s: float = 0.
     if not await source.exists():
         hint = "Check FROM, the first argument: it names the ledger that is to be moved"
         raise LedgerError("there is no ledger here", where=source.name, hint=hint)
-    async with source.lease(lock_timeout_s) as held, target.lease(lock_timeout_s) as other, source.read() as ledger:
+    async with (
+        source.lease(lock_timeout_s, everything=True) as held,
+        target.lease(lock_timeout_s, everything=True) as other,
+        source.read() as ledger,
+    ):
         before = await source.moved_to()
         if before not in ("", target.name):
             raise moved(source.name, before)
@@ -114,7 +119,6 @@ async def copy(source_text: str, target_text: str, *, lock_timeout_s: float = 0.
                 hint = f"Nothing is lost: every row is still in {source.name}. Please report this"
                 raise LedgerError(f"the copy differs in the table {table}", where=target.name, hint=hint)
             entries = sum(sum(states.values()) for states in (await building.ledger.counts()).values())
-            held.check()
             if not before:
                 await source.retire(held, target.name)
             await building.finish()

@@ -53,12 +53,13 @@ async def past_run(location: Location, ledger: Ledger, text: str) -> PastRun:
 async def _judged(location: Location, ledger: Ledger, read: Callable[[], Awaitable[list[RunRecord]]]) -> list[PastRun]:
     """What ``read`` finds, and which of these runs have died.
 
-    A run has the lease from its beginning until after its end is recorded. So one without an end has died if nobody has
-    the lease, or if a later run had it. Each look is at another moment, and runs begin and end between them: what had
-    no end before the look at the lease must have none after it either.
+    A run is alive from before its beginning until after its end is recorded, so one without an end that is not alive
+    has died. Each look is at another moment, and runs begin and end between them: what had no end before the look at
+    who is alive must have none after it either.
     """
     before = {run.run_id for run in await read() if run.ended_at is None}
-    under_way = {run.run_id for run in await ledger.runs(1)} if before and await location.held() else set[str]()
+    latest = await ledger.runs(1) if before else []
+    under_way = await location.under_way(latest[0].run_id) if latest else set[str]()
     return [
         PastRun(run, run.ended_at is None and run.run_id in before and run.run_id not in under_way)
         for run in await read()

@@ -1,4 +1,4 @@
-"""The frame of every command that writes to a ledger: lease, ledger, record of the run, summary."""
+"""The frame of every command that writes to a ledger: leases, ledger, record of the run, summary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from provisioner.fleet.fleet import Fleet
 from provisioner.fleet.places import Places
 from provisioner.ledger import RunRecord
 from provisioner.ledger.location import locate
-from provisioner.ledger.unwritten import NoLease, UnwrittenLedger
+from provisioner.ledger.unwritten import NoLeases, UnwrittenLedger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from provisioner.commands.run import Run
     from provisioner.ledger import Ledger
-    from provisioner.ledger.lease import Lease
+    from provisioner.ledger.lease import Leases
     from provisioner.ledger.location import Location
     from provisioner.manifest.reader import Manifest
     from provisioner.report.summary import Summary
@@ -74,7 +74,7 @@ async def session(
     makes: bool = True,
     built: Callable[[], bool] | None = None,
 ) -> Summary:
-    """Do ``work`` with the ledger of ``run`` under its lease, record the run, and return its summary.
+    """Do ``work`` with the ledger of ``run`` under the leases of its targets, record the run, and return its summary.
 
     An error ends the work and is part of the summary.
 
@@ -112,7 +112,7 @@ async def looking(run: Run, work: Work, *, blank: bool = False) -> Summary:
             exists = not blank and await location.exists()
             ledger = UnwrittenLedger(await stack.enter_async_context(location.read()) if exists else None)
             sharing = await stack.enter_async_context(aws.Sharing())
-            return await _done(run, ledger, work(await _fleet(run, ledger, NoLease(), sharing)))
+            return await _done(run, ledger, work(await _fleet(run, ledger, NoLeases(), sharing)))
 
     async with deadline(run):
         try:
@@ -144,13 +144,15 @@ async def _leased(run: Run, session: _Session) -> Summary:
     try:
         async with _closing(run, session.location) as stack:
             with run.stop.ends() as waiting:
-                lease = await stack.enter_async_context(session.location.lease(run.order.lock_timeout_s))
-                opened = await stack.enter_async_context(session.open(lease))
+                held = session.location.lease(run.order.lock_timeout_s, everything=session.built is not None)
+                leases = await stack.enter_async_context(held)
+                opened = await stack.enter_async_context(session.open(leases))
+                await leases.take([target.name for target in run.order.targets])
                 await opened.ledger.begin_run(RunRecord(run.run_id, run.command, run.started_at))
             if waiting.cancelled_caught:
                 return run.summary()
             async with aws.Sharing() as sharing:
-                fleet = await _fleet(run, opened.ledger, lease, sharing)
+                fleet = await _fleet(run, opened.ledger, leases, sharing)
                 summary = await _done(run, opened.ledger, session.work(fleet))
             with run.stop.ends_by(CLOSED_BY_S):
                 ended_at = run.clock.wall()
@@ -191,13 +193,13 @@ class _Session:
     built: Callable[[], bool] | None
 
     @asynccontextmanager
-    async def open(self, lease: Lease) -> AsyncIterator[_Opened]:
+    async def open(self, leases: Leases) -> AsyncIterator[_Opened]:
         """Open the ledger, or begin to build it."""
         if self.built is None:
-            async with self.location.open(lease) as ledger:
+            async with self.location.open(leases) as ledger:
                 yield _Opened(ledger, _nothing)
         else:
-            async with self.location.build(lease) as building:
+            async with self.location.build(leases) as building:
                 yield _Opened(building.ledger, building.finish)
 
 
@@ -213,12 +215,12 @@ async def _nothing() -> None:
     """Finish a ledger that exists already: nothing to do."""
 
 
-async def _fleet(run: Run, ledger: Ledger, lease: Lease, sharing: aws.Sharing) -> Fleet:
+async def _fleet(run: Run, ledger: Ledger, leases: Leases, sharing: aws.Sharing) -> Fleet:
     settings = run.order.settings
     return Fleet(
         settings=settings,
         ledger=ledger,
-        lease=lease,
+        leases=leases,
         clock=run.clock,
         observers=run.observers,
         places=await Places.load(ledger, settings.targets),

@@ -19,6 +19,7 @@ from provisioner.engine.target import OpenTarget, Whereabouts
 from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError, ProvisionerError, first_error
 from provisioner.fleet.pauses import Pauses
 from provisioner.fleet.places import Places, kind_of
+from provisioner.ledger.lease import OvertakenError
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.observed import Learned
 from provisioner.pacing.pacer import PaceBounds, Pacer
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from provisioner.engine.clock import Clock
     from provisioner.engine.observer import Observer
     from provisioner.ledger import Ledger
-    from provisioner.ledger.lease import Lease
+    from provisioner.ledger.lease import Leases
 
 CONNECT_TIMEOUT_S = 3.0
 """Time-out of a connection. Together with the 20 s for a reply it stays below the 24 s of a drain."""
@@ -47,7 +48,7 @@ class Fleet:
 
     Attributes:
         settings: the configuration.
-        ledger, lease: of the run.
+        ledger, leases: of the run.
         clock: of the run.
         observers: by target.
         places: where the targets are.
@@ -57,7 +58,7 @@ class Fleet:
 
     settings: Settings
     ledger: Ledger
-    lease: Lease
+    leases: Leases
     clock: Clock
     observers: Mapping[str, Observer]
     places: Places
@@ -78,7 +79,7 @@ class Fleet:
 
         Raises:
             LedgerError: the ledger cannot be read or written.
-            LedgerLockedError: the lease is lost.
+            LedgerLockedError: the ledger was taken over. One target that was is halted alone.
         """
 
         async def one(target: Target) -> None:
@@ -125,7 +126,7 @@ class Fleet:
                 name=target.name,
                 place=Whereabouts(place, observer, lambda place: self.places.claim(target.name, place)),
                 ledger=self.ledger,
-                lease=self.lease,
+                lease=self.leases.of(target.name),
                 aws=calls,
                 creates=Gate(pacer, max_in_flight=run.max_in_flight, clock=self.clock.monotonic),
                 tags=unlearned(),
@@ -145,7 +146,8 @@ class Fleet:
             yield
         except (ProvisionerError, BaseExceptionGroup) as error:
             cause = first_error(error)
-            if isinstance(cause, LedgerError | LedgerLockedError):
+            of_one = isinstance(cause, OvertakenError) and bool(cause.target)
+            if isinstance(cause, LedgerError | LedgerLockedError) and not of_one:
                 raise cause from error
             self.observers[target].target_halted(Halt(cause.reason, str(cause)))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from provisioner.core.place import Place
-from provisioner.errors import ConfigurationError
+from provisioner.errors import ConfigurationError, IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -62,6 +62,11 @@ class Claims:
         self._places[target] = place
         return place, place != known
 
+    def lose(self, target: str, known: Mapping[str, Place]) -> None:
+        """What ``target`` claimed is another target's by now, as is ``known``."""
+        del self._places[target]
+        self._places |= known
+
     def _refuse_twin(self, target: str, other: str, place: Place, there: Place) -> None:
         sure = bool(place.account_id and there.account_id)
         why = f"{place.region}, account {place.account_id or there.account_id or 'unknown'}"
@@ -103,7 +108,13 @@ class Places:
         # Noted before the commit, because another target may claim a place while it is under way.
         place, is_new = self._claims.add(target, place)
         if is_new:
-            await self._ledger.set_place(target, place)
+            try:
+                await self._ledger.set_place(target, place)
+            except IntegrityError:
+                # Another run has claimed it since this one began.
+                self._claims.lose(target, await self._ledger.places())
+                self._claims.add(target, place)
+                raise
         return place
 
 

@@ -177,7 +177,11 @@ class Ledger(Protocol):
         ...
 
     async def set_place(self, target: str, place: Place) -> None:
-        """Record where ``target`` is; durable when it returns. The last one counts."""
+        """Record where ``target`` is; durable when it returns. The last one counts.
+
+        Raises:
+            IntegrityError: another target is there, or may be, where an account is unknown. Nothing has changed.
+        """
         ...
 
     async def pauses(self) -> Mapping[str, Pause]:

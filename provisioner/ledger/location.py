@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from provisioner.core.pause import Pause
     from provisioner.ledger import Ledger
-    from provisioner.ledger.lease import Lease
+    from provisioner.ledger.lease import Leases
     from provisioner.ledger.tables import CopyableLedger
 
 
@@ -83,7 +83,15 @@ class Location(Protocol):
         ...
 
     async def held(self) -> bool:
-        """Whether somebody has the right to write at this moment. Nobody who asks for it meanwhile is refused it."""
+        """Whether a run that may write is alive at this moment. Nobody who asks for a lease meanwhile is refused it."""
+        ...
+
+    async def under_way(self, latest: str) -> set[str]:
+        """The ids of the runs that are alive.
+
+        Args:
+            latest: the id of the run that began last. Where a ledger is for one run at a time, no other can be.
+        """
         ...
 
     async def condition(self) -> Condition:
@@ -94,12 +102,15 @@ class Location(Protocol):
         """
         ...
 
-    def lease(self, timeout_s: float | None = None) -> AbstractAsyncContextManager[Lease]:
-        """Take the right to write; at the end it is given back.
+    def lease(self, timeout_s: float | None = None, *, everything: bool = False) -> AbstractAsyncContextManager[Leases]:
+        """The leases of a run, which it takes as it needs them; at the end they are given back.
+
+        Where a ledger is for one run at a time, this takes all of it.
 
         Args:
             timeout_s: how long to wait for another holder, 0 not to wait; None is 0 for a command without
                 ``--lock-timeout``, which the error then does not recommend.
+            everything: whether to hold the whole ledger from the beginning, so that no other run is alive meanwhile.
 
         Raises:
             LedgerLockedError: another run holds it, still after ``timeout_s``.
@@ -107,11 +118,11 @@ class Location(Protocol):
         """
         ...
 
-    def open(self, lease: Lease) -> AbstractAsyncContextManager[Ledger]:
+    def open(self, leases: Leases) -> AbstractAsyncContextManager[Ledger]:
         """The ledger for writing, closed at the end; it is made when there never was one.
 
         Args:
-            lease: that :meth:`lease` of this location gave.
+            leases: that :meth:`lease` of this location gave.
 
         Raises:
             LedgerError: it cannot be opened, is damaged, of a newer version, or has vanished.
@@ -126,11 +137,11 @@ class Location(Protocol):
         """
         ...
 
-    def build(self, lease: Lease, *, copy_of: str = "") -> AbstractAsyncContextManager[Building]:
+    def build(self, leases: Leases, *, copy_of: str = "") -> AbstractAsyncContextManager[Building]:
         """Make a new ledger that appears under its name only when it is whole; see :class:`Building`.
 
         Args:
-            lease: as for :meth:`open`.
+            leases: as for :meth:`open`, of the whole ledger.
             copy_of: the id of the ledger that is copied into it, "" for none. It bears that id from the start, and what
                 is not finished stays there for the next try.
 
@@ -148,11 +159,11 @@ class Location(Protocol):
         """
         ...
 
-    async def retire(self, lease: Lease, to: str) -> None:
+    async def retire(self, leases: Leases, to: str) -> None:
         """Let nobody write to the ledger any more: it has moved to the location called ``to``. It can still be read.
 
         Args:
-            lease: as for :meth:`open`.
+            leases: as for :meth:`open`, of the whole ledger.
             to: a name of a location.
 
         Raises:

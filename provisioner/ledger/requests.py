@@ -8,6 +8,7 @@ import msgspec
 
 from provisioner.core.place import Place  # noqa: TC001  msgspec reads these types at run time
 from provisioner.core.problem import Problem  # noqa: TC001  msgspec reads these types at run time
+from provisioner.errors import IntegrityError
 from provisioner.ledger import FinishedManifest, RunRecord  # noqa: TC001  msgspec reads these types at run time
 
 if TYPE_CHECKING:
@@ -134,8 +135,27 @@ Request = (
     | Forget
     | ReplaceRows
 )
+
+
+def place_taken(target: str) -> IntegrityError:
+    """The answer to :class:`SetPlace` where another target is there."""
+    return IntegrityError(f"the ledger has another target in the account and Region of {target!r}")
+
+
 Answer = Exception | None
 """None: the request is durable. An exception: it changed nothing, for this reason."""
+
+
+def targets_of(request: Request) -> set[str]:
+    """The targets of which it changes something: whoever asks for it must hold their leases."""
+    match request:
+        case Record(facts):
+            return {fact.target for fact in facts}
+        case Learn(target=target) | SetFinished(target=target) | SetPlace(target=target) | Forget(target=target):
+            return {target}
+        case RenameTarget(old, new):
+            return {old, new}
+    return set()
 
 
 def weight(request: Request) -> int:

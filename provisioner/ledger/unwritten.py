@@ -16,8 +16,16 @@ if TYPE_CHECKING:
     from provisioner.ledger import FinishedManifest, Ledger, RunRecord
 
 
-class NoLease:
-    """The lease of a command that writes nothing and changes nothing in AWS."""
+class NoLeases:
+    """The leases of a command that writes nothing and changes nothing in AWS."""
+
+    async def take(self, targets: Collection[str]) -> None:
+        """Nothing has to be held."""
+
+    def of(self, target: str) -> NoLeases:
+        """The lease of any target."""
+        del target
+        return self
 
     def check(self) -> None:
         """Nothing can be lost."""

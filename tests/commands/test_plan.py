@@ -26,13 +26,13 @@ from provisioner.core.versions import Role
 from provisioner.errors import ConfigurationError, ProvisionerError
 from provisioner.fleet.fleet import Fleet
 from provisioner.fleet.places import Claims, Places
-from provisioner.ledger.unwritten import UnwrittenLedger
+from provisioner.ledger.unwritten import NoLeases, UnwrittenLedger
 from provisioner.manifest.definition import Definition
 from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.report.plan import plan_text
 from tests.definition_lines import lines_of, named
-from tests.fakes import LEDGER_ID, TAG, Act, Endpoint, FakeClock, FakeLease, FakeLedger, make_policy, open_target
+from tests.fakes import LEDGER_ID, TAG, Act, Endpoint, FakeClock, FakeLedger, make_policy, open_target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -100,7 +100,7 @@ class Here:
         return FakeFleet(
             settings=run.order.settings,
             ledger=ledger,
-            lease=FakeLease(),
+            leases=NoLeases(),
             clock=run.clock,
             observers=run.observers,
             places=Places(ledger, Claims({}, {})),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.definition_lines import manifest_of
-from tests.e2e.process import provisioner, start
+from tests.e2e.process import Endpoint, provisioner, start, until
 from tests.postgres import Ledger, fresh_ledger
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def test_a_run_that_was_killed_keeps_the_ledger_until_its_lease_expires(tmp_path
     first.kill()
     first.communicate()
     second = provisioner(*arguments, cwd=tmp_path)
-    postgres.execute("UPDATE lease SET expires_at = now()")
+    postgres.execute("UPDATE workers SET expires_at = now()")
     third = provisioner(*arguments, cwd=tmp_path)
 
     assert second.returncode == 6
@@ -96,6 +96,32 @@ def test_a_run_that_was_killed_keeps_the_ledger_until_its_lease_expires(tmp_path
     summary = json.loads(third.stdout)
     assert (third.returncode, summary["manifest"]["valid"]) == (0, 12), third.stdout
     assert postgres.execute("SELECT count(*), count(DISTINCT arn) FROM entries WHERE state = 'created'") == [(12, 12)]
+
+
+def test_runs_with_other_targets_run_side_by_side(tmp_path: Path, postgres: Ledger, endpoint: Endpoint) -> None:
+    """One that wants a target of another run exits with 6 and is told which one and whose; so does `forget`."""
+    (tmp_path / "m.jsonl").write_bytes(manifest_of(*NAMES))
+    targets = {"east": "us-east-1", "west": "us-west-2"}
+    tables = [f"[targets.{name}]\nregion = '{region}'\n" for name, region in targets.items()]
+    (tmp_path / "c.toml").write_text("".join([f"[run]\nledger = '{postgres.url}'\n", *tables]))
+    common = ("--config", "c.toml", "--output", "json")
+    apply = ("apply", "m.jsonl", *common, "--endpoint-url", endpoint.url)
+    first = start(*apply, "--target", "east", "--max-rate", "0.1", cwd=tmp_path)
+    until(lambda: postgres_entries(postgres), first)
+    second = provisioner(*apply, "--target", "west", cwd=tmp_path)
+    third = provisioner(*apply, cwd=tmp_path)
+    forgotten = provisioner("forget", "--target", "west", "--name", "a0", "--yes", *common, cwd=tmp_path)
+    refused = provisioner("forget", "--name", "a0", "--yes", *common, cwd=tmp_path)
+    runs = json.loads(provisioner("runs", *common, cwd=tmp_path).stdout)["runs"]
+    first.terminate()
+    first.communicate()
+
+    assert (first.returncode, second.returncode) == (75, 0), second.stdout
+    assert third.returncode == refused.returncode == 6
+    for output in (json.loads(third.stdout)["error"], refused.stdout):
+        assert f"another run holds the target 'east': process {first.pid} on" in output
+    assert json.loads(forgotten.stdout)["entries"] == 1
+    assert [run["status"] for run in runs] == ["ended", "ended", "running"]
 
 
 def postgres_entries(postgres: Ledger) -> int:

@@ -19,10 +19,11 @@ from provisioner.exit_codes import ExitCode
 from provisioner.fleet.fleet import Fleet
 from provisioner.fleet.places import Places
 from provisioner.ledger import RunRecord
+from provisioner.ledger.unwritten import NoLeases
 from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from tests.faults.invariants import check_nothing_due
-from tests.faults.world import TARGET, Courier, DirectLedger, Held, Order, VirtualClock, World, opened, wish_of
+from tests.faults.world import TARGET, Courier, DirectLedger, Order, VirtualClock, World, opened, wish_of
 from tests.virtual_time import run as run_virtually
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ async def _run(world: World, command: Command, order: Order) -> Done:
         fleet = WorldFleet(
             settings=wish.settings,
             ledger=ledger,
-            lease=Held(),
+            leases=NoLeases(),
             clock=clock,
             observers=run.observers,
             places=await Places.load(ledger, {}),

@@ -442,6 +442,18 @@ MUTANTS = (
         ("tests/ledger/test_contract.py",),
     ),
     Mutant(
+        "PostgreSQL: no epoch check of a target",
+        "provisioner/ledger/postgres/lease.py",
+        (("        if losses == self._losses:\n", "        if True:\n"),),
+        ("tests/ledger/test_leases.py",),
+    ),
+    Mutant(
+        "PostgreSQL: the lease of a run that is committing is taken",
+        "provisioner/ledger/postgres/lease.py",
+        (('    FOR UPDATE SKIP LOCKED"""\n_TAKE', '"""\n_TAKE'),),
+        ("tests/ledger/test_leases.py",),
+    ),
+    Mutant(
         "PostgreSQL: a commit without a reply is repeated blindly",
         "provisioner/ledger/postgres/writer.py",
         (("        if number == 1:\n", "        if number in {1, 2}:\n"),),

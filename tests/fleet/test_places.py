@@ -8,7 +8,7 @@ import pytest
 
 from provisioner.config.settings import Target
 from provisioner.core.place import Kind, Place
-from provisioner.errors import ConfigurationError
+from provisioner.errors import ConfigurationError, IntegrityError
 from provisioner.fleet.places import Places, kind_of
 from tests.fakes import FakeLedger
 from tests.virtual_time import virtual_time
@@ -68,6 +68,27 @@ def test_a_place_is_one_targets_for_good(known: dict[str, Place], claimed: Place
             assert await run.claim("east", claimed) == kept
 
         assert await ledger.places() == (known if kept is None else {**known, "east": kept})
+
+    body()
+
+
+def test_a_place_that_another_run_has_claimed_meanwhile_is_refused() -> None:
+    """Its target is named, as if this run had known of it from the beginning; the place is free for a third run."""
+
+    class Late(FakeLedger):
+        async def set_place(self, target: str, place: Place) -> None:
+            if target == "east":
+                await super().set_place("west", at())
+                raise IntegrityError("there is another one")
+            await super().set_place(target, place)
+
+    @virtual_time
+    async def body() -> None:
+        run = await Places.load(Late(), ("east", "west"))
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="'west' and 'east' are the same account"):
+                await run.claim("east", at())
+        assert await run.claim("west", at()) == at()
 
     body()
 

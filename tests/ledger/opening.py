@@ -24,5 +24,5 @@ async def open_ledger(
         async with found.read() as ledger:
             yield ledger
     else:
-        async with found.lease() as lease, found.open(lease) as ledger:
+        async with found.lease(everything=True) as leases, found.open(leases) as ledger:
             yield ledger

@@ -100,7 +100,7 @@ class TestPostgres(LedgerContract):
 
         @asynccontextmanager
         async def opened() -> AsyncIterator[Ledger]:
-            postgres.execute("UPDATE lease SET expires_at = now()")
+            postgres.execute("UPDATE workers SET expires_at = now()")
             async with open_ledger(postgres.url) as ledger:
                 yield ledger
 

@@ -104,7 +104,7 @@ async def test_a_copy_that_broke_off_is_continued(ends: tuple[str, str]) -> None
     async with locate(source).read() as ledger:
         identity = ledger.ledger_id
     location = locate(target)
-    async with location.lease() as lease, location.build(lease, copy_of=identity) as building:
+    async with location.lease(everything=True) as leases, location.build(leases, copy_of=identity) as building:
         await building.ledger.replace_rows("entries", None, None, [*before["entries"][:70], _other("m"), _other("zz")])
     copied = await copy(source, target)
 
@@ -122,8 +122,8 @@ async def test_a_copy_that_broke_off_at_its_very_end_is_continued(tmp_path: Path
     source, target = str(tmp_path / "from.db"), fresh_ledger().url
     before = await fill(source)
     location = locate(source)
-    async with location.lease() as lease:
-        await location.retire(lease, locate(target).name)
+    async with location.lease(everything=True) as leases:
+        await location.retire(leases, locate(target).name)
     with pytest.raises(LedgerError, match="has moved to postgresql"):
         await copy(source, str(tmp_path / "elsewhere.db"))
     await copy(source, target)
@@ -138,7 +138,7 @@ async def test_what_is_in_use_or_there_already_is_not_touched(tmp_path: Path) ->
         await ledger.record([intend("a")])
         with pytest.raises(LedgerLockedError):
             await copy(source, target)
-    async with locate(target).lease():
+    async with locate(target).lease(everything=True):
         with pytest.raises(LedgerLockedError):
             await copy(source, target)
     async with open_ledger(target) as ledger:

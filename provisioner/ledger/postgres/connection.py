@@ -261,6 +261,7 @@ _LOST = {
 }
 _ROLLED_BACK = {
     "40": "serialization failure, deadlock",
+    "23505": "another run has recorded the same ARN at the same moment: what is read anew decides",
     "55P03": "a row was locked for too long",
     "57014": "a statement took too long",
 }

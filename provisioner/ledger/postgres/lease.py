@@ -1,17 +1,24 @@
-"""The lease on a PostgreSQL ledger: a row with a holder, an epoch, a nonce and an expiry.
+"""The leases on a PostgreSQL ledger: a row for each run that is alive, and one for each target that it has taken.
 
-All times in the row are the server's. A run takes the lease when nobody has it or when it has expired, and with it
-the epoch, a counter, and a nonce of its own. From then on two things hold:
+A run is a row of ``workers`` with a nonce of its own and an expiry, given by the server's clock. A row of ``leases``
+says which worker has taken a target, and how often it was taken: its epoch. The lease is held as long as its worker has
+not expired; then whoever wants it may take it, and raises the epoch. So one statement renews all leases of a run,
+however many they are.
 
-* Every commit updates the row where the nonce is its writer's, and so renews the lease in passing. The update locks
-  the row until the commit has ended: another run takes the lease before it or after it, never in between. Of a holder
-  that was overtaken no row is found, and its commit is refused.
-* Between commits a task renews the lease. The holder trusts it until ``TTL - margin`` after the moment at which it
-  *began* to renew it last, on a clock that goes on while the machine sleeps, and sends nothing after that. So a
+Whoever takes leases first locks the rows of the expired workers that had them, and counts in each row how many it has
+lost. From that two things follow:
+
+* Every commit updates the row of its worker, and so renews its leases in passing. The update locks the row until the
+  commit has ended: another run takes a lease before it or after it, never in between. If the number of lost leases is
+  not the one that the writer knows, it compares the epochs of all leases that it holds with the stored ones, in the
+  same transaction. What a commit has of a target whose epoch is another now is refused; the rest is recorded.
+* Between commits a task renews the leases. The holder trusts them until ``TTL - margin`` after the moment at which it
+  *began* to renew them last, on a clock that goes on while the machine sleeps, and sends nothing after that. So a
   holder that is cut off from the database, or that was suspended, has stopped sending before another run can begin.
 
-The lease is no lock of a session: a proxy may give every transaction another connection, and a connection that broke
-is not a run that died. A run that died keeps its lease until it expires.
+Nothing is a lock of a session: a proxy may give every transaction another connection, and a connection that broke is
+not a run that died. A run that died keeps its leases until they expire. Those who take leases wait for each other, for
+the few milliseconds of a transaction; those who write do not.
 """
 
 from __future__ import annotations
@@ -29,70 +36,81 @@ import psycopg
 from provisioner.errors import LedgerError, LedgerLockedError
 from provisioner.ledger.lease import OvertakenError
 from provisioner.ledger.postgres.connection import LostError, Session, Statement, errors_of
+from provisioner.ledger.postgres.patience import PATIENCE_S, Patience, ticks
 from provisioner.ledger.postgres.schema import bring_forward
+from provisioner.ledger.postgres.text import encode, read
+from provisioner.ledger.requests import targets_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Sequence
     from types import TracebackType
 
-    from provisioner.ledger.postgres.connection import Database
+    from provisioner.ledger.postgres.connection import Database, Rows
+    from provisioner.ledger.requests import Answer, Request
 
 TTL_S = 30.0
 """So long another run waits for one that died. A server that restarts or fails over takes less, or little more."""
 MARGIN_S = 5.0
 """For what is between the last look at the lease and the arrival of a request, and for clocks of different speeds."""
 POLL_S = 0.5
-"""Between two tries to take the lease."""
+"""Between two tries to take a lease."""
 RELEASE_S = 5.0
-"""To give the lease back at the end. It expires by itself where that does not work."""
+"""To give the leases back at the end. They expire by themselves where that does not work."""
 RETRY_S = 1.0
 """After a renewal that failed."""
-
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def ticks() -> float:
-    """Seconds, those in which the machine slept included where the system counts them."""
-    return time.clock_gettime(_CLOCK)
+BURIED_S = 86_400.0
+"""A worker that died so long ago is forgotten; if it wakes up, it learns that it has lost everything."""
 
 
-class PostgresLease:
-    """Keeps other runs away from the ledger in ``database``, as an async context manager.
+class PostgresLeases:
+    """A run's right to write to the ledger in ``database``, and to its targets, as an async context manager.
 
     Args:
         database: of the ledger; its tables are made if they are missing.
         timeout_s: how long to wait for another holder, 0 not to wait; see
             :meth:`provisioner.ledger.location.Location.lease`.
+        everything: whether no other run may be alive meanwhile; then nothing has to be taken.
         ttl_s: see :data:`TTL_S`.
 
     Attributes:
-        epoch: how often the lease was taken, this time included.
-        commits: how many commits the ledger had when a writer of this lease began.
+        nonce: by which the database knows this run.
+        everything: as given.
+        commits: how many commits of this run the ledger had when its writer began.
     """
 
-    def __init__(self, database: Database, timeout_s: float | None = None, *, ttl_s: float = TTL_S) -> None:
+    def __init__(
+        self, database: Database, timeout_s: float | None = None, *, everything: bool = False, ttl_s: float = TTL_S
+    ) -> None:
         self.database = database
-        self.epoch = 0
+        self.everything = everything
+        self.nonce = secrets.token_hex(8)
         self.commits = 0
         self._timeout_s = timeout_s
         self._ttl_s = ttl_s
         self._margin_s = ttl_s * MARGIN_S / TTL_S
-        self._nonce = secrets.token_hex(8)
+        self._held: dict[str, int] = {}
+        self._lost: set[str] = set()
+        self._losses = 0
+        self._dead = False
         self._session = Session(database, writes=True)
+        self._turn = asyncio.Lock()
         self._renewed_at = float("-inf")
-        self._overtaken = False
         self._renewing: asyncio.Task[None] | None = None
 
+    def __repr__(self) -> str:
+        held = "everything" if self.everything else ", ".join(f"{target} ({n})" for target, n in self._held.items())
+        return f"<PostgresLeases {self.nonce} dead={self._dead} held=[{held}] lost={sorted(self._lost)}>"
+
     async def __aenter__(self) -> Self:
-        """Take the lease.
+        """Register this run.
 
         Raises:
-            LedgerLockedError: another run has it, still after ``timeout_s``.
-            LedgerError: it cannot be had, or the ledger is newer than this program.
+            LedgerLockedError: it cannot be alive beside another one, still after ``timeout_s``.
+            LedgerError: the database does not answer, or the ledger is newer than this program.
         """
         try:
             async with errors_of(self.database):
-                await bring_forward(self._session)
-                await self._wait_for_it()
+                await self._until(self._register)
         except BaseException:
             await self._session.close()
             raise
@@ -113,10 +131,28 @@ class PostgresLease:
                 await self._release()
         await self._session.close()
 
-    def check(self) -> None:
-        """See :meth:`provisioner.ledger.lease.Lease.check`."""
-        if self._overtaken:
-            raise self.overtaken()
+    async def take(self, targets: Collection[str]) -> None:
+        """See :meth:`provisioner.ledger.lease.Leases.take`."""
+        wanted = [] if self.everything else sorted(set(targets) - self._held.keys())
+        if wanted:
+            await self._until(lambda: self._patiently(lambda: self._take(wanted)))
+
+    def of(self, target: str) -> TargetLease:
+        """See :meth:`provisioner.ledger.lease.Leases.of`."""
+        return TargetLease(self, target)
+
+    def epoch(self, target: str) -> int:
+        """How often the lease of ``target``, which this run holds, was taken, this time included."""
+        return self._held[target]
+
+    def check(self, target: str | None = None) -> None:
+        """Make sure that this run is alive, and that the lease of ``target`` is still held.
+
+        Raises:
+            LedgerLockedError, LedgerError: see :meth:`provisioner.ledger.lease.Lease.check`.
+        """
+        if (refusal := self._refusal([] if target is None else [target])) is not None:
+            raise refusal
         if ticks() - self._renewed_at >= self._ttl_s - self._margin_s:
             raise LedgerError(
                 "the lease on the ledger was not renewed in time, so nothing more is sent",
@@ -125,124 +161,253 @@ class PostgresLease:
                 hint="Run again when the database answers",
             )
 
-    def fence(self) -> Statement:
-        """The first statement of every transaction that writes: it renews the lease and counts the commits.
+    # For whoever writes.
 
-        It has no row when another run has taken the lease.
+    def fence(self) -> Statement:
+        """The first statement of every transaction that writes: it renews the leases and counts the commits.
+
+        It has no row when this run was taken for dead; otherwise the number of its commits and that of its lost leases.
         """
-        return Statement(f"{_RENEW}, commits = commits + 1 {_MINE} RETURNING commits", (self._ttl_s, self._nonce))
+        return Statement(f"{_RENEW}, commits = commits + 1 {_MINE} RETURNING commits, lost", (self._ttl_s, self.nonce))
+
+    async def refusals(self, session: Session, fence: Rows, requests: Sequence[Request]) -> list[Answer]:
+        """Why each of ``requests`` must not be carried out in the transaction that has begun with ``fence``."""
+        await self._compare(session, fence[0][1])
+        return [self._refusal(targets_of(request)) for request in requests]
 
     async def write(self, session: Session, *statements: Statement) -> None:
-        """Run ``statements`` in a transaction of their own, if the lease is still held.
+        """Run ``statements`` in a transaction of their own, if this run is still alive.
 
         Raises:
-            OvertakenError: another run has taken it.
+            OvertakenError: it was taken for dead.
         """
-        (fence,) = await session.begin(self.fence())
+        await self.begin(session)
+        await self.end(session, *statements)
+
+    async def begin(self, session: Session, *statements: Statement) -> list[Rows]:
+        """Begin such a transaction; the rows of ``statements``.
+
+        Raises:
+            OvertakenError: as for :meth:`write`.
+        """
+        fence, *rows = await session.begin(self.fence(), *statements)
         if not fence:
             await session.roll_back()
             raise self.overtaken()
-        await session.end(*statements)
         self.commits = fence[0][0]
+        return rows
+
+    async def end(self, session: Session, *statements: Statement) -> None:
+        """Run ``statements`` in it, and commit it."""
+        await session.end(*statements)
 
     def renewed(self, began_at: float) -> None:
         """A transaction with the fence has been committed that began at ``began_at`` by :func:`ticks`."""
         self._renewed_at = max(self._renewed_at, began_at)
 
-    def overtaken(self) -> OvertakenError:
-        """Another run has taken the lease: the error to raise."""
-        self._overtaken = True
+    def overtaken(self, target: str = "") -> OvertakenError:
+        """Another run has taken the lease of ``target``, or taken this one for dead: the error to raise."""
+        self._dead = self._dead or not target
         return OvertakenError(
             self.database.name,
+            target=target,
             why="its lease had expired: it was suspended, or the database did not answer",
             hint="Run again when the other run has ended",
         )
+
+    def _refusal(self, targets: Collection[str]) -> LedgerError | LedgerLockedError | None:
+        if self._dead:
+            return self.overtaken()
+        for target in targets:
+            if self.everything or target in self._held:
+                continue
+            if target in self._lost:
+                return self.overtaken(target)
+            what = f"this run does not hold the target {target!r}"
+            return LedgerError(what, where=self.database.name, hint="Please report this")
+        return None
+
+    async def _compare(self, session: Session, losses: int) -> None:
+        """Find out which leases were lost, in the transaction of ``session``, if that are others than are known."""
+        if losses == self._losses:
+            return
+        held = dict(self._held)
+        (rows,) = await session.go_on(Statement("SELECT target, epoch FROM leases WHERE worker = %s", (self.nonce,)))
+        stored = {read(target): epoch for target, epoch in rows}
+        lost = {target for target, epoch in held.items() if stored.get(target) != epoch}
+        self._losses = losses
+        self._lost |= lost
+        for target in lost:
+            self._held.pop(target, None)
+
+    # Taking and giving back.
+
+    async def _until(self, attempt: Callable[[], Awaitable[LedgerLockedError | None]]) -> None:
+        """Try it until it does not end with an error, for as long as this run may wait for others."""
+        deadline = ticks() + (self._timeout_s or 0.0)
+        while (refused := await attempt()) is not None:
+            left_s = deadline - ticks()
+            if left_s <= 0:
+                raise refused
+            await asyncio.sleep(min(POLL_S, left_s))
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[LedgerLockedError | None]]) -> LedgerLockedError | None:
+        """Try it again while the database does not answer."""
+        patience = Patience(self._session, PATIENCE_S)
+        while True:
+            async with self._turn:
+                try:
+                    return await attempt()
+                except (psycopg.Error, LostError, OSError) as error:
+                    await self._session.roll_back()
+                    cause = error
+            await patience.wait(cause)
+
+    async def _register(self) -> LedgerLockedError | None:
+        if (older := await bring_forward(self._session)) is not None:
+            return self._locked([("", *older)])
+        began_at = ticks()
+        holder = f"process {os.getpid()} on {socket.gethostname()}"
+        alone = self.everything
+        await self._session.begin(_one_at_a_time(self.database))
+        *_, rows = await self._session.go_on(
+            Statement(_BURY, (alone, BURIED_S)),
+            Statement(_REGISTER, (self.nonce, holder, self._ttl_s, alone, alone)),
+        )
+        (others,) = await self._session.end(Statement(_OTHERS, (self.nonce,)))
+        if not rows:
+            return self._locked(others)
+        self.renewed(began_at)
+        return None
+
+    async def _take(self, wanted: list[str]) -> LedgerLockedError | None:
+        names = encode(wanted)
+        _, expired = await self._session.begin(_one_at_a_time(self.database), Statement(_LOCK_EXPIRED, (names,)))
+        free = Statement(_TAKE, (names, self.nonce, encode([row[0] for row in expired]), self.nonce))
+        (rows,) = await self._session.go_on(free)
+        if len(rows) < len(wanted):
+            (others,) = await self._session.go_on(Statement(_HOLDERS, (self.nonce, names)))
+            await self._session.roll_back()
+            return self._locked(others)
+        await self._session.end()
+        self._held |= {read(target): epoch for target, epoch in rows}
+        self._lost -= self._held.keys()
+        return None
 
     async def _release(self) -> None:
         # Twice: the first try may only find out that the connection broke since the last renewal.
         for _ in range(2):
             with contextlib.suppress(psycopg.Error, LostError, OSError):
-                await self._update("expires_at = clock_timestamp()")
+                await self._session.begin()
+                await self._session.end(Statement(_END, (self.nonce,)))
                 return
-
-    async def _wait_for_it(self) -> None:
-        deadline = ticks() + (self._timeout_s or 0.0)
-        while not await self._take():
-            left_s = deadline - ticks()
-            if left_s <= 0:
-                raise await self._locked()
-            await asyncio.sleep(min(POLL_S, left_s))
-
-    async def _take(self) -> bool:
-        began_at = ticks()
-        holder = f"process {os.getpid()} on {socket.gethostname()}"
-        await self._session.begin()
-        (rows,) = await self._session.end(Statement(_TAKE, (self._nonce, holder, self._ttl_s)))
-        if not rows:
-            return False
-        self.epoch, self.commits = rows[0]
-        self._renewed_at = began_at
-        return True
 
     async def _keep_renewing(self) -> None:
         every_s = self._ttl_s / 3
-        while not self._overtaken:
+        while not self._dead:
             left_s = self._renewed_at + every_s - ticks()
             if left_s > 0:
                 await asyncio.sleep(left_s)
                 continue
-            began_at = ticks()
             try:
-                if await self._update("expires_at = clock_timestamp() + make_interval(secs => %s)", self._ttl_s):
-                    self.renewed(began_at)
-                else:
-                    self._overtaken = True
+                async with self._turn:
+                    await self._renew()
             except (psycopg.Error, LostError, OSError):
-                # Until the database answers again; meanwhile check() says whether the lease still counts.
+                # Until the database answers again; meanwhile check() says whether the leases still count.
                 await asyncio.sleep(RETRY_S)
 
-    async def _update(self, change: str, *parameters: object) -> bool:
-        await self._session.begin()
-        sql = f"UPDATE lease SET {change} {_MINE} RETURNING epoch"  # noqa: S608  constants
-        (rows,) = await self._session.end(Statement(sql, (*parameters, self._nonce)))
-        return bool(rows)
+    async def _renew(self) -> None:
+        began_at = ticks()
+        (rows,) = await self._session.begin(Statement(f"{_RENEW} {_MINE} RETURNING lost", (self._ttl_s, self.nonce)))
+        if rows:
+            await self._compare(self._session, rows[0][0])
+        await self._session.end()
+        if rows:
+            self.renewed(began_at)
+        else:
+            self._dead = True
 
-    async def _locked(self) -> LedgerLockedError:
-        (rows,) = await self._session.read(_HOLDER)
-        holder, left_s = described(rows[0]) if rows else ("", 0.0)
+    def _locked(self, others: Rows) -> LedgerLockedError:
+        target, holder, left_s = described(others[0]) if others else ("", "", 0.0)
+        held = f"the target {target!r}" if target else "the ledger"
         wait = "Run again when it has ended" if self._timeout_s is None else "Wait for it with --lock-timeout"
         return LedgerLockedError(
-            "another run holds the ledger",
+            f"another run holds {held}",
             where=self.database.name,
             why=holder,
             hint=f"{wait}, or end it. If it has died, its lease expires in {left_s:.0f} s",
         )
 
 
-def described(row: tuple[object, ...]) -> tuple[str, float]:
-    """Of a row of :data:`_HOLDER`: the holder in words, and the seconds until the lease expires."""
-    holder, taken_at, left_s = row
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(float(str(taken_at))))
-    return f"{holder}, since {since}", max(0.0, float(str(left_s)))
+class TargetLease:
+    """See :class:`provisioner.ledger.lease.Lease`."""
+
+    def __init__(self, leases: PostgresLeases, target: str) -> None:
+        self._leases = leases
+        self._target = target
+
+    def check(self) -> None:
+        """See :meth:`provisioner.ledger.lease.Lease.check`."""
+        self._leases.check(self._target)
 
 
-async def holder_of(session: Session) -> str:
-    """Who holds the lease, "" for nobody."""
-    (rows,) = await session.read(_HOLDER)
-    holder, left_s = described(rows[0]) if rows else ("", 0.0)
-    return holder if left_s else ""
+def described(row: tuple[object, ...]) -> tuple[str, str, float]:
+    """Of a row of :data:`_HOLDERS`: the target, the holder in words, and the seconds until its leases expire."""
+    target, holder, began_at, left_s = row
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(float(str(began_at))))
+    return read(str(target)), f"{holder}, since {since}", max(0.0, float(str(left_s)))
+
+
+async def holders_of(session: Session) -> list[str]:
+    """The runs that are alive, the oldest first."""
+    (rows,) = await session.read(Statement(_OTHERS, ("",)))
+    return [described(row)[1] for row in rows]
+
+
+async def under_way(session: Session) -> set[str]:
+    """The ids of the runs that are alive."""
+    (rows,) = await session.read(Statement("SELECT run_id FROM workers WHERE expires_at > clock_timestamp()"))
+    return {read(row[0]) for row in rows} - {""}
+
+
+def _one_at_a_time(database: Database) -> Statement:
+    """Wait for others that take leases; until the end of the transaction."""
+    sql = "SELECT pg_advisory_xact_lock(hashtextextended('provisioner leases ' || %s, 0))"
+    return Statement(sql, (database.schema,))
 
 
 _MINE = "WHERE nonce = %s"
-_RENEW = "UPDATE lease SET expires_at = clock_timestamp() + make_interval(secs => %s)"
-_TAKE = """INSERT INTO lease (epoch, nonce, holder, taken_at, expires_at, commits)
-    SELECT 1, nonce, holder, clock_timestamp(), clock_timestamp() + make_interval(secs => ttl), 0
-    FROM (VALUES (%s::text, %s::text, %s::float8)) AS taker (nonce, holder, ttl)
-    ON CONFLICT (id) DO UPDATE SET epoch = lease.epoch + 1, nonce = excluded.nonce, holder = excluded.holder,
-        taken_at = excluded.taken_at, expires_at = excluded.expires_at
-        WHERE lease.expires_at <= clock_timestamp()
-    RETURNING epoch, commits"""
-_HOLDER = Statement(
-    """SELECT holder, extract(epoch FROM taken_at)::float8,
-        extract(epoch FROM expires_at - clock_timestamp())::float8 FROM lease"""
-)
+_END = f"DELETE FROM workers {_MINE}"  # noqa: S608  constants
+_RENEW = "UPDATE workers SET expires_at = clock_timestamp() + make_interval(secs => %s)"
+_BURY = """DELETE FROM workers WHERE nonce IN (
+    SELECT nonce FROM workers WHERE expires_at <= clock_timestamp() AND (everything OR %s
+        OR expires_at < clock_timestamp() - make_interval(secs => %s)) FOR UPDATE SKIP LOCKED)"""
+_REGISTER = """INSERT INTO workers (nonce, holder, began_at, expires_at, everything, run_id, commits, lost)
+    SELECT nonce, holder, clock_timestamp(), clock_timestamp() + make_interval(secs => ttl), everything, '', 0, 0
+    FROM (VALUES (%s::text, %s::text, %s::float8, %s::boolean)) AS worker (nonce, holder, ttl, everything)
+    WHERE NOT EXISTS (SELECT 1 FROM workers WHERE everything OR %s)
+    RETURNING nonce"""
+# A worker that is committing at this moment renews its leases by that: it has not expired.
+_LOCK_EXPIRED = """SELECT nonce FROM workers WHERE expires_at <= clock_timestamp() AND nonce IN (
+        SELECT worker FROM leases WHERE target IN (SELECT json_array_elements_text(%s::json)))
+    FOR UPDATE SKIP LOCKED"""
+_TAKE = """WITH free AS (
+        SELECT wanted.target, leases.worker
+        FROM json_array_elements_text(%s::json) AS wanted (target) LEFT JOIN leases ON leases.target = wanted.target
+        WHERE leases.worker IS NULL OR leases.worker = %s
+            OR leases.worker IN (SELECT json_array_elements_text(%s::json))
+            OR NOT EXISTS (SELECT 1 FROM workers WHERE nonce = leases.worker)
+    ), taken AS (
+        INSERT INTO leases (target, epoch, worker) SELECT target, 1, %s FROM free
+        ON CONFLICT (target) DO UPDATE SET epoch = leases.epoch + 1, worker = excluded.worker
+        RETURNING target, epoch
+    ), counted AS (
+        UPDATE workers SET lost = lost + 1 FROM (SELECT DISTINCT worker FROM free) AS loser WHERE nonce = loser.worker
+    )
+    SELECT target, epoch FROM taken"""
+_HOLDER = """holder, extract(epoch FROM began_at)::float8,
+    extract(epoch FROM expires_at - clock_timestamp())::float8"""
+_HOLDERS = f"""SELECT target, {_HOLDER} FROM leases JOIN workers ON nonce = worker
+    WHERE nonce <> %s AND target IN (SELECT json_array_elements_text(%s::json)) ORDER BY target LIMIT 1"""  # noqa: S608  constants
+_OTHERS = f"""SELECT '', {_HOLDER} FROM workers
+    WHERE expires_at > clock_timestamp() AND nonce <> %s ORDER BY began_at, nonce"""  # noqa: S608  constants

@@ -14,7 +14,8 @@ import anyio
 from provisioner.errors import LedgerError, UsageError
 from provisioner.ledger.location import Condition, moved
 from provisioner.ledger.postgres.connection import Database, Session, Statement, errors_of
-from provisioner.ledger.postgres.lease import PostgresLease, holder_of
+from provisioner.ledger.postgres.lease import PostgresLeases, holders_of, under_way
+from provisioner.ledger.postgres.migrations import SCHEMA_VERSION
 from provisioner.ledger.postgres.schema import (
     BUILDING,
     DISCARDED,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from provisioner.core.pause import Pause
     from provisioner.ledger import Ledger
-    from provisioner.ledger.lease import Lease
+    from provisioner.ledger.lease import Leases
 
 
 class PostgresLocation:
@@ -68,9 +69,15 @@ class PostgresLocation:
         """See :meth:`provisioner.ledger.location.Location.held`."""
         try:
             async with self._session() as session:
-                return bool(await holder_of(session))
+                return bool(await holders_of(session))
         except LedgerError:
             return True
+
+    async def under_way(self, latest: str) -> set[str]:
+        """See :meth:`provisioner.ledger.location.Location.under_way`."""
+        del latest
+        async with self._session() as session:
+            return await under_way(session)
 
     async def condition(self) -> Condition:
         """See :meth:`provisioner.ledger.location.Location.condition`."""
@@ -79,7 +86,7 @@ class PostgresLocation:
             await _check_rights(session, made=bool(version))
             return Condition(
                 exists=bool(version) and await is_whole(session),
-                holder=await holder_of(session) if version else "",
+                holder="; ".join(await holders_of(session)) if version == SCHEMA_VERSION else "",
                 free_bytes=None,
                 storage=f"PostgreSQL {await session.version()}",
             )
@@ -89,14 +96,14 @@ class PostgresLocation:
         """See :attr:`provisioner.ledger.location.Location.files`."""
         return (self.local_state,)
 
-    def lease(self, timeout_s: float | None = None) -> PostgresLease:
+    def lease(self, timeout_s: float | None = None, *, everything: bool = False) -> PostgresLeases:
         """See :meth:`provisioner.ledger.location.Location.lease`."""
-        return PostgresLease(self._database, timeout_s)
+        return PostgresLeases(self._database, timeout_s, everything=everything)
 
     @contextlib.asynccontextmanager
-    async def open(self, lease: Lease) -> AsyncIterator[Ledger]:
+    async def open(self, leases: Leases) -> AsyncIterator[Ledger]:
         """See :meth:`provisioner.ledger.location.Location.open`."""
-        held = _held(lease)
+        held = _held(leases)
         held.check()
         ledger = await PostgresLedger.open(held, now=self._now)
         try:
@@ -114,9 +121,9 @@ class PostgresLocation:
             await ledger.close()
 
     @contextlib.asynccontextmanager
-    async def build(self, lease: Lease, *, copy_of: str = "") -> AsyncIterator[PostgresBuilding]:
+    async def build(self, leases: Leases, *, copy_of: str = "") -> AsyncIterator[PostgresBuilding]:
         """See :meth:`provisioner.ledger.location.Location.build`."""
-        held = _held(lease)
+        held = _held(leases, everything=True)
         held.check()
         async with self._session(writes=True) as session:
             if await is_whole(session):
@@ -140,9 +147,9 @@ class PostgresLocation:
             await check_readable(session)
             return await value_of(session, MOVED_TO)
 
-    async def retire(self, lease: Lease, to: str) -> None:
+    async def retire(self, leases: Leases, to: str) -> None:
         """See :meth:`provisioner.ledger.location.Location.retire`."""
-        held = _held(lease)
+        held = _held(leases, everything=True)
         async with self._session(writes=True) as session:
             await held.write(session, put_meta(MOVED_TO, to))
 
@@ -186,18 +193,18 @@ class PostgresBuilding:
 
     Args:
         ledger: open for writing.
-        lease: of its database.
+        leases: of its database.
     """
 
-    def __init__(self, ledger: PostgresLedger, lease: PostgresLease) -> None:
-        self._lease = lease
+    def __init__(self, ledger: PostgresLedger, leases: PostgresLeases) -> None:
+        self._leases = leases
         self._finished = False
         self.ledger = ledger
 
     async def finish(self) -> None:
         """See :meth:`provisioner.ledger.location.Building.finish`."""
         await self.ledger.close()
-        self._lease.check()
+        self._leases.check()
         await self._write(Statement("DELETE FROM meta WHERE key = %s", (BUILDING,)))
         self._finished = True
 
@@ -214,10 +221,10 @@ class PostgresBuilding:
                 await self._write(*DISCARDED, Statement("DELETE FROM meta WHERE key = %s", (LEDGER_ID,)))
 
     async def _write(self, *statements: Statement) -> None:
-        session = Session(self._lease.database, writes=True)
+        session = Session(self._leases.database, writes=True)
         try:
-            async with errors_of(self._lease.database):
-                await self._lease.write(session, *statements)
+            async with errors_of(self._leases.database):
+                await self._leases.write(session, *statements)
         finally:
             await session.close()
 
@@ -249,10 +256,10 @@ async def _check_rights(session: Session, *, made: bool) -> None:
         )
 
 
-def _held(lease: Lease) -> PostgresLease:
-    if not isinstance(lease, PostgresLease):
-        raise TypeError(f"a ledger in a database needs the lease of its database, not {lease!r}")
-    return lease
+def _held(leases: Leases, *, everything: bool = False) -> PostgresLeases:
+    if not isinstance(leases, PostgresLeases) or (everything and not leases.everything):
+        raise TypeError(f"a ledger in a database needs the leases of its database, not {leases!r}")
+    return leases
 
 
 def _taken(name: str) -> UsageError:

@@ -77,7 +77,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             target {_KEY} PRIMARY KEY,
             commits bigint NOT NULL
         )""",
-        # One row, from the first run on; see lease.py.
+        # One row, from the first run on.
         """CREATE TABLE lease (
             id smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1),
             epoch bigint NOT NULL,
@@ -151,6 +151,26 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             since double precision NOT NULL,
             reason text NOT NULL
         )""",
+    ),
+    (
+        # A lease for each target in place of one for all; see lease.py.
+        """CREATE TABLE workers (
+            nonce text COLLATE "C" PRIMARY KEY,
+            holder text NOT NULL,
+            began_at timestamptz NOT NULL,
+            expires_at timestamptz NOT NULL,
+            everything boolean NOT NULL,
+            run_id text NOT NULL,
+            commits bigint NOT NULL,
+            lost bigint NOT NULL
+        )""",
+        f"""CREATE TABLE leases (
+            target {_KEY} PRIMARY KEY,
+            epoch bigint NOT NULL,
+            worker text COLLATE "C" NOT NULL
+        )""",
+        "CREATE INDEX leases_by_worker ON leases (worker)",
+        "DROP TABLE lease",
     ),
 )
 

@@ -12,7 +12,7 @@ from provisioner.ledger.postgres.migrations import MIGRATIONS, ROWS, SCHEMA_VERS
 
 if TYPE_CHECKING:
     from provisioner.ledger.postgres.connection import Rows, Session
-    from provisioner.ledger.postgres.lease import PostgresLease
+    from provisioner.ledger.postgres.lease import PostgresLeases
 
 LEDGER_ID = "ledger_id"
 """The key in ``meta`` of the id in ownership tags. Without it the tables hold no ledger."""
@@ -65,17 +65,19 @@ async def check_readable(session: Session) -> None:
         )
 
 
-async def bring_forward(session: Session) -> None:
+async def bring_forward(session: Session) -> tuple[object, ...] | None:
     """Make what is missing, one step and its number a commit. Another process may do the same at the same time.
+
+    Returns:
+        The run of an earlier version of the program that holds the whole ledger: its name, when it took the lease, and
+        the seconds until that expires. The ledger stays as it is then. None if there is no such run.
 
     Raises:
         LedgerError: the ledger is newer than this program.
     """
     while await version_of(session) < SCHEMA_VERSION:
         schema = session.database.schema
-        # Until the end of the transaction: an advisory lock of the session would stay behind in a pool.
-        lock = Statement("SELECT pg_advisory_xact_lock(hashtextextended('provisioner ledger ' || %s, 0))", (schema,))
-        await session.begin(lock)
+        await session.begin(_one_at_a_time(session))
         # A statement of its own, for it is to see what the last holder of the lock has committed.
         ((row,),) = await session.go_on(_found(schema))
         statements: list[Statement] = []
@@ -87,26 +89,30 @@ async def bring_forward(session: Session) -> None:
         else:
             (rows,) = await session.go_on(_VERSION)
             version = _checked(session, rows)
+        if 0 < version <= ONE_LEASE and (held := (await session.go_on(_HELD_BEFORE))[0]):
+            await session.roll_back()
+            return held[0]
         if version < SCHEMA_VERSION:
             statements += [Statement(sql) for sql in MIGRATIONS[version]]
             statements.append(put_meta("schema", str(version + 1)))
         await session.end(*statements)
+    return None
 
 
 async def is_whole(session: Session) -> bool:
     """Whether the tables hold a ledger that is not being built."""
-    (rows,) = await session.read(Statement("SELECT key FROM meta WHERE key IN (%s, %s)", (LEDGER_ID, BUILDING)))
+    (rows,) = await session.read(_KEYS)
     return rows == [(LEDGER_ID,)]
 
 
-async def identity(session: Session, lease: PostgresLease) -> str:
+async def identity(session: Session, leases: PostgresLeases) -> str:
     """The id of the ledger, which is given to new tables now.
 
     What a rebuild left that was killed is discarded.
 
     Args:
         session: to its database.
-        lease: under which it is made.
+        leases: of the run that makes it.
 
     Raises:
         LedgerError: the ledger has moved.
@@ -114,14 +120,12 @@ async def identity(session: Session, lease: PostgresLease) -> str:
     if to := await value_of(session, MOVED_TO):
         raise moved(session.database.name, to)
     if not await is_whole(session):
-        left = await discarding(session)
-        await lease.write(session, *left, put_meta(LEDGER_ID, secrets.token_hex(8)))
+        # Several workers may begin at once: the first gives the id.
+        _, keys = await leases.begin(session, _one_at_a_time(session), _KEYS)
+        left = DISCARDED if (BUILDING,) in keys else []
+        made = [] if keys == [(LEDGER_ID,)] else [*left, put_meta(LEDGER_ID, secrets.token_hex(8))]
+        await leases.end(session, *made)
     return await ledger_id(session)
-
-
-async def discarding(session: Session) -> list[Statement]:
-    """The statements that delete what is not a whole ledger, if there is anything."""
-    return DISCARDED if await value_of(session, BUILDING) else []
 
 
 async def ledger_id(session: Session) -> str:
@@ -146,6 +150,20 @@ DISCARDED = [
     Statement("DELETE FROM meta WHERE key = %s", (BUILDING,)),
 ]
 _VERSION = Statement("SELECT value FROM meta WHERE key = 'schema'")
+_KEYS = Statement("SELECT key FROM meta WHERE key IN (%s, %s)", (LEDGER_ID, BUILDING))
+ONE_LEASE = 4
+"""The last version of the schema with one lease for the whole ledger."""
+_HELD_BEFORE = Statement(
+    """SELECT holder, extract(epoch FROM taken_at)::float8,
+        extract(epoch FROM expires_at - clock_timestamp())::float8 FROM lease
+    WHERE expires_at > clock_timestamp() FOR UPDATE"""
+)
+
+
+def _one_at_a_time(session: Session) -> Statement:
+    """Wait for others that make the ledger. A lock of the session, not of the transaction, would stay in a pool."""
+    schema = session.database.schema
+    return Statement("SELECT pg_advisory_xact_lock(hashtextextended('provisioner ledger ' || %s, 0))", (schema,))
 
 
 def _checked(session: Session, rows: Rows) -> int:

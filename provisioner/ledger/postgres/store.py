@@ -16,8 +16,9 @@ import psycopg
 from provisioner.errors import LedgerError
 from provisioner.ledger.postgres import copying, reading
 from provisioner.ledger.postgres.connection import LostError, Session, Statement, errors_of
+from provisioner.ledger.postgres.patience import PATIENCE_S, Patience
 from provisioner.ledger.postgres.schema import check_readable, identity, ledger_id
-from provisioner.ledger.postgres.writer import PATIENCE_S, Patience, Writer
+from provisioner.ledger.postgres.writer import Writer
 from provisioner.ledger.store import PAGE, Health, Store
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from provisioner.core.versions import Happening, Role, Version
     from provisioner.ledger import FinishedManifest, RunRecord
     from provisioner.ledger.postgres.connection import Database, Rows
-    from provisioner.ledger.postgres.lease import PostgresLease
+    from provisioner.ledger.postgres.lease import PostgresLeases
     from provisioner.ledger.store import Waiting
     from provisioner.ledger.tables import Row
 
@@ -53,7 +54,7 @@ class PostgresLedger(Store[Writer]):
     @classmethod
     async def open(
         cls,
-        lease: PostgresLease,
+        leases: PostgresLeases,
         *,
         now: Callable[[], float] = time.time,
         building: bool = False,
@@ -62,23 +63,23 @@ class PostgresLedger(Store[Writer]):
         """Open the ledger for writing; it is made when it is missing.
 
         Args:
-            lease: of the ledger.
+            leases: of the run that writes.
             now: the wall clock, seconds since the epoch.
             building: whether it is one that is not whole yet.
-            patience_s: see :data:`provisioner.ledger.postgres.writer.PATIENCE_S`.
+            patience_s: see :data:`provisioner.ledger.postgres.patience.PATIENCE_S`.
 
         Raises:
             LedgerError: it cannot be read or written.
-            OvertakenError: another run has taken the lease.
+            OvertakenError: the run was taken for dead.
         """
-        session = Session(lease.database, writes=True)
+        session = Session(leases.database, writes=True)
         try:
-            async with errors_of(lease.database):
-                found = await (ledger_id(session) if building else identity(session, lease))
+            async with errors_of(leases.database):
+                found = await (ledger_id(session) if building else identity(session, leases))
         except BaseException:
             session.drop()
             raise
-        return cls(session, found, Writer(lease, now, patience_s), patience_s)
+        return cls(session, found, Writer(leases, now, patience_s), patience_s)
 
     @classmethod
     async def read(cls, database: Database, *, patience_s: float = PATIENCE_S) -> Self:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from provisioner.errors import LedgerError
 from provisioner.ledger.lease import OvertakenError
-from provisioner.ledger.postgres.connection import Fault, Session, fault_of, is_transient
-from provisioner.ledger.postgres.lease import ticks
+from provisioner.ledger.postgres.connection import Fault, Session, fault_of
+from provisioner.ledger.postgres.patience import Patience, ticks
 from provisioner.ledger.postgres.writing import Transaction, Writing
 from provisioner.ledger.requests import FACTS_PER_COMMIT, Answer, Learn, Request, weight
 from provisioner.ledger.store import Health, Statistics
@@ -32,55 +32,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from provisioner.ledger.postgres.connection import Rows
-    from provisioner.ledger.postgres.lease import PostgresLease
+    from provisioner.ledger.postgres.lease import PostgresLeases
     from provisioner.ledger.store import Waiting
-
-PATIENCE_S = 120.0
-"""So long a commit or a question is tried again while the database does not answer: a failover of a managed database
-takes one to two minutes."""
-FIRST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 2.0
-
-
-class Patience:
-    """How long to go on trying, and how long to wait between two tries.
-
-    Args:
-        session: whose errors are judged.
-        patience_s: see :data:`PATIENCE_S`.
-    """
-
-    def __init__(self, session: Session, patience_s: float) -> None:
-        self._session = session
-        self._patience_s = patience_s
-        self._began_at: float | None = None
-        self._pause_s = FIRST_PAUSE_S
-
-    async def wait(self, error: Exception) -> None:
-        """Wait until it is worth trying again.
-
-        Raises:
-            LedgerError: it is not, for this ``error``.
-        """
-        fault = fault_of(error)
-        if not is_transient(fault):
-            raise self._session.database.error(error) from error
-        if fault is Fault.LOST:
-            self._session.drop()
-        self._began_at = ticks() if self._began_at is None else self._began_at
-        if ticks() - self._began_at >= self._patience_s:
-            raise self._session.database.error(error) from error
-        await asyncio.sleep(self._pause_s)
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
 
 class Writer:
     """The task that owns the writing connection.
 
     Args:
-        lease: of the ledger.
+        leases: of the run.
         now: the wall clock, seconds since the epoch.
-        patience_s: see :data:`PATIENCE_S`.
+        patience_s: see :data:`provisioner.ledger.postgres.patience.PATIENCE_S`.
 
     Attributes:
         health: takes the first error that is final.
@@ -88,15 +50,15 @@ class Writer:
         statistics: of all commits.
     """
 
-    def __init__(self, lease: PostgresLease, now: Callable[[], float], patience_s: float) -> None:
+    def __init__(self, leases: PostgresLeases, now: Callable[[], float], patience_s: float) -> None:
         self.health = Health()
         self.learned: dict[tuple[str, str], bytes] = {}
         self.statistics = Statistics()
-        self._lease = lease
-        self._session = Session(lease.database, writes=True)
-        self._writing = Writing(now)
+        self._leases = leases
+        self._session = Session(leases.database, writes=True)
+        self._writing = Writing(now, leases.nonce)
         self._patience_s = patience_s
-        self._commits = lease.commits
+        self._commits = leases.commits
         self._doubtful: Sequence[Answer] | None = None
         self._received: deque[Waiting] = deque()
         self._woken = asyncio.Event()
@@ -193,16 +155,14 @@ class Writer:
 
     async def _attempt(self, requests: Sequence[Request]) -> Sequence[Answer]:
         began_at = ticks()
-        fence, *answers = await self._session.begin(self._lease.fence(), *self._writing.questions(requests))
+        fence, *answers = await self._session.begin(self._leases.fence(), *self._writing.questions(requests))
         try:
             if self._was_committed(fence):
                 answered, self._doubtful = self._doubtful or [], None
                 await self._session.roll_back()
             else:
-                transaction = Transaction(self._session)
-                answered = await self._writing.apply(transaction, requests, answers)
-                await self._end(transaction, answered)
-                self._lease.renewed(began_at)
+                answered = await self._carry_out(fence, requests, answers)
+                self._leases.renewed(began_at)
         except Exception:
             await self._session.roll_back()
             raise
@@ -210,10 +170,21 @@ class Writer:
         self._writing.committed()
         return answered
 
+    async def _carry_out(self, fence: Rows, requests: Sequence[Request], answers: list[Rows]) -> Sequence[Answer]:
+        """Carry out the requests about targets that this run still holds, and commit; the others are refused."""
+        refusals = await self._leases.refusals(self._session, fence, requests)
+        allowed = [request for request, refusal in zip(requests, refusals, strict=True) if refusal is None]
+        transaction = Transaction(self._session)
+        known = answers if len(allowed) == len(requests) else []
+        applied = iter(await self._writing.apply(transaction, allowed, known))
+        answered = [next(applied) if refusal is None else refusal for refusal in refusals]
+        await self._end(transaction, answered)
+        return answered
+
     def _was_committed(self, fence: Rows) -> bool:
         """Whether the commit whose reply was lost is there."""
         if not fence:
-            raise self._lease.overtaken()
+            raise self._leases.overtaken()
         number = fence[0][0] - self._commits
         if number == 1:
             return False
@@ -221,7 +192,7 @@ class Writer:
             return True
         raise LedgerError(
             "the database has lost commits that it had acknowledged",
-            where=self._lease.database.name,
+            where=self._leases.database.name,
             why=f"it has {fence[0][0] - 1}, and {self._commits} were acknowledged",
             hint="It was restored, or a standby took over that was behind. Nothing more is sent; what was created "
             "meanwhile is found by its ownership tag: run again",

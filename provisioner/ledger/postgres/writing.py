@@ -34,6 +34,7 @@ from provisioner.ledger.requests import (
     SetFinished,
     SetPlace,
     TakeIdentity,
+    place_taken,
 )
 
 if TYPE_CHECKING:
@@ -74,10 +75,12 @@ class Writing:
 
     Args:
         now: the wall clock, seconds since the epoch.
+        worker: that writes; see lease.py.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], worker: str) -> None:
         self._now = now
+        self._worker = worker
         self._run_id = self._committed_run_id = ""
         self._open_entries = OpenEntries()
 
@@ -105,6 +108,8 @@ class Writing:
                 records = _leading(list(group))
                 answers = answers or await transaction.ask(*self._questions(records))
                 applied += self._record(transaction, records, answers)
+            elif kind is SetPlace:
+                applied += await _set_places(transaction, list(group))  # type: ignore[arg-type]  # groupby by type
             elif kind is ReplaceRows:
                 for request in group:
                     transaction.write(*replacing(request))  # type: ignore[arg-type]  # groupby by type
@@ -128,7 +133,11 @@ class Writing:
 
     async def _apply(self, transaction: Transaction, request: Request) -> Answer:
         match request:
-            case BeginRun(run) | EndRun(run):
+            case BeginRun(run):
+                self._run_id = run.run_id
+                alive = Statement(_UNDER_WAY, (written(run.run_id), self._worker))
+                transaction.write(_put_run(run), alive)
+            case EndRun(run):
                 self._run_id = run.run_id
                 transaction.write(_put_run(run))
             case AddProblems(problems):
@@ -141,9 +150,6 @@ class Writing:
                 transaction.write(put_meta(LEDGER_ID, ledger_id))
             case SetFinished(target, manifest):
                 transaction.write(_put_finished(target, manifest))
-            case SetPlace(target, place):
-                values = tuple(written(value) for value in (target, *msgspec.structs.astuple(place)))
-                transaction.write(Statement(_SET_PLACE, values))
             case RenameTarget(old, new):
                 return await self._rename(transaction, old, new)
             case Forget(target, names):
@@ -218,6 +224,17 @@ async def _rename_refusal(transaction: Transaction, old: str, new: str) -> Provi
             f"the ledger has no target {old!r}", hint="`provisioner status` lists the targets that it has"
         )
     return None
+
+
+async def _set_places(transaction: Transaction, requests: Sequence[SetPlace]) -> list[Answer]:
+    """Record where targets are, unless another target is there. Other runs may be doing the same for other targets."""
+    statements = []
+    for target, place in ((request.target, request.place) for request in requests):
+        values = tuple(written(value) for value in (target, *msgspec.structs.astuple(place)))
+        statements.append(Statement(_SET_PLACE, values))
+    lock = Statement("LOCK TABLE places IN SHARE ROW EXCLUSIVE MODE")
+    _, *answers = await transaction.ask(lock, *statements)
+    return [None if rows else place_taken(one.target) for one, rows in zip(requests, answers, strict=True)]
 
 
 def _leading(requests: Sequence[Request]) -> list[Record]:
@@ -324,10 +341,15 @@ _PUT_RUN = """INSERT INTO runs (run_id, command, started_at, ended_at, exit_code
     ON CONFLICT (run_id) DO UPDATE SET command = excluded.command, started_at = excluded.started_at,
         ended_at = excluded.ended_at, exit_code = excluded.exit_code, summary = excluded.summary"""
 _KEEP_SAMPLES = "INSERT INTO samples VALUES (%s, %s) ON CONFLICT (run_id) DO UPDATE SET samples = excluded.samples"
+_UNDER_WAY = "UPDATE workers SET run_id = %s WHERE nonce = %s"
 _LEARN = """INSERT INTO paces VALUES (%s, %s, %s)
     ON CONFLICT (target, family) DO UPDATE SET state = excluded.state"""
 _SET_FINISHED = """INSERT INTO finished VALUES (%s, %s, %s, %s) ON CONFLICT (target) DO UPDATE
     SET fingerprint = excluded.fingerprint, changes = excluded.changes, lines = excluded.lines"""
 _REPLACED_PAUSE = "DELETE FROM pauses WHERE target = %s AND EXISTS (SELECT 1 FROM pauses WHERE target = %s)"
-_SET_PLACE = """INSERT INTO places VALUES (%s, %s, %s, %s) ON CONFLICT (target) DO UPDATE
-    SET kind = excluded.kind, region = excluded.region, account_id = excluded.account_id"""
+_SET_PLACE = """INSERT INTO places
+    SELECT given.* FROM (VALUES (%s, %s, %s, %s)) AS given (target, kind, region, account)
+    WHERE NOT EXISTS (SELECT 1 FROM places AS other WHERE other.target <> given.target AND other.kind = given.kind
+        AND other.region = given.region AND (other.account_id IN (given.account, '') OR given.account = ''))
+    ON CONFLICT (target) DO UPDATE
+    SET kind = excluded.kind, region = excluded.region, account_id = excluded.account_id RETURNING target"""

@@ -24,7 +24,7 @@ from provisioner.ledger.sqlite.database import errors_at, holds_nothing
 from provisioner.ledger.sqlite.filesystem import refuse_unsafe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from types import TracebackType
 
 CHECK_EVERY_S = 0.02
@@ -54,7 +54,7 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 class FileLease:
-    """Keeps other runs away from the ledger at ``path``, as an async context manager.
+    """Keeps other runs away from the ledger at ``path``, as an async context manager: the leases of all its targets.
 
     Args:
         path: of the ledger; the lock is ``<path>.lock``, beside the file that ``path`` leads to.
@@ -105,6 +105,14 @@ class FileLease:
         finally:
             os.close(self._descriptor)
             self._descriptor = None
+
+    async def take(self, targets: Collection[str]) -> None:
+        """See :meth:`provisioner.ledger.lease.Leases.take`: they are held already."""
+
+    def of(self, target: str) -> FileLease:
+        """See :meth:`provisioner.ledger.lease.Leases.of`."""
+        del target
+        return self
 
     def look(self) -> str:
         """Who holds the lock, "" for nobody. Neither takes it nor writes to its file.

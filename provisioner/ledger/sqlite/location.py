@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from provisioner.core.pause import Pause
     from provisioner.ledger import Ledger
-    from provisioner.ledger.lease import Lease
+    from provisioner.ledger.lease import Leases
 
 BUILDING = ".building"
 """Behind the name of a ledger that is not whole yet."""
@@ -70,6 +70,10 @@ class SqliteLocation:
         """See :meth:`provisioner.ledger.location.Location.held`."""
         return is_held(self._real)
 
+    async def under_way(self, latest: str) -> set[str]:
+        """See :meth:`provisioner.ledger.location.Location.under_way`."""
+        return {latest} if is_held(self._real) else set()
+
     async def condition(self) -> Condition:
         """See :meth:`provisioner.ledger.location.Location.condition`."""
         return await anyio.to_thread.run_sync(self._condition)
@@ -88,14 +92,15 @@ class SqliteLocation:
         free_bytes = shutil.disk_usage(folder).free
         return Condition(exists=exists, holder=holder, free_bytes=free_bytes, storage=kind_at(self._real))
 
-    def lease(self, timeout_s: float | None = None) -> FileLease:
+    def lease(self, timeout_s: float | None = None, *, everything: bool = False) -> FileLease:
         """See :meth:`provisioner.ledger.location.Location.lease`."""
+        del everything  # a file is held as a whole, always
         return FileLease(self._path, timeout_s, now=self._now)
 
     @contextlib.asynccontextmanager
-    async def open(self, lease: Lease) -> AsyncIterator[Ledger]:
+    async def open(self, leases: Leases) -> AsyncIterator[Ledger]:
         """See :meth:`provisioner.ledger.location.Location.open`."""
-        held = _held(lease)
+        held = _held(leases)
         held.check()
         held.refuse_vanished()
         ledger = await SqliteLedger.open(self._path, now=self._now)
@@ -120,9 +125,9 @@ class SqliteLocation:
             await ledger.close()
 
     @contextlib.asynccontextmanager
-    async def build(self, lease: Lease, *, copy_of: str = "") -> AsyncIterator[SqliteBuilding]:
+    async def build(self, leases: Leases, *, copy_of: str = "") -> AsyncIterator[SqliteBuilding]:
         """See :meth:`provisioner.ledger.location.Location.build`."""
-        held = _held(lease)
+        held = _held(leases)
         held.check()
         with errors_at(self._real):
             _refuse_taken(self._real)
@@ -158,9 +163,9 @@ class SqliteLocation:
         with errors_at(self._real), contextlib.closing(open_reader(self._real, connect)) as connection:
             return moved_to(connection)
 
-    async def retire(self, lease: Lease, to: str) -> None:
+    async def retire(self, leases: Leases, to: str) -> None:
         """See :meth:`provisioner.ledger.location.Location.retire`."""
-        held = _held(lease)
+        held = _held(leases)
         held.check()
         await anyio.to_thread.run_sync(self._retire, to)
 
@@ -239,10 +244,10 @@ class SqliteBuilding:
             discard(self._unfinished)
 
 
-def _held(lease: Lease) -> FileLease:
-    if not isinstance(lease, FileLease):
-        raise TypeError(f"a ledger in a file needs the lease of its file, not {lease!r}")
-    return lease
+def _held(leases: Leases) -> FileLease:
+    if not isinstance(leases, FileLease):
+        raise TypeError(f"a ledger in a file needs the lease of its file, not {leases!r}")
+    return leases
 
 
 def _refuse_taken(path: Path) -> None:

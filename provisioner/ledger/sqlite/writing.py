@@ -31,6 +31,7 @@ from provisioner.ledger.requests import (
     SetFinished,
     SetPlace,
     TakeIdentity,
+    place_taken,
 )
 from provisioner.ledger.sqlite.copying import replace_rows
 from provisioner.ledger.sqlite.database import is_storage_error, transaction
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from provisioner.core.entry import Entry, Fact
+    from provisioner.core.place import Place
     from provisioner.core.problem import Problem
     from provisioner.core.recording import Key
     from provisioner.ledger import RunRecord
@@ -171,9 +173,17 @@ class Writing:
                 return self._rename(old, new)
             case Forget(target, names):
                 self._forget(target, names)
+            case SetPlace(target, place) if self._is_taken(target, place):
+                return place_taken(target)
             case Learn() | TakeIdentity() | SetFinished() | SetPlace():
                 self._put(*_row(request))
         return None
+
+    def _is_taken(self, target: str, place: Place) -> bool:
+        sql = """SELECT 1 FROM places WHERE target <> ? AND kind = ? AND region = ?
+            AND (account_id = ? OR account_id = '' OR ? = '')"""
+        values = (target, place.kind, place.region, place.account_id, place.account_id)
+        return self._connection.execute(sql, values).fetchone() is not None
 
     def _put(self, table: str, row: tuple[Any, ...]) -> None:
         insert(self._connection, f"INSERT OR REPLACE INTO {table} VALUES", [row])

@@ -20,7 +20,7 @@ class Building:
         """Until then there is none, for whoever asks; afterwards it is one like any other."""
         location = locate(where)
         before = await location.exists()
-        async with location.lease() as lease, location.build(lease) as building:
+        async with location.lease(everything=True) as leases, location.build(leases) as building:
             await building.ledger.take_identity(COPIED)
             await building.ledger.record([intend("a"), confirm("a", 1)])
             during = await location.exists()
@@ -37,7 +37,7 @@ class Building:
         """Neither for the next who builds one, nor for a run that begins with an empty ledger."""
         location = locate(where)
         for name in ("a", "b"):
-            async with location.lease() as lease, location.build(lease) as building:
+            async with location.lease(everything=True) as leases, location.build(leases) as building:
                 await building.ledger.record([intend(name)])
                 assert [entry.name for entry in await all_of(building.ledger)] == [name]
         assert not await location.exists()
@@ -49,9 +49,9 @@ class Building:
         location = locate(where)
         async with open_ledger(where) as ledger:
             await ledger.record([intend("a")])
-        async with location.lease() as lease:
+        async with location.lease(everything=True) as leases:
             with pytest.raises(UsageError, match="there is a ledger here already"):
-                async with location.build(lease):
+                async with location.build(leases):
                     pass
         async with open_ledger(where) as ledger:
             assert [entry.name for entry in await all_of(ledger)] == ["a"]
@@ -61,7 +61,7 @@ class Building:
         location = locate(where)
         found: list[list[str]] = []
         for copy_of in (COPIED, COPIED, "f" * 16):
-            async with location.lease() as lease, location.build(lease, copy_of=copy_of) as building:
+            async with location.lease(everything=True) as leases, location.build(leases, copy_of=copy_of) as building:
                 found.append([entry.name for entry in await all_of(building.ledger)])
                 assert building.ledger.ledger_id == copy_of
                 await building.ledger.record([intend(f"n{len(found)}")])
@@ -74,9 +74,9 @@ class Building:
         location = locate(where)
         async with open_ledger(where) as ledger:
             await ledger.record([intend("a")])
-        async with location.lease() as lease:
+        async with location.lease(everything=True) as leases:
             assert await location.moved_to() == ""
-            await location.retire(lease, "elsewhere")
+            await location.retire(leases, "elsewhere")
         for _ in range(2):
             with pytest.raises(LedgerError, match="has moved to elsewhere"):
                 async with open_ledger(where):

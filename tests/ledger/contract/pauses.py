@@ -50,7 +50,7 @@ class Pauses:
         """Under its new name; where both are paused, the pause of the one that has the entries counts."""
         async with store() as ledger:
             for old in ("a", "b", "c"):
-                await ledger.set_place(old, Place("aws", "us-east-1"))
+                await ledger.set_place(old, Place("aws", f"us-{old}-1"))
             await locate(where).pause(
                 {"a": Pause(LATER, AT, "a"), "new b": Pause(LATER, AT, "b"), "c": Pause(LATER, AT, "c")}
             )
@@ -68,8 +68,8 @@ class Pauses:
         assert not await location.exists()
         async with store():
             pass
-        async with location.lease() as lease:
-            await location.retire(lease, "elsewhere")
+        async with location.lease(everything=True) as leases:
+            await location.retire(leases, "elsewhere")
         with pytest.raises(LedgerError, match="has moved to elsewhere"):
             await location.pause({"a": Pause(LATER, AT)})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 
 from provisioner.core.entry import Event, Fact, State
 from provisioner.core.place import Place
-from provisioner.errors import LedgerError, UsageError
+from provisioner.errors import IntegrityError, LedgerError, UsageError
 from provisioner.ledger import FinishedManifest
 from tests.ledger.contract.facts import all_of, confirm, intend
 
@@ -35,6 +36,23 @@ class Targets:
             assert (before, counts) == ({}, {})
             assert at_once == {"a": HERE, "b": Place("custom", "eu-west-1", "999999999999")}
             assert await ledger.places() == at_once
+
+    async def test_a_place_is_one_targets(self, store: Store) -> None:
+        """Another target that is there, or may be, is refused; what was recorded in the same commit stays."""
+        async with store() as ledger:
+            await ledger.set_place("a", HERE)
+            refused = await asyncio.gather(
+                ledger.set_place("b", HERE),
+                ledger.set_place("c", Place("aws", "us-east-1")),
+                ledger.set_place("d", Place("aws", "us-west-2")),
+                ledger.set_place("e", Place("aws", "us-west-2", "999999999999")),
+                ledger.set_place("f", Place("custom", "us-east-1", "123456789012")),
+                ledger.set_place("a", HERE),
+                return_exceptions=True,
+            )
+
+            assert [isinstance(one, IntegrityError) for one in refused] == [True, True, False, True, False, False]
+            assert set(await ledger.places()) == {"a", "d", "f"}
 
     async def test_the_manifest_finished_last_is_kept(self, store: Store) -> None:
         """Each target has one finished manifest, the last; it is no pace."""
