@@ -23,7 +23,7 @@ QUICK = --ignore=tests/faults --ignore-glob='tests/e2e/test_[b-z]*.py' --ignore=
   --ignore=tests/aws/test_session.py --ignore=tests/test_documentation.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-pythons package coverage check docs format torture mutants bench bench-pace lock clean
+.PHONY: help demo test test-lowest test-pythons package check-schedules check-airflow coverage check docs format torture mutants bench bench-pace lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -58,6 +58,14 @@ test-pythons: $(READY)  ## run the quick tests under every other Python from 3.1
 
 package: $(READY)  ## build wheel and sdist, install the wheel in an empty environment, and try both
 	$(BIN)/python -m pytest -m package tests/packaging
+
+check-schedules: $(READY)  ## check the examples of configs/schedule/ and the Containerfile with the schedulers' own tools
+	$(BIN)/python -m pytest -m schedules tests/e2e/test_schedule.py
+
+check-airflow: $(READY)  ## install Airflow, which is large, in an environment of its own, and let it parse the example
+	$(PYTHON) -m venv --clear build/airflow
+	build/airflow/bin/python $(INSTALL) apache-airflow
+	AIRFLOW=build/airflow/bin/python $(BIN)/python -m pytest -m schedules tests/e2e/test_schedule.py -k airflow
 
 coverage: $(READY)  ## run the tests with branch coverage and list the modules, the least covered first
 	$(BIN)/coverage erase
@@ -97,6 +105,7 @@ bench-pace: $(READY)  ## measure the pacer beside other rate limiters, in virtua
 lock: $(READY)  ## resolve pyproject.toml into the requirements files: names, versions and hashes
 	$(LOCK) --group dev --extra zstd -o requirements-dev.txt
 	$(LOCK) --group install --constraint requirements-dev.txt -o requirements.txt
+	$(LOCK) --group install --extra postgres --extra zstd --constraint requirements-dev.txt -o requirements-image.txt
 	$(LOCK) --group dev --extra zstd --resolution lowest-direct --upgrade -o requirements-lowest.txt
 
 clean:  ## remove everything that these commands create

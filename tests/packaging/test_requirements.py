@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUN = PYPROJECT["project"]["dependencies"]
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 GROUPS = PYPROJECT["dependency-groups"]
 DEVELOPMENT = [*RUN, *GROUPS["install"], *(each for each in GROUPS["dev"] if isinstance(each, str))]
 
@@ -25,6 +26,7 @@ def pinned(file: str) -> dict[str, str]:
     ("file", "wanted"),
     [
         ("requirements.txt", RUN + GROUPS["install"]),
+        ("requirements-image.txt", RUN + GROUPS["install"] + EXTRAS["postgres"] + EXTRAS["zstd"]),
         ("requirements-dev.txt", DEVELOPMENT),
         ("requirements-lowest.txt", DEVELOPMENT),
     ],
@@ -45,7 +47,7 @@ def test_the_lowest_versions_are_the_bounds() -> None:
         assert pins[each.name].startswith(bound), f"{each.name}: {pins[each.name]} is tried, {bound} is promised"
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt", "requirements-lowest.txt"])
+@pytest.mark.parametrize("file", [path.name for path in ROOT.glob("requirements*.txt")])
 def test_no_address(file: str) -> None:
     """A requirements file names no registry, so that it works with any."""
     assert "://" not in (ROOT / file).read_text()
