@@ -408,7 +408,7 @@ async def test_nothing_is_deleted_without_a_yes() -> None:
 
         with pytest.raises(UnconfirmedError, match="2 algorithms"):
             await apply(left, settings=settings, prune=True)
-        with pytest.raises(DeletionsRefusedError, match="max_delete is 1"):
+        with pytest.raises(DeletionsRefusedError, match="--max-delete is 1"):
             await apply(left, settings=settings, prune=True, yes=True, max_delete=1)
 
         assert made(emulator) == ["a", "b"]

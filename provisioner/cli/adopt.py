@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from provisioner.commands.run import Order
     from provisioner.config.settings import Settings
     from provisioner.exit_codes import ExitCode
+    from provisioner.report.recommended import Recommended
     from provisioner.report.summary import Summary
 
 
@@ -45,12 +46,12 @@ class AdoptOptions(Options, frozen=True, kw_only=True):
         left = {"absent": self.left.absent, "refused": self.left.refused}
         return msgspec.json.encode(msgspec.to_builtins(summary) | left)
 
-    def text(self, summary: Summary) -> str:
+    def text(self, summary: Summary, recommended: Recommended) -> str:
         """What was taken over, and what was not."""
-        from provisioner.report.summary import SHOWN_IN_TEXT, problem_lines
+        from provisioner.report.text import SHOWN_IN_TEXT, framed, problem_lines
 
         if summary.error:
-            return super().text(summary)
+            return super().text(summary, recommended)
         refused = self.left.refused
         outcomes = ", ".join(f"{number} {outcome}" for outcome, number in summary.outcomes.items() if number)
         lines = [
@@ -63,9 +64,9 @@ class AdoptOptions(Options, frozen=True, kw_only=True):
             lines.append(f"refused   {counted(len(refused), 'definition', 'definitions')}")
         lines += [f"  {one.source}:{one.line}: {one.name}: {one.message}" for one in refused[:SHOWN_IN_TEXT]]
         if (more := len(refused) - SHOWN_IN_TEXT) > 0:
-            lines.append(f"  and {more} more: `provisioner runs {summary.run_id}` lists all")
-        lines += problem_lines(_without(summary, {one.code for one in refused}))
-        return summary.framed(lines)
+            lines.append(f"  and {more} more: `{recommended.command(f'runs {summary.run_id}')}` lists all")
+        lines += problem_lines(_without(summary, {one.code for one in refused}), recommended)
+        return framed(summary, lines, recommended)
 
 
 def _without(summary: Summary, codes: set[str]) -> Summary:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from provisioner.commands.run import Order, Run
     from provisioner.config.settings import Settings
     from provisioner.exit_codes import ExitCode
+    from provisioner.report.recommended import Recommended
     from provisioner.report.summary import Summary
 
 
@@ -42,14 +43,14 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
         policy = msgspec.structs.replace(order.policy, deletes=True, adopted=self.adopted, keep=0)
         return msgspec.structs.replace(order, policy=policy, yes=self.yes, lock_timeout_s=seconds(self.lock_timeout))
 
-    def text(self, summary: Summary) -> str:
+    def text(self, summary: Summary, recommended: Recommended) -> str:
         """How many algorithms were deleted, and why others were not."""
-        from provisioner.report.summary import gone_lines, problem_lines
+        from provisioner.report.text import framed, gone_lines, problem_lines
 
         if summary.error:
-            return super().text(summary)
+            return super().text(summary, recommended)
         if summary.stopped and not summary.calls["delete"]:
-            return summary.framed(["deleted   nothing"])
+            return framed(summary, ["deleted   nothing"], recommended)
         found = self.found.values()
         adopted = sum(one.adopted for one in found)
         selected = sum(one.count for one in found)
@@ -63,11 +64,11 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
         if adopted:
             what = counted(adopted, "algorithm that was", "algorithms that were")
             lines.append(f"left      {what} adopted: --adopted deletes {'it' if adopted == 1 else 'them'}, too")
-        lines += problem_lines(summary)
+        lines += problem_lines(summary, recommended)
         if summary.open:
             creates = counted(summary.open, "create has", "creates have")
             lines.append(f"unknown   {creates} no answer yet: run again later, and what they made is deleted, too")
-        return summary.framed(lines)
+        return framed(summary, lines, recommended)
 
 
 @click.command("destroy")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio.to_thread
 import click
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from provisioner.commands.run import Order, Run
     from provisioner.config.settings import Settings
     from provisioner.exit_codes import ExitCode
+    from provisioner.report.recommended import Recommended
     from provisioner.report.summary import Summary
 
 NOT_DISCOVERED = ("ledger", "manifest", "outcomes")
@@ -32,6 +33,7 @@ class DiscoverOptions(Options, frozen=True, kw_only=True):
     out: str | None
     force: bool
     found: Discovered
+    prose: ClassVar[bool] = False
 
     def order(self, settings: Settings) -> Order:
         """What the run is to do.
@@ -53,9 +55,9 @@ class DiscoverOptions(Options, frozen=True, kw_only=True):
         file = {"file": printable(self.out)} if self.out and self.found.complete else {}
         return msgspec.json.encode({**told, **file, "definitions": definitions, "problems": self.found.problems})
 
-    def text(self, summary: Summary) -> str:
+    def text(self, summary: Summary, recommended: Recommended) -> str:
         """The manifest, unless it is in a file."""
-        del summary
+        del summary, recommended
         return "" if self.out else "\n".join(printable_json(line.decode()) for line in self.found.lines)
 
     def remarks(self, summary: Summary) -> str:

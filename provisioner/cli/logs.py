@@ -32,6 +32,8 @@ MAX_TEXT = 2000
 """Most characters of a text in an event."""
 FIRST = ("timestamp", "level", "event", "run_id", "target")
 """The fields that an event begins with. A log file is recognized by the first of them (see ``cli/log_file.py``)."""
+IN_RESULT = frozenset({"definition.reported", "target.halted", "target.parked", "run.stopping", "run.failed"})
+"""Events whose content the text of the result has as well, in fewer words."""
 _stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
@@ -56,15 +58,25 @@ class Logs:
         form: of stderr: ``console``, ``json``, or ``auto`` for console on a terminal.
         run_id: of the run to which events belong, "" for none.
         console: of a progress bar; logs are printed above it.
+        with_result: whether stderr and the text of the result are on one terminal: what the result says is not logged
+            there, unless a level is asked for.
         file: to which JSON is appended as well, None for none. There, ``auto`` is ``info``.
     """
 
     def __init__(
-        self, level: str, form: str, *, run_id: str = "", console: Console | None = None, file: LogFile | None = None
+        self,
+        level: str,
+        form: str,
+        *,
+        run_id: str = "",
+        console: Console | None = None,
+        with_result: bool = False,
+        file: LogFile | None = None,
     ) -> None:
         readable = form == "console" or (form == "auto" and sys.stderr.isatty())
         shown = ("warning" if draws(sys.stderr) else "info") if level == "auto" else level
-        sinks = [Sink(_number(shown), _console(console) if readable else _lines)]
+        write = _console(console) if readable else _lines
+        sinks = [Sink(_number(shown), _besides_result(write) if with_result and level == "auto" else write)]
         if file is not None:
             sinks.append(Sink(_number("info" if level == "auto" else level), _into(file)))
         self._run_id = run_id
@@ -166,6 +178,14 @@ def _into(file: LogFile) -> Callable[[Event], None]:
         file.write(as_json(event))
 
     return write
+
+
+def _besides_result(write: Callable[[Event], None]) -> Callable[[Event], None]:
+    def write_others(event: Event) -> None:
+        if event["event"] not in IN_RESULT and event.get("of") not in IN_RESULT:
+            write(event)
+
+    return write_others
 
 
 def _console(above: Console | None) -> Callable[[Event], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,7 @@ from provisioner.cli.streams import leads_to_stdin
 from provisioner.config.settings import Settings, seconds
 from provisioner.config.tables import nearest
 from provisioner.errors import UsageError, printable
+from provisioner.report.recommended import Recommended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -181,7 +183,8 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         type=Choice(["auto", "always", "never"]),
         default="auto",
         show_default=True,
-        help="Progress on stderr. auto: a progress bar on a terminal, otherwise a log line every 10 s.",
+        help="Progress on stderr. auto: a progress bar on a terminal, otherwise a log line every 10 s, and after a "
+        "minute every 60 s.",
     ),
     "log-level": click.option(
         "--log-level",
@@ -299,6 +302,29 @@ def settings_of(config: str | None, ledger: str | None) -> Settings:
     if path := found_config():
         talk(f"Configuration: {printable(path)}")
     return loaded(config).override("run", ledger=ledger)
+
+
+def recommended() -> Recommended:
+    """What completes the commands that the present command recommends: the options of its command line.
+
+    Variables of the environment are still set when the next command is typed.
+    """
+    context = click.get_current_context()
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    from provisioner.ledger.location import printable_location
+
+    ledger, endpoint, manifest = given.get("ledger"), given.get("endpoint_url"), given.get("manifest")
+    endpoint_url = f"--endpoint-url {shlex.quote(endpoint)}" if endpoint else ""
+    return Recommended(
+        config=given.get("config") or "",
+        ledger=printable_location(ledger) if ledger else "",
+        service="--local" if given.get("local") else endpoint_url,
+        manifest=shlex.join(manifest) if manifest and "-" not in manifest else "MANIFEST",
+    )
 
 
 def known_targets(chosen: Collection[str], known: Collection[str]) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from provisioner.core.checks import Check
     from provisioner.exit_codes import ExitCode
     from provisioner.report.plan import Plan
+    from provisioner.report.recommended import Recommended
     from provisioner.report.summary import Summary
 
 
@@ -44,13 +45,13 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
         checks = {"checks": check_records(self.checks)} if self.preflight else {}
         return msgspec.json.encode(plan | checks | ended)
 
-    def text(self, summary: Summary) -> str:
+    def text(self, summary: Summary, recommended: Recommended) -> str:
         """The plan for people."""
         from provisioner.report.plan import plan_text
 
         if summary.error or not self.made:
-            return summary.text()
-        text = plan_text(self.made[0], summary, everything=self.all)
+            return summary.text(recommended)
+        text = plan_text(self.made[0], summary, recommended, everything=self.all)
         return f"{printable_lines(check_lines(self.checks))}\n\n{text}" if self.checks else text
 
     def remarks(self, summary: Summary) -> str:

@@ -10,24 +10,26 @@ import click
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.errors import counted
+from provisioner.report.text import framed
 
 if TYPE_CHECKING:
     from provisioner.exit_codes import ExitCode
+    from provisioner.report.recommended import Recommended
     from provisioner.report.summary import Summary
 
 
 class RebuildOptions(Options, frozen=True, kw_only=True):
     """The options of ``rebuild``."""
 
-    def text(self, summary: Summary) -> str:
+    def text(self, summary: Summary, recommended: Recommended) -> str:
         """How many entries were restored."""
         if summary.error:
-            return super().text(summary)
+            return super().text(summary, recommended)
         lines = [
             f"target    {name}: {counted(target.resolved.get('rebuilt', 0), 'entry', 'entries')} rebuilt"
             for name, target in summary.targets.items()
         ]
-        return summary.framed(lines)
+        return framed(summary, lines, recommended)
 
 
 @click.command("rebuild")

@@ -8,19 +8,21 @@ import click
 
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
+from provisioner.report.text import framed
 
 if TYPE_CHECKING:
     from provisioner.exit_codes import ExitCode
+    from provisioner.report.recommended import Recommended
     from provisioner.report.summary import Summary
 
 
 class ReconcileOptions(Options, frozen=True, kw_only=True):
     """The options of ``reconcile``."""
 
-    def text(self, summary: Summary) -> str:
+    def text(self, summary: Summary, recommended: Recommended) -> str:
         """How many entries were resolved, and how."""
         if summary.error:
-            return super().text(summary)
+            return super().text(summary, recommended)
         from provisioner.core.sweep import Decision
 
         meaning = {
@@ -33,7 +35,7 @@ class ReconcileOptions(Options, frozen=True, kw_only=True):
         for name, target in summary.targets.items():
             counts = [f"{target.resolved.get(decision.value, 0)} {text}" for decision, text in meaning.items()]
             lines.append(f"target    {name}: {', '.join(counts)}, {target.open} unresolved")
-        return summary.framed(lines)
+        return framed(summary, lines, recommended)
 
 
 @click.command("reconcile")

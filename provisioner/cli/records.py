@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from provisioner.core.entry import Entry, State
 from provisioner.core.versions import DESTROYED, PRUNED, REPLACED, Role, Version
-from provisioner.report.summary import FINISH_DESTROY, iso
+from provisioner.report.recommended import PLAIN
+from provisioner.report.summary import iso
+from provisioner.report.text import FINISH_DESTROY
 
 if TYPE_CHECKING:
     from provisioner.core.versions import Happening
@@ -101,7 +103,7 @@ def _way_out(version: Version) -> str:
     if version.adopted:
         return "left because it was adopted: --adopted deletes it"
     if version.reason in {PRUNED, DESTROYED}:
-        return f"and not deleted yet: `{FINISH_DESTROY}` deletes it"
+        return f"and not deleted yet: `{PLAIN.command(FINISH_DESTROY)}` deletes it"
     unless = ", unless --keep keeps it" if version.reason == REPLACED else ""
     return f"and not deleted yet: `apply` with --on-change replace or --prune deletes it{unless}"
 

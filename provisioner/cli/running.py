@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, ClassVar, TextIO, cast
 
 import anyio
 import anyio.to_thread
@@ -20,8 +20,9 @@ import click
 import msgspec
 
 from provisioner.cli.local import local_endpoint, warn_of_profiles
-from provisioner.cli.options import found_config, loaded
+from provisioner.cli.options import found_config, loaded, recommended
 from provisioner.cli.output import UnwritableError, say, say_json, talk
+from provisioner.cli.page import shown
 from provisioner.cli.program import HURRY_S, CancelledError, InternalError, current, hurry
 from provisioner.cli.streams import draws
 from provisioner.errors import ProvisionerError, Reason, UsageError, printable
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from provisioner.cli.program import Program
     from provisioner.commands.run import Order, Run
     from provisioner.config.settings import Settings
+    from provisioner.report.recommended import Recommended
     from provisioner.report.summary import Summary
 
 SHOW_CURSOR = b"\x1b[?25h\n"
@@ -57,6 +59,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     progress: str
     log_level: str
     log_format: str
+    prose: ClassVar[bool] = True
+    """Whether the result is text that a terminal may break into lines."""
 
     def settings(self) -> Settings:
         """The configuration, overridden by the command line.
@@ -82,9 +86,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """The result for programs."""
         return summary.json()
 
-    def text(self, summary: Summary) -> str:
-        """The result for people; "" prints nothing."""
-        return summary.text()
+    def text(self, summary: Summary, recommended: Recommended) -> str:
+        """The result for people, with the commands that it recommends; "" prints nothing."""
+        return summary.text(recommended)
 
     def remarks(self, summary: Summary) -> str:
         """What people are told on stderr beside the text."""
@@ -148,6 +152,7 @@ class _Running:
         self._unattended = program.unattended
         self._run: Run | None = None
         self._command = click.get_current_context().info_name or ""
+        self._recommended = recommended()
         self._logs: Logs | None = None
         self._bar = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -253,7 +258,7 @@ class _Running:
             self._unattended.logged = True
 
     def _written(self, summary: Summary) -> Summary:
-        from provisioner.report.summary import one_line
+        from provisioner.report.text import one_line
 
         try:
             self._unattended.write(self._options.json(summary))
@@ -267,8 +272,8 @@ class _Running:
         if self._options.output == "json":
             say_json(self._options.json(summary))
             return
-        if text := self._options.text(summary):
-            say(text)
+        if text := self._options.text(summary, self._recommended):
+            say(shown(text) if self._options.prose else text)
         if remarks := self._options.remarks(summary):
             talk(remarks)
 
@@ -302,8 +307,14 @@ class _Running:
         options = self._options
         wanted = options.progress == "always" or (options.progress == "auto" and draws(sys.stderr))
         bar = wanted and not self._unattended.quiet
+        with_result = sys.stderr.isatty() and sys.stdout.isatty() and options.output == "text" and options.prose
         configured = partial(
-            logs.Logs, options.log_level, options.log_format, run_id=run.run_id, file=self._unattended.log_file
+            logs.Logs,
+            options.log_level,
+            options.log_format,
+            run_id=run.run_id,
+            with_result=with_result,
+            file=self._unattended.log_file,
         )
         if not bar:
             self._logs = configured()

@@ -8,13 +8,15 @@ import click
 import msgspec
 
 from provisioner.cli import loop
-from provisioner.cli.options import common, settings_of
+from provisioner.cli.options import common, recommended, settings_of
 from provisioner.cli.output import long_result, say, say_json, say_list, talk
+from provisioner.cli.page import shown
 from provisioner.cli.table import Table, terminal_width
 from provisioner.commands.runs import PastRun, past_run, past_runs
 from provisioner.errors import printable_lines
 from provisioner.ledger.location import locate
-from provisioner.report.summary import found_text, iso, one_line, parsed, problem_line
+from provisioner.report.summary import iso, parsed
+from provisioner.report.text import found_text, one_line, past_text, problem_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -117,7 +119,7 @@ async def _show_run(ledger: Ledger, run: PastRun, place: str) -> None:
         end = f"ended {iso(record.ended_at)}, {_duration(run)}"
     say(printable_lines([f"run       {record.run_id}: {record.command}, began {iso(record.started_at)}, {end}"]))
     if summary:
-        say(_summary_text(record.command, msgspec.structs.replace(summary, ledger=place)))
+        say(shown(_summary_text(record.command, msgspec.structs.replace(summary, ledger=place))))
     with long_result() as write:
         kept = 0
         async for problem in ledger.problems(record.run_id):
@@ -132,8 +134,8 @@ async def _show_run(ledger: Ledger, run: PastRun, place: str) -> None:
 def _summary_text(command: str, summary: Summary) -> str:
     """The summary without its problems, which follow."""
     if command.partition(" ")[0] not in {"apply", "adopt"}:
-        return found_text(summary, command=command)
-    return msgspec.structs.replace(summary, problems=[], problems_total=0, causes=[]).text()
+        return found_text(summary, command=command, recommended=recommended())
+    return past_text(summary, recommended())
 
 
 def _problem(problem: Problem) -> str:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-from click.core import ParameterSource
 
 from provisioner.cli import loop
-from provisioner.cli.options import common, known_targets, settings_of
+from provisioner.cli.options import common, known_targets, recommended, settings_of
 from provisioner.cli.output import say, say_json
 from provisioner.commands.finding import TROUBLE
 from provisioner.commands.runs import past_runs
@@ -22,7 +21,8 @@ from provisioner.core.versions import DESTROYED, PRUNED, Fate, Role, fates
 from provisioner.errors import printable_lines
 from provisioner.ledger.location import locate
 from provisioner.pacing.observed import Learned
-from provisioner.report.summary import FINISH_DESTROY, LIST_SUPERSEDED, iso, whole_path
+from provisioner.report.summary import iso
+from provisioner.report.text import FINISH_DESTROY, LIST_SUPERSEDED, whole_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +40,8 @@ def command(config: str | None, ledger: str | None, targets: tuple[str, ...], ou
     """Reads the ledger only, and can run while `apply` does."""
     settings = settings_of(config, ledger)
     status = loop.run(_status, settings, targets)
-    if click.get_current_context().get_parameter_source("ledger") is ParameterSource.COMMANDLINE:
-        status["next"] = [f"{command} --ledger {shlex.quote(status['ledger'])}" for command in status["next"]]
+    complete = recommended()
+    status["next"] = [complete.command(words) for words in status["next"]]
     if output == "json":
         say_json(json.dumps(status, ensure_ascii=False))
     else:
@@ -85,7 +85,7 @@ async def _status(settings: Settings, targets: tuple[str, ...]) -> dict[str, Any
 
 
 def _next(targets: Mapping[str, dict[str, Any]], *, held: bool) -> list[str]:
-    """The commands that find out more, or do what is left to do; while a run is under way, it does the latter."""
+    """The words of commands that find out more, or do what is left; while a run is under way, it does the latter."""
     found = {
         state
         for target in targets.values()
@@ -93,8 +93,8 @@ def _next(targets: Mapping[str, dict[str, Any]], *, held: bool) -> list[str]:
         for state, number in counted.items()
         if number
     }
-    commands = ["provisioner reconcile"] if found & {State.SENT, State.AMBIGUOUS} and not held else []
-    commands += ["provisioner list --by code"] if found & TROUBLE else []
+    commands = ["reconcile"] if found & {State.SENT, State.AMBIGUOUS} and not held else []
+    commands += ["list --by code"] if found & TROUBLE else []
     reasons = {reason for target in targets.values() for reason in target["to_delete"]}
     commands += [LIST_SUPERSEDED] if reasons else []
     commands += [FINISH_DESTROY] if reasons & {DESTROYED, PRUNED} and not held else []

@@ -14,6 +14,7 @@ from provisioner.errors import UsageError, counted, printable, printable_lines
 if TYPE_CHECKING:
     from provisioner.commands.verify import Finding
     from provisioner.exit_codes import ExitCode
+    from provisioner.report.recommended import Recommended
     from provisioner.report.summary import Summary
 
 
@@ -28,14 +29,16 @@ class VerifyOptions(Options, frozen=True, kw_only=True):
 
         return with_findings(summary, self.findings)
 
-    def text(self, summary: Summary) -> str:
+    def text(self, summary: Summary, recommended: Recommended) -> str:
         """One line for each finding."""
-        from provisioner.report.summary import whole_path
+        from provisioner.report.text import halt_lines, whole_path
 
+        del recommended
         lines = [_line(finding) for finding in self.findings]
         lines += [f"error     {summary.error}"] if summary.error else []
-        lines += summary.halts()
-        broken = summary.error or summary.halts()
+        halts = halt_lines(summary)
+        lines += halts
+        broken = summary.error or halts
         result = "not compared" if broken and not self.findings else counted(len(self.findings), "finding", "findings")
         return printable_lines([f"ledger     {whole_path(summary.ledger)}", *lines, result])
 

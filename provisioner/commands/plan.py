@@ -254,7 +254,8 @@ async def _plan_deletions(target: OpenTarget, policy: Policy, made: Draft, names
             continue
         why = "it left the manifest"
         if not prunes:
-            made.orphaned.append(Deleted(entry.name, entry.arn, made.refusal or f"{why}; --prune deletes it"))
+            stays = f"{why}, and nothing is pruned" if made.refusal else f"{why}; --prune deletes it"
+            made.orphaned.append(Deleted(entry.name, entry.arn, stays))
         elif undecided:
             later = f"{why}; its replacement was sent and had no reply, so a later run deletes it"
             made.orphaned.append(Deleted(entry.name, entry.arn, later))
@@ -280,7 +281,7 @@ def _too_many(run: Run, count: int) -> str:
     """Why ``count`` algorithms may not be deleted, whoever confirms it; "" if they may."""
     most = run.order.settings.lifecycle.max_delete
     algorithms = counted(count, "algorithm", "algorithms")
-    return f"{algorithms} would be deleted, and max_delete is {most}" if most and count > most else ""
+    return f"{algorithms} would be deleted, and --max-delete is {most}" if most and count > most else ""
 
 
 async def confirm(run: Run, count: int, why: str, *, look: str = "`provisioner plan`") -> None:
@@ -293,7 +294,7 @@ async def confirm(run: Run, count: int, why: str, *, look: str = "`provisioner p
         look: what shows them.
 
     Raises:
-        DeletionsRefusedError: they are more than ``max_delete``.
+        DeletionsRefusedError: they are more than ``--max-delete`` allows.
         UnconfirmedError: there is nobody to ask.
     """
     if too_many := _too_many(run, count):

@@ -19,17 +19,17 @@ MOST = 1000
 _ARN = re.compile(r"arn:[^\s,;\"']+[^\s,;\"'.]")
 
 LISTED = {
-    "drifted": "provisioner list --state drifted",
-    "superseded": "provisioner list --state superseded",
+    "drifted": "list --state drifted",
+    "superseded": "list --state superseded",
     "not_planned": "",
     "missing": "",
     "unread": "",
-    "duplicate": "provisioner verify",
-    "unrecorded": "provisioner verify",
+    "duplicate": "verify",
+    "unrecorded": "verify",
     "prune_refused": "",
     "unresolved": "",
 }
-"""The command that lists all of a cause whose code is not that of an entry; "" if only the record of the run has it."""
+"""The words of the command that lists a cause whose code is not an entry's; "" if only the record of the run has it."""
 
 
 class Example(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,10 +62,10 @@ class Cause(msgspec.Struct, omit_defaults=True):
     of_manifest: bool = False
 
     def listed_by(self, record: str) -> str:
-        """The command that lists all of them; ``record`` is the one that shows the record of the run."""
+        """The words of the command that lists all of them; ``record`` are those that show the record of the run."""
         if self.of_manifest:
-            return "provisioner validate MANIFEST"
-        return LISTED.get(self.code, f"provisioner list --code {self.code}") or record
+            return "validate MANIFEST"
+        return LISTED.get(self.code, f"list --code {self.code}") or record
 
 
 def key_of(code: str, message: str) -> tuple[str, str]:

@@ -10,11 +10,14 @@ import msgspec
 from provisioner.core.difference import Change  # noqa: TC001  to read a plan, its annotations are looked up
 from provisioner.core.problem import Problem  # noqa: TC001  the same
 from provisioner.errors import counted, printable
-from provisioner.report.summary import Paused, problem_lines
+from provisioner.report.recommended import PLAIN
+from provisioner.report.summary import Paused  # noqa: TC001  the same
+from provisioner.report.text import framed, next_steps, problem_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from provisioner.report.recommended import Recommended
     from provisioner.report.summary import Summary
 
 SHOWN = 20
@@ -107,12 +110,13 @@ class Plan(msgspec.Struct, kw_only=True):
     paused: dict[str, Paused] = {}
 
 
-def plan_text(plan: Plan, summary: Summary, *, everything: bool) -> str:
+def plan_text(plan: Plan, summary: Summary, recommended: Recommended = PLAIN, *, everything: bool) -> str:
     """The plan for people.
 
     Args:
         plan: to show.
         summary: of the command.
+        recommended: completes commands.
         everything: show every step.
     """
     several = len({step.target for step in plan.steps}) > 1
@@ -122,9 +126,9 @@ def plan_text(plan: Plan, summary: Summary, *, everything: bool) -> str:
     if summary.problems_total:
         lines += [
             f"problems  {summary.problems_total}",
-            *problem_lines(summary, listed_by="provisioner validate MANIFEST"),
+            *problem_lines(summary, recommended, listed_by="validate MANIFEST"),
         ]
-    return summary.framed([*lines, *_closing(plan, summary)])
+    return framed(summary, [*lines, *_closing(plan, summary)], recommended, next_steps(summary, recommended))
 
 
 def _group(action: str, steps: Sequence[PlanStep], *, several: bool, everything: bool) -> list[str]:

@@ -64,6 +64,28 @@ def test_colors_are_for_those_who_want_them(
     assert ("\x1b[" in terminal.getvalue(), "run.progress" in terminal.getvalue()) == (colored, infos)
 
 
+@pytest.mark.usefixtures("_configured")
+@pytest.mark.parametrize(("level", "logged"), [("auto", ["outage.began"]), ("warning", ["run.failed", "outage.began"])])
+def test_what_the_result_says_is_not_logged_beside_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, level: str, logged: list[str]
+) -> None:
+    """On one terminal with the result, problems are said once; the log file, and who asks for a level, get them all."""
+    terminal, unattended = Terminal(), LogFile(str(tmp_path / "log"))
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+
+    logs.Logs(level, "auto", with_result=True, file=unattended)
+    log.error("run.failed", why="x")
+    log.warning("event.repeated", of="definition.reported", count=3)
+    log.warning("outage.began", why="x")
+    assert unattended.finish(1.0)
+
+    in_file = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert [event for event in ("run.failed", "outage.began") if event in terminal.getvalue()] == logged
+    assert ("event.repeated" in terminal.getvalue()) == (level != "auto")
+    assert in_file == ["run.failed", "event.repeated", "outage.began"]
+
+
 def written(
     monkeypatch: pytest.MonkeyPatch, path: Path, *, journal: str = "", level: str = "debug", form: str = "json"
 ) -> list[str]:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from provisioner.core.pause import Pause
-from provisioner.report.summary import one_line
+from provisioner.report.text import one_line
 from tests.commands.test_plan import PRUNE, Here, v
 from tests.fakes import EPOCH_S, LOST, Endpoint
 from tests.virtual_time import virtual_time

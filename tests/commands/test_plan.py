@@ -194,7 +194,8 @@ async def test_nothing_is_pruned_by_a_manifest_that_may_be_wrong(here: Here, man
 
     assert (plan.counts["delete"], plan.exit_code) == (0, summary.exit_code)
     assert plan.counts["orphaned"] in {1, 2}
-    assert all(why in step.reason for step in plan.steps)
+    assert {step.reason for step in plan.steps} == {"it left the manifest, and nothing is pruned"}
+    assert [why in problem.message for problem in plan.problems if problem.code == "prune_refused"] == [True]
     assert here.sent()["delete"] == 0
     assert summary.exit_code in {3, 65}
     assert any("prune_refused" in problem.code for problem in summary.problems)
@@ -262,7 +263,7 @@ async def test_more_than_max_delete_deletes_and_creates_nothing(here: Here) -> N
     assert (refused.exit_code, unchanged) == (3, True)
     assert refused.error
     assert f"{refused_plan.refused}; nothing was deleted" in refused.error
-    assert refused_plan.refused == "3 algorithms would be deleted, and max_delete is 2"
+    assert refused_plan.refused == "3 algorithms would be deleted, and --max-delete is 2"
     text = plan_text(refused_plan, refused, everything=False)
     assert f"refused   {refused_plan.refused}; `apply` does nothing and ends with 3" in text
     assert "asks first" not in text

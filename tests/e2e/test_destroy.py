@@ -87,7 +87,7 @@ def test_more_than_the_bound_is_refused(tmp_path: Path, endpoint: Endpoint) -> N
     refused = folder.json("destroy", "--all", "--yes", "--max-delete", "3", code=3)
     folder.json("destroy", "--all", "--yes", "--max-delete", "4")
 
-    assert "4 algorithms would be deleted, and max_delete is 3; nothing was deleted" in refused["error"]
+    assert "4 algorithms would be deleted, and --max-delete is 3; nothing was deleted" in refused["error"]
     assert "`provisioner list` with the same selection" in refused["error"]
     assert folder.alive() == []
 

@@ -283,7 +283,7 @@ def test_a_plan_that_apply_must_refuse_is_shown_and_not_saved(tmp_path: Path, en
 
     done = folder.run(*PLAN, "--prune", "--max-delete", "1", code=3)
 
-    assert "2 algorithms would be deleted, and max_delete is 1" in done.stdout
+    assert "2 algorithms would be deleted, and --max-delete is 1" in done.stdout
     assert "not saved, because `apply` would refuse it: 2 algorithms would be deleted" in done.stderr
     assert not (tmp_path / "p.json").exists()
 

@@ -159,7 +159,7 @@ def test_a_signal_ends_a_run_that_waits_for_its_manifest(tmp_path: Path, command
         run.kill()
         os.close(writer)
 
-    assert (run.returncode, "\nstopped   signal SIGTERM\n" in stdout) == (75, True), stdout
+    assert (run.returncode, "stopped   signal SIGTERM\n" in stdout) == (75, True), stdout
 
 
 def test_the_deadline_ends_a_plan_that_waits_for_its_manifest(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_the_deadline_ends_a_plan_that_waits_for_its_manifest(tmp_path: Path) ->
         run.kill()
         os.close(writer)
 
-    assert (run.returncode, "\nstopped   the deadline of 1s has passed\n" in stdout) == (75, True), stdout
+    assert (run.returncode, "stopped   the deadline of 1s has passed\n" in stdout) == (75, True), stdout
 
 
 def test_the_first_signal_in_a_drain_for_the_deadline_is_not_a_second_one(tmp_path: Path, endpoint: Endpoint) -> None:

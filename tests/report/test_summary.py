@@ -15,8 +15,10 @@ from provisioner.core.versions import Fate
 from provisioner.engine.observer import Halt
 from provisioner.errors import Reason
 from provisioner.exit_codes import ExitCode, code_for
+from provisioner.report.recommended import Recommended
 from provisioner.report.statistics import Statistics
-from provisioner.report.summary import CALLS, RunEnd, Summary, found_text, iso, one_line, parsed, summarize
+from provisioner.report.summary import RunEnd, Summary, iso, parsed, summarize
+from provisioner.report.text import CALLS, found_text, halt_lines, one_line
 
 OUTCOMES = [
     "created",
@@ -34,6 +36,7 @@ OUTCOMES = [
 NONE = dict.fromkeys(OUTCOMES, 0)
 NO_CALLS = dict.fromkeys(["create", "throttled", "list", "get", "get_resources", "tag", "delete"], 0)
 ENDING = RunEnd(run_id="20261123T120000-abc", ledger="ledger.db", started_at=1_795_435_200.25, elapsed_s=41.23456)
+UNSEEN, MINE = "account and Region unknown", "--ledger 'my ledger.db'"
 ESCAPE = "\x1b]0;owned\x07\n\u202e"
 
 
@@ -210,13 +213,14 @@ def test_the_text_says_all_that_matters() -> None:
         "outcomes  1 failed",
         "calls     10 create (1 throttled), 2 list, 3 get",
         "time      2.0 s, 4.5 creates/s",
-        "target    default (us-east-1), 4.5 creates/s",
+        "target    default (us-east-1)",
         "problems  1",
         "  defs.jsonl:17: x: invalid: m",
         "halted    default: the quota of 5 is reached",
         "stopped   the deadline of 55m has passed",
         "error     broke",
         "exit      4: a service quota is reached: raise it, then run again (`provisioner explain 4`)",
+        "next      1 failed: provisioner list --state failed",
     ]
 
 
@@ -224,7 +228,7 @@ def test_a_target_that_halted_is_named_once() -> None:
     """An error that names the target itself follows the name of the line, and stays whole in the JSON."""
     one = summary(counted(halt=Halt(Reason.CONFIGURATION, "default: the target has moved")))
 
-    assert one.halts() == ["halted    default: the target has moved"]
+    assert halt_lines(one) == ["halted    default: the target has moved"]
     assert one.targets["default"].halted == "default: the target has moved"
 
 
@@ -249,11 +253,29 @@ def test_a_run_with_nothing_to_do_says_so() -> None:
     assert "time      0.0 s\n" in text
 
 
-def test_a_run_that_did_not_begin_does_not_say_that_nothing_is_to_do() -> None:
-    """A target that halts before it reads the manifest has no outcomes, but what is to be done is not known."""
-    text = summary(counted(halt=Halt(Reason.CONFIGURATION, "x"))).text()
+@pytest.mark.parametrize(
+    ("targets", "ending", "cause"),
+    [
+        ([counted(halt=Halt(Reason.CONFIGURATION, "default: no Region"))], {}, "halted    default: no Region"),
+        (
+            [counted(name, halt=Halt(Reason.DENIED, f"{name}: expired")) for name in "abcde"],
+            {},
+            "halted    a, b, c and 2 more: expired",
+        ),
+        ([counted()], {"error": "the disk is full"}, "error     the disk is full"),
+        ([], {"error": "no such file"}, "error     no such file"),
+        ([counted(whole=False)], {"stopped": "not confirmed"}, "stopped   not confirmed"),
+    ],
+    ids=["halted", "all halted", "error", "no targets", "stopped"],
+)
+def test_a_run_that_did_not_begin_says_why_first_and_once(
+    targets: list[Statistics], ending: dict[str, Any], cause: str
+) -> None:
+    """Nothing was read, so nothing is said of lines, outcomes and calls: the cause, the ledger, the exit code."""
+    lines = summary(*targets, **ending).text().split("\n")
 
-    assert "outcomes  none\n" in text
+    assert lines[0] == cause
+    assert [line[:9].strip() for line in lines[1:]] == ["ledger", "exit"]
 
 
 def test_the_text_shows_the_first_problems() -> None:
@@ -303,6 +325,147 @@ def test_no_target_steers_the_terminal(field: str) -> None:
     setattr(made, field, Halt(Reason.DENIED, ESCAPE) if field == "halt" else ESCAPE)
 
     assert all(line.isprintable() for line in summary(made).text().split("\n"))
+
+
+def fleet(**halted: str) -> list[Statistics]:
+    """Thirty targets that are well, three with failures, drift and an open create, and those that halted."""
+    well = [counted(f"well-{number:02}", outcomes={Outcome.CREATED: 10}, lines=10, valid=10) for number in range(30)]
+    odd = [
+        counted("odd-drift", outcomes={Outcome.DRIFTED: 4, Outcome.CREATED: 6}, lines=10, valid=10),
+        counted("odd-open", outcomes={Outcome.AMBIGUOUS: 1, Outcome.CREATED: 9}, open=1, lines=10, valid=10),
+        counted("odd-failed", outcomes={Outcome.FAILED: 2, Outcome.CREATED: 8}, lines=10, valid=10),
+    ]
+    ended = [
+        counted(
+            name.replace("_", "-"), outcomes={Outcome.PENDING: 10}, lines=10, valid=10, halt=Halt(Reason.DENIED, why)
+        )
+        for name, why in halted.items()
+    ]
+    return [*well, *odd, *ended]
+
+
+def target_part(one: Summary, **recommended: str) -> list[str]:
+    """The lines about the targets."""
+    lines = one.text(Recommended(**recommended)).split("\n")
+    first = next(number for number, line in enumerate(lines) if line.startswith("targets "))
+    last = next(number for number in range(first + 1, len(lines)) if not lines[number].startswith(" "))
+    return lines[first:last]
+
+
+def test_of_many_targets_those_that_failed_come_first() -> None:
+    """Halted, failed, drifted, unresolved, each with counts, reason and the command to look; the rest is one line."""
+    one = summary(*fleet(halt_1="halt-1: the quota of 5 is reached"))
+
+    assert target_part(one, ledger="my ledger.db", service="--local") == [
+        "targets   34: 1 halted, 1 with failures, 2 unresolved or drifted, 30 done",
+        "  halt-1 (account and Region unknown): 10 pending",
+        "    halted: the quota of 5 is reached",
+        f"  odd-failed ({UNSEEN}): 8 created, 2 failed: `provisioner list --state failed --target odd-failed {MINE}`",
+        f"  odd-drift ({UNSEEN}): 6 created, 4 drifted: `provisioner list --state drifted --target odd-drift {MINE}`",
+        f"  odd-open ({UNSEEN}): 9 created, 1 ambiguous: `provisioner reconcile --target odd-open {MINE} --local`",
+        "  30 others: 300 created",
+    ]
+
+
+def test_what_halts_many_targets_alike_is_said_once() -> None:
+    """Forty targets without credentials are one line with the reason, and three names."""
+    halts = {f"halt_{number:02}": f"halt-{number:02}: the credentials have expired" for number in range(40)}
+    lines = target_part(summary(*fleet(**halts)))
+
+    assert lines[1:3] == [
+        "  40 targets (halt-00, halt-01, halt-02 and 37 more): 400 pending",
+        "    halted: the credentials have expired",
+    ]
+    assert len(lines) == 7
+
+
+def test_a_thousand_troubled_targets_are_bounded() -> None:
+    """Twenty are shown, and the command that has all."""
+    lines = target_part(summary(*(counted(f"t{number}", outcomes={Outcome.FAILED: 1}) for number in range(1000))))
+
+    assert len(lines) == 22
+    assert lines[-1] == "  and 980 more that need attention: `provisioner status`"
+
+
+def test_each_of_a_few_targets_has_a_line() -> None:
+    """So few that nothing is collapsed, and no summary line repeats what another says."""
+    west = counted(
+        "west", outcomes={Outcome.CREATED: 4}, account_id="123456789012", region="us-west-2", lines=4, valid=4
+    )
+    west.calls.update(create=5, throttled=1)
+
+    assert target_part(summary(counted("east", outcomes={Outcome.PENDING: 4}), west, elapsed_s=2.0)) == [
+        "targets   2: 1 with work left, 1 done",
+        "  east (account and Region unknown): 4 pending",
+        "  west (123456789012 us-west-2): 4 created, 2.0 creates/s",
+    ]
+
+
+def test_every_problem_names_its_target_where_there_are_several() -> None:
+    """Also the examples of a cause; where there is one target, its name says nothing."""
+    alone = with_problem(target="west", source="")
+    alike = failing(2, target="east")
+    alike.target = "east"
+
+    text = summary(alone, alike).text()
+    assert "\n  west: x: invalid: m\n" in text
+    assert "\n    n0 (east), n1 (east): `" in text
+    assert "\n  x: invalid: m\n" in summary(with_problem(target="west", source="")).text()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "more", "steps"),
+    [
+        ({Outcome.CREATED: 3}, {}, []),
+        ({Outcome.FAILED: 3}, {}, ["3 failed: provisioner list --state failed -L"]),
+        (
+            {Outcome.FAILED: 1, Outcome.AMBIGUOUS: 2},
+            {"open": 3, "invalid": 4},
+            [
+                "1 failed: provisioner list --state failed -L",
+                "3 unresolved: provisioner reconcile -L --local",
+                "4 invalid lines: provisioner validate 'm 1.jsonl' -C",
+            ],
+        ),
+        ({Outcome.DRIFTED: 5}, {}, ["5 drifted: provisioner plan 'm 1.jsonl' --on-change replace -L --local"]),
+        ({Outcome.PARKED: 6}, {}, ["6 parked: provisioner list --state parked -L"]),
+    ],
+)
+def test_the_next_command_finds_the_same_ledger(
+    outcomes: dict[Outcome, int], more: dict[str, Any], steps: list[str]
+) -> None:
+    """The end says what to type, with the options that lead to the same configuration, ledger and endpoint."""
+    recommended = Recommended(config="c.toml", ledger="l.db", service="--local", manifest="'m 1.jsonl'")
+    lines = summary(counted(outcomes=outcomes, lines=9, **more)).text(recommended).split("\n")
+
+    shown = [line.removeprefix("next      ") for line in lines if line.startswith("next ")]
+    options = {" -L": " --config c.toml --ledger l.db", " -C": " --config c.toml"}
+    expected = [step.replace(" -L", options[" -L"]).replace(" -C", options[" -C"]) for step in steps]
+    assert shown == expected
+
+
+def test_what_was_resolved_without_a_line_is_not_nothing() -> None:
+    """An empty manifest with an unanswered create of an earlier run: the sweep found it, and the summary says so."""
+    made = counted()
+    made.resolved.update(recovered=1)
+
+    text = summary(made).text()
+    assert "\noutcomes  none\nresolved  1 recovered\n" in text
+    assert "nothing to do" not in text
+
+
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [
+        ({"error": "4 algorithms would be deleted", "reasons": frozenset({Reason.FAILED})}, "3: refused: "),
+        ({}, "3: some definitions failed or drifted"),
+    ],
+)
+def test_a_refusal_is_no_failed_definition(ending: dict[str, Any], expected: str) -> None:
+    """Exit code 3 of a run that was refused does not send anybody to look for definitions."""
+    made = counted() if ending else counted(outcomes={Outcome.FAILED: 1})
+
+    assert f"\nexit      {expected}" in summary(made, **ending).text()
 
 
 @pytest.mark.parametrize(
@@ -409,17 +572,6 @@ def test_arns_do_not_tell_causes_apart() -> None:
     assert "  ValidationException (3 times): it changed since ARN was created\n" in text
     assert "  m.jsonl:1: n0: ValidationException: role 0\n" in text
     assert "  m.jsonl:2: n1: ValidationException: role 1\n" in text
-
-
-def test_a_run_that_was_stopped_before_it_did_anything_has_no_counts() -> None:
-    """Nothing was read, so nothing is said about lines, outcomes and calls: only why it ended."""
-    made = counted(whole=False)
-    made.calls.update(list=1)
-
-    assert summary(made, stopped="nothing was done, because the deletion was not confirmed").text().split("\n")[:2] == [
-        f"ledger    {Path.cwd() / 'ledger.db'}",
-        "stopped   nothing was done, because the deletion was not confirmed",
-    ]
 
 
 def test_a_manifest_that_was_read_in_part_says_so() -> None:

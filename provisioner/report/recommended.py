@@ -1,0 +1,45 @@
+"""The commands that a result recommends, with the options that lead them to the same configuration and ledger. Pure."""
+
+from __future__ import annotations
+
+import shlex
+
+import msgspec
+
+_BY_CONFIG = frozenset({"validate"})
+"""Commands that have a configuration and no ledger."""
+_ALONE = frozenset({"explain"})
+"""Commands that have neither."""
+_CALLING = frozenset({"apply", "plan", "verify", "reconcile", "destroy", "adopt"})
+"""Commands that call AWS."""
+
+
+class Recommended(msgspec.Struct, frozen=True, kw_only=True):
+    """Completes commands.
+
+    Attributes:
+        config, ledger: as the command line or the environment named them, "" if neither did.
+        service: the options that name the endpoint, "" for AWS.
+        manifest: the arguments that name the manifest, as a shell takes them.
+    """
+
+    config: str = ""
+    ledger: str = ""
+    service: str = ""
+    manifest: str = "MANIFEST"
+
+    def command(self, words: str) -> str:
+        """``provisioner``, ``words``, and the options; MANIFEST among the words is replaced."""
+        verb = words.split(maxsplit=1)[0]
+        options = []
+        if verb not in _ALONE and self.config:
+            options.append(f"--config {shlex.quote(self.config)}")
+        if verb not in _ALONE | _BY_CONFIG and self.ledger:
+            options.append(f"--ledger {shlex.quote(self.ledger)}")
+        if verb in _CALLING and self.service:
+            options.append(self.service)
+        return " ".join(["provisioner", words.replace("MANIFEST", self.manifest), *options])
+
+
+PLAIN = Recommended()
+"""For a result whose reader knows the rest, such as the text of a summary in a program."""

@@ -1,0 +1,383 @@
+"""The summary of a run for people: what did not begin says why first, and what failed stands before what is well. Pure.
+
+Each line of a result begins with a word that says what it is about, or belongs to the line above it. How it is laid out
+on a terminal is the command line's (``cli/page.py``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from provisioner.core.entry import Outcome
+from provisioner.errors import counted, printable, printable_lines
+from provisioner.exit_codes import ADVICE, ExitCode
+from provisioner.report.causes import Cause, key_of, single
+from provisioner.report.recommended import PLAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from provisioner.core.problem import Problem
+    from provisioner.report.causes import Example
+    from provisioner.report.recommended import Recommended
+    from provisioner.report.summary import Summary, TargetSummary
+
+CALLS = ("create", "throttled", "list", "get", "get_resources", "tag", "delete")
+SHOWN_IN_TEXT = 20
+"""Problems that the text form shows, and targets; the JSON form has up to 100 problems, the ledger all."""
+FEW = 8
+"""Up to so many targets, each has a line; of more, those that are well have one together."""
+NAMED = 3
+"""Targets that are named of many with one cause."""
+TARGETS = "targets   "
+"""What the line begins with that lists several targets, those that halted among them."""
+LIST_SUPERSEDED = "list --state superseded"
+"""The command that shows what is still to be deleted."""
+FINISH_DESTROY = "destroy --state deleted"
+"""Deletes what was given up, by `destroy` or `--prune`, and is not deleted yet: no other entry is in that state."""
+REFUSED = "refused: the error above says why, and what to do"
+"""The advice of exit code 3 where an error ended the run: no definition failed."""
+WRONG = {Outcome.FAILED: 0, Outcome.PARKED: 1, Outcome.DRIFTED: 2, Outcome.AMBIGUOUS: 3}
+"""Outcomes that somebody has to look at, the most urgent first."""
+
+
+def summary_text(summary: Summary, recommended: Recommended = PLAIN) -> str:
+    """The text form: the ledger, outcomes, calls, targets, problems, the exit code, the next command."""
+    return framed(summary, _lines(summary, recommended), recommended, next_steps(summary, recommended))
+
+
+def past_text(summary: Summary, recommended: Recommended = PLAIN) -> str:
+    """The text form of a past run, which is followed by its problems; what is next, later runs have decided."""
+    without = msgspec.structs.replace(summary, problems=[], problems_total=0, causes=[])
+    return framed(without, _lines(without, recommended), recommended)
+
+
+def _lines(summary: Summary, recommended: Recommended) -> list[str]:
+    return [] if _never_began(summary) else _work_lines(summary, recommended)
+
+
+def framed(summary: Summary, lines: Sequence[str], recommended: Recommended = PLAIN, steps: Iterable[str] = ()) -> str:
+    """The text form of a command: where the ledger is, ``lines``, what ended the run early, the exit code, ``steps``.
+
+    Without ``lines`` nothing was done, so the cause comes first. The path of the ledger is whole: a relative one is
+    another file wherever a scheduler starts the same job.
+    """
+    ledger = [f"ledger    {whole_path(summary.ledger)}"] if summary.ledger else []
+    ends = [] if any(line.startswith(TARGETS) for line in lines) else halt_lines(summary)
+    ends += [f"stopped   {summary.stopped}"] if summary.stopped else []
+    ends += [f"error     {summary.error}"] if summary.error else []
+    more = f" (`{recommended.command(f'explain {summary.exit_code}')}`)" if summary.exit_code else ""
+    code = [f"exit      {summary.exit_code}: {_advice(summary)}{more}"]
+    body = [*ledger, *lines, *ends] if lines else [*ends, *ledger]
+    return printable_lines([*body, *code, *(f"next      {step}" for step in steps)])
+
+
+def whole_path(ledger: str) -> str:
+    """The absolute path of a ledger, for people."""
+    try:
+        return ledger if not ledger or "://" in ledger else os.path.abspath(ledger)  # noqa: PTH100  without the ".." of a path
+    except OSError:  # the working directory was removed
+        return ledger
+
+
+def _never_began(summary: Summary) -> bool:
+    """Whether the run ended before it counted anything."""
+    halted = [target.halted for target in summary.targets.values()]
+    ended = summary.error or summary.stopped or (halted and all(halted))
+    return bool(ended) and not (summary.manifest.lines or any(summary.outcomes.values()))
+
+
+def _advice(summary: Summary) -> str:
+    """What the exit code asks for."""
+    if summary.exit_code == ExitCode.FAILED and summary.error:
+        return REFUSED
+    return ADVICE[ExitCode(summary.exit_code)]
+
+
+def next_steps(summary: Summary, recommended: Recommended = PLAIN) -> list[str]:
+    """What to type next, the most urgent first: how many definitions it is about, and the command."""
+    outcomes = summary.outcomes
+    unresolved = max(summary.open, outcomes.get(Outcome.AMBIGUOUS, 0))
+    steps = (
+        (outcomes.get(Outcome.FAILED, 0), "failed", "list --state failed"),
+        (outcomes.get(Outcome.PARKED, 0), "parked", "list --state parked"),
+        (unresolved, "unresolved", "reconcile"),
+        (summary.manifest.invalid, "invalid lines", "validate MANIFEST"),
+        (outcomes.get(Outcome.DRIFTED, 0), "drifted", "plan MANIFEST --on-change replace"),
+    )
+    return [f"{number} {what}: {recommended.command(words)}" for number, what, words in steps if number]
+
+
+def found_text(summary: Summary, *, command: str, recommended: Recommended = PLAIN) -> str:
+    """The text form of a past run of a command that registers nothing: what it found, resolved and deleted."""
+    found = counts_text(summary.found)
+    if command == "verify" and not found:
+        found = "nothing: the ledger and AWS agree" if not summary.exit_code else "nothing so far"
+    lines = {
+        "found": found,
+        "resolved": counts_text(resolved_of(summary)),
+        "deleted": counted(summary.pruned, "algorithm", "algorithms") if summary.pruned else "",
+        "calls": counts_text(summary.calls) or "none",
+        "time": f"{summary.elapsed_s:.1f} s",
+    }
+    shown = [f"{what:10s}{text}" for what, text in lines.items() if text]
+    rest = superseded_lines(summary, recommended)
+    return framed(summary, [*shown, *gone_lines(summary), *rest], recommended)
+
+
+def one_line(summary: Summary) -> str:
+    """What a run did, in one line."""
+    resolved = resolved_of(summary)
+    done = Counter(summary.outcomes) + Counter({"deleted": summary.pruned, "already gone": summary.already_gone})
+    did = counts_text(done) or counts_text(summary.found) or counts_text(resolved) or counts_text(summary.calls)
+    ends = [f"stopped: {summary.stopped}"] if summary.stopped else []
+    paused = [name for name, target in summary.targets.items() if target.halted and target.paused]
+    ends += [f"paused: {_named(paused)}"] if paused else []
+    ends += [f"error: {summary.error}"] if summary.error else []
+    return "; ".join([did or "nothing", *ends])
+
+
+def resolved_of(summary: Summary) -> Counter[str]:
+    """Entries that sweeps resolved, by decision."""
+    resolved: Counter[str] = Counter()
+    for target in summary.targets.values():
+        resolved.update(target.resolved)
+    return resolved
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """``3 created, 1 failed``."""
+    return ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+
+
+def _work_lines(summary: Summary, recommended: Recommended) -> list[str]:
+    """The lines about the manifest, outcomes, calls, targets and problems."""
+    manifest, calls = summary.manifest, summary.calls
+    read = counted(manifest.lines, "line", "lines") + (" read before the run ended" if manifest.partial else "")
+    repeated = f", {manifest.repeated} repeated" if manifest.repeated else ""
+    outcomes = counts_text(summary.outcomes)
+    # What a sweep resolved without a line of the manifest would otherwise show nowhere.
+    resolved = "" if outcomes else counts_text(resolved_of(summary))
+    nothing = "none" if summary.exit_code or resolved else "nothing to do"
+    # An earlier version did not count every kind.
+    others = [f"{calls.get(kind, 0)} {kind}" for kind in CALLS[2:] if calls.get(kind) or kind in {"list", "get"}]
+    sent = ", ".join([f"{calls['create']} create ({calls['throttled']} throttled)", *others])
+    lines = [
+        f"manifest  {read}, {manifest.valid} valid, {manifest.invalid} invalid{repeated}",
+        f"outcomes  {outcomes or nothing}",
+        *([f"resolved  {resolved}"] if resolved else []),
+        *([f"deleted   {summary.pruned} pruned"] if summary.pruned else []),
+        *gone_lines(summary),
+        f"calls     {sent}",
+        f"time      {summary.elapsed_s:.1f} s{_per_s(calls, summary.elapsed_s)}",
+        *target_lines(summary, recommended),
+    ]
+    lines += superseded_lines(summary, recommended)
+    if summary.problems_total:
+        lines += [f"problems  {summary.problems_total}", *problem_lines(summary, recommended)]
+    return lines
+
+
+def gone_lines(summary: Summary) -> list[str]:
+    """How many algorithms were to be deleted and were gone already; none if there were none."""
+    number = summary.already_gone
+    were = counted(number, "algorithm was", "algorithms were")
+    return [f"gone      {were} to be deleted, and gone already"] if number else []
+
+
+def superseded_lines(summary: Summary, recommended: Recommended = PLAIN) -> list[str]:
+    """What stays of superseded algorithms and why, and what is still to be deleted."""
+    kept, adopted = summary.superseded_kept, summary.superseded_adopted
+    due = summary.superseded - kept - adopted
+    lines = []
+    if kept:
+        lines.append(f"kept      {counted(kept, 'older version', 'older versions')}, as --keep says")
+    if adopted:
+        what = counted(adopted, "superseded algorithm that was", "superseded algorithms that were")
+        lines.append(f"left      {what} adopted: --adopted deletes {'it' if adopted == 1 else 'them'}, too")
+    if due:
+        what = counted(due, "superseded algorithm", "superseded algorithms")
+        look = f"`{recommended.command(LIST_SUPERSEDED)}` says why"
+        lines.append(f"to delete {what}: {look}, and what deletes {'it' if due == 1 else 'them'}")
+    return lines
+
+
+# Targets.
+
+
+class _Part(NamedTuple):
+    """One target's part of a run.
+
+    Attributes:
+        name, target: of it.
+        weight: the lower, the more urgent it is; see :func:`_weight`.
+    """
+
+    name: str
+    target: TargetSummary
+    weight: int
+
+
+HALTED, PAUSED, UNFINISHED, WELL = -1, 7, 8, 9
+"""Weights of other targets. The last two need no attention: some work is left; everything is as the manifest says."""
+
+
+def _weight(target: TargetSummary) -> int:
+    if target.halted:
+        return PAUSED if target.paused else HALTED
+    wrong = [weight for outcome, weight in WRONG.items() if target.outcomes.get(outcome)]
+    if wrong or target.open:
+        return min(wrong, default=WRONG[Outcome.AMBIGUOUS])
+    return UNFINISHED if target.outcomes.get(Outcome.PENDING) else WELL
+
+
+def target_lines(summary: Summary, recommended: Recommended = PLAIN) -> list[str]:
+    """The targets: those that need attention first, each with its counts, the reason and the command to look."""
+    if len(summary.targets) == 1:
+        return [f"target    {name} ({_place(target)})" for name, target in summary.targets.items()]
+    parts = [_Part(name, target, _weight(target)) for name, target in summary.targets.items()]
+    parts.sort(key=lambda part: (part.weight, -part.target.outcomes.get(Outcome.FAILED, 0)))
+    attention = [part for part in parts if part.weight < UNFINISHED]
+    others = parts[len(attention) :]
+    heads = Counter(_head(part.weight) for part in parts)  # in the order of the parts
+    lines = [f"{TARGETS}{len(parts)}: {counts_text(heads)}"] if parts else []
+    groups = [_group_lines(group, summary.elapsed_s, recommended) for group in _alike(attention)]
+    lines += [line for group in groups[:SHOWN_IN_TEXT] for line in group]
+    if len(groups) > SHOWN_IN_TEXT:
+        lines.append(f"  and {len(groups) - SHOWN_IN_TEXT} more that need attention: `{recommended.command('status')}`")
+    if len(parts) <= FEW:
+        return lines + [_target_line(part, summary.elapsed_s) for part in others]
+    for _, alike in groupby(others, lambda part: part.weight):
+        collapsed = list(alike)
+        outcomes = sum((Counter(part.target.outcomes) for part in collapsed), Counter[str]())
+        targets = counted(len(collapsed), "other", "others") if attention else "all of them"
+        lines.append(f"  {targets}: {counts_text(outcomes) or 'nothing to do'}")
+    return lines
+
+
+def _head(weight: int) -> str:
+    if weight in {HALTED, PAUSED}:
+        return "halted" if weight == HALTED else "paused"
+    if weight < PAUSED:
+        urgent = weight in {WRONG[Outcome.FAILED], WRONG[Outcome.PARKED]}
+        return "with failures" if urgent else "unresolved or drifted"
+    return "with work left" if weight == UNFINISHED else "done"
+
+
+def _alike(parts: Iterable[_Part]) -> list[list[_Part]]:
+    """The parts, those together that halted for one reason if they are many."""
+    groups: dict[tuple[str, str], list[_Part]] = {}
+    for part in parts:
+        halted = part.target.halted
+        key = key_of("halted", _reason(part)) if halted else ("", part.name)
+        groups.setdefault(key, []).append(part)
+    return [
+        group for alike in groups.values() for group in ([alike] if len(alike) > NAMED else [[part] for part in alike])
+    ]
+
+
+def _group_lines(group: Sequence[_Part], elapsed_s: float, recommended: Recommended) -> list[str]:
+    first = group[0]
+    if len(group) == 1:
+        line = _target_line(first, elapsed_s)
+        look = _look(first, recommended)
+        line += f": `{look}`" if look else ""
+    else:
+        outcomes = sum((Counter(part.target.outcomes) for part in group), Counter[str]())
+        line = f"  {len(group)} targets ({_named([part.name for part in group])}): {counts_text(outcomes) or 'nothing'}"
+    return [line, *([f"    {_head(first.weight)}: {_reason(first)}"] if first.target.halted else [])]
+
+
+def _look(part: _Part, recommended: Recommended) -> str:
+    """The command that shows what is wrong in this target."""
+    for outcome in (Outcome.FAILED, Outcome.PARKED, Outcome.DRIFTED):
+        if part.target.outcomes.get(outcome):
+            return recommended.command(f"list --state {outcome} --target {part.name}")
+    unresolved = part.target.open or part.target.outcomes.get(Outcome.AMBIGUOUS)
+    return recommended.command(f"reconcile --target {part.name}") if unresolved else ""
+
+
+def _target_line(part: _Part, elapsed_s: float) -> str:
+    outcomes = counts_text(part.target.outcomes) or "nothing done"
+    return f"  {part.name} ({_place(part.target)}): {outcomes}{_per_s(part.target.calls, elapsed_s)}"
+
+
+def _place(target: TargetSummary) -> str:
+    return f"{target.account_id} {target.region}".strip() or "account and Region unknown"
+
+
+def _reason(part: _Part) -> str:
+    """Why it halted, without what the line says besides."""
+    return (part.target.halted or "").removeprefix(f"{part.name}: ").removeprefix("paused ")
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
+
+
+def halt_lines(summary: Summary) -> list[str]:
+    """A line for each reason for which targets halted."""
+    halted = [_Part(name, target, _weight(target)) for name, target in summary.targets.items() if target.halted]
+    return [
+        f"{_head(group[0].weight):10s}{_named([part.name for part in group])}: {_reason(group[0])}"
+        for group in _alike(halted)
+    ]
+
+
+# Problems.
+
+
+def problem_lines(summary: Summary, recommended: Recommended = PLAIN, *, listed_by: str = "") -> list[str]:
+    """The problems by cause: what several definitions have in common once, with a count, then the others.
+
+    Args:
+        summary: with the problems.
+        recommended: completes commands.
+        listed_by: the command that lists all of them; "" is the one about the run.
+    """
+    several = len(summary.targets) > 1
+    record = listed_by or f"runs {summary.run_id}"
+    causes = [
+        line
+        for cause in summary.causes[:SHOWN_IN_TEXT]
+        for line in _cause_lines(cause, recommended.command(cause.listed_by(record)), several=several)
+    ]
+    others = single(summary.problems, summary.causes)[: max(0, SHOWN_IN_TEXT - len(summary.causes))]
+    shown = sum(cause.count for cause in summary.causes[:SHOWN_IN_TEXT]) + len(others)
+    more = summary.problems_total - shown
+    rest = [f"  and {more} more: `{recommended.command(record)}` lists all"] if more > 0 else []
+    return [*causes, *(problem_line(problem, several=several) for problem in others), *rest]
+
+
+def _cause_lines(cause: Cause, command: str, *, several: bool) -> list[str]:
+    names = ", ".join(_example(example, several=several) for example in cause.examples)
+    more = cause.count - len(cause.examples)
+    names += f" and {more} more" if more else ""
+    return [
+        f"  {cause.code} ({cause.count} times): {printable(cause.message)}",
+        f"    {names}: `{command}` lists them",
+    ]
+
+
+def _example(example: Example, *, several: bool) -> str:
+    return f"{example} ({example.target})" if several and example.target else str(example)
+
+
+def problem_line(problem: Problem, *, several: bool = False) -> str:
+    """A problem in one line, with its target where there are several."""
+    target = f"{problem.target}: " if several and problem.target else ""
+    place = f"{problem.source}:{problem.line}: " if problem.source else ""
+    name = f"{problem.name}: " if problem.name else ""
+    return f"  {target}{place}{name}{problem.code}: {printable(problem.message)}"
+
+
+def _per_s(calls: Mapping[str, int], elapsed_s: float) -> str:
+    """The rate of a whole run that created: creates that were answered and not throttled, over its duration."""
+    answered = calls["create"] - calls["throttled"]
+    return f", {answered / elapsed_s:.1f} creates/s" if answered and elapsed_s else ""
