@@ -328,7 +328,7 @@ class _Running:
             console = Console(file=cast("TextIO", self._streams.stderr), force_terminal=True)
             self._logs = configured(console=console)
             self._bar = True
-            group.start_soon(progress.show_bar, run, console)
+            group.start_soon(partial(progress.show_bar, run, console, leave=not with_result))
         else:
             group.start_soon(progress.show_lines, run)
 

@@ -135,6 +135,11 @@ class Run:
         """Seconds since the run began."""
         return self.clock.monotonic() - self._began
 
+    @property
+    def settle_s(self) -> float:
+        """How long the run waits for an unanswered create; 0.0 if it does not wait."""
+        return self.order.policy.settle_s if self.order.policy.wait else 0.0
+
     def summary(self, *, error: ProvisionerError | None = None, interrupted: bool = False) -> Summary:
         """The summary of what was done so far.
 

@@ -240,16 +240,19 @@ class _BatchAssembler:
 
     def take(self, source: str, block: Block) -> Iterator[Batch]:
         """Read a block, and yield each batch that it fills."""
-        self.batch.read_bytes = self.read_before + block.read_bytes
+        begin, end = self.batch.read_bytes, self.read_before + block.read_bytes
         self._order.setdefault(source, len(self._order))
         self._empty = self._empty and not block.problem
-        for number, line in enumerate(block.lines, block.first):
+        for place, line in enumerate(block.lines):
             if not line or line.isspace():
                 continue
-            self._read(source, number, line)
+            self._read(source, block.first + place, line)
             batch = self.batch
             if batch.lines >= self._size or self._bytes > BATCH_BYTES or len(batch.problems) > BATCH_PROBLEMS:
+                # A block may have many batches: who estimates by the bytes takes them for all lines.
+                batch.read_bytes = begin + (end - begin) * (place + 1) // len(block.lines)
                 yield self.full()
+        self.batch.read_bytes = end
         if block.problem:
             self.batch.lines += 1
             self.batch.invalid += 1

@@ -1,34 +1,54 @@
-"""Progress on stderr: a bar on a terminal, a log line every ten seconds elsewhere."""
+"""Progress on stderr: a bar on a terminal, a log line now and then elsewhere. ``figures.py`` decides what they say."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column
+from rich.cells import cell_len
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-from provisioner.core.entry import Outcome
 from provisioner.logger import log
+from provisioner.report.figures import (
+    BAR,
+    Count,
+    Figures,
+    Moment,
+    Phase,
+    Rates,
+    attention,
+    eta_s,
+    fitted,
+    fleet_parts,
+    main_parts,
+    phase_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from provisioner.core.pause import Pause
     from provisioner.engine.clock import Clock
     from provisioner.engine.stop import Stop
+    from provisioner.report.figures import Part
     from provisioner.report.statistics import Statistics
 
 REFRESH_S = 0.2
-LINE_EVERY_S = 10.0
-WINDOW_S = 5.0
-"""Rates are averages over this time: shorter ones jump with every burst, longer ones hide that a run has stalled."""
-UNRESOLVED = (Outcome.PENDING, Outcome.AMBIGUOUS)
-"""Outcomes that a later run has to process again: these definitions are not done."""
+CPU_SHARE = 50
+"""A frame of thousands of targets takes longer to make; it is made the more rarely, so that it takes a fiftieth."""
+OFTEN_S, OFTEN_FOR_S, RARELY_S = 10.0, 60.0, 60.0
+"""A log line comes every ten seconds in the first minute, and then every minute: a log is read when it is over."""
+WITH_BAR = 60
+"""Columns from which on there is room for a bar beside the figures."""
+ROWS_LEFT = 3
+"""Rows of the terminal that progress leaves to what is printed above it."""
 
 
 class Watched(Protocol):
@@ -43,6 +63,14 @@ class Watched(Protocol):
         """Of the run."""
 
     @property
+    def elapsed_s(self) -> float:
+        """Since the run began."""
+
+    @property
+    def settle_s(self) -> float:
+        """How long the run waits for an unanswered create; 0.0 if it does not wait."""
+
+    @property
     def stop(self) -> Stop:
         """The request to stop."""
 
@@ -51,195 +79,144 @@ class Watched(Protocol):
         """Whether a question is on the terminal."""
 
 
-class Count(NamedTuple):
-    """Counts at one moment.
-
-    Attributes:
-        at: seconds, monotonic.
-        creates: that AWS answered and did not throttle.
-        done: definitions that no later run has to process.
-    """
-
-    at: float
-    creates: int
-    done: int
-
-
-class Rates:
-    """Averages over the last seconds."""
-
-    def __init__(self) -> None:
-        self._counts: deque[Count] = deque()
-
-    def add(self, count: Count) -> None:
-        """Add ``count``. The newest one that is older than the window is kept, as the beginning of the window."""
-        self._counts.append(count)
-        while len(self._counts) > 2 and count.at - self._counts[1].at >= WINDOW_S:  # noqa: PLR2004  a window has two ends
-            self._counts.popleft()
-
-    @property
-    def creates_per_s(self) -> float:
-        """Creates a second."""
-        return self._per_s(self._counts[-1].creates - self._counts[0].creates) if self._counts else 0.0
-
-    @property
-    def done_per_s(self) -> float:
-        """Definitions a second."""
-        return self._per_s(self._counts[-1].done - self._counts[0].done) if self._counts else 0.0
-
-    def _per_s(self, count: int) -> float:
-        elapsed_s = self._counts[-1].at - self._counts[0].at
-        return max(0, count) / elapsed_s if elapsed_s > 0 else 0.0
-
-
 class View:
     """What progress shows of a run, over all its targets."""
 
     def __init__(self, run: Watched) -> None:
         self._run = run
         self._rates = Rates()
+        self._unresolved = 0
+        self._settled_at = 0.0
+        self.sample()
 
     def sample(self) -> None:
         """Count what the run has done so far."""
-        creates = max(0, self.calls("create") - self.calls("throttled") - self.in_flight)
-        self._rates.add(Count(time.monotonic(), self.done if self._only_deletes else creates, self.done))
-
-    @property
-    def total(self) -> int | None:
-        """Definitions of the manifest: estimated until it is read to its end, None if its size is unknown.
-
-        Without a manifest, algorithms that are to be deleted.
-        """
-        targets = self._run.statistics.values()
-        if self._only_deletes:
-            return sum(one.due for one in targets)
-        expected = [one.valid if one.whole else one.expected for one in targets]
-        return None if None in expected else sum(number or 0 for number in expected)
-
-    @property
-    def done(self) -> int:
-        """Definitions that no later run has to process; without a manifest, algorithms that are gone."""
-        if self._only_deletes:
-            return self.deleted + sum(statistics.gone for statistics in self._run.statistics.values())
-        return sum(number for outcome, number in self._outcomes().items() if outcome not in UNRESOLVED)
-
-    @property
-    def _only_deletes(self) -> bool:
-        return all(one.whole and not one.valid for one in self._run.statistics.values())
-
-    @property
-    def deleted(self) -> int:
-        """Algorithms that were deleted."""
-        return sum(statistics.deleted for statistics in self._run.statistics.values())
-
-    def _outcomes(self) -> dict[Outcome, int]:
-        targets = self._run.statistics.values()
-        sums = {outcome: sum(statistics.outcomes[outcome] for statistics in targets) for outcome in Outcome}
-        return {outcome: number for outcome, number in sums.items() if number}
-
-    def calls(self, kind: str) -> int:
-        """Calls of a kind so far."""
-        return sum(statistics.calls[kind] for statistics in self._run.statistics.values())
-
-    @property
-    def in_flight(self) -> int:
-        """Creates that were sent and whose answer is not recorded yet."""
-        return sum(statistics.under_way for statistics in self._run.statistics.values())
-
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds until the end at the present rate; None if that is unknown."""
-        total, rate = self.total, self._rates.done_per_s
-        return None if total is None or not rate or self.done >= total else (total - self.done) / rate
-
-    @property
-    def state(self) -> str:
-        """What the run waits for, or why it stops; "" otherwise."""
-        if self._run.stop.requested:
-            return f"stopping: {self._run.stop.reason}"
-        for statistics in self._run.statistics.values():
-            if statistics.waiting:
-                if not statistics.waiting_until:
-                    return statistics.waiting
-                left_s = max(0.0, statistics.waiting_until - self._run.clock.monotonic())
-                return f"{statistics.waiting}, {clock(left_s)} left"
-        return ""
+        now = self._run.clock.monotonic()
+        self.figures = figures = Figures(self._run.statistics.values())
+        self._rates.add(Count(now, figures.done if figures.only_deletes else figures.creates, figures.done))
+        if figures.unresolved > self._unresolved:  # the newest of them was sent a moment ago
+            self._settled_at = now + self._run.settle_s
+        self._unresolved = figures.unresolved
+        settled_at = figures.settled_at or (self._settled_at if figures.unresolved else 0.0)
+        left_s = max(0.0, settled_at - now)
+        self.moment = Moment(
+            self._rates.creates_per_s,
+            eta_s(figures, self._rates, left_s),
+            left_s,
+            self._run.elapsed_s,
+            self._waits(),
+            self._run.stop.reason if self._run.stop.requested else "",
+            self._pauses(),
+        )
 
     @property
     def paused(self) -> dict[str, Pause]:
         """The targets that are paused."""
         return {name: one.pause for name, one in self._run.statistics.items() if one.pause}
 
-    def _pauses(self) -> list[str]:
-        if len(self.paused) > 1:
-            return [f"{len(self.paused)} targets paused"]
-        return [f"{name} paused {pause.text}" for name, pause in self.paused.items()]
+    def _pauses(self) -> str:
+        if len(self._run.statistics) > 1:
+            return ""  # their line counts them
+        return "".join(f"paused {pause.text}" for pause in self.paused.values())
 
-    @property
-    def line(self) -> str:
-        """One line for a terminal, the most important first: a narrow terminal cuts off the rest."""
-        eta_s = self.eta_s
-        outcomes = [f"{number} {outcome}" for outcome, number in self._outcomes().items()]
-        outcomes += [f"{self.deleted} deleted"] if self.deleted else []
-        moving = [f"{self._rates.creates_per_s:.1f}/s", *([f"ETA {clock(eta_s)}"] if eta_s is not None else [])]
-        calls = [f"{self.in_flight} in flight", f"{self.calls('throttled')} throttled"]
-        hint = ["Ctrl-C again quits at once"] if self._run.stop.reason.endswith("SIGINT") else []
-        shown = [self.state, *outcomes, *calls, *hint] if self.state else [*moving, *calls, *outcomes]
-        return "  ".join([*shown, *self._pauses()])
+    def _waits(self) -> str:
+        """What the run waits for, if all of it does: the one target, or all that are not at their end."""
+        ended = {Phase.HALTED, Phase.PAUSED, Phase.DONE}
+        waiting = {one.waiting for one in self._run.statistics.values() if phase_of(one) not in ended}
+        return waiting.pop() if len(waiting) == 1 else ""
+
+    def lines(self, rows: int) -> list[list[Part]]:
+        """The lines below the first one: of a fleet, how many targets do what, and which need attention."""
+        targets = self._run.statistics
+        if len(targets) == 1 or rows < 1:
+            return []
+        return [
+            fleet_parts(self.figures),
+            *attention(targets.values(), self._run.clock.monotonic(), rows - 1),
+        ]
+
+    def frame(self, width: int, height: int) -> RenderableType:
+        """All of it, for a terminal of this size."""
+        parts = main_parts(self.figures, self.moment)
+        rest = [_line(fitted(parts, width - 1, cell_len)) for parts in self.lines(height - 1 - ROWS_LEFT)]
+        if width < WITH_BAR:
+            return Group(_line(fitted(parts, width - 1, cell_len)), *rest)
+        first = fitted(parts, width - BAR - 2, cell_len)
+        row = Table.grid(padding=(0, 1, 0, 0))
+        row.add_column(width=BAR)
+        row.add_column(no_wrap=True)
+        bar = ProgressBar(total=self.figures.total or 1, completed=self.figures.done, width=BAR)
+        row.add_row(bar, _line(first))
+        return Group(row, *rest)
 
     def log(self) -> None:
         """Log the same."""
-        eta_s = self.eta_s
+        figures, moment = self.figures, self.moment
+        phases = {phase.value: number for phase, number in figures.phases.items()}
         log.info(
             "run.progress",
-            done=self.done,
-            total=self.total,
-            outcomes={outcome.value: number for outcome, number in self._outcomes().items()},
-            deleted=self.deleted or None,
-            creates_per_s=round(self._rates.creates_per_s, 2),
-            throttled=self.calls("throttled"),
-            in_flight=self.in_flight,
-            eta_s=None if eta_s is None else round(eta_s),
-            state=self.state or None,
+            done=figures.done,
+            total=figures.total,
+            outcomes={outcome.value: number for outcome, number in figures.outcomes.items() if number},
+            deleted=figures.deleted or None,
+            creates_per_s=round(moment.creates_per_s, 2),
+            limit_per_s=round(figures.limit_per_s, 2) or None,
+            throttled=figures.throttled,
+            in_flight=figures.in_flight,
+            eta_s=None if moment.eta_s is None else round(moment.eta_s),
+            settle_left_s=round(moment.settle_left_s) or None,
+            phases=phases if len(self._run.statistics) > 1 else None,
+            state=f"stopping: {moment.stop}" if moment.stop else moment.waits or None,
             paused={name: pause.text for name, pause in self.paused.items()} or None,
         )
 
 
-def clock(seconds: float) -> str:
-    """``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+def _line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
-async def show_bar(run: Watched, console: Console) -> None:
-    """A progress bar, until cancelled."""
+class _Frames:
+    """A renderable that is made anew for the size that the terminal has at this moment."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def __rich_console__(self, console: Console, _options: object) -> Iterator[RenderableType]:
+        yield self._view.frame(console.width, console.height)
+
+
+async def show_bar(run: Watched, console: Console, *, leave: bool) -> None:
+    """A progress bar, until cancelled.
+
+    Args:
+        run: to watch.
+        console: on a terminal.
+        leave: whether its last state stays on the terminal.
+    """
     view = View(run)
-    columns = (
-        BarColumn(bar_width=12),
-        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7)),
-        TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
-        TextColumn("{task.fields[line]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
-    )
     # stdout is not redirected: the result goes there, even if a second signal ends the run while the bar is shown.
-    bar = Progress(*columns, console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
-    with bar as progress:
-        task = progress.add_task("", total=None, line="")
-
-        def refresh() -> None:
-            view.sample()
-            progress.update(task, total=view.total, completed=view.done, line=view.line, refresh=True)
-
+    live = Live(
+        _Frames(view),
+        console=console,
+        auto_refresh=False,
+        transient=not leave,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with live:
         try:
             while True:
-                refresh()
-                await anyio.sleep(REFRESH_S)
+                began = time.perf_counter()
+                view.sample()
+                live.refresh()
+                await anyio.sleep(max(REFRESH_S, CPU_SHARE * (time.perf_counter() - began)))
                 if run.asking:
-                    progress.stop()
+                    live.stop()
                     await _until_answered(run)
-                    progress.start()
+                    live.start(refresh=True)
         finally:
-            refresh()
+            view.sample()
+            live.refresh()
 
 
 async def _until_answered(run: Watched) -> None:
@@ -248,10 +225,9 @@ async def _until_answered(run: Watched) -> None:
 
 
 async def show_lines(run: Watched) -> None:
-    """A log event every ten seconds, until cancelled."""
+    """A log event now and then, until cancelled."""
     view = View(run)
-    view.sample()
     while True:
-        await anyio.sleep(LINE_EVERY_S)
+        await anyio.sleep(OFTEN_S if run.elapsed_s < OFTEN_FOR_S else RARELY_S)
         view.sample()
         view.log()

@@ -45,6 +45,7 @@ class Statistics(Observer):
         region, account_id: "" until known.
         lines, valid, invalid, repeated: of the manifest, as far as it was read.
         expected: estimated number of definitions in the manifest, None if unknown.
+        exact: whether that is their number: the manifest was read to its end, though not all is carried out.
         outcomes: of the valid lines; they always add up to ``valid`` once the run has ended.
         calls: made to AWS.
         problems: the first of them; ``problems_total`` counts all, and ``causes`` by cause.
@@ -68,6 +69,7 @@ class Statistics(Observer):
         waiting: what the run waits for, "" if it does not wait.
         waiting_until: monotonic time at which that wait ends.
         pace_per_s: creates per second that the pacer let start when it was last sampled.
+        limit_per_s: the limit that it had measured then, 0.0 if none.
     """
 
     def __init__(self, target: str) -> None:
@@ -75,6 +77,7 @@ class Statistics(Observer):
         self.region = ""
         self.account_id = ""
         self.expected: int | None = None
+        self.exact = False
         self.outcomes: Counter[Outcome] = Counter()
         self.calls: Counter[str] = Counter()
         self.problems: list[Problem] = []
@@ -99,6 +102,7 @@ class Statistics(Observer):
         self.waiting = ""
         self.waiting_until = 0.0
         self.pace_per_s = 0.0
+        self.limit_per_s = 0.0
         self.read_again()
 
     # What the engine reports.
@@ -115,6 +119,7 @@ class Statistics(Observer):
         self.repeated += batch.repeated
         if size_bytes is not None and batch.read_bytes:
             self.expected = max(self.valid, round(self.valid * size_bytes / batch.read_bytes))
+            self.exact = batch.read_bytes >= size_bytes
 
     def manifest_read(self) -> None:
         """See :class:`Observer`."""
@@ -206,7 +211,7 @@ class Statistics(Observer):
 
     def sampled(self, sample: Sample) -> None:
         """See :class:`Observer`."""
-        self.pace_per_s = sample.pace_per_s
+        self.pace_per_s, self.limit_per_s = sample.pace_per_s, sample.limit_per_s
 
     # What commands call.
 

@@ -331,6 +331,18 @@ def test_how_far_it_is(tmp_path: Path) -> None:
     assert manifest(b"").size_bytes is None
 
 
+def test_how_far_a_batch_is_within_what_was_read_at_once(tmp_path: Path) -> None:
+    """A file is read in large blocks of many batches: each is as far as its lines are, not as the block is."""
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(lines_of(*(named(f"n{number:04}") for number in range(2000))))
+    whole, lines, estimates = Manifest([str(path)], RULES), 0, []
+    for batch in whole.batches():
+        lines += batch.lines
+        estimates.append(round(lines * path.stat().st_size / batch.read_bytes))
+
+    assert estimates == [2000] * 4
+
+
 def test_a_source_that_breaks_keeps_its_rows(tmp_path: Path) -> None:
     """A source that breaks in the middle is one problem on its line; the rows before it and other sources count."""
     broken, whole = tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl"
