@@ -91,13 +91,14 @@ torture: $(READY)  ## run the long fault campaigns in full
 mutants: $(READY)  ## break the promises on purpose: each mutant must make a test fail
 	$(BIN)/python -m tests.faults.mutants
 
-bench: $(READY)  ## measure throughput, re-runs, inventories, the ledger and start-up, beside comparable clients
+bench: $(READY)  ## measure throughput, re-runs, inventories, the ledger, start-up and pages, beside comparable clients
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.rerun
 	$(BIN)/python -m benchmarks.inventory
 	$(BIN)/python -m benchmarks.ledger
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.fleet
+	$(BIN)/python -m benchmarks.report
 
 bench-pace: $(READY)  ## measure the pacer beside other rate limiters, in virtual time
 	$(BIN)/python -m benchmarks.pace

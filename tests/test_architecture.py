@@ -41,6 +41,7 @@ ROOMS: dict[str, set[str]] = {
         "fleet",
         "ledger",
         "manifest",
+        "pacing",
         "report",
     },
     "api": {"commands", "config", "core", "errors", "ledger", "manifest", "report"},

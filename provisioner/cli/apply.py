@@ -19,6 +19,7 @@ from provisioner.cli.options import (
     lock_timeout,
     manifest_argument,
     max_delete,
+    report_option,
     take_over,
 )
 from provisioner.cli.program import Program, current
@@ -58,6 +59,7 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
     adopted: bool
     yes: bool = False
     plan: str | None = None
+    report: str | None = None
     detailed_exitcode: bool
 
     def settings(self) -> Settings:
@@ -304,6 +306,7 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Carry out exactly the steps of a saved plan, instead of a manifest.",
 )
 @deletes_unasked
+@report_option
 @click.option(
     "--ping-url",
     metavar="URL",
@@ -333,4 +336,9 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
         raise UsageError(what, hint="See `provisioner apply --help`")
     if given["plan"] is not None:
         _refuse_planned()
-    return execute(ApplyOptions(**given), partial(apply, stdin=current().streams.stdin))
+    work = partial(apply, stdin=current().streams.stdin)
+    if given["report"] is not None:
+        from provisioner.cli.report import reporting
+
+        work = partial(reporting, work, given["report"])
+    return execute(ApplyOptions(**given), work)

@@ -121,6 +121,24 @@ def out_option(*names: str, help: str) -> Callable[[Command], Command]:  # noqa:
     return click.option(*names, "--out", metavar="FILE", callback=_out, help=help)
 
 
+def _report(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    program = context.find_object(Program)
+    if value is not None and program is not None and not context.resilient_parsing:
+        from provisioner.cli.own_files import refuse_own
+
+        refuse_own(program, context, parameter, value)
+        check_writable(value, replace=True)
+    return value
+
+
+report_option = click.option(
+    "--report",
+    metavar="FILE",
+    callback=_report,
+    help="Also write an HTML page about the run to this file, as `provisioner report` makes it.",
+)
+
+
 def _quiet(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001  as click calls it
     program = context.find_object(Program)
     if value and program is not None and not context.resilient_parsing:

@@ -38,6 +38,7 @@ COMMANDS = {
     "list": "List entries with state, ARN and reason; what failed, by cause.",
     "show": "Show one entry: state, ARN, attempts, earlier algorithms, history.",
     "runs": "List past runs; show one run's summary and all of its problems.",
+    "report": "Write an HTML page about a run or the fleet: charts, heat map, incidents, table.",
     "export": "Print names and ARNs: JSON, CSV, Terraform import blocks, CloudFormation list.",
     "adopt": "Take over existing algorithms that the manifest names.",
     "destroy": "Delete algorithms that this ledger created.",
@@ -83,6 +84,11 @@ EXAMPLES = {
     "list": ("provisioner list --state failed --since 2h", "provisioner list --by code --run last"),
     "show": ("provisioner show 'lookalike 1'", "provisioner show arn:aws:cleanrooms-ml:... --output json"),
     "runs": ("provisioner runs", "provisioner runs last", "provisioner runs 20261123T2019 --output json"),
+    "report": (
+        "provisioner report",
+        "provisioner report 20261123T2019 --out monday.html",
+        "provisioner report --fleet --ledger prod.db",
+    ),
     "export": (
         "provisioner export --format csv --columns name,arn,created_at",
         "provisioner export --target prod --format terraform --out imports.tf",

@@ -245,7 +245,7 @@ class _Running:
             if not self._unattended.hides(summary.exit_code):
                 self._say(summary)
         except UnwritableError as error:
-            self._log_end(self._written(_with_error(summary, error)))
+            self._log_end(self._written(with_error(summary, error)))
             raise
         self._log_end(summary)
         return summary
@@ -263,7 +263,7 @@ class _Running:
         try:
             self._unattended.write(self._options.json(summary))
         except ProvisionerError as error:
-            summary = _with_error(summary, error)
+            summary = with_error(summary, error)
         self._unattended.line = one_line(summary)
         return summary
 
@@ -333,7 +333,7 @@ class _Running:
             group.start_soon(progress.show_lines, run)
 
 
-def _with_error(summary: Summary, error: ProvisionerError) -> Summary:
+def with_error(summary: Summary, error: ProvisionerError) -> Summary:
     """``summary``, with an error in reporting it."""
     reasons = [error.reason, *([Reason[ExitCode(summary.exit_code).name]] if summary.exit_code else [])]
     text = f"{summary.error}; {error}" if summary.error else str(error)

@@ -17,6 +17,7 @@ from provisioner.engine.stop import Stop
 from provisioner.errors import ConfigurationError, ProvisionerError, Reason, counted
 from provisioner.ledger.location import printable_location
 from provisioner.report.events import EventLog
+from provisioner.report.recorder import Recorder
 from provisioner.report.statistics import Statistics
 from provisioner.report.summary import RunEnd, Summary, summarize
 
@@ -101,7 +102,8 @@ class Run:
         command: that the ledger records of it.
         stop: requests an early end.
         statistics: by target.
-        observers: by target; each includes the statistics.
+        recorder: of its samples.
+        observers: by target; each includes the statistics and the recorder.
         superseded: what becomes of the superseded algorithms of its targets.
         found: findings of `verify`, by kind.
         reasons: why the command does not end with 0, in addition to those of the targets.
@@ -119,8 +121,9 @@ class Run:
         self._began = self.clock.monotonic()
         self.run_id = new_run_id(self.started_at)
         self.statistics = {target.name: Statistics(target.name) for target in order.targets}
+        self.recorder = Recorder([*self.statistics], self.clock.monotonic)
         self.observers = {
-            name: Observers(statistics, EventLog(name, self.run_id, self.clock.monotonic))
+            name: Observers(statistics, EventLog(name, self.run_id, self.clock.monotonic), self.recorder.targets[name])
             for name, statistics in self.statistics.items()
         }
         self.superseded: Counter[Fate] = Counter()

@@ -15,7 +15,7 @@ from provisioner import aws
 from provisioner.commands.finding import fates_of
 from provisioner.commands.manifests import manifests_for
 from provisioner.engine.stop import DRAIN_S
-from provisioner.errors import LedgerError, ProvisionerError, first_error
+from provisioner.errors import LedgerError, LedgerLockedError, ProvisionerError, first_error
 from provisioner.fleet.fleet import Fleet
 from provisioner.fleet.places import Places
 from provisioner.ledger import RunRecord
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 Work = Callable[[Fleet], Awaitable[None]]
 
+SAMPLES_EVERY_S = 15.0
+"""How often a run keeps its samples: a commit, and for a thousand targets some milliseconds of encoding."""
 CLOSED_BY_S = 24.6
 """From the request to stop to the end of the last commit and the close, within the promised 25 s. Without it, a disk
 that hangs in a sync would hold the process for as long as it hangs."""
@@ -151,11 +153,12 @@ async def _leased(run: Run, session: _Session) -> Summary:
                 await opened.ledger.begin_run(RunRecord(run.run_id, run.command, run.started_at))
             if waiting.cancelled_caught:
                 return run.summary()
-            async with aws.Sharing() as sharing:
+            async with aws.Sharing() as sharing, _sampling(run, opened.ledger):
                 fleet = await _fleet(run, opened.ledger, leases, sharing)
                 summary = await _done(run, opened.ledger, session.work(fleet))
             with run.stop.ends_by(CLOSED_BY_S):
                 ended_at = run.clock.wall()
+                await opened.ledger.keep_samples(run.recorder.samples().encoded())
                 await opened.ledger.end_run(
                     RunRecord(run.run_id, run.command, run.started_at, ended_at, summary.exit_code, summary.json())
                 )
@@ -164,6 +167,25 @@ async def _leased(run: Run, session: _Session) -> Summary:
             return summary
     except ProvisionerError as error:
         return run.summary(error=error)
+
+
+@asynccontextmanager
+async def _sampling(run: Run, ledger: Ledger) -> AsyncIterator[None]:
+    """Keep the samples of the run now and then, for who looks at it while it goes on, and in case that it dies.
+
+    An error that leaves the block arrives in an exception group.
+    """
+
+    async def keep_on() -> None:
+        while True:
+            await anyio.sleep(SAMPLES_EVERY_S)
+            with suppress(LedgerError, LedgerLockedError):  # the run meets it, too, and reports it
+                await ledger.keep_samples(run.recorder.samples().encoded())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(keep_on)
+        yield
+        group.cancel_scope.cancel()
 
 
 @asynccontextmanager

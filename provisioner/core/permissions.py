@@ -63,6 +63,7 @@ NEEDS: dict[str, dict[str, frozenset[Action]]] = {
     "list": {"": _NOTHING},
     "show": {"": _NOTHING},
     "runs": {"": _NOTHING},
+    "report": {"": _NOTHING},
     "export": {"": _NOTHING},
     "reconcile": {"": _READ},
     "pause": {"": _NOTHING},

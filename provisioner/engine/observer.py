@@ -163,6 +163,9 @@ class Observer:
     def sampled(self, sample: Sample) -> None:
         """A sample of the target, taken every second."""
 
+    def target_closed(self) -> None:
+        """Nothing more happens in the target."""
+
 
 EVENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
 """The names of all events."""

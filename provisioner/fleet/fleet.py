@@ -205,6 +205,7 @@ class Fleet:
                 yield
             finally:
                 sample()
+                target.observer.target_closed()
                 group.cancel_scope.cancel()
         await keep()
 

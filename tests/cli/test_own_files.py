@@ -59,6 +59,10 @@ def parse(line: str) -> Program:
         ("apply **/*.jsonl --log-file sub/new.jsonl", MANIFEST),
         ("apply su[b]/** --log-file sub/new", MANIFEST),
         ("adopt m.jsonl --log-file m.jsonl", MANIFEST),
+        ("apply m.jsonl --report m.jsonl", MANIFEST),
+        ("apply m.jsonl --report l.db-wal", LEDGER),
+        ("report --out provisioner.toml", CONFIGURATION),
+        ("report -o l.db", LEDGER),
         ("plan m.jsonl -o m.jsonl", MANIFEST),
         ("apply --plan p --summary-file p", "the saved plan"),
         ("apply m.jsonl --summary-file provisioner.toml", CONFIGURATION),
@@ -114,6 +118,8 @@ def test_the_manifest_of_a_saved_plan_is_the_manifest(folder: Path) -> None:
         "apply m.jsonl --log-file s --summary-file s",
         "plan m.jsonl -o s --log-file s",
         "discover --summary-file s --out s",
+        "apply m.jsonl --report s --summary-file s",
+        "apply m.jsonl --log-file ./s --report s",
     ],
 )
 def test_two_options_never_write_one_file(line: str) -> None:
