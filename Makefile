@@ -23,7 +23,7 @@ QUICK = --ignore=tests/faults --ignore-glob='tests/e2e/test_[b-z]*.py' --ignore=
   --ignore=tests/aws/test_session.py --ignore=tests/test_documentation.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-pythons package check-schedules check-airflow coverage check docs format torture mutants bench bench-pace lock clean
+.PHONY: help demo test test-lowest test-pythons package check-schedules check-airflow coverage check docs format torture mutants bench bench-pace pictures lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -102,6 +102,9 @@ bench: $(READY)  ## measure throughput, re-runs, inventories, the ledger, start-
 
 bench-pace: $(READY)  ## measure the pacer beside other rate limiters, in virtual time
 	$(BIN)/python -m benchmarks.pace
+
+pictures: $(READY)  ## draw the pictures of the documentation that show a terminal
+	$(BIN)/python -m tests.e2e.pictures
 
 lock: $(READY)  ## resolve pyproject.toml into the requirements files: names, versions and hashes
 	$(LOCK) --group dev --extra zstd -o requirements-dev.txt

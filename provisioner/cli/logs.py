@@ -33,9 +33,12 @@ MAX_TEXT = 2000
 FIRST = ("timestamp", "level", "event", "run_id", "target")
 """The fields that an event begins with. A log file is recognized by the first of them (see ``cli/log_file.py``)."""
 IN_RESULT = frozenset(
-    {"definition.reported", "target.halted", "target.parked", "target.paused", "run.stopping", "run.failed"}
+    {
+        *("definition.reported", "attempt.unanswered"),
+        *("target.halted", "target.parked", "target.paused", "run.stopping", "run.failed"),
+    }
 )
-"""Events whose content the text of the result has as well, in fewer words."""
+"""Events whose content progress and the text of the result have as well, in fewer words."""
 _stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 

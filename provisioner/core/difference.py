@@ -28,8 +28,8 @@ TAGS = "tags"
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _PLAIN_VALUE = re.compile(r"""[^\s"\\…(][^\s"\\]*""")
-_BREAKS = "/:.,;=@ "
-"""Where a common beginning may be cut: what follows is a word of its own, such as the tag of an image."""
+_BREAKS = ("/:,;=@ ", ".")
+"""Where a common beginning may be cut, first choice first: what follows is a word, such as the tag of an image."""
 _CONTEXT = 24
 """Most characters of the common beginning that stay."""
 _WORTH_CUTTING = 16
@@ -123,8 +123,8 @@ def _cut(before: str, after: str) -> int:
     pairs = enumerate(zip(before, after, strict=False))
     common = next((index for index, (one, other) in pairs if one != other), min(len(before), len(after)))
     start = max(0, common - _CONTEXT)
-    at = max(before.rfind(character, start, common) for character in _BREAKS)
-    cut = at if at >= 0 else start
+    places = (max(before.rfind(character, start, common) for character in breaks) for breaks in _BREAKS)
+    cut = next((place for place in places if place >= 0), start)
     return cut if cut >= _WORTH_CUTTING else 0
 
 

@@ -14,7 +14,7 @@ from provisioner.core.entry import Outcome
 from provisioner.errors import counted, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from provisioner.report.statistics import Statistics
 
@@ -66,12 +66,12 @@ class Count(NamedTuple):
 
     Attributes:
         at: seconds, monotonic.
-        creates: that AWS answered and did not throttle.
+        creates: that AWS answered and did not throttle, by target.
         done: definitions that no later run has to process.
     """
 
     at: float
-    creates: int
+    creates: Mapping[str, int]
     done: int
 
 
@@ -87,10 +87,12 @@ class Rates:
         while len(self._counts) > 2 and count.at - self._counts[1].at >= WINDOW_S:  # noqa: PLR2004  a window has two ends
             self._counts.popleft()
 
-    @property
-    def creates_per_s(self) -> float:
-        """Creates a second."""
-        return self._per_s(self._counts[-1].creates - self._counts[0].creates) if self._counts else 0.0
+    def creates_per_s(self, targets: Iterable[str]) -> float:
+        """Creates a second in these targets."""
+        if not self._counts:
+            return 0.0
+        old, new = self._counts[0].creates, self._counts[-1].creates
+        return self._per_s(sum(new[target] - old.get(target, 0) for target in targets))
 
     @property
     def done_per_s(self) -> float:
@@ -115,13 +117,13 @@ class Figures:
         total: definitions, None while nothing is known of them; without a manifest, algorithms that are to be deleted.
         estimated: whether ``total`` is an estimate: a manifest is still being read.
         only_deletes: whether there is no definition.
-        creates: that AWS answered and did not throttle.
+        creates: that AWS answered and did not throttle, by target.
+        creating: the targets whose pace is shown: those that create; at the end, those that have.
         throttled, listed: calls.
         in_flight: creates that were sent and whose answer is not recorded yet.
         deleted: algorithms.
         invalid: lines of the manifest that has most.
-        limit_per_s: the sum of the limits of the targets that create, at the end of those that have; 0.0 where one is
-            not known.
+        limit_per_s: the sum of their limits; 0.0 where one is not known.
         slowest_s: what the target with most work left needs at least, at its limit.
         settled_at: when the last target has waited for the settle time, monotonic; 0.0 if none waits.
     """
@@ -133,15 +135,16 @@ class Figures:
         self.phases: Counter[Phase] = Counter()
         self.throttled = self.listed = self.in_flight = self.deleted = self.invalid = 0
         self.slowest_s = self.settled_at = 0.0
-        gone = due = creates = 0
-        limits: dict[Phase, list[float]] = {Phase.WORKING: [], Phase.DONE: []}
+        self.creates: dict[str, int] = {}
+        gone = due = 0
+        limits: dict[Phase, dict[str, float]] = {Phase.WORKING: {}, Phase.DONE: {}}
         expected: list[int] = []
         self.only_deletes = all(one.whole and not one.valid for one in targets)
         for one in targets:
             phase = phase_of(one)
             self.phases[phase] += 1
             self.outcomes.update(one.outcomes)
-            creates += one.calls["create"]
+            self.creates[one.target] = max(0, one.calls["create"] - one.calls["throttled"] - one.under_way)
             self.throttled += one.calls["throttled"]
             self.listed += one.calls["list"]
             self.in_flight += one.under_way
@@ -155,12 +158,12 @@ class Figures:
             if phase is Phase.SETTLING:
                 self.settled_at = max(self.settled_at, one.waiting_until)
             if phase in limits and one.calls["create"]:
-                limits[phase].append(one.limit_per_s)
+                limits[phase][one.target] = one.limit_per_s
             if phase is Phase.WORKING and one.limit_per_s and one.under_way and of_target is not None:
                 self.slowest_s = max(self.slowest_s, (of_target - one.known) / one.limit_per_s)
         measured = limits[Phase.WORKING] or limits[Phase.DONE]
-        self.limit_per_s = sum(measured) if all(measured) else 0.0
-        self.creates = max(0, creates - self.throttled - self.in_flight)
+        self.creating = set(measured)
+        self.limit_per_s = sum(measured.values()) if all(measured.values()) else 0.0
         self.done = sum(number for outcome, number in self.outcomes.items() if outcome not in UNRESOLVED)
         if expected:  # a target that has not begun is taken to have as many definitions as the others
             self.total = round(sum(expected) * len(targets) / len(expected))
@@ -216,7 +219,7 @@ class Moment(NamedTuple):
     """What a line says beside the figures.
 
     Attributes:
-        creates_per_s: measured.
+        pace_per_s: measured: creates, or deletions where there is nothing else.
         eta_s: None if unknown.
         settle_left_s: until unanswered creates have settled, 0.0 if none waits for that.
         elapsed_s: since the run began.
@@ -225,7 +228,7 @@ class Moment(NamedTuple):
         paused: until when nothing is sent to the target, where there is one; "" if it is not paused.
     """
 
-    creates_per_s: float
+    pace_per_s: float
     eta_s: float | None
     settle_left_s: float
     elapsed_s: float
@@ -249,7 +252,7 @@ def main_parts(figures: Figures, moment: Moment) -> list[Part]:
     if moment.waits:
         parts.append(Part(2, tuple(_waits(moment.waits, figures, moment.settle_left_s))))
         return [*parts, *_wrong_parts(figures), Part(8, (clock(moment.elapsed_s), ""))]
-    pace = f"{moment.creates_per_s:.1f}/s"
+    pace = f"{moment.pace_per_s:.1f}/s"
     limit = [f"{pace} of {figures.limit_per_s:.1f}/s"] if figures.limit_per_s and not figures.only_deletes else []
     parts.append(Part(3, (*limit, pace, "")))
     parts += [Part(2, (f"ETA {clock(moment.eta_s)}", ""))] if moment.eta_s is not None else []

@@ -93,14 +93,14 @@ class View:
         """Count what the run has done so far."""
         now = self._run.clock.monotonic()
         self.figures = figures = Figures(self._run.statistics.values())
-        self._rates.add(Count(now, figures.done if figures.only_deletes else figures.creates, figures.done))
+        self._rates.add(Count(now, figures.creates, figures.done))
         if figures.unresolved > self._unresolved:  # the newest of them was sent a moment ago
             self._settled_at = now + self._run.settle_s
         self._unresolved = figures.unresolved
         settled_at = figures.settled_at or (self._settled_at if figures.unresolved else 0.0)
         left_s = max(0.0, settled_at - now)
         self.moment = Moment(
-            self._rates.creates_per_s,
+            self._rates.done_per_s if figures.only_deletes else self._rates.creates_per_s(figures.creating),
             eta_s(figures, self._rates, left_s),
             left_s,
             self._run.elapsed_s,
@@ -145,7 +145,10 @@ class View:
         row = Table.grid(padding=(0, 1, 0, 0))
         row.add_column(width=BAR)
         row.add_column(no_wrap=True)
-        bar = ProgressBar(total=self.figures.total or 1, completed=self.figures.done, width=BAR)
+        total = self.figures.total or 1
+        bar = ProgressBar(
+            total=total, completed=self.figures.done, width=BAR, complete_style="cyan", finished_style="green"
+        )
         row.add_row(bar, _line(first))
         return Group(row, *rest)
 
@@ -159,7 +162,7 @@ class View:
             total=figures.total,
             outcomes={outcome.value: number for outcome, number in figures.outcomes.items() if number},
             deleted=figures.deleted or None,
-            creates_per_s=round(moment.creates_per_s, 2),
+            creates_per_s=round(moment.pace_per_s, 2),
             limit_per_s=round(figures.limit_per_s, 2) or None,
             throttled=figures.throttled,
             in_flight=figures.in_flight,

@@ -103,11 +103,12 @@ def next_steps(summary: Summary, recommended: Recommended = PLAIN) -> list[str]:
     """What to type next, the most urgent first: how many definitions it is about, and the command."""
     outcomes = summary.outcomes
     unresolved = max(summary.open, outcomes.get(Outcome.AMBIGUOUS, 0))
+    lines = "invalid line" if summary.manifest.invalid == 1 else "invalid lines"
     steps = (
         (outcomes.get(Outcome.FAILED, 0), "failed", "list --state failed"),
         (outcomes.get(Outcome.PARKED, 0), "parked", "list --state parked"),
         (unresolved, "unresolved", "reconcile"),
-        (summary.manifest.invalid, "invalid lines", "validate MANIFEST"),
+        (summary.manifest.invalid, lines, "validate MANIFEST"),
         (outcomes.get(Outcome.DRIFTED, 0), "drifted", "plan MANIFEST --on-change replace"),
     )
     return [f"{number} {what}: {recommended.command(words)}" for number, what, words in steps if number]
@@ -246,12 +247,12 @@ def target_lines(summary: Summary, recommended: Recommended = PLAIN) -> list[str
     others = parts[len(attention) :]
     heads = Counter(_head(part.weight) for part in parts)  # in the order of the parts
     lines = [f"{TARGETS}{len(parts)}: {counts_text(heads)}"] if parts else []
-    groups = [_group_lines(group, summary.elapsed_s, recommended) for group in _alike(attention)]
+    groups = [_group_lines(group, recommended) for group in _alike(attention)]
     lines += [line for group in groups[:SHOWN_IN_TEXT] for line in group]
     if len(groups) > SHOWN_IN_TEXT:
         lines.append(f"  and {len(groups) - SHOWN_IN_TEXT} more that need attention: `{recommended.command('status')}`")
     if len(parts) <= FEW:
-        return lines + [_target_line(part, summary.elapsed_s) for part in others]
+        return lines + [f"{_target_line(part)}{_per_s(part.target.calls, summary.elapsed_s)}" for part in others]
     for _, alike in groupby(others, lambda part: part.weight):
         collapsed = list(alike)
         outcomes = sum((Counter(part.target.outcomes) for part in collapsed), Counter[str]())
@@ -281,10 +282,10 @@ def _alike(parts: Iterable[_Part]) -> list[list[_Part]]:
     ]
 
 
-def _group_lines(group: Sequence[_Part], elapsed_s: float, recommended: Recommended) -> list[str]:
+def _group_lines(group: Sequence[_Part], recommended: Recommended) -> list[str]:
     first = group[0]
     if len(group) == 1:
-        line = _target_line(first, elapsed_s)
+        line = _target_line(first)
         look = _look(first, recommended)
         line += f": `{look}`" if look else ""
     else:
@@ -302,9 +303,8 @@ def _look(part: _Part, recommended: Recommended) -> str:
     return recommended.command(f"reconcile --target {part.name}") if unresolved else ""
 
 
-def _target_line(part: _Part, elapsed_s: float) -> str:
-    outcomes = counts_text(part.target.outcomes) or "nothing done"
-    return f"  {part.name} ({_place(part.target)}): {outcomes}{_per_s(part.target.calls, elapsed_s)}"
+def _target_line(part: _Part) -> str:
+    return f"  {part.name} ({_place(part.target)}): {counts_text(part.target.outcomes) or 'nothing done'}"
 
 
 def _place(target: TargetSummary) -> str:

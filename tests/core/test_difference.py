@@ -183,7 +183,7 @@ BUCKET = "arn:aws:kms:us-east-1:123456789012:key/"
     ("before", "after", "text"),
     [
         (IMAGE, IMAGE.replace(":1.0", ":2.0"), "…:1.0 -> …:2.0"),
-        (IMAGE, IMAGE.replace("train:1.0", "train:1.01"), "….0 -> ….01"),
+        (IMAGE, IMAGE.replace("train:1.0", "train:1.01"), "…:1.0 -> …:1.01"),
         (IMAGE.removesuffix(":1.0"), IMAGE, "…/train -> …/train:1.0"),
         (f"{BUCKET}{'a' * 40}1", f"{BUCKET}{'a' * 40}2", f"…{'a' * 24}1 -> …{'a' * 24}2"),
         ("a.b/c:1", "a.b/c:2", "a.b/c:1 -> a.b/c:2"),

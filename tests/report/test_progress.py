@@ -31,7 +31,7 @@ def rates(*counts: int, every_s: float = 0.5) -> Rates:
     """The rates after samples with these counts of creates, each of them a definition that is done."""
     made = Rates()
     for number, count in enumerate(counts):
-        made.add(Count(100 + number * every_s, count, count))
+        made.add(Count(100 + number * every_s, {"a": count, "b": 0, "c": 9 * count}, count))
     return made
 
 
@@ -51,21 +51,21 @@ def rates(*counts: int, every_s: float = 0.5) -> Rates:
 )
 def test_the_pace_is_what_was_made_in_the_last_seconds(counts: tuple[int, ...], expected: float) -> None:
     """Creates over the time in which they were counted: no extrapolation, and nothing from before the window."""
-    assert rates(*counts).creates_per_s == pytest.approx(expected)
+    assert rates(*counts).creates_per_s("ab") == pytest.approx(expected)
 
 
 def test_samples_far_apart_are_averaged_over_their_distance() -> None:
     """Where samples are further apart than the window, the last two of them count."""
-    assert rates(0, 100, 120, every_s=2 * WINDOW_S).creates_per_s == pytest.approx(20 / (2 * WINDOW_S))
+    assert rates(0, 100, 120, every_s=2 * WINDOW_S).creates_per_s("ab") == pytest.approx(20 / (2 * WINDOW_S))
 
 
 def test_definitions_have_a_rate_of_their_own() -> None:
     """What is done without a create, because it is registered already, counts for the time that is left."""
     made = Rates()
-    made.add(Count(1.0, 0, 0))
-    made.add(Count(2.0, 5, 1000))
+    made.add(Count(1.0, {"a": 0}, 0))
+    made.add(Count(2.0, {"a": 5}, 1000))
 
-    assert (made.creates_per_s, made.done_per_s) == (5.0, 1000.0)
+    assert (made.creates_per_s("a"), made.done_per_s) == (5.0, 1000.0)
 
 
 def statistics(name: str = "default", *, outcomes: dict[Outcome, int] | None = None, **given: Any) -> Statistics:
@@ -81,7 +81,7 @@ def statistics(name: str = "default", *, outcomes: dict[Outcome, int] | None = N
 
 def line(width: int, *targets: Statistics, **moment: Any) -> str:
     """The line of a run over ``targets``, without its bar."""
-    plain: dict[str, Any] = {"creates_per_s": 4.96, "eta_s": 9.0, "settle_left_s": 0.0, "elapsed_s": 65.0}
+    plain: dict[str, Any] = {"pace_per_s": 4.96, "eta_s": 9.0, "settle_left_s": 0.0, "elapsed_s": 65.0}
     return fitted(main_parts(Figures(targets), Moment(**(plain | moment))), width)
 
 
@@ -151,11 +151,11 @@ BUSY: dict[str, Any] = {"valid": 362, "limit_per_s": 5.0, "under_way": 3, "calls
             {"waits": "the settle time of 2 unanswered creates", "settle_left_s": 42.0},
             "360/362  settle time, 0:42 left",
         ),
-        (79, [statistics(whole=False)], {"creates_per_s": 0.0, "eta_s": None}, "0/?  0.0/s  0 in flight  1:05"),
+        (79, [statistics(whole=False)], {"pace_per_s": 0.0, "eta_s": None}, "0/?  0.0/s  0 in flight  1:05"),
         (
             79,
             [statistics(whole=False, valid=512, expected=99_800)],
-            {"creates_per_s": 0.0, "eta_s": None},
+            {"pace_per_s": 0.0, "eta_s": None},
             "0/~99800  0.0/s  0 in flight  1:05",
         ),
         (
@@ -218,6 +218,18 @@ def test_what_a_later_run_has_to_do_is_not_done() -> None:
 def test_what_a_target_does(given: dict[str, Any], phase: Phase) -> None:
     """By what its statistics say."""
     assert phase_of(statistics(**given)) is phase
+
+
+def test_the_pace_and_the_limit_are_of_the_same_targets() -> None:
+    """Those that create; what others made before they were done does not count beside the limits of these."""
+    slow = statistics("slow", valid=9, limit_per_s=2.0, under_way=1, calls={"create": 5, "throttled": 1})
+    quick = statistics("quick", limit_per_s=20.0, calls={"create": 90})
+    new = statistics("new", valid=9, under_way=1, calls={"create": 1})
+
+    some, ended, unmeasured = Figures([slow, quick]), Figures([quick]), Figures([slow, new])
+    assert (some.creating, some.limit_per_s, some.creates) == ({"slow"}, 2.0, {"slow": 3, "quick": 90})
+    assert (ended.creating, ended.limit_per_s) == ({"quick"}, 20.0)
+    assert (unmeasured.creating, unmeasured.limit_per_s) == ({"slow", "new"}, 0.0)
 
 
 def big_fleet() -> list[Statistics]:
@@ -291,7 +303,7 @@ def test_the_time_that_is_left(
     """No estimate from what passes at once at the start, none that leaves out a wait or the slowest target."""
     made = Rates()
     for at, done in counts:
-        made.add(Count(at, done, done))
+        made.add(Count(at, {}, done))
     figures = Figures([statistics(outcomes={Outcome.CREATED: 20}, valid=1000, **slowest)])
 
     assert eta_s(figures, made, settle_left_s) == expected
