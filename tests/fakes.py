@@ -374,6 +374,7 @@ class Endpoint:
             the first one.
         quota: algorithms that may exist at once; 0 for any number.
         latency_s: how long a call takes for which no act says otherwise.
+        first: number of the first ARN, for several endpoints of one account.
 
     Attributes:
         algorithms: the truth by ARN; some may not have begun yet.
@@ -385,7 +386,7 @@ class Endpoint:
         calls: kind and time of every call.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a fake can be told
         self,
         acts: Sequence[Act] = (),
         *,
@@ -394,6 +395,7 @@ class Endpoint:
         names: str = "duplicates",
         quota: int = 0,
         latency_s: float = 0.05,
+        first: int = 0,
     ) -> None:
         self.latency_s = latency_s
         self.names = names
@@ -408,7 +410,7 @@ class Endpoint:
         self.hidden: set[str] = set()
         self.has_tagging = False
         self.calls: list[tuple[str, float]] = []
-        self._made = 0
+        self._made = first
         self._list_lag_s = list_lag_s
         self._page_size = page_size
 

@@ -247,6 +247,8 @@ async def _fleet(run: Run, ledger: Ledger, leases: Leases, sharing: aws.Sharing)
         observers=run.observers,
         places=await Places.load(ledger, settings.targets),
         sharing=sharing,
+        stop=run.stop,
+        failed=lambda name: run.statistics[name].failed,
         embedded=run.order.embedded,
     )
 

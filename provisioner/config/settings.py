@@ -6,6 +6,7 @@ file. Unknown keys are errors that name the nearest known key, so that a misspel
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -48,6 +49,7 @@ Duration = Annotated[str, _text(_DURATION.pattern, _A_DURATION)]
 _A_NAME = "at most 64 letters, digits, dots, underscores and hyphens, and begin with a letter or digit"
 _A_ROLE = "the ARN of an IAM role, such as arn:aws:iam::111122223333:role/provisioner"
 _A_REGION = "an AWS Region such as us-east-1"
+_A_BOUND = 'a number of targets in quotes, such as "10", or a share such as "5%"'
 _A_PROFILE = "the name of an AWS profile, without control characters"
 _AN_EXTERNAL_ID = "2 to 1224 letters, digits or _ + = , . @ : / -"
 Key = Annotated[str, Meta(max_length=128)]
@@ -242,11 +244,30 @@ class Target(Section, frozen=True, kw_only=True):
         return not self.endpoint_url or bool(self.tagging_endpoint_url)
 
 
+class FleetSettings(Section, frozen=True, kw_only=True):
+    """``[fleet]``: many targets.
+
+    Attributes:
+        max_active_targets: how many targets are open at once; the others wait, so that memory stays bounded.
+        canary: so many targets go first; the others begin only if all of these end without a failure.
+        max_failed_targets: no other target begins once more than this have failed, a number or a share of all targets.
+    """
+
+    max_active_targets: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    canary: Annotated[int, Meta(ge=0)] = 0
+    max_failed_targets: Annotated[str, _text(r"([0-9]{1,6}|[0-9]{1,3}(\.[0-9]+)?%)", _A_BOUND)] = "100%"
+
+    def failures_allowed(self, targets: int) -> int:
+        """How many of so many targets may fail while others begin."""
+        number, percent, _ = self.max_failed_targets.partition("%")
+        return math.floor(targets * float(number) / 100) if percent else int(number)
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """The whole configuration.
 
     Attributes:
-        run, pace, reconcile, lifecycle: see the sections.
+        run, pace, reconcile, lifecycle, fleet: see the sections.
         defaults: laid under every definition of every target, by the API's names.
         targets: by name; always at least one.
         local: options of the embedded endpoint of ``--local``, as ``provisioner emulate`` has them.
@@ -256,6 +277,7 @@ class Settings(Section, frozen=True, kw_only=True):
     pace: PaceSettings = PaceSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     lifecycle: LifecycleSettings = LifecycleSettings()
+    fleet: FleetSettings = FleetSettings()
     defaults: dict[str, Any] = {}
     targets: dict[str, Target] = msgspec.field(default_factory=lambda: {"default": Target()})
     local: dict[str, Any] = {}

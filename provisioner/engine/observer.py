@@ -6,6 +6,7 @@ to the engine.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
     from provisioner.manifest.reader import Batch
 
 
+class Stage(StrEnum):
+    """How far a target has come in a run."""
+
+    NOT_BEGUN = "not_begun"
+    """The rules of ``[fleet]`` kept it from beginning."""
+    UNOPENED = "unopened"
+    """It could not be opened: configuration, credentials, its place."""
+    BEGUN = "begun"
+
+
 class Halt(msgspec.Struct, frozen=True):
     """Why a target sends nothing more in this run.
 
@@ -30,11 +41,13 @@ class Halt(msgspec.Struct, frozen=True):
         reason: what kind of halt it is.
         what: for people: what happened and what to do.
         pause: the pause of the target, if that is why.
+        stage: how far it had come.
     """
 
     reason: Reason
     what: str
     pause: Pause | None = None
+    stage: Stage = Stage.BEGUN
 
 
 class Attempt(msgspec.Struct, frozen=True):

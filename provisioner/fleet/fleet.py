@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,18 +14,20 @@ from provisioner import aws
 from provisioner.config.settings import PaceSettings
 from provisioner.core.place import Place
 from provisioner.engine.ending import paused
-from provisioner.engine.observer import Halt, Sample
+from provisioner.engine.observer import Halt, Sample, Stage
+from provisioner.engine.stop import Stop
 from provisioner.engine.target import OpenTarget, Whereabouts
-from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError, ProvisionerError, first_error
+from provisioner.errors import IntegrityError, LedgerError, LedgerLockedError, ProvisionerError, Reason, first_error
 from provisioner.fleet.pauses import Pauses
 from provisioner.fleet.places import Places, kind_of
+from provisioner.fleet.waves import Waves
 from provisioner.ledger.lease import OvertakenError
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.observed import Learned
 from provisioner.pacing.pacer import PaceBounds, Pacer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
     from provisioner.config.settings import Settings, Target
     from provisioner.engine.clock import Clock
@@ -37,6 +39,8 @@ CONNECT_TIMEOUT_S = 3.0
 """Time-out of a connection. Together with the 20 s for a reply it stays below the 24 s of a drain."""
 SAMPLE_EVERY_S = 1.0
 """How often observers get a sample: often enough for a progress bar."""
+SPREAD_S = 0.002
+"""Between the beginnings of two targets, as long as the event loop is not busy. Opening one takes 3 ms of CPU."""
 LEARN_EVERY = 10
 """Samples after which a run saves what its pacers learned, so that a killed run loses little of it."""
 _learned = msgspec.json.Decoder(Learned)
@@ -53,6 +57,8 @@ class Fleet:
         observers: by target.
         places: where the targets are.
         sharing: what they share at AWS; None where each is on its own.
+        stop: of the run; no target begins after it.
+        failed: whether something has gone wrong with the target of this name.
         embedded: whether all targets use the embedded endpoint.
     """
 
@@ -63,12 +69,17 @@ class Fleet:
     observers: Mapping[str, Observer]
     places: Places
     sharing: aws.Sharing | None = None
+    stop: Stop = field(default_factory=Stop)
+    failed: Callable[[str], bool] = lambda _: False
     embedded: bool = False
 
     async def each(
         self, targets: Iterable[Target], work: Callable[[OpenTarget], Awaitable[None]], *, looks: bool = False
     ) -> None:
         """Open every target and do ``work`` with it, side by side. One that fails halts alone.
+
+        They begin in order, one after another rather than at once, so that the event loop never stands still: the first
+        one is at work while the thousandth waits. The rules of ``[fleet]`` may keep the last ones from beginning.
 
         Nothing is sent to a target that is paused, and nothing more to one that is paused meanwhile.
 
@@ -83,23 +94,49 @@ class Fleet:
         """
 
         async def one(target: Target) -> None:
-            with self._contained(target.name):
-                if (pause := pauses.of(target.name)) is not None:
-                    if not looks:
-                        self.observers[target.name].target_halted(paused(target.name, pause))
-                        return
-                    self.observers[target.name].target_paused(pause)
+            if (pause := pauses.of(target.name)) is not None:
+                if not looks:
+                    self.observers[target.name].target_halted(paused(target.name, pause))
+                    return
+                self.observers[target.name].target_paused(pause)
+            begun = False
+            try:
                 async with self.open(target) as opened:
+                    begun = True
                     await work(opened if looks else replace(opened, paused=partial(pauses.wait, target.name)))
+            except (ProvisionerError, BaseExceptionGroup) as error:
+                self._halt(target.name, error, Stage.BEGUN if begun else Stage.UNOPENED)
 
         pauses = Pauses(self.ledger, self.clock)
         await pauses.look()
+        waves = Waves(list(targets), self.settings.fleet)
         async with anyio.create_task_group() as watching:
             watching.start_soon(pauses.keep_looking)
-            async with anyio.create_task_group() as group:
-                for target in targets:
-                    group.start_soon(one, target)
+            await self._begin(waves, one)
             watching.cancel_scope.cancel()
+        if waves.refusal:
+            for target in waves.waiting:
+                what = f"{waves.refusal}, so no other target begins. Look at those that failed, then run again"
+                self.observers[target.name].target_halted(Halt(Reason.UNFINISHED, what, stage=Stage.NOT_BEGUN))
+
+    async def _begin(self, waves: Waves, one: Callable[[Target], Awaitable[None]]) -> None:
+        """Do ``one`` for each target as ``waves`` lets it begin, until all that have begun have ended."""
+        ended = anyio.Event()
+
+        async def begun(target: Target) -> None:
+            nonlocal ended
+            await one(target)
+            waves.end(failed=self.failed(target.name))
+            ended.set()
+            ended = anyio.Event()
+
+        async with anyio.create_task_group() as group:
+            while waves.waiting and not (waves.refusal or self.stop.requested):
+                if (target := waves.next()) is not None:
+                    group.start_soon(begun, target)
+                    await _breathe()
+                else:
+                    await ended.wait()
 
     @asynccontextmanager
     async def open(self, target: Target) -> AsyncIterator[OpenTarget]:
@@ -139,17 +176,13 @@ class Fleet:
             async with self._sampling(opened, pacer):
                 yield opened
 
-    @contextmanager
-    def _contained(self, target: str) -> Iterator[None]:
+    def _halt(self, target: str, error: ProvisionerError | BaseExceptionGroup[BaseException], stage: Stage) -> None:
         """What goes wrong with one target alone halts it alone; what goes wrong with the ledger ends the run."""
-        try:
-            yield
-        except (ProvisionerError, BaseExceptionGroup) as error:
-            cause = first_error(error)
-            of_one = isinstance(cause, OvertakenError) and bool(cause.target)
-            if isinstance(cause, LedgerError | LedgerLockedError) and not of_one:
-                raise cause from error
-            self.observers[target].target_halted(Halt(cause.reason, str(cause)))
+        cause = first_error(error)
+        of_one = isinstance(cause, OvertakenError) and bool(cause.target)
+        if isinstance(cause, LedgerError | LedgerLockedError) and not of_one:
+            raise cause from error
+        self.observers[target].target_halted(Halt(cause.reason, str(cause), stage=stage))
 
     async def _claim(self, target: Target, calls: aws.Aws) -> Place:
         account_id = target.account_id or calls.account_id
@@ -208,6 +241,13 @@ class Fleet:
                 target.observer.target_closed()
                 group.cancel_scope.cancel()
         await keep()
+
+
+async def _breathe() -> None:
+    """Leave the event loop to what has begun: the longer it is late, the longer."""
+    began_at = anyio.current_time()
+    await anyio.sleep(SPREAD_S)
+    await anyio.sleep(max(0.0, anyio.current_time() - began_at - SPREAD_S))
 
 
 def unlearned_gate(max_in_flight: int, monotonic: Callable[[], float]) -> Gate:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from provisioner import __version__
 from provisioner.core.verdict import Verdict
-from provisioner.engine.observer import Observer
+from provisioner.engine.observer import Observer, Stage
 from provisioner.errors import Reason
 from provisioner.logger import log
 
@@ -202,6 +202,10 @@ class EventLog(Observer):
         """See :class:`Observer`. One that waits for a quota is parked."""
         if halt.pause is not None:
             self.target_paused(halt.pause)
+        elif halt.stage is Stage.NOT_BEGUN:
+            self._log.warning("target.skipped", target=self._target, why=halt.what)
+        elif halt.stage is Stage.UNOPENED:
+            self._log.error("target.unopened", target=self._target, why=halt.what, reason=halt.reason)
         elif halt.reason is Reason.QUOTA:
             self._log.error("target.parked", target=self._target, why=halt.what, reason=halt.reason)
         else:

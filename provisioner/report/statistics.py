@@ -241,6 +241,12 @@ class Statistics(Observer):
         return self.whole and settled and self.halt is None and registered == self.lines
 
     @property
+    def failed(self) -> bool:
+        """Whether the target has gone wrong, by itself: a pause, invalid lines and a stop are not its fault."""
+        wrong = self.reasons() - {Reason.INVALID, Reason.UNFINISHED}
+        return bool(wrong) or (self.halt is not None and self.halt.pause is None)
+
+    @property
     def changed(self) -> bool:
         """Whether the run changed something in AWS or in what the ledger names."""
         made = sum(number for outcome, number in self.outcomes.items() if outcome in CHANGES)

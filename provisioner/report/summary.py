@@ -11,6 +11,7 @@ import msgspec
 from provisioner.core.entry import Outcome
 from provisioner.core.problem import Problem  # noqa: TC001  to read a summary, its annotations are looked up
 from provisioner.core.versions import Fate
+from provisioner.engine.observer import Stage
 from provisioner.exit_codes import code_for
 from provisioner.report.causes import Cause, Causes
 from provisioner.report.recommended import PLAIN
@@ -58,6 +59,7 @@ class TargetSummary(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         halted: why it halted, None if it did not.
+        stage: how far it had come then.
         paused: until when nothing is sent to it and why, None if it is not paused.
         resolved: entries that sweeps resolved, by decision, whether or not the manifest has them.
         open: entries that are still unresolved.
@@ -69,6 +71,7 @@ class TargetSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     account_id: str
     region: str
     halted: str | None = None
+    stage: Stage = Stage.BEGUN
     paused: Paused | None = None
     resolved: dict[str, int] = {}
     open: int = 0
@@ -228,6 +231,7 @@ def _target(statistics: Statistics) -> TargetSummary:
         account_id=statistics.account_id,
         region=statistics.region,
         halted=statistics.halt.what if statistics.halt else None,
+        stage=statistics.halt.stage if statistics.halt else Stage.BEGUN,
         paused=pause_of(statistics),
         resolved=dict(statistics.resolved),
         open=statistics.open,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from provisioner.core.entry import Outcome
+from provisioner.engine.observer import Stage
 from provisioner.errors import counted, printable, printable_lines
 from provisioner.exit_codes import ADVICE, ExitCode
 from provisioner.report.causes import Cause, key_of, single
@@ -224,13 +225,22 @@ class _Part(NamedTuple):
     weight: int
 
 
-HALTED, PAUSED, UNFINISHED, WELL = -1, 7, 8, 9
+UNOPENED, HALTED, PAUSED, NOT_BEGUN, UNFINISHED, WELL = -2, -1, 7, 8, 9, 10
 """Weights of other targets. The last two need no attention: some work is left; everything is as the manifest says."""
+_HALTS = {Stage.UNOPENED: UNOPENED, Stage.BEGUN: HALTED, Stage.NOT_BEGUN: NOT_BEGUN}
+_HEADS = {
+    UNOPENED: "unopened",
+    HALTED: "halted",
+    PAUSED: "paused",
+    NOT_BEGUN: "not begun",
+    UNFINISHED: "with work left",
+    WELL: "done",
+}
 
 
 def _weight(target: TargetSummary) -> int:
     if target.halted:
-        return PAUSED if target.paused else HALTED
+        return PAUSED if target.paused else _HALTS[target.stage]
     wrong = [weight for outcome, weight in WRONG.items() if target.outcomes.get(outcome)]
     if wrong or target.open:
         return min(wrong, default=WRONG[Outcome.AMBIGUOUS])
@@ -262,12 +272,10 @@ def target_lines(summary: Summary, recommended: Recommended = PLAIN) -> list[str
 
 
 def _head(weight: int) -> str:
-    if weight in {HALTED, PAUSED}:
-        return "halted" if weight == HALTED else "paused"
-    if weight < PAUSED:
-        urgent = weight in {WRONG[Outcome.FAILED], WRONG[Outcome.PARKED]}
-        return "with failures" if urgent else "unresolved or drifted"
-    return "with work left" if weight == UNFINISHED else "done"
+    if weight in _HEADS:
+        return _HEADS[weight]
+    urgent = weight in {WRONG[Outcome.FAILED], WRONG[Outcome.PARKED]}
+    return "with failures" if urgent else "unresolved or drifted"
 
 
 def _alike(parts: Iterable[_Part]) -> list[list[_Part]]:

@@ -71,17 +71,17 @@ def test_every_command_refuses_a_second_target_in_a_place(
 
 
 @pytest.mark.parametrize("command", ["apply m.jsonl", "reconcile", "rebuild --ledger new.db", "verify"])
-def test_the_text_of_every_command_says_why_a_target_halted(
+def test_the_text_of_every_command_says_why_a_target_could_not_be_opened(
     tmp_path: Path, endpoint: Endpoint, manifest: Path, command: str
 ) -> None:
-    """What people read names the target that halted and the reason, whatever the command."""
+    """What people read names the target that could not be opened and the reason, whatever the command."""
     apply(tmp_path, endpoint, manifest)
     wrong = "region = 'us-east-1'\naccount_id = '999999999999'"
     configure(tmp_path, endpoint, prod=wrong)
 
     done = provisioner(*command.split(), "-c", "c.toml", cwd=tmp_path)
 
-    halted = [line for line in done.stdout.splitlines() if line.startswith("halted    prod: ")]
+    halted = [line for line in done.stdout.splitlines() if line.startswith("unopened  prod: ")]
     assert done.returncode == 77, done.stdout
     assert len(halted) == 1, done.stdout
     assert "the wrong account" in halted[0]
