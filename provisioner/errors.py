@@ -150,6 +150,12 @@ class CredentialsError(ProvisionerError):
     reason = Reason.DENIED
 
 
+class OutageError(ProvisionerError):
+    """A service that the run needs besides Clean Rooms ML does not answer; trying again may help."""
+
+    reason = Reason.UNFINISHED
+
+
 class IntegrityError(ProvisionerError):
     """A reply contradicts the ledger: an ARN of another account or Region, or one that another entry holds."""
 

@@ -21,8 +21,8 @@ from provisioner.aws.pool import Place, UnconnectedError
 from provisioner.aws.route import SIGNING_NAME
 from provisioner.aws.sigv4 import PORTS, Signer, host_header
 from provisioner.aws.timeouts import now_s
-from provisioner.core.verdict import SKEW_CODES, Loss, Reply
-from provisioner.errors import ConfigurationError, CredentialsError
+from provisioner.core.verdict import SKEW_CODES, Reply
+from provisioner.errors import ConfigurationError, CredentialsError, OutageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ class DirectCreates:
             if time.monotonic() >= self._check_at or self._identity.generation != self._generation:
                 await self._renew()
             connection = await self._pool.take()
-        except (ConfigurationError, CredentialsError, UnconnectedError) as error:
+        except (ConfigurationError, CredentialsError, OutageError, UnconnectedError) as error:
             return _unsent(error)
         try:
             request, now = self._sign(body, may_send)
@@ -139,7 +139,7 @@ def _unsent(error: Exception) -> Reply:
     """What kept the request from being sent."""
     if isinstance(error, UnconnectedError):
         return Reply(loss=error.loss, message=str(error))
-    return Reply(loss=Loss.CREDENTIALS, message=str(error))
+    return lost(error)
 
 
 def _place(route: Route) -> Place:

@@ -127,7 +127,11 @@ class CallError(ProvisionerError):
         super().__init__(f"{operation} failed", where=where, why=str(reply), hint=hint)
         self.operation = operation
         self.reply = reply
-        self.reason = Reason.DENIED if judge(reply) is Verdict.DENIED else Reason.UNFINISHED
+        self.reason = Reason.UNFINISHED
+        if reply.is_hopeless:
+            self.reason = Reason.CONFIGURATION
+        elif judge(reply) is Verdict.DENIED:
+            self.reason = Reason.DENIED
 
 
 class Control(Protocol):

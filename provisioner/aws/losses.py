@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -20,8 +21,8 @@ from provisioner.aws.connection import ClosedError
 from provisioner.aws.files import OUT_OF_FILES
 from provisioner.aws.pool import loss_of_name
 from provisioner.aws.wire import clean
-from provisioner.core.verdict import Loss, Reply
-from provisioner.errors import ConfigurationError, CredentialsError
+from provisioner.core.verdict import INTERNAL_SERVER_ERROR, Loss, Reply
+from provisioner.errors import ConfigurationError, CredentialsError, OutageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,8 @@ _Table = tuple[tuple[type[BaseException], Loss], ...]
 
 _UNSENT: _Table = (
     (sdk.ParamValidationError, Loss.PARAMETERS),
-    (ConfigurationError, Loss.HANDSHAKE),
+    (ConfigurationError, Loss.MISCONFIGURED),
+    (OutageError, Loss.UNFETCHED),
     (CredentialsError, Loss.CREDENTIALS),
     (sdk.NoCredentialsError, Loss.CREDENTIALS),
     (sdk.PartialCredentialsError, Loss.CREDENTIALS),
@@ -41,8 +43,7 @@ _UNSENT: _Table = (
 _CONNECTING: _Table = (
     (aiohttp.ClientConnectorDNSError, Loss.DNS),
     (aiohttp.ClientProxyConnectionError, Loss.PROXY),
-    (aiohttp.ClientHttpProxyError, Loss.PROXY),
-    (aiohttp.ClientConnectorCertificateError, Loss.HANDSHAKE),
+    (aiohttp.ClientConnectorCertificateError, Loss.MISCONFIGURED),
     (aiohttp.ClientSSLError, Loss.HANDSHAKE),
     (aiohttp.ConnectionTimeoutError, Loss.CONNECT_TIMEOUT),
 )
@@ -59,6 +60,10 @@ _SENDING: _Table = (
 )
 
 
+_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT.value, HTTPStatus.TOO_MANY_REQUESTS.value})
+"""Refusals of a proxy that it may not repeat, besides 5xx."""
+
+
 def lost(error: BaseException) -> Reply:
     """The Reply that stands for ``error``: its Loss, and its text as the message."""
     return Reply(loss=loss_of(error), message=clean(str(error)) or type(error).__name__)
@@ -72,6 +77,10 @@ def loss_of(error: BaseException) -> Loss:
         return loss_of_name(next((one for one in _causes(inner) if isinstance(one, socket.gaierror)), inner))
     if before is not None:
         return before
+    if isinstance(inner, aiohttp.ClientHttpProxyError):
+        # It wants other credentials, or lets nothing pass to this host; or it is in trouble itself.
+        passes = inner.status >= INTERNAL_SERVER_ERROR or inner.status in _PASSING
+        return Loss.PROXY if passes else Loss.MISCONFIGURED
     if isinstance(inner, aiohttp.ClientConnectorError):
         return _refusal(inner.os_error)
     return next((loss for e in _causes(inner) if (loss := _find(e, _SENDING))), Loss.UNKNOWN)

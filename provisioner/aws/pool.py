@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections import deque
-from typing import TYPE_CHECKING
 
 import msgspec
 from aiohappyeyeballs import AddrInfoType, start_connection
@@ -15,9 +15,6 @@ from provisioner.aws.files import OUT_OF_FILES, no_file_left
 from provisioner.aws.timeouts import responsive_timeout
 from provisioner.aws.wire import clean
 from provisioner.core.verdict import Loss
-
-if TYPE_CHECKING:
-    import ssl
 
 KEEPALIVE_S = 4.0
 """An idle connection is closed after this: below the 5 s at which common servers close theirs, because a create that
@@ -197,7 +194,9 @@ class Pool:
             _, connection = await self._loop.create_connection(Connection, sock=line, ssl=tls, server_hostname=host)
         except OSError as error:
             line.close()
-            raise UnconnectedError(Loss.HANDSHAKE if tls else Loss.REFUSED, error) from error
+            loss = Loss.HANDSHAKE if tls else Loss.REFUSED
+            untrusted = isinstance(error, ssl.SSLCertVerificationError)
+            raise UnconnectedError(Loss.MISCONFIGURED if untrusted else loss, error) from error
         except BaseException:
             line.close()
             raise

@@ -25,7 +25,7 @@ from provisioner.aws.network import current_caller
 from provisioner.aws.sigv4 import sign_again
 from provisioner.aws.timeouts import now_s
 from provisioner.core.verdict import SKEW_CODES, Loss, Reply
-from provisioner.errors import ConfigurationError, CredentialsError
+from provisioner.errors import ConfigurationError, CredentialsError, OutageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -138,8 +138,8 @@ class SdkCreates:
             await self._caller.identity.get_frozen_credentials()
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return Reply(loss=Loss.PARAMETERS, message=str(error))
-        except (ConfigurationError, CredentialsError) as error:
-            return Reply(loss=Loss.CREDENTIALS, message=wire.clean(str(error)))
+        except (ConfigurationError, CredentialsError, OutageError) as error:
+            return lost(error)
         # The place in the pool is taken before the SDK signs, so that no signature grows old in the queue.
         async with self._places:
             return await _mutate(self._client.create_configured_model_algorithm, params, may_send, self._caller)
@@ -213,8 +213,8 @@ class SdkControl:
         try:
             await self._caller.identity.get_frozen_credentials()
             method = getattr(await self._clients.service(), xform_name(operation))
-        except (ConfigurationError, CredentialsError) as error:
-            return Reply(loss=Loss.CREDENTIALS, message=wire.clean(str(error)))
+        except (ConfigurationError, CredentialsError, OutageError) as error:
+            return lost(error)
         return await _mutate(method, params, may_send, self._caller)
 
     async def caller_account(self) -> str:

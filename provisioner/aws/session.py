@@ -23,9 +23,11 @@ from botocore import exceptions as sdk
 import provisioner
 from provisioner.aws.http import ClientConfig
 from provisioner.aws.inspection import Credentials
+from provisioner.aws.losses import lost
 from provisioner.aws.secrets import Secrets
 from provisioner.aws.timeouts import now_s
-from provisioner.errors import ConfigurationError, CredentialsError
+from provisioner.core.verdict import Reply, Verdict, judge
+from provisioner.errors import ConfigurationError, CredentialsError, OutageError, Reason
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -57,6 +59,8 @@ ROLE_DURATION_S = 3600
 """A role that is assumed from another role's credentials lasts one hour at most (IAM, role chaining)."""
 
 ROLE_ATTEMPTS = 3
+STS_TIMEOUTS_S = (5.0, 10.0)
+"""To connect, and for a reply."""
 """Assuming a role changes nothing, so the SDK may repeat it: a hiccup of STS does not end a run."""
 
 ADVISORY_S = 15 * 60
@@ -346,14 +350,37 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
             "expiry_time": credentials["Expiration"].isoformat(),
         }
 
-    def _refused(self, error: Exception) -> CredentialsError:
+    def _refused(self, error: Exception) -> CredentialsError | OutageError:
         target = self._target
+        if (lost := _unanswered(error)) is not None:
+            what = "the credentials could not be fetched, because their service is out of reach"
+            outage = OutageError(what, where=target.name, why=str(error), hint="Check the network, then run again")
+            if lost.is_hopeless:
+                outage.reason = Reason.CONFIGURATION
+                outage.hint = "Check the Region, sts_endpoint_url, certificates and any proxy in between"
+            return outage
         hint = _CREDENTIALS_HINT
         if isinstance(error, sdk.SSOError | sdk.TokenRetrievalError):
             hint = f"Run `aws sso login{f' --profile {target.profile}' if target.profile else ''}`"
         elif target.assume_role_arn:
             hint = f"The role {target.assume_role_arn} must trust the caller (sts:AssumeRole, external id)"
         return CredentialsError("no valid AWS credentials", where=target.name, why=str(error), hint=hint)
+
+
+def _unanswered(error: BaseException) -> Reply | None:
+    """How the service that hands out credentials did not answer; None where it did, or was not asked."""
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, sdk.ConnectionError | sdk.HTTPClientError):
+            return lost(one)
+        if isinstance(one, sdk.ClientError):
+            reply = Reply(
+                status=one.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0),
+                code=one.response.get("Error", {}).get("Code", ""),
+            )
+            return reply if judge(reply) in {Verdict.THROTTLED, Verdict.AMBIGUOUS} else None
+        one = one.__cause__ or one.__context__
+    return None
 
 
 def _left_s(source: Any) -> float:  # noqa: ANN401  the SDK has no types
@@ -379,7 +406,9 @@ def _note(fetch: asyncio.Task[None]) -> None:
 def sts_config(attempts: int) -> ClientConfig:
     """How a client of STS is set up that sends each call up to ``attempts`` times."""
     return ClientConfig(
-        connect_timeout=5, read_timeout=10, retries={"total_max_attempts": attempts, "mode": "standard"}
+        connect_timeout=STS_TIMEOUTS_S[0],
+        read_timeout=STS_TIMEOUTS_S[1],
+        retries={"total_max_attempts": attempts, "mode": "standard"},
     )
 
 

@@ -189,6 +189,8 @@ def no_account(reply: Reply, *, guarded: bool) -> Check:
     if not guarded:
         return warn("account", what, "A run needs STS only where account_id or a role is configured")
     reason = Reason.DENIED if judge(reply) is Verdict.DENIED else Reason.UNFINISHED
+    if reply.is_hopeless:
+        reason = Reason.CONFIGURATION
     return fail("account", reason, what, "Check the network and any proxy, then run again")
 
 
@@ -231,8 +233,9 @@ def listing(held: int, *, complete: bool) -> Check:
 def no_listing(reply: Reply) -> Check:
     """List failed."""
     what = f"List failed: {reply}"
-    if reply.loss is Loss.NO_SUCH_HOST or reply.is_strange:
-        return fail("list", Reason.CONFIGURATION, what, "Check the Region, the endpoint URL and any proxy in between")
+    if reply.is_hopeless:
+        hint = "Check the Region, the endpoint URL, certificates and any proxy in between"
+        return fail("list", Reason.CONFIGURATION, what, hint)
     verdict = judge(reply)
     if verdict is Verdict.DENIED:
         hint = "Allow cleanrooms-ml:ListConfiguredModelAlgorithms"

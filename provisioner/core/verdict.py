@@ -43,6 +43,10 @@ class Loss(StrEnum):
 
     PARAMETERS = "parameters"
     CREDENTIALS = "credentials"
+    UNFETCHED = "unfetched"
+    """Where the credentials come from could not be reached."""
+    MISCONFIGURED = "misconfigured"
+    """A certificate that is not trusted, a proxy that refuses, a setting that cannot be used."""
     DNS = "dns"
     NO_SUCH_HOST = "no_such_host"
     REFUSED = "refused"
@@ -63,6 +67,8 @@ BEFORE_FIRST_BYTE = frozenset(
     {
         Loss.PARAMETERS,
         Loss.CREDENTIALS,
+        Loss.UNFETCHED,
+        Loss.MISCONFIGURED,
         Loss.DNS,
         Loss.NO_SUCH_HOST,
         Loss.REFUSED,
@@ -73,6 +79,9 @@ BEFORE_FIRST_BYTE = frozenset(
         Loss.STALE,
     },
 )
+
+HOPELESS = frozenset({Loss.NO_SUCH_HOST, Loss.MISCONFIGURED})
+"""A second call fails like the first, until somebody corrects an address, a certificate or what a proxy lets pass."""
 
 THROTTLE_CODES = frozenset(
     {
@@ -173,6 +182,11 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether it is not an answer of AWS: neither an error code nor a request id, and not a server in trouble."""
         answered = OK <= self.status < INTERNAL_SERVER_ERROR and self.status != TOO_MANY_REQUESTS
         return answered and not (self.code or self.request_id or self.arn)
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether trying again cannot help: it never gets to AWS as things are configured."""
+        return self.is_strange or self.loss in HOPELESS
 
     def __str__(self) -> str:
         head = str(self.status) if self.status else str(self.loss or "no reply")

@@ -6,9 +6,9 @@ another kind shows that the failure is not general:
 * Refused for one role (``iam:PassRole``): after the first refusal the role is on probation, one create at a time; after
   three in a row it is blocked, and its other definitions stay planned. Five refusals in a row over any roles halt.
 * Refused for everything (another 403, a credential or signature code): three in a row halt.
-* Endpoint out of reach: three in a row before the first reply halt. A host that does not exist is a wrong
-  configuration, anything else an outage. After the first reply it is always an outage: wait with full jitter, and halt
-  after ``OUTAGE_S``.
+* Endpoint out of reach: three in a row before the first reply halt. A host that does not exist, a certificate that is
+  not trusted and a proxy that refuses are a wrong configuration, anything else an outage. After the first reply it is
+  always an outage: wait with full jitter, and halt after ``OUTAGE_S``.
 * A 3xx or 4xx without error code and request id does not come from AWS at all: three in a row halt.
 * Creates without a reply, or 5xx: each leaves an ambiguous entry behind, so ten in a row open the circuit: one probe
   at a time, further and further apart, and halt when the probes are used up.
@@ -157,9 +157,13 @@ class Breaker:
             if self._unreached >= UNREACHABLE:
                 self._trip(Reason.DENIED, f"there are no usable credentials: {reply.message}")
         elif not self._reached and self._unreached >= UNREACHABLE:
-            # A host that does not exist stays wrong; everything else may work in a scheduler's next run.
-            wrong = reply.loss is Loss.NO_SUCH_HOST
-            hint = "Check the Region and the endpoint URL" if wrong else "Check the network, then run again"
+            # What is configured wrongly stays wrong; everything else may work in a scheduler's next run.
+            wrong = reply.is_hopeless
+            hint = (
+                "Check the Region, the endpoint URL, certificates and any proxy"
+                if wrong
+                else "Check the network, then run again"
+            )
             reason = Reason.CONFIGURATION if wrong else Reason.UNFINISHED
             self._trip(reason, f"{self._endpoint} cannot be reached: {reply}. {hint}")
         elif now - self._unreached_since > OUTAGE_S:

@@ -18,8 +18,8 @@ from provisioner.aws.faces import CallError
 from provisioner.core.inventory import Found
 from provisioner.core.names import folded
 from provisioner.core.ownership import OwnershipTag, take_tag
-from provisioner.core.verdict import BEFORE_FIRST_BYTE, Loss, Reply, Verdict, is_denial, is_gone, judge
-from provisioner.engine.retry import ABSENT_HOST, end_call, read_again
+from provisioner.core.verdict import BEFORE_FIRST_BYTE, HOPELESS, Reply, Verdict, is_denial, is_gone, judge
+from provisioner.engine.retry import end_call, read_again
 from provisioner.errors import ProvisionerError, Reason
 from provisioner.manifest.definition import Definition
 from provisioner.manifest.problems import InvalidDefinitionError
@@ -96,8 +96,8 @@ class IncompleteListError(ProvisionerError):
     def __init__(self, target: str, failure: CallError | None) -> None:
         what = "List could not be read to its end, so what the account holds is not known"
         reply = failure.reply if failure else Reply(message="its pages have no end")
-        wrong = reply.is_strange or reply.loss is Loss.NO_SUCH_HOST
-        hint = "Check the Region, the endpoint URL and any proxy in between" if wrong else "Run again"
+        wrong = reply.is_hopeless
+        hint = "Check the Region, the endpoint URL, certificates and any proxy in between" if wrong else "Run again"
         super().__init__(what, where=target, why=str(failure or reply), hint=hint)
         self.reason = Reason.CONFIGURATION if wrong else Reason.UNFINISHED
 
@@ -408,10 +408,10 @@ class Inventory:
         Raises:
             CallError: of the last attempt.
         """
-        gate, observer, final = self._target.reads, self._target.observer, ABSENT_HOST
+        gate, observer, final = self._target.reads, self._target.observer, HOPELESS
         if kind == GET_RESOURCES:
             # Where its endpoint is out of reach, as in a private network, Get does the work: no waiting for the first.
-            gate, final = self._target.tagging, ABSENT_HOST if argument else BEFORE_FIRST_BYTE
+            gate, final = self._target.tagging, HOPELESS if argument else BEFORE_FIRST_BYTE
 
         async def attempt() -> T:
             started_at = await gate.turn()

@@ -16,7 +16,7 @@ from tenacity.wait import wait_base, wait_random_exponential
 
 from provisioner.aws.faces import CallError
 from provisioner.core.conclusion import Conclusion, Next
-from provisioner.core.verdict import INTERNAL_SERVER_ERROR, Loss, Reply, Verdict, judge
+from provisioner.core.verdict import HOPELESS, INTERNAL_SERVER_ERROR, Loss, Reply, Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -34,9 +34,6 @@ READ_ATTEMPTS = 8
 """Attempts at one page or one Get before it is given up: about a minute of waiting."""
 REPEATED_READS = frozenset({Verdict.THROTTLED, Verdict.NOT_CREATED, Verdict.AMBIGUOUS})
 """Verdicts after which a read is sent again: reading twice changes nothing."""
-ABSENT_HOST = frozenset({Loss.NO_SUCH_HOST})
-"""A host that does not exist gives no better answer to a second call."""
-
 T = TypeVar("T")
 
 
@@ -85,7 +82,7 @@ def _call_was_throttled(state: RetryCallState) -> bool:
     return conclusion is not None and conclusion.verdict is Verdict.THROTTLED
 
 
-async def read_again(gate: Gate, read: Callable[[], Awaitable[T]], final: Collection[Loss] = ABSENT_HOST) -> T:
+async def read_again(gate: Gate, read: Callable[[], Awaitable[T]], final: Collection[Loss] = HOPELESS) -> T:
     """The result of ``read``, which is retried after transient errors.
 
     Args:

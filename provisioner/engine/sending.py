@@ -22,7 +22,14 @@ from provisioner.engine.observer import Attempt, Halt
 from provisioner.engine.operation import J
 from provisioner.engine.probation import Probation
 from provisioner.engine.retry import Retries, end_call
-from provisioner.errors import ConfigurationError, CredentialsError, IntegrityError, ProvisionerError, Reason
+from provisioner.errors import (
+    ConfigurationError,
+    CredentialsError,
+    IntegrityError,
+    OutageError,
+    ProvisionerError,
+    Reason,
+)
 
 if TYPE_CHECKING:
     from provisioner.engine.ending import Ending
@@ -163,14 +170,14 @@ class Sender(Generic[J]):
 
     async def _refresh(self, job: J, reply: Reply) -> None:
         """Fetch fresh credentials; if there are none, halt the target."""
-        why = str(reply)
+        why, reason = str(reply), Reason.DENIED
         try:
             if job.history.expired < EXPIRIES and await self._target.aws.refresh_credentials():
                 return
-        except CredentialsError as error:
-            why = str(error)
+        except (CredentialsError, OutageError) as error:
+            why, reason = str(error), error.reason
         what = f"the credentials have expired and could not be refreshed: {why}. Renew them, then run again"
-        self._ending.halt_target(Halt(Reason.DENIED, what))
+        self._ending.halt_target(Halt(reason, what))
 
 
 def quota_text(reply: Reply, *, replaces: bool) -> str:

@@ -7,13 +7,15 @@ import ssl
 
 import aiohttp
 import pytest
+import yarl
 from aiohttp.client_reqrep import ConnectionKey
 from botocore import exceptions as sdk
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from provisioner.aws.losses import loss_of, lost
 from provisioner.aws.wire import MESSAGE_LIMIT
 from provisioner.core.verdict import Loss
-from provisioner.errors import CredentialsError
+from provisioner.errors import ConfigurationError, CredentialsError, OutageError
 
 KEY = ConnectionKey("host", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
 
@@ -26,12 +28,22 @@ def chained(error: BaseException, cause: BaseException) -> BaseException:
     return error
 
 
+def refused_by_proxy(status: int) -> aiohttp.ClientHttpProxyError:
+    """A proxy's answer to CONNECT."""
+    info = aiohttp.RequestInfo(yarl.URL(URL), "CONNECT", CIMultiDictProxy(CIMultiDict()))
+    return aiohttp.ClientHttpProxyError(info, (), status=status, message="no")
+
+
 TABLE: list[tuple[BaseException, Loss]] = [
     (sdk.ParamValidationError(report="x"), Loss.PARAMETERS),
     (sdk.NoCredentialsError(), Loss.CREDENTIALS),
     (sdk.CredentialRetrievalError(provider="p", error_msg="x"), Loss.CREDENTIALS),
     (sdk.UnauthorizedSSOTokenError(), Loss.CREDENTIALS),
     (CredentialsError("x"), Loss.CREDENTIALS),
+    (OutageError("x"), Loss.UNFETCHED),
+    (ConfigurationError("x"), Loss.MISCONFIGURED),
+    *[(refused_by_proxy(status), Loss.MISCONFIGURED) for status in (401, 403, 404, 407)],
+    *[(refused_by_proxy(status), Loss.PROXY) for status in (408, 429, 500, 502, 503, 504)],
     (aiohttp.ClientConnectorDNSError(KEY, OSError("x")), Loss.DNS),
     (chained(aiohttp.ClientConnectorDNSError(KEY, OSError("x")), socket.gaierror(socket.EAI_AGAIN, "x")), Loss.DNS),
     (
@@ -39,7 +51,7 @@ TABLE: list[tuple[BaseException, Loss]] = [
         Loss.NO_SUCH_HOST,
     ),
     (aiohttp.ClientProxyConnectionError(KEY, OSError("x")), Loss.PROXY),
-    (aiohttp.ClientConnectorCertificateError(KEY, ssl.SSLCertVerificationError("x")), Loss.HANDSHAKE),
+    (aiohttp.ClientConnectorCertificateError(KEY, ssl.SSLCertVerificationError("x")), Loss.MISCONFIGURED),
     (aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError("x")), Loss.HANDSHAKE),
     (aiohttp.ClientConnectorError(KEY, ConnectionResetError()), Loss.HANDSHAKE),
     (aiohttp.ClientConnectorError(KEY, ConnectionRefusedError()), Loss.REFUSED),

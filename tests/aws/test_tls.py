@@ -62,7 +62,7 @@ async def test_an_empty_ca_bundle_is_none(open_at: Open, authority: Authority, m
     async with Server(tls=authority.server("localhost")) as server, open_at(server.url) as aws:
         reply = await aws.creates.create(BODY, allowed)
 
-        assert (reply.loss, judge(reply)) == (Loss.HANDSHAKE, Verdict.NOT_CREATED)
+        assert (reply.loss, judge(reply)) == (Loss.MISCONFIGURED, Verdict.NOT_CREATED)
         assert server.requests == []
 
 
@@ -71,7 +71,7 @@ async def test_an_untrusted_certificate_is_not_sent_to(open_at: Open, authority:
     async with Server(tls=authority.server("localhost")) as server, open_at(server.url) as aws:
         reply = await aws.creates.create(BODY, allowed)
 
-        assert (reply.loss, judge(reply)) == (Loss.HANDSHAKE, Verdict.NOT_CREATED)
+        assert (reply.loss, judge(reply)) == (Loss.MISCONFIGURED, Verdict.NOT_CREATED)
         assert server.requests == []
 
 
@@ -94,7 +94,7 @@ async def test_a_certificate_for_another_host_is_not_sent_to(
     async with Server(tls=authority.server("elsewhere.example")) as server, open_at(server.url) as aws:
         reply = await aws.creates.create(BODY, allowed)
 
-        assert (reply.loss, judge(reply)) == (Loss.HANDSHAKE, Verdict.NOT_CREATED)
+        assert (reply.loss, judge(reply)) == (Loss.MISCONFIGURED, Verdict.NOT_CREATED)
         assert server.requests == []
 
 
@@ -176,7 +176,7 @@ async def test_a_proxy_excuses_no_certificate(
         async with open_at(server.url) as aws:
             reply = await aws.creates.create(BODY, allowed)
 
-        assert (reply.loss, judge(reply)) == (Loss.HANDSHAKE, Verdict.NOT_CREATED)
+        assert (reply.loss, judge(reply)) == (Loss.MISCONFIGURED, Verdict.NOT_CREATED)
         assert server.requests == []
 
 
@@ -192,9 +192,9 @@ async def test_no_proxy_is_honoured(open_at: Open, authority: Authority, monkeyp
         assert (reply.arn, proxy.asked) == (ARN, [])
 
 
-@pytest.mark.parametrize("status", [403, 407, 502])
+@pytest.mark.parametrize(("status", "loss"), [(403, Loss.MISCONFIGURED), (407, Loss.MISCONFIGURED), (502, Loss.PROXY)])
 async def test_a_proxy_that_refuses_is_not_sent_through(
-    open_at: Open, authority: Authority, monkeypatch: pytest.MonkeyPatch, status: int
+    open_at: Open, authority: Authority, monkeypatch: pytest.MonkeyPatch, status: int, loss: Loss
 ) -> None:
     """A tunnel that the proxy refuses carries no byte of the request, and the password of the proxy is not told."""
     monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.bundle))
@@ -203,7 +203,7 @@ async def test_a_proxy_that_refuses_is_not_sent_through(
         async with open_at(server.url) as aws:
             reply = await aws.creates.create(BODY, allowed)
 
-        assert (reply.loss, judge(reply)) == (Loss.PROXY, Verdict.NOT_CREATED)
+        assert (reply.loss, judge(reply)) == (loss, Verdict.NOT_CREATED)
         assert server.requests == []
         assert "word" not in reply.message
 

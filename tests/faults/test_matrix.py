@@ -383,8 +383,9 @@ def test_a_token_that_stays_expired(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("loss", "reason"),
     [
-        (Loss.NO_SUCH_HOST, Reason.CONFIGURATION),
+        *[(loss, Reason.CONFIGURATION) for loss in (Loss.NO_SUCH_HOST, Loss.MISCONFIGURED)],
         *[(loss, Reason.UNFINISHED) for loss in (Loss.DNS, Loss.REFUSED, Loss.CONNECT_TIMEOUT, Loss.HANDSHAKE)],
+        *[(loss, Reason.UNFINISHED) for loss in (Loss.PROXY, Loss.UNFETCHED)],
     ],
 )
 def test_wrong_region_wrong_host(tmp_path: Path, loss: Loss, reason: Reason) -> None:
