@@ -81,6 +81,16 @@ check: $(READY)  ## lint with ruff (all rules) and type-check with mypy (strict)
 docs: $(READY)  ## build the documentation in build/docs; a broken link or a warning is an error
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet --jobs auto docs build/docs
 
+.PHONY: promtool
+promtool: $(BIN)/promtool  ## get promtool, which tests dashboard and alert rules, from Debian's package prometheus
+
+# The tool alone: installing the package would start a server.
+$(BIN)/promtool: | $(READY)
+	@mkdir -p build/promtool
+	@cd build/promtool && { apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }; }
+	@dpkg-deb --fsys-tarfile build/promtool/prometheus_*.deb | tar -x -O ./usr/bin/promtool > $@.part
+	@chmod +x $@.part && mv $@.part $@ && rm -r build/promtool
+
 format: $(READY)  ## format the code, and let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -109,7 +119,7 @@ pictures: $(READY)  ## draw the pictures of the documentation that show a termin
 lock: $(READY)  ## resolve pyproject.toml into the requirements files: names, versions and hashes
 	$(LOCK) --group dev --extra zstd -o requirements-dev.txt
 	$(LOCK) --group install --constraint requirements-dev.txt -o requirements.txt
-	$(LOCK) --group install --extra postgres --extra zstd --constraint requirements-dev.txt -o requirements-image.txt
+	$(LOCK) --group install --extra metrics --extra postgres --extra zstd --constraint requirements-dev.txt -o requirements-image.txt
 	$(LOCK) --group dev --extra zstd --resolution lowest-direct --upgrade -o requirements-lowest.txt
 
 clean:  ## remove everything that these commands create

@@ -107,6 +107,48 @@ def _log_file(context: click.Context, parameter: click.Parameter, value: str | N
         program.unattended.log_file = LogFile(value)
 
 
+def _metrics_file(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    program = context.find_object(Program)
+    if value is not None and program is not None and not context.resilient_parsing:
+        from provisioner.cli.monitoring import require_extra
+        from provisioner.cli.own_files import refuse_own
+        from provisioner.core.objects import is_object
+
+        require_extra("--metrics-file")
+        if is_object(value):
+            raise UsageError("metrics are read by a collector on this machine, not in S3", where=value)
+        refuse_own(program, context, parameter, value)
+        check_writable(value, replace=True)
+        program.unattended.monitoring.file = value
+
+
+class Listening(click.ParamType[tuple[str, int]]):
+    """A port on this machine, or ``ADDRESS:PORT``."""
+
+    name = "port"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, int]:
+        """Read the text."""
+        address, _, port = str(value).rpartition(":")
+        if not (port.isascii() and port.isdecimal() and 0 < int(port) < 2**16):
+            self.fail(f"{value!r} is no port from 1 to 65535, nor ADDRESS:PORT", param, ctx)
+        return address.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+
+
+def _metrics_port(context: click.Context, _parameter: click.Parameter, value: tuple[str, int] | None) -> None:
+    program = context.find_object(Program)
+    if value is not None and program is not None and not context.resilient_parsing:
+        from provisioner.cli.monitoring import require_extra
+
+        require_extra("--metrics-port")
+        program.unattended.monitoring.listen = value
+
+
 def _out(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     program = context.find_object(Program)
     if value is not None and program is not None and not context.resilient_parsing:
@@ -233,6 +275,22 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         is_eager=True,  # before what may be wrong with the other options, which the file then says
         expose_value=False,
         help="Also write what --output json prints to this file, whole or not at all; also when the command fails.",
+    ),
+    "metrics-file": click.option(
+        "--metrics-file",
+        metavar="FILE",
+        callback=_metrics_file,
+        is_eager=True,  # before what may be wrong with the other options, which its exit code then says
+        expose_value=False,
+        help="Write metrics to this file, every 15 s and at the end, for Prometheus' textfile collector (*.prom).",
+    ),
+    "metrics-port": click.option(
+        "--metrics-port",
+        metavar="[ADDRESS:]PORT",
+        type=Listening(),
+        callback=_metrics_port,
+        expose_value=False,
+        help="Answer Prometheus at http://127.0.0.1:PORT/metrics during the run.",
     ),
     "quiet": click.option(
         "-q",

@@ -40,6 +40,7 @@ def refuse_own(program: Program, context: click.Context, parameter: click.Parame
         "--report": line.get("report"),
         "--summary-file": unattended.summary_file,
         "--log-file": unattended.log_file.name if unattended.log_file else None,
+        "--metrics-file": unattended.monitoring.file,
     }
     for other, file in written.items():
         if file is not None and other != option and _same(path, file):

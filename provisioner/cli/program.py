@@ -67,6 +67,7 @@ EXAMPLES = {
         "provisioner apply 'definitions/*.jsonl' --ledger prod.db --deadline 55m",
         "generate | provisioner apply - --target prod --output json",
         "provisioner apply definitions.jsonl --quiet --summary-file /var/lib/provisioner/summary.json",
+        "provisioner apply definitions.jsonl --metrics-file /var/lib/node_exporter/provisioner.prom",
         "provisioner apply definitions.jsonl --on-change replace --prune --yes",
         "provisioner apply s3://bucket/definitions.jsonl.gz --summary-file s3://bucket/summary.json",
     ),
@@ -174,6 +175,7 @@ class Commands(Group):
         """The command that the first argument names; the program keeps the others."""
         found = super().resolve_command(ctx, args)
         if isinstance(ctx.obj, Program):
+            ctx.obj.command = found[0] or ""
             ctx.obj.arguments = tuple(found[2])
         return found
 
@@ -280,6 +282,7 @@ class Program:
 
     Attributes:
         signals, streams, unattended: for the command.
+        command: its name, "" until it is known.
         arguments: what follows the name of the command.
     """
 
@@ -287,6 +290,7 @@ class Program:
         self.signals = signals
         self.streams = streams
         self.unattended = Unattended(lambda: signals.first_at)
+        self.command = ""
         self.arguments: Sequence[str] = ()
 
     def main(self, arguments: Sequence[str] | None) -> NoReturn:
@@ -358,7 +362,7 @@ class Program:
     def _leave(self, code: int) -> NoReturn:
         """Exit, even while a thread is blocked in a read that cannot be interrupted, such as of an idle pipe."""
         self.signals.ignore()
-        self.unattended.end(code)
+        self.unattended.end(self.command, code)
         written = self.unattended.close_log()
         if code:
             self.streams.stderr.release()

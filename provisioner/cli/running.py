@@ -101,7 +101,7 @@ LOUD = (
     *("progress", "log-level", "log-format", "log-file", "summary-file"),
 )
 """The names of those options, for :func:`provisioner.cli.options.common`."""
-COMMON = (*LOUD, "quiet")
+COMMON = (*LOUD, "quiet", "metrics-file", "metrics-port")
 """The same for a command whose result a person may do without."""
 
 
@@ -178,7 +178,9 @@ class _Running:
             self._begin(run)
             if self._streams.stdin.isatty() and self._streams.stderr.isatty() and not self._unattended.quiet:
                 run.ask = partial(self._ask, run)
+            self._unattended.monitoring.begin(run, self._command)
             group = await stack.enter_async_context(anyio.create_task_group())
+            group.start_soon(self._unattended.monitoring.keep)
             self._show(group, run)
             run_started(run.run_id, self._command, printable_location(settings.run.ledger), [*run.statistics])
             if self._unattended.ping is not None:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from provisioner.cli.files import whole_file
+from provisioner.cli.monitoring import Monitoring
 from provisioner.cli.output import UnwritableError
 from provisioner.cli.streams import PATIENCE_S
 from provisioner.core.objects import is_object
@@ -34,6 +35,7 @@ class Unattended:
         log_file: where the log goes beside stderr, None for nowhere.
         quiet: whether a command that ends with 0 prints nothing.
         ping: None for none.
+        monitoring: where the metrics go.
         written: whether the summary file is written.
         logged: whether the end of a run is logged.
         line: what the command did, in one line; "" for a command that did nothing, such as print its help.
@@ -45,6 +47,7 @@ class Unattended:
         self.log_file: LogFile | None = None
         self.quiet = False
         self.ping: Ping | None = None
+        self.monitoring = Monitoring()
         self.written = False
         self.logged = False
         self.line = ""
@@ -88,9 +91,12 @@ class Unattended:
             log.warning("log.dropped", path=file.name, messages=lost, why=why)
         return written and file.finish(PATIENCE_S)
 
-    def end(self, code: int) -> None:
-        """Report the end to the monitor, with the exit code."""
-        if self.ping is None or not self.line:
+    def end(self, command: str, code: int) -> None:
+        """Report the end of ``command`` to monitors, with its exit code."""
+        if not self.line:
+            return
+        self.monitoring.end(command, code, self._patience_s())
+        if self.ping is None:
             return
         from provisioner.logger import log
 

@@ -13,7 +13,7 @@ from provisioner.cli.output import say, say_json
 WIDTH = 18
 PACKAGES = (
     *("aioboto3", "aiobotocore", "aiohappyeyeballs", "aiohttp", "anyio", "botocore", "click", "httptools", "msgspec"),
-    *("psycopg", "rich", "structlog", "tenacity", "uvloop", "zstandard"),
+    *("opentelemetry-sdk", "prometheus-client", "psycopg", "rich", "structlog", "tenacity", "uvloop", "zstandard"),
 )
 """What this package needs, also on request, and the parts of the SDK."""
 

@@ -12,7 +12,7 @@ import msgspec
 from provisioner.config.settings import ADOPT
 from provisioner.core.policy import Policy
 from provisioner.engine.clock import Clock
-from provisioner.engine.observer import Observers
+from provisioner.engine.observer import Observer, Observers
 from provisioner.engine.stop import Stop
 from provisioner.errors import ConfigurationError, ProvisionerError, Reason, counted
 from provisioner.ledger.location import printable_location
@@ -132,6 +132,11 @@ class Run:
         self.ask: Callable[[str], Awaitable[bool]] | None = None
         self.asking = False
         self.error: ProvisionerError | None = None
+
+    def watch(self, observer_of: Callable[[Statistics], Observer]) -> None:
+        """Have each target observed once more. Before the run begins."""
+        for name, observers in self.observers.items():
+            self.observers[name] = Observers(observers, observer_of(self.statistics[name]))
 
     @property
     def elapsed_s(self) -> float:

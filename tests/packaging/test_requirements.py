@@ -26,7 +26,7 @@ def pinned(file: str) -> dict[str, str]:
     ("file", "wanted"),
     [
         ("requirements.txt", RUN + GROUPS["install"]),
-        ("requirements-image.txt", RUN + GROUPS["install"] + EXTRAS["postgres"] + EXTRAS["zstd"]),
+        ("requirements-image.txt", RUN + GROUPS["install"] + EXTRAS["metrics"] + EXTRAS["postgres"] + EXTRAS["zstd"]),
         ("requirements-dev.txt", DEVELOPMENT),
         ("requirements-lowest.txt", DEVELOPMENT),
     ],
