@@ -37,7 +37,6 @@ def refuse_own(program: Program, context: click.Context, parameter: click.Parame
     unattended = program.unattended
     written = {
         "--out": line.get("out"),
-        "--report": line.get("report"),
         "--summary-file": unattended.summary_file,
         "--log-file": unattended.log_file.name if unattended.log_file else None,
         "--metrics-file": unattended.monitoring.file,

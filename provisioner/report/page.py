@@ -319,8 +319,8 @@ def _run_tiles(about: About) -> list[dict[str, Any]]:
         left = sum(number for name, number in summary.outcomes.items() if TONES.get(name) == WARN)
         failed = summary.outcomes.get(Outcome.FAILED, 0)
         manifest, calls = summary.manifest, summary.calls
-        read = counted(manifest.lines, "line", "lines") + (f", {manifest.invalid} invalid" if manifest.invalid else "")
-        read += f", {len(summary.targets)} targets" if len(summary.targets) > 1 else ""
+        read = counted(manifest.lines, "line", "lines")
+        read += f", {len(summary.targets):,} targets" if len(summary.targets) > 1 else ""
         creates, throttled = calls.get("create", 0), calls.get("throttled", 0)
         tiles += [
             _tile("definitions", sum(summary.outcomes.values()), QUIET, read),
@@ -329,6 +329,7 @@ def _run_tiles(about: About) -> list[dict[str, Any]]:
             _tile("failed", failed, BAD if failed else QUIET),
             _tile("throttled", throttled, QUIET, f"{throttled / creates:.1%} of {creates} creates" if creates else ""),
         ]
+        tiles += [_tile("invalid lines", manifest.invalid, BAD)] if manifest.invalid else []
         tiles += [_tile("deleted", summary.pruned)] if summary.pruned else []
     if about.samples is not None:
         cells = about.samples.series.latencies()

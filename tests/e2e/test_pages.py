@@ -119,6 +119,8 @@ def test_a_page_shows_everything(shown: Browser, run_: Path) -> None:
     assert shown.run("document.documentElement.dataset.ready") == "yes"
     assert shown.run("document.querySelectorAll('#charts canvas').length") == 4
     assert shown.run("document.querySelectorAll('#lanes .mark').length") == 7
+    incidents = shown.run("[...document.querySelectorAll('#incident-list b')].map(one => one.textContent.trim())")
+    assert incidents == ["3 targets", "4 targets"]
     assert shown.run("document.querySelector('#fleet-title').textContent") == "40 targets, definitions by outcome"
     assert shown.run("document.querySelectorAll('#targets td.heat').length") > 20
     assert shown.run("[...document.querySelectorAll('section[hidden]')].map(one => one.id)") == ["runs"]

@@ -157,19 +157,26 @@ def test_a_stopped_run_has_a_page_and_one_under_way_too(folder: Path, endpoint: 
 
 
 def test_samples_are_in_the_ledger(folder: Path, endpoint: Endpoint) -> None:
-    """A run leaves them behind, a few hundred bytes for a small one; they agree with its summary."""
+    """A run leaves them behind, some hundred bytes for a small one; they agree with its summary.
+
+    The pace of the run is that of the targets that are still at work: one that has nothing to do does not count.
+    """
     endpoint.change(rate=40, burst=2)
     (folder / "m.jsonl").write_bytes(numbered(20))
-    done = provisioner("apply", "m.jsonl", "--output", "json", "--endpoint-url", endpoint.url, cwd=folder)
+    (folder / "c.toml").write_text("[targets.a]\nregion = 'us-east-1'\n[targets.b]\nregion = 'us-west-2'\n")
+    usual = ("apply", "m.jsonl", "-c", "c.toml", "--output", "json", "--endpoint-url", endpoint.url)
+    first, second = (json.loads(provisioner(*usual, *more, cwd=folder).stdout) for more in (("-t", "a"), ()))
     with closing(sqlite3.connect(folder / "ledger.db")) as connection:
-        ((run_id, kept),) = connection.execute("SELECT run_id, samples FROM samples").fetchall()
-    summary, samples = json.loads(done.stdout), decoded(kept)
+        kept = dict(connection.execute("SELECT run_id, samples FROM samples").fetchall())
+    alone, samples = decoded(kept[first["run_id"]]), decoded(kept[second["run_id"]])
+    assert alone is not None
     assert samples is not None
 
-    points = samples.series.points
-    assert run_id == summary["run_id"]
-    assert sum(point.created for point in points) == summary["outcomes"]["created"] == 20
-    assert sum(point.throttled for point in points) == summary["calls"]["throttled"]
-    assert max(point.in_flight for point in points) >= 1
-    assert max(point.pace_per_s for point in points) > 0
-    assert len(kept) < 1000
+    for one, summary in ((alone, first), (samples, second)):
+        points = one.series.points
+        assert sum(point.created for point in points) == summary["outcomes"]["created"] == 20
+        assert sum(point.throttled for point in points) == summary["calls"]["throttled"]
+        assert max(point.in_flight for point in points) >= 1
+    assert max(point.pace_per_s for point in alone.series.points) > 0
+    assert samples.series.points[-1].pace_per_s == samples.targets["b"].series.points[-1].pace_per_s
+    assert max(map(len, kept.values())) < 1500

@@ -242,6 +242,17 @@ def test_hostile_texts_stay_data() -> None:
     assert '<h1 id="title">apply' not in text
 
 
+def test_whatever_the_contents_are_the_block_is_safe() -> None:
+    """The block of data escapes what could end it, and what is not printable, by itself."""
+    text = document({"title": "t", "text": HOSTILE})
+    data = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)
+    assert data is not None
+
+    assert data[1].isprintable()
+    assert not set("<>&").intersection(data[1])
+    assert json.loads(data[1])["text"] == HOSTILE
+
+
 def test_the_library_comes_with_its_licence() -> None:
     """The page has the licence of what draws its charts, and where that is from."""
     text = document(of_run(about()))

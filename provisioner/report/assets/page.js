@@ -149,7 +149,7 @@ function head() {
     return part;
   }));
   $("legend").append(...columns.map((column) => make("li", {}, make("span", { class: "swatch", "--c": colour(column.name) }),
-    `${number(column.sum)} ${column.name} (${(100 * column.sum / sum).toFixed(column.sum / sum < 0.01 ? 2 : 0)} %)`)));
+    `${number(column.sum)} ${column.name} (${number(Number((100 * column.sum / sum).toPrecision(3)))} %)`)));
   $("outcomes").hidden = !sum;
   $("footer").textContent = `Made by provisioner ${data.version} at ${data.made_at}. `
     + "This page is one file: it loads nothing and sends nothing.";
@@ -283,10 +283,22 @@ function incidents() {
     }))));
   }
   $("lanes").append(make("div", { class: "ends" }, make("span", {}, `${clock(data.began)} UTC`), make("span", {}, clock(data.began + all))));
-  $("incident-list").append(...data.incidents.map((one) => make("li", {}, make("span", {}, clock(data.began + one.at_s)),
-    make("span", { class: { halt: "bad", outage: "warn" }[one.kind] }, one.kind),
-    make("span", {}, one.target ? make("b", {}, `${one.target} `) : null, one.text,
-      one.until_s === undefined || one.until_s === null ? null : make("span", { class: "note" }, ` (${lasting(one.until_s - one.at_s)})`)))));
+  /* What many targets meet alike is one line; numbers may differ. */
+  const alike = new Map();
+  for (const one of data.incidents) {
+    const key = `${one.kind} ${one.text.replace(/\d+/g, "n")}`;
+    if (!alike.has(key)) alike.set(key, []);
+    alike.get(key).push(one);
+  }
+  $("incident-list").append(...[...alike.values()].map((some) => {
+    const [one] = some, names = [...new Set(some.map((each) => each.target))], many = names.length > 1;
+    const long = Math.max(...some.map((each) => (each.until_s ?? each.at_s) - each.at_s));
+    const times = some.length > names.length ? `, ${number(some.length)} times` : "";
+    return make("li", {}, make("span", {}, clock(data.began + one.at_s)), make("span", { class: { halt: "bad", outage: "warn" }[one.kind] }, one.kind),
+      make("span", { title: many ? names.slice(0, 40).join(", ") : undefined }, make("b", {}, `${many ? `${number(names.length)} targets` : one.target}${times} `),
+        some.length > 1 ? one.text.replace(/\d+/g, (digits) => some.every((each) => each.text === one.text) ? digits : "n") : one.text,
+        long ? make("span", { class: "note" }, ` (${some.length > 1 ? "up to " : ""}${lasting(long)})`) : null));
+  }));
   const left = data.incidents_total - data.incidents.length;
   if (left > 0) $("incident-list").append(make("li", {}, "", "", `and ${number(left)} more, which the log has`));
 }
@@ -323,7 +335,7 @@ function fleet() {
     cell: (at) => targets[at][key] ? number(targets[at][key]) : "", ...more });
   const columns = [
     { title: "Target", keys: () => targets.map((one) => one.name), cell: (at) => make("button", { type: "button", class: "link", onclick: () => showTarget(targets[at]) }, targets[at].name) },
-    ...(some("place") ? [{ title: "Account, Region", class: "wide", width: "210px", keys: () => targets.map((one) => one.place), cell: (at) => targets[at].place }] : []),
+    ...(some("place") ? [{ title: "Account, Region", class: "wide", width: "230px", keys: () => targets.map((one) => one.place), cell: (at) => targets[at].place }] : []),
     ...data.columns.map((column) => ({
       title: column.name, class: `number heat${column.tone === "quiet" || column.tone === "good" ? " wide" : ""}`, number: true, width: "92px", downFirst: true,
       keys: () => targets.map((one) => one.counts[column.name] || 0),
@@ -396,7 +408,7 @@ class Rows {
     this.search = make("input", { type: "search", placeholder: "Search: name, reason, ARN \u2026", "aria-label": "Search", autocomplete: "off", spellcheck: "false" });
     this.selects = {};
     const choice = (kind, total, count) => make("label", {}, make("input", { type: "radio", name: "kind", value: kind, onchange: () => this.change(kind) }),
-      `${number(total)} ${count}`);
+      `${number(total)} ${total === 1 ? count.replace(/ies$/, "y").replace(/s$/, "") : count}`);
     this.choices = make("fieldset", {}, make("legend", { class: "note", hidden: true }, "Show"),
       choice("entries", entries.total, "entries"), choice("problems", problems.total, "problems"));
     this.choices.hidden = !problems.total;
