@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "logger": set(),
     "core": {"errors"},
-    "config": {"errors"},
+    "config": {"core", "errors"},
     "pacing": {"errors"},
     "manifest": {"bulk", "config", "core", "errors"},
     "aws": {"config", "core", "errors"},

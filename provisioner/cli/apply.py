@@ -126,7 +126,7 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
 
         plan = PlanFile.load(str(self.plan))
         plan.check_policy(order.policy)
-        if self.targets and set(self.targets) != set(plan.targets):
+        if self.targets and {target.name for target in order.targets} != set(plan.targets):
             what = f"the plan is for {', '.join(plan.targets)}"
             raise UsageError(what, where=str(self.plan), hint="Leave out --target, or make a plan for these targets")
         settings = msgspec.structs.replace(order.settings, lifecycle=plan.lifecycle)

@@ -18,6 +18,7 @@ from click.shell_completion import BashComplete, CompletionItem, FishComplete, S
 from provisioner.cli.choice import Choice
 from provisioner.cli.output import say
 from provisioner.cli.program import COMMANDS, provisioner
+from provisioner.core.targets import NOT, TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -121,7 +122,7 @@ def _suggestions(param: click.Parameter) -> Callable[[click.Context, str], Itera
         return _files
     return {
         "targets": _targets,
-        "new": _targets,
+        "new": _configured,
         "old": _ledger_targets,
         "name": _names,
         "names": _names,
@@ -159,14 +160,21 @@ def _codes(context: click.Context, incomplete: str) -> list[CompletionItem[Any]]
 
 
 def _targets(context: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
-    found = [*_settings(context).targets]
+    """Names and ``tag:KEY=VALUE``; with ``!`` before what is typed, before each."""
     if context.command.name == "resume":
-        found = _read(context, _paused)
-    return _beginning(incomplete, found)
+        return _beginning(incomplete, _read(context, _paused))
+    tags = _settings(context).tags
+    pairs = sorted({f"{TAG}{key}={value}" for some in tags.values() for key, value in some.items()})
+    before = NOT if incomplete.startswith(NOT) else ""
+    return _beginning(incomplete, [f"{before}{one}" for one in (*tags, *pairs)])
 
 
 async def _paused(ledger: Ledger, found: list[str]) -> None:
     found += sorted(await ledger.pauses())
+
+
+def _configured(context: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+    return _beginning(incomplete, _settings(context).targets)
 
 
 def _ledger_targets(context: click.Context, incomplete: str) -> list[CompletionItem[Any]]:

@@ -105,6 +105,6 @@ def command(
     async def work(run: Run) -> Summary:
         from provisioner.commands.destroy import destroy
 
-        return await destroy(run, partial(selecting.of, asking="destroy"), options.found)
+        return await destroy(run, partial(selecting.of, tags={}, asking="destroy"), options.found)
 
     return execute(options, work)

@@ -11,7 +11,7 @@ from provisioner.cli import loop
 from provisioner.cli.choice import Choice
 from provisioner.cli.files import whole_file
 from provisioner.cli.formats import COLUMNS, FORMATS, USUAL, Order
-from provisioner.cli.options import common, known_targets, out_option, settings_of
+from provisioner.cli.options import common, out_option, settings_of
 from provisioner.cli.output import long_result, talk
 from provisioner.cli.selection import Selecting, selection
 from provisioner.commands.finding import selected
@@ -23,6 +23,7 @@ from provisioner.ledger.location import locate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provisioner.config.settings import Settings
     from provisioner.core.selection import Selection
 
 EXISTING = frozenset({State.CREATED, State.DRIFTED})
@@ -94,14 +95,13 @@ def command(
     wanted = Wanted(selecting=Selecting(**given), form=form, columns=columns or USUAL, out=out)
     if form in IMPORTS and not EXISTING.issuperset(wanted.selecting.states):
         raise UsageError(f"--format {form} is for algorithms that exist", hint="Leave out --state")
-    loop.run(_export, settings_of(config, ledger).run.ledger, wanted)
+    loop.run(_export, settings_of(config, ledger), wanted)
 
 
-async def _export(ledger: str, wanted: Wanted) -> None:
-    async with locate(ledger).read() as opened:
+async def _export(settings: Settings, wanted: Wanted) -> None:
+    async with locate(settings.run.ledger).read() as opened:
         counts = await opened.counts()
-        known_targets(wanted.selecting.targets, counts)
-        chosen = await wanted.selecting.of(opened)
+        chosen = await wanted.selecting.of(opened, settings.tags)
         if not chosen.states:
             chosen = msgspec.structs.replace(chosen, states=EXISTING)
         several = len(_targets(counts, chosen)) > 1

@@ -61,9 +61,8 @@ def command(  # noqa: PLR0913  a parameter for each option
 
     async def work() -> ExitCode:
         settings = settings_of(config, ledger)
-        found = await forget(
-            settings, partial(selecting.of, asking="forget"), confirm, lock_timeout_s=seconds(lock_timeout)
-        )
+        select = partial(selecting.of, tags=settings.tags, asking="forget")
+        found = await forget(settings, select, confirm, lock_timeout_s=seconds(lock_timeout))
         name = printable_location(settings.run.ledger)
         code = ExitCode.AMBIGUOUS if found.unresolved else ExitCode.DONE
         if output == "json":

@@ -9,7 +9,7 @@ import msgspec
 
 from provisioner.cli import loop
 from provisioner.cli.choice import Choice
-from provisioner.cli.options import common, known_targets, settings_of
+from provisioner.cli.options import common, settings_of
 from provisioner.cli.output import long_result, say, say_json, say_list, talk
 from provisioner.cli.records import entry_record, reason_words, state_words, version_record
 from provisioner.cli.selection import Selecting, selection
@@ -48,9 +48,7 @@ def command(*, config: str | None, ledger: str | None, output: str, by: str | No
 
     async def work() -> None:
         async with locate(settings.run.ledger).read() as opened:
-            selecting = Selecting(**given)
-            known_targets(selecting.targets, await opened.counts())
-            chosen = await selecting.of(opened)
+            chosen = await Selecting(**given).of(opened, settings.tags)
             if by:
                 _show_causes(await causes(opened, chosen), output)
             elif output == "json":

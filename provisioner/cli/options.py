@@ -17,12 +17,11 @@ from provisioner.cli.output import talk
 from provisioner.cli.program import Program
 from provisioner.cli.streams import leads_to_stdin
 from provisioner.config.settings import Settings, seconds
-from provisioner.config.tables import nearest
-from provisioner.errors import UsageError, printable
+from provisioner.errors import printable
 from provisioner.report.recommended import Recommended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
 Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
 
@@ -221,7 +220,8 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         "targets",
         metavar="NAME",
         multiple=True,
-        help="Only this target; can be repeated.  [default: all]",
+        help="Only this target: a name, a glob such as 'prod-*', or tag:KEY=VALUE; with ! before it, not these. Can be "
+        "repeated.  [default: all]",
     ),
     "endpoint-url": click.option(
         "--endpoint-url", metavar="URL", help="Endpoint of Clean Rooms ML: https, or http on this machine."
@@ -401,15 +401,3 @@ def recommended() -> Recommended:
         service="--local" if given.get("local") else endpoint_url,
         manifest=shlex.join(manifest) if manifest and "-" not in manifest else "MANIFEST",
     )
-
-
-def known_targets(chosen: Collection[str], known: Collection[str]) -> None:
-    """Make sure that the ledger has entries of every chosen target.
-
-    Raises:
-        UsageError: it has none of one.
-    """
-    for name in chosen:
-        if name not in known:
-            hint = nearest(name, sorted(known), "The ledger has {}") if known else "It has no entries at all"
-            raise UsageError(f"the ledger has no entries of a target {name!r}", hint=hint)

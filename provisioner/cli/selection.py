@@ -11,14 +11,16 @@ import msgspec
 
 from provisioner.cli.choice import Choice
 from provisioner.commands.finding import find_run_id
+from provisioner.config.choice import select
 from provisioner.config.settings import seconds
 from provisioner.core.entry import State
 from provisioner.core.selection import Selection
 from provisioner.core.versions import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from provisioner.core.targets import Tags
     from provisioner.ledger import Ledger
 
 Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
@@ -104,6 +106,20 @@ def selection(*, superseded: bool = False) -> Callable[[Command], Command]:
     return decorate
 
 
+def ledger_targets(known: Iterable[str], patterns: Sequence[str], tags: Mapping[str, Tags]) -> tuple[str, ...]:
+    """The targets of a ledger that ``patterns`` select, also those that the configuration has no longer.
+
+    Args:
+        known: the targets that the ledger has.
+        patterns: of ``--target``; none select all.
+        tags: of the targets of the configuration.
+
+    Raises:
+        UsageError: it has no such target.
+    """
+    return select(patterns, {name: tags.get(name, {}) for name in known}, ledger=True)
+
+
 class Selecting(msgspec.Struct, frozen=True, kw_only=True):
     """The options of :func:`selection` and ``--target``, as click parsed them."""
 
@@ -114,18 +130,19 @@ class Selecting(msgspec.Struct, frozen=True, kw_only=True):
     since: float | None
     code: str
 
-    async def of(self, ledger: Ledger, *, asking: str = "") -> Selection:
+    async def of(self, ledger: Ledger, tags: Mapping[str, Tags], *, asking: str = "") -> Selection:
         """What they select in ``ledger``.
 
         Args:
             ledger: whose entries are selected.
+            tags: of the targets of the configuration.
             asking: the command that asks, of which ``--run last`` means no run.
 
         Raises:
-            UsageError: it has no such run.
+            UsageError: it has no such target, or no such run.
         """
         return Selection(
-            targets=frozenset(self.targets),
+            targets=frozenset(ledger_targets(await ledger.counts(), self.targets, tags) if self.targets else ()),
             names=self.names,
             states=frozenset(Role(state) if state == Role.SUPERSEDED else State(state) for state in self.states),
             run=await find_run_id(ledger, self.run, asking=asking) if self.run else "",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provisioner.cli import loop
-from provisioner.cli.options import common, known_targets, settings_of
+from provisioner.cli.options import common, settings_of
 from provisioner.cli.output import say, say_json
 from provisioner.cli.records import entry_record, event_record, reason_words, state_words, version_record
+from provisioner.cli.selection import ledger_targets
 from provisioner.commands.show import show
 from provisioner.errors import printable_lines
 from provisioner.ledger.location import locate
@@ -41,8 +42,8 @@ def command(*, name: str, config: str | None, ledger: str | None, targets: tuple
 
     async def work() -> None:
         async with locate(settings.run.ledger).read() as opened:
-            known_targets(targets, await opened.counts())
-            found = await show(opened, name, targets)
+            chosen = ledger_targets(await opened.counts(), targets, settings.tags) if targets else ()
+            found = await show(opened, name, chosen)
             places = await opened.places()
         if output == "json":
             records = [_record(one) for one in found]

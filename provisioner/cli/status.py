@@ -12,8 +12,9 @@ import click
 import msgspec
 
 from provisioner.cli import loop
-from provisioner.cli.options import common, known_targets, recommended, settings_of
+from provisioner.cli.options import common, recommended, settings_of
 from provisioner.cli.output import say, say_json
+from provisioner.cli.selection import ledger_targets
 from provisioner.commands.finding import TROUBLE
 from provisioner.commands.runs import past_runs
 from provisioner.core.entry import State
@@ -54,8 +55,7 @@ async def _status(settings: Settings, targets: tuple[str, ...]) -> dict[str, Any
         now = time.time()
         paused = {name: pause for name, pause in (await ledger.pauses()).items() if pause.until > now}
         counts = {**{name: {} for name in paused}, **await ledger.counts()}
-        known_targets(targets, counts)
-        chosen = [name for name in counts if not targets or name in targets]
+        chosen = ledger_targets(counts, targets, settings.tags)
         open_ = [
             {"target": entry.target, "name": entry.name, "sent_at": iso(entry.sent.wall) if entry.sent else ""}
             async for entry in ledger.entries(states=(State.SENT, State.AMBIGUOUS))

@@ -9,9 +9,8 @@ import msgspec
 
 from provisioner.commands.finding import selected
 from provisioner.commands.run import new_run_id
-from provisioner.config.tables import nearest
 from provisioner.core.versions import Role
-from provisioner.errors import LedgerError, UsageError
+from provisioner.errors import LedgerError
 from provisioner.ledger import RunRecord
 from provisioner.ledger.location import locate
 
@@ -59,7 +58,6 @@ async def forget(
         lock_timeout_s: seconds to wait for another run to release the ledger.
 
     Raises:
-        UsageError: the ledger has no entries of a selected target.
         LedgerError: there is no ledger, or it cannot be written.
         LedgerLockedError: another run holds it.
     """
@@ -82,10 +80,6 @@ async def _concerned(ledger: Ledger, chosen: Selection) -> Selection:
 
 async def carry_out(ledger: Ledger, chosen: Selection, confirm: Callable[[Forgotten], Awaitable[None]]) -> Forgotten:
     """Remove what is ``chosen`` from ``ledger``; see :func:`forget`."""
-    known = await ledger.counts()
-    if unknown := sorted(chosen.targets - known.keys()):
-        hint = nearest(unknown[0], sorted(known), "The ledger has {}") if known else "It has no entries at all"
-        raise UsageError(f"the ledger has no entries of a target {unknown[0]!r}", hint=hint)
     entries = [entry async for entry in ledger.entries() if chosen.matches(entry)]
     incoming = {target: await _unresolved(ledger, target) for target in {entry.target for entry in entries}}
     gone = [entry for entry in entries if not (entry.unresolved or entry.name in incoming[entry.target])]

@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from provisioner.config.choice import select
 from provisioner.config.merge import merge
-from provisioner.config.tables import nearest, struct_of
-from provisioner.errors import ConfigurationError, UsageError
+from provisioner.config.tables import struct_of
+from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +36,9 @@ ADOPT: Adopt = "same"
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
 _DURATION = re.compile(f"(?:{_DURATION_PART.pattern})+")
+_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+OWN_VARIABLES = ("account_id", "region", "target", "partition")
+"""What templates call the properties of a target."""
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 """The hosts of this machine, where plain http is allowed."""
 
@@ -219,6 +223,8 @@ class Target(Section, frozen=True, kw_only=True):
         endpoint_url: of Clean Rooms ML; "" is the SDK's own.
         sts_endpoint_url: of STS; "" is the SDK's own.
         tagging_endpoint_url: of the resource groups tagging API; "" is the SDK's own, or none: see :attr:`has_tagging`.
+        tags: of your own, for `--target tag:KEY=VALUE`.
+        vars: values for templates, by the names that these use.
         defaults: laid under every definition, over the general ``[defaults]``.
     """
 
@@ -231,12 +237,19 @@ class Target(Section, frozen=True, kw_only=True):
     endpoint_url: Url = ""
     sts_endpoint_url: Url = ""
     tagging_endpoint_url: Url = ""
+    tags: dict[str, str] = {}
+    vars: dict[str, str] = {}
     defaults: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        """Check the endpoints, also those that do not come from a file."""
+        """Check the endpoints, also those that do not come from a file, and the names of variables."""
         for url in (self.endpoint_url, self.sts_endpoint_url, self.tagging_endpoint_url):
             _check_if_set(url)
+        for name in self.vars:
+            if not _VARIABLE.fullmatch(name):
+                raise ValueError(f"vars: {name!r} must consist of letters, digits and underscores")
+            if name in OWN_VARIABLES:
+                raise ValueError(f"vars: {name!r} is what templates call a property of the target itself; rename it")
 
     @property
     def has_tagging(self) -> bool:
@@ -305,17 +318,18 @@ class Settings(Section, frozen=True, kw_only=True):
         """The defaults of ``target``: maps merge, lists and scalars replace."""
         return merge(self.defaults, target.defaults)
 
-    def select(self, names: Sequence[str]) -> tuple[Target, ...]:
-        """The targets called ``names``; all targets when there are no names.
+    @property
+    def tags(self) -> dict[str, dict[str, str]]:
+        """The tags of every target, by its name."""
+        return {name: target.tags for name, target in self.targets.items()}
+
+    def select(self, patterns: Sequence[str]) -> tuple[Target, ...]:
+        """The targets that ``patterns`` select, in the order of the configuration; all of them without a pattern.
 
         Raises:
-            UsageError: there is no such target.
+            UsageError: no target matches one of the patterns, or none is left.
         """
-        for name in names:
-            if name not in self.targets:
-                hint = nearest(name, list(self.targets), "The configuration has {}")
-                raise UsageError(f"there is no target {name!r}", hint=hint)
-        return tuple(self.targets[name] for name in dict.fromkeys(names or self.targets))
+        return tuple(self.targets[name] for name in select(patterns, self.tags))
 
     def override(self, section: str, **values: object) -> Settings:
         """These settings with ``values`` in ``section``; None leaves a value unchanged.

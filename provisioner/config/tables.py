@@ -77,7 +77,7 @@ def _check(value: object, hint: Any, where: str, key: str) -> None:  # noqa: ANN
     elif get_origin(hint) is dict:
         of = get_args(hint)[1]
         if not isinstance(value, dict):
-            raise _wrong(key, f"a table, [{key}]" if of is Any else f"tables, [{key}.NAME]", value, where)
+            raise _wrong(key, f"a table, [{key}]" if of in (Any, str) else f"tables, [{key}.NAME]", value, where)
         for name, inner in value.items():
             _check(inner, of, where, dotted(key, name))
     else:

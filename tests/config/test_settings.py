@@ -469,17 +469,61 @@ THREE = Settings(targets={name: Target(name=name) for name in "cab"})
 
 
 @pytest.mark.parametrize(
-    ("names", "selected"), [((), "cab"), (("a",), "a"), (("b", "c"), "bc"), (("a", "a", "b"), "ab")]
+    ("names", "selected"), [((), "cab"), (("a",), "a"), (("b", "c"), "cb"), (("a", "a", "b"), "ab")]
 )
 def test_targets_are_selected_by_name(names: tuple[str, ...], selected: str) -> None:
-    """Without names all targets are meant, in the order of the file; a name given twice is one target."""
+    """Without names all targets are meant; they come in the order of the file, and each once."""
     assert [target.name for target in THREE.select(names)] == list(selected)
 
 
-def test_an_unknown_target_is_a_wrong_command() -> None:
-    """An unknown target is reported with those that exist."""
-    with pytest.raises(UsageError, match=r"there is no target 'd'. The configuration has c, a, b"):
-        THREE.select(("a", "d"))
+TAGGED = Settings(
+    targets={
+        "prod-us": Target(name="prod-us", tags={"env": "prod"}),
+        **{f"dev-{number}": Target(name=f"dev-{number}", tags={"env": "dev"}) for number in range(12)},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "pattern", "message"),
+    [
+        (THREE, "d", "there is no target 'd'. The configuration has c, a, b"),
+        (THREE, "tag:x", "there is no target with 'tag:x'. No target has tags"),
+        (TAGGED, "prod-su", "there is no target 'prod-su'. Did you mean prod-us?"),
+        (TAGGED, "!prod-su", "there is no target 'prod-su'. Did you mean prod-us?"),
+        (TAGGED, "tag:env=prd", "there is no target with 'tag:env=prd'. Did you mean tag:env=prod?"),
+        (TAGGED, "tag:{x}", "there is no target with 'tag:{x}'. The tags are tag:env=dev, tag:env=prod"),
+        (
+            TAGGED,
+            "test-*",
+            (
+                "there is no target like 'test-*'. The targets are prod-us, dev-0, dev-1, dev-2, dev-3, dev-4, dev-5, "
+                "dev-6, dev-7, dev-8 and 3 more"
+            ),
+        ),
+        (TAGGED, "!*", "no target is left. What is selected is excluded as well: leave out a pattern with !"),
+    ],
+)
+def test_what_selects_no_target_is_a_wrong_command(settings: Settings, pattern: str, message: str) -> None:
+    """A pattern without a target is reported with the nearest that has one, or with some of those that there are."""
+    with pytest.raises(UsageError) as caught:
+        settings.select((pattern,))
+
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("tags.team = 5", "targets.a.tags.team must be a string, not the number 5"),
+        ("tags = 'x'", 'targets.a.tags must be a table, [targets.a.tags], not the string "x"'),
+        ("vars.region = 'x'", "vars: 'region' is what templates call a property of the target itself; rename it"),
+        ("vars.'a b' = 'x'", "vars: 'a b' must consist of letters, digits and underscores"),
+    ],
+)
+def test_tags_and_variables_of_a_target_are_text(tmp_path: Path, toml: str, message: str) -> None:
+    """A tag and a variable are strings, and a variable has a name of its own that a template can use."""
+    assert message in refusal(tmp_path, f"[targets.a]\n{toml}")
 
 
 def test_flags_beat_the_file() -> None:

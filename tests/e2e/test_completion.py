@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT_S = 30
-CONFIGURATION = "[targets.prod]\nregion = 'us-east-1'\n[targets.prelive]\nregion = 'us-west-2'\n"
+CONFIGURATION = "[targets.prod]\nregion = 'us-east-1'\ntags.env = 'live'\n[targets.prelive]\nregion = 'us-west-2'\n"
 NAMES = ("lookalike 1", "it's a,b*$c\\d", "plain", "r\u00e9sum\u00e9:x")
 
 
@@ -186,6 +186,8 @@ def test_fish_suggests(folder: Path, line: str, expected: list[str]) -> None:
     [
         ("provisioner ledger rename-target pre", ["plain,prelive"]),
         ("provisioner runs ", ["plain,last"]),
+        ("provisioner plan --target !pro", ["plain,\\!prod"]),
+        ("provisioner plan -t ta", ["plain,tag:env=live"]),
         ("provisioner iam-policy ver", ["plain,verify", "plain,version"]),
         ("provisioner doctor --skip quo", ["plain,quota"]),
         ("provisioner explain other_l", ["plain,other_ledger"]),

@@ -18,6 +18,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a ledger that all tests here read."""
     folder = tmp_path_factory.mktemp("ledger")
     make(folder / "ledger.db")
+    (folder / "provisioner.toml").write_text("[targets.west]\ntags.side = 'left'\n[targets.north]\n")
     return folder
 
 
@@ -26,6 +27,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("", ["found", "moved", "moved two", "plain", "taken", HOSTILE, "plain"]),
         ("--target west", [HOSTILE, "plain"]),
+        ("--target !e*", [HOSTILE, "plain"]),
+        ("--target tag:side=left", [HOSTILE, "plain"]),
         ("--name mov* --name found", ["found", "moved", "moved two"]),
         ("--name MOV*", []),
         ("--state drifted", ["taken"]),
@@ -57,6 +60,8 @@ def test_what_is_selected(directory: Path, options: str, selected: list[str]) ->
         (("--state", "gone"), "'gone' is not one of 'planned', 'sent', "),
         (("--state", "superseded"), "'superseded' is not one of"),
         (("--target", "eas"), "the ledger has no entries of a target 'eas'. Did you mean east?"),
+        (("--target", "north"), "the ledger has no entries of a target 'north'. The ledger has east, west"),
+        (("--target", "tag:side=right"), "of a target with 'tag:side=right'. Did you mean tag:side=left?"),
     ],
 )
 def test_what_cannot_be_selected(directory: Path, options: tuple[str, ...], message: str) -> None:
@@ -71,3 +76,20 @@ def test_globs_in_the_environment_stand_on_lines_of_their_own(directory: Path) -
     done = provisioner("export", cwd=directory, PROVISIONER_EXPORT_NAME="moved t*\nfou*", PROVISIONER_EXPORT_RUN=FIRST)
 
     assert names(done.stdout) == ["found", "moved two"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("list", "--state", "parked"), "full"),
+        (("show", "plain"), "target    east"),
+        (("status",), "target  east:"),
+        (("forget", "--name", "full"), "1 entry would be removed from the ledger"),
+    ],
+)
+def test_every_command_on_a_ledger_takes_patterns(directory: Path, command: tuple[str, ...], expected: str) -> None:
+    """A glob that matches one of the two targets leaves the other out."""
+    done = provisioner(*command, "--target", "ea*", cwd=directory)
+
+    assert expected in done.stdout + done.stderr
+    assert "west" not in done.stdout

@@ -1,0 +1,110 @@
+"""AWS Organizations through the SDK: the accounts and units below a unit, and single accounts."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from botocore import exceptions as sdk
+from botocore import xform_name
+
+from provisioner.aws.faces import CallError
+from provisioner.aws.http import ClientConfig
+from provisioner.aws.sdk import seen
+from provisioner.aws.session import Identity, open_session, plain_endpoint, use_identity
+from provisioner.config.settings import Target
+from provisioner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ATTEMPTS = 3
+"""All calls read, so the SDK may repeat one."""
+PAGE = 20
+"""Most accounts or units in a page (API reference of AWS Organizations)."""
+NAME = "organizations"
+"""Of the service, and of the caller in messages."""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """An account of the organization.
+
+    Attributes:
+        account_id, name: of the account.
+        state: ``ACTIVE``, or why it cannot be used: ``SUSPENDED``, ``CLOSED``, ...
+    """
+
+    account_id: str
+    name: str
+    state: str
+
+
+class Organization:
+    """An open organization. Each method raises :class:`CallError` when it was not read to the end.
+
+    Args:
+        client: of the SDK.
+        identity: whose credentials are used.
+    """
+
+    def __init__(self, client: Any, identity: Identity) -> None:  # noqa: ANN401  the SDK has no types
+        self._client = client
+        self._identity = identity
+
+    async def accounts(self, unit: str) -> list[Member]:
+        """The accounts directly in a unit."""
+        return [_member(one) for one in await self._pages("ListAccountsForParent", "Accounts", unit)]
+
+    async def units(self, unit: str) -> list[str]:
+        """The ids of the units directly in a unit."""
+        pages = await self._pages("ListOrganizationalUnitsForParent", "OrganizationalUnits", unit)
+        return [str(one["Id"]) for one in pages]
+
+    async def account(self, account_id: str) -> Member:
+        """One account."""
+        answer = await self._call("DescribeAccount", account_id, AccountId=account_id)
+        return _member(answer["Account"])
+
+    async def _pages(self, operation: str, key: str, unit: str) -> list[Any]:
+        found: list[Any] = []
+        more: dict[str, Any] = {}
+        while True:
+            answer = await self._call(operation, unit, ParentId=unit, MaxResults=PAGE, **more)
+            found += answer[key]
+            if not answer.get("NextToken"):
+                return found
+            more = {"NextToken": answer["NextToken"]}
+
+    async def _call(self, operation: str, where: str, **params: object) -> Any:  # noqa: ANN401  no SDK types
+        try:
+            return await getattr(self._client, xform_name(operation))(**params)
+        except Exception as error:
+            raise CallError(operation, self._identity.secrets.redact(seen(error)), where) from error
+
+
+def _member(answer: Any) -> Member:  # noqa: ANN401  the SDK has no types
+    # `State` takes the place of `Status`, which AWS gives up (API reference, Account).
+    return Member(str(answer["Id"]), str(answer.get("Name", "")), str(answer.get("State") or answer["Status"]))
+
+
+@asynccontextmanager
+async def open_organization(region: str, endpoint_url: str) -> AsyncIterator[Organization]:
+    """See :func:`provisioner.aws.organization`."""
+    target = Target(name=NAME, region=region)
+    session = open_session(target)
+    identity = Identity(target, region, session)
+    use_identity(session, identity)
+    config = ClientConfig(
+        connect_timeout=5, read_timeout=10, retries={"total_max_attempts": ATTEMPTS, "mode": "standard"}
+    )
+    endpoint = plain_endpoint(endpoint_url) or None
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(identity.close)
+        await identity.get_frozen_credentials()
+        opening = session.create_client(NAME, region_name=region, endpoint_url=endpoint, config=config)
+        try:
+            client = await stack.enter_async_context(opening)
+        except (sdk.BotoCoreError, ValueError) as error:
+            raise ConfigurationError("AWS Organizations cannot be called", why=str(error)) from error
+        yield Organization(client, identity)

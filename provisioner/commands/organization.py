@@ -1,0 +1,93 @@
+"""The targets that AWS Organizations names, for commands that call AWS and for those that do not."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from provisioner.core import checks
+from provisioner.fleet.organizations import Listing, OutOfReachError, ask, kept
+from provisioner.ledger.location import locate
+from provisioner.report.events import organization_asked
+
+if TYPE_CHECKING:
+    from provisioner.config.settings import Settings
+    from provisioner.core.checks import Check
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What came of asking Organizations.
+
+    Attributes:
+        settings: with its targets.
+        listing: the answer; None if the configuration does not ask.
+        failure: why it is an earlier answer, "" if it is not.
+    """
+
+    settings: Settings
+    listing: Listing | None = None
+    failure: str = ""
+
+    @property
+    def fresh(self) -> Listing | None:
+        """The answer, if it is a new one."""
+        return None if self.failure else self.listing
+
+    @property
+    def check(self) -> Check | None:
+        """The same as a check of ``doctor``; None if the configuration does not ask."""
+        if self.listing is None:
+            return None
+        inactive = len(self.listing.inactive)
+        return checks.organizations(len(self.listing.accounts) - inactive, inactive, self.failure)
+
+    def log(self, run_id: str) -> None:
+        """Log what came of it."""
+        if self.listing is not None:
+            skipped = [f"{one.name} ({one.account_id}, {one.state.lower()})" for one in self.listing.inactive]
+            active = len(self.listing.accounts) - len(skipped)
+            organization_asked(run_id, accounts=active, skipped=skipped, asked_at=self.listing.at, failure=self.failure)
+
+
+async def with_organization(settings: Settings) -> Asked:
+    """``settings`` with the targets that Organizations names now, or, where it is out of reach, named before.
+
+    Raises:
+        OutOfReachError: it does not answer, and the ledger has no earlier answer.
+        CredentialsError: there are no credentials, or they may not ask.
+        ConfigurationError: there is no such unit or account; two targets have one name or place.
+        LedgerError: the ledger cannot be read.
+    """
+    organizations = settings.fleet.organizations
+    if not organizations.asked:
+        return Asked(settings)
+    try:
+        listing, failure = await ask(organizations, time.time), ""
+    except OutOfReachError as error:
+        known = await _kept(settings)
+        if known is None:
+            raise
+        listing, failure = known, error.why
+    return Asked(settings.with_accounts(listing.targets(organizations)), listing, failure)
+
+
+async def with_known(settings: Settings) -> Settings:
+    """``settings`` with the targets that Organizations named in an earlier run, for what calls nothing.
+
+    Raises:
+        ConfigurationError: two targets have one name or place.
+        LedgerError: the ledger cannot be read.
+    """
+    organizations = settings.fleet.organizations
+    known = await _kept(settings) if organizations.asked else None
+    return settings if known is None else settings.with_accounts(known.targets(organizations))
+
+
+async def _kept(settings: Settings) -> Listing | None:
+    location = locate(settings.run.ledger)
+    if not await location.exists():
+        return None
+    async with location.read() as ledger:
+        return await kept(ledger, settings.fleet.organizations)
