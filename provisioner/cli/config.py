@@ -44,8 +44,8 @@ class Value(msgspec.Struct, frozen=True):
     Attributes:
         key: dotted.
         value: that applies.
-        origin: ``flag``, ``environment``, ``file`` or ``default``.
-        source: the option, the variable or the file; "" for a default.
+        origin: ``flag``, ``environment``, ``file``, ``source`` (of targets) or ``default``.
+        source: the option, the variable, the file, or the place in a source; "" for a default.
     """
 
     key: str
@@ -105,6 +105,11 @@ class _Origins:
         self._tables = tables_of(path) if path else {}
         self._options = {KEYS[one.name]: one for one in given.command.params if one.name in KEYS}
         self._given = given
+        self._sources: dict[str, str] = {}
+
+    def note(self, target: str, origin: str) -> None:
+        """Note where a target comes from, "" for the file."""
+        self._sources[target] = origin
 
     def of(self, *key: str) -> tuple[str, str]:
         """The origin and the source."""
@@ -115,6 +120,8 @@ class _Origins:
         if option and source is ParameterSource.ENVIRONMENT:
             names = option.envvar if isinstance(option.envvar, list) else []
             return "environment", next(name for name in names if os.environ.get(name))
+        if key[0] == "targets" and (source_of_target := self._sources[key[1]]):
+            return "source", source_of_target
         table: Any = self._tables
         for part in key:
             if not isinstance(table, dict) or part not in table:
@@ -126,13 +133,18 @@ class _Origins:
 def _values(settings: Settings, origins: _Origins) -> Iterator[Value]:
     """Every setting, table by table."""
     from provisioner.cli.local import RATE
+    from provisioner.config.settings import Target
 
     whole = msgspec.to_builtins(settings)
     if "://" in settings.run.ledger:
         whole["run"]["ledger"] = printable_location(settings.run.ledger)
     whole["local"] = {**RATE, **settings.local}
-    for name in whole["targets"]:
-        del whole["targets"][name]["name"]
+    unset = msgspec.to_builtins(Target())
+    for name, table in whole["targets"].items():
+        origins.note(name, table.pop("origin"))
+        del table["name"]
+        if settings.targets[name].origin:  # a thousand of them would be lost among what is not set
+            whole["targets"][name] = {key: value for key, value in table.items() if value != unset[key]}
     for key, value in _leaves(whole):
         yield Value(reduce(dotted, key, ""), value, *origins.of(*key))
 

@@ -24,8 +24,9 @@ def json_schema(local: type[msgspec.Struct], defaults: dict[str, Any]) -> dict[s
     tables: dict[str, Any] = made[1]
     whole = tables.pop("Settings")
     whole["properties"]["local"] = {"$ref": f"#/$defs/{local.__name__}"}
-    # The name of a target is that of its table.
+    # The name of a target is that of its table, and its origin is found out.
     name = tables["Target"]["properties"].pop("name")
+    del tables["Target"]["properties"]["origin"]
     whole["properties"]["targets"]["propertyNames"] = {"pattern": name["pattern"]}
     for table in (whole, *tables.values()):
         _describe(table)

@@ -18,13 +18,27 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from provisioner.config.accounts import read_accounts
 from provisioner.config.choice import select
 from provisioner.config.merge import merge
 from provisioner.config.tables import struct_of
+from provisioner.config.texts import (
+    AccountId,
+    ExternalId,
+    Profile,
+    Region,
+    Regions,
+    RoleArn,
+    TargetName,
+    text,
+)
+from provisioner.core.place import real_region
 from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from provisioner.config.accounts import Account
 
 Names = Literal["unknown", "unique", "duplicates", "same"]
 Adopt = Literal["never", "same", "any"]
@@ -43,19 +57,9 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 """The hosts of this machine, where plain http is allowed."""
 
 
-def _text(pattern: str, says: str) -> Meta:
-    """A string that matches ``pattern``; ``says`` is the same in words."""
-    return Meta(pattern=rf"^{pattern}\Z", extra={"says": says})
-
-
 _A_DURATION = "a duration such as 90s, 6m or 1h30m"
-Duration = Annotated[str, _text(_DURATION.pattern, _A_DURATION)]
-_A_NAME = "at most 64 letters, digits, dots, underscores and hyphens, and begin with a letter or digit"
-_A_ROLE = "the ARN of an IAM role, such as arn:aws:iam::111122223333:role/provisioner"
-_A_REGION = "an AWS Region such as us-east-1"
 _A_BOUND = 'a number of targets in quotes, such as "10", or a share such as "5%"'
-_A_PROFILE = "the name of an AWS profile, without control characters"
-_AN_EXTERNAL_ID = "2 to 1224 letters, digits or _ + = , . @ : / -"
+Duration = Annotated[str, text(_DURATION.pattern, _A_DURATION)]
 Key = Annotated[str, Meta(max_length=128)]
 MAX_RATE = 100_000.0
 """Creates per second, more than anybody reaches (raw sockets on one core: 62,000). TOML has infinity, which is not a
@@ -119,7 +123,7 @@ class RunSettings(Section, frozen=True, kw_only=True):
 
     ledger: str = "ledger.db"
     max_in_flight: Annotated[int, Meta(ge=1, le=4096)] = 256
-    deadline: Annotated[str, _text(f"({_DURATION.pattern})?", _A_DURATION)] = ""
+    deadline: Annotated[str, text(f"({_DURATION.pattern})?", _A_DURATION)] = ""
     read_timeout: Duration = "20s"
 
     def __post_init__(self) -> None:
@@ -226,20 +230,22 @@ class Target(Section, frozen=True, kw_only=True):
         tags: of your own, for `--target tag:KEY=VALUE`.
         vars: values for templates, by the names that these use.
         defaults: laid under every definition, over the general ``[defaults]``.
+        origin: file and line of the account that it was made of; "" for one of the configuration itself.
     """
 
-    name: Annotated[str, _text("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", _A_NAME)] = "default"
-    region: Annotated[str, _text("([a-z0-9]+(-[a-z0-9]+)*)?", _A_REGION)] = ""
-    profile: Annotated[str, _text(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", _A_PROFILE)] = ""
-    assume_role_arn: Annotated[str, _text("(arn:aws[-a-z]*:iam::[0-9]{12}:role/[!-~]+)?", _A_ROLE)] = ""
-    external_id: Annotated[str, _text("([a-zA-Z0-9_+=,.@:/-]{2,1224})?", _AN_EXTERNAL_ID)] = ""
-    account_id: Annotated[str, _text("([0-9]{12})?", "a string of 12 digits")] = ""
+    name: TargetName = "default"
+    region: Region = ""
+    profile: Profile = ""
+    assume_role_arn: RoleArn = ""
+    external_id: ExternalId = ""
+    account_id: AccountId = ""
     endpoint_url: Url = ""
     sts_endpoint_url: Url = ""
     tagging_endpoint_url: Url = ""
     tags: dict[str, str] = {}
     vars: dict[str, str] = {}
     defaults: dict[str, Any] = {}
+    origin: str = ""
 
     def __post_init__(self) -> None:
         """Check the endpoints, also those that do not come from a file, and the names of variables."""
@@ -258,17 +264,21 @@ class Target(Section, frozen=True, kw_only=True):
 
 
 class FleetSettings(Section, frozen=True, kw_only=True):
-    """``[fleet]``: many targets.
+    """``[fleet]``: many targets, and where they are kept.
 
     Attributes:
         max_active_targets: how many targets are open at once; the others wait, so that memory stays bounded.
         canary: so many targets go first; the others begin only if all of these end without a failure.
         max_failed_targets: no other target begins once more than this have failed, a number or a share of all targets.
+        sources: files that list accounts: CSV, or the accounts.yml of c7n-org. Each account is a target in each Region.
+        regions: of accounts for which a source names none.
     """
 
     max_active_targets: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     canary: Annotated[int, Meta(ge=0)] = 0
-    max_failed_targets: Annotated[str, _text(r"([0-9]{1,6}|[0-9]{1,3}(\.[0-9]+)?%)", _A_BOUND)] = "100%"
+    max_failed_targets: Annotated[str, text(r"([0-9]{1,6}|[0-9]{1,3}(\.[0-9]+)?%)", _A_BOUND)] = "100%"
+    sources: tuple[str, ...] = ()
+    regions: Regions = ()
 
     def failures_allowed(self, targets: int) -> int:
         """How many of so many targets may fail while others begin."""
@@ -297,7 +307,9 @@ class Settings(Section, frozen=True, kw_only=True):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Settings:
-        """The settings of the TOML file at ``path``. A relative ledger, as the default is one, lies beside that file.
+        """The settings of the TOML file at ``path``, with the targets of its sources.
+
+        A relative ledger, as the default is one, lies beside that file; so does a relative source.
 
         Raises:
             ConfigurationError: the file cannot be read, is not TOML, or has an unknown key or a wrong value.
@@ -330,6 +342,25 @@ class Settings(Section, frozen=True, kw_only=True):
             UsageError: no target matches one of the patterns, or none is left.
         """
         return tuple(self.targets[name] for name in select(patterns, self.tags))
+
+    def with_accounts(self, accounts: Iterable[Account]) -> Settings:
+        """These settings with a target more for each Region of each account.
+
+        Raises:
+            ConfigurationError: two targets have one name, or are in one place; an account has no Region.
+        """
+        targets = dict(self.targets)
+        places = {_place(target): target for target in targets.values() if target.account_id and target.region}
+        for account in accounts:
+            regions = account.regions or self.fleet.regions
+            if not regions:
+                hint = "Name them there, or name those of all such accounts in [fleet] regions"
+                raise ConfigurationError("this account has no Regions", where=account.origin, hint=hint)
+            for region in regions:
+                target = _target_of(account, region)
+                _refuse_twin(target, places.get(_place(target)) or targets.get(target.name))
+                targets[target.name] = places[_place(target)] = target
+        return msgspec.structs.replace(self, targets=targets)
 
     def override(self, section: str, **values: object) -> Settings:
         """These settings with ``values`` in ``section``; None leaves a value unchanged.
@@ -404,25 +435,66 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
         raise ConfigurationError("the configuration is not valid TOML", where=path, why=why) from error
 
 
+def _target_of(account: Account, region: str) -> Target:
+    try:
+        return Target(
+            name=account.target_name(region),
+            region=region,
+            profile=account.profile,
+            assume_role_arn=account.role_arn(region),
+            external_id=account.external_id,
+            account_id=account.account_id,
+            tags=account.tags,
+            vars=account.vars,
+            origin=account.origin,
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error), where=account.origin) from error
+
+
+def _place(target: Target) -> tuple[str, str, str]:
+    return target.account_id, real_region(target.region), target.endpoint_url
+
+
+def _refuse_twin(target: Target, other: Target | None) -> None:
+    """Refuse a target of an account that is there already, by its place or its name.
+
+    Raises:
+        ConfigurationError: it is.
+    """
+    if other is None:
+        return
+    first = other.origin or f"[targets.{other.name}]"
+    if _place(other) == _place(target):
+        what = f"account {target.account_id} is there twice in {target.region}"
+        hint = "Remove one of them: two targets in one place would create everything twice"
+    else:
+        what, hint = f"two accounts make a target {target.name!r}", "Give one of the accounts another name"
+    raise ConfigurationError(what, where=target.origin, why=f"the first is in {first}", hint=hint)
+
+
 def _settings(raw: dict[str, Any], path: str) -> Settings:
     targets = raw.get("targets")
     for name, table in targets.items() if isinstance(targets, dict) else ():
         if isinstance(table, dict):
-            _refuse_name(table, name, path)
+            _refuse_keys(table, name, path)
             table["name"] = name
     settings = struct_of(raw, Settings, path)
+    folder = Path(path).parent if Path(path).is_file() else Path()  # that of a pipe is none of the user's
+    if settings.fleet.sources:
+        found = [one for name in settings.fleet.sources for one in read_accounts(folder / name, name)]
+        own = settings.targets if targets else {}
+        settings = msgspec.structs.replace(settings, targets=own).with_accounts(found)
     if not settings.targets:
         settings = msgspec.structs.replace(settings, targets={"default": Target()})
     ledger = settings.run.ledger
     if "://" not in ledger:
-        folder = Path(path).parent if Path(path).is_file() else Path()  # that of a pipe is none of the user's
         ledger = os.path.normpath(folder / ledger)
     return settings.override("run", ledger=ledger)
 
 
-def _refuse_name(table: dict[str, Any], name: str, path: str) -> None:
-    """A target's name is that of its table."""
-    if "name" in table:
-        raise ConfigurationError(
-            f"unknown key targets.{name}.name", where=path, hint="The name of the table is the name of the target"
-        )
+def _refuse_keys(table: dict[str, Any], name: str, path: str) -> None:
+    """A target's name is that of its table, and its origin the file."""
+    for key in {"name", "origin"} & table.keys():
+        hint = "The name of the table is the name of the target" if key == "name" else "It is made known by itself"
+        raise ConfigurationError(f"unknown key targets.{name}.{key}", where=path, hint=hint)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -42,7 +43,7 @@ def struct_of(table: object, kind: type[T], where: str, key: str = "") -> T:
     """
     if not isinstance(table, dict):
         raise _wrong(key, f"a table, [{key}]", table, where)
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     for name, value in table.items():
         inner = dotted(key, name)
         if name not in hints:
@@ -54,6 +55,11 @@ def struct_of(table: object, kind: type[T], where: str, key: str = "") -> T:
     except msgspec.ValidationError as error:  # by the struct's own __post_init__: the values have been checked
         why = str(error.__cause__ or error)
         raise ConfigurationError(f"{key}: {why}" if key else why, where=where) from error
+
+
+@cache
+def _hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
 
 
 def nearest(name: str, known: Sequence[str], otherwise: str, *, prefix: str = "") -> str:

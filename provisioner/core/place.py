@@ -15,6 +15,24 @@ def real_region(region: str) -> str:
     return region.removeprefix("fips-").removesuffix("-fips")
 
 
+_PARTITIONS = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "eu-isoe-": "aws-iso-e",
+    "us-isof-": "aws-iso-f",
+    "eusc-": "aws-eusc",
+}
+"""By the beginning of a Region (botocore, ``partitions.json``)."""
+
+
+def partition_of(region: str) -> str:
+    """The partition that ARNs in ``region`` name."""
+    real = real_region(region)
+    return next((name for start, name in _PARTITIONS.items() if real.startswith(start)), "aws")
+
+
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):
     """The service, Region and account that a target leads to.
 

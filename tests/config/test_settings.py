@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from provisioner.config.merge import merge
 from provisioner.config.settings import (
+    FleetSettings,
     PaceSettings,
     ReconcileSettings,
     RunSettings,
@@ -157,8 +158,8 @@ def test_the_commented_configuration_is_what_is_built_in() -> None:
     assert settings.override("run", ledger="ledger.db") == msgspec.structs.replace(
         Settings(), defaults={"tags": {}}, local=settings.local
     )
-    for section in (RunSettings, PaceSettings, ReconcileSettings, Target):
-        for key in set(section.__struct_fields__) - {"name", "defaults"}:
+    for section in (RunSettings, PaceSettings, ReconcileSettings, Target, FleetSettings):
+        for key in set(section.__struct_fields__) - {"name", "origin", "defaults"}:
             assert re.search(rf"^(# )?{key} = ", text, re.MULTILINE), key
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # moto needs it
+import yaml  # moto needs it
 
 from provisioner.exit_codes import ExitCode
 from tests.definition_lines import manifest_of

@@ -1,0 +1,56 @@
+"""The texts of a target: what each may look like, for every place that a target may come from."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from msgspec import Meta
+
+
+def text(pattern: str, says: str) -> Meta:
+    """A string that matches ``pattern``; ``says`` is the same in words."""
+    return Meta(pattern=rf"^{pattern}\Z", extra={"says": says})
+
+
+_A_REGION = "an AWS Region such as us-east-1"
+_REGION = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
+_ROLE_NAME = re.compile(r"(?!arn:)[\w+=,.@/-]{1,512}", re.ASCII)
+_ROLE_ARN = re.compile("arn:aws[-a-z]*:iam::[0-9]{12}:role/[!-~]+")
+
+TargetName = Annotated[
+    str,
+    text(
+        "[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+        "at most 64 letters, digits, dots, underscores and hyphens, and begin with a letter or digit",
+    ),
+]
+Region = Annotated[str, text(f"({_REGION.pattern})?", _A_REGION)]
+Profile = Annotated[
+    str,
+    text(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", "the name of an AWS profile, without control characters"),
+]
+RoleArn = Annotated[
+    str,
+    text(f"({_ROLE_ARN.pattern})?", "the ARN of an IAM role, such as arn:aws:iam::111122223333:role/provisioner"),
+]
+ExternalId = Annotated[str, text("([a-zA-Z0-9_+=,.@:/-]{2,1224})?", "2 to 1224 letters, digits or _ + = , . @ : / -")]
+AccountId = Annotated[str, text("([0-9]{12})?", "a string of 12 digits")]
+
+
+def _check_regions(regions: tuple[str, ...]) -> None:
+    for region in regions:
+        if not _REGION.fullmatch(region):
+            raise ValueError(f"{region!r} is not {_A_REGION}")
+    if len(set(regions)) < len(regions):
+        raise ValueError("a Region is named twice; remove one of them")
+
+
+def _check_role(role: str) -> None:
+    if role and not _ROLE_ARN.fullmatch(role) and not _ROLE_NAME.fullmatch(role):
+        raise ValueError(f"{role!r} is neither the name of an IAM role nor its ARN")
+
+
+Regions = Annotated[tuple[str, ...], Meta(extra={"check": _check_regions})]
+Role = Annotated[str, Meta(extra={"check": _check_role})]
+"""The name of a role in the target's account, or an ARN; "" for none."""
