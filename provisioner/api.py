@@ -18,6 +18,7 @@ import anyio
 import msgspec
 
 from provisioner.commands.apply import apply as apply_command
+from provisioner.commands.organization import with_organization
 from provisioner.commands.plan import PlanCommand
 from provisioner.commands.run import Order, Run, policy_of
 from provisioner.commands.validate import Validation
@@ -125,7 +126,7 @@ async def apply(  # noqa: PLR0913  a keyword for each option of the command
         LedgerError: the ledger cannot be opened or written.
     """
     sources, stdin = _sources(manifest)
-    order = _ruled(_order(settings, ledger, targets), rules)
+    order = _ruled(await _order(settings, ledger, targets), rules)
     policy = msgspec.structs.replace(order.policy, wait=wait)
     run = Run(
         msgspec.structs.replace(
@@ -167,7 +168,7 @@ async def plan(
         LedgerError: the ledger cannot be read.
     """
     sources, stdin = _sources(manifest)
-    run = Run(msgspec.structs.replace(_ruled(_order(settings, ledger, targets), rules), sources=sources))
+    run = Run(msgspec.structs.replace(_ruled(await _order(settings, ledger, targets), rules), sources=sources))
     command = PlanCommand(run, offline=offline)
     await _finished(run, "plan", command.plan(stdin))
     assert command.made is not None  # noqa: S101  there was no error
@@ -216,7 +217,7 @@ async def verify(  # noqa: PLR0913  a keyword for each option of the command
         LedgerLockedError: another run holds the ledger.
         LedgerError: there is no ledger, or it cannot be opened or written.
     """
-    run = Run(_order(settings, ledger, targets))
+    run = Run(await _order(settings, ledger, targets))
     findings: list[Finding] = []
     marks = Marks(missing=mark_missing, drifted=mark_drifted, unrecorded=mark_unrecorded)
     summary = await _finished(run, "verify", verify_command(run, findings, marks, prune_duplicates=prune_duplicates))
@@ -310,9 +311,16 @@ def _sources(manifest: Sources) -> tuple[tuple[str, ...], BinaryIO | None]:
     return (*paths, "-"), io.BytesIO(b"\n".join(lines))
 
 
-def _order(settings: Settings | None, ledger: StrPath | None, targets: Sequence[str]) -> Order:
-    settings = (settings or Settings()).override("run", ledger=None if ledger is None else os.fspath(ledger))
-    return Order(sources=(), settings=settings, targets=settings.select(targets), policy=policy_of(settings))
+async def _order(settings: Settings | None, ledger: StrPath | None, targets: Sequence[str]) -> Order:
+    given = (settings or Settings()).override("run", ledger=None if ledger is None else os.fspath(ledger))
+    asked = await with_organization(given)
+    return Order(
+        sources=(),
+        settings=asked.settings,
+        targets=asked.settings.select(targets),
+        policy=policy_of(given),
+        listing=asked.fresh,
+    )
 
 
 _OF_LIFECYCLE = frozenset({"on_change", "replace_order", "keep", "prune", "max_delete"})

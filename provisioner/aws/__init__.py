@@ -1,7 +1,8 @@
 """AWS: the one package that knows the SDK and its HTTP library.
 
 :func:`connect` opens a target and gives two faces: :class:`Creates`, the hot call, and :class:`Control`, all others.
-:func:`inspect` opens one to look at what a run needs there. :func:`objects` opens S3.
+:func:`inspect` opens one to look at what a run needs there. :func:`objects` opens S3, :func:`organization` the list of
+accounts.
 Importing this package loads neither SDK nor HTTP library; opening a target does.
 """
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from provisioner.aws.inspection import Inspection
+    from provisioner.aws.organizations import Organization
     from provisioner.aws.s3 import S3
     from provisioner.config.settings import Target
 
@@ -35,6 +37,7 @@ __all__ = [
     "connect",
     "inspect",
     "objects",
+    "organization",
 ]
 
 
@@ -95,3 +98,21 @@ def objects() -> S3:
     from provisioner.aws.s3 import S3
 
     return S3()
+
+
+@asynccontextmanager
+async def organization(region: str, endpoint_url: str) -> AsyncIterator[Organization]:
+    """Open AWS Organizations with the credentials of the usual environment.
+
+    Args:
+        region: whose partition's endpoint is called: the service has one in each.
+        endpoint_url: of the service; "" is the SDK's own.
+
+    Raises:
+        ConfigurationError: the AWS configuration is broken, or there can be no such endpoint.
+        CredentialsError: there are no credentials.
+    """
+    from provisioner.aws.organizations import open_organization
+
+    async with open_organization(region, endpoint_url) as opened:
+        yield opened

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from botocore import exceptions as sdk
 from botocore import xform_name
 
+from provisioner.aws.clock import ServerClock
 from provisioner.aws.faces import CallError
 from provisioner.aws.http import ClientConfig
+from provisioner.aws.network import Caller, Wanted
 from provisioner.aws.sdk import seen
-from provisioner.aws.session import Identity, open_session, plain_endpoint, use_identity
+from provisioner.aws.session import Identity
+from provisioner.aws.sharing import Sharing
 from provisioner.config.settings import Target
 from provisioner.errors import ConfigurationError
 
@@ -45,12 +48,12 @@ class Organization:
 
     Args:
         client: of the SDK.
-        identity: whose credentials are used.
+        caller: whose credentials are used.
     """
 
-    def __init__(self, client: Any, identity: Identity) -> None:  # noqa: ANN401  the SDK has no types
+    def __init__(self, client: Any, caller: Caller) -> None:  # noqa: ANN401  the SDK has no types
         self._client = client
-        self._identity = identity
+        self._caller = caller
 
     async def accounts(self, unit: str) -> list[Member]:
         """The accounts directly in a unit."""
@@ -78,9 +81,10 @@ class Organization:
 
     async def _call(self, operation: str, where: str, **params: object) -> Any:  # noqa: ANN401  no SDK types
         try:
-            return await getattr(self._client, xform_name(operation))(**params)
+            with self._caller.calling():
+                return await getattr(self._client, xform_name(operation))(**params)
         except Exception as error:
-            raise CallError(operation, self._identity.secrets.redact(seen(error)), where) from error
+            raise CallError(operation, self._caller.identity.secrets.redact(seen(error)), where) from error
 
 
 def _member(answer: Any) -> Member:  # noqa: ANN401  the SDK has no types
@@ -92,19 +96,16 @@ def _member(answer: Any) -> Member:  # noqa: ANN401  the SDK has no types
 async def open_organization(region: str, endpoint_url: str) -> AsyncIterator[Organization]:
     """See :func:`provisioner.aws.organization`."""
     target = Target(name=NAME, region=region)
-    session = open_session(target)
-    identity = Identity(target, region, session)
-    use_identity(session, identity)
     config = ClientConfig(
         connect_timeout=5, read_timeout=10, retries={"total_max_attempts": ATTEMPTS, "mode": "standard"}
     )
-    endpoint = plain_endpoint(endpoint_url) or None
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(identity.close)
-        await identity.get_frozen_credentials()
-        opening = session.create_client(NAME, region_name=region, endpoint_url=endpoint, config=config)
+    async with Sharing() as sharing:
+        caller = Caller(Identity(target, region, sharing.network), ServerClock())
         try:
-            client = await stack.enter_async_context(opening)
+            await caller.identity.get_frozen_credentials()
+            client = await sharing.network.client(target, Wanted(NAME, region, endpoint_url, config))
+            yield Organization(client, caller)
         except (sdk.BotoCoreError, ValueError) as error:
             raise ConfigurationError("AWS Organizations cannot be called", why=str(error)) from error
-        yield Organization(client, identity)
+        finally:
+            await caller.identity.close()

@@ -163,7 +163,7 @@ def _targets(context: click.Context, incomplete: str) -> list[CompletionItem[Any
     """Names and ``tag:KEY=VALUE``; with ``!`` before what is typed, before each."""
     if context.command.name == "resume":
         return _beginning(incomplete, _read(context, _paused))
-    tags = _settings(context).tags
+    tags = _with_targets(context).tags
     pairs = sorted({f"{TAG}{key}={value}" for some in tags.values() for key, value in some.items()})
     before = NOT if incomplete.startswith(NOT) else ""
     return _beginning(incomplete, [f"{before}{one}" for one in (*tags, *pairs)])
@@ -174,7 +174,7 @@ async def _paused(ledger: Ledger, found: list[str]) -> None:
 
 
 def _configured(context: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
-    return _beginning(incomplete, _settings(context).targets)
+    return _beginning(incomplete, _with_targets(context).targets)
 
 
 def _ledger_targets(context: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
@@ -206,6 +206,17 @@ def _settings(context: click.Context) -> Settings:
     from provisioner.cli.options import loaded
 
     return loaded(context.params.get("config")).override("run", ledger=context.params.get("ledger"))
+
+
+def _with_targets(context: click.Context) -> Settings:
+    """The settings with all targets that are known without a call."""
+    settings = _settings(context)
+    if settings.fleet.organizations.asked:
+        from provisioner.cli import loop
+        from provisioner.commands.organization import with_known
+
+        settings = loop.run(with_known, settings)
+    return settings
 
 
 def _read(context: click.Context, read: Callable[[Ledger, list[str]], Any]) -> list[str]:

@@ -17,7 +17,7 @@ from provisioner.cli.output import say, say_json
 from provisioner.cli.program import current
 from provisioner.config.tables import nearest
 from provisioner.core.checks import NAMES, Check, Status, failed
-from provisioner.errors import ConfigurationError, UsageError, printable_lines
+from provisioner.errors import ConfigurationError, ProvisionerError, UsageError, printable_lines
 from provisioner.exit_codes import ADVICE, ExitCode, code_for
 
 if TYPE_CHECKING:
@@ -69,7 +69,13 @@ def command(**given: object) -> ExitCode:
 
 async def _examine(options: Options, settings: Settings) -> list[Check]:
     from provisioner.commands.doctor import Visit, doctor
+    from provisioner.commands.organization import Asked, with_known, with_organization
 
+    try:
+        asked = Asked(await with_known(settings)) if options.local else await with_organization(settings)
+    except ProvisionerError as error:
+        return [failed("organizations", error)]
+    settings = asked.settings
     async with AsyncExitStack() as stack:
         if options.local:
             settings = await stack.enter_async_context(local_endpoint(settings, options.config))
@@ -83,6 +89,7 @@ async def _examine(options: Options, settings: Settings) -> list[Check]:
             skip=frozenset(options.skip),
             embedded=options.local,
             stdin=current().streams.stdin,
+            asked=asked.check,
         )
         return await doctor(visit)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.cli import loop
-from provisioner.cli.options import common, settings_of
+from provisioner.cli.options import common, known_settings
 from provisioner.cli.output import say_json, talk
 from provisioner.core.permissions import Action
 from provisioner.errors import printable_lines
@@ -35,7 +35,7 @@ def command(commands: tuple[str, ...], config: str | None, ledger: str | None, t
     """
     from provisioner.commands.iam_policy import ledger_id, policy, wanted
 
-    settings = settings_of(config, ledger)
+    settings = known_settings(config, ledger)
     need = wanted(commands, settings.lifecycle)
     chosen = settings.select(targets)
     identity = loop.run(ledger_id, settings) if Action.DELETE in need.actions else ""
@@ -56,6 +56,8 @@ def _remarks(need: Wanted, settings: Settings, targets: Sequence[Target], identi
         yield f"There is no ledger {name} yet, so deletion is confined to algorithms of any ledger."
     if need.read or need.written:
         yield "S3 is called with the credentials of the environment, not with those of a target."
+    if need.actions and settings.fleet.organizations.asked:
+        yield "The statement Organizations is for the caller itself, not for the roles that it assumes."
     for target in targets:
         if target.assume_role_arn:
             role = target.assume_role_arn

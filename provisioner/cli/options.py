@@ -401,3 +401,19 @@ def recommended() -> Recommended:
         service="--local" if given.get("local") else endpoint_url,
         manifest=shlex.join(manifest) if manifest and "-" not in manifest else "MANIFEST",
     )
+
+
+def known_settings(config: str | None, ledger: str | None) -> Settings:
+    """The same with the targets that AWS Organizations named in an earlier run, for a command that calls nothing.
+
+    Raises:
+        ConfigurationError: the file is wrong, or two targets have one name or place.
+        LedgerError: the ledger cannot be read.
+    """
+    settings = settings_of(config, ledger)
+    if settings.fleet.organizations.asked:
+        from provisioner.cli import loop
+        from provisioner.commands.organization import with_known
+
+        settings = loop.run(with_known, settings)
+    return settings

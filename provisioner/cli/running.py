@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from provisioner.cli.logs import Logs
     from provisioner.cli.program import Program
+    from provisioner.commands.organization import Asked
     from provisioner.commands.run import Order, Run
     from provisioner.config.settings import Settings
     from provisioner.report.recommended import Recommended
@@ -156,6 +157,7 @@ class _Running:
         self._logs: Logs | None = None
         self._bar = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._asking: anyio.CancelScope | None = None
 
     async def execute(self, settings: Settings, work: Callable[[Run], Awaitable[Summary]]) -> Summary:
         """Do ``work`` with the endpoint that the options name.
@@ -166,15 +168,17 @@ class _Running:
         from provisioner.commands.run import Run
         from provisioner.report.events import run_started
 
-        options, given = self._options, settings
+        options = self._options
         if options.local and options.endpoint_url:
             raise UsageError("--local and --endpoint-url exclude each other", hint="Leave one of them out")
+        asked = await self._ask_organization(settings)
+        settings = given = asked.settings
         async with AsyncExitStack() as stack:
             if options.local:
                 settings = await stack.enter_async_context(local_endpoint(settings, options.config))
             elif options.endpoint_url:
                 settings = settings.with_endpoint(options.endpoint_url)
-            run = Run(options.order(settings))
+            run = Run(msgspec.structs.replace(options.order(settings), listing=asked.fresh))
             self._begin(run)
             if self._streams.stdin.isatty() and self._streams.stderr.isatty() and not self._unattended.quiet:
                 run.ask = partial(self._ask, run)
@@ -187,6 +191,7 @@ class _Running:
                 self._unattended.ping.start()
             if path := found_config():
                 self._name_config(path)
+            asked.log(run.run_id)
             if options.local:
                 warn_of_profiles(given.select(options.targets))
             try:
@@ -197,6 +202,22 @@ class _Running:
                 summary = run.summary(error=InternalError(error))
             group.cancel_scope.cancel()
         return summary
+
+    async def _ask_organization(self, settings: Settings) -> Asked:
+        """The targets that AWS Organizations names, if it is to be asked; a signal ends the question.
+
+        Raises:
+            CancelledError: a signal came.
+            ProvisionerError: the targets are not known.
+        """
+        from provisioner.commands.organization import Asked, with_known, with_organization
+
+        if self._options.local:  # calls nothing but the embedded endpoint
+            return Asked(await with_known(settings))
+        self._loop = asyncio.get_running_loop()
+        with anyio.CancelScope() as self._asking:
+            return await with_organization(settings)
+        raise CancelledError(self._signals.received[0])
 
     def _begin(self, run: Run) -> None:
         """From here on, a signal drains ``run``.
@@ -215,6 +236,8 @@ class _Running:
         A run that drains because its deadline has passed answers its first signal by draining, too.
         """
         if self._run is None or self._loop is None:
+            if self._asking is not None and self._loop is not None:
+                self._loop.call_soon_threadsafe(self._asking.cancel)
             return  # _begin will see it
         if len(self._signals.received) > 1:
             # In a thread, because stdout and stderr may block. The main thread waits, so nothing changes meanwhile.

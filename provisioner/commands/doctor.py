@@ -41,6 +41,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
         embedded: whether all targets use the embedded endpoint.
         stdin: read for ``-``.
         services_url: endpoint of IAM, ECR, KMS and Service Quotas; "" is AWS's own.
+        asked: what came of asking AWS Organizations for the targets; None if it was not asked.
     """
 
     sources: tuple[str, ...]
@@ -51,6 +52,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     embedded: bool = False
     stdin: BinaryIO | None = None
     services_url: str = ""
+    asked: Check | None = None
 
 
 class Examined(msgspec.Struct, frozen=True):
@@ -76,6 +78,8 @@ async def doctor(visit: Visit) -> list[Check]:
     found = [_configuration(visit)]
     ledger, places, pauses = await _ledger(visit.settings)
     found.append(ledger)
+    if visit.asked is not None:
+        found.append(visit.asked)
     now = time.time()
     found += [
         checks.paused(target.name, pause)

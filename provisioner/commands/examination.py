@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 CALLS_AT_ONCE = 4
 """For each target. IAM has one rate for a whole account, which others use too."""
-OF_TARGET = tuple(name for name in NAMES if name not in {"configuration", "ledger"})
+OF_TARGET = tuple(name for name in NAMES if name not in {"configuration", "ledger", "organizations"})
 OF_MANIFEST = frozenset({"manifest", "role", "image", "key"})
 OF_AWS = frozenset({"quota", "role", "image", "key"})
 """Checks that ask what AWS alone has: with an endpoint of one's own there is nobody to ask."""

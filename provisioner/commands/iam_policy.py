@@ -9,7 +9,7 @@ import msgspec
 
 from provisioner.config.tables import nearest
 from provisioner.core.objects import ObjectName, object_name
-from provisioner.core.permissions import ADOPTED, NEEDS, PRUNE, REPLACE, Action
+from provisioner.core.permissions import ADOPTED, NEEDS, OF_ORGANIZATIONS, PRUNE, REPLACE, Action
 from provisioner.core.place import real_region
 from provisioner.core.roles import SERVICE_PRINCIPAL
 from provisioner.errors import UsageError
@@ -108,7 +108,7 @@ def policy(need: Wanted, settings: Settings, targets: Iterable[Target], ledger: 
 
     Args:
         need: what the commands need.
-        settings: the key of the ownership tag, and whether Service Quotas is asked.
+        settings: the key of the ownership tag, and whether Service Quotas and AWS Organizations are asked.
         targets: whose accounts and Regions confine the ARNs, where the configuration states them.
         ledger: id of the ledger that Delete is confined to; "" for those of every ledger.
     """
@@ -122,6 +122,7 @@ def policy(need: Wanted, settings: Settings, targets: Iterable[Target], ledger: 
     passed = {"StringEquals": {"iam:PassedToService": SERVICE_PRINCIPAL}}
     statements = [
         _statement("Account", anywhere, ["*"]),
+        _statement("Organizations", OF_ORGANIZATIONS if actions and settings.fleet.organizations.asked else (), ["*"]),
         _statement("Algorithms", of_algorithms, algorithms),
         _statement("PassRole", [Action.PASS_ROLE] if Action.PASS_ROLE in actions else [], roles, passed),
         _statement(

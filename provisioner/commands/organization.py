@@ -1,4 +1,4 @@
-"""The targets that AWS Organizations names, for commands that call AWS and for those that do not."""
+"""The targets that AWS Organizations names, for commands that call AWS and for those that do not; what has changed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from provisioner.ledger.location import locate
 from provisioner.report.events import organization_asked
 
 if TYPE_CHECKING:
+    from provisioner.commands.run import Order
     from provisioner.config.settings import Settings
     from provisioner.core.checks import Check
+    from provisioner.ledger import Ledger
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -91,3 +93,28 @@ async def _kept(settings: Settings) -> Listing | None:
         return None
     async with location.read() as ledger:
         return await kept(ledger, settings.fleet.organizations)
+
+
+class Moves(msgspec.Struct, frozen=True):
+    """How the targets differ from those that a ledger knows.
+
+    Attributes:
+        new: those of the run that no run with this ledger has reached; none for a new ledger.
+        gone: those that the ledger has and the configuration has no longer, with how many entries they have.
+    """
+
+    new: list[str] = []
+    gone: dict[str, int] = {}
+
+
+async def moves(ledger: Ledger, order: Order) -> Moves:
+    """Which targets have come since the last run, and which have gone, wherever they come from."""
+    counts = await ledger.counts()
+    known = {*counts, *await ledger.places()}
+    if not known:
+        return Moves()
+    gone = sorted(known - order.settings.targets.keys())
+    return Moves(
+        [target.name for target in order.targets if target.name not in known],
+        {name: sum(counts.get(name, {}).values()) for name in gone},
+    )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import msgspec
 
+from provisioner.commands.organization import Moves, moves
 from provisioner.commands.planfile import VERSION, PlanFile, PlannedTarget, step_text
 from provisioner.commands.session import looking, with_manifests
 from provisioner.core.difference import differences
@@ -388,6 +389,7 @@ class PlanCommand:
         self._steps: list[PlanStep] = []
         self._estimates = [0.0]
         self._ledger_id = ""
+        self._moves = Moves()
 
     async def plan(self, stdin: BinaryIO | None = None) -> Summary:
         """Make the plan; the summary has the exit code, and the error if one ended it."""
@@ -419,6 +421,7 @@ class PlanCommand:
             await self._look_first(self._preflight, manifests)
         ledger = fleet.ledger
         self._ledger_id = "" if isinstance(ledger, UnwrittenLedger) and not ledger.exists else ledger.ledger_id
+        self._moves = await moves(ledger, run.order)
         await fleet.each(run.order.targets, one, looks=True)
 
     async def _look_first(self, preflight: Preflight, manifests: Mapping[str, Manifest]) -> None:
@@ -531,6 +534,8 @@ class PlanCommand:
             refused=refused,
             halted={name: one.halt.what for name, one in run.statistics.items() if one.halt},
             paused={name: paused for name, one in run.statistics.items() if (paused := pause_of(one))},
+            new=self._moves.new,
+            gone=self._moves.gone,
             quotas=dict(sorted(self._over.items())),
         )
         return summary

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from provisioner.commands.planfile import PlanFile
     from provisioner.config.settings import Settings, Target
     from provisioner.core.versions import Fate
+    from provisioner.fleet.organizations import Listing
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +44,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         plan: the saved plan that is carried out; None for none.
         lock_timeout_s: how long to wait for another run to release the ledger; None where nobody can ask for that.
         embedded: whether all targets use the embedded endpoint.
+        listing: what AWS Organizations answered, for the ledger to keep; None if it was not asked, or did not answer.
     """
 
     sources: tuple[str, ...]
@@ -55,6 +57,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     plan: PlanFile | None = None
     lock_timeout_s: float | None = None
     embedded: bool = False
+    listing: Listing | None = None
 
     @property
     def reads_twice(self) -> bool:

@@ -17,6 +17,7 @@ from provisioner.commands.manifests import manifests_for
 from provisioner.engine.stop import DRAIN_S
 from provisioner.errors import LedgerError, LedgerLockedError, ProvisionerError, first_error
 from provisioner.fleet.fleet import Fleet
+from provisioner.fleet.organizations import keep
 from provisioner.fleet.places import Places
 from provisioner.ledger import RunRecord
 from provisioner.ledger.location import locate
@@ -151,6 +152,8 @@ async def _leased(run: Run, session: _Session) -> Summary:
                 opened = await stack.enter_async_context(session.open(leases))
                 await leases.take([target.name for target in run.order.targets])
                 await opened.ledger.begin_run(RunRecord(run.run_id, run.command, run.started_at))
+                if run.order.listing is not None:
+                    await keep(opened.ledger, run.order.listing)
             if waiting.cancelled_caught:
                 return run.summary()
             async with aws.Sharing() as sharing, _sampling(run, opened.ledger):

@@ -29,7 +29,11 @@ from provisioner.config.texts import (
     Region,
     Regions,
     RoleArn,
+    RoleName,
     TargetName,
+    check_account_ids,
+    check_members,
+    check_units,
     text,
 )
 from provisioner.core.place import real_region
@@ -263,6 +267,37 @@ class Target(Section, frozen=True, kw_only=True):
         return not self.endpoint_url or bool(self.tagging_endpoint_url)
 
 
+class OrganizationsSettings(Section, frozen=True, kw_only=True):
+    """``[fleet.organizations]``: targets from AWS Organizations, asked with the usual credentials.
+
+    Attributes:
+        units: ids of organizational units, or of the root, whose accounts are targets; with all units below them.
+        include: ids of further accounts.
+        exclude: ids of accounts and units that are left out, whatever names them.
+        regions: a target for each of them in each account; none are those of ``[fleet]``.
+        role_name: of the role to assume in each account.
+        endpoint_url: of AWS Organizations; "" is the SDK's own.
+    """
+
+    units: Annotated[tuple[str, ...], Meta(extra={"check": check_units})] = ()
+    include: Annotated[tuple[str, ...], Meta(extra={"check": check_account_ids})] = ()
+    exclude: Annotated[tuple[str, ...], Meta(extra={"check": check_members})] = ()
+    regions: Regions = ()
+    role_name: RoleName = ""
+    endpoint_url: Url = ""
+
+    def __post_init__(self) -> None:
+        """Without a role every target would have the same credentials."""
+        if self.asked and not self.role_name:
+            raise ValueError("role_name is missing: the role to assume in each account")
+        _check_if_set(self.endpoint_url)
+
+    @property
+    def asked(self) -> bool:
+        """Whether AWS Organizations is asked at all."""
+        return bool(self.units or self.include)
+
+
 class FleetSettings(Section, frozen=True, kw_only=True):
     """``[fleet]``: many targets, and where they are kept.
 
@@ -272,6 +307,7 @@ class FleetSettings(Section, frozen=True, kw_only=True):
         max_failed_targets: no other target begins once more than this have failed, a number or a share of all targets.
         sources: files that list accounts: CSV, or the accounts.yml of c7n-org. Each account is a target in each Region.
         regions: of accounts for which a source names none.
+        organizations: targets from AWS Organizations.
     """
 
     max_active_targets: Annotated[int, Meta(ge=1, le=100_000)] = 1000
@@ -279,6 +315,7 @@ class FleetSettings(Section, frozen=True, kw_only=True):
     max_failed_targets: Annotated[str, text(r"([0-9]{1,6}|[0-9]{1,3}(\.[0-9]+)?%)", _A_BOUND)] = "100%"
     sources: tuple[str, ...] = ()
     regions: Regions = ()
+    organizations: OrganizationsSettings = OrganizationsSettings()
 
     def failures_allowed(self, targets: int) -> int:
         """How many of so many targets may fail while others begin."""
@@ -340,7 +377,11 @@ class Settings(Section, frozen=True, kw_only=True):
 
         Raises:
             UsageError: no target matches one of the patterns, or none is left.
+            ConfigurationError: there are no targets, because AWS Organizations has named none.
         """
+        if not self.targets:
+            hint = "`provisioner plan` asks for them; the ledger keeps the answer of a run"
+            raise ConfigurationError("AWS Organizations has named no targets yet", hint=hint)
         return tuple(self.targets[name] for name in select(patterns, self.tags))
 
     def with_accounts(self, accounts: Iterable[Account]) -> Settings:
@@ -485,7 +526,9 @@ def _settings(raw: dict[str, Any], path: str) -> Settings:
         found = [one for name in settings.fleet.sources for one in read_accounts(folder / name, name)]
         own = settings.targets if targets else {}
         settings = msgspec.structs.replace(settings, targets=own).with_accounts(found)
-    if not settings.targets:
+    if settings.fleet.organizations.asked and not targets and not settings.fleet.sources:
+        settings = msgspec.structs.replace(settings, targets={})
+    elif not settings.targets:
         settings = msgspec.structs.replace(settings, targets={"default": Target()})
     ledger = settings.run.ledger
     if "://" not in ledger:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Annotated
 
 from msgspec import Meta
@@ -15,7 +16,8 @@ def text(pattern: str, says: str) -> Meta:
 
 _A_REGION = "an AWS Region such as us-east-1"
 _REGION = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
-_ROLE_NAME = re.compile(r"(?!arn:)[\w+=,.@/-]{1,512}", re.ASCII)
+_ROLE_NAME_PATTERN = "[A-Za-z0-9_+=,.@/-]{1,512}"
+_ROLE_NAME = re.compile(f"(?!arn:){_ROLE_NAME_PATTERN}")
 _ROLE_ARN = re.compile("arn:aws[-a-z]*:iam::[0-9]{12}:role/[!-~]+")
 
 TargetName = Annotated[
@@ -51,6 +53,20 @@ def _check_role(role: str) -> None:
         raise ValueError(f"{role!r} is neither the name of an IAM role nor its ARN")
 
 
+def _check_ids(pattern: re.Pattern[str], says: str, ids: tuple[str, ...]) -> None:
+    for one in ids:
+        if not pattern.fullmatch(one):
+            raise ValueError(f"{one!r} is not {says}")
+
+
+_UNIT = "(r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32})"
+"""Ids of a root and of an organizational unit (API reference of AWS Organizations)."""
+_A_UNIT = "the id of an organizational unit, such as ou-ab12-11112222, or of the root, such as r-ab12"
+_AN_ACCOUNT = "an account id of 12 digits"
+check_units = partial(_check_ids, re.compile(_UNIT), _A_UNIT)
+check_account_ids = partial(_check_ids, re.compile("[0-9]{12}"), _AN_ACCOUNT)
+check_members = partial(_check_ids, re.compile(f"[0-9]{{12}}|{_UNIT}"), f"{_AN_ACCOUNT} or {_A_UNIT}")
+RoleName = Annotated[str, text(rf"((?!arn:){_ROLE_NAME_PATTERN})?", "the name of an IAM role, not its ARN")]
 Regions = Annotated[tuple[str, ...], Meta(extra={"check": _check_regions})]
 Role = Annotated[str, Meta(extra={"check": _check_role})]
 """The name of a role in the target's account, or an ARN; "" for none."""

@@ -22,7 +22,7 @@ from provisioner.core.roles import (
     pass_role_hint,
 )
 from provisioner.core.verdict import Loss, Reply, Verdict, is_denial, judge
-from provisioner.errors import ProvisionerError, Reason
+from provisioner.errors import ProvisionerError, Reason, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 NAMES = (
     "configuration",
     "ledger",
+    "organizations",
     "credentials",
     "account",
     "place",
@@ -150,6 +151,15 @@ def ledger(name: str, contents: str, *, holder: str, free_bytes: int | None, sto
 
 SHORT_S = 15 * 60.0
 """The SDK renews credentials that it can renew before they have less than this (botocore, advisory refresh)."""
+
+
+def organizations(accounts: int, inactive: int, failure: str) -> Check:
+    """What AWS Organizations answered, or why an earlier answer has to do."""
+    skipped = f"; {counted(inactive, 'account is', 'accounts are')} not active, and no target" if inactive else ""
+    answer = f"{counted(accounts, 'account', 'accounts')}{skipped}"
+    if failure:
+        return warn("organizations", f"out of reach ({failure}); a run would go on with its last answer: {answer}")
+    return ok("organizations", answer)
 
 
 def credentials(origin: str, *, temporary: bool, left_s: float) -> Check:

@@ -26,6 +26,9 @@ class Action(StrEnum):
     GET_OBJECT = "s3:GetObject"
     PUT_OBJECT = "s3:PutObject"
     ABORT_UPLOAD = "s3:AbortMultipartUpload"
+    LIST_ACCOUNTS = "organizations:ListAccountsForParent"
+    LIST_UNITS = "organizations:ListOrganizationalUnitsForParent"
+    DESCRIBE_ACCOUNT = "organizations:DescribeAccount"
 
 
 REPLACE, PRUNE = "--on-change replace", "--prune"
@@ -38,6 +41,9 @@ PREFLIGHT = "--preflight"
 
 MANIFEST = "MANIFEST"
 """What stands for the manifest of a command that needs more with one."""
+
+OF_ORGANIZATIONS = (Action.LIST_ACCOUNTS, Action.LIST_UNITS, Action.DESCRIBE_ACCOUNT)
+"""What a command that opens targets calls where the configuration takes them from AWS Organizations."""
 
 _NOTHING = frozenset[Action]()
 _READ = frozenset({Action.LIST, Action.GET, Action.LIST_QUOTAS})

@@ -16,6 +16,7 @@ from provisioner.aws.faces import CallError
 from provisioner.config.accounts import Account
 from provisioner.config.settings import OrganizationsSettings  # noqa: TC001  msgspec reads this type at run time
 from provisioner.core.permissions import OF_ORGANIZATIONS
+from provisioner.core.verdict import is_denial
 from provisioner.errors import (
     ConfigurationError,
     CredentialsError,
@@ -154,7 +155,7 @@ async def accounts_of(organization: Organization, settings: OrganizationsSetting
 def _told(error: CallError) -> ProvisionerError:
     """What a call that failed means for a run."""
     code, why = error.reply.code, str(error.reply)
-    if error.reason is Reason.DENIED:
+    if is_denial(error.reply.code) or error.reason is Reason.DENIED:
         needed = ", ".join(OF_ORGANIZATIONS)
         hint = f"The caller needs {needed}, in the management account or in that of a delegated administrator"
         return CredentialsError("AWS Organizations may not be asked", why=why, hint=hint)

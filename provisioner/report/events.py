@@ -13,6 +13,7 @@ from provisioner.core.verdict import Verdict
 from provisioner.engine.observer import Observer, Stage
 from provisioner.errors import Reason
 from provisioner.logger import log
+from provisioner.report.summary import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +40,22 @@ def run_started(run_id: str, command: str, ledger: str, targets: Sequence[str]) 
         targets=list(targets[:TARGETS_NAMED]),
         targets_total=len(targets),
     )
+
+
+def organization_asked(run_id: str, *, accounts: int, skipped: Sequence[str], asked_at: float, failure: str) -> None:
+    """Log what AWS Organizations answered, or that an earlier answer is used, and which accounts are no targets."""
+    if failure:
+        log.warning("organization.unreachable", run_id=run_id, why=failure, accounts=accounts, asked_at=iso(asked_at))
+    else:
+        log.info("organization.asked", run_id=run_id, accounts=accounts)
+    if skipped:
+        log.warning(
+            "accounts.skipped",
+            run_id=run_id,
+            accounts=list(skipped[:TARGETS_NAMED]),
+            accounts_total=len(skipped),
+            why="they are not active; `exclude` in [fleet.organizations] silences this",
+        )
 
 
 def run_finished(summary: Summary, command: str) -> None:

@@ -15,13 +15,15 @@ from provisioner.report.summary import Paused  # noqa: TC001  the same
 from provisioner.report.text import framed, next_steps, problem_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from provisioner.report.recommended import Recommended
     from provisioner.report.summary import Summary
 
 SHOWN = 20
 """Steps of one action that are shown unless all are asked for."""
+TARGETS_NAMED = 10
+"""New or gone targets that are named."""
 _SIGNS = {
     "create": "+",
     "recreate": "+",
@@ -90,6 +92,8 @@ class Plan(msgspec.Struct, kw_only=True):
         halted: why a target could not be planned, by target.
         quotas: how many creates do not fit into the quota, and where its number comes from, by target.
         paused: targets that ``apply`` leaves alone until their pause ends.
+        new: targets that no run with this ledger has reached; none for a new ledger.
+        gone: targets that the ledger has and the configuration has no longer, with how many entries they have.
     """
 
     plan_id: str
@@ -108,6 +112,8 @@ class Plan(msgspec.Struct, kw_only=True):
     halted: dict[str, str] = {}
     quotas: dict[str, str] = {}
     paused: dict[str, Paused] = {}
+    new: list[str] = []
+    gone: dict[str, int] = {}
 
 
 def plan_text(plan: Plan, summary: Summary, recommended: Recommended = PLAIN, *, everything: bool) -> str:
@@ -162,9 +168,20 @@ def _closing(plan: Plan, summary: Summary) -> list[str]:
     for name, pause in plan.paused.items():
         why = f": {printable(pause.reason)}" if pause.reason else ""
         lines.append(f"paused    {name} until {pause.until}{why}; until then `apply` sends nothing there")
+    if plan.new:
+        lines.append(f"new       {_named(plan.new)}: no run with this ledger has been there yet")
+    if plan.gone:
+        left = counted(sum(plan.gone.values()), "entry", "entries")
+        lines.append(f"gone      {_named(plan.gone)}, with {left}: not in the configuration; nothing there is changed")
     several = len(summary.targets) > 1
     lines += [f"quota     {name}: {text}" if several else f"quota     {text}" for name, text in plan.quotas.items()]
     return lines
+
+
+def _named(targets: Collection[str]) -> str:
+    names = list(targets)
+    more = f" and {len(names) - TARGETS_NAMED} more" if len(names) > TARGETS_NAMED else ""
+    return f"{counted(len(names), 'target', 'targets')} ({', '.join(names[:TARGETS_NAMED])}{more})"
 
 
 def _duration(seconds: float) -> str:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from provisioner.config.merge import merge
 from provisioner.config.settings import (
     FleetSettings,
+    OrganizationsSettings,
     PaceSettings,
     ReconcileSettings,
     RunSettings,
@@ -158,8 +159,8 @@ def test_the_commented_configuration_is_what_is_built_in() -> None:
     assert settings.override("run", ledger="ledger.db") == msgspec.structs.replace(
         Settings(), defaults={"tags": {}}, local=settings.local
     )
-    for section in (RunSettings, PaceSettings, ReconcileSettings, Target, FleetSettings):
-        for key in set(section.__struct_fields__) - {"name", "origin", "defaults"}:
+    for section in (RunSettings, PaceSettings, ReconcileSettings, Target, FleetSettings, OrganizationsSettings):
+        for key in set(section.__struct_fields__) - {"name", "origin", "defaults", "organizations"}:
             assert re.search(rf"^(# )?{key} = ", text, re.MULTILINE), key
 
 
@@ -519,11 +520,25 @@ def test_what_selects_no_target_is_a_wrong_command(settings: Settings, pattern: 
         ("tags.team = 5", "targets.a.tags.team must be a string, not the number 5"),
         ("tags = 'x'", 'targets.a.tags must be a table, [targets.a.tags], not the string "x"'),
         ("vars.region = 'x'", "vars: 'region' is what templates call a property of the target itself; rename it"),
+        ("[fleet.organizations]\nunits = ['ou-1']", "fleet.organizations.units: 'ou-1' is not the id of an org"),
+        (
+            "[fleet.organizations]\ninclude = ['1']",
+            "fleet.organizations.include: '1' is not an account id of 12 digits",
+        ),
+        (
+            "[fleet.organizations]\nexclude = ['x']",
+            "fleet.organizations.exclude: 'x' is not an account id of 12 digits",
+        ),
+        (
+            "[fleet.organizations]\nrole_name = 'arn:aws:iam::111122223333:role/x'",
+            "must be the name of an IAM role",
+        ),
+        ("[fleet.organizations]\nunits = ['r-ab12']", "fleet.organizations: role_name is missing: the role to assume"),
         ("vars.'a b' = 'x'", "vars: 'a b' must consist of letters, digits and underscores"),
     ],
 )
-def test_tags_and_variables_of_a_target_are_text(tmp_path: Path, toml: str, message: str) -> None:
-    """A tag and a variable are strings, and a variable has a name of its own that a template can use."""
+def test_what_targets_are_made_of_is_checked(tmp_path: Path, toml: str, message: str) -> None:
+    """Tags and variables are strings, a variable has a name of its own, and ids of an organization look like ids."""
     assert message in refusal(tmp_path, f"[targets.a]\n{toml}")
 
 
