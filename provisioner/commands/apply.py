@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from provisioner.commands.finished import RunRules, finished_before, keep_finished
+from provisioner.commands.finished import RunRules, finished_before, keep_finished, keep_variables
 from provisioner.commands.manifests import once_per_rules
 from provisioner.commands.plan import Draft, confirm, draft, prune_refused, retired, wanted_again
 from provisioner.commands.planfile import check, deleted
@@ -115,7 +115,7 @@ async def _check(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bo
     valid = True
     for name, manifest in once_per_rules(manifests).items():
         observer, statistics = run.observers[name], run.statistics[name]
-        batches = manifest.batches()
+        batches = manifest.for_target(None).batches()
         while (batch := await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)) is not None:
             observer.batch_read(batch, manifest.size_bytes)
             for problem in batch.problems:
@@ -151,4 +151,6 @@ async def _register(
     )
     fingerprint = await engine.run(manifest, report_problems=report_problems, retire=retire, why=PRUNED, spare=spare)
     statistics.superseded = (await ledger.superseded()).get(target.name, 0)
+    if fingerprint:
+        await keep_variables(ledger, target.name, manifest)
     await keep_finished(ledger, statistics, fingerprint, rules)

@@ -53,16 +53,44 @@ async def finished_before(ledger: Ledger, manifest: Manifest, target: str, rules
     if before.changes != await ledger.changes(target):
         return None
     fingerprint = await anyio.to_thread.run_sync(manifest.fingerprint, abandon_on_cancel=True)
-    return before.lines if before.fingerprint == _under(rules, fingerprint) else None
+    # Whether a line names its targets is not known before it is read.
+    same = {_under(rules, one) for one in (fingerprint, manifest.marked(fingerprint))}
+    return before.lines if before.fingerprint in same else None
 
 
 async def keep_finished(ledger: Ledger, statistics: Statistics, fingerprint: str, rules: RunRules) -> None:
     """Record a manifest that is finished under ``rules``, for the next run."""
     if statistics.finished and fingerprint:
         changes = await ledger.changes(statistics.target)
-        finished = FinishedManifest(_under(rules, fingerprint), changes, statistics.lines)
+        finished = FinishedManifest(_under(rules, fingerprint), changes, statistics.lines - statistics.elsewhere)
         await ledger.set_finished(statistics.target, finished)
 
 
 def _under(rules: RunRules, fingerprint: str) -> str:
     return sha256(fingerprint.encode() + msgspec.json.encode(rules)).hexdigest()
+
+
+_VARIABLES = "variables"
+"""The family under which a ledger keeps the digest of a target's variables, beside what pacers learned."""
+
+
+async def keep_variables(ledger: Ledger, target: str, manifest: Manifest) -> None:
+    """Record by which variables a manifest was read to its end; nothing where templates were never on."""
+    if manifest.rules.variables is not None or await ledger.learned(target, _VARIABLES) is not None:
+        await ledger.learn(target, _VARIABLES, _digest(manifest))
+
+
+async def variables_refusal(ledger: Ledger, target: str, manifest: Manifest) -> str:
+    """Why nothing is pruned because of the target's variables: another value may give every definition another name.
+
+    Returns:
+        "" if the last run read its manifest by the same variables.
+    """
+    before = await ledger.learned(target, _VARIABLES)
+    if before is None or before == _digest(manifest):
+        return ""
+    return "nothing is pruned in this run, because variables of the target have changed; the next run prunes"
+
+
+def _digest(manifest: Manifest) -> bytes:
+    return sha256(msgspec.json.encode(manifest.rules.variables, order="sorted")).hexdigest().encode()

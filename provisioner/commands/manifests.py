@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from provisioner.aws import objects
+from provisioner.config.merge import merge
+from provisioner.core.place import partition_of, real_region
 from provisioner.errors import ConfigurationError
+from provisioner.manifest.audience import Audience, Known
 from provisioner.manifest.parser import Rules, problems_of_defaults
 from provisioner.manifest.reader import Manifest
+from provisioner.manifest.templates import TemplateError, filled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import BinaryIO
 
     from provisioner.config.settings import Settings, Target
@@ -29,7 +35,7 @@ def manifests_for(
     Args:
         sources: paths, globs, ``s3://bucket/key`` or ``-``.
         settings: the configuration.
-        targets: at least one.
+        targets: that read it; none where a shard has none.
         stdin: what ``-`` reads.
         copied: read a copy of every file, so that each reading sees the same bytes.
 
@@ -39,42 +45,90 @@ def manifests_for(
         ProvisionerError: S3 cannot be read.
         ScratchError: a copy cannot be written.
     """
-    rules = {target.name: _rules_for(settings, target) for target in targets}
+    rules = {target.name: rule for target, rule in zip(targets, _Rules(settings).each(targets), strict=True)}
+    if not rules:
+        return {}
+    readers: dict[bytes, list[str]] = {}
+    for name, rule in rules.items():
+        readers.setdefault(_key(rule), []).append(name)
     first = Manifest(sources, next(iter(rules.values())), stdin=stdin, objects=objects)
     if copied or len(rules) > 1:
         first = first.spooled(files=copied)
-    return {name: first.under(rule) for name, rule in rules.items()}
+    known, manifests = Known(settings.tags), {}
+    for names in readers.values():
+        shared = first.under(rules[names[0]], Audience(known, names))
+        manifests.update({name: shared.for_target(name) for name in names})
+    return {name: manifests[name] for name in rules}
 
 
 def once_per_rules(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
     """One target for each set of rules: those with the same rules have the same problems."""
-    seen: list[Rules] = []
-    chosen = {}
+    chosen: dict[bytes, tuple[str, Manifest]] = {}
     for name, manifest in manifests.items():
-        if manifest.rules not in seen:
-            seen.append(manifest.rules)
-            chosen[name] = manifest
-    return chosen
+        chosen.setdefault(_key(manifest.rules), (name, manifest))
+    return dict(chosen.values())
 
 
-def _rules_for(settings: Settings, target: Target) -> Rules:
-    """The rules for reading the manifest for ``target``.
+def _key(rules: Rules) -> bytes:
+    """Equal for equal rules."""
+    return msgspec.json.encode(rules, order="sorted")
 
-    Raises:
-        ConfigurationError: the defaults are invalid, whatever a line adds to them.
+
+class _Rules:
+    """Makes the rules for reading a manifest. What targets have in common is checked once.
+
+    Args:
+        settings: the configuration.
     """
-    tag = settings.reconcile.ownership_tag
-    _check_defaults("[defaults]", Rules(defaults=settings.defaults, ownership_tag=tag))
-    table = f"[targets.{target.name}.defaults]"
-    _check_defaults(table, Rules(defaults=target.defaults, ownership_tag=tag))
-    rules = Rules(defaults=settings.defaults_for(target), ownership_tag=tag)
-    _check_defaults(f"[defaults] and {table} together", rules)  # each may have 40 tags
-    return rules
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._checked: set[bytes] = set()
+
+    def each(self, targets: Iterable[Target]) -> Iterator[Rules]:
+        """The rules of every target.
+
+        Raises:
+            ConfigurationError: the defaults are invalid, whatever a line adds to them.
+        """
+        for target in targets:
+            table = f"[targets.{target.name}.defaults]"
+            variables = _variables(target) if self._settings.templates else None
+            general = self._filled(self._settings.general_defaults, variables, f"[defaults] for target {target.name}")
+            own = self._filled(target.defaults, variables, table)
+            self._check("[defaults]", Rules(general, self._tag))
+            self._check(table, Rules(own, self._tag))
+            rules = Rules(merge(general, own), self._tag, variables)
+            self._check(f"[defaults] and {table} together", rules)  # each may have 40 tags
+            yield rules
+
+    @property
+    def _tag(self) -> str:
+        return self._settings.reconcile.ownership_tag
+
+    def _filled(self, defaults: dict[str, Any], variables: dict[str, str] | None, table: str) -> dict[str, Any]:
+        if variables is None:
+            return defaults
+        try:
+            made: dict[str, Any] = filled(defaults, variables)
+        except TemplateError as error:
+            raise ConfigurationError(str(error), where=table) from error
+        return made
+
+    def _check(self, table: str, rules: Rules) -> None:
+        key = _key(Rules(rules.defaults, rules.ownership_tag))
+        if key in self._checked:
+            return
+        if problems := problems_of_defaults(rules):
+            what = problems[0].text
+            if len(problems) > 1:
+                what = f"{len(problems)} problems, the first: {what}"
+            raise ConfigurationError(what, where=table)
+        self._checked.add(key)
 
 
-def _check_defaults(table: str, rules: Rules) -> None:
-    if problems := problems_of_defaults(rules):
-        what = problems[0].text
-        if len(problems) > 1:
-            what = f"{len(problems)} problems, the first: {what}"
-        raise ConfigurationError(what, where=table)
+def _variables(target: Target) -> dict[str, str]:
+    """What templates stand for in ``target``, as far as the configuration says it."""
+    region = real_region(target.region)
+    own = {"account_id": target.account_id, "region": region, "partition": partition_of(region) if region else ""}
+    return {**target.vars, "target": target.name, **{name: value for name, value in own.items() if value}}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import msgspec
 
+from provisioner.commands.finished import variables_refusal
 from provisioner.commands.organization import Moves, moves
 from provisioner.commands.planfile import VERSION, PlanFile, PlannedTarget, step_text
 from provisioner.commands.session import looking, with_manifests
@@ -50,15 +51,7 @@ if TYPE_CHECKING:
     Preflight = Callable[[Mapping[str, Manifest]], Awaitable[dict[str, Examined]]]
 
 TO_DO = frozenset(
-    {
-        Action.CREATE,
-        Action.RECOVER,
-        Action.ADOPT,
-        Action.UPDATE,
-        Action.REPLACE,
-        Action.RECREATE,
-        Action.DELETE,
-    }
+    {Action.CREATE, Action.RECOVER, Action.ADOPT, Action.UPDATE, Action.REPLACE, Action.RECREATE, Action.DELETE}
 )
 """Actions with which ``apply`` changes something."""
 
@@ -203,7 +196,10 @@ async def _draft(run: Run, target: OpenTarget, manifest: Manifest, observer: Obs
         raise planning.failure
     if made.whole and not run.stop.requested:
         prune = run.order.settings.lifecycle.prune
-        made.refusal = _refusal(names, invalid, empty) if prune else ""
+        if prune:
+            made.refusal = _refusal(names, invalid, empty) or await variables_refusal(
+                target.ledger, target.name, manifest
+            )
         await _plan_deletions(target, policy, made, names, prunes=prune and not made.refusal)
     return made
 

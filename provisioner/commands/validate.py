@@ -86,7 +86,7 @@ class Validation:
         self.counts = [Counts(target=name if len(manifests) > 1 else "") for name in manifests]
         for manifest, counts in zip(manifests.values(), self.counts, strict=True):
             targets = [target for target in self._targets if of_targets[target.name].rules == manifest.rules]
-            yield from _check(manifest, counts, _place_check(targets, named=len(of_targets) > 1))
+            yield from _check(manifest.for_target(None), counts, _place_check(targets, named=len(of_targets) > 1))
 
 
 def _place_check(targets: Iterable[Target], *, named: bool) -> PlaceCheck:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from provisioner.config.settings import Settings
+from provisioner.config.settings import TEMPLATES, Settings
 
 _ATTRIBUTE = re.compile(r"^    ([a-z_, ]+): (.*(?:\n        .*)*)", re.MULTILINE)
 
@@ -34,6 +34,11 @@ def json_schema(local: type[msgspec.Struct], defaults: dict[str, Any]) -> dict[s
     for table in (whole, tables["Target"]):
         says = table["properties"]["defaults"]["description"]
         table["properties"]["defaults"] = {"description": says, "$ref": "#/$defs/Definition"}
+    general = dict(defaults["Definition"])
+    switch = {"type": "boolean", "description": "Whether strings of defaults and definitions are templates."}
+    general["properties"] = {TEMPLATES: switch, **general["properties"]}
+    whole["properties"]["defaults"]["$ref"] = "#/$defs/Defaults"
+    defaults = {**defaults, "Defaults": general}
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **whole,

@@ -55,6 +55,8 @@ _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
 _DURATION = re.compile(f"(?:{_DURATION_PART.pattern})+")
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+TEMPLATES = "templates"
+"""The key of ``[defaults]`` that makes the strings of defaults and definitions templates."""
 OWN_VARIABLES = ("account_id", "region", "target", "partition")
 """What templates call the properties of a target."""
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -328,7 +330,7 @@ class Settings(Section, frozen=True, kw_only=True):
 
     Attributes:
         run, pace, reconcile, lifecycle, fleet: see the sections.
-        defaults: laid under every definition of every target, by the API's names.
+        defaults: laid under every definition of every target, by the API's names; beside them ``templates``.
         targets: by name; always at least one.
         local: options of the embedded endpoint of ``--local``, as ``provisioner emulate`` has them.
     """
@@ -363,9 +365,24 @@ class Settings(Section, frozen=True, kw_only=True):
         """
         return _settings(deepcopy(dict(tables)), "the settings")
 
+    def __post_init__(self) -> None:
+        """Check the switch that stands beside the defaults."""
+        if not isinstance(self.defaults.get(TEMPLATES, False), bool):
+            raise ValueError(f"defaults.{TEMPLATES} must be true or false")  # noqa: TRY004  as all wrong values
+
+    @property
+    def templates(self) -> bool:
+        """Whether strings of defaults and definitions are templates."""
+        return bool(self.defaults.get(TEMPLATES, False))
+
+    @property
+    def general_defaults(self) -> dict[str, Any]:
+        """The defaults of all targets, without the switch beside them."""
+        return {key: value for key, value in self.defaults.items() if key != TEMPLATES}
+
     def defaults_for(self, target: Target) -> dict[str, Any]:
         """The defaults of ``target``: maps merge, lists and scalars replace."""
-        return merge(self.defaults, target.defaults)
+        return merge(self.general_defaults, target.defaults)
 
     @property
     def tags(self) -> dict[str, dict[str, str]]:

@@ -219,12 +219,20 @@ _digest_of_tags = cached_by_tags(_digest)
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a definition, with every limit that a schema can express."""
+    parts = _parts()
+    parts["Definition"]["properties"]["targets"] = {
+        "type": "array",
+        "items": {"type": "string", "minLength": 1, "maxLength": 256},
+        "minItems": 1,
+        "maxItems": 100,
+        "description": "The targets that the line is for: names, globs, tag:KEY=VALUE, with ! not these; never sent.",
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Definition",
         "description": "One line of a manifest: the parameters of one CreateConfiguredModelAlgorithm call.",
         "$ref": "#/$defs/Definition",
-        "$defs": _parts(),
+        "$defs": parts,
     }
 
 

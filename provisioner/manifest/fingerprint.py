@@ -18,12 +18,17 @@ class Fingerprint:
 
     It covers the bytes that were read, not the file, so that a file that changes meanwhile has another fingerprint. It
     covers the program's version too: another version may read the same line differently.
+
+    Attributes:
+        mark: what the choice of lines depends on besides; "" where no line names its targets.
     """
 
     def __init__(self, rules: Rules) -> None:
         rules_read = [__version__, rules.ownership_tag, dict(rules.defaults)]
+        rules_read += [rules.variables] if rules.variables is not None else []
         self._digest = sha256(msgspec.json.encode(rules_read, order="sorted"))
         self._size = 0
+        self.mark = ""
 
     def begin(self, label: str) -> None:
         """The next bytes belong to the source ``label``."""
@@ -39,4 +44,9 @@ class Fingerprint:
         """The fingerprint of everything so far."""
         end = self._digest.copy()
         end.update(f"\0{self._size}".encode())
-        return end.hexdigest()
+        return marked(end.hexdigest(), self.mark)
+
+
+def marked(fingerprint: str, mark: str) -> str:
+    """``fingerprint`` of a manifest whose choice of lines depends on what ``mark`` is a digest of; "" for nothing."""
+    return sha256(f"{fingerprint} {mark}".encode()).hexdigest() if mark else fingerprint

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _CACHE_KIB = 2048
 """Memory for the database; the rest is on disk."""
+_NAMES = """CREATE TABLE names (name TEXT, audience INT, digests TEXT, source INT, line INT,
+    PRIMARY KEY (name, audience)) WITHOUT ROWID"""
 _DIGEST_STORED = 16
 """Hexadecimal digits of each digest that are stored: 64 bits tell two definitions of one name apart."""
 
@@ -35,6 +37,7 @@ class Repetition(Struct, frozen=True):
         row: the later one.
         source, line: of the first.
         same_definition, same_tags: whether the row repeats them too.
+        targets: for which both lines are; None for all.
     """
 
     row: Row
@@ -42,11 +45,19 @@ class Repetition(Struct, frozen=True):
     line: int
     same_definition: bool
     same_tags: bool
+    targets: frozenset[str] | None = None
+
+    def concerns(self, target: str | None) -> bool:
+        """Whether the row repeats another one for ``target``; None is any."""
+        return target is None or self.targets is None or target in self.targets
 
     def problem(self) -> Problem:
         """A notice for a line that says the same again, a problem for one that contradicts the first."""
         row, first = self.row, f"{self.source}:{self.line}"
         name = printable(row.name)
+        if self.targets is not None:
+            more = f" and {len(self.targets) - 1} more" if len(self.targets) > 1 else ""
+            first = f"{first} for target {min(self.targets)}{more}"
         if self.same_definition and self.same_tags:
             message = f"this line repeats {first} (same name, same definition); remove one of them"
             return Problem(row.source, row.line, name, "repeated_name", message, column=1, severity="notice")
@@ -114,12 +125,13 @@ class SeenNames:
         # WITHOUT ROWID clusters the table by name: names that come sorted, as most do, are appended.
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._sources: dict[str, int] = {}
+        self._audiences: dict[frozenset[str] | None, int] = {None: 0}
         self._any_variants = False
         statements = (
             "PRAGMA journal_mode = OFF",
             "PRAGMA synchronous = OFF",
             f"PRAGMA cache_size = -{_CACHE_KIB}",
-            "CREATE TABLE names (name TEXT PRIMARY KEY, digests TEXT, source INT, line INT) WITHOUT ROWID",
+            _NAMES,
             "CREATE TABLE variants (folded TEXT PRIMARY KEY, name TEXT, source INT, line INT) WITHOUT ROWID",
             "BEGIN",
         )
@@ -135,15 +147,16 @@ class SeenNames:
         self._database.close()
 
     def add(self, rows: list[Row]) -> list[Repetition]:
-        """Store the names of ``rows``; returns the rows whose name occurred before.
+        """Store the names of ``rows``; returns the rows whose name occurred before for one of their targets.
 
         Raises:
             ScratchError: the disk is full.
         """
-        sources = self._sources
+        sources, audiences = self._sources, self._audiences
         values = [
             (
                 row.definition.name,
+                audiences.setdefault(row.targets, len(audiences)),
                 row.canonical.digest[:_DIGEST_STORED] + row.canonical.tags_digest[:_DIGEST_STORED],
                 sources.setdefault(row.source, len(sources)),
                 row.line,
@@ -153,12 +166,11 @@ class SeenNames:
         try:
             before = self._database.total_changes
             insert(self._database, "INSERT OR IGNORE INTO names VALUES", values)
-            if self._database.total_changes - before == len(rows):
+            if self._database.total_changes - before == len(rows) and len(audiences) == 1:
                 return []
-            found = [self._compared(row) for row in rows]
+            return [one for row in rows if (one := self._compared(row)) is not None]
         except sqlite3.Error as error:
             raise ScratchError(str(error)) from error
-        return [one for one in found if (one.row.source, one.row.line) != (one.source, one.line)]
 
     def look_alikes(self, rows: list[Row]) -> list[LookAlike]:
         """The ``rows`` whose name differs from an earlier one only in case, outer white space or normal form.
@@ -207,12 +219,31 @@ class SeenNames:
         )
         source, line, name = self._database.execute(query, (key, key)).fetchone()
         before = (source, line) < (self._sources[row.source], row.line)
-        return (name, list(self._sources)[source], line) if before else None
+        # Of its own name there may be an earlier row for other targets.
+        return (name, list(self._sources)[source], line) if before and name != row.name else None
 
-    def _compared(self, row: Row) -> Repetition:
-        """The row beside the first of its name, which may be itself."""
-        query = "SELECT digests, source, line FROM names WHERE name = ?"
-        digests, source, line = self._database.execute(query, (row.definition.name,)).fetchone()
+    def _compared(self, row: Row) -> Repetition | None:
+        """The row beside the first of its name for one of its targets; None if it is itself the first for all."""
+        query = "SELECT digests, audience, source, line FROM names WHERE name = ? ORDER BY source, line"
+        audiences, sources = list(self._audiences), list(self._sources)
+        here = (self._sources[row.source], row.line)
+        first: tuple[str, int, int] | None = None
+        common: frozenset[str] | None = frozenset()
+        for digests, audience, source, line in self._database.execute(query, (row.definition.name,)):
+            shared = _both(row.targets, audiences[audience])
+            if (source, line) < here and (shared is None or shared):
+                first = first or (digests, source, line)
+                common = None if shared is None or common is None else common | shared
+        if first is None:
+            return None
+        digests, source, line = first
         same_definition = row.digest.startswith(digests[:_DIGEST_STORED])
         same_tags = row.tags_digest.startswith(digests[_DIGEST_STORED:])
-        return Repetition(row, list(self._sources)[source], line, same_definition, same_tags)
+        return Repetition(row, sources[source], line, same_definition, same_tags, common)
+
+
+def _both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    """The targets of both; None is all."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other

@@ -10,16 +10,17 @@ from __future__ import annotations
 import re
 from functools import cache, lru_cache
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Meta, Struct
 
 from provisioner.config.merge import merge
 from provisioner.manifest import diagnosis
 from provisioner.manifest.definition import MAX_TAGS, ContainerConfig, Definition, cached_by_tags
 from provisioner.manifest.json_scanner import MAX_PROBLEMS, JsonNode, scan_json
 from provisioner.manifest.problems import InvalidDefinitionError, LineProblem
+from provisioner.manifest.templates import TemplateError, fill_nodes, filled
 from provisioner.manifest.text_rules import (
     DESCRIPTION,
     IMAGE,
@@ -43,10 +44,32 @@ class Rules(Struct, frozen=True):
         defaults: laid under every definition before it is validated, by the API's names: maps merge; lists and texts of
             the definition replace the default.
         ownership_tag: the key of the tag that a run adds to every create, which leaves 49 to the user; "" for none.
+        variables: what templates in the lines stand for, by name; None where braces are braces. The defaults are
+            filled already.
     """
 
     defaults: dict[str, Any] = {}
     ownership_tag: str = ""
+    variables: dict[str, str] | None = None
+
+
+TARGETS = "targets"
+"""The key of a line that names its targets: no part of the definition, and never sent to AWS."""
+_QUOTED_TARGETS = b'"targets"'
+Patterns = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(min_length=1, max_length=100)]
+"""See :mod:`provisioner.core.targets`."""
+
+
+class Line(NamedTuple):
+    """What a line says.
+
+    Attributes:
+        definition: with the defaults, templates filled.
+        targets: patterns of the targets that it is for; none are all.
+    """
+
+    definition: Definition
+    targets: tuple[str, ...] = ()
 
 
 _decode = msgspec.json.Decoder(Definition).decode
@@ -55,7 +78,16 @@ _ESCAPED = re.compile(rb"\\.")
 
 
 def parse(line: bytes, rules: Rules) -> Definition:
-    """The definition in one line of a manifest.
+    """The definition in one line of a manifest, whatever targets it is for.
+
+    Raises:
+        InvalidDefinitionError: the line is not valid; has every problem.
+    """
+    return parse_line(line, rules).definition
+
+
+def parse_line(line: bytes, rules: Rules) -> Line:
+    """The definition in one line of a manifest, and its targets.
 
     Raises:
         InvalidDefinitionError: the line is not valid; has every problem.
@@ -63,28 +95,39 @@ def parse(line: bytes, rules: Rules) -> Definition:
     return _parse_valid(line, rules) or _diagnose(line, rules)
 
 
-def _parse_valid(line: bytes, rules: Rules) -> Definition | None:
-    """The fast path: the definition in a valid line, None for a line that is not valid."""
+def _parse_valid(line: bytes, rules: Rules) -> Line | None:
+    """The fast path: what a valid line says, None for a line that is not valid."""
     try:
-        definition, strings = _decode_with(line, rules.defaults)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        parsed, strings = _decode_with(line, rules)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TemplateError):
         return None
+    definition = parsed.definition
     valid = (
         _texts_fit(definition) and _tags_fit(definition.tags, rules.ownership_tag) and _keys_are_unique(line, strings)
     )
-    return definition if valid else None
+    return parsed if valid else None
 
 
-def _decode_with(line: bytes, defaults: Mapping[str, Any]) -> tuple[Definition, int]:
-    """The definition with the defaults, and how many strings the line itself has: see :func:`_keys_are_unique`."""
-    if not defaults:
-        definition = _decode(line)
-        return definition, _strings(definition)
+def _decode_with(line: bytes, rules: Rules) -> tuple[Line, int]:
+    """What a line says with the defaults, and how many strings it has itself: see :func:`_keys_are_unique`."""
+    defaults, variables = rules.defaults, rules.variables
+    if not defaults and variables is None and _QUOTED_TARGETS not in line:
+        try:
+            definition = _decode(line)
+        except msgspec.ValidationError:
+            if b"\\u" not in line:  # the key may be written with escapes
+                raise
+        else:
+            return Line(definition), _strings(definition)
     value = _decode_any(line)
     if not isinstance(value, dict):
         raise msgspec.ValidationError
+    targets = msgspec.convert(value.pop(TARGETS), Patterns) if TARGETS in value else ()
+    if variables is not None:
+        value = filled(value, variables)
     definition = msgspec.convert(merge(defaults, value), Definition)
-    return definition, _strings(definition) - _strings_added(value, defaults)
+    strings = _strings(definition) - _strings_added(value, defaults) + (1 + len(targets) if targets else 0)
+    return Line(definition, targets), strings
 
 
 def _strings(definition: Definition) -> int:
@@ -184,8 +227,13 @@ def _definition_type() -> msgspec.inspect.Type:
     return msgspec.inspect.type_info(Definition)
 
 
-def _diagnose(line: bytes, rules: Rules) -> Definition:
-    """The slow path: the definition in a line, or every problem of it.
+@cache
+def _patterns_type() -> msgspec.inspect.Type:
+    return msgspec.inspect.type_info(Patterns)
+
+
+def _diagnose(line: bytes, rules: Rules) -> Line:
+    """The slow path: what a line says, or every problem of it.
 
     Raises:
         InvalidDefinitionError: the line is not valid.
@@ -193,17 +241,31 @@ def _diagnose(line: bytes, rules: Rules) -> Definition:
     scanned = scan_json(line)
     root, problems = scanned.root, scanned.problems
     name = root.members.get("name")
+    targets = root.members.pop(TARGETS, None)
     if scanned.complete:
-        if root.kind == "object":
-            diagnosis.merge_defaults(root, rules.defaults)
-        more = chain(
-            diagnosis.problems(root, _definition_type(), diagnosis.Location(column=root.column)),
-            _tag_problems(root, rules.ownership_tag),
-        )
+        more = _problems_of(root, rules)
+        if targets is not None:
+            more = chain(more, diagnosis.problems(targets, _patterns_type(), diagnosis.Location(TARGETS)))
         problems = sorted([*problems, *islice(more, MAX_PROBLEMS + 1)], key=lambda one: one.column)
     if problems:
         raise InvalidDefinitionError(_capped(problems), name.text if name else "")
-    return msgspec.convert(diagnosis.value_of(root), Definition)
+    patterns = tuple(item.text for item in targets.items) if targets is not None else ()
+    return Line(msgspec.convert(diagnosis.value_of(root), Definition), patterns)
+
+
+def _problems_of(root: JsonNode, rules: Rules) -> Iterator[LineProblem]:
+    """What is wrong with a line that is JSON; a template without a value is reported, not what follows from it."""
+    if rules.variables is not None:
+        found = [
+            LineProblem(column, path, "template", what) for path, column, what in fill_nodes(root, rules.variables)
+        ]
+        if found:
+            yield from found
+            return
+    if root.kind == "object":
+        diagnosis.merge_defaults(root, rules.defaults)
+    yield from diagnosis.problems(root, _definition_type(), diagnosis.Location(column=root.column))
+    yield from _tag_problems(root, rules.ownership_tag)
 
 
 def problems_of_defaults(rules: Rules) -> list[LineProblem]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, BinaryIO
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from provisioner.core.problem import Problem
-from provisioner.manifest.fingerprint import Fingerprint
+from provisioner.manifest.audience import Audience, Known
+from provisioner.manifest.fingerprint import Fingerprint, marked
 from provisioner.manifest.formats import jsonl_only
 from provisioner.manifest.lines import blocks
 from provisioner.manifest.names import SeenNames
-from provisioner.manifest.parser import Rules, parse
-from provisioner.manifest.problems import InvalidDefinitionError
+from provisioner.manifest.parser import Rules, parse_line
+from provisioner.manifest.problems import InvalidDefinitionError, LineProblem
 from provisioner.manifest.sources import SpooledSource, raw_chunks, resolve
 
 if TYPE_CHECKING:
@@ -40,12 +41,14 @@ class Row(Struct, frozen=True):
         line: from 1.
         definition: with the defaults.
         canonical: its bytes and digests.
+        targets: that it is for, of those that read the manifest under the same rules; None for all.
     """
 
     source: str
     line: int
     definition: Definition
     canonical: Canonical
+    targets: frozenset[str] | None = None
 
     @property
     def name(self) -> str:
@@ -69,7 +72,7 @@ class Row(Struct, frozen=True):
 
 
 class Batch(Struct):
-    """Some lines of a manifest, in order. Each line that is not blank is a row, invalid, or repeated.
+    """Some lines of a manifest, in order. Each that is not blank is a row, invalid, repeated, or for other targets.
 
     Args:
         rows: the valid lines.
@@ -78,6 +81,7 @@ class Batch(Struct):
         invalid: how many of them have a problem.
         repeated: how many repeat an earlier line; each has a notice.
         empty: sources that have ended without a single line; each has a notice.
+        elsewhere: how many lines are for other targets only.
         read_bytes: of all sources together, so far; compare it with :attr:`Manifest.size_bytes`.
     """
 
@@ -87,6 +91,7 @@ class Batch(Struct):
     invalid: int = 0
     repeated: int = 0
     empty: list[str] = []
+    elsewhere: int = 0
     read_bytes: int = 0
 
 
@@ -114,6 +119,8 @@ class Manifest:
     ) -> None:
         self.sources = resolve(sources, stdin, objects)
         self.rules = rules
+        self.audience = Audience(Known({}))
+        self.target: str | None = None
         self.chosen: Collection[str] | None = None
 
     @property
@@ -127,10 +134,17 @@ class Manifest:
         sizes = [source.size_bytes for source in self.sources]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
-    def under(self, rules: Rules) -> Manifest:
-        """The same sources under other rules."""
+    def under(self, rules: Rules, audience: Audience) -> Manifest:
+        """The same sources under other rules, for those who read it by them: with the lines of all these targets."""
         other = copy(self)
         other.rules = rules
+        other.audience = audience
+        return other
+
+    def for_target(self, target: str | None) -> Manifest:
+        """The same manifest with the lines for one target of its audience; None for all of its targets."""
+        other = copy(self)
+        other.target = target
         return other
 
     def only(self, names: Collection[str]) -> Manifest:
@@ -172,6 +186,10 @@ class Manifest:
                 fingerprint.update(chunk)
         return fingerprint.hexdigest()
 
+    def marked(self, fingerprint: str) -> str:
+        """What ``fingerprint`` becomes when a line names its targets: their choice depends on the configuration."""
+        return marked(fingerprint, self.audience.mark(self.target or ""))
+
     def batches(self, size: int = 512, fingerprint: Fingerprint | None = None) -> Iterator[Batch]:
         """Read from the start. The iterator blocks on I/O; any thread may advance it, one at a time.
 
@@ -192,7 +210,7 @@ class Manifest:
         names = SeenNames()
         on_bytes = fingerprint.update if fingerprint is not None else None
         try:
-            assembler = _BatchAssembler(self.rules, names, size)
+            assembler = _BatchAssembler(self, names, size, fingerprint)
             for source in self.sources:
                 assembler.useful_bytes = 0
                 if fingerprint is not None:
@@ -218,8 +236,10 @@ class _BatchAssembler:
         useful_bytes: bytes of this source's lines that have become definitions.
     """
 
-    def __init__(self, rules: Rules, names: SeenNames, size: int) -> None:
-        self._rules = rules
+    def __init__(self, manifest: Manifest, names: SeenNames, size: int, fingerprint: Fingerprint | None) -> None:
+        self._manifest = manifest
+        self._rules = manifest.rules
+        self._fingerprint = fingerprint
         self._names = names
         self._size = size
         self._bytes = 0
@@ -234,7 +254,8 @@ class _BatchAssembler:
         batch, self.batch = self.batch, Batch([], [], read_bytes=self.batch.read_bytes)
         if batch.rows:
             self._check_names(batch)
-            self.useful_bytes += self._bytes * len(batch.rows) // batch.lines
+        if batch.lines:
+            self.useful_bytes += self._bytes * (len(batch.rows) + batch.elsewhere) // batch.lines
         self._bytes = 0
         return batch
 
@@ -272,22 +293,46 @@ class _BatchAssembler:
         self._empty = False
         self._bytes += len(line)
         try:
-            definition = parse(line, self._rules)
+            definition, patterns = parse_line(line, self._rules)
         except InvalidDefinitionError as error:
             batch.invalid += 1
             batch.problems += [problem.at(source, number, error.name) for problem in error.problems]
         else:
-            batch.rows.append(Row(source, number, definition, definition.canonical()))
+            row = Row(source, number, definition, definition.canonical())
+            if patterns:
+                self._add_for(row, patterns)
+            else:
+                batch.rows.append(row)
+
+    def _add_for(self, row: Row, patterns: tuple[str, ...]) -> None:
+        """Add a row for the targets that ``patterns`` select."""
+        manifest, batch = self._manifest, self.batch
+        if self._fingerprint is not None and not self._fingerprint.mark:
+            self._fingerprint.mark = manifest.audience.mark(manifest.target or "")
+        targets = manifest.audience.of(patterns)
+        if isinstance(targets, LineProblem):
+            batch.invalid += 1
+            batch.problems.append(targets.at(row.source, row.line, row.name))
+        elif targets:
+            batch.rows.append(structs.replace(row, targets=targets))
+        else:
+            batch.elsewhere += 1
 
     def _check_names(self, batch: Batch) -> None:
-        """Remove the rows whose name occurred before, and report them and names that look alike."""
+        """Remove the rows whose name occurred before, and those for other targets; report names that look alike."""
         found = []
+        target = self._manifest.target
         if repetitions := self._names.add(batch.rows):
             found = [repetition.problem() for repetition in repetitions]
-            batch.repeated += sum(problem.severity == "notice" for problem in found)
-            batch.invalid += sum(problem.severity == "problem" for problem in found)
-            removed = {id(repetition.row) for repetition in repetitions}
+            here = [problem for one, problem in zip(repetitions, found, strict=True) if one.concerns(target)]
+            batch.repeated += sum(problem.severity == "notice" for problem in here)
+            batch.invalid += sum(problem.severity == "problem" for problem in here)
+            removed = {id(one.row) for one in repetitions if one.concerns(target)}
             batch.rows = [row for row in batch.rows if id(row) not in removed]
+        if target is not None and any(row.targets is not None for row in batch.rows):
+            rows = [row for row in batch.rows if row.targets is None or target in row.targets]
+            batch.elsewhere += len(batch.rows) - len(rows)
+            batch.rows = rows
         for look_alike in self._names.look_alikes(batch.rows):
             found += look_alike.notices()
         if found:

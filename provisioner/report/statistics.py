@@ -43,7 +43,8 @@ class Statistics(Observer):
     Attributes:
         target: the target's name.
         region, account_id: "" until known.
-        lines, valid, invalid, repeated: of the manifest, as far as it was read.
+        lines, valid, invalid, repeated: of the manifest, as far as it was read; ``elsewhere`` counts the lines that are
+            for other targets only.
         expected: estimated number of definitions in the manifest, None if unknown.
         exact: whether that is their number: the manifest was read to its end, though not all is carried out.
         outcomes: of the valid lines; they always add up to ``valid`` once the run has ended.
@@ -117,6 +118,7 @@ class Statistics(Observer):
         self.valid += len(batch.rows)
         self.invalid += batch.invalid
         self.repeated += batch.repeated
+        self.elsewhere += batch.elsewhere
         if size_bytes is not None and batch.read_bytes:
             self.expected = max(self.valid, round(self.valid * size_bytes / batch.read_bytes))
             self.exact = batch.read_bytes >= size_bytes
@@ -217,7 +219,7 @@ class Statistics(Observer):
 
     def read_again(self) -> None:
         """Forget the lines that were counted: the manifest is read again."""
-        self.lines = self.valid = self.invalid = self.repeated = 0
+        self.lines = self.valid = self.invalid = self.repeated = self.elsewhere = 0
         self.whole = False
 
     def unchanged_all(self, lines: int) -> None:
@@ -238,7 +240,7 @@ class Statistics(Observer):
         """Whether every line of the manifest is valid, unique and registered."""
         registered = sum(self.outcomes[one] for one in REGISTERED)
         settled = not (self.open or self.superseded)
-        return self.whole and settled and self.halt is None and registered == self.lines
+        return self.whole and settled and self.halt is None and registered == self.lines - self.elsewhere
 
     @property
     def failed(self) -> bool:

@@ -214,7 +214,8 @@ def _manifest(targets: Sequence[Statistics]) -> ManifestCounts:
     if fullest is None:
         return ManifestCounts(0, 0, 0)
     partial = bool(fullest.lines) and not fullest.whole
-    return ManifestCounts(fullest.lines, fullest.valid, fullest.invalid, fullest.repeated, partial)
+    valid = fullest.valid + fullest.elsewhere
+    return ManifestCounts(fullest.lines, valid, fullest.invalid, fullest.repeated, partial)
 
 
 def iso(seconds: float) -> str:

@@ -157,7 +157,7 @@ def test_the_commented_configuration_is_what_is_built_in() -> None:
     settings = Settings.load(str(path))
 
     assert settings.override("run", ledger="ledger.db") == msgspec.structs.replace(
-        Settings(), defaults={"tags": {}}, local=settings.local
+        Settings(), defaults={"templates": False, "tags": {}}, local=settings.local
     )
     for section in (RunSettings, PaceSettings, ReconcileSettings, Target, FleetSettings, OrganizationsSettings):
         for key in set(section.__struct_fields__) - {"name", "origin", "defaults", "organizations"}:

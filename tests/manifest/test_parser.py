@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from provisioner.config.merge import merge
 from provisioner.errors import Reason
 from provisioner.manifest import parser, text_rules
-from provisioner.manifest.definition import MAX_TAGS, ContainerConfig, Definition
-from provisioner.manifest.parser import Rules, parse, problems_of_defaults
+from provisioner.manifest.definition import MAX_TAGS, ContainerConfig
+from provisioner.manifest.parser import Line, Rules, parse, parse_line, problems_of_defaults
 from provisioner.manifest.problems import InvalidDefinitionError, LineProblem
 from tests.definition_lines import (
     FULL,
@@ -44,6 +44,8 @@ DEFAULTS = Rules(
     },
     ownership_tag="provisioner:origin",
 )
+
+TEMPLATES = Rules(defaults=DEFAULTS.defaults, variables={"team": "ads", "account_id": "111122223333", "target": "t"})
 
 
 def problems_of(line: bytes, rules: Rules = PLAIN) -> tuple[LineProblem, ...]:
@@ -306,7 +308,7 @@ def test_a_line_may_be_wrong_where_defaults_are_right() -> None:
 # The fast path against the diagnosis.
 
 
-def slow(line: bytes, rules: Rules) -> Definition | None:
+def slow(line: bytes, rules: Rules) -> Line | None:
     """What the diagnosis alone makes of a line."""
     try:
         return parser._diagnose(line, rules)
@@ -315,13 +317,21 @@ def slow(line: bytes, rules: Rules) -> Definition | None:
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
-@given(mutants, st.sampled_from([PLAIN, OWNED, DEFAULTS]))
+@given(mutants, st.sampled_from([PLAIN, OWNED, DEFAULTS, TEMPLATES]))
 @example(line_of(FULL), PLAIN)
 @example(b'{"name":"x","roleArn":"%s","description":""}' % ROLE.encode(), PLAIN)
 @example(b'{"name":"\\u0022\\u0022","name":"\\u0022\\u0022","roleArn":"%s"}' % ROLE.encode(), PLAIN)
 @example(b'{"name":"\\\\","description":"","roleArn":"%s","tags":{"a":"","a":""}}' % ROLE.encode(), PLAIN)
 @example(b'{"name":"x","tags":{"team":"","team":""}}', DEFAULTS)
 @example(b'{"name":"x","trainingContainerConfig":{}}', DEFAULTS)
+@example(b'{"name":"x","targets":["a","a"],"targets":["b"]}', DEFAULTS)
+@example(b'{"name":"x","targets":["a","b"]}', DEFAULTS)
+@example(b'{"name":"x","targets":["a","\\u0022"],"roleArn":"%s"}' % ROLE.encode(), PLAIN)
+@example(b'{"name":"x","t\\u0061rgets":["a"],"roleArn":"%s"}' % ROLE.encode(), PLAIN)
+@example(b'{"name":"x","targets":[""],"roleArn":"%s"}' % ROLE.encode(), PLAIN)
+@example(b'{"name":"targets","roleArn":"%s","description":"\\"targets\\""}' % ROLE.encode(), PLAIN)
+@example(b'{"name":"{team}","description":"{{}}"}', TEMPLATES)
+@example(b'{"name":"{taem}","description":"}"}', TEMPLATES)
 @example(b'{"name":"x","roleArn":"%s","x":%s}' % (ROLE.encode(), b"[" * 5000 + b"]" * 5000), DEFAULTS)
 def test_the_fast_path_is_the_diagnosis(line: bytes, rules: Rules) -> None:
     """The fast path accepts exactly the lines in which the diagnosis finds no problem, and reads the same."""
@@ -334,7 +344,7 @@ def test_the_fast_path_is_the_diagnosis_in_bulk(count: int) -> None:
     valid = 0
     for seed in range(count):
         chance = random.Random(seed)  # noqa: S311 - seeded, to be repeated
-        rules = chance.choice([PLAIN, OWNED, DEFAULTS])
+        rules = chance.choice([PLAIN, OWNED, DEFAULTS, TEMPLATES])
         line = mutate(spell(chance.choice([FULL, LEAST, {"name": "x"}]), chance), chance)
         read = parser._parse_valid(line, rules)
         valid += read is not None
@@ -371,3 +381,84 @@ def test_no_text_makes_a_pattern_backtrack(rule: str) -> None:
     for start in starts:
         for unit in ("a", "a.", "a-", "a/", "a:", "a_", "1", "é", "é ", " ", "\t", "\u2028", "-", "a.-_/"):
             assert not fits(start + unit * 5_000 + "\x00")
+
+
+# Targets of a line.
+
+
+@pytest.mark.parametrize("rules", [PLAIN, DEFAULTS, TEMPLATES])
+def test_a_line_may_name_its_targets(rules: Rules) -> None:
+    """They are beside the definition, and no part of it: the same digest, the same request."""
+    bare, targeted = parse_line(line_of(FULL), rules), parse_line(line_of({"targets": ["prod-*", "!x"], **FULL}), rules)
+
+    assert (bare.targets, targeted.targets) == ((), ("prod-*", "!x"))
+    assert targeted.definition == bare.definition
+    assert b"prod-*" not in targeted.definition.canonical().request({})
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ([], "targets: must not be an empty list; leave the field out"),
+        ("prod-*", "targets: must be a list, not a string; write a list"),
+        ([5], "targets[0]: must be a string, not a number; write a string"),
+        ([""], "targets[0]: has 0 characters, at least 1 are required"),
+        (["x"] * 101, "targets: has 101 elements, at most 100 are allowed; remove 1"),
+    ],
+)
+def test_what_names_no_targets(targets: object, message: str) -> None:
+    """The field is a list of patterns, with the problems and columns of any other field."""
+    (problem,) = problems_of(line_of({**LEAST, "targets": targets}))
+
+    assert problem.text == message
+    assert problem.column > 40
+
+
+# Templates.
+
+
+def test_templates_are_filled_everywhere_but_in_metrics() -> None:
+    """Strings are; keys, names of metrics and their regular expressions are not; a doubled brace is one."""
+    metric = {"name": "{x}", "regex": "a{2}{target}"}
+    value = {
+        **LEAST,
+        "name": "{team}-{target}",
+        "description": "{{not}} {account_id}",
+        "roleArn": "arn:aws:iam::{account_id}:role/x",
+        "trainingContainerConfig": {"imageUri": IMAGE, "arguments": ["--t={target}"], "metricDefinitions": [metric]},
+        "tags": {"team": "{team}"},
+    }
+    made = json.loads(parse(line_of(value), TEMPLATES).canonical().request({}))
+
+    assert (made["name"], made["description"]) == ("ads-t", "{not} 111122223333")
+    assert made["roleArn"] == "arn:aws:iam::111122223333:role/x"
+    assert made["trainingContainerConfig"]["arguments"] == ["--t=t"]
+    assert made["trainingContainerConfig"]["metricDefinitions"] == [metric]
+    assert made["tags"] == {"team": "ads", "stage": "prod"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{taem}", "{taem} is unknown to this target, and {{ is a brace. Did you mean team?"),
+        ("{zzzzzz}", "{zzzzzz} is unknown to this target, and {{ is a brace. Known names: account_id, target, team"),
+        ("{}", "{} is unknown to this target, and {{ is a brace. Known names: account_id, target, team"),
+        ("{region}", "{region} has no value, because the target's configuration has no `region`; set it there"),
+        ("{partition}", "{partition} has no value, because the target's configuration has no `region`; set it there"),
+        ("a { b", "a single { is no template; write {{ for a brace"),
+        ("a }", "a single } is no template; write }} for a brace"),
+        ("{{team}", "a single } is no template; write }} for a brace"),
+    ],
+)
+def test_a_template_without_a_value_is_a_problem(text: str, message: str) -> None:
+    """It has the path and the column of its string, the nearest name, and no problem that only follows from it."""
+    line = line_of({"name": "x", "tags": {"a": text}})
+    (problem,) = problems_of(line, TEMPLATES)
+
+    assert (problem.path, problem.code, problem.message) == ("tags.a", "template", message)
+    assert problem.column == line.decode().index(json.dumps(text)) + 1
+
+
+def test_without_the_switch_braces_are_braces() -> None:
+    """Templates are off by default."""
+    assert parse(line_of({**LEAST, "description": "{x} }"}), PLAIN).description == "{x} }"

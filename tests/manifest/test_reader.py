@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from provisioner.core.names import folded
 from provisioner.errors import ManifestError, Reason
+from provisioner.manifest.audience import Audience, Known
+from provisioner.manifest.fingerprint import Fingerprint
 from provisioner.manifest.lines import MAX_LINE
 from provisioner.manifest.parser import Rules, parse
 from provisioner.manifest.reader import BATCH_BYTES, Batch, Manifest, Row
@@ -45,6 +47,7 @@ def read(whole: Manifest, size: int = 512) -> tuple[list[Row], list[Problem], Ba
         total.lines += batch.lines
         total.invalid += batch.invalid
         total.repeated += batch.repeated
+        total.elsewhere += batch.elsewhere
         total.read_bytes = batch.read_bytes
     return total.rows, total.problems, total
 
@@ -410,11 +413,127 @@ def test_standard_input_may_be_read_again_when_spooled() -> None:
 def test_each_target_reads_by_its_own_rules() -> None:
     """The same sources may be read under other defaults, from one spooled copy."""
     one = manifest(b'{"name":"x"}\n', Rules(defaults={"roleArn": ROLE})).spooled()
-    two = one.under(Rules(defaults={"roleArn": ROLE + "2"}))
+    two = one.under(Rules(defaults={"roleArn": ROLE + "2"}), one.audience)
 
     assert read(one)[0][0].definition.role_arn == ROLE
     assert read(two)[0][0].definition.role_arn == ROLE + "2"
     assert one.rules != two.rules
+
+
+# Lines for some targets.
+
+KNOWN = Known({"prod-us": {"env": "prod"}, "prod-eu": {"env": "prod"}, "dev": {}, "lab": {}})
+
+
+def audience(data: bytes, *readers: str) -> dict[str, tuple[list[int], list[tuple[int, str]], Batch]]:
+    """What each of ``readers``, and all together (""), make of a manifest: lines of rows, problems and the counts."""
+    shared = manifest(data).spooled().under(RULES, Audience(KNOWN, readers))
+    found = {}
+    for reader in (*readers, ""):
+        rows, problems, total = read(shared.for_target(reader or None))
+        found[reader] = [row.line for row in rows], [(one.line, one.code) for one in problems], total
+    return found
+
+
+def test_a_line_is_for_the_targets_that_it_names() -> None:
+    """Each target has the lines for it and those for all; lines for others are counted apart, and are no problem."""
+    data = lines_of(
+        named("a", targets=["prod-*"]),
+        named("b"),
+        named("c", targets=["tag:env=prod", "!prod-eu"]),
+        named("d", targets=["lab"]),
+    )
+    found = audience(data, "prod-us", "prod-eu", "dev")
+
+    assert {reader: rows for reader, (rows, _, _) in found.items()} == {
+        "prod-us": [1, 2, 3],
+        "prod-eu": [1, 2],
+        "dev": [2],
+        "": [1, 2, 3],
+    }
+    assert [problems for _, problems, _ in found.values()] == [[]] * 4
+    assert [(total.lines, total.elsewhere, total.invalid) for _, _, total in found.values()] == [
+        (4, 1, 0),
+        (4, 2, 0),
+        (4, 3, 0),
+        (4, 1, 0),
+    ]
+
+
+def test_a_pattern_without_a_target_is_a_problem_for_everybody() -> None:
+    """Most likely it is mistyped; the line is invalid in every target, so that nothing is pruned by it."""
+    found = audience(lines_of(named("a", targets=["prod-su"]), named("b")), "prod-us", "dev")
+
+    assert {(tuple(rows), tuple(problems), total.invalid) for rows, problems, total in found.values()} == {
+        ((2,), ((1, "unknown_target"),), 1)
+    }
+    (problem,) = read(manifest(lines_of(named("a", targets=["prod-su"]))).under(RULES, Audience(KNOWN, ["dev"])))[1]
+    assert problem.message == "targets: there is no target 'prod-su'. Did you mean prod-us?"
+
+
+def test_a_name_may_be_repeated_for_other_targets() -> None:
+    """Names are compared where two lines meet: the later one is ignored there, and used in its other targets."""
+    data = lines_of(
+        named("a", targets=["prod-us"], description="1"),
+        named("a", targets=["dev"], description="2"),
+        named("a", targets=["prod-*"], description="3"),
+        named("a", targets=["lab"], description="4"),
+        named("a", targets=["dev"], description="2"),
+    )
+    found = audience(data, "prod-us", "prod-eu", "dev")
+
+    assert {reader: rows for reader, (rows, _, _) in found.items()} == {
+        "prod-us": [1],
+        "prod-eu": [3],
+        "dev": [2],
+        "": [1, 2],
+    }
+    assert found[""][1] == [(3, "conflicting_name"), (5, "repeated_name")]
+    assert [(total.invalid, total.repeated, total.elsewhere) for _, _, total in found.values()] == [
+        (1, 0, 3),
+        (0, 0, 4),
+        (0, 1, 3),
+        (1, 1, 1),
+    ]
+    shared = manifest(data).under(RULES, Audience(KNOWN, ["prod-us", "dev"])).for_target("dev")
+    assert [one.message for one in read(shared)[1]] == [
+        (
+            "this name is already used at -:1 for target prod-us with a different definition; this line is ignored. "
+            "Rename or remove one of them"
+        ),
+        "this line repeats -:2 for target dev (same name, same definition); remove one of them",
+    ]
+
+
+def test_a_line_for_all_and_one_for_some_meet_in_some() -> None:
+    """A line without targets is for every target, before or after one with."""
+    first = audience(lines_of(named("a"), named("a", targets=["dev"], description="2")), "prod-us", "dev")
+    last = audience(lines_of(named("a", targets=["dev"], description="2"), named("a")), "prod-us", "dev")
+
+    assert [(rows, total.invalid) for rows, _, total in first.values()] == [([1], 0), ([1], 1), ([1], 1)]
+    assert [(rows, total.invalid) for rows, _, total in last.values()] == [([2], 0), ([1], 1), ([1], 1)]
+
+
+def test_names_that_look_alike_are_compared_within_a_target() -> None:
+    """A name of another target looks like nothing here."""
+    data = lines_of(named("A", targets=["prod-us"]), named("a", targets=["dev"]), named("a", targets=["prod-eu"]))
+
+    assert [problems for _, problems, _ in audience(data, "prod-us", "dev").values()][:2] == [[], []]
+
+
+def test_the_fingerprint_depends_on_the_choice_only_where_a_line_makes_one() -> None:
+    """Another target in the configuration changes what a manifest with targets means, and no other manifest."""
+    fingerprints = set()
+    for line in (named("a"), named("a", targets=["dev"])):
+        for known in (KNOWN, Known({"dev": {}})):
+            shared = manifest(lines_of(line)).spooled().under(RULES, Audience(known, ["dev"])).for_target("dev")
+            fingerprint = Fingerprint(RULES)
+            list(shared.batches(fingerprint=fingerprint))
+            plain = shared.fingerprint()
+            assert fingerprint.hexdigest() in {plain, shared.marked(plain)}
+            fingerprints.add(fingerprint.hexdigest())
+
+    assert len(fingerprints) == 3
 
 
 # In bulk.

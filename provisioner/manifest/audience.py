@@ -1,0 +1,70 @@
+"""The audience of a manifest: the targets that read it, and which of them a line is for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from provisioner.config.choice import unmatched
+from provisioner.core.targets import choose
+from provisioner.manifest.diagnosis import Location
+from provisioner.manifest.problems import LineProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from provisioner.core.targets import Tags
+
+
+class Known:
+    """All targets of the configuration. Shared by all who read a manifest, so that each choice is made once.
+
+    Args:
+        tags: of each, by its name.
+    """
+
+    def __init__(self, tags: Mapping[str, Tags]) -> None:
+        self._tags = tags
+        self._chosen: dict[tuple[str, ...], frozenset[str] | LineProblem] = {}
+
+    def choose(self, patterns: tuple[str, ...]) -> frozenset[str] | LineProblem:
+        """The targets that ``patterns`` select; a problem if one of the patterns matches none."""
+        found = self._chosen.get(patterns)
+        if found is None:
+            chosen = choose(patterns, self._tags)
+            found = frozenset(chosen.names)
+            if chosen.unmatched is not None:
+                what, hint = unmatched(chosen.unmatched, self._tags)
+                found = Location("targets").problem("unknown_target", f"{what}. {hint}")
+            self._chosen[patterns] = found
+        return found
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that a choice depends on."""
+        return sha256(msgspec.json.encode(dict(self._tags), order="sorted")).hexdigest()
+
+
+class Audience:
+    """The targets that read a manifest under the same rules.
+
+    Args:
+        known: all targets; a pattern has to match one of them.
+        readers: those that read it.
+    """
+
+    def __init__(self, known: Known, readers: Collection[str] = ()) -> None:
+        self._known = known
+        self._readers = frozenset(readers)
+
+    def of(self, patterns: tuple[str, ...]) -> frozenset[str] | LineProblem:
+        """The readers that a line with these patterns is for; a problem if one of them matches no target at all."""
+        found = self._known.choose(patterns)
+        return found if isinstance(found, LineProblem) else found & self._readers
+
+    def mark(self, target: str) -> str:
+        """What the choice of lines for ``target`` depends on."""
+        return f"{self._known.digest} {target}"
