@@ -17,7 +17,7 @@ from provisioner.cli.output import talk
 from provisioner.cli.program import Program
 from provisioner.cli.streams import leads_to_stdin
 from provisioner.config.settings import Settings, seconds
-from provisioner.errors import printable
+from provisioner.errors import UsageError, printable
 from provisioner.report.recommended import Recommended
 
 if TYPE_CHECKING:
