@@ -38,10 +38,11 @@ class Goal(msgspec.Struct, frozen=True):
 
 
 class Worst(msgspec.Struct, frozen=True):
-    """The worst over cells and seeds."""
+    """The worst over cells and seeds; ``calls`` is how many were throttled."""
 
     efficiency: float
     throttled: float
+    calls: int
     follow: float
     spread: float
 
@@ -58,7 +59,7 @@ class Worst(msgspec.Struct, frozen=True):
         """The figures that the goal bounds."""
         if goal.follow:
             return f"{self.follow:.1f} s"
-        text = f"{100 * self.efficiency:.2f} / {100 * self.throttled:.2f}"
+        text = f"{100 * self.efficiency:.2f} / {100 * self.throttled:.2f} = {self.calls}"
         return f"{text} x{self.spread:.1f}" if goal.spread else text
 
 
@@ -141,6 +142,7 @@ def worst(goal: Goal, name: str) -> Worst:
     return Worst(
         min(figure.efficiency for _, figure in figures),
         max(figure.throttled for _, figure in figures),
+        max(figure.calls_throttled for _, figure in figures),
         max(delays),
         max(figure.spread for _, figure in figures),
     )
@@ -148,15 +150,15 @@ def worst(goal: Goal, name: str) -> Worst:
 
 def goals(pool: Executor, *, quick: bool) -> None:
     """Print the table: the worst efficiency / throttled share, percent, of each client."""
-    print("Goals: the worst of all runs, efficiency / throttled in percent\n")
-    print(f"{'':44}{'goal':>19}" + "".join(f"{name:>20}" for name in CLIENTS_SHOWN))
+    print("Goals: the worst of all runs, efficiency / throttled in percent = throttled calls\n")
+    print(f"{'':44}{'goal':>19}" + "".join(f"{name:>24}" for name in CLIENTS_SHOWN))
     listed = [(goal, [pool.submit(worst, goal, name) for name in CLIENTS_SHOWN]) for goal in all_goals(quick=quick)]
     for goal, futures in listed:
         results = [future.result() for future in futures]
         met = results[0].meets(goal)
         print(
             f"{goal.name:44}{bounds(goal):>19}"
-            + "".join(f"{result.text(goal):>20}" for result in results)
+            + "".join(f"{result.text(goal):>24}" for result in results)
             + ("  met" if met else "  NEAREST"),
             flush=True,
         )

@@ -21,6 +21,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from provisioner.pacing.observed import Checkpoint
+
 if TYPE_CHECKING:
     from provisioner.pacing.estimate import Estimate, Stretch
     from provisioner.pacing.observed import Calls, Trip
@@ -28,19 +30,13 @@ if TYPE_CHECKING:
 
 
 class Climb:
-    """Steps of the pace, each begun once the one before was used and answered.
-
-    Attributes:
-        expected: calls that are to be made in all, about; 0 while that is not known.
-    """
+    """Steps of the pace, each begun once the one before was used and answered."""
 
     def __init__(self, tuning: Tuning, calls: Calls, trip: Trip, estimate: Estimate) -> None:
         self._tuning = tuning
         self._calls = calls
         self._trip = trip
         self._estimate = estimate
-        self._began = 0.0
-        self.expected = 0
         self._step_at = 0.0
         self._step_accepted = 0
         self._step_from = 0
@@ -48,7 +44,11 @@ class Climb:
 
     def begin(self, now: float) -> None:
         """The first call starts: the first climb begins."""
-        self._began = now
+        self._step(now)
+
+    def begin_search(self, now: float) -> None:
+        """The first climb left a guess of the limit: climb from there to the 429 that measures it."""
+        self._surge = self._tuning.search_step
         self._step(now)
 
     def begin_surge(self, now: float) -> None:
@@ -97,13 +97,18 @@ class Climb:
     def _safe(self, now: float) -> float:
         """The fastest pace that costs no more than the allowance, whatever the limit is."""
         tuning, calls = self._tuning, self._calls
-        least = calls.started / (tuning.longest_burst_s + now - self._began)
+        least = self._estimate.if_empty(Checkpoint(now, calls.started), tuning.longest_burst_s)
         if least > tuning.highest_limit:
             return inf  # the service is of another size than those that publish a limit
+        return least + self._allowance() / self._trip.mean
+
+    def _allowance(self) -> float:
+        """Throttled calls that a climb may cost."""
+        tuning, calls = self._tuning, self._calls
         # A job of unknown length is expected to go on for as long as it has gone on.
-        expected = max(self.expected, 2 * calls.started)
+        expected = max(calls.expected, 2 * calls.started)
         allowance = tuning.allowance + tuning.allowance_share * max(0, expected - tuning.many)
-        return least + min(allowance, tuning.allowance_most) / self._trip.mean
+        return min(allowance, tuning.allowance_most)
 
     def _surge_step(self, now: float, waited: float, stretch: Stretch, rate: float) -> float:
         """A step of a round trip, each larger than the last."""
@@ -113,16 +118,26 @@ class Climb:
         if rate * trip < tuning.flight:
             raised = rate * (1.0 + self._surge)
             beyond = stretch.accepted - estimate.limit * (now - stretch.since)
-            # Until the surge took more than the bucket holds, a firm limit may still be right: stay near it.
-            if estimate.evidence > tuning.firm and beyond < estimate.burst + 5.0:
-                cap = tuning.crowded_cap if estimate.crowded else tuning.surge_cap
-                raised = min(raised, cap * estimate.limit)
+            # Until the surge took more than the bucket holds, the limit may still be right: stay near it.
+            if beyond < estimate.burst + 5.0:
+                raised = min(raised, self._near(now))
             rate = max(rate, raised)
             self._surge = min(0.5, tuning.surge_growth * self._surge)
         else:
             rate *= 1.1
         self._step(now)
         return rate
+
+    def _near(self, now: float) -> float:
+        """The fastest pace near the limit: a factor of a firm one, otherwise by what an overshoot may cost.
+
+        Since the last epoch found the bucket empty, the limit is at least accepted / elapsed, and a pace so much above
+        that is throttled as much at most. (The first climb cannot know this: its bucket was full.)
+        """
+        tuning, estimate = self._tuning, self._estimate
+        if estimate.evidence > tuning.firm:
+            return estimate.limit * (tuning.crowded_cap if estimate.crowded else tuning.surge_cap)
+        return estimate.at_least(now) + tuning.search_share * self._allowance() / self._trip.mean
 
     def _step(self, now: float) -> None:
         if not self._estimate.limit:

@@ -10,11 +10,12 @@ over the number of accepts in between, which is the *evidence*.
 from __future__ import annotations
 
 from collections import deque
-from math import sqrt
+from math import inf, sqrt
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from provisioner.pacing.guess import Flight, likely
 from provisioner.pacing.observed import Checkpoint
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 GUESS = 2
 """Evidence of a limit that was guessed, not measured."""
+BURSTS = 24
+"""Steps between the smallest bucket and the largest that a guess weighs: 15 % apart."""
 CHECKPOINTS = 8
 """Checkpoints that are kept: spans grow by Tuning.growth, so the oldest ones add nothing."""
 
@@ -71,6 +74,8 @@ class Estimate:
         self._checkpoints: deque[Checkpoint] = deque(maxlen=CHECKPOINTS)
         self._climbed: list[Checkpoint] = []  # the steps of the first climb, and its end: they give the burst
         self._top: Checkpoint | None = None
+        self._unguessed: Checkpoint | None = None  # the end of the first climb, until the calls in flight have ended
+        self._lowest = 0.0  # what R is at least if the bucket is no larger than those that are reckoned with
         self._accepted: list[float] = []  # starts of the calls that were accepted while measuring in flight
         self._first_in_flight = 0
 
@@ -90,26 +95,31 @@ class Estimate:
         """A step of the first climb begins."""
         self._climbed.append(Checkpoint(now, self._calls.started))
 
-    def end_climb(self, top: Checkpoint, began: float, initial_rate: float, rate: float) -> None:
-        """The first 429 ends the climb. Until R is measured, guess it as if the bucket held one second of it.
-
-        The initial rate replaces a guess that is near it: it may be published, and the guess is not better.
-        """
-        guess = max(top.admitted / (1.0 + top.at - began), 0.4 * initial_rate)
-        band = self._tuning.prior_band
+    def end_climb(self, top: Checkpoint, rate: float) -> None:
+        """The first 429 ends the climb. Until what is in flight has ended, take it that the bucket held a second."""
         self._top = top
-        self.limit = min(initial_rate if initial_rate / band < guess < initial_rate * band else guess, rate)
+        self._unguessed = top
+        self._lowest = self.if_empty(top, self._tuning.longest_burst_s)
+        self.limit = min(max(self._tuning.floor, self.if_empty(top, 1.0)), rate)
         self.evidence = GUESS
         self._fit_burst()
         self._restart_at(top)
+
+    def if_empty(self, top: Checkpoint, burst_s: float) -> float:
+        """R, if the first climb emptied the bucket at ``top``, and a full one holds so many seconds of R.
+
+        The bucket was full until some step of the climb. Which one is not known: the one that gives most, for with a
+        lower R the bucket would have been empty before.
+        """
+        return max((top.admitted - step.admitted) / (burst_s + top.at - step.at) for step in self._climbed)
 
     def end_surge(self, top: Checkpoint, stretch: Stretch, rate: float) -> None:
         """A 429 ends a climb to a limit that had risen. The bucket overflowed before: what was accepted is a bound."""
         old = self._checkpoints[-1] if self._checkpoints else Checkpoint(stretch.since, top.admitted - stretch.accepted)
         accepted = top.admitted - old.admitted
-        self.evidence = min(max(accepted, GUESS), self._tuning.newly_risen)
         measured = accepted / max(top.at - old.at, 1.0e-6)
         self.limit = min(max(self.limit, measured, self._overdrawn(measured, stretch, top.at, rate)), rate)
+        self.evidence = min(max(accepted, GUESS), self._tuning.newly_risen)
         self._restart_at(top)
 
     def _restart_at(self, top: Checkpoint) -> None:
@@ -129,9 +139,12 @@ class Estimate:
     # ---- Measuring by what is in flight
 
     def sample(self, top: Checkpoint, cut: int) -> bool:
-        """Prepare to measure by the calls in flight at a first 429; False where they are too few."""
+        """Prepare to measure by the calls in flight at the end of a climb; False where they are too few.
+
+        After a first climb any are enough: there is nothing else to guess by.
+        """
         self._first_in_flight = self._calls.index(top.at)
-        if cut - self._first_in_flight <= self._tuning.sample_flight:
+        if self._unguessed is None and cut - self._first_in_flight <= self._tuning.sample_flight:
             return False
         self._accepted.clear()
         return True
@@ -140,22 +153,45 @@ class Estimate:
         """The call that started then was accepted while the pacer waits for what is in flight."""
         self._accepted.append(started_at)
 
+    def guess(self, cut: int, initial_rate: float, rate: float, empty: Checkpoint) -> bool:
+        """What was in flight at the end of the first climb has ended: guess R; False after any other climb."""
+        top, self._unguessed = self._unguessed, None
+        if top is None:
+            return False
+        tuning, accepted = self._tuning, sum(at > top.at for at in self._accepted)
+        flight = Flight(
+            sent=cut - self._first_in_flight - 1,
+            accepted=accepted,
+            span=self._calls.start_of(cut - 1) - top.at,
+            displaced=rate * self._trip.deviation,
+        )
+        least, ratio = tuning.least_guess * initial_rate, tuning.longest_burst_s / tuning.shortest_burst_s
+        bursts_s = (tuning.shortest_burst_s * ratio ** (step / BURSTS) for step in range(BURSTS + 1))
+        candidates = (min(max(self.if_empty(top, burst_s), least), rate) for burst_s in bursts_s)
+        self.limit = likely(tuning, candidates, flight, initial_rate)
+        self._fit_burst()
+        self._restart_at(empty)
+        return True
+
     def conclude(self, cut: int, rate: float) -> None:
-        """What was in flight at the peak has ended. The bucket was empty: the accepted part of it gives R at once."""
+        """What was in flight at the end of a surge has ended. The bucket was empty: the accepted part of it gives R."""
         begin, end = self._calls.start_of(self._first_in_flight), self._calls.start_of(cut - 1)
         # Calls that started just after the first throttled one may have arrived before it: leave them out.
         begin = min(begin + 2.0 * self._trip.deviation, 0.5 * (begin + end))
         count = sum(at >= begin for at in self._accepted)
-        guessed = self.evidence <= GUESS
         if end > begin and count >= self._tuning.few:
             measured = min(count / (end - begin), rate)
-            # After a surge the limit has some evidence: only what lies outside the noise of the count replaces it.
-            if guessed or measured > self.limit * (1.5 + 3.0 / sqrt(count)):
+            # The limit has some evidence: only what lies outside the noise of the count replaces it.
+            if measured > self.limit * (1.5 + 3.0 / sqrt(count)):
                 self.limit, self.evidence = measured, count
-        elif end > begin and guessed:
-            # So few were accepted that the count is only good for an upper bound.
-            self.limit = max(self._tuning.floor, min(self.limit, (count + 2.0) / (end - begin)))
         self._fit_burst()
+
+    def at_least(self, now: float) -> float:
+        """R is at least this, since the last checkpoint found the bucket empty; anything where there is none."""
+        if not self._checkpoints:
+            return inf
+        empty = self._checkpoints[-1]
+        return (self._calls.started - self._calls.throttled - empty.admitted) / max(now - empty.at, 1.0e-6)
 
     # ---- Measuring from epoch to epoch
 
@@ -212,9 +248,10 @@ class Estimate:
         """Take the measurement of ``count`` accepts in ``elapsed`` seconds, as far as it can be trusted."""
         tuning = self._tuning
         measured = count / elapsed if elapsed else 0.0
+        bold = self._overdrawn(measured, stretch, at, rate)
         if elapsed <= tuning.horizon_s or count < tuning.few:
-            soft = tuning.soft_guess if self.evidence <= tuning.weak else tuning.soft
-            measured = max(measured, soft * self.limit)
+            guessed = self._lowest > 0.0 and self.evidence <= tuning.weak
+            measured = max(measured, min(self._lowest, self.limit) if guessed else tuning.soft * self.limit)
         risen = measured > self.limit * (1.03 if stretch.surging else 1.25)
         # The round trip's worth of calls at the end of a rise was accepted at the old limit.
         firm = max(tuning.newly_risen, int(measured * self._trip.mean))
@@ -222,7 +259,7 @@ class Estimate:
         self.crowded = stretch.accepted < tuning.early * stretch.due
         if self.crowded and count > tuning.concession_accepts:
             measured *= 1.0 - tuning.concession
-        measured = max(measured, self._overdrawn(measured, stretch, at, rate))
+        measured = max(measured, bold)
         # A 429 never raises the pace, whatever was measured.
         self.limit = max(tuning.floor, min(measured, rate))
         self._fit_burst()
@@ -232,9 +269,12 @@ class Estimate:
         if not stretch.surging or not self.burst:
             return 0.0
         beyond = stretch.accepted - stretch.spare - self.limit * (at - stretch.since)
-        if beyond <= self._tuning.overdrawn + self._tuning.overdrawn_bursts * self.burst:
+        # What a guess says of the bucket is not worth more than the guess: count on one second of the limit.
+        guessed = self.evidence <= GUESS
+        if beyond <= (measured if guessed else self._tuning.overdrawn + self._tuning.overdrawn_bursts * self.burst):
             return 0.0
-        return sqrt(max(measured, self.limit) * rate)
+        bold = sqrt(max(measured, self.limit) * rate)
+        return min(bold, self._tuning.guess_cap * measured) if guessed else bold
 
     # ---- What follows from it
 

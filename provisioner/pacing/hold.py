@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 from provisioner.pacing.estimate import Estimate, Stretch
 
 if TYPE_CHECKING:
-    from provisioner.pacing.observed import Trip
+    from provisioner.pacing.observed import Calls, Trip
     from provisioner.pacing.tuning import Tuning
 
 
 class Hold:
     """The pace between two epochs, and the signs that the limit has risen."""
 
-    def __init__(self, tuning: Tuning, trip: Trip, estimate: Estimate) -> None:
+    def __init__(self, tuning: Tuning, calls: Calls, trip: Trip, estimate: Estimate) -> None:
         self._tuning = tuning
+        self._calls = calls
         self._trip = trip
         self._estimate = estimate
 
@@ -31,6 +32,9 @@ class Hold:
             estimate.best = max(estimate.best, estimate.limit)
         flight = estimate.limit * self._trip.mean
         due = min(max(tuning.growth * estimate.evidence, tuning.shortest_due), estimate.longest_due())
+        left = self._calls.expected - self._calls.accepted
+        if left > 0:
+            due = min(due, tuning.end_due * left)
         # What is in flight reacts a round trip late: spend a token over no fewer accepts than that.
         return Stretch(since, max(due, max(3.0, spare) * flight), spare)
 

@@ -46,9 +46,14 @@ class Learned(msgspec.Struct, frozen=True):
 
 
 class Calls:
-    """The order in which calls started, and how they ended."""
+    """The order in which calls started, and how they ended.
+
+    Attributes:
+        expected: calls that are to be made in all, about; 0 while that is not known.
+    """
 
     def __init__(self) -> None:
+        self.expected = 0
         self.started_at: list[float] = []
         self.started = 0
         self.forgotten = 0

@@ -9,12 +9,12 @@ within a token, unless the bucket overflowed in between (then it is a lower boun
 accepts, not with its square root: after 100 accepts R is known to a percent, after 1,000 to a thousandth. So:
 
 - CLIMB (:mod:`provisioner.pacing.climb`). Begin at the initial rate and speed up until a 429 opens the first
-  *congestion epoch*. Where many calls were in flight, pause until they have ended (MEASURE): the accepted part of them
-  gives R at once.
+  *congestion epoch*. Send nothing until the calls in flight have ended (MEASURE): how many of them are accepted gives a
+  first guess of R (:mod:`provisioner.pacing.guess`). Climb gently from there to the 429 that measures it.
 - HOLD (:mod:`provisioner.pacing.hold`). At each epoch measure R (:mod:`provisioner.pacing.estimate`), pause until the
   bucket has a few tokens to spare, and run at R and a very little more, so that those tokens are spent when the next
-  measurement is due: after 2.5 times as many accepts as the last one rests on, in the end every few hundred. A job of
-  1,000 calls has five or six epochs in all.
+  measurement is due: after 3.5 times as many accepts as the last one rests on, in the end every few hundred. A job of
+  1,000 calls has four or five epochs in all.
 - Back to CLIMB (a *surge*) when more was accepted than the bucket can have held: the limit rose.
 
 A 429 of a call that had started before the pacer reacted belongs to the same epoch: one cut for each epoch, never one
@@ -93,7 +93,7 @@ class Pacer:
         self._seconds = Seconds(tuning)
         self._estimate = Estimate(tuning, self._calls, self._trip)
         self._climb = Climb(tuning, self._calls, self._trip, self._estimate)
-        self._hold = Hold(tuning, self._trip, self._estimate)
+        self._hold = Hold(tuning, self._calls, self._trip, self._estimate)
         self._stretch = Stretch(now, tuning.shortest_due)
         self._turns = Turns(tuning.catch_up_s, now)
         self._began = now
@@ -102,6 +102,7 @@ class Pacer:
         self._cut = 0  # index of the first call after the last reaction: a 429 of an earlier one is no new epoch
         self._barren = 0
         self._empty_at = now
+        self._advised_until = now
         if learned is not None and max(0.0, wall_now - learned.learned_at) < tuning.memory_s:
             self._remember(learned, max(0.0, wall_now - learned.last_start))
 
@@ -113,7 +114,7 @@ class Pacer:
 
     def expect(self, calls: int) -> None:
         """About so many calls are to be made in all: a long job may climb faster."""
-        self._climb.expected = calls
+        self._calls.expected = calls
 
     @property
     def rate(self) -> float:
@@ -215,7 +216,8 @@ class Pacer:
         if self._calls.index(started_at) >= self._cut:
             self._epoch(self._calls.checkpoint(started_at), now)
         if advice_s is not None:
-            self._turns.freeze(now + min(max(advice_s, 0.0), self._tuning.advice_limit_s))
+            self._advised_until = now + min(max(advice_s, 0.0), self._tuning.advice_limit_s)
+            self._turns.freeze(self._advised_until)
         self._ended(now)
 
     def dropped(self, started_at: float, now: float) -> None:
@@ -257,12 +259,12 @@ class Pacer:
         self._enter_hold(self._hold.begin(spare, self._turns.frozen_until))
 
     def _peak(self, epoch: Checkpoint, now: float) -> bool:
-        """The end of a climb: guess R; True if the calls in flight are enough to measure it before going on."""
+        """The end of a climb; True if the pacer waits for the calls in flight, since they measure R."""
         estimate = self._estimate
         if estimate.limit:
             estimate.end_surge(epoch, self._stretch, self._rate)
         else:
-            estimate.end_climb(epoch, self._began, self._bounds.initial_rate, self._rate)
+            estimate.end_climb(epoch, self._rate)
         if not estimate.sample(epoch, self._cut):
             return False
         self._phase = Phase.MEASURE
@@ -271,12 +273,34 @@ class Pacer:
 
     def _conclude(self, now: float) -> None:
         """MEASURE ends: take what the calls in flight say, and go on without the rest of the pause."""
-        estimate = self._estimate
+        estimate, calls = self._estimate, self._calls
+        empty = calls.checkpoint(self._empty_at)
+        self._turns.thaw(max(now, self._advised_until))
+        if estimate.guess(self._cut, self._bounds.initial_rate, self._rate, empty):
+            self._search(now)
+            return
         estimate.conclude(self._cut, self._rate)
-        self._turns.thaw(now)
+        self._enter_hold(self._hold.begin(self._saved(now), max(now, self._advised_until)))
+
+    def _saved(self, now: float) -> float:
+        """Tokens that the bucket saved since the last throttled call arrived."""
+        estimate = self._estimate
         saved = estimate.limit * (now - self._empty_at - 0.5 * self._trip.mean)
-        spare = min(saved, max(1.0, self._tuning.burst_share * estimate.burst))
-        self._enter_hold(self._hold.begin(spare, now))
+        return min(saved, max(1.0, self._tuning.burst_share * estimate.burst))
+
+    def _search(self, now: float) -> None:
+        """R is guessed: pause until some tokens are saved, then climb gently until a 429 measures it.
+
+        The more tokens, the more calls there are to measure by, however wrong the guess.
+        """
+        tuning, estimate, saved = self._tuning, self._estimate, self._saved(now)
+        least = min(tuning.search_spare, tuning.search_pause_s * estimate.limit, tuning.burst_share * estimate.burst)
+        self._turns.freeze(now + max(0.0, least - saved) / estimate.limit)
+        begins = max(now, self._turns.frozen_until)
+        self._enter_hold(self._hold.begin(max(saved, least), begins))
+        self._phase = Phase.CLIMB
+        self._stretch.surging = True
+        self._climb.begin_search(begins)
 
     def _enter_hold(self, stretch: Stretch) -> None:
         self._phase = Phase.HOLD
@@ -305,7 +329,7 @@ class Pacer:
             "phase": self._phase.value,
             "rate": round(self.rate, 4),
             **self._estimate.statistics(),
-            "expected": self._climb.expected,
+            "expected": self._calls.expected,
             "accepted": self._calls.accepted,
             "throttled": self._calls.throttled,
             "epochs": self.epochs,

@@ -58,9 +58,10 @@ class Tuning(msgspec.Struct, frozen=True):
     a second."""
     highest_limit: float = 200.0
     """A limit that is surely higher is searched without an allowance: published limits are mostly small."""
-    allowance: float = 4.0
+    allowance: float = 2.5
     """Throttled calls that a first climb may cost; jitter makes it up to half as many more. Table "first minute": with
-    3, 500 definitions at 60/s take two seconds longer, with 5 they cost up to two calls more."""
+    3, three times as many jobs cost more than eight calls in all; with 2, 500 definitions at 60/s take two seconds
+    longer."""
     many: int = 1000
     allowance_share: float = 0.0015
     allowance_most: float = 100.0
@@ -69,9 +70,31 @@ class Tuning(msgspec.Struct, frozen=True):
     used: float = 0.5
     """Share of a step's turns that have to be taken before the next step is faster: an unused pace proves nothing."""
     sample_flight: int = 6
-    """Calls in flight at the first 429 that are enough to measure R by how many of them are accepted."""
-    prior_band: float = 1.4
-    """A first guess within this factor of the initial rate is taken to be it: published limits are round."""
+    """Calls in flight at the end of a surge that are enough to measure R by how many of them are accepted."""
+
+    # ---- Search: the limit is guessed
+
+    shortest_burst_s: float = 0.25
+    least_guess: float = 0.4
+    """A guess reckons with buckets from so many seconds of their limit to longest_burst_s, and is no lower than this
+    share of the initial rate: the first calls say little. Table "first minute", R 2."""
+    initial_weight: float = 4.0
+    initial_band: float = 0.17
+    """Limits so near the initial rate, as a logarithm, weigh so much more: published limits are round. Goals, common
+    and small job."""
+    flight_variance: float = 0.4
+    flight_jitter: float = 2.0
+    """Variance of the number of calls in flight that an empty bucket accepts: a constant, and a factor of the number
+    that jitter moves past the first throttled one."""
+    search_spare: float = 6.0
+    search_pause_s: float = 0.7
+    """Tokens that the pause before a search saves, in no more than this time: a bucket of one second does not overflow
+    if the guess is not much too low."""
+    search_step: float = 0.1
+    """First step of a search; the steps grow as a surge's do. Table "first minute": with 0.2, twice as many jobs cost
+    more than eight calls."""
+    search_share: float = 0.3
+    """Share of a climb's allowance that the end of a search may cost, in throttled calls."""
 
     # ---- Estimate
 
@@ -82,8 +105,7 @@ class Tuning(msgspec.Struct, frozen=True):
     be a quarter."""
     soft: float = 0.7
     weak: int = 3
-    soft_guess: float = 0.15
-    """The same on so few accepts that the limit is a guess: a large burst makes it several times too high. Table
+    """On so few accepts the limit is a guess, and the cut is bounded by the largest bucket that is reckoned with. Table
     "first minute", bursts of 10 s."""
     newly_risen: int = 16
     """Accepts that a measurement after a rise counts for at most: the bucket may have overflowed before it."""
@@ -97,6 +119,8 @@ class Tuning(msgspec.Struct, frozen=True):
     overdrawn_bursts: float = 1.5
     """A surge that was accepted this much beyond the model, tokens and bursts, was no full bucket that ran dry: the
     limit itself is higher. Goals, limit triples."""
+    guess_cap: float = 1.3
+    """The same after a search, whose model is a guess: within this factor of what was measured. Grid, B R/2."""
     firm: int = 50
     """Accepts from which on a measurement is firm: R is known to 2 %."""
     change: float = 0.2
@@ -114,13 +138,16 @@ class Tuning(msgspec.Struct, frozen=True):
     burst_share: float = 0.5
     """Never save more than this share of what the bucket is known to hold: the rest is room for jitter the other
     way."""
-    growth: float = 2.5
-    """A measurement is due after this many times the accepts that the last one rests on. Goals, common job."""
+    growth: float = 3.5
+    """A measurement is due after this many times the accepts that the last one rests on. With 2.5, a job costs one call
+    more; with 5, a wrong measurement is kept too long. Goals, common and small job."""
     shortest_due: float = 6.0
     longest_due: float = 500.0
     longest_due_at: float = 20.0
     """Accepts between measurements in the end, at a limit of longest_due_at; grows with the square root of the limit,
     so that of two pacers on one bucket the faster has more epochs. About 1 / due is throttled. Goals, long runs."""
+    end_due: float = 1.2
+    """Near the end of a job: the tokens are spent within so many times the calls that are left. Goals, small job."""
     warm_due: float = 4.0
     warm_due_least: float = 20.0
     """A warm start spends the tokens that it expects within so many accepts for each of them. Goals, warm."""

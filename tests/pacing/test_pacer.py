@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.pace.cells import CLIENTS, Cell, measure
 from benchmarks.pace.first_minute import BOUND, cell_of, cost
+from provisioner.pacing.guess import Flight, likely
 from provisioner.pacing.observed import Learned
 from provisioner.pacing.pacer import PaceBounds, Pacer
 from provisioner.pacing.tuning import TUNING
@@ -237,11 +238,79 @@ def test_a_limit_that_rose_is_followed() -> None:
 @pytest.mark.parametrize(
     ("rate", "burst_s"), [(2, 10), (7, 1), (10, 3), (20, 10), (60, 1), (60, 10), (100, 3), (200, 1)]
 )
-def test_a_first_climb_costs_few_throttled_calls(rate: float, burst_s: float, trip: float) -> None:
-    """Whatever the limit, the burst and the round trip, a job of up to 1,000 calls finds its limit with 8 of them."""
+def test_a_first_run_costs_few_throttled_calls(rate: float, burst_s: float, trip: float) -> None:
+    """Whatever the limit, the burst and the round trip, a job of 1,000 calls has 8 of them throttled, rarely one more.
+
+    The first climb alone costs 5.
+    """
     figures = cost(cell_of(rate, burst_s, trip, calls=1000), seeds=2)
 
-    assert figures.climb <= BOUND
+    assert max(figures.climb) <= BOUND - 3
+    assert max(figures.job) <= BOUND + 1
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("trip", [0.02, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("burst_s", [1, 2, 3, 5, 10])
+@pytest.mark.parametrize("rate", [2, 3, 5, 7, 10, 15, 20, 40, 60, 100, 150, 200])
+def test_every_first_run_costs_few_throttled_calls(rate: float, burst_s: float, trip: float) -> None:
+    """The same at every limit, burst and round trip, for jobs of 230, 500 and 1,000 calls: at most 4 more than 8."""
+    costs = [cost(cell_of(rate, burst_s, trip, calls), seeds=10) for calls in (230, 500, 1000)]
+
+    assert max(max(one.climb) for one in costs) <= BOUND
+    assert max(max(one.job) for one in costs) <= BOUND + 4
+
+
+@pytest.mark.parametrize(
+    ("accepted", "low", "high"),
+    [(0, 2.0, 4.5), (2, 4.0, 12.0), (8, 20.0, 40.0)],
+)
+def test_the_calls_in_flight_give_the_first_guess(accepted: int, low: float, high: float) -> None:
+    """How many of ten calls in a quarter of a second were accepted decides between limits of 2/s to 40/s."""
+    flight = Flight(sent=10, accepted=accepted, span=0.25, displaced=0.0)
+
+    assert low < likely(TUNING, [2.0, 5.0, 10.0, 20.0, 40.0], flight, initial_rate=1.0) < high
+
+
+def test_a_guess_near_the_initial_rate_is_drawn_to_it() -> None:
+    """Where the calls in flight leave several limits open, the initial rate is likelier: it may be published."""
+    flight = Flight(sent=0, accepted=0, span=0.0, displaced=0.0)
+
+    assert likely(TUNING, [2.0, 5.0, 12.5], flight, initial_rate=5.0) == pytest.approx(5.0)
+    assert likely(TUNING, [2.0, 5.0, 20.0], flight, initial_rate=20.0) > 10.0
+
+
+def test_a_first_429_stops_the_calls_until_those_in_flight_have_ended() -> None:
+    """The bucket is empty: nothing more is sent before the calls under way have said how many tokens come in."""
+    pacer = Pacer(paced(initial_rate=50.0), 0.0)
+    starts = [0.02 * turn for turn in range(10)]
+    for started_at in starts:
+        pacer.start(started_at)
+    for started_at in starts[:4]:
+        pacer.accepted(started_at, started_at + 0.2)
+
+    pacer.throttled(starts[4], starts[4] + 0.2)
+    waiting = pacer.peek(0.3)
+    for started_at in starts[5:]:
+        pacer.throttled(started_at, started_at + 0.2)
+
+    assert waiting > starts[-1] + 0.2
+    assert pacer.statistics()["phase"] == "climb"
+    assert pacer.rate < 50.0
+    assert pacer.peek(0.4) < waiting + 1.0
+
+
+def test_advice_outlasts_the_calls_in_flight() -> None:
+    """The server's advice is followed although the pacer would go on as soon as the calls in flight have ended."""
+    pacer = Pacer(paced(initial_rate=50.0), 0.0)
+    for started_at in (0.0, 0.02, 0.04):
+        pacer.start(started_at)
+    pacer.accepted(0.0, 0.1)
+
+    pacer.throttled(0.02, 0.12, advice_s=3.0)
+    pacer.throttled(0.04, 0.14)
+
+    assert pacer.peek(0.2) >= 3.12
 
 
 def pace_after(calls: int, expected: int) -> float:
