@@ -19,6 +19,8 @@ html_theme = "furo"
 html_title = f"provisioner {release}"
 html_show_copyright = False
 html_copy_source = False
+# Every link between pages is checked (make docs); what signatures and docstrings name is not always on a page.
+nitpick_ignore_regex = [("py:.*", ".*")]
 # An option begins with two hyphens, not with a dash.
 smartquotes = False
 

@@ -51,6 +51,7 @@ PART_BYTES = 16 * 1024 * 1024
 """Bytes of a part of an upload: S3 allows 10,000 parts (S3 User Guide, "Amazon S3 multipart upload limits"), so a
 result may have 156 GiB. A smaller result is sent in one piece."""
 _PIECE = 256 * 1024
+_PATTERN = re.compile(r"[*?\[]")
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
@@ -343,11 +344,13 @@ _DENIED: _Meaning = (
 )
 _BUSY: _Meaning = (ObjectStoreError, "S3 does not answer as it should", "Run again later")
 _REFUSED: _Meaning = (None, "S3 refuses the request", "")
+_SAYS_ALL = {"NoSuchBucket", "404", "NoSuchKey", "NotFound"}
+"""Codes to which their messages add nothing."""
 _FORBIDDEN = 403
 _SERVER_ERROR = 500
 _MEANINGS: tuple[tuple[set[str], _Meaning], ...] = (
     ({"NoSuchBucket"}, (None, "there is no such bucket", "Check its name")),
-    ({"404", "NoSuchKey", "NotFound"}, (None, "there is no such object", "Check its key: patterns are not expanded")),
+    ({"404", "NoSuchKey", "NotFound"}, (None, "there is no such object", "Check its key")),
     (
         {"InvalidObjectState"},
         (None, "the object is archived", "Restore it with `aws s3api restore-object`, then run again"),
@@ -376,6 +379,7 @@ def _error(name: ObjectName, error: Exception, missing: type[ProvisionerError], 
     why = secrets.remove(str(error))
     if isinstance(error, sdk.NoCredentialsError | sdk.PartialCredentialsError | sdk.CredentialRetrievalError):
         hint = "Set AWS_PROFILE or the keys in the environment: those of a target are not used for S3"
+        why = "" if isinstance(error, sdk.NoCredentialsError) else why
         return CredentialsError("no AWS credentials were found for S3", where=where, why=why, hint=hint)
     if isinstance(error, sdk.SSOError | sdk.TokenRetrievalError):
         return CredentialsError("no valid AWS credentials for S3", where=where, why=why, hint="Run `aws sso login`")
@@ -402,6 +406,9 @@ def _refusal(
     default = _DENIED if status == _FORBIDDEN else _BUSY if status >= _SERVER_ERROR else _REFUSED
     kind, what, hint = next((meaning for codes, meaning in _MEANINGS if code in codes), default)
     why = f"{code}: {message}" if message else code
+    if code in _SAYS_ALL:
+        why = ""
+        hint += "; patterns are not expanded in S3" if _PATTERN.search(name.key) else ""
     return (kind or missing)(what, where=str(name), why=why, hint=hint)
 
 

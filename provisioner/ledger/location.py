@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from provisioner.core.objects import is_object
 from provisioner.errors import DISTRIBUTION, ConfigurationError, LedgerError, UsageError
 from provisioner.ledger.postgres.url import SCHEMES, printable_url
 
@@ -251,6 +252,8 @@ def _refuse_no_file(text: str) -> None:
         what = "the ledger's path is empty"
     elif "\0" in text:
         what = "the ledger's path has a NUL character in it"
+    elif is_object(text):
+        what = "a ledger cannot be in S3"
     elif text.endswith(os.sep) or os.path.basename(text) in {os.curdir, os.pardir}:  # noqa: PTH119  a Path drops the slash
         what = "the ledger's path names a directory"
     else:

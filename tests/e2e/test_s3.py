@@ -46,8 +46,17 @@ def test_a_batch_whose_files_are_all_in_s3(store: Store, endpoint: Endpoint, tmp
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("validate", "s3://nowhere/m.jsonl"), 2, "provisioner: s3://nowhere/m.jsonl: there is no such bucket"),
-        (("validate", f"s3://{BUCKET}/*.jsonl"), 2, "patterns are not expanded"),
+        (
+            ("validate", "s3://nowhere/m.jsonl"),
+            2,
+            "provisioner: s3://nowhere/m.jsonl: there is no such bucket. Check its name",
+        ),
+        (
+            ("validate", f"s3://{BUCKET}/*.jsonl"),
+            2,
+            "there is no such object. Check its key; patterns are not expanded",
+        ),
+        (("status", "--ledger", f"s3://{BUCKET}/ledger.db"), 2, "a ledger cannot be in S3"),
         (("validate", f"s3://{BUCKET}/folder/"), 2, "this names no object in S3. Name one object: s3://BUCKET/KEY"),
         (
             ("validate", f"s3://{BUCKET}/list.json"),
