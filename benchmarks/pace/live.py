@@ -15,7 +15,17 @@ import msgspec
 from benchmarks.pace.cells import Cell, measure, ours
 from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials, running
 
-SLOW = (Cell(3, 3, 1000), Cell(3, 30, 1000), Cell(5, 5, 1000), Cell(5, 1, 1000), Cell(20, 10, 1000))
+SLOW = (
+    Cell(5, 5, 200),
+    Cell(7, 7, 200),
+    Cell(7, 70, 250),
+    Cell(20, 60, 500),
+    Cell(3, 3, 1000),
+    Cell(3, 30, 1000),
+    Cell(5, 5, 1000),
+    Cell(5, 1, 1000),
+    Cell(20, 10, 1000),
+)
 """Slow limits take minutes and hardly any CPU: these run side by side."""
 FAST = (Cell(50, 500, 2500), Cell(100, 100, 4000), Cell(300, 300, 9000))
 ROLE = "arn:aws:iam::123456789012:role/access"
