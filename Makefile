@@ -23,7 +23,7 @@ QUICK = --ignore=tests/faults --ignore-glob='tests/e2e/test_[b-z]*.py' --ignore=
   --ignore=tests/aws/test_session.py --ignore=tests/test_documentation.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-pythons package check-schedules check-airflow coverage check docs format torture mutants bench bench-pace pictures lock clean
+.PHONY: help demo test test-lowest test-pythons package check-schedules check-airflow coverage check docs man promtool format torture mutants bench bench-pace pictures lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -81,7 +81,6 @@ check: $(READY)  ## lint with ruff (all rules) and type-check with mypy (strict)
 docs: $(READY)  ## build the documentation in build/docs; a broken link or a warning is an error
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet --jobs auto docs build/docs
 
-.PHONY: promtool
 promtool: $(BIN)/promtool  ## get promtool, which tests dashboard and alert rules, from Debian's package prometheus
 
 # The tool alone: installing the package would start a server.
@@ -90,6 +89,9 @@ $(BIN)/promtool: | $(READY)
 	@cd build/promtool && { apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }; }
 	@dpkg-deb --fsys-tarfile build/promtool/prometheus_*.deb | tar -x -O ./usr/bin/promtool > $@.part
 	@chmod +x $@.part && mv $@.part $@ && rm -r build/promtool
+
+man: $(READY)  ## write a man page for each command into build/man
+	$(BIN)/python docs/manual.py build/man
 
 format: $(READY)  ## format the code, and let ruff fix what it can
 	$(BIN)/ruff check --fix .

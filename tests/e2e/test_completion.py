@@ -188,6 +188,7 @@ def test_fish_suggests(folder: Path, line: str, expected: list[str]) -> None:
         ("provisioner runs ", ["plain,last"]),
         ("provisioner plan --target !pro", ["plain,\\!prod"]),
         ("provisioner plan -t ta", ["plain,tag:env=live"]),
+        ("provisioner pause pre", ["plain,prelive"]),
         ("provisioner iam-policy ver", ["plain,verify", "plain,version"]),
         ("provisioner doctor --skip quo", ["plain,quota"]),
         ("provisioner explain other_l", ["plain,other_ledger"]),

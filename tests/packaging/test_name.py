@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("provisioner/**/*.py")]
 INSTALL = re.compile(r"(?:pip|pipx|uv|uvx)(?: tool| pip)?\s+install\s+([^`\n]+)")
+CHECKOUT = re.compile(r"(?:--\S+ )*'?\.(?:\[[\w,]+\])?'?(?:\s|$)")
 EXTRA = re.compile(r"([\w{}-]+)\[(\w+)\]")
 
 
@@ -35,4 +36,4 @@ def test_no_hint_installs_a_stranger() -> None:
         own = "{DISTRIBUTION}" if page.suffix == ".py" else DISTRIBUTION
         for shown in INSTALL.findall(page.read_text()):
             # A wheel's file name has underscores for the name's hyphens; and a checkout installs itself.
-            assert own in shown.replace("_", "-") or shown.split()[-1] == ".", f"{page}: {shown}"
+            assert own in shown.replace("_", "-") or CHECKOUT.match(shown), f"{page}: {shown}"
