@@ -84,6 +84,7 @@ FAMILIES = {
         Family("provisioner_run_exit_code", "gauge", "Its exit code; absent until it has ended"),
         Family("provisioner_target_info", "gauge", "Always 1; where a target is", ("target", "region", "account_id")),
         Family("provisioner_target_halted", "gauge", "1 once nothing more is sent to the target", ("target", "reason")),
+        Family("provisioner_target_paused", "gauge", "1 where the target is paused", _TARGET),
         Family("provisioner_manifest_lines", "gauge", "Lines of the manifest read so far", ("target", "kind")),
         Family("provisioner_definitions", "gauge", "Definitions by what became of them so far", ("target", "outcome")),
         Family("provisioner_definitions_expected", "gauge", "Estimated definitions in the manifest", _TARGET),
@@ -178,7 +179,9 @@ class Meter(Observer):
         """The values of this target by family. Another thread may ask: each collection is copied at once."""
         one, name = self._statistics, self._statistics.target
         yield "provisioner_target_info", {(name, one.region, one.account_id): 1}
-        if one.halt is not None:
+        if one.pause is not None:
+            yield "provisioner_target_paused", {(name,): 1}
+        elif one.halt is not None:
             yield "provisioner_target_halted", {(name, one.halt.reason): 1}
         lines = {"valid": one.valid, "invalid": one.invalid, "repeated": one.repeated}
         yield "provisioner_manifest_lines", {(name, kind): count for kind, count in lines.items()}

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions
     from opentelemetry.trace import Span, Tracer
 
-    from provisioner.engine.observer import Attempt
+    from provisioner.engine.observer import Attempt, Halt
     from provisioner.report.metrics import Family, Metrics
 
 SIGNALS = ("traces", "metrics")
@@ -75,6 +75,7 @@ class Telemetry:
     def __init__(self, metrics: Metrics, signals: Iterable[str], environment: Mapping[str, str]) -> None:
         self._where = _host(environment)
         self._lost = _Lost()
+        self._over = threading.Event()
         self._meters: MeterProvider | None = None
         self._spans: TracerProvider | None = None
         self._tracer: Tracer | None = None
@@ -106,24 +107,29 @@ class Telemetry:
         return _Calls(target, record, self._tracer, span)
 
     def end(self, exit_code: int, limit_s: float) -> str:
-        """Send what is left, and wait for that at most ``limit_s``; returns what is missing, "" if nothing is."""
+        """Send what is left, and wait for that at most ``limit_s``, and no longer once that fails.
+
+        Returns:
+            What is missing; "" if nothing is.
+        """
         for span in reversed(self._open):
             if span is self._open[0]:
                 span.set_attribute("provisioner.exit_code", exit_code)
                 span.set_status(Status(StatusCode.ERROR if exit_code else StatusCode.OK))
-            span.end()
-        closing = threading.Thread(target=self._close, name="telemetry", daemon=True)
-        closing.start()
-        closing.join(limit_s)
-        if closing.is_alive():
+            if span.is_recording():
+                span.end()
+        lost, self._lost.at_once = self._lost.some, self._over.set
+        threading.Thread(target=self._close, name="telemetry", daemon=True).start()
+        if not self._over.wait(limit_s):
             return f"the collector at {self._where} has not taken everything in time"
-        return f"the collector at {self._where} has not taken everything" if self._lost.some else ""
+        return f"the collector at {self._where} has not taken everything" if lost or self._lost.some else ""
 
     def _close(self) -> None:
         for provider in (self._spans, self._meters):
             if provider is not None:
                 provider.shutdown()
         self._lost.close()
+        self._over.set()
 
 
 class _Calls(Observer):
@@ -145,6 +151,16 @@ class _Calls(Observer):
         """See :class:`Observer`."""
         if self._span is not None:
             self._span.set_attributes({"cloud.region": region, "cloud.account.id": account_id})
+
+    def target_halted(self, halt: Halt) -> None:
+        """See :class:`Observer`."""
+        if self._span is not None:
+            self._span.set_status(Status(StatusCode.ERROR, halt.reason))
+
+    def target_closed(self) -> None:
+        """See :class:`Observer`."""
+        if self._span is not None:
+            self._span.end()
 
     def attempt_ended(self, attempt: Attempt) -> None:
         """See :class:`Observer`. The span is made once the call is over: there is no event when it begins."""
@@ -179,11 +195,13 @@ class _Lost(logging.Handler):
 
     Attributes:
         some: whether it has.
+        at_once: is called each time.
     """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.some = False
+        self.at_once: Callable[[], None] | None = None
         self._logger = logging.getLogger("opentelemetry")
         self._propagated, self._logger.propagate = self._logger.propagate, False
         self._logger.addHandler(self)
@@ -192,6 +210,8 @@ class _Lost(logging.Handler):
         """See the base class."""
         del record
         self.some = True
+        if self.at_once is not None:
+            self.at_once()
 
     def close(self) -> None:
         """Leave the SDK's logger as it was."""

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from provisioner.core.entry import Outcome
+from provisioner.core.pause import Pause
 from provisioner.core.problem import Problem
 from provisioner.core.verdict import Reply, Verdict
 from provisioner.engine.observer import Attempt, Halt, Sample
@@ -43,6 +44,8 @@ def _problem(code: str, severity: Literal["problem", "notice"] = "problem") -> P
 def made() -> tuple[Metrics, Statistics]:
     """The metrics of a run in which everything has happened that they count."""
     metrics, statistics = Metrics("apply", 1000.0), Statistics("prod")
+    metrics.meter(paused := Statistics("west"))
+    paused.target_paused(Pause(0.0, 0.0))
     observers: list[Observer] = [statistics, metrics.meter(statistics)]
     for one in observers:
         one.target_opened("us-east-1", "123456789012")
