@@ -69,7 +69,8 @@ def _own_ledger() -> Ledger:
     return ledger
 
 
-_EMPTIED = "; ".join(f"DELETE FROM {table}" for table in (*ROWS, "workers", "leases", "meta WHERE key <> 'schema'"))  # noqa: S608  constants
+_OF_WORKERS = ("workers", "leases", "jobs")
+_EMPTIED = "; ".join(f"DELETE FROM {table}" for table in (*ROWS, *_OF_WORKERS, "meta WHERE key <> 'schema'"))  # noqa: S608  constants
 
 
 @functools.cache

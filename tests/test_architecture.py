@@ -38,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
         "core",
         "engine",
         "errors",
+        "exit_codes",
         "fleet",
         "ledger",
         "manifest",

@@ -36,6 +36,7 @@ import pytest
 from provisioner.exit_codes import ExitCode
 from tests import s3
 from tests.e2e.process import environment, executable
+from tests.postgres import fresh_ledger
 from tests.test_architecture import PACKAGE, ROOMS
 
 if TYPE_CHECKING:
@@ -114,6 +115,10 @@ class Page:
             store.put(file.name, file.read_bytes())
         self._environment["AWS_ENDPOINT_URL_S3"] = store.environment()["AWS_ENDPOINT_URL_S3"]
 
+    def open_postgres(self) -> None:
+        """Name a ledger in PostgreSQL, for commands that use ``$LEDGER``."""
+        self._environment["LEDGER"] = fresh_ledger().url
+
     def run(self, shown: Shown) -> None:
         """Run one command and check how it ends."""
         text = shown.text
@@ -173,6 +178,8 @@ def test_every_command_shown_works(file: Path, tmp_path: Path) -> None:
         shown = commands(file.read_text(encoding="utf-8"))
         if any("s3://" in one.text for one in shown):
             page.open_s3()
+        if any("$LEDGER" in one.text for one in shown):
+            page.open_postgres()
         for one in shown:
             page.run(one)
 

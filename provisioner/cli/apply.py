@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -60,6 +61,7 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
     yes: bool = False
     plan: str | None = None
     report: str | None = None
+    job: str = ""
     detailed_exitcode: bool
 
     def settings(self) -> Settings:
@@ -118,6 +120,7 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
             yes=self.yes,
             detailed=self.detailed_exitcode,
             lock_timeout_s=seconds(self.lock_timeout),
+            job=self.job,
         )
 
     def _planned(self, order: Order) -> Order:
@@ -139,6 +142,7 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
             plan=plan,
             strict=plan.strict,
             yes=self.yes,
+            job=self.job,
             detailed=self.detailed_exitcode,
             lock_timeout_s=seconds(self.lock_timeout),
         )
@@ -195,6 +199,14 @@ class Failures(click.ParamType[tuple[int, float]]):
         if not digits.isascii() or not digits.isdecimal() or not 0 < int(digits) <= (100 if text != digits else 10**9):
             self.fail(f"{text!r} is neither a number from 1 nor a share from 1% to 100%", param, ctx)
         return (0, int(digits) / 100) if text != digits else (int(digits), 0.0)
+
+
+def _job(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
+    if value is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,99}", value):
+        raise click.BadParameter(
+            "an ID has up to 100 letters, digits and . _ : @ + -, and begins with a letter or a digit"
+        )
+    return value or ""
 
 
 def _ping(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
@@ -307,6 +319,13 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @deletes_unasked
 @report_option
+@click.option(
+    "--job",
+    metavar="ID",
+    callback=_job,
+    help="Be a worker of this job: all who start the same with the same ID share its targets. `auto` is an ID of all "
+    "who do the same with the same manifest at the same time. Needs a ledger in PostgreSQL (docs/workers.md).",
+)
 @click.option(
     "--ping-url",
     metavar="URL",

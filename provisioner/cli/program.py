@@ -84,7 +84,7 @@ EXAMPLES = {
     "status": ("provisioner status", "provisioner status --ledger prod.db --output json"),
     "list": ("provisioner list --state failed --since 2h", "provisioner list --by code --run last"),
     "show": ("provisioner show 'lookalike 1'", "provisioner show arn:aws:cleanrooms-ml:... --output json"),
-    "runs": ("provisioner runs", "provisioner runs last", "provisioner runs 20261123T2019 --output json"),
+    "runs": ("provisioner runs", "provisioner runs last", "provisioner runs --job 2026-11-26 --output json"),
     "report": (
         "provisioner report",
         "provisioner report 20261123T2019 --out monday.html",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,8 +13,9 @@ from provisioner.cli.options import common, recommended, settings_of
 from provisioner.cli.output import long_result, say, say_json, say_list, talk
 from provisioner.cli.page import shown
 from provisioner.cli.table import Table, terminal_width
-from provisioner.commands.runs import PastRun, past_run, past_runs
-from provisioner.errors import printable_lines
+from provisioner.commands.runs import PastRun, exit_code_of, find_job, past_run, past_runs, past_runs_of
+from provisioner.errors import UsageError, counted, printable_lines
+from provisioner.exit_codes import ADVICE
 from provisioner.ledger.location import locate
 from provisioner.report.summary import iso, parsed
 from provisioner.report.text import found_text, one_line, past_text, problem_line
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from provisioner.core.problem import Problem
     from provisioner.ledger import Ledger
+    from provisioner.ledger.jobs import JobRecord
     from provisioner.report.summary import Summary
 
 MINUTE_S, HOUR_S = 60, 3600
@@ -38,16 +41,29 @@ MINUTE_S, HOUR_S = 60, 3600
     show_default=True,
     help="List this many runs at most; the ledger keeps 1000.",
 )
-def command(*, run: str | None, config: str | None, ledger: str | None, output: str, limit: int) -> None:
+@click.option("--job", metavar="ID", help="Show a job: its targets, and the runs that were its workers.")
+def command(
+    *, run: str | None, config: str | None, ledger: str | None, output: str, limit: int, job: str | None
+) -> None:
     """Lists past runs, the latest first: start, command, duration, exit code, and what they did.
 
     With RUN, the id of a run, the beginning of its id, or `last`: its summary and all of its problems, which the ledger
     keeps of the last 20 runs. A run has died if it has no end and is not under way. It can run while `apply` does.
+
+    With --job, what became of each target of a job that several workers share (`apply --job`), and of its workers.
     """
+    if run is not None and job is not None:
+        raise UsageError("a run and --job exclude each other", hint="Leave one of them out")
     settings = settings_of(config, ledger)
 
     async def work() -> None:
         location = locate(settings.run.ledger)
+        if job is not None:
+            record = await find_job(location, job)
+            async with location.read() as opened:
+                workers = await past_runs_of(location, opened, record.runs)
+            _show_job(record, workers, output, location.name)
+            return
         async with location.read() as opened:
             if run is None:
                 _show_runs(await past_runs(location, opened, limit), output)
@@ -57,6 +73,51 @@ def command(*, run: str | None, config: str | None, ledger: str | None, output: 
                 await _show_run(opened, await past_run(location, opened, run), location.name)
 
     loop.run(work)
+
+
+def _show_job(record: JobRecord, workers: list[PastRun], output: str, place: str) -> None:
+    code = exit_code_of(record)
+    results = Counter(one.result or "open" for one in record.targets)
+    outcomes = sum((Counter(one.outcomes) for one in record.targets), Counter[str]())
+    if output == "json":
+        whole = {
+            "job": record.job,
+            "began_at": iso(record.began_at),
+            "status": "open" if results["open"] else "finished",
+            "exit_code": code,
+            "results": results,
+            "outcomes": outcomes,
+        }
+        targets = [
+            msgspec.to_builtins(one) | {"ended_at": one.ended_at and iso(one.ended_at)} for one in record.targets
+        ]
+        head = {"job": whole, "targets": targets, "runs": [_record(run) for run in workers], "exit_code": 0}
+        say_json(msgspec.json.encode(head))
+        return
+    done = len(record.targets) - results["open"]
+    number = counted(len(record.targets), "target", "targets")
+    state = f"{done} of {number} finished" if results["open"] else f"{number}, all finished"
+    lines = [
+        f"ledger    {place}",
+        f"job       {record.job}: began {iso(record.began_at)}, {state}",
+        f"results   {', '.join(f'{count} {result}' for result, count in results.most_common())}",
+        *([f"outcomes  {', '.join(f'{count} {what}' for what, count in outcomes.items())}"] if outcomes else []),
+    ]
+    say(printable_lines(lines))
+    with long_result() as write:
+        table = Table(write, ["TARGET", "RESULT", "EXIT", "RUN", "WHAT"], terminal_width())
+        for one in sorted(record.targets, key=lambda one: (_PLACES.get(one.result, 0), one.target)):
+            did = one.message or ", ".join(f"{count} {what}" for what, count in one.outcomes.items())
+            result = one.result or ("under way" if one.run_id else "waiting")
+            table.add([one.target, result, "" if one.exit_code is None else str(one.exit_code), one.run_id, did])
+        table.end()
+    say("")
+    _show_runs(workers, output)
+    say(printable_lines([f"exit      {int(code)}: {ADVICE[code]}"]))
+
+
+_PLACES = {"": 1, "done": 2}
+"""In the table of a job: first what somebody has to look at, then what is open, then what is done."""
 
 
 def _show_runs(runs: list[PastRun], output: str) -> None:

@@ -9,6 +9,7 @@ import anyio
 import anyio.to_thread
 
 from provisioner.commands.finished import RunRules, finished_before, keep_finished, keep_variables
+from provisioner.commands.jobs import check_order, join, work_together
 from provisioner.commands.manifests import once_per_rules
 from provisioner.commands.plan import Draft, confirm, draft, prune_refused, retired, wanted_again
 from provisioner.commands.planfile import check, deleted
@@ -16,8 +17,9 @@ from provisioner.commands.session import session, with_manifests
 from provisioner.core.versions import PRUNED
 from provisioner.engine.engine import Engine
 from provisioner.engine.problems import ProblemLog
-from provisioner.errors import Reason
+from provisioner.errors import ProvisionerError, Reason
 from provisioner.ledger import RunRecord
+from provisioner.ledger.location import locate
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from provisioner.engine.target import OpenTarget
     from provisioner.fleet.fleet import Fleet
     from provisioner.ledger import Ledger
+    from provisioner.ledger.jobs import Jobs
     from provisioner.manifest.reader import Manifest
     from provisioner.report.summary import Summary
 
@@ -37,6 +40,8 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
         run: a fresh run.
         stdin: read for ``-``.
     """
+    if run.order.job:
+        return await _apply_together(run)
     plan = run.order.plan
 
     async def work(fleet: Fleet, manifests: dict[str, Manifest]) -> None:
@@ -53,6 +58,40 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
     return await with_manifests(run, write, stdin=stdin, twice=run.order.reads_twice)
 
 
+async def _apply_together(run: Run) -> Summary:
+    """Be a worker of a job."""
+    try:
+        check_order(run.order)
+        jobs = locate(run.order.settings.run.ledger).jobs()
+    except ProvisionerError as error:
+        return run.summary(error=error)
+
+    async def write(manifests: dict[str, Manifest]) -> Summary:
+        work = partial(_share, run, jobs, manifests=manifests)
+        return await session(run, "apply", work, takes=False)
+
+    return await with_manifests(run, write, stdin=None, twice=run.order.reads_twice)
+
+
+async def _share(run: Run, jobs: Jobs, fleet: Fleet, manifests: dict[str, Manifest]) -> None:
+    """Register the manifests in the targets that this worker gets."""
+    if run.order.strict and not await _all_valid(run, fleet.ledger, manifests):
+        return
+    reporters = frozenset(once_per_rules(manifests))
+    with run.stop.ends():
+        share = await join(run, jobs, fleet, manifests)
+
+        async def one(name: str) -> None:
+            mine = {name: manifests[name]}
+            drafts = await _confirmed(run, fleet, mine) if run.order.policy.deletes else {}
+            if not run.stop.requested:
+                await _register_all(run, fleet, mine, drafts, reporters)
+
+    if not run.stop.requested:
+        await work_together(run, share, one)
+    _note_changes(run)
+
+
 async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> None:
     """Register the manifests, one for each target, in ``fleet``.
 
@@ -61,16 +100,27 @@ async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> N
     """
     if run.order.strict and not await _all_valid(run, fleet.ledger, manifests):
         return
-    reporters = once_per_rules(manifests)
     drafts = await _confirmed(run, fleet, manifests) if run.order.policy.deletes else {}
     if run.stop.requested:
         return
+    await _register_all(run, fleet, manifests, drafts, frozenset(once_per_rules(manifests)))
+    _note_changes(run)
+
+
+async def _register_all(
+    run: Run, fleet: Fleet, manifests: dict[str, Manifest], drafts: dict[str, Draft], reporters: frozenset[str]
+) -> None:
+    """Register the manifest in each target of ``manifests``; ``reporters`` report the problems of its lines."""
 
     async def register(target: OpenTarget) -> None:
         made = drafts.get(target.name)
         await _register(run, target, manifests[target.name], made, report_problems=target.name in reporters)
 
-    await fleet.each([target for target in run.order.targets if not run.statistics[target.name].halt], register)
+    chosen = [target for target in run.order.targets if target.name in manifests]
+    await fleet.each([target for target in chosen if not run.statistics[target.name].halt], register)
+
+
+def _note_changes(run: Run) -> None:
     if run.order.detailed and any(one.changed for one in run.statistics.values()):
         run.reasons.add(Reason.CHANGED)
 
@@ -88,9 +138,9 @@ async def _confirmed(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> 
     for made in drafts.values():
         if refused := prune_refused(made):
             await ProblemLog(made.target, fleet.ledger, run.observers[made.target]).add(refused)
-            run.reasons.add(Reason.FAILED)
+            run.statistics[made.target].further.add(Reason.FAILED)
         if made.undecided:
-            run.reasons.add(Reason.AMBIGUOUS)
+            run.statistics[made.target].further.add(Reason.AMBIGUOUS)
     policy = run.order.policy
     pruned = sum(len(retired(made)) for made in drafts.values())
     count = sum(made.to_delete(policy) for made in drafts.values())

@@ -169,7 +169,7 @@ async def draft(run: Run, fleet: Fleet, manifests: Mapping[str, Manifest]) -> di
         finally:
             target.observer.waiting_ended()
 
-    await fleet.each(run.order.targets, one)
+    await fleet.each([target for target in run.order.targets if target.name in manifests], one)
     return drafts
 
 

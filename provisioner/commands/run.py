@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from provisioner.config.settings import Settings, Target
     from provisioner.core.versions import Fate
     from provisioner.fleet.organizations import Listing
+    from provisioner.report.summary import JobPart
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +46,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         lock_timeout_s: how long to wait for another run to release the ledger; None where nobody can ask for that.
         embedded: whether all targets use the embedded endpoint.
         listing: what AWS Organizations answered, for the ledger to keep; None if it was not asked, or did not answer.
+        job: of which the run is a worker; "" for none.
     """
 
     sources: tuple[str, ...]
@@ -58,11 +60,15 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     lock_timeout_s: float | None = None
     embedded: bool = False
     listing: Listing | None = None
+    job: str = ""
 
     @property
     def reads_twice(self) -> bool:
-        """Whether ``apply`` reads the manifest before it registers it: to refuse it, or to say what it would delete."""
-        return self.strict or self.policy.deletes
+        """Whether ``apply`` reads the manifest before it registers it.
+
+        To refuse it, to say what it would delete, or to know whether other workers have the same.
+        """
+        return self.strict or self.policy.deletes or bool(self.job)
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -113,6 +119,7 @@ class Run:
         ask: asks a person a question; None where there is none to ask.
         asking: whether a question is on the terminal, so that progress keeps away from it.
         error: the error that ended the run, None if none did.
+        job: the part of a job that it had; None for a run of its own.
     """
 
     def __init__(self, order: Order, *, clock: Clock | None = None) -> None:
@@ -135,6 +142,7 @@ class Run:
         self.ask: Callable[[str], Awaitable[bool]] | None = None
         self.asking = False
         self.error: ProvisionerError | None = None
+        self.job: JobPart | None = None
 
     def watch(self, observer_of: Callable[[Statistics], Observer]) -> None:
         """Have each target observed once more. Before the run begins."""
@@ -175,6 +183,7 @@ class Run:
             stopped="; ".join(part for part in (self.stop.reason, self._bound()) if part),
             error=str(error) if error else None,
             reasons=frozenset(reasons),
+            job=self.job,
         )
         return summarize(list(self.statistics.values()), ending)
 

@@ -1,4 +1,7 @@
-"""``runs``: what past runs did, and whether one that has no end is still under way. Needs neither AWS nor the lease."""
+"""``runs``: what past runs did, and whether one that has no end is still under way; what became of a job.
+
+Needs neither AWS nor a lease.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,14 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from provisioner.commands.finding import find_run
+from provisioner.errors import Reason, UsageError
+from provisioner.exit_codes import ExitCode, code_for
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from provisioner.ledger import Ledger, RunRecord
+    from provisioner.ledger.jobs import JobRecord
     from provisioner.ledger.location import Location
 
 
@@ -39,6 +45,15 @@ async def past_runs(location: Location, ledger: Ledger, limit: int) -> list[Past
     return await _judged(location, ledger, lambda: ledger.runs(limit))
 
 
+async def past_runs_of(location: Location, ledger: Ledger, run_ids: Sequence[str]) -> list[PastRun]:
+    """The runs of these ids that the ledger still has, in their order."""
+
+    async def read() -> list[RunRecord]:
+        return [run for run_id in run_ids for run in await ledger.runs(1, prefix=run_id)]
+
+    return await _judged(location, ledger, read)
+
+
 async def past_run(location: Location, ledger: Ledger, text: str) -> PastRun:
     """The run that ``text`` names: its id, the beginning of its id, or ``last``.
 
@@ -64,3 +79,23 @@ async def _judged(location: Location, ledger: Ledger, read: Callable[[], Awaitab
         PastRun(run, run.ended_at is None and run.run_id in before and run.run_id not in under_way)
         for run in await read()
     ]
+
+
+async def find_job(location: Location, job: str) -> JobRecord:
+    """What the ledger has of a job.
+
+    Raises:
+        UsageError: it has no such job, or can have none.
+    """
+    record = await location.jobs().find(job)
+    if record is None:
+        hint = "Its id is in the summary of each of its workers"
+        raise UsageError(f"the ledger has no job {job!r}", where=location.name, hint=hint)
+    return record
+
+
+def exit_code_of(record: JobRecord) -> ExitCode:
+    """The exit code that one run with all targets would end with so far."""
+    codes = {one.exit_code for one in record.targets if one.exit_code}
+    reasons = {Reason[ExitCode(code).name] for code in codes}
+    return code_for(reasons | ({Reason.UNFINISHED} if any(not one.result for one in record.targets) else set()))

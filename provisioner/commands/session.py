@@ -75,6 +75,7 @@ async def session(
     work: Work,
     *,
     makes: bool = True,
+    takes: bool = True,
     built: Callable[[], bool] | None = None,
 ) -> Summary:
     """Do ``work`` with the ledger of ``run`` under the leases of its targets, record the run, and return its summary.
@@ -86,6 +87,7 @@ async def session(
         command: for the record of the run.
         work: gets the fleet of the run.
         makes: whether the command makes a ledger if there is none.
+        takes: whether it holds all of its targets from the beginning.
         built: for a command that builds a new ledger: whether it is whole after the work. If not, it is discarded.
     """
     run.command = command
@@ -97,7 +99,7 @@ async def session(
     except ProvisionerError as error:
         return run.summary(error=error)
     async with deadline(run):
-        return await _leased(run, _Session(work, location, built))
+        return await _leased(run, _Session(work, location, takes=takes, built=built))
 
 
 async def looking(run: Run, work: Work, *, blank: bool = False) -> Summary:
@@ -150,7 +152,8 @@ async def _leased(run: Run, session: _Session) -> Summary:
                 held = session.location.lease(run.order.lock_timeout_s, everything=session.built is not None)
                 leases = await stack.enter_async_context(held)
                 opened = await stack.enter_async_context(session.open(leases))
-                await leases.take([target.name for target in run.order.targets])
+                if session.takes:
+                    await leases.take([target.name for target in run.order.targets])
                 await opened.ledger.begin_run(RunRecord(run.run_id, run.command, run.started_at))
                 if run.order.listing is not None:
                     await keep(opened.ledger, run.order.listing)
@@ -215,6 +218,7 @@ class _Session:
 
     work: Work
     location: Location
+    takes: bool
     built: Callable[[], bool] | None
 
     @asynccontextmanager

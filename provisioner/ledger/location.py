@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from provisioner.core.pause import Pause
     from provisioner.ledger import Ledger
+    from provisioner.ledger.jobs import Jobs
     from provisioner.ledger.lease import Leases
     from provisioner.ledger.tables import CopyableLedger
 
@@ -149,6 +150,14 @@ class Location(Protocol):
         Raises:
             UsageError: there is a ledger already.
             LedgerError: it cannot be made here.
+        """
+        ...
+
+    def jobs(self) -> Jobs:
+        """What several workers do together on the ledger.
+
+        Raises:
+            UsageError: only one run at a time can use it.
         """
         ...
 

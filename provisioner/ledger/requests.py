@@ -10,6 +10,7 @@ from provisioner.core.place import Place  # noqa: TC001  msgspec reads these typ
 from provisioner.core.problem import Problem  # noqa: TC001  msgspec reads these types at run time
 from provisioner.errors import IntegrityError
 from provisioner.ledger import FinishedManifest, RunRecord  # noqa: TC001  msgspec reads these types at run time
+from provisioner.ledger.jobs import TargetResult  # noqa: TC001  msgspec reads these types at run time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +105,13 @@ class RenameTarget(msgspec.Struct, frozen=True):
     new: str
 
 
+class FinishTarget(msgspec.Struct, frozen=True):
+    """Record what became of a target in a job."""
+
+    job: str
+    result: TargetResult
+
+
 class ReplaceRows(msgspec.Struct, frozen=True):
     """Put these rows in the place of those that a table has in a range of keys.
 
@@ -133,6 +141,7 @@ Request = (
     | SetPlace
     | RenameTarget
     | Forget
+    | FinishTarget
     | ReplaceRows
 )
 
@@ -155,6 +164,8 @@ def targets_of(request: Request) -> set[str]:
             return {target}
         case RenameTarget(old, new):
             return {old, new}
+        case FinishTarget(result=result):
+            return {result.target}
     return set()
 
 

@@ -58,6 +58,16 @@ def organization_asked(run_id: str, *, accounts: int, skipped: Sequence[str], as
         )
 
 
+def job_joined(job: str, targets: int, left: int) -> None:
+    """The run is a worker of a job that has ``targets``; ``left`` of them have no result yet."""
+    log.info("job.joined", job=job, targets=targets, left=left)
+
+
+def job_waiting(job: str, left: int) -> None:
+    """Other workers, or other runs, have all targets of a job that are ``left``."""
+    log.info("job.waiting", job=job, left=left)
+
+
 def run_finished(summary: Summary, command: str) -> None:
     """Log the end of a run, and the error that ended it if one did."""
     if summary.error:

@@ -62,6 +62,7 @@ class Statistics(Observer):
         left: deletions that a stop left to the next run.
         beyond: creates that ``--max-create`` left to the next run.
         denied: whether any create was denied.
+        further: why the target does not end with 0, in addition to what is counted.
         halt: why nothing more is sent, None if the target has not halted.
         pause: of the target, None if it is not paused.
         whole: whether the manifest was read to its end.
@@ -96,6 +97,7 @@ class Statistics(Observer):
         self.left = 0
         self.beyond = 0
         self.denied = False
+        self.further: set[Reason] = set()
         self.halt: Halt | None = None
         self.pause: Pause | None = None
         self.stopped = False
@@ -269,7 +271,7 @@ class Statistics(Observer):
             Reason.DENIED: self.denied,
             Reason.UNFINISHED: self.stopped and self._work_left,
         }
-        applied = {reason for reason, applies in reasons.items() if applies}
+        applied = self.further | {reason for reason, applies in reasons.items() if applies}
         if self.halt:
             applied.add(self.halt.reason)
         # Pending definitions without any of these reasons are left for the next run too.

@@ -77,6 +77,22 @@ class TargetSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     open: int = 0
 
 
+class JobPart(msgspec.Struct, frozen=True):
+    """A worker's part of a job.
+
+    Attributes:
+        job: its id.
+        targets: that the worker could do.
+        open: those that had no result when it began.
+        left: those that had none when it ended.
+    """
+
+    job: str
+    targets: int
+    open: int
+    left: int
+
+
 class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a run did.
 
@@ -101,6 +117,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         found: findings of ``verify``, by kind.
         stopped: why the run ended early, None if it did not.
         error: the error that ended the run, None if none did.
+        job: of which the run was a worker; the summary is about its own targets then. None for a run of its own.
     """
 
     run_id: str
@@ -124,6 +141,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     found: dict[str, int] = {}
     stopped: str | None = None
     error: str | None = None
+    job: JobPart | None = None
 
     def json(self) -> bytes:
         """One JSON object, one line, without a line break at the end."""
@@ -158,6 +176,7 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
         stopped: why it ended early, "" when it did not.
         error: the error that ended it, None when none did.
         reasons: why it does not end with 0, in addition to those of the targets.
+        job: see :class:`Summary`.
     """
 
     run_id: str
@@ -169,6 +188,7 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     stopped: str = ""
     error: str | None = None
     reasons: frozenset[Reason] = frozenset()
+    job: JobPart | None = None
 
 
 def summarize(targets: Sequence[Statistics], ending: RunEnd) -> Summary:
@@ -205,6 +225,7 @@ def summarize(targets: Sequence[Statistics], ending: RunEnd) -> Summary:
         found=dict(ending.found),
         stopped=ending.stopped or None,
         error=ending.error,
+        job=ending.job,
     )
 
 

@@ -89,6 +89,8 @@ def whole_path(ledger: str) -> str:
 def _never_began(summary: Summary) -> bool:
     """Whether the run ended before it counted anything."""
     halted = [target.halted for target in summary.targets.values()]
+    if summary.job is not None:
+        return False
     ended = summary.error or summary.stopped or (halted and all(halted))
     return bool(ended) and not (summary.manifest.lines or any(summary.outcomes.values()))
 
@@ -157,6 +159,17 @@ def counts_text(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {what}" for what, number in counts.items() if number)
 
 
+def job_lines(summary: Summary, recommended: Recommended) -> list[str]:
+    """Which part of a job a worker had; none for a run of its own."""
+    if (part := summary.job) is None:
+        return []
+    left = f", {part.left} left" if part.left else ""
+    mine = f"{len(summary.targets)} of {counted(part.targets, 'target', 'targets')} by this worker{left}"
+    if not part.open:
+        mine = "finished before this worker began, so nothing was done; another --job begins anew"
+    return [f"job       {part.job}: {mine}; `{recommended.command(f'runs --job {part.job}')}` has the whole"]
+
+
 def _work_lines(summary: Summary, recommended: Recommended) -> list[str]:
     """The lines about the manifest, outcomes, calls, targets and problems."""
     manifest, calls = summary.manifest, summary.calls
@@ -170,6 +183,7 @@ def _work_lines(summary: Summary, recommended: Recommended) -> list[str]:
     others = [f"{calls.get(kind, 0)} {kind}" for kind in CALLS[2:] if calls.get(kind) or kind in {"list", "get"}]
     sent = ", ".join([f"{calls['create']} create ({calls['throttled']} throttled)", *others])
     lines = [
+        *job_lines(summary, recommended),
         f"manifest  {read}, {manifest.valid} valid, {manifest.invalid} invalid{repeated}",
         f"outcomes  {outcomes or nothing}",
         *([f"resolved  {resolved}"] if resolved else []),

@@ -418,7 +418,7 @@ class TestFormats:
 
         assert code == 0, said
 
-    @pytest.mark.parametrize(("name", "version"), [("cronjob.yaml", "1.31")])
+    @pytest.mark.parametrize(("name", "version"), [("cronjob.yaml", "1.31"), ("../fleet/job.yaml", "1.31")])
     def test_kubernetes_accepts_the_jobs(self, name: str, version: str) -> None:
         """They fit the schema of the API, unknown fields included."""
         code, said = tool("kubernetes-validate", "--strict", "-k", version, FOLDER / name)

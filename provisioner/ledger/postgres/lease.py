@@ -29,7 +29,7 @@ import os
 import secrets
 import socket
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import psycopg
 
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
     from provisioner.ledger.postgres.connection import Database, Rows
     from provisioner.ledger.requests import Answer, Request
+
+T = TypeVar("T")
 
 TTL_S = 30.0
 """So long another run waits for one that died. A server that restarts or fails over takes less, or little more."""
@@ -135,7 +137,46 @@ class PostgresLeases:
         """See :meth:`provisioner.ledger.lease.Leases.take`."""
         wanted = [] if self.everything else sorted(set(targets) - self._held.keys())
         if wanted:
-            await self._until(lambda: self._patiently(lambda: self._take(wanted)))
+            await self._until(lambda: self.one_at_a_time(lambda _: self._take(wanted)))
+
+    async def take_some(self, choose: Statement) -> list[str]:
+        """Take those of the targets that ``choose`` names, at this moment, that nobody holds."""
+
+        async def take(session: Session) -> list[str]:
+            (rows,) = await session.go_on(choose)
+            wanted = [read(target) for (target,) in rows]
+            taken = await self._taken(wanted) if wanted else {}
+            await session.end()
+            self._held |= taken
+            return [target for target in wanted if target in taken]
+
+        return await self.one_at_a_time(take)
+
+    async def give_back(self, targets: Collection[str]) -> None:
+        """Let others have ``targets``, of which nothing is written any more."""
+        for target in targets:
+            self._held.pop(target, None)
+        free = Statement(_GIVE_BACK, (self.nonce, encode(list(targets))))
+
+        async def give() -> None:
+            await self._session.begin()
+            await self._session.end(free)
+
+        await self._patiently(give)
+
+    async def one_at_a_time(self, work: Callable[[Session], Awaitable[T]]) -> T:
+        """Do ``work`` in a transaction, which it ends, while nobody else takes leases; again if it was not heard of."""
+
+        async def alone() -> T:
+            await self._session.begin(_one_at_a_time(self.database))
+            return await work(self._session)
+
+        return await self._patiently(alone)
+
+    @property
+    def lost(self) -> set[str]:
+        """The targets that other runs have taken from this one."""
+        return self._lost
 
     def of(self, target: str) -> TargetLease:
         """See :meth:`provisioner.ledger.lease.Leases.of`."""
@@ -251,7 +292,7 @@ class PostgresLeases:
                 raise refused
             await asyncio.sleep(min(POLL_S, left_s))
 
-    async def _patiently(self, attempt: Callable[[], Awaitable[LedgerLockedError | None]]) -> LedgerLockedError | None:
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try it again while the database does not answer."""
         patience = Patience(self._session, PATIENCE_S)
         while True:
@@ -259,8 +300,9 @@ class PostgresLeases:
                 try:
                     return await attempt()
                 except (psycopg.Error, LostError, OSError) as error:
-                    await self._session.roll_back()
                     cause = error
+                finally:
+                    await self._session.roll_back()
             await patience.wait(cause)
 
     async def _register(self) -> LedgerLockedError | None:
@@ -281,18 +323,21 @@ class PostgresLeases:
         return None
 
     async def _take(self, wanted: list[str]) -> LedgerLockedError | None:
-        names = encode(wanted)
-        _, expired = await self._session.begin(_one_at_a_time(self.database), Statement(_LOCK_EXPIRED, (names,)))
-        free = Statement(_TAKE, (names, self.nonce, encode([row[0] for row in expired]), self.nonce))
-        (rows,) = await self._session.go_on(free)
-        if len(rows) < len(wanted):
-            (others,) = await self._session.go_on(Statement(_HOLDERS, (self.nonce, names)))
-            await self._session.roll_back()
+        taken = await self._taken(wanted)
+        if len(taken) < len(wanted):
+            (others,) = await self._session.go_on(Statement(_HOLDERS, (self.nonce, encode(wanted))))
             return self._locked(others)
         await self._session.end()
-        self._held |= {read(target): epoch for target, epoch in rows}
-        self._lost -= self._held.keys()
+        self._held |= taken
         return None
+
+    async def _taken(self, wanted: Collection[str]) -> dict[str, int]:
+        """Take what is free of ``wanted``, in the transaction that is open; the epochs of what was taken."""
+        names = encode(list(wanted))
+        (expired,) = await self._session.go_on(Statement(_LOCK_EXPIRED, (names,)))
+        free = Statement(_TAKE, (names, self.nonce, encode([row[0] for row in expired]), self.nonce))
+        (rows,) = await self._session.go_on(free)
+        return {read(target): epoch for target, epoch in rows}
 
     async def _release(self) -> None:
         # Twice: the first try may only find out that the connection broke since the last renewal.
@@ -377,6 +422,8 @@ def _one_at_a_time(database: Database) -> Statement:
 
 
 _MINE = "WHERE nonce = %s"
+_GIVE_BACK = """UPDATE leases SET worker = ''
+    WHERE worker = %s AND target IN (SELECT json_array_elements_text(%s::json))"""
 _END = f"DELETE FROM workers {_MINE}"  # noqa: S608  constants
 _RENEW = "UPDATE workers SET expires_at = clock_timestamp() + make_interval(secs => %s)"
 _BURY = """DELETE FROM workers WHERE nonce IN (

@@ -13,6 +13,7 @@ import anyio
 
 from provisioner.errors import LedgerError, UsageError
 from provisioner.ledger.location import Condition, moved
+from provisioner.ledger.postgres import jobs
 from provisioner.ledger.postgres.connection import Database, Session, Statement, errors_of
 from provisioner.ledger.postgres.lease import PostgresLeases, holders_of, under_way
 from provisioner.ledger.postgres.migrations import SCHEMA_VERSION
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from provisioner.core.pause import Pause
     from provisioner.ledger import Ledger
+    from provisioner.ledger.jobs import JobRecord, Joining, Share
     from provisioner.ledger.lease import Leases
 
 
@@ -140,6 +142,22 @@ class PostgresLocation:
         finally:
             with anyio.CancelScope(shield=True):
                 await (building.close() if copy_of else building.discard())
+
+    def jobs(self) -> PostgresLocation:
+        """See :meth:`provisioner.ledger.location.Location.jobs`."""
+        return self
+
+    async def join(self, ledger: Ledger, leases: Leases, joining: Joining) -> Share:
+        """See :meth:`provisioner.ledger.jobs.Jobs.join`."""
+        if not isinstance(ledger, PostgresLedger):
+            raise TypeError(f"a job needs the ledger of its database, not {ledger!r}")
+        return await jobs.join(ledger, _held(leases), joining)
+
+    async def find(self, job: str) -> JobRecord | None:
+        """See :meth:`provisioner.ledger.jobs.Jobs.find`."""
+        async with self._session() as session:
+            await check_readable(session)
+            return await jobs.find(session, job)
 
     async def moved_to(self) -> str:
         """See :meth:`provisioner.ledger.location.Location.moved_to`."""

@@ -172,6 +172,26 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX leases_by_worker ON leases (worker)",
         "DROP TABLE lease",
     ),
+    (
+        # What several workers do together; see jobs.py.
+        f"""CREATE TABLE jobs (
+            job {_KEY} PRIMARY KEY,
+            fingerprint text NOT NULL,
+            began_at double precision NOT NULL
+        )""",
+        f"""CREATE TABLE job_targets (
+            job {_KEY} REFERENCES jobs ON DELETE CASCADE,
+            target {_KEY},
+            result json,
+            PRIMARY KEY (job, target)
+        )""",
+        f"""CREATE TABLE job_runs (
+            job {_KEY} REFERENCES jobs ON DELETE CASCADE,
+            run_id {_KEY},
+            PRIMARY KEY (job, run_id)
+        )""",
+        "CREATE INDEX job_runs_by_run ON job_runs (run_id)",
+    ),
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

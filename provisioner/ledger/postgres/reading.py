@@ -197,6 +197,16 @@ async def pauses(read: Read) -> dict[str, Pause]:
     return {plain(target): Pause(until, since, plain(reason)) for target, until, since, reason in rows}
 
 
+async def targets_left(read: Read, job: str, targets: Collection[str]) -> int:
+    """How many of ``targets`` have no result yet in a job."""
+    rows = await read(
+        f"SELECT count(*) FROM job_targets WHERE job = %s AND result IS NULL AND target = ANY({_GIVEN})",  # noqa: S608  constants
+        written(job),
+        encode(list(targets)),
+    )
+    return int(rows[0][0])
+
+
 async def changes(read: Read, target: str) -> int:
     """How many commits have had facts about ``target``."""
     rows = await read("SELECT commits FROM changes WHERE target = %s", written(target))

@@ -19,6 +19,7 @@ from provisioner.ledger.postgres.connection import LostError, Session, Statement
 from provisioner.ledger.postgres.patience import PATIENCE_S, Patience
 from provisioner.ledger.postgres.schema import check_readable, identity, ledger_id
 from provisioner.ledger.postgres.writer import Writer
+from provisioner.ledger.requests import FinishTarget
 from provisioner.ledger.store import PAGE, Health, Store
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from provisioner.core.problem import Problem
     from provisioner.core.versions import Happening, Role, Version
     from provisioner.ledger import FinishedManifest, RunRecord
+    from provisioner.ledger.jobs import TargetResult
     from provisioner.ledger.postgres.connection import Database, Rows
     from provisioner.ledger.postgres.lease import PostgresLeases
     from provisioner.ledger.store import Waiting
@@ -155,6 +157,14 @@ class PostgresLedger(Store[Writer]):
     async def changes(self, target: str) -> int:
         """See :meth:`provisioner.ledger.Ledger.changes`."""
         return await self._read(reading.changes, target)
+
+    async def finish_target(self, job: str, result: TargetResult) -> None:
+        """Make durable what became of a target in a job."""
+        await self._ask(FinishTarget(job, result))
+
+    async def targets_left(self, job: str, targets: Collection[str]) -> int:
+        """How many of ``targets`` have no result yet in a job."""
+        return await self._read(reading.targets_left, job, targets)
 
     async def rows(self, table: str, after: Row | None, limit: int) -> list[Row]:
         """See :meth:`provisioner.ledger.tables.CopyableLedger.rows`."""

@@ -14,6 +14,7 @@ from provisioner.errors import LedgerError, ProvisionerError, UsageError
 from provisioner.ledger.batch import Batch, OpenEntries, arns_of, keys_of, replaced_by
 from provisioner.ledger.postgres.connection import Statement
 from provisioner.ledger.postgres.copying import replacing
+from provisioner.ledger.postgres.jobs import finished
 from provisioner.ledger.postgres.reading import known, questions
 from provisioner.ledger.postgres.schema import LEDGER_ID, put_meta
 from provisioner.ledger.postgres.text import encode, written
@@ -24,6 +25,7 @@ from provisioner.ledger.requests import (
     Answer,
     BeginRun,
     EndRun,
+    FinishTarget,
     Forget,
     KeepSamples,
     Learn,
@@ -133,13 +135,10 @@ class Writing:
 
     async def _apply(self, transaction: Transaction, request: Request) -> Answer:
         match request:
-            case BeginRun(run):
+            case BeginRun(run) | EndRun(run):
                 self._run_id = run.run_id
                 alive = Statement(_UNDER_WAY, (written(run.run_id), self._worker))
                 transaction.write(_put_run(run), alive)
-            case EndRun(run):
-                self._run_id = run.run_id
-                transaction.write(_put_run(run))
             case AddProblems(problems):
                 transaction.write(Statement(_ADD_PROBLEMS, (written(self._run_id), encode(list(problems)))))
             case KeepSamples(samples):
@@ -150,6 +149,8 @@ class Writing:
                 transaction.write(put_meta(LEDGER_ID, ledger_id))
             case SetFinished(target, manifest):
                 transaction.write(_put_finished(target, manifest))
+            case FinishTarget(job, result):
+                transaction.write(finished(job, result))
             case RenameTarget(old, new):
                 return await self._rename(transaction, old, new)
             case Forget(target, names):
@@ -287,16 +288,20 @@ def _put_finished(target: str, manifest: FinishedManifest) -> Statement:
 
 
 def _pruned() -> list[Statement]:
-    sql = """DELETE FROM {} WHERE run_id < (
-        SELECT min(run_id) FROM (SELECT run_id FROM runs ORDER BY run_id DESC LIMIT {}) AS newest)"""
+    # All runs of a job count as one: its workers may be more than the runs that are kept.
+    sql = """DELETE FROM {} WHERE run_id < (SELECT min(run_id) FROM (
+        SELECT min(run_id) AS run_id FROM runs LEFT JOIN job_runs USING (run_id)
+        GROUP BY coalesce(job, run_id) ORDER BY max(run_id) DESC LIMIT {}) AS newest)"""
     # Facts that belong to no run have "" and are the first to go.
     kept_runs = {
         "problems": KEPT_RUNS_WITH_PROBLEMS,
         "samples": KEPT_RUNS_WITH_PROBLEMS,
         "history": KEPT_RUNS,
+        "job_runs": KEPT_RUNS,
         "runs": KEPT_RUNS,
     }
-    return [Statement(sql.format(table, number)) for table, number in kept_runs.items()]
+    jobs = Statement("DELETE FROM jobs WHERE NOT EXISTS (SELECT 1 FROM job_runs WHERE job_runs.job = jobs.job)")
+    return [*[Statement(sql.format(table, number)) for table, number in kept_runs.items()], jobs]
 
 
 _TYPES = {"sent": "json", "updated_at": "float8", "at": "float8", "line": "bigint", "column": "bigint"}

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from provisioner.core.pause import Pause
     from provisioner.ledger import Ledger
+    from provisioner.ledger.jobs import Jobs
     from provisioner.ledger.lease import Leases
 
 BUILDING = ".building"
@@ -154,6 +155,14 @@ class SqliteLocation:
         if copy_of:
             await ledger.take_identity(copy_of)
         return ledger
+
+    def jobs(self) -> Jobs:
+        """See :meth:`provisioner.ledger.location.Location.jobs`."""
+        raise UsageError(
+            "a job needs a ledger in PostgreSQL: one in a file is for one process at a time",
+            where=self.name,
+            hint="Name one with --ledger postgresql://…; `provisioner ledger copy FROM TO` moves this one there",
+        )
 
     async def moved_to(self) -> str:
         """See :meth:`provisioner.ledger.location.Location.moved_to`."""

@@ -1,0 +1,196 @@
+"""Jobs: several workers share the targets of one ``apply``; and what the ledger has of a job."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from random import Random
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from provisioner.config.settings import FleetSettings
+from provisioner.engine.observer import Halt
+from provisioner.errors import Reason, UsageError
+from provisioner.exit_codes import ExitCode, code_for
+from provisioner.ledger.jobs import Joining, TargetResult
+from provisioner.ledger.lease import OvertakenError
+from provisioner.manifest.parser import Rules
+from provisioner.report.events import job_joined, job_waiting
+from provisioner.report.summary import JobPart
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from anyio.abc import TaskGroup
+
+    from provisioner.commands.run import Order, Run
+    from provisioner.fleet.fleet import Fleet
+    from provisioner.ledger.jobs import Jobs, Result, Share
+    from provisioner.manifest.reader import Manifest
+    from provisioner.report.statistics import Statistics
+
+AT_ONCE = 50
+"""Targets that a worker begins with at once: opening one takes some milliseconds."""
+CLAIM_EVERY_S = 0.5
+"""Between two claims while there is something to claim, so that who begins a moment later gets a share."""
+WAIT_S = 1.0
+"""Between two looks whether there is something again: of a worker that died, or is done. Up to twice as long."""
+
+
+def check_order(order: Order) -> None:
+    """Make sure that the run can be a worker of a job.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    what = hint = ""
+    if "-" in order.sources:
+        what, hint = "each worker of a job reads the manifest, and standard input is only one's", "Name a file"
+    elif order.plan is not None:
+        what, hint = "a saved plan is carried out by one run", "Leave out --job, or name the manifest"
+    elif order.settings.lifecycle.max_delete and order.policy.deletes:
+        what, hint = "a bound on deletions cannot be kept by several workers", "Leave out --max-delete, or --job"
+    elif order.policy.deletes and not order.yes:
+        what, hint = "a worker of a job asks nobody before it deletes", "Look at `provisioner plan`, then add --yes"
+    elif order.settings.fleet.canary or order.settings.fleet.max_failed_targets != FleetSettings().max_failed_targets:
+        what, hint = "`canary` and `max_failed_targets` are rules of a single run", "Leave them or --job out"
+    if what:
+        raise UsageError(what, hint=hint)
+
+
+async def join(run: Run, jobs: Jobs, fleet: Fleet, manifests: Mapping[str, Manifest]) -> Share:
+    """Be a worker of the job that ``run.order`` names.
+
+    Raises:
+        UsageError: there is a job of this id with another manifest or other options.
+    """
+    joining = Joining(
+        run.order.job,
+        await _fingerprint(run.order, next(iter(manifests.values()))),
+        run.run_id,
+        run.started_at,
+        tuple(target.name for target in run.order.targets),
+    )
+    share = await jobs.join(fleet.ledger, fleet.leases, joining)
+    left = await share.left()
+    run.job = JobPart(share.job, len(joining.targets), left, left)
+    job_joined(share.job, run.job.targets, run.job.left)
+    return share
+
+
+async def _fingerprint(order: Order, manifest: Manifest) -> str:
+    """Of the manifest's bytes, and of what decides what is done with them."""
+    read = await anyio.to_thread.run_sync(
+        manifest.under(Rules(), manifest.audience).fingerprint, abandon_on_cancel=True
+    )
+    rules = [order.policy, order.strict, order.settings.defaults, order.settings.lifecycle]
+    return sha256(read.encode() + msgspec.json.encode(rules, order="sorted")).hexdigest()
+
+
+async def work_together(run: Run, share: Share, work: Callable[[str], Awaitable[None]]) -> None:
+    """Do ``work`` with one target after another that this worker gets, until each of them is finished by somebody.
+
+    The statistics of the run are then about what this worker had. What a stop leaves has no result, for others to take.
+
+    Args:
+        run: of the worker.
+        share: its part of the job.
+        work: with a target; whatever goes wrong with the target alone is in its statistics afterwards.
+    """
+    worker = _Worker(run, share, work)
+    async with anyio.create_task_group() as group:
+        while not run.stop.requested and await worker.begin_some(group):
+            with run.stop.ends():
+                await worker.pause()
+    left = await share.left()
+    if left:
+        run.reasons.add(Reason.UNFINISHED)
+    if run.job is not None:
+        run.job = msgspec.structs.replace(run.job, left=left)
+
+
+class _Worker:
+    """See :func:`work_together`."""
+
+    def __init__(self, run: Run, share: Share, work: Callable[[str], Awaitable[None]]) -> None:
+        self._run = run
+        self._share = share
+        self._work = work
+        self._others = dict(run.statistics)
+        self._active: set[str] = set()
+        self._ended = anyio.Event()
+        self._pause_s = CLAIM_EVERY_S
+        self._told = 0
+        # So that workers do not all look at once.
+        self._wait_s = WAIT_S * (1 + Random(run.run_id).random())  # noqa: S311
+        run.statistics.clear()
+
+    async def begin_some(self, group: TaskGroup) -> bool:
+        """Begin with targets that are free; whether anything is left to do or to wait for."""
+        self._ended = anyio.Event()
+        room = self._run.order.settings.fleet.max_active_targets - len(self._active)
+        claimed = await self._share.claim(min(room, AT_ONCE))
+        for target in claimed:
+            self._active.add(target)
+            self._run.statistics[target] = self._others.pop(target)
+            group.start_soon(self._one, target)
+        self._pause_s = CLAIM_EVERY_S if claimed else self._wait_s
+        return bool(self._active) or await self._waits()
+
+    async def _waits(self) -> bool:
+        left = await self._share.left()
+        if left and left != self._told:
+            job_waiting(self._share.job, left)
+        self._told = left
+        return bool(left)
+
+    async def pause(self) -> None:
+        """Wait until a target has ended since, or it is time to look again."""
+        with anyio.move_on_after(self._pause_s):
+            await self._ended.wait()
+
+    async def _one(self, target: str) -> None:
+        await self._work(target)
+        try:
+            if (result := _result(self._run, self._run.statistics[target])) is not None:
+                await self._share.finish(result)
+        except OvertakenError as error:
+            if not error.target:
+                raise
+            self._run.observers[target].target_halted(Halt(error.reason, str(error)))
+        self._active.remove(target)
+        self._ended.set()
+
+
+def _result(run: Run, statistics: Statistics) -> TargetResult | None:
+    """What became of a target, None if that is for another worker to say."""
+    statistics.stopped = run.stop.requested
+    statistics.close()
+    reasons = statistics.reasons()
+    if Reason.LOCKED in reasons or (run.stop.requested and Reason.UNFINISHED in reasons):
+        return None
+    code = code_for(reasons)
+    return TargetResult(
+        target=statistics.target,
+        result=_word(statistics, code),
+        exit_code=int(code),
+        run_id=run.run_id,
+        ended_at=run.clock.wall(),
+        outcomes={str(outcome): number for outcome, number in statistics.outcomes.items() if number},
+        message=statistics.halt.what if statistics.halt else "",
+    )
+
+
+def _word(statistics: Statistics, code: ExitCode) -> Result:
+    if code is ExitCode.QUOTA:
+        return "parked"
+    if statistics.halt is not None:
+        return "halted"
+    words: dict[ExitCode, Result] = {
+        ExitCode.DONE: "done",
+        ExitCode.AMBIGUOUS: "ambiguous",
+        ExitCode.UNFINISHED: "unfinished",
+    }
+    return words.get(code, "failed")

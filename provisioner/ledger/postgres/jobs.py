@@ -1,0 +1,123 @@
+"""The jobs of a PostgreSQL ledger: which targets a job has, what became of each, and which runs are its workers.
+
+A worker claims targets in the transaction that takes their leases, so that a target has one worker. Its result is
+committed under that lease, and only then is the lease given back: whoever sees the target free sees its result too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provisioner.errors import UsageError
+from provisioner.ledger.jobs import AUTO, JobRecord, TargetResult
+from provisioner.ledger.postgres.connection import Statement
+from provisioner.ledger.postgres.text import decode, encode, read, written
+
+if TYPE_CHECKING:
+    from provisioner.ledger.jobs import Joining
+    from provisioner.ledger.postgres.connection import Session
+    from provisioner.ledger.postgres.lease import PostgresLeases
+    from provisioner.ledger.postgres.store import PostgresLedger
+
+
+class PostgresShare:
+    """See :class:`provisioner.ledger.jobs.Share`. Made by :func:`join`."""
+
+    def __init__(self, ledger: PostgresLedger, leases: PostgresLeases, job: str, joining: Joining) -> None:
+        self.job = job
+        self._ledger = ledger
+        self._leases = leases
+        self._targets = set(joining.targets)
+
+    async def claim(self, room: int) -> list[str]:
+        """See :meth:`provisioner.ledger.jobs.Share.claim`."""
+        if room <= 0:
+            return []
+        job, nonce = written(self.job), self._leases.nonce
+        return await self._leases.take_some(Statement(_FREE, (job, encode(self._mine()), job, nonce, room)))
+
+    async def finish(self, result: TargetResult) -> None:
+        """See :meth:`provisioner.ledger.jobs.Share.finish`."""
+        await self._ledger.finish_target(self.job, result)
+        await self._leases.give_back([result.target])
+
+    async def left(self) -> int:
+        """See :meth:`provisioner.ledger.jobs.Share.left`."""
+        return await self._ledger.targets_left(self.job, self._mine())
+
+    def _mine(self) -> list[str]:
+        return sorted(self._targets - self._leases.lost)
+
+
+async def join(ledger: PostgresLedger, leases: PostgresLeases, joining: Joining) -> PostgresShare:
+    """See :meth:`provisioner.ledger.jobs.Jobs.join`."""
+    job = await leases.one_at_a_time(lambda session: _joined(session, joining))
+    return PostgresShare(ledger, leases, job, joining)
+
+
+async def _joined(session: Session, joining: Joining) -> str:
+    """The id of the job, which has the worker and its targets from now on."""
+    run_id, fingerprint = written(joining.run_id), written(joining.fingerprint)
+    if joining.job == AUTO:
+        (rows,) = await session.go_on(Statement(_OPEN, (fingerprint,)))
+        job = str(rows[0][0]) if rows else written(f"{joining.fingerprint[:8]}-{joining.run_id}")
+    else:
+        job = written(joining.job)
+        (rows,) = await session.go_on(Statement("SELECT fingerprint FROM jobs WHERE job = %s", (job,)))
+        if rows and rows[0][0] != fingerprint:
+            raise UsageError(
+                f"the job {joining.job!r} is about another manifest, or has other options",
+                where=session.database.name,
+                hint="Give this one an id of its own with --job; `--job auto` chooses one",
+            )
+    targets = encode(list(joining.targets))
+    await session.end(
+        Statement("INSERT INTO jobs VALUES (%s, %s, %s) ON CONFLICT (job) DO NOTHING", (job, fingerprint, joining.now)),
+        Statement(_ADD_TARGETS, (job, targets)),
+        Statement("INSERT INTO job_runs VALUES (%s, %s) ON CONFLICT DO NOTHING", (job, run_id)),
+    )
+    return read(job)
+
+
+async def find(session: Session, job: str) -> JobRecord | None:
+    """See :meth:`provisioner.ledger.jobs.Jobs.find`."""
+    key = (written(job),)
+    jobs, targets, runs = await session.read(
+        Statement("SELECT began_at FROM jobs WHERE job = %s", key),
+        Statement(_TARGETS, key),
+        Statement("SELECT run_id FROM job_runs WHERE job = %s ORDER BY run_id", key),
+    )
+    if not jobs:
+        return None
+    results = [
+        decode(result, TargetResult) if result else TargetResult(target=read(target), run_id=read(run_id))
+        for target, result, run_id in targets
+    ]
+    return JobRecord(job, jobs[0][0], results, [read(run_id) for (run_id,) in runs])
+
+
+def finished(job: str, result: TargetResult) -> Statement:
+    """The statement that records a result."""
+    return Statement(_FINISH, (encode(result), written(job), written(result.target)))
+
+
+_HELD = """SELECT 1 FROM leases JOIN workers ON nonce = worker
+    WHERE leases.target = job_targets.target AND expires_at > clock_timestamp()"""
+_OF_ALIVE = "job_runs JOIN workers USING (run_id) WHERE expires_at > clock_timestamp()"
+# Each worker goes through them in an order of its own, so that those who begin at once do not want the same ones.
+_FREE = f"""WITH free AS (
+        SELECT target FROM job_targets WHERE job = %s AND result IS NULL
+            AND target IN (SELECT json_array_elements_text(%s::json)) AND NOT EXISTS ({_HELD})
+    ), alive AS (SELECT count(*) AS workers FROM {_OF_ALIVE} AND job = %s)
+    SELECT target FROM free ORDER BY md5(target || %s)
+    LIMIT least(%s, (SELECT ceil((SELECT count(*) FROM free) / (workers + 1.0)) FROM alive))"""  # noqa: S608  constants
+_OPEN = f"""SELECT job FROM jobs WHERE fingerprint = %s AND job IN (SELECT job FROM {_OF_ALIVE})
+    ORDER BY began_at DESC LIMIT 1"""  # noqa: S608  constants
+_ADD_TARGETS = """INSERT INTO job_targets
+    SELECT %s, target, NULL FROM json_array_elements_text(%s::json) AS given (target)
+    ON CONFLICT DO NOTHING"""
+_FINISH = "UPDATE job_targets SET result = %s WHERE job = %s AND target = %s AND result IS NULL"
+_TARGETS = """SELECT job_targets.target, result::text, coalesce(
+        (SELECT run_id FROM leases JOIN workers ON nonce = worker
+        WHERE leases.target = job_targets.target AND expires_at > clock_timestamp()), '')
+    FROM job_targets WHERE job = %s ORDER BY job_targets.target"""
