@@ -14,6 +14,8 @@ from provisioner.ledger.postgres.connection import Statement
 from provisioner.ledger.postgres.text import decode, encode, read, written
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from provisioner.ledger.jobs import Joining
     from provisioner.ledger.postgres.connection import Session
     from provisioner.ledger.postgres.lease import PostgresLeases
@@ -34,7 +36,11 @@ class PostgresShare:
         if room <= 0:
             return []
         job, nonce = written(self.job), self._leases.nonce
-        return await self._leases.take_some(Statement(_FREE, (job, encode(self._mine()), job, nonce, room)))
+
+        def choose(among: Collection[str]) -> Statement:
+            return Statement(_FREE, (job, encode(sorted(among)), job, nonce, room))
+
+        return await self._leases.take_some(self._targets, choose)
 
     async def finish(self, result: TargetResult) -> None:
         """See :meth:`provisioner.ledger.jobs.Share.finish`."""
@@ -43,10 +49,7 @@ class PostgresShare:
 
     async def left(self) -> int:
         """See :meth:`provisioner.ledger.jobs.Share.left`."""
-        return await self._ledger.targets_left(self.job, self._mine())
-
-    def _mine(self) -> list[str]:
-        return sorted(self._targets - self._leases.lost)
+        return await self._ledger.targets_left(self.job, sorted(self._targets - self._leases.lost))
 
 
 async def join(ledger: PostgresLedger, leases: PostgresLeases, joining: Joining) -> PostgresShare:
@@ -71,7 +74,7 @@ async def _joined(session: Session, joining: Joining) -> str:
                 hint="Give this one an id of its own with --job; `--job auto` chooses one",
             )
     targets = encode(list(joining.targets))
-    await session.end(
+    await session.go_on(
         Statement("INSERT INTO jobs VALUES (%s, %s, %s) ON CONFLICT (job) DO NOTHING", (job, fingerprint, joining.now)),
         Statement(_ADD_TARGETS, (job, targets)),
         Statement("INSERT INTO job_runs VALUES (%s, %s) ON CONFLICT DO NOTHING", (job, run_id)),

@@ -137,20 +137,24 @@ class PostgresLeases:
         """See :meth:`provisioner.ledger.lease.Leases.take`."""
         wanted = [] if self.everything else sorted(set(targets) - self._held.keys())
         if wanted:
-            await self._until(lambda: self.one_at_a_time(lambda _: self._take(wanted)))
+            await self._until(lambda: self._take(wanted))
 
-    async def take_some(self, choose: Statement) -> list[str]:
-        """Take those of the targets that ``choose`` names, at this moment, that nobody holds."""
+    async def take_some(self, among: Collection[str], choose: Callable[[Collection[str]], Statement]) -> list[str]:
+        """Take what nobody holds of the targets that a statement names.
 
-        async def take(session: Session) -> list[str]:
-            (rows,) = await session.go_on(choose)
+        Args:
+            among: targets.
+            choose: the statement, for those of them that this run neither holds nor has lost.
+        """
+
+        async def take(session: Session) -> dict[str, int]:
+            (rows,) = await session.go_on(choose(set(among) - self._held.keys() - self._lost))
             wanted = [read(target) for (target,) in rows]
-            taken = await self._taken(wanted) if wanted else {}
-            await session.end()
-            self._held |= taken
-            return [target for target in wanted if target in taken]
+            return await self._taken(wanted) if wanted else {}
 
-        return await self.one_at_a_time(take)
+        taken = await self.one_at_a_time(take)
+        self._held |= taken
+        return list(taken)
 
     async def give_back(self, targets: Collection[str]) -> None:
         """Let others have ``targets``, of which nothing is written any more."""
@@ -165,11 +169,22 @@ class PostgresLeases:
         await self._patiently(give)
 
     async def one_at_a_time(self, work: Callable[[Session], Awaitable[T]]) -> T:
-        """Do ``work`` in a transaction, which it ends, while nobody else takes leases; again if it was not heard of."""
+        """Do ``work`` in a transaction while nobody else takes leases; again if the reply to its end is lost.
+
+        It renews the leases of this run first: whoever takes others must not have expired.
+        """
 
         async def alone() -> T:
-            await self._session.begin(_one_at_a_time(self.database))
-            return await work(self._session)
+            began_at = ticks()
+            renewal = Statement(f"{_RENEW} {_MINE} RETURNING lost", (self._ttl_s, self.nonce))
+            _, alive = await self._session.begin(_one_at_a_time(self.database), renewal)
+            if not alive:
+                raise self.overtaken()
+            await self._compare(self._session, alive[0][0])
+            result = await work(self._session)
+            await self._session.end()
+            self.renewed(began_at)
+            return result
 
         return await self._patiently(alone)
 
@@ -283,13 +298,16 @@ class PostgresLeases:
 
     # Taking and giving back.
 
-    async def _until(self, attempt: Callable[[], Awaitable[LedgerLockedError | None]]) -> None:
-        """Try it until it does not end with an error, for as long as this run may wait for others."""
+    async def _until(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Try it until no other run is in the way, for as long as this one may wait."""
         deadline = ticks() + (self._timeout_s or 0.0)
-        while (refused := await attempt()) is not None:
-            left_s = deadline - ticks()
-            if left_s <= 0:
-                raise refused
+        while True:
+            try:
+                return await attempt()
+            except LedgerLockedError as error:
+                left_s = deadline - ticks()
+                if left_s <= 0 or isinstance(error, OvertakenError):
+                    raise
             await asyncio.sleep(min(POLL_S, left_s))
 
     async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -305,9 +323,9 @@ class PostgresLeases:
                     await self._session.roll_back()
             await patience.wait(cause)
 
-    async def _register(self) -> LedgerLockedError | None:
+    async def _register(self) -> None:
         if (older := await bring_forward(self._session)) is not None:
-            return self._locked([("", *older)])
+            raise self._locked([("", *older)])
         began_at = ticks()
         holder = f"process {os.getpid()} on {socket.gethostname()}"
         alone = self.everything
@@ -318,18 +336,18 @@ class PostgresLeases:
         )
         (others,) = await self._session.end(Statement(_OTHERS, (self.nonce,)))
         if not rows:
-            return self._locked(others)
+            raise self._locked(others)
         self.renewed(began_at)
-        return None
 
-    async def _take(self, wanted: list[str]) -> LedgerLockedError | None:
-        taken = await self._taken(wanted)
-        if len(taken) < len(wanted):
-            (others,) = await self._session.go_on(Statement(_HOLDERS, (self.nonce, encode(wanted))))
-            return self._locked(others)
-        await self._session.end()
-        self._held |= taken
-        return None
+    async def _take(self, wanted: list[str]) -> None:
+        async def take(session: Session) -> dict[str, int]:
+            taken = await self._taken(wanted)
+            if len(taken) < len(wanted):
+                (others,) = await session.go_on(Statement(_HOLDERS, (self.nonce, encode(wanted))))
+                raise self._locked(others)
+            return taken
+
+        self._held |= await self.one_at_a_time(take)
 
     async def _taken(self, wanted: Collection[str]) -> dict[str, int]:
         """Take what is free of ``wanted``, in the transaction that is open; the epochs of what was taken."""

@@ -1,0 +1,38 @@
+"""The campaign with several workers: a sample by default, all of it as torture."""
+
+from __future__ import annotations
+
+import os
+from random import Random
+
+import pytest
+
+from tests.faults.test_crash import started
+from tests.faults.workers import POINTS
+from tests.postgres import server_url
+
+SCENARIOS = int(os.environ.get("PROVISIONER_WORKER_SCENARIOS", "200"))
+UNHARMED = " 0 lost, 0 twice, 0 unfinished"
+
+
+def campaign(scenarios: int, seed: int, *more: str) -> str:
+    """So many scenarios from ``seed`` on; their figures."""
+    return started("tests.faults.workers", seed, "--scenarios", str(scenarios), "--ledger", server_url(), *more)
+
+
+def test_a_worker_that_wakes_up_makes_nothing_twice() -> None:
+    """One is stopped between the check of its lease and the send until another has its targets, and wakes up then."""
+    assert UNHARMED in campaign(1, POINTS.index("after check"), "--act", "stop")
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("act", ["kill", "stop"])
+def test_workers_in_full(act: str) -> None:
+    """At every point, with two and four workers; PROVISIONER_WORKER_SCENARIOS says how often."""
+    print(campaign(SCENARIOS, Random().randrange(10**6), "--act", act))  # noqa: S311, T201  the campaign's figures
+
+
+@pytest.mark.torture
+def test_workers_of_a_server_that_restarts() -> None:
+    """The server crashes and comes back, again and again, while creates run."""
+    print(campaign(SCENARIOS // 10, Random().randrange(10**6), "--restarts"))  # noqa: S311, T201  the campaign's figures
