@@ -8,7 +8,7 @@
 In each scenario two or four workers of one job register a manifest in a few targets. One of them is killed at a point,
 or stopped there until another has taken over what it had, and then wakes up. At the end the job is finished by workers
 to whom nothing happens, and what the endpoint holds is compared with the ledger. Terms are short: a lease expires after
-a second, and the settle time is three.
+three seconds, and the settle time is four.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from provisioner.core.entry import Entry, Fact
 
-TTL_S, SETTLE, LIST_LAG = 1.0, "3s", "300ms"
+TTL_S, SETTLE, LIST_LAG = 3.0, "4s", "300ms"
 REGIONS = ("us-east-1", "us-west-2", "eu-west-1", "eu-west-2")
 POINTS = ("before intent", "after intent", "before check", "after check", "at write", "after write", "before result")
 """Where something happens to a worker. From ``before check`` to ``at write`` lies what a lease is for: a worker that is

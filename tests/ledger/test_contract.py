@@ -12,6 +12,7 @@ import pytest
 
 from tests.ledger.contract import LedgerContract
 from tests.ledger.opening import open_ledger
+from tests.pgbouncer import pooled_ledger
 from tests.postgres import Ledger as Postgres
 from tests.postgres import empty_ledger, fresh_ledger
 
@@ -116,6 +117,20 @@ class TestPostgres(LedgerContract):
     def newer(self, postgres: Postgres) -> Put:
         """A number in the table ``meta``."""
         return functools.partial(_executed, postgres, "UPDATE meta SET value = '99' WHERE key = 'schema'")
+
+
+@pytest.mark.torture
+class TestPostgresBehindPgBouncer(TestPostgres):
+    """The same through a proxy that pools transactions."""
+
+    @pytest.fixture
+    def postgres(self, request: pytest.FixtureRequest) -> Postgres:
+        """The ledger of the test."""
+        pooled = pooled_ledger()
+        if not {"older", "newer"} & {*request.fixturenames}:
+            return pooled
+        fresh = fresh_ledger()
+        return fresh._replace(url=pooled.url.replace(pooled.schema, fresh.schema))
 
 
 def _executed(postgres: Postgres, sql: str) -> None:

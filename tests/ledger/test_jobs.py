@@ -20,6 +20,7 @@ from provisioner.ledger.requests import KEPT_RUNS_WITH_PROBLEMS
 from tests.ledger.contract.facts import AT
 from tests.ledger.proxy import Proxy
 from tests.ledger.test_leases import expire, leases_of
+from tests.pgbouncer import pooled_ledger
 from tests.postgres import Ledger, empty_ledger
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 TARGETS = tuple(f"t{number}" for number in range(12))
 
 
-@pytest.fixture
-def postgres() -> Ledger:
+@pytest.fixture(params=["direct", "behind PgBouncer"])
+def postgres(request: pytest.FixtureRequest) -> Ledger:
     """The ledger of the test."""
-    return empty_ledger()
+    return empty_ledger() if request.param == "direct" else pooled_ledger()
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ from provisioner.ledger.postgres.url import parsed
 from tests.ledger.contract.facts import AT, all_of, confirm, intend
 from tests.ledger.opening import open_ledger
 from tests.ledger.proxy import Proxy
+from tests.pgbouncer import pooled_ledger
 from tests.postgres import Ledger, empty_ledger, fresh_ledger
 
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def postgres() -> Ledger:
+@pytest.fixture(params=["direct", "behind PgBouncer"])
+def postgres(request: pytest.FixtureRequest) -> Ledger:
     """The ledger of the test."""
-    return empty_ledger()
+    return empty_ledger() if request.param == "direct" else pooled_ledger()
 
 
 def leases_of(url: str, timeout_s: float | None = 0.0, *, ttl_s: float = 30.0) -> PostgresLeases:
