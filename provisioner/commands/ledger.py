@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from provisioner.config.settings import Settings
     from provisioner.ledger import Ledger
+    from provisioner.ledger.location import Location
     from provisioner.ledger.tables import CopyableLedger, Row
 
 
@@ -99,18 +100,22 @@ async def copy(source_text: str, target_text: str, *, lock_timeout_s: float = 0.
         UsageError: there is a ledger at the target.
         LedgerError: there is none at the source, it has moved elsewhere, or one of the two fails.
         LedgerLockedError: a run holds one of the two.
+
+    The same copy once more, after one that has ended, changes nothing.
     """
     source, target = locate(source_text), locate(target_text)
     if not await source.exists():
         hint = "Check FROM, the first argument: it names the ledger that is to be moved"
         raise LedgerError("there is no ledger here", where=source.name, hint=hint)
+    if (done := await _done(source, target)) is not None:
+        return done
     async with (
         source.lease(lock_timeout_s, everything=True) as held,
         target.lease(lock_timeout_s, everything=True) as other,
         source.read() as ledger,
     ):
         before = await source.moved_to()
-        if before not in ("", target.name):
+        if before not in ("", target.address):
             raise moved(source.name, before)
         async with target.build(other, copy_of=ledger.ledger_id) as building:
             async for part in _differences(ledger, building.ledger):
@@ -120,9 +125,20 @@ async def copy(source_text: str, target_text: str, *, lock_timeout_s: float = 0.
                 raise LedgerError(f"the copy differs in the table {table}", where=target.name, hint=hint)
             entries = sum(sum(states.values()) for states in (await building.ledger.counts()).values())
             if not before:
-                await source.retire(held, target.name)
+                await source.retire(held, target.address)
             await building.finish()
             return Copied(source.name, target.name, ledger.ledger_id, entries)
+
+
+async def _done(source: Location, target: Location) -> Copied | None:
+    """What a copy has done that has ended already; None where there is something to do."""
+    if await source.moved_to() != target.address or not await target.exists():
+        return None
+    async with source.read() as before, target.read() as ledger:
+        if ledger.ledger_id != before.ledger_id:
+            return None
+        entries = sum(sum(states.values()) for states in (await ledger.counts()).values())
+        return Copied(source.name, target.name, ledger.ledger_id, entries)
 
 
 async def _differences(

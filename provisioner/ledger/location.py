@@ -67,6 +67,11 @@ class Location(Protocol):
         ...
 
     @property
+    def address(self) -> str:
+        """The name by which it can be found from anywhere: a path that is not relative."""
+        ...
+
+    @property
     def local_state(self) -> Path:
         """The file in which the embedded endpoint keeps its accounts, so that a ledger finds what it created."""
         ...
@@ -162,7 +167,7 @@ class Location(Protocol):
         ...
 
     async def moved_to(self) -> str:
-        """The name of the location that the ledger has moved to, "" while it is here.
+        """The address of the location that the ledger has moved to, "" while it is here.
 
         Raises:
             LedgerError: there is none, or it cannot be read.
@@ -170,11 +175,11 @@ class Location(Protocol):
         ...
 
     async def retire(self, leases: Leases, to: str) -> None:
-        """Let nobody write to the ledger any more: it has moved to the location called ``to``. It can still be read.
+        """Let nobody write to the ledger any more: it has moved to the location ``to``. It can still be read.
 
         Args:
             leases: as for :meth:`open`, of the whole ledger.
-            to: a name of a location.
+            to: the address of a location.
 
         Raises:
             LedgerError: it cannot be written, or has moved already.

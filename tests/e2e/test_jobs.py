@@ -64,24 +64,25 @@ def test_workers_share_a_job(tmp_path: Path, endpoint: Endpoint, postgres: Ledge
     leaving = start(*arguments(endpoint, *options, "--max-rate", "0.1"), cwd=tmp_path)
     until(lambda: leaving.poll() is None and endpoint.creates() > 0)
     leaving.terminate()
-    left = ended(leaving)
+    out, _ = leaving.communicate()
+    left = json.loads(out) if out else {}  # on a slow machine the signal may come before the run begins
     parts = [ended(worker) for worker in workers]
     late = provisioner(*arguments(endpoint, *options), cwd=tmp_path)
     job = whole(tmp_path, "j")
     text = provisioner("runs", "--job", "j", "-c", "c.toml", cwd=tmp_path).stdout
 
     check_once(endpoint)
-    assert left[0] in {75, 0, 130}
+    assert leaving.returncode in {75, 0, 130, -15}
     assert [code for code, _ in parts] == [0, 0]
     had = [set(summary["targets"]) for _, summary in parts]
-    assert set().union(*had) | set(left[1].get("targets", ())) == set(REGIONS)
+    assert set().union(*had) | set(left.get("targets", ())) == set(REGIONS)
     assert not had[0] & had[1]
     assert [summary["job"]["left"] for _, summary in parts] == [0, 0]
     assert json.loads(late.stdout)["targets"] == {}
     assert job["job"]["results"] == {"done": len(REGIONS)}
     assert job["job"]["exit_code"] == 0
     assert {one["target"] for one in job["targets"]} == set(REGIONS)
-    assert len(job["runs"]) >= 3
+    assert len(job["runs"]) >= 2
     assert "5 targets, all finished" in text
 
 

@@ -474,7 +474,7 @@ MUTANTS = (
     Mutant(
         "a ledger that has moved is still written to",
         "provisioner/commands/ledger.py",
-        (("await source.retire(held, target.name)", "pass"),),
+        (("await source.retire(held, target.address)", "pass"),),
         ("tests/ledger/test_copy.py",),
     ),
     Mutant(

@@ -97,6 +97,36 @@ async def test_a_ledger_is_moved_with_everything(ends: tuple[str, str]) -> None:
     assert ("default", changes - 2) in before["changes"]
 
 
+async def test_a_copy_that_has_ended_is_not_made_again(ends: tuple[str, str]) -> None:
+    """The same command once more says the same, whatever has been recorded since; nothing is written by it."""
+    source, target = ends
+    await fill(source)
+    copied = await copy(source, target)
+    async with open_ledger(target) as ledger:
+        await ledger.record([intend("new")])
+    after = await rows_of(target)
+    again = await copy(source, target)
+
+    assert (again.ledger_id, again.entries) == (copied.ledger_id, copied.entries + 1)
+    assert await rows_of(target) == after
+
+
+async def test_a_ledger_that_has_moved_says_where_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that was typed as a relative one is recorded as a whole."""
+    monkeypatch.chdir(tmp_path)
+    await fill("from.db")
+    await copy("from.db", "to.db")
+    monkeypatch.chdir("/")
+    with pytest.raises(LedgerError, match=f"the ledger has moved to {tmp_path}/to.db"):
+        async with open_ledger(str(tmp_path / "from.db")):
+            pass
+    again = await copy(str(tmp_path / "from.db"), str(tmp_path / "to.db"))
+
+    assert again.source == str(tmp_path / "from.db")
+
+
 async def test_a_copy_that_broke_off_is_continued(ends: tuple[str, str]) -> None:
     """What was copied wrongly, or is too much there, is put right; nothing is lost of what was there already."""
     source, target = ends
@@ -123,7 +153,7 @@ async def test_a_copy_that_broke_off_at_its_very_end_is_continued(tmp_path: Path
     before = await fill(source)
     location = locate(source)
     async with location.lease(everything=True) as leases:
-        await location.retire(leases, locate(target).name)
+        await location.retire(leases, locate(target).address)
     with pytest.raises(LedgerError, match="has moved to postgresql"):
         await copy(source, str(tmp_path / "elsewhere.db"))
     await copy(source, target)

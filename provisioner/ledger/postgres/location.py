@@ -55,7 +55,7 @@ class PostgresLocation:
     def __init__(self, text: str, *, now: Callable[[], float]) -> None:
         self._database = Database(parsed(text))
         self._now = now
-        self.name = self._database.name
+        self.name = self.address = self._database.name
 
     @property
     def local_state(self) -> Path:

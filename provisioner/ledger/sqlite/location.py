@@ -57,6 +57,7 @@ class SqliteLocation:
         self._real = Path(os.path.realpath(text))
         self._now = now
         self.name = printable_location(text)
+        self.address = printable_location(str(self._real))
         self.local_state = Path(f"{text}.local")
         self.files = [
             Path(f"{path}{suffix}") for path in (text, self._real, self.local_state) for suffix in ("", *_BESIDE)
