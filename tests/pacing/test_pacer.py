@@ -254,11 +254,11 @@ def test_a_first_run_costs_few_throttled_calls(rate: float, burst_s: float, trip
 @pytest.mark.parametrize("burst_s", [1, 2, 3, 5, 10])
 @pytest.mark.parametrize("rate", [2, 3, 5, 7, 10, 15, 20, 40, 60, 100, 150, 200])
 def test_every_first_run_costs_few_throttled_calls(rate: float, burst_s: float, trip: float) -> None:
-    """The same at every limit, burst and round trip, for jobs of 230, 500 and 1,000 calls: at most 4 more than 8."""
+    """The same at every limit, burst and round trip, for jobs of 230, 500 and 1,000 calls: never twice as many."""
     costs = [cost(cell_of(rate, burst_s, trip, calls), seeds=10) for calls in (230, 500, 1000)]
 
     assert max(max(one.climb) for one in costs) <= BOUND
-    assert max(max(one.job) for one in costs) <= BOUND + 4
+    assert max(max(one.job) for one in costs) < 2 * BOUND
 
 
 @pytest.mark.parametrize(
