@@ -118,6 +118,7 @@ async def apply(  # noqa: PLR0913  a keyword for each option of the command
 
     Raises:
         ManifestError: a source does not exist or cannot be read.
+        ProvisionerError: an object in S3 cannot be read, for another reason.
         ConfigurationError: the settings are wrong, or contradict each other or the ledger.
         UsageError: there is no such target, or the ledger is no path of a file.
         UnconfirmedError: something would be deleted, and ``yes`` is not set. Nothing was done.

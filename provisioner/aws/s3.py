@@ -223,7 +223,7 @@ class S3Source:
             ObjectStoreError: it has broken too often.
         """
         if failures >= BREAKS:
-            raise _unreachable(self._name, error) from error
+            raise _unreachable(self._name, f"the connection broke {failures} times in a row") from error
         self._store.pause(_pause_s(failures - 1))
 
 
@@ -386,7 +386,7 @@ def _error(name: ObjectName, error: Exception, missing: type[ProvisionerError], 
     if isinstance(error, sdk.ParamValidationError):
         return UsageError("this names no object in S3", where=where, why=why, hint="Name one object: s3://BUCKET/KEY")
     if isinstance(error, sdk.HTTPClientError | sdk.ConnectionError):
-        return _unreachable(name, error)
+        return _unreachable(name, why)
     if isinstance(error, RecursionError):  # the SDK asks where the bucket is, is redirected, asks where it is, ...
         why = "it redirects every request"
     return ConfigurationError("S3 cannot be called", where=where, why=why, hint="Check the AWS configuration")
@@ -417,5 +417,5 @@ def _pause_s(failures: int) -> float:
     return 0.25 * 2**failures if failures else 0.0
 
 
-def _unreachable(name: ObjectName, error: Exception) -> ObjectStoreError:
-    return ObjectStoreError("S3 is out of reach", where=str(name), why=str(error), hint="Run again later")
+def _unreachable(name: ObjectName, why: str) -> ObjectStoreError:
+    return ObjectStoreError("S3 is out of reach", where=str(name), why=why, hint="Run again later")
