@@ -35,7 +35,8 @@ FIRST = ("timestamp", "level", "event", "run_id", "target")
 IN_RESULT = frozenset(
     {
         *("definition.reported", "attempt.unanswered"),
-        *("target.halted", "target.parked", "target.paused", "run.stopping", "run.failed"),
+        *("target.unopened", "target.halted", "target.parked", "target.paused", "target.skipped"),
+        *("run.stopping", "run.failed"),
     }
 )
 """Events whose content progress and the text of the result have as well, in fewer words."""

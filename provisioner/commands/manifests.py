@@ -16,7 +16,7 @@ from provisioner.manifest.reader import Manifest
 from provisioner.manifest.templates import TemplateError, filled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from provisioner.config.settings import Settings, Target
@@ -61,7 +61,7 @@ def manifests_for(
     return {name: manifests[name] for name in rules}
 
 
-def once_per_rules(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
+def once_per_rules(manifests: Mapping[str, Manifest]) -> dict[str, Manifest]:
     """One target for each set of rules: those with the same rules have the same problems."""
     chosen: dict[bytes, tuple[str, Manifest]] = {}
     for name, manifest in manifests.items():

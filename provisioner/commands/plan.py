@@ -13,6 +13,7 @@ import anyio.to_thread
 import msgspec
 
 from provisioner.commands.finished import variables_refusal
+from provisioner.commands.manifests import once_per_rules
 from provisioner.commands.organization import Moves, moves
 from provisioner.commands.planfile import VERSION, PlanFile, PlannedTarget, step_text
 from provisioner.commands.session import looking, with_manifests
@@ -165,7 +166,9 @@ async def draft(run: Run, fleet: Fleet, manifests: Mapping[str, Manifest]) -> di
     async def one(target: OpenTarget) -> None:
         target.observer.waiting_began("planning", 0.0)
         try:
-            drafts[target.name] = await _draft(run, target, manifests[target.name], Observer(), offline=False)
+            drafts[target.name] = await _draft(
+                run, target, manifests[target.name], Observer(), offline=False, reports=False
+            )
         finally:
             target.observer.waiting_ended()
 
@@ -173,7 +176,9 @@ async def draft(run: Run, fleet: Fleet, manifests: Mapping[str, Manifest]) -> di
     return drafts
 
 
-async def _draft(run: Run, target: OpenTarget, manifest: Manifest, observer: Observer, *, offline: bool) -> Draft:
+async def _draft(
+    run: Run, target: OpenTarget, manifest: Manifest, observer: Observer, *, offline: bool, reports: bool = True
+) -> Draft:
     policy = run.order.policy
     planning = Planning(target, policy, offline=offline)
     made, names, invalid, empty = Draft(target.name, []), set[str](), 0, list[str]()
@@ -182,7 +187,7 @@ async def _draft(run: Run, target: OpenTarget, manifest: Manifest, observer: Obs
     with run.stop.ends():
         while (batch := await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)) is not None:
             observer.batch_read(batch, manifest.size_bytes)
-            for problem in batch.problems:
+            for problem in batch.problems if reports else ():
                 observer.problem_found(problem)
             invalid += batch.invalid
             empty += batch.empty
@@ -404,9 +409,11 @@ class PlanCommand:
     async def make(self, fleet: Fleet, manifests: Mapping[str, Manifest]) -> None:
         """Plan every target of ``fleet``."""
         run = self._run
+        reporters = once_per_rules(manifests)
 
         async def one(target: OpenTarget) -> None:
-            made = await _draft(run, target, manifests[target.name], target.observer, offline=self._offline)
+            manifest, reports = manifests[target.name], target.name in reporters
+            made = await _draft(run, target, manifest, target.observer, offline=self._offline, reports=reports)
             self._drafts[target.name] = made
             for problem in prune_refused(made):
                 target.observer.problem_found(problem)

@@ -225,6 +225,7 @@ class Inventory:
     def __init__(self, target: OpenTarget, ownership_tag: str) -> None:
         self._target = target
         self._ownership_tag = ownership_tag
+        self._unreachable = set[str]()
 
     async def contents(self) -> Contents:
         """Everything that List shows. May be cancelled at any point.
@@ -420,12 +421,24 @@ class Inventory:
                 result = await call(argument)
             except CallError as error:
                 end_call(gate, started_at, error.reply, observer)
+                self._watch_outage(kind, error.reply)
                 raise
             gate.accepted(started_at)
+            self._watch_outage(kind, None)
             return result
 
         async with gate.slot():
             return await read_again(gate, attempt, final)
+
+    def _watch_outage(self, kind: str, failure: Reply | None) -> None:
+        """Report that calls of ``kind`` get no reply, or get one again. GetResources has Get in its place."""
+        if failure is not None and failure.loss is not None and failure.loss not in HOPELESS:
+            if kind not in self._unreachable | {GET_RESOURCES}:
+                self._unreachable.add(kind)
+                self._target.observer.outage_began(kind, str(failure))
+        elif kind in self._unreachable:
+            self._unreachable.remove(kind)
+            self._target.observer.outage_ended(kind)
 
 
 def _refuse_final(error: CallError) -> None:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from provisioner.core.entry import Outcome
+from provisioner.engine.observer import Stage
 from provisioner.errors import counted, printable
 
 if TYPE_CHECKING:
@@ -35,23 +36,30 @@ WRONG = (Outcome.FAILED, Outcome.PARKED, Outcome.DRIFTED)
 class Phase(StrEnum):
     """What a target does, in the order in which targets need attention."""
 
+    UNOPENED = "unopened"
     HALTED = "halted"
+    OUTAGE = "out of reach"
     SETTLING = "settling"
     READING = "reading"
     PREPARING = "preparing"
     WORKING = "under way"
     WAITING = "not begun"
+    SKIPPED = "skipped"
     PAUSED = "paused"
     DONE = "done"
 
 
-URGENT = {Phase.HALTED, Phase.SETTLING}
+URGENT = {Phase.UNOPENED, Phase.HALTED, Phase.OUTAGE, Phase.SETTLING}
+ENDED = {Phase.UNOPENED, Phase.HALTED, Phase.PAUSED, Phase.SKIPPED, Phase.DONE}
+_HALTS = {Stage.UNOPENED: Phase.UNOPENED, Stage.BEGUN: Phase.HALTED, Stage.NOT_BEGUN: Phase.SKIPPED}
 
 
 def phase_of(target: Statistics) -> Phase:
     """What ``target`` does."""
     if target.halt:
-        return Phase.PAUSED if target.halt.pause else Phase.HALTED
+        return Phase.PAUSED if target.halt.pause else _HALTS[target.halt.stage]
+    if target.outages:
+        return Phase.OUTAGE
     if target.waiting and target.waiting_until:
         return Phase.SETTLING
     if target.waiting:
@@ -296,7 +304,7 @@ def attention(targets: Iterable[Statistics], monotonic: float, rows: int) -> lis
     """The targets that need attention, the most urgent first, in at most ``rows`` lines."""
     urgent = sorted(
         (one for one in targets if phase_of(one) in URGENT or _wrong(one)),
-        key=lambda one: (one.halt is None, -_wrong(one), one.target),
+        key=lambda one: (one.halt is None, not one.outages, -_wrong(one), one.target),
     )
     rows = min(rows, ATTENTION)
     shown = urgent if len(urgent) <= rows else urgent[: max(0, rows - 1)]
@@ -315,13 +323,25 @@ def _target_parts(target: Statistics, monotonic: float) -> list[Part]:
     says = ", ".join(wrong)
     if target.halt:
         what = printable(target.halt.what.removeprefix(f"{target.target}: "))
-        return [Part(0, (f"  {target.target}",)), Part(1, (f"halted: {what}",)), Part(2, (says, ""))]
+        return [Part(0, (f"  {target.target}",)), Part(1, (f"{phase_of(target)}: {what}",)), Part(2, (says, ""))]
     parts = [Part(1, (says,))] if says else []
-    if target.waiting_until and target.waiting:
+    if target.outages:
+        parts.append(Part(2, (f"{Phase.OUTAGE}: {outage_of(target)}",)))
+    elif target.waiting_until and target.waiting:
         parts.append(Part(2, (f"{target.waiting}, {clock(max(0.0, target.waiting_until - monotonic))} left", "")))
     expected = target.valid if target.whole else target.expected
     done = sum(number for outcome, number in target.outcomes.items() if outcome not in UNRESOLVED)
     return [Part(0, (f"  {target.target}",)), *parts, Part(3, (f"{done}/{'?' if expected is None else expected}", ""))]
+
+
+def wrapped_rows(cells: Iterable[int], columns: int) -> int:
+    """How many more rows lines of so many cells take on a terminal that has become narrower."""
+    return sum(max(0, -(-number // columns) - 1) for number in cells)
+
+
+def outage_of(target: Statistics) -> str:
+    """Which calls of ``target`` get no reply, and why; "" if all get one."""
+    return ", ".join(f"{operation}: {printable(why)}" for operation, why in target.outages.items())
 
 
 def clock(seconds: float) -> str:

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 from rich.cells import cell_len
 from rich.console import Group
+from rich.control import Control
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
 from provisioner.logger import log
 from provisioner.report.figures import (
     BAR,
+    ENDED,
     Count,
     Figures,
     Moment,
@@ -26,7 +29,9 @@ from provisioner.report.figures import (
     fitted,
     fleet_parts,
     main_parts,
+    outage_of,
     phase_of,
+    wrapped_rows,
 )
 
 if TYPE_CHECKING:
@@ -80,10 +85,16 @@ class Watched(Protocol):
 
 
 class View:
-    """What progress shows of a run, over all its targets."""
+    """What progress shows of a run, over all its targets.
+
+    Attributes:
+        figures, moment: when it was last sampled.
+        cells: how wide each line of the last frame is.
+    """
 
     def __init__(self, run: Watched) -> None:
         self._run = run
+        self.cells: list[int] = []
         self._rates = Rates()
         self._unresolved = 0
         self._settled_at = 0.0
@@ -121,8 +132,8 @@ class View:
 
     def _waits(self) -> str:
         """What the run waits for, if all of it does: the one target, or all that are not at their end."""
-        ended = {Phase.HALTED, Phase.PAUSED, Phase.DONE}
-        waiting = {one.waiting for one in self._run.statistics.values() if phase_of(one) not in ended}
+        active = [one for one in self._run.statistics.values() if phase_of(one) not in ENDED]
+        waiting = {f"AWS is {Phase.OUTAGE}: {outage_of(one)}" if one.outages else one.waiting for one in active}
         return waiting.pop() if len(waiting) == 1 else ""
 
     def lines(self, rows: int) -> list[list[Part]]:
@@ -137,11 +148,14 @@ class View:
 
     def frame(self, width: int, height: int) -> RenderableType:
         """All of it, for a terminal of this size."""
+        has_bar = width >= WITH_BAR
         parts = main_parts(self.figures, self.moment)
-        rest = [_line(fitted(parts, width - 1, cell_len)) for parts in self.lines(height - 1 - ROWS_LEFT)]
-        if width < WITH_BAR:
-            return Group(_line(fitted(parts, width - 1, cell_len)), *rest)
-        first = fitted(parts, width - BAR - 2, cell_len)
+        first = fitted(parts, width - 1 - (BAR + 1) * has_bar, cell_len)
+        rest = [fitted(parts, width - 1, cell_len) for parts in self.lines(height - 1 - ROWS_LEFT)]
+        self.cells = [min(width, cell_len(text)) for text in (first, *rest)]
+        if not has_bar:
+            return Group(_line(first), *map(_line, rest))
+        self.cells[0] += BAR + 1
         row = Table.grid(padding=(0, 1, 0, 0))
         row.add_column(width=BAR)
         row.add_column(no_wrap=True)
@@ -150,7 +164,7 @@ class View:
             total=total, completed=self.figures.done, width=BAR, complete_style="cyan", finished_style="green"
         )
         row.add_row(bar, _line(first))
-        return Group(row, *rest)
+        return Group(row, *map(_line, rest))
 
     def log(self) -> None:
         """Log the same."""
@@ -211,6 +225,7 @@ async def show_bar(run: Watched, console: Console, *, leave: bool) -> None:
             while True:
                 began = time.perf_counter()
                 view.sample()
+                _erase_wrapped(console, view)
                 live.refresh()
                 await anyio.sleep(max(REFRESH_S, CPU_SHARE * (time.perf_counter() - began)))
                 if run.asking:
@@ -220,6 +235,13 @@ async def show_bar(run: Watched, console: Console, *, leave: bool) -> None:
         finally:
             view.sample()
             live.refresh()
+
+
+def _erase_wrapped(console: Console, view: View) -> None:
+    """Erase what a frame takes in addition to its lines, because the terminal has become narrower and wraps them."""
+    rows = wrapped_rows(view.cells, console.width)
+    if rows:
+        console.control(Control(*[(ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)] * rows))
 
 
 async def _until_answered(run: Watched) -> None:

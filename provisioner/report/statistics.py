@@ -68,6 +68,7 @@ class Statistics(Observer):
         whole: whether the manifest was read to its end.
         stopped: whether the run was asked to end early.
         under_way: creates whose result is not durable yet.
+        outages: why calls get no reply, by operation, as long as they do not.
         waiting: what the run waits for, "" if it does not wait.
         waiting_until: monotonic time at which that wait ends.
         pace_per_s: creates per second that the pacer let start when it was last sampled.
@@ -102,6 +103,7 @@ class Statistics(Observer):
         self.pause: Pause | None = None
         self.stopped = False
         self.under_way = 0
+        self.outages: dict[str, str] = {}
         self.waiting = ""
         self.waiting_until = 0.0
         self.pace_per_s = 0.0
@@ -181,6 +183,14 @@ class Statistics(Observer):
             self.calls["throttled"] += 1
         elif attempt.verdict is Verdict.DENIED:
             self.denied = True
+
+    def outage_began(self, operation: str, why: str) -> None:
+        """See :class:`Observer`."""
+        self.outages[operation] = why
+
+    def outage_ended(self, operation: str) -> None:
+        """See :class:`Observer`."""
+        self.outages.pop(operation, None)
 
     def waiting_began(self, what: str, until: float) -> None:
         """See :class:`Observer`."""

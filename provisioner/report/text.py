@@ -368,7 +368,7 @@ def problem_lines(summary: Summary, recommended: Recommended = PLAIN, *, listed_
     causes = [
         line
         for cause in summary.causes[:SHOWN_IN_TEXT]
-        for line in _cause_lines(cause, recommended.command(cause.listed_by(record)), several=several)
+        for line in _cause_lines(cause, cause.listed_by("" if listed_by else record), recommended, several=several)
     ]
     others = single(summary.problems, summary.causes)[: max(0, SHOWN_IN_TEXT - len(summary.causes))]
     shown = sum(cause.count for cause in summary.causes[:SHOWN_IN_TEXT]) + len(others)
@@ -377,17 +377,19 @@ def problem_lines(summary: Summary, recommended: Recommended = PLAIN, *, listed_
     return [*causes, *(problem_line(problem, several=several) for problem in others), *rest]
 
 
-def _cause_lines(cause: Cause, command: str, *, several: bool) -> list[str]:
+def _cause_lines(cause: Cause, words: str, recommended: Recommended, *, several: bool) -> list[str]:
     names = ", ".join(_example(example, several=several) for example in cause.examples)
     more = cause.count - len(cause.examples)
     names += f" and {more} more" if more else ""
     return [
         f"  {cause.code} ({cause.count} times): {printable(cause.message)}",
-        f"    {names}: `{command}` lists them",
+        f"    {names}: `{recommended.command(words)}` lists them" if words else f"    {names}",
     ]
 
 
 def _example(example: Example, *, several: bool) -> str:
+    if not (example.name or example.source):  # it is about the target as a whole
+        return example.target
     return f"{example} ({example.target})" if several and example.target else str(example)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 from collections import Counter
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -52,7 +53,8 @@ class FakeFleet(Fleet):
     async def open(self, target: Target) -> AsyncIterator[OpenTarget]:
         """See :class:`Fleet`."""
         endpoint: Endpoint = self.settings.local["endpoint"]
-        yield open_target(endpoint, self.ledger, observer=self.observers[target.name], clock=self.clock)  # type: ignore[arg-type]  # the fakes' ledger
+        opened = open_target(endpoint, self.ledger, observer=self.observers[target.name], clock=self.clock)  # type: ignore[arg-type]  # the fakes' ledger
+        yield replace(opened, name=target.name)
 
 
 class Later(FakeClock):
@@ -76,6 +78,7 @@ class Here:
         self.path = path
         self.endpoint = endpoint or Endpoint(latency_s=0.0)
         self.ledger = FakeLedger()
+        self.targets = ["here"]
         self.asked: list[str] = []
         self.answer: bool | None = None
         self.thought_s = 0.0
@@ -85,7 +88,8 @@ class Here:
         """A run with these rules; what is unanswered settles at once."""
         given_ = Settings(lifecycle=LifecycleSettings(**lifecycle), local={"endpoint": self.endpoint})
         rules = msgspec.structs.replace(policy_of(given_), **({"settle_s": 0.0, "list_lag_s": 0.0} | (policy or {})))
-        order = Order(sources=(str(self.path),), settings=given_, targets=(Target(name="here"),), policy=rules, yes=yes)
+        targets = tuple(Target(name=name) for name in self.targets)
+        order = Order(sources=(str(self.path),), settings=given_, targets=targets, policy=rules, yes=yes)
         run = Run(order, clock=self.clock)
         if self.answer is not None:
             run.ask = self._ask
@@ -107,7 +111,7 @@ class Here:
         )
 
     def _manifests(self) -> dict[str, Manifest]:
-        return {"here": Manifest([str(self.path)], Rules(ownership_tag=TAG))}
+        return {name: Manifest([str(self.path)], Rules(ownership_tag=TAG)) for name in self.targets}
 
     async def plan(self, **given_: Any) -> Plan:
         """What ``plan`` makes."""
@@ -246,6 +250,17 @@ async def test_nothing_is_pruned_in_an_account_that_cannot_be_read(here: Here, f
 
     assert here.sent() == {"create": 2}
     assert summary.exit_code in {75, 77}
+
+
+async def test_a_line_has_its_problem_once_in_all_targets(here: Here) -> None:
+    """Targets with the same rules find the same in a line; what is about a target names it."""
+    here.targets = ["east", "west"]
+    here.write(v("a"), more=b'{"name": "x"}\n')
+
+    plan = await here.plan(**PRUNE)
+
+    found = [(problem.code, problem.line, problem.target) for problem in plan.problems]
+    assert sorted(found) == [("missing", 2, ""), ("prune_refused", 0, "east"), ("prune_refused", 0, "west")]
 
 
 async def test_more_than_max_delete_deletes_and_creates_nothing(here: Here) -> None:

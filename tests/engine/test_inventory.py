@@ -28,6 +28,15 @@ class Told(Observer):
         self.failed: list[str] = []
         self.waits: list[str] = []
         self.calls: list[str] = []
+        self.outages: list[str] = []
+
+    def outage_began(self, operation: str, why: str) -> None:
+        """See :class:`Observer`."""
+        self.outages.append(f"{operation} {why}")
+
+    def outage_ended(self, operation: str) -> None:
+        """See :class:`Observer`."""
+        self.outages.append(operation)
 
     def notice_found(self, notice: str) -> None:
         """See :class:`Observer`."""
@@ -176,6 +185,17 @@ async def test_an_endpoint_out_of_reach_is_tried_once() -> None:
     account = await read(endpoint)
 
     assert account.untagged == set()
+
+
+@virtual_time
+async def test_a_list_without_a_reply_is_an_outage_until_there_is_one() -> None:
+    """People learn at once that AWS is out of reach, once, and that it is back; a refusal is a reply."""
+    endpoint, told = account_of(250), Told()
+    endpoint.list_failures = [NOT_THERE, NOT_THERE, None, THROTTLED, NOT_THERE, THROTTLED]
+
+    await read(endpoint, told)
+
+    assert told.outages == ["list connect_timeout no connection", "list", "list connect_timeout no connection", "list"]
 
 
 @virtual_time

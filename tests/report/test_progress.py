@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from provisioner.core.entry import Outcome
-from provisioner.engine.observer import Halt
+from provisioner.engine.observer import Halt, Stage
 from provisioner.errors import Reason
 from provisioner.report.figures import (
     WINDOW_S,
@@ -23,6 +23,7 @@ from provisioner.report.figures import (
     fleet_parts,
     main_parts,
     phase_of,
+    wrapped_rows,
 )
 from provisioner.report.statistics import Statistics
 
@@ -202,6 +203,15 @@ def test_what_a_later_run_has_to_do_is_not_done() -> None:
 
 
 @pytest.mark.parametrize(
+    ("cells", "columns", "rows"),
+    [([79, 30], 80, 0), ([79, 30], 40, 1), ([79, 41], 40, 2), ([79], 20, 3), ([], 80, 0), ([80], 80, 0)],
+)
+def test_a_terminal_that_becomes_narrower_wraps_lines(cells: list[int], columns: int, rows: int) -> None:
+    """These rows are erased before the next frame; otherwise each change of the size would leave a line behind."""
+    assert wrapped_rows(cells, columns) == rows
+
+
+@pytest.mark.parametrize(
     ("given", "phase"),
     [
         ({}, Phase.DONE),
@@ -212,7 +222,10 @@ def test_what_a_later_run_has_to_do_is_not_done() -> None:
         ({"waiting": "reading the account: 3 listed, 2 tagged"}, Phase.READING),
         ({"waiting": "planning"}, Phase.PREPARING),
         ({"waiting": "the settle time of 1 unanswered create", "waiting_until": 9.0}, Phase.SETTLING),
-        ({"halt": Halt(Reason.QUOTA, "full"), "waiting": "planning"}, Phase.HALTED),
+        ({"halt": Halt(Reason.DENIED, "no", stage=Stage.UNOPENED), "region": ""}, Phase.UNOPENED),
+        ({"halt": Halt(Reason.UNFINISHED, "no", stage=Stage.NOT_BEGUN), "region": ""}, Phase.SKIPPED),
+        ({"outages": {"list": "no connection"}, "waiting": "planning"}, Phase.OUTAGE),
+        ({"halt": Halt(Reason.QUOTA, "full"), "waiting": "planning", "outages": {"list": "no"}}, Phase.HALTED),
     ],
 )
 def test_what_a_target_does(given: dict[str, Any], phase: Phase) -> None:

@@ -18,7 +18,7 @@ from provisioner.exit_codes import ExitCode, code_for
 from provisioner.report.recommended import Recommended
 from provisioner.report.statistics import Statistics
 from provisioner.report.summary import RunEnd, Summary, iso, parsed, summarize
-from provisioner.report.text import CALLS, found_text, halt_lines, one_line
+from provisioner.report.text import CALLS, found_text, halt_lines, one_line, problem_lines
 
 OUTCOMES = [
     "created",
@@ -562,6 +562,17 @@ def test_what_fails_alike_is_one_message() -> None:
 def test_the_command_that_lists_a_cause(code: str, more: dict[str, Any], command: str) -> None:
     """An entry is found by its code; what no entry has is found where it is recorded."""
     assert f"n0, n1: `{command}` lists them\n" in summary(failing(2, code=code, **more)).text()
+
+
+def test_a_cause_of_whole_targets_names_them() -> None:
+    """A refused prune has neither a line nor a name; a plan, of which no record is kept, has no command for it."""
+    made = [counted("east"), counted("west")]
+    for one in made:
+        one.problem_found(Problem("", 0, "", "prune_refused", "nothing is pruned", target=one.target))
+
+    lines = problem_lines(summary(*made), listed_by="validate MANIFEST")
+    assert lines == ["  prune_refused (2 times): nothing is pruned", "    east, west"]
+    assert "    east, west: `provisioner runs " in summary(*made).text()
 
 
 def test_arns_do_not_tell_causes_apart() -> None:
