@@ -56,6 +56,8 @@ def command(  # noqa: PLR0913  a parameter for each option
 ) -> None:
     """The pause is in the ledger, also for runs to come, and has an end.
 
+    TARGET is a name, a glob such as 'prod-*', tag:KEY=VALUE, or one of these behind ! to exclude it.
+
     A run under way notices it within seconds and sends nothing more to the target; later runs send nothing to it at
     all. Either way the run does its other targets and ends with 75, because work is left. `plan` and `verify`, which
     only look, go on and say that the target is paused. Pause a target again to change the end or the reason.
@@ -69,14 +71,14 @@ def command(  # noqa: PLR0913  a parameter for each option
 
     async def work() -> None:
         settings = settings_of(config, ledger)
-        await pause(settings, targets, made)
+        chosen = await pause(settings, targets, made)
         name = printable_location(settings.run.ledger)
         if output == "json":
             shown = {"until": made.end, "reason": reason}
-            say(msgspec.json.encode({"ledger": name, "exit_code": 0, "targets": dict.fromkeys(targets, shown)}))
+            say(msgspec.json.encode({"ledger": name, "exit_code": 0, "targets": dict.fromkeys(chosen, shown)}))
             return
-        be = "is" if len(targets) == 1 else "are"
-        say(printable(f"{', '.join(targets)} {be} paused {made.text}", 2000))
+        be = "is" if len(chosen) == 1 else "are"
+        say(printable(f"{', '.join(chosen)} {be} paused {made.text}", 2000))
         say(f"A run under way stops sending within {LOOK_EVERY_S:.0f} s; ledger {name}")
 
     loop.run(work)

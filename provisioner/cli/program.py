@@ -78,9 +78,9 @@ EXAMPLES = {
     "validate": ("provisioner validate definitions.jsonl", "generate | provisioner validate - --output json"),
     "pause": (
         "provisioner pause prod --for 2h --reason 'quota increase under way'",
-        "provisioner pause prod staging --until 2026-11-27T06:00Z",
+        "provisioner pause 'prod-*' '!prod-eu' --until 2026-11-27T06:00Z",
     ),
-    "resume": ("provisioner resume prod",),
+    "resume": ("provisioner resume prod", "provisioner resume '*'"),
     "status": ("provisioner status", "provisioner status --ledger prod.db --output json"),
     "list": ("provisioner list --state failed --since 2h", "provisioner list --by code --run last"),
     "show": ("provisioner show 'lookalike 1'", "provisioner show arn:aws:cleanrooms-ml:... --output json"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def command(*, targets: tuple[str, ...], config: str | None, ledger: str | None, output: str) -> None:
     """The next run sends to the target again; the run under way does not come back to it.
 
-    A target that is not paused stays as it is.
+    TARGET is as for `pause`: '*' ends all pauses. A target that is not paused stays as it is.
     """
     from provisioner.commands.pause import resume
 

@@ -1,26 +1,28 @@
-"""``pause`` and ``resume``: a target that runs leave alone for a time."""
+"""``pause`` and ``resume``: targets that runs leave alone for a time."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from provisioner.config.tables import nearest
+from provisioner.core.targets import choose
 from provisioner.errors import UsageError
 from provisioner.ledger.location import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from provisioner.config.settings import Settings
     from provisioner.core.pause import Pause
+    from provisioner.ledger import Ledger
 
 
-async def pause(settings: Settings, targets: Sequence[str], pause: Pause) -> None:
-    """Pause ``targets``; a pause that they have already is replaced.
+async def pause(settings: Settings, patterns: Sequence[str], pause: Pause) -> tuple[str, ...]:
+    """Pause the targets that ``patterns`` select; a pause that one has already is replaced. Returns their names.
 
     Args:
         settings: with the ledger's location.
-        targets: names of the configuration or of the ledger.
+        patterns: of targets of the configuration or of the ledger.
         pause: until when, and why.
 
     Raises:
@@ -29,17 +31,17 @@ async def pause(settings: Settings, targets: Sequence[str], pause: Pause) -> Non
     """
     location = locate(settings.run.ledger)
     async with location.read() as ledger:
-        known = {*settings.targets, *await ledger.counts(), *await ledger.places()}
-    _refuse_unknown(targets, known)
-    await location.pause(dict.fromkeys(targets, pause))
+        chosen = await _chosen(settings, ledger, patterns)
+    await location.pause(dict.fromkeys(chosen, pause))
+    return chosen
 
 
-async def resume(settings: Settings, targets: Sequence[str], *, now: float) -> Mapping[str, Pause | None]:
-    """End the pauses of ``targets``; returns what they were, None for a target that was not paused.
+async def resume(settings: Settings, patterns: Sequence[str], *, now: float) -> Mapping[str, Pause | None]:
+    """End the pauses of those targets; returns what they were, None for a target that was not paused.
 
     Args:
         settings: with the ledger's location.
-        targets: names of the configuration or of the ledger.
+        patterns: of targets of the configuration or of the ledger.
         now: seconds since the epoch.
 
     Raises:
@@ -47,15 +49,19 @@ async def resume(settings: Settings, targets: Sequence[str], *, now: float) -> M
     """
     location = locate(settings.run.ledger)
     async with location.read() as ledger:
+        chosen = await _chosen(settings, ledger, patterns)
         pauses = {name: one for name, one in (await ledger.pauses()).items() if one.until > now}
-        known = {*settings.targets, *await ledger.counts(), *await ledger.places(), *pauses}
-    _refuse_unknown(targets, known)
-    await location.pause(dict.fromkeys(targets))
-    return {name: pauses.get(name) for name in targets}
+    await location.pause(dict.fromkeys(chosen))
+    return {name: pauses.get(name) for name in chosen}
 
 
-def _refuse_unknown(targets: Sequence[str], known: Collection[str]) -> None:
-    for name in targets:
-        if name not in known:
-            hint = nearest(name, sorted(known), "There are {}")
-            raise UsageError(f"neither the configuration nor the ledger has a target {name!r}", hint=hint)
+async def _chosen(settings: Settings, ledger: Ledger, patterns: Sequence[str]) -> tuple[str, ...]:
+    ours = settings.tags
+    theirs = sorted({*await ledger.counts(), *await ledger.places(), *await ledger.pauses()} - ours.keys())
+    chosen = choose(patterns, {**ours, **{name: {} for name in theirs}})
+    if chosen.unmatched is not None:
+        hint = nearest(chosen.unmatched, [*ours, *theirs], "There are {}")
+        raise UsageError(f"neither the configuration nor the ledger has a target {chosen.unmatched!r}", hint=hint)
+    if not chosen.names:
+        raise UsageError("no target is left", hint="The patterns that begin with ! exclude all that the others select")
+    return chosen.names

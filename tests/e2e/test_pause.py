@@ -56,6 +56,19 @@ def test_a_target_is_paused_and_resumed(folder: Path) -> None:
     assert (done.returncode, json.loads(done.stdout)["outcomes"]["created"]) == (0, 1)
 
 
+def test_many_targets_are_paused_by_pattern(folder: Path) -> None:
+    """Globs, tags and exclusions, as everywhere; also targets that the ledger does not know yet."""
+    targets = "".join(f"[targets.{name}]\ntags = {{ env = '{name[:4]}' }}\n" for name in ("prod-us", "prod-eu", "test"))
+    (folder / "provisioner.toml").write_text(targets)
+    patterns = ("prod-*", "!prod-eu", "tag:env=test")
+    paused = json.loads(provisioner("pause", *patterns, "--output", "json", cwd=folder).stdout)
+
+    resumed = json.loads(provisioner("resume", "*", "--output", "json", cwd=folder).stdout)
+
+    assert set(paused["targets"]) == {"prod-us", "test"}
+    assert {name for name, one in resumed["targets"].items() if one["was_paused"]} == {"prod-us", "test"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
