@@ -23,6 +23,7 @@ import yaml  # moto needs it
 from provisioner.exit_codes import ExitCode
 from tests.definition_lines import manifest_of
 from tests.e2e.process import ROOT, executable, provisioner
+from tests.postgres import fresh_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,10 +105,23 @@ def of_kubernetes(name: str = "cronjob.yaml") -> Job:
     return Job(container["args"], {one["name"]: one["value"] for one in container["env"] if "value" in one})
 
 
+def of_indexed_job() -> Job:
+    """The job of one pod of the Indexed Job."""
+    arguments, variables = of_kubernetes("indexed-job.yaml")
+    return Job(arguments, {**variables, "PROVISIONER_APPLY_JOB": "provisioner-targets-29402347"})
+
+
 def of_ecs() -> Job:
     """The job of the ECS task."""
     (container,) = read("ecs.yaml")["Resources"]["Task"]["Properties"]["ContainerDefinitions"]
     return Job(container["Command"], {one["Name"]: one["Value"] for one in container["Environment"]})
+
+
+def of_batch() -> Job:
+    """The job of one child of the array."""
+    container = read("batch.yaml")["Resources"]["Job"]["Properties"]["ContainerProperties"]
+    variables = {one["Name"]: one["Value"] for one in container["Environment"]}
+    return Job(container["Command"], variables)
 
 
 def states() -> Any:
@@ -144,7 +158,9 @@ def of_github() -> Job:
 JOBS = (
     of_systemd,
     of_kubernetes,
+    of_indexed_job,
     of_ecs,
+    of_batch,
     of_step_functions,
     of_airflow,
     of_github,
@@ -172,11 +188,14 @@ def test_what_is_started_works(folder: Path, job: Callable[[], Job]) -> None:
     """The command with its variables registers the manifest; ledger and summary are where the example says."""
     arguments, variables = job()
     wanted: dict[str, Any] = {name: put(folder, value) for name, value in variables.items()}
-    wanted |= {"PROVISIONER_LEDGER": str(folder / "ledger.db"), "PROVISIONER_LOCAL": "1"}
+    in_file = str(folder / "ledger.db")
+    # The workers of a job need a database.
+    ledger = fresh_ledger().url if job in {of_batch, of_indexed_job} else in_file
+    wanted |= {"PROVISIONER_LEDGER": ledger, "PROVISIONER_LOCAL": "1"}
     done = provisioner(*(put(folder, word) for word in arguments), cwd=folder, **wanted)
 
     assert done.returncode == 0, done.stderr
-    assert (folder / "ledger.db").is_file()
+    assert (folder / "ledger.db").is_file() == (ledger == in_file)
     if any("SUMMARY_FILE" in name for name in variables):
         assert json.loads((folder / "summary.json").read_text())["outcomes"]["created"] >= 2
     if "PROVISIONER_LEDGER" in variables and job is not of_airflow:
@@ -285,7 +304,7 @@ def test_systemd_takes_for_a_success_what_the_next_run_finishes() -> None:
     assert codes == (AGAIN | ON_REQUEST) - {ExitCode.DONE}
 
 
-@pytest.mark.parametrize(("name", "fails"), [("cronjob.yaml", "FailJob")])
+@pytest.mark.parametrize(("name", "fails"), [("cronjob.yaml", "FailJob"), ("indexed-job.yaml", "FailIndex")])
 def test_kubernetes_has_a_rule_for_every_code(name: str, fails: str) -> None:
     """Each exit code is started again or fails at once, in one rule only; 10 needs an option to occur."""
     (container,), rules = pod_of(name)["containers"], job_of(name)["podFailurePolicy"]["rules"]
@@ -295,6 +314,25 @@ def test_kubernetes_has_a_rule_for_every_code(name: str, fails: str) -> None:
     assert sorted([*codes["Count"], *codes[fails]]) == sorted(set(ExitCode) - ON_REQUEST)
     assert {rule["onExitCodes"]["containerName"] for rule in rules if "onExitCodes" in rule} == {container["name"]}
     assert pod_of(name)["restartPolicy"] == "Never"  # what a podFailurePolicy needs
+
+
+def test_the_pods_of_the_indexed_job_are_one_job() -> None:
+    """All begin at once, under the name of the Kubernetes job, and one is replaced only when it has ended."""
+    job, (container,) = job_of("indexed-job.yaml"), pod_of("indexed-job.yaml")["containers"]
+    named = {one["name"]: one["valueFrom"] for one in container["env"] if "valueFrom" in one}
+
+    assert (job["parallelism"], job["podReplacementPolicy"]) == (job["completions"], "Failed")
+    assert "job-name" in named["PROVISIONER_APPLY_JOB"]["fieldRef"]["fieldPath"]
+
+
+def test_batch_starts_again_what_the_next_try_finishes() -> None:
+    """The codes that need nobody; and the last rule ends every other one, which Batch would try again otherwise."""
+    rules = read("batch.yaml")["Resources"]["Job"]["Properties"]["RetryStrategy"]["EvaluateOnExit"]
+    again = {int(rule["OnExitCode"]) for rule in rules if rule["Action"] == "RETRY" and "OnExitCode" in rule}
+
+    assert again == AGAIN
+    assert rules[-1] == {"OnExitCode": "*", "Action": "EXIT"}
+    assert len(rules) <= 5  # what Batch takes
 
 
 def test_ecs_raises_an_alarm_for_what_needs_somebody() -> None:
@@ -370,6 +408,7 @@ def test_every_scheduler_waits_for_the_drain() -> None:
     (task,) = read("ecs.yaml")["Resources"]["Task"]["Properties"]["ContainerDefinitions"]
 
     assert pod_of("cronjob.yaml")["terminationGracePeriodSeconds"] > DRAIN_S
+    assert pod_of("indexed-job.yaml")["terminationGracePeriodSeconds"] > DRAIN_S
     assert int(dict(unit())["TimeoutStopSec"].removesuffix("s")) > DRAIN_S
     assert task["StopTimeout"] > DRAIN_S
     assert int(*re.findall(r"^DRAIN_S = (\d+)$", (FOLDER / "airflow_dag.py").read_text(), re.MULTILINE)) > DRAIN_S
@@ -382,7 +421,7 @@ def test_the_image_starts_the_command_itself() -> None:
     assert 'ENTRYPOINT ["provisioner"]' in lines
     assert "STOPSIGNAL SIGTERM" in lines
     assert "USER 65532:65532" in lines
-    assert {pod_of(name)["securityContext"]["runAsUser"] for name in ("cronjob.yaml",)} == {65532}
+    assert {pod_of(name)["securityContext"]["runAsUser"] for name in ("cronjob.yaml", "indexed-job.yaml")} == {65532}
 
 
 def test_the_page_names_every_example() -> None:
@@ -418,14 +457,16 @@ class TestFormats:
 
         assert code == 0, said
 
-    @pytest.mark.parametrize(("name", "version"), [("cronjob.yaml", "1.31"), ("../fleet/job.yaml", "1.31")])
+    @pytest.mark.parametrize(
+        ("name", "version"), [("cronjob.yaml", "1.31"), ("indexed-job.yaml", "1.33"), ("../fleet/job.yaml", "1.31")]
+    )
     def test_kubernetes_accepts_the_jobs(self, name: str, version: str) -> None:
         """They fit the schema of the API, unknown fields included."""
         code, said = tool("kubernetes-validate", "--strict", "-k", version, FOLDER / name)
 
         assert code == 0, said
 
-    @pytest.mark.parametrize("name", ["ecs.yaml"])
+    @pytest.mark.parametrize("name", ["ecs.yaml", "batch.yaml"])
     def test_cloudformation_accepts_the_templates(self, name: str) -> None:
         """They fit the schemas of their resources."""
         assert tool("cfn-lint", FOLDER / name) == (0, "")
