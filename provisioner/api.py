@@ -314,7 +314,7 @@ def _sources(manifest: Sources) -> tuple[tuple[str, ...], BinaryIO | None]:
 
 async def _order(settings: Settings | None, ledger: StrPath | None, targets: Sequence[str]) -> Order:
     given = (settings or Settings()).override("run", ledger=None if ledger is None else os.fspath(ledger))
-    asked = await with_organization(given)
+    asked = await with_organization(given.in_shard(os.environ))
     return Order(
         sources=(),
         settings=asked.settings,

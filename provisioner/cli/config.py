@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 KEYS = {
     "ledger": "run.ledger",
+    "shard": "fleet.shard",
     "max_in_flight": "run.max_in_flight",
     "deadline": "run.deadline",
     "max_rate": "pace.max_rate",

@@ -42,10 +42,10 @@ class DiscoverOptions(Options, frozen=True, kw_only=True):
             UsageError: there are several targets to choose from.
         """
         order = super().order(settings)
-        if len(order.targets) > 1:
-            names = ", ".join(target.name for target in order.targets)
+        if len(order.targets) != 1:
+            names = ", ".join(target.name for target in order.targets) or "this shard has none"
             hint = f"Choose one with --target: {names}"
-            raise UsageError("a manifest is written of one target, and there are several", hint=hint)
+            raise UsageError(f"a manifest is written of one target, and there are {len(order.targets)}", hint=hint)
         return order
 
     def json(self, summary: Summary) -> bytes:

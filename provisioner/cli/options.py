@@ -223,6 +223,12 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         help="Only this target: a name, a glob such as 'prod-*', or tag:KEY=VALUE; with ! before it, not these. Can be "
         "repeated.  [default: all]",
     ),
+    "shard": click.option(
+        "--shard",
+        metavar="I/N",
+        help="Only the targets of the I-th of N shards, with a ledger of its own; `auto` in a task of an array job of "
+        "AWS Batch or SLURM, `auto/N` in an Indexed Job of Kubernetes.",
+    ),
     "endpoint-url": click.option(
         "--endpoint-url", metavar="URL", help="Endpoint of Clean Rooms ML: https, or http on this machine."
     ),

@@ -54,6 +54,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     config: str | None
     ledger: str | None
     targets: tuple[str, ...]
+    shard: str | None
     endpoint_url: str | None
     local: bool
     output: str
@@ -69,7 +70,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigurationError: the file or an option is wrong.
         """
-        return loaded(self.config).override("run", ledger=self.ledger)
+        settings = loaded(self.config).override("run", ledger=self.ledger)
+        return settings.override("fleet", shard=self.shard).in_shard(os.environ)
 
     def order(self, settings: Settings) -> Order:
         """What the run is to do."""
@@ -98,7 +100,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 LOUD = (
-    *("config", "ledger", "target", "endpoint-url", "local", "output"),
+    *("config", "ledger", "target", "shard", "endpoint-url", "local", "output"),
     *("progress", "log-level", "log-format", "log-file", "summary-file"),
 )
 """The names of those options, for :func:`provisioner.cli.options.common`."""

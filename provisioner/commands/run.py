@@ -182,6 +182,7 @@ class Run:
             found=self.found,
             stopped="; ".join(part for part in (self.stop.reason, self._bound()) if part),
             error=str(error) if error else None,
+            shard=str(self.order.settings.shard or ""),
             reasons=frozenset(reasons),
             job=self.job,
         )

@@ -37,12 +37,14 @@ from provisioner.config.texts import (
     text,
 )
 from provisioner.core.place import real_region
+from provisioner.core.shard import PATTERN, SAYS, shard_of
 from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from provisioner.config.accounts import Account
+    from provisioner.core.shard import Shard
 
 Names = Literal["unknown", "unique", "duplicates", "same"]
 Adopt = Literal["never", "same", "any"]
@@ -310,6 +312,7 @@ class FleetSettings(Section, frozen=True, kw_only=True):
         sources: files that list accounts: CSV, or the accounts.yml of c7n-org. Each account is a target in each Region.
         regions: of accounts for which a source names none.
         organizations: targets from AWS Organizations.
+        shard: do only this part of the targets, such as 2/5, or `auto` in a task of an array job; "" is all.
     """
 
     max_active_targets: Annotated[int, Meta(ge=1, le=100_000)] = 1000
@@ -318,6 +321,7 @@ class FleetSettings(Section, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()
     regions: Regions = ()
     organizations: OrganizationsSettings = OrganizationsSettings()
+    shard: Annotated[str, text(f"({PATTERN.pattern})?", SAYS)] = ""
 
     def failures_allowed(self, targets: int) -> int:
         """How many of so many targets may fail while others begin."""
@@ -399,7 +403,28 @@ class Settings(Section, frozen=True, kw_only=True):
         if not self.targets:
             hint = "`provisioner plan` asks for them; the ledger keeps the answer of a run"
             raise ConfigurationError("AWS Organizations has named no targets yet", hint=hint)
-        return tuple(self.targets[name] for name in select(patterns, self.tags))
+        names = select(patterns, self.tags)
+        shard = self.shard
+        return tuple(self.targets[name] for name in names if shard is None or shard.has(name))
+
+    @property
+    def shard(self) -> Shard | None:
+        """The part of the targets that is done; None for all, and where the environment is still to be asked."""
+        return shard_of(self.fleet.shard, {}) if self.fleet.shard[:1].isdigit() else None
+
+    def in_shard(self, environment: Mapping[str, str]) -> Settings:
+        """These settings for one task of an array job, if they ask for that: with its targets and its ledger.
+
+        Args:
+            environment: of the process, which says which task it is.
+
+        Raises:
+            UsageError: there is no such shard, or the process is no task of an array job.
+        """
+        shard = shard_of(self.fleet.shard, environment)
+        if shard is None:
+            return self
+        return self.override("run", ledger=shard.ledger(self.run.ledger)).override("fleet", shard=str(shard))
 
     def with_accounts(self, accounts: Iterable[Account]) -> Settings:
         """These settings with a target more for each Region of each account.
@@ -428,7 +453,7 @@ class Settings(Section, frozen=True, kw_only=True):
         """
         given = {key: value for key, value in values.items() if value is not None}
         old = getattr(self, section)
-        new = struct_of(msgspec.structs.asdict(old) | given, type(old), "the command line")
+        new = struct_of(msgspec.to_builtins(old) | given, type(old), "the command line")
         return msgspec.structs.replace(self, **{section: new})
 
     def with_endpoint(self, endpoint_url: str, *, sts_endpoint_url: str = "", region: str = "") -> Settings:

@@ -118,6 +118,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         stopped: why the run ended early, None if it did not.
         error: the error that ended the run, None if none did.
         job: of which the run was a worker; the summary is about its own targets then. None for a run of its own.
+        shard: of the targets that were done, such as ``2/5``; "" for all.
     """
 
     run_id: str
@@ -142,6 +143,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     stopped: str | None = None
     error: str | None = None
     job: JobPart | None = None
+    shard: str = ""
 
     def json(self) -> bytes:
         """One JSON object, one line, without a line break at the end."""
@@ -175,6 +177,7 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
         found: findings, by kind.
         stopped: why it ended early, "" when it did not.
         error: the error that ended it, None when none did.
+        shard: of the targets that were done, "" for all.
         reasons: why it does not end with 0, in addition to those of the targets.
         job: see :class:`Summary`.
     """
@@ -187,6 +190,7 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     found: Mapping[str, int] = {}
     stopped: str = ""
     error: str | None = None
+    shard: str = ""
     reasons: frozenset[Reason] = frozenset()
     job: JobPart | None = None
 
@@ -226,6 +230,7 @@ def summarize(targets: Sequence[Statistics], ending: RunEnd) -> Summary:
         stopped=ending.stopped or None,
         error=ending.error,
         job=ending.job,
+        shard=ending.shard,
     )
 
 

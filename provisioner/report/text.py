@@ -69,6 +69,8 @@ def framed(summary: Summary, lines: Sequence[str], recommended: Recommended = PL
     another file wherever a scheduler starts the same job.
     """
     ledger = [f"ledger    {whole_path(summary.ledger)}"] if summary.ledger else []
+    if summary.shard:
+        ledger.append(f"shard     {summary.shard}: {counted(len(summary.targets), 'target', 'targets')}")
     ends = [] if any(line.startswith(TARGETS) for line in lines) else halt_lines(summary)
     ends += [f"stopped   {summary.stopped}"] if summary.stopped else []
     ends += [f"error     {summary.error}"] if summary.error else []

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FLAGS: dict[str, tuple[str, Any]] = {
     "ledger": ("x.db", "x.db"),
+    "shard": ("2/5", "2/5"),
     "max_in_flight": ("3", 3),
     "deadline": ("5m", "5m"),
     "max_rate": ("2", 2.0),
@@ -165,7 +166,9 @@ def test_init_writes_the_commented_file_once(tmp_path: Path) -> None:
     assert path.read_text().endswith("# mine\n")
     assert "provisioner.toml: the file exists already" in again.stderr
     assert json.loads(named.stdout) == {"file": "b.toml", "exit_code": 0}
-    assert Settings.load(path).override("run", ledger="ledger.db") == Settings(local=RATE, defaults={"tags": {}})
+    assert Settings.load(path).override("run", ledger="ledger.db") == Settings(
+        local=RATE, defaults={"templates": False, "tags": {}}
+    )
     assert provisioner("apply", EXAMPLE, "--local", "-c", "b.toml", cwd=tmp_path).returncode == 0
 
 
