@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import platform
 import secrets
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 import warnings
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,10 +47,10 @@ ROUNDS = 5
 SENT = Stamp(1_790_000_000.123456, "3b9c6b2e-7e5a-4b0e-9a53-1d0f7a2c3d4e", 5000.123456)
 
 
-def intend(number: int) -> Fact:
+def intend(number: int, target: str = "default") -> Fact:
     """The intent of one create, of ordinary size."""
     return Fact(
-        "default",
+        target,
         f"algorithm-{number:07}",
         Event.INTEND,
         digest=f"{number:032x}",
@@ -58,10 +60,10 @@ def intend(number: int) -> Fact:
     )
 
 
-def confirm(number: int) -> Fact:
+def confirm(number: int, target: str = "default") -> Fact:
     """Its result; the ids of ARNs are drawn by the service, so that they come in no order."""
     arn = f"arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm/{secrets.token_hex(16)}"
-    return Fact("default", f"algorithm-{number:07}", Event.CONFIRM, arn=arn)
+    return Fact(target, f"algorithm-{number:07}", Event.CONFIRM, arn=arn)
 
 
 def chunks(size: int) -> Iterator[range]:
@@ -70,27 +72,53 @@ def chunks(size: int) -> Iterator[range]:
 
 
 @contextlib.asynccontextmanager
-async def opened(location: str) -> AsyncIterator[Ledger]:
+async def opened(location: str, target: str = "default") -> AsyncIterator[Ledger]:
     """The ledger at ``location``, opened as a run does."""
     found = locate(location)
     async with found.lease() as leases, found.open(leases) as ledger:
-        await leases.take(["default"])
+        await leases.take([target])
         yield ledger
 
 
+async def record_pairs(ledger: Ledger, pairs: int, in_flight: int, target: str) -> None:
+    """Record an intent, wait until it is durable, record the result, wait; so many at a time."""
+    numbers = iter(range(pairs))
+
+    async def one() -> None:
+        for number in numbers:
+            await ledger.record([intend(number, target)])
+            await ledger.record([confirm(number, target)])
+
+    await asyncio.gather(*(one() for _ in range(in_flight)))
+
+
 async def through_the_store(location: str) -> float:
-    """Pairs a second: every worker records an intent, waits until it is durable, records the result, waits."""
+    """Pairs a second, of one process."""
     async with opened(location) as ledger:
-        numbers = iter(range(PAIRS))
-
-        async def worker() -> None:
-            for number in numbers:
-                await ledger.record([intend(number)])
-                await ledger.record([confirm(number)])
-
         start = time.perf_counter()
-        await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
+        await record_pairs(ledger, PAIRS, IN_FLIGHT, "default")
         return PAIRS / (time.perf_counter() - start)
+
+
+def through_workers(location: str, workers: int) -> float:
+    """Pairs a second of so many processes together, each with a target of its own and its part of what is in flight."""
+    context = multiprocessing.get_context("fork")
+    ready, times = context.Barrier(workers), context.SimpleQueue()
+
+    async def work(target: str) -> None:
+        async with opened(location, target) as ledger:
+            await asyncio.to_thread(ready.wait)
+            start = time.perf_counter()
+            await record_pairs(ledger, PAIRS // workers, IN_FLIGHT // workers, target)
+            times.put((start, time.perf_counter()))
+
+    processes = [context.Process(target=lambda n=n: uvloop.run(work(f"target-{n}"))) for n in range(workers)]
+    for process in processes:
+        process.start()
+    spans: list[tuple[float, float]] = [times.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return PAIRS / (max(end for _, end in spans) - min(start for start, _ in spans))
 
 
 async def look_ups(location: str) -> float:
@@ -191,7 +219,7 @@ class Row(NamedTuple):
 
     title: str
     unit: str
-    of_sqlite: Callable[[str], float]
+    of_sqlite: Callable[[str], float] | None
     of_postgres: Callable[[str], float] | None
 
 
@@ -207,6 +235,8 @@ ROWS = (
         on_a_loop(through_the_store),
         on_a_loop(through_the_store),
     ),
+    Row("the same by two processes", "pairs/s", None, partial(through_workers, workers=2)),
+    Row("the same by four processes", "pairs/s", None, partial(through_workers, workers=4)),
     Row("the database alone, 256 rows a commit, no checks", "pairs/s", bare_sqlite, bare_postgres),
     Row("the store's commits alone, 256 facts each", "pairs/s", without_the_loop, None),
     Row("look-ups by name, 1,000 at a time", "entries/s", on_a_loop(look_ups), on_a_loop(look_ups)),
@@ -249,7 +279,8 @@ def main(arguments: Sequence[str]) -> None:
             # In turns, so that both meet the same neighbours on the machine.
             for _ in range(ROUNDS):
                 fresh = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=directory)))
-                sqlite.append(row.of_sqlite(str(fresh / "ledger.db")))
+                if row.of_sqlite is not None:
+                    sqlite.append(row.of_sqlite(str(fresh / "ledger.db")))
                 if row.of_postgres is not None:
                     of_postgres.append(row.of_postgres(f"{server.get_uri()}&schema=bench_{secrets.token_hex(4)}"))
             print(f"{row.title:<50} {row.unit:<10} {told(sqlite)} {told(of_postgres)}".rstrip(), flush=True)
