@@ -76,7 +76,7 @@ async def doctor(visit: Visit) -> list[Check]:
     """
     manifests = await anyio.to_thread.run_sync(_manifests, visit, abandon_on_cancel=True)
     found = [_configuration(visit)]
-    ledger, places, pauses = await _ledger(visit.settings)
+    ledger, places, pauses = await _ledger(visit)
     found.append(ledger)
     if visit.asked is not None:
         found.append(visit.asked)
@@ -135,14 +135,14 @@ def _configuration(visit: Visit) -> Check:
     return checks.ok("configuration", f"{visit.config or 'no file, the defaults'}; {number} {shown}")
 
 
-async def _ledger(settings: Settings) -> tuple[Check, Mapping[str, Place], Mapping[str, Pause]]:
+async def _ledger(visit: Visit) -> tuple[Check, Mapping[str, Place], Mapping[str, Pause]]:
     """The check of the ledger, the places that it knows, and the pauses."""
     contents = "does not exist yet"
     places: dict[str, Place] = {}
     pauses: dict[str, Pause] = {}
     try:
-        location = locate(settings.run.ledger)
-        condition = await location.condition()
+        location = locate(visit.settings.run.ledger)
+        condition = await location.condition([target.name for target in visit.targets])
         if condition.exists:
             async with location.read() as ledger:
                 entries = sum(sum(states.values()) for states in (await ledger.counts()).values())

@@ -15,7 +15,7 @@ from provisioner.errors import DISTRIBUTION, ConfigurationError, LedgerError, Us
 from provisioner.ledger.postgres.url import SCHEMES, printable_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from provisioner.core.pause import Pause
@@ -30,7 +30,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         exists: whether there is one.
-        holder: the run that holds its lease, "" for none.
+        holder: the run that is in the way, "" for none.
         free_bytes: free space where it is kept; None if that is unknown.
         storage: the kind of storage, such as the type of the file system; "" if that is unknown.
     """
@@ -101,8 +101,8 @@ class Location(Protocol):
         """
         ...
 
-    async def condition(self) -> Condition:
-        """Whether a run could use the ledger now. Takes no lease, and changes nothing.
+    async def condition(self, targets: Collection[str] = ()) -> Condition:
+        """Whether a run with these targets could use the ledger now. Takes no lease, and changes nothing.
 
         Raises:
             LedgerError: a run could not open it, or not write to it.

@@ -454,6 +454,24 @@ MUTANTS = (
         ("tests/ledger/test_leases.py",),
     ),
     Mutant(
+        "PostgreSQL: a worker that slept claims its own targets again",
+        "provisioner/ledger/postgres/lease.py",
+        (("set(among) - self._held.keys() - self._lost", "set(among)"),),
+        ("tests/ledger/test_jobs.py",),
+    ),
+    Mutant(
+        "a job tries again what is finished",
+        "provisioner/ledger/postgres/jobs.py",
+        (("WHERE job = %s AND result IS NULL\n", "WHERE job = %s\n"),),
+        ("tests/ledger/test_jobs.py",),
+    ),
+    Mutant(
+        "a job waits for nobody",
+        "provisioner/commands/jobs.py",
+        (("return bool(self._active) or await self._waits()", "return bool(self._active)"),),
+        ("tests/commands/test_jobs.py",),
+    ),
+    Mutant(
         "PostgreSQL: a commit without a reply is repeated blindly",
         "provisioner/ledger/postgres/writer.py",
         (("        if number == 1:\n", "        if number in {1, 2}:\n"),),

@@ -126,6 +126,19 @@ async def test_what_a_dead_worker_had_is_taken_over(postgres: Ledger) -> None:
     assert {one.target: one.result for one in record.targets} == {over: "", kept: "done"}
 
 
+async def test_a_worker_that_slept_has_its_targets_still(postgres: Ledger) -> None:
+    """If nobody took them: it does not claim them a second time, and has renewed them when it has claimed others."""
+    async with worker(postgres.url, "r1", targets=("a", "b")) as (share, leases):
+        (first,) = await share.claim(1)
+        expire(postgres, leases)
+        (second,) = await share.claim(1)
+        expired = postgres.execute("SELECT count(*) FROM workers WHERE expires_at <= now()")
+
+        assert {first, second} == {"a", "b"}
+        assert [leases.epoch(target) for target in (first, second)] == [1, 1]
+        assert expired == [(0,)]
+
+
 async def test_workers_of_a_job_do_the_same(postgres: Ledger) -> None:
     """Another manifest or other options are refused; other targets are added, and left to those who know them."""
     async with worker(postgres.url, "r1", targets=("a", "b")) as (one, _):

@@ -93,6 +93,21 @@ async def test_a_target_that_is_held_is_refused_with_its_holder(postgres: Ledger
     assert sorted(postgres.execute("SELECT target, epoch FROM leases")) == [("a", 1), ("b", 1), ("c", 1)]
 
 
+async def test_a_look_names_who_is_in_the_way(postgres: Ledger) -> None:
+    """Of the targets that are asked about; a run with others is not, and one that is alone is in everybody's."""
+    location = locate(postgres.url)
+    async with run_in(postgres.url, "b") as (holder, _):
+        free, held = await location.condition(["a", "c"]), await location.condition(["a", "b"])
+        expire(postgres, holder)
+        expired = await location.condition(["b"])
+    async with location.lease(everything=True):
+        alone = await location.condition(["a"])
+
+    assert (free.holder, expired.holder) == ("", "")
+    assert "the target 'b'" in held.holder
+    assert alone.holder.startswith("process ")
+
+
 async def test_who_may_wait_gets_the_target_when_its_holder_ends(postgres: Ledger) -> None:
     """All of the targets at once, and with the next epoch."""
     async with leases_of(postgres.url, 30.0) as waiting:

@@ -427,6 +427,18 @@ async def holders_of(session: Session) -> list[str]:
     return [described(row)[1] for row in rows]
 
 
+async def holder_of(session: Session, targets: Collection[str]) -> str:
+    """The run that keeps another one from ``targets``, and what it holds; "" for none."""
+    statement = Statement(_HOLDERS, ("", encode(list(targets))))
+    alone = Statement(f"SELECT '', {_HOLDER} FROM workers WHERE everything AND expires_at > clock_timestamp()")  # noqa: S608  constants
+    of_target, of_everything = await session.read(statement, alone)
+    for row in (*of_everything, *of_target):
+        target, holder, left_s = described(row)
+        if left_s:
+            return f"{holder}, the target {target!r}" if target else holder
+    return ""
+
+
 async def under_way(session: Session) -> set[str]:
     """The ids of the runs that are alive."""
     (rows,) = await session.read(Statement("SELECT run_id FROM workers WHERE expires_at > clock_timestamp()"))
@@ -473,6 +485,7 @@ _TAKE = """WITH free AS (
 _HOLDER = """holder, extract(epoch FROM began_at)::float8,
     extract(epoch FROM expires_at - clock_timestamp())::float8"""
 _HOLDERS = f"""SELECT target, {_HOLDER} FROM leases JOIN workers ON nonce = worker
-    WHERE nonce <> %s AND target IN (SELECT json_array_elements_text(%s::json)) ORDER BY target LIMIT 1"""  # noqa: S608  constants
+    WHERE nonce <> %s AND target IN (SELECT json_array_elements_text(%s::json))
+    ORDER BY expires_at <= clock_timestamp(), target LIMIT 1"""  # noqa: S608  constants
 _OTHERS = f"""SELECT '', {_HOLDER} FROM workers
     WHERE expires_at > clock_timestamp() AND nonce <> %s ORDER BY began_at, nonce"""  # noqa: S608  constants

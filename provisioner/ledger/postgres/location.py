@@ -15,7 +15,7 @@ from provisioner.errors import LedgerError, UsageError
 from provisioner.ledger.location import Condition, moved
 from provisioner.ledger.postgres import jobs
 from provisioner.ledger.postgres.connection import Database, Session, Statement, errors_of
-from provisioner.ledger.postgres.lease import PostgresLeases, holders_of, under_way
+from provisioner.ledger.postgres.lease import PostgresLeases, holder_of, holders_of, under_way
 from provisioner.ledger.postgres.migrations import SCHEMA_VERSION
 from provisioner.ledger.postgres.schema import (
     BUILDING,
@@ -33,7 +33,7 @@ from provisioner.ledger.postgres.text import written
 from provisioner.ledger.postgres.url import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
     from provisioner.core.pause import Pause
     from provisioner.ledger import Ledger
@@ -81,14 +81,14 @@ class PostgresLocation:
         async with self._session() as session:
             return await under_way(session)
 
-    async def condition(self) -> Condition:
+    async def condition(self, targets: Collection[str] = ()) -> Condition:
         """See :meth:`provisioner.ledger.location.Location.condition`."""
         async with self._session(writes=True) as session:
             version = await version_of(session)
             await _check_rights(session, made=bool(version))
             return Condition(
                 exists=bool(version) and await is_whole(session),
-                holder="; ".join(await holders_of(session)) if version == SCHEMA_VERSION else "",
+                holder=await holder_of(session, targets) if version == SCHEMA_VERSION else "",
                 free_bytes=None,
                 storage=f"PostgreSQL {await session.version()}",
             )

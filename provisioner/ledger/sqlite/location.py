@@ -31,7 +31,7 @@ from provisioner.ledger.sqlite.reading import moved_to
 from provisioner.ledger.sqlite.store import SqliteLedger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
     from provisioner.core.pause import Pause
     from provisioner.ledger import Ledger
@@ -76,8 +76,9 @@ class SqliteLocation:
         """See :meth:`provisioner.ledger.location.Location.under_way`."""
         return {latest} if is_held(self._real) else set()
 
-    async def condition(self) -> Condition:
-        """See :meth:`provisioner.ledger.location.Location.condition`."""
+    async def condition(self, targets: Collection[str] = ()) -> Condition:
+        """See :meth:`provisioner.ledger.location.Location.condition`: of a file, every run needs all."""
+        del targets
         return await anyio.to_thread.run_sync(self._condition)
 
     def _condition(self) -> Condition:
