@@ -36,8 +36,9 @@ class Secrets:
 
     def __init__(self, tokens: Iterable[str] = ()) -> None:
         self._tokens = tuple(filter(None, tokens))
-        self._own = {part for token in self._tokens for part in _shingles(token)}
-        self._shingles = {part for token in self._tokens for text in _forms(token) for part in _shingles(text)}
+        # Texts rather than the set of all their parts, which would be a megabyte for each of a thousand targets.
+        self._own = "\n".join(self._tokens).lower()
+        self._forms = "\n".join(form for token in self._tokens for form in _forms(token)).lower()
 
     def remove(self, text: str) -> str:
         """``text`` without any part of a token, whichever way it is written.
@@ -45,14 +46,15 @@ class Secrets:
         What shows a token only when it is decoded, or when the characters between its parts are left out, is hidden as
         a whole.
         """
-        if not self._own.isdisjoint(set(_shingles(_bare(text))).difference(_shingles(text))):
+        hidden = set(_shingles(_bare(text))).difference(_shingles(text))
+        if any(part in self._own for part in hidden):
             return HIDDEN
         for token in self._tokens:
             text = text.replace(token, HIDDEN)
-        return _RUN.sub(self._hide, text) if self._shingles else text
+        return _RUN.sub(self._hide, text) if self._forms else text
 
     def _hide(self, run: re.Match[str]) -> str:
-        return run[0] if self._shingles.isdisjoint(_shingles(run[0])) else HIDDEN
+        return HIDDEN if any(part in self._forms for part in _shingles(run[0])) else run[0]
 
     def redact(self, reply: Reply) -> Reply:
         """``reply`` with nothing of a token in the texts that the server chose."""

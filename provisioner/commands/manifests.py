@@ -13,6 +13,7 @@ from provisioner.errors import ConfigurationError
 from provisioner.manifest.audience import Audience, Known
 from provisioner.manifest.parser import Rules, problems_of_defaults
 from provisioner.manifest.reader import Manifest
+from provisioner.manifest.shared import SharedManifest
 from provisioner.manifest.templates import TemplateError, filled
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def manifests_for(
     stdin: BinaryIO | None = None,
     copied: bool = False,
 ) -> dict[str, Manifest]:
-    """The manifest by target. Each target reads its own, so that a slow one delays no other.
+    """The manifest by target. Those with the same rules share one reading, and each has its own speed.
 
     Args:
         sources: paths, globs, ``s3://bucket/key`` or ``-``.
@@ -56,7 +57,8 @@ def manifests_for(
         first = first.spooled(files=copied)
     known, manifests = Known(settings.tags), {}
     for names in readers.values():
-        shared = first.under(rules[names[0]], Audience(known, names))
+        alike = first.under(rules[names[0]], Audience(known, names))
+        shared = SharedManifest(alike) if len(names) > 1 else alike
         manifests.update({name: shared.for_target(name) for name in names})
     return {name: manifests[name] for name in rules}
 

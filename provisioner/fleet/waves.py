@@ -36,11 +36,16 @@ class Waves:
         self._allowed = settings.failures_allowed(len(targets))
         self._begun = self._ended = self._failed = 0
 
-    def next(self) -> Target | None:
-        """The target that begins now; None when none may, for now or at all."""
+    @property
+    def may_begin(self) -> bool:
+        """Whether another target may begin now."""
         full = self._begun - self._ended >= self._window
         canaries_only = self._ended < self._canaries <= self._begun
-        if full or canaries_only or self.refusal or not self.waiting:
+        return bool(self.waiting) and not (full or canaries_only or self.refusal)
+
+    def next(self) -> Target | None:
+        """The target that begins now; None when none may, for now or at all."""
+        if not self.may_begin:
             return None
         self._begun += 1
         return self.waiting.popleft()

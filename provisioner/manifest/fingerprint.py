@@ -40,6 +40,10 @@ class Fingerprint:
         self._digest.update(chunk)
         self._size += len(chunk)
 
+    def follow(self, other: Fingerprint) -> None:
+        """Be what ``other`` is: the same bytes were read."""
+        self._digest, self._size = other._digest.copy(), other._size
+
     def hexdigest(self) -> str:
         """The fingerprint of everything so far."""
         end = self._digest.copy()

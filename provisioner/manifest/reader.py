@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from provisioner.manifest.lines import Block
     from provisioner.manifest.sources import Objects
 
+BATCH_LINES = 512
+"""Lines of a batch, at most, unless a caller wants others."""
 BATCH_BYTES = 512 * 1024
 """Bytes of lines after which a batch is full, however few lines they are: 512 lines of 256 KiB would be 128 MiB."""
 BATCH_PROBLEMS = 1024
@@ -190,7 +192,7 @@ class Manifest:
         """What ``fingerprint`` becomes when a line names its targets: their choice depends on the configuration."""
         return marked(fingerprint, self.audience.mark(self.target or ""))
 
-    def batches(self, size: int = 512, fingerprint: Fingerprint | None = None) -> Iterator[Batch]:
+    def batches(self, size: int = BATCH_LINES, fingerprint: Fingerprint | None = None) -> Iterator[Batch]:
         """Read from the start. The iterator blocks on I/O; any thread may advance it, one at a time.
 
         Args:

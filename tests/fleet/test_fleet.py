@@ -144,7 +144,7 @@ async def test_the_first_target_works_while_the_last_ones_wait() -> None:
     await many.each(note)
 
     assert at[0] == 0
-    assert sorted(set(at)) == at
+    assert max(Counter(at).values()) <= 4
     assert at[-1] < 10
 
 
