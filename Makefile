@@ -110,6 +110,7 @@ bench: $(READY)  ## measure throughput, re-runs, inventories, the ledger, start-
 	$(BIN)/python -m benchmarks.ledger
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.fleet
+	$(BIN)/python -m benchmarks.fleet.simulation
 	$(BIN)/python -m benchmarks.report
 
 bench-pace: $(READY)  ## measure the pacer beside other rate limiters, in virtual time

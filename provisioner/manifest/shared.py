@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from copy import copy
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -30,19 +29,17 @@ class SharedManifest(Manifest):
 
     Args:
         whole: may be read more than once.
+        reading: what it shares with the manifests of other targets; None begins it.
     """
 
-    def __init__(self, whole: Manifest) -> None:
+    def __init__(self, whole: Manifest, reading: _Reading | None = None) -> None:
         vars(self).update(vars(whole))
         self._whole = whole
-        self._reading = _Reading(whole.for_target(None))
+        self._reading = reading or _Reading(whole.for_target(None))
 
     def for_target(self, target: str | None) -> Manifest:
         """See :class:`Manifest`."""
-        other = copy(self)
-        other.target = target
-        other._whole = self._whole.for_target(target)
-        return other
+        return SharedManifest(self._whole.for_target(target), self._reading)
 
     def under(self, rules: Rules, audience: Audience) -> Manifest:
         """See :class:`Manifest`; it shares nothing."""

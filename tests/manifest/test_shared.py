@@ -94,7 +94,9 @@ def test_lines_for_some_targets_reach_these_alone(tmp_path: Path) -> None:
     lines = [{**LEAST, "name": f"n{number}"} for number in range(2 * BATCH_LINES)]
     lines[BATCH_LINES + 9]["targets"] = ["east"]  # type: ignore[assignment]  # of a line, which may have any JSON
     (tmp_path / "m.jsonl").write_bytes(lines_of(*lines))
-    alone = Manifest([str(tmp_path / "m.jsonl")], Rules()).under(Rules(), Audience(Known(dict.fromkeys(names, {})), names))
+    alone = Manifest([str(tmp_path / "m.jsonl")], Rules()).under(
+        Rules(), Audience(Known({name: {} for name in names}), names)
+    )
     several = SharedManifest(alone)
 
     found = [read(several.for_target(name)) for name in names]
