@@ -424,6 +424,18 @@ def test_the_image_starts_the_command_itself() -> None:
     assert {pod_of(name)["securityContext"]["runAsUser"] for name in ("cronjob.yaml", "indexed-job.yaml")} == {65532}
 
 
+def test_the_image_is_built_from_all_that_it_needs() -> None:
+    """What is copied is let through, and so is what links in the package lead to."""
+    let_through = {line[1:] for line in (ROOT / ".containerignore").read_text().splitlines() if line.startswith("!")}
+    lines = (ROOT / "Containerfile").read_text().splitlines()
+    words = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
+    copied = {word for line in words for word in line}
+    linked = {path.resolve() for path in (ROOT / "provisioner").rglob("*") if path.is_symlink()}
+
+    assert copied == let_through
+    assert {path.relative_to(ROOT).as_posix() for path in linked} <= copied
+
+
 def test_the_page_names_every_example() -> None:
     """docs/schedule.md has a row for each file."""
     page = (ROOT / "docs" / "schedule.md").read_text()
