@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 OPEN_S = 0.025
 """Time for each target before the window begins, beside:"""
 WARM_S = 8.0
+"""The pace begins at the limit of most accounts."""
+LEARN_S = 40.0
+"""Time to find limits that differ from the first pace by as much as ten times."""
 TROUBLED_FROM = 64
 
 
@@ -64,7 +67,7 @@ def fleet_of(count: int, *, mixed: bool) -> list[float]:
 
 def steady(client: Client, limits: Sequence[float], seconds: float) -> Found:
     """One run of ``client``, in the window at its end."""
-    begin_s = WARM_S + OPEN_S * len(limits)
+    begin_s = (WARM_S if len(set(limits)) == 1 else LEARN_S) + OPEN_S * len(limits)
     end_s = begin_s + seconds
     lines = round(max(limits) * (end_s + 5))
     with tempfile.TemporaryDirectory(prefix="provisioner-bench-") as name:
