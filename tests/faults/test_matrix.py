@@ -30,6 +30,7 @@ from tests.faults.invariants import (
 from tests.faults.world import (
     ACCOUNT,
     EPOCH,
+    OTHER_ACCOUNT,
     POLICY,
     REGION,
     ROLE,
@@ -266,7 +267,7 @@ def test_the_limit_halves_or_grows_tenfold(tmp_path: Path, factor: float) -> Non
 def test_402_in_mid_run(tmp_path: Path) -> None:
     """A quota parks the target after at most a window of calls and is named; other targets go on; exit 4."""
     parked = Job(tmp_path, numbered(40), Behaviour(names="duplicates", quota=10))
-    other = World(Behaviour(names="duplicates", seed=1))
+    other = World(Behaviour(names="duplicates", seed=1), account=OTHER_ACCOUNT)
     orders = [Order(manifest=parked.manifest, ledger=parked.ledger, target=target) for target in ("default", "other")]
 
     first, second = register_together((parked.world, orders[0]), (other, orders[1]))
@@ -555,7 +556,7 @@ def test_one_target_parked_halted_or_black_holed(tmp_path: Path, fault: str) -> 
     (tmp_path / "ledger.db").unlink()
     bad = Order(manifest=job.manifest, ledger=job.ledger, hand=handing(then=fault), policy=make_policy(wait=False))
 
-    beside, _ = register_together((World(limited), good), (job.world, bad))
+    beside, _ = register_together((World(limited, account=OTHER_ACCOUNT), good), (job.world, bad))
 
     assert outcomes_of(beside.statistics) == {"created": 100}
     assert beside.at - EPOCH <= (alone.at - EPOCH) * 1.01

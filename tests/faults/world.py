@@ -91,17 +91,8 @@ EPOCH = 1_790_000_000.0
 READ_TIMEOUT_S = 20.0
 POLICY = make_policy(names="unknown", settle_s=360.0, list_lag_s=60.0)
 """What is built in."""
-HEADERS = {
-    "authorization": "AWS4-HMAC-SHA256 "
-    f"Credential={credentials(ACCOUNT).access_key_id}/20260923/{REGION}/cleanrooms-ml/aws4_request, "
-    f"SignedHeaders=host;x-amz-date, Signature={'0' * 64}",
-}
-
-
-TAGGING_HEADERS = {
-    "authorization": HEADERS["authorization"].replace("cleanrooms-ml", "tagging"),
-    "x-amz-target": f"ResourceGroupsTaggingAPI_20170126.{tagging.OPERATION}",
-}
+OTHER_ACCOUNT = "210987654321"
+"""Of a second target, for a ledger has one target in an account and Region."""
 
 CREATE_PATH = "/configured-model-algorithms"
 SCRIPTED = {("POST", "c"): "script", ("DELETE", "c"): "delete_script", ("POST", "t"): "tag_script"}
@@ -150,9 +141,11 @@ class World:
     Args:
         behaviour: its switches; chances stay unused, for fates are handed in.
         journal: where calls are kept that have left, so that they take effect although their sender dies.
+        account: of all callers.
     """
 
-    def __init__(self, behaviour: Behaviour, journal: Path | None = None) -> None:
+    def __init__(self, behaviour: Behaviour, journal: Path | None = None, account: str = ACCOUNT) -> None:
+        self.account = account
         self.behaviour = msgspec.structs.replace(behaviour, verify=False)
         self.service = Service(self.behaviour, Accounts(Random(f"ids {behaviour.seed}")))  # noqa: S311  replayable
         self.ended_at = EPOCH
@@ -194,9 +187,15 @@ class World:
             script = (sent.outcome,) if sent.outcome else ()
             switches = {sent.script: script, "late_delay": sent.late_s}
             self.service.behaviour = msgspec.structs.replace(self.service.behaviour, **switches)
-            call = Call(sent.method, sent.target, HEADERS, sent.body.encode())
+            call = Call(sent.method, sent.target, self.headers(), sent.body.encode())
             self._results[number] = self.service.handle(call, at)
         self.service.accounts.advance(now)
+
+    def headers(self, service: str = "cleanrooms-ml") -> dict[str, str]:
+        """Of a call: the scope of its signature says whose it is."""
+        scope = f"{credentials(self.account).access_key_id}/20260923/{REGION}/{service}/aws4_request"
+        signed = f"SignedHeaders=host;x-amz-date, Signature={'0' * 64}"
+        return {"authorization": f"AWS4-HMAC-SHA256 Credential={scope}, {signed}"}
 
     def result(self, number: int, now: float) -> Any:
         """How the service ended a call that has arrived."""
@@ -211,7 +210,7 @@ class World:
     def delete(self, arn: str, now: float) -> None:
         """Somebody else deletes an algorithm."""
         self.advance(now)
-        self.service.accounts.target(ACCOUNT, REGION).delete(arn, now)
+        self.service.accounts.target(self.account, REGION).delete(arn, now)
 
     @property
     def quiet(self) -> bool:
@@ -408,7 +407,9 @@ class WorldControl:
     async def tagged(self, next_token: str = "") -> TaggedPage:
         """One page of what the tagging API shows."""
         body = msgspec.json.encode(tagging.params(next_token))
-        return tagging.page(await self._answer("GetResources", Call("POST", "/", TAGGING_HEADERS, body)))
+        operation = f"ResourceGroupsTaggingAPI_20170126.{tagging.OPERATION}"
+        headers = {**self._world.headers("tagging"), "x-amz-target": operation}
+        return tagging.page(await self._answer("GetResources", Call("POST", "/", headers, body)))
 
     async def delete_algorithm(self, arn: str, may_send: Callable[[], None]) -> Reply:
         """Delete one."""
@@ -464,10 +465,10 @@ class WorldControl:
 
     async def caller_account(self) -> str:
         """The account."""
-        return ACCOUNT
+        return self._world.account
 
     async def _ask(self, operation: str, target: str) -> dict[str, Any]:
-        return await self._answer(operation, Call("GET", target, HEADERS))
+        return await self._answer(operation, Call("GET", target, self._world.headers()))
 
     async def _answer(self, operation: str, call: Call) -> dict[str, Any]:
         await asyncio.sleep(0.05)
