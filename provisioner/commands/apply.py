@@ -22,6 +22,7 @@ from provisioner.ledger import RunRecord
 from provisioner.ledger.location import locate
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
     from typing import BinaryIO
 
     from provisioner.commands.run import Run
@@ -81,14 +82,14 @@ async def _share(run: Run, jobs: Jobs, fleet: Fleet, manifests: dict[str, Manife
     with run.stop.ends():
         share = await join(run, jobs, fleet, manifests)
 
-        async def one(name: str) -> None:
-            mine = {name: manifests[name]}
+        async def some(names: Collection[str], ended: Callable[[str], Awaitable[None]]) -> None:
+            mine = {name: manifests[name] for name in names}
             drafts = await _confirmed(run, fleet, mine) if run.order.policy.deletes else {}
             if not run.stop.requested:
-                await _register_all(run, fleet, mine, drafts, reporters)
+                await _register_all(run, fleet, mine, drafts, reporters, ended)
 
     if not run.stop.requested:
-        await work_together(run, share, one)
+        await work_together(run, share, some)
     _note_changes(run)
 
 
@@ -108,7 +109,12 @@ async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> N
 
 
 async def _register_all(
-    run: Run, fleet: Fleet, manifests: dict[str, Manifest], drafts: dict[str, Draft], reporters: frozenset[str]
+    run: Run,
+    fleet: Fleet,
+    manifests: dict[str, Manifest],
+    drafts: dict[str, Draft],
+    reporters: frozenset[str],
+    then: Callable[[str], Awaitable[None]] | None = None,
 ) -> None:
     """Register the manifest in each target of ``manifests``; ``reporters`` report the problems of its lines."""
 
@@ -117,7 +123,7 @@ async def _register_all(
         await _register(run, target, manifests[target.name], made, report_problems=target.name in reporters)
 
     chosen = [target for target in run.order.targets if target.name in manifests]
-    await fleet.each([target for target in chosen if not run.statistics[target.name].halt], register)
+    await fleet.each([target for target in chosen if not run.statistics[target.name].halt], register, then=then)
 
 
 def _note_changes(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from random import Random
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from provisioner.report.events import job_joined, job_waiting
 from provisioner.report.summary import JobPart
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
     from anyio.abc import TaskGroup
 
@@ -89,15 +90,18 @@ async def _fingerprint(order: Order, manifest: Manifest) -> str:
     return sha256(read.encode() + msgspec.json.encode(rules, order="sorted")).hexdigest()
 
 
-async def work_together(run: Run, share: Share, work: Callable[[str], Awaitable[None]]) -> None:
-    """Do ``work`` with one target after another that this worker gets, until each of them is finished by somebody.
+Work = Callable[[list[str], Callable[[str], Awaitable[None]]], Awaitable[None]]
+
+
+async def work_together(run: Run, share: Share, work: Work) -> None:
+    """Do ``work`` with the targets that this worker gets, until each target is finished by somebody.
 
     The statistics of the run are then about what this worker had. What a stop leaves has no result, for others to take.
 
     Args:
         run: of the worker.
         share: its part of the job.
-        work: with a target; whatever goes wrong with the target alone is in its statistics afterwards.
+        work: with targets; calls back for each that has ended. What goes wrong with one alone is in its statistics.
     """
     worker = _Worker(run, share, work)
     async with anyio.create_task_group() as group:
@@ -114,7 +118,7 @@ async def work_together(run: Run, share: Share, work: Callable[[str], Awaitable[
 class _Worker:
     """See :func:`work_together`."""
 
-    def __init__(self, run: Run, share: Share, work: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, run: Run, share: Share, work: Work) -> None:
         self._run = run
         self._share = share
         self._work = work
@@ -135,7 +139,8 @@ class _Worker:
         for target in claimed:
             self._active.add(target)
             self._run.statistics[target] = self._others.pop(target)
-            group.start_soon(self._one, target)
+        if claimed:
+            group.start_soon(self._some, claimed)
         self._pause_s = CLAIM_EVERY_S if claimed else self._wait_s
         return bool(self._active) or await self._waits()
 
@@ -151,8 +156,12 @@ class _Worker:
         with anyio.move_on_after(self._pause_s):
             await self._ended.wait()
 
-    async def _one(self, target: str) -> None:
-        await self._work(target)
+    async def _some(self, targets: list[str]) -> None:
+        await self._work(targets, self._finish)
+        for target in self._active & {*targets}:  # those that did not begin
+            await self._finish(target)
+
+    async def _finish(self, target: str) -> None:
         try:
             if (result := _result(self._run, self._run.statistics[target])) is not None:
                 await self._share.finish(result)

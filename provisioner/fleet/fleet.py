@@ -77,7 +77,12 @@ class Fleet:
     embedded: bool = False
 
     async def each(
-        self, targets: Iterable[Target], work: Callable[[OpenTarget], Awaitable[None]], *, looks: bool = False
+        self,
+        targets: Iterable[Target],
+        work: Callable[[OpenTarget], Awaitable[None]],
+        *,
+        looks: bool = False,
+        then: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         """Open every target and do ``work`` with it, side by side. One that fails halts alone.
 
@@ -90,6 +95,7 @@ class Fleet:
             targets: of the fleet.
             work: is done with each.
             looks: whether it changes nothing, and so is done with targets that are paused, too.
+            then: is called with the name of each target that has begun, when it has ended, however it did.
 
         Raises:
             LedgerError: the ledger cannot be read or written.
@@ -110,12 +116,17 @@ class Fleet:
             except (ProvisionerError, BaseExceptionGroup) as error:
                 self._halt(target.name, error, Stage.BEGUN if begun else Stage.UNOPENED)
 
+        async def whole(target: Target) -> None:
+            await one(target)
+            if then is not None:
+                await then(target.name)
+
         pauses = Pauses(self.ledger, self.clock)
         await pauses.look()
         waves = Waves(list(targets), self.settings.fleet)
         async with anyio.create_task_group() as watching:
             watching.start_soon(pauses.keep_looking)
-            await self._begin(waves, one)
+            await self._begin(waves, whole)
             watching.cancel_scope.cancel()
         if waves.refusal:
             for target in waves.waiting:

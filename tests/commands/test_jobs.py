@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from provisioner.commands.jobs import WAIT_S, check_order, work_together
+from provisioner.commands.jobs import WAIT_S, Work, check_order, work_together
 from provisioner.commands.run import Order, Run, policy_of
 from provisioner.commands.runs import exit_code_of
 from provisioner.config.settings import LifecycleSettings, Settings, Target
@@ -22,7 +22,7 @@ from tests.fakes import FakeClock
 from tests.virtual_time import virtual_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
 
 class FakeShare:
@@ -78,6 +78,17 @@ def finish(run: Run, target: str, *outcomes: Outcome) -> None:
     statistics.manifest_read()
 
 
+def each(work: Callable[[str], Awaitable[None]]) -> Work:
+    """``work`` for one target after another."""
+
+    async def some(targets: list[str], ended: Callable[[str], Awaitable[None]]) -> None:
+        for target in targets:
+            await work(target)
+            await ended(target)
+
+    return some
+
+
 @virtual_time
 async def test_a_worker_ends_when_everything_is_finished_by_somebody() -> None:
     """It has the statistics of its own part, waits for others, and takes what they leave."""
@@ -93,7 +104,7 @@ async def test_a_worker_ends_when_everything_is_finished_by_somebody() -> None:
         share.others, share.free = set(), ["c"]
 
     leaving = asyncio.ensure_future(leave())
-    await work_together(run, share, work)
+    await work_together(run, share, each(work))
     await leaving
 
     assert {name: (one.result, one.exit_code, one.outcomes) for name, one in share.results.items()} == dict.fromkeys(
@@ -108,7 +119,7 @@ async def test_a_worker_ends_when_everything_is_finished_by_somebody() -> None:
 async def test_a_worker_without_a_share_has_nothing_to_tell() -> None:
     """Others have done everything: its summary is about no target, and its exit code is 0."""
     run = run_with("a")
-    await work_together(run, FakeShare(), lambda _: asyncio.sleep(0))
+    await work_together(run, FakeShare(), each(lambda _: asyncio.sleep(0)))
 
     assert (run.summary().targets, run.summary().exit_code) == ({}, 0)
 
@@ -137,7 +148,7 @@ async def test_what_became_of_a_target_is_final(end: dict[str, Any], result: str
         if "halt" in end:
             run.observers[target].target_halted(Halt(end["halt"], "why"))
 
-    await work_together(run, share, work)
+    await work_together(run, share, each(work))
     found = share.results.get("a")
 
     assert (found.result if found else "") == result
@@ -158,7 +169,7 @@ async def test_a_stop_leaves_what_is_under_way_to_others() -> None:
         await asyncio.sleep(5)
         run.stop.request("a signal")
 
-    await work_together(run, share, work)
+    await work_together(run, share, each(work))
 
     assert set(share.results) == {"a"}
     assert run.summary().exit_code == 75
@@ -173,7 +184,7 @@ async def test_a_target_that_was_lost_at_the_end_is_halted() -> None:
     async def work(target: str) -> None:
         finish(run, target, Outcome.CREATED)
 
-    await work_together(run, share, work)
+    await work_together(run, share, each(work))
     summary = run.summary()
 
     assert set(share.results) == {"b"}
