@@ -133,10 +133,14 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
             what = f"the plan is for {', '.join(plan.targets)}"
             raise UsageError(what, where=str(self.plan), hint="Leave out --target, or make a plan for these targets")
         settings = msgspec.structs.replace(order.settings, lifecycle=plan.lifecycle)
+        targets = settings.select(tuple(plan.targets))
+        if len(targets) != len(plan.targets):
+            what = f"the plan is for other targets than those of the shard {settings.shard}"
+            raise UsageError(what, where=str(self.plan), hint="Name the shard that it was made for")
         return msgspec.structs.replace(
             order,
             settings=settings,
-            targets=settings.select(tuple(plan.targets)),
+            targets=targets,
             sources=plan.sources,
             policy=msgspec.structs.replace(plan.policy, wait=not self.no_wait),
             plan=plan,

@@ -60,8 +60,9 @@ class DiscoverOptions(Options, frozen=True, kw_only=True):
         del summary, recommended
         return "" if self.out else "\n".join(printable_json(line.decode()) for line in self.found.lines)
 
-    def remarks(self, summary: Summary) -> str:
+    def remarks(self, summary: Summary, recommended: Recommended) -> str:
         """Problems, notices and counts."""
+        del recommended
         lines = [f'{one.severity:10s}name "{one.name}": {one.message}' for one in self.found.problems]
         lines += [f"stopped   {summary.stopped}"] if summary.stopped else []
         lines += [f"error     {summary.error}"] if summary.error else []

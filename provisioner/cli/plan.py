@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
         text = plan_text(self.made[0], summary, recommended, everything=self.all)
         return f"{printable_lines(check_lines(self.checks))}\n\n{text}" if self.checks else text
 
-    def remarks(self, summary: Summary) -> str:
+    def remarks(self, summary: Summary, recommended: Recommended) -> str:
         """Where the plan is saved."""
         if not self.out or summary.error:
             return ""
@@ -62,7 +63,8 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
             return f"The plan is not saved, because `apply` would refuse it: {why}."
         if not self.saved:
             return "The plan is not saved, because it is not whole."
-        return f"The plan is saved: `provisioner apply --plan {printable(self.out)}` carries out exactly its steps."
+        command = recommended.command(f"apply --plan {shlex.quote(self.out)}")
+        return printable(f"The plan is saved: `{command}` carries out exactly its steps.", 2000)
 
 
 @click.command("plan")

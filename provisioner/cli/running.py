@@ -93,9 +93,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """The result for people, with the commands that it recommends; "" prints nothing."""
         return summary.text(recommended)
 
-    def remarks(self, summary: Summary) -> str:
+    def remarks(self, summary: Summary, recommended: Recommended) -> str:
         """What people are told on stderr beside the text."""
-        del summary
+        del summary, recommended
         return ""
 
 
@@ -145,6 +145,14 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _in_shard(commands: Recommended, settings: Settings) -> Recommended:
+    """The commands that lead to the shard of this process, wherever they are typed."""
+    if settings.shard is None:
+        return commands
+    own = "" if "://" in settings.run.ledger else settings.run.ledger
+    return msgspec.structs.replace(commands, shard=str(settings.shard), shard_ledger=own)
+
+
 class _Running:
     """A run and what surrounds it: the embedded endpoint, signals, logs, progress."""
 
@@ -175,6 +183,7 @@ class _Running:
             raise UsageError("--local and --endpoint-url exclude each other", hint="Leave one of them out")
         asked = await self._ask_organization(settings)
         settings = given = asked.settings
+        self._recommended = _in_shard(self._recommended, settings)
         async with AsyncExitStack() as stack:
             if options.local:
                 settings = await stack.enter_async_context(local_endpoint(settings, options.config))
@@ -301,7 +310,7 @@ class _Running:
             return
         if text := self._options.text(summary, self._recommended):
             say(shown(text) if self._options.prose else text)
-        if remarks := self._options.remarks(summary):
+        if remarks := self._options.remarks(summary, self._recommended):
             talk(remarks)
 
     def _name_config(self, path: str) -> None:

@@ -144,9 +144,8 @@ async def _confirmed(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> 
     for made in drafts.values():
         if refused := prune_refused(made):
             await ProblemLog(made.target, fleet.ledger, run.observers[made.target]).add(refused)
-            run.statistics[made.target].further.add(Reason.FAILED)
-        if made.undecided:
-            run.statistics[made.target].further.add(Reason.AMBIGUOUS)
+            run.statistics[made.target].unpruned = True
+        run.statistics[made.target].undecided = bool(made.undecided)
     policy = run.order.policy
     pruned = sum(len(retired(made)) for made in drafts.values())
     count = sum(made.to_delete(policy) for made in drafts.values())

@@ -21,12 +21,16 @@ class Recommended(msgspec.Struct, frozen=True, kw_only=True):
         config, ledger: as the command line or the environment named them, "" if neither did.
         service: the options that name the endpoint, "" for AWS.
         manifest: the arguments that name the manifest, as a shell takes them.
+        shard: of the targets, "" for all.
+        shard_ledger: the ledger of the shard, for commands that know of no shards; "" if it has none of its own.
     """
 
     config: str = ""
     ledger: str = ""
     service: str = ""
     manifest: str = "MANIFEST"
+    shard: str = ""
+    shard_ledger: str = ""
 
     def command(self, words: str) -> str:
         """``provisioner``, ``words``, and the options; MANIFEST among the words is replaced."""
@@ -34,8 +38,11 @@ class Recommended(msgspec.Struct, frozen=True, kw_only=True):
         options = []
         if verb not in _ALONE and self.config:
             options.append(f"--config {shlex.quote(self.config)}")
-        if verb not in _ALONE | _BY_CONFIG and self.ledger:
-            options.append(f"--ledger {shlex.quote(self.ledger)}")
+        ledger = self.ledger if verb in _CALLING else self.shard_ledger or self.ledger
+        if verb not in _ALONE | _BY_CONFIG and ledger:
+            options.append(f"--ledger {shlex.quote(ledger)}")
+        if verb in _CALLING and self.shard:
+            options.append(f"--shard {self.shard}")
         if verb in _CALLING and self.service:
             options.append(self.service)
         return " ".join(["provisioner", words.replace("MANIFEST", self.manifest), *options])

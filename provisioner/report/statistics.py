@@ -62,7 +62,8 @@ class Statistics(Observer):
         left: deletions that a stop left to the next run.
         beyond: creates that ``--max-create`` left to the next run.
         denied: whether any create was denied.
-        further: why the target does not end with 0, in addition to what is counted.
+        undecided: whether the drafts of deletions left something open.
+        unpruned: whether nothing was pruned although it was asked for, because of the manifest or the variables.
         halt: why nothing more is sent, None if the target has not halted.
         pause: of the target, None if it is not paused.
         whole: whether the manifest was read to its end.
@@ -98,7 +99,8 @@ class Statistics(Observer):
         self.left = 0
         self.beyond = 0
         self.denied = False
-        self.further: set[Reason] = set()
+        self.undecided = False
+        self.unpruned = False
         self.halt: Halt | None = None
         self.pause: Pause | None = None
         self.stopped = False
@@ -256,8 +258,8 @@ class Statistics(Observer):
 
     @property
     def failed(self) -> bool:
-        """Whether the target has gone wrong, by itself: a pause, invalid lines and a stop are not its fault."""
-        wrong = self.reasons() - {Reason.INVALID, Reason.UNFINISHED}
+        """Whether the target has gone wrong, by itself: a pause, a stop and the manifest are not its fault."""
+        wrong = self._counted() - {Reason.INVALID, Reason.UNFINISHED}
         return bool(wrong) or (self.halt is not None and self.halt.pause is None)
 
     @property
@@ -273,19 +275,25 @@ class Statistics(Observer):
 
     def reasons(self) -> set[Reason]:
         """Why this target does not end with 0."""
-        reasons = {
-            Reason.INVALID: self.invalid,
-            Reason.FAILED: self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DRIFTED] + self.undeleted,
-            Reason.QUOTA: self.outcomes[Outcome.PARKED],
-            Reason.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS] or self.open or self.unknown,
-            Reason.DENIED: self.denied,
-            Reason.UNFINISHED: self.stopped and self._work_left,
-        }
-        applied = self.further | {reason for reason, applies in reasons.items() if applies}
+        applied = self._counted()
+        if self.unpruned:
+            applied.add(Reason.FAILED)
         if self.halt:
             applied.add(self.halt.reason)
         # Pending definitions without any of these reasons are left for the next run too.
         return applied or ({Reason.UNFINISHED} if self.outcomes[Outcome.PENDING] else applied)
+
+    def _counted(self) -> set[Reason]:
+        """Those of what was done with definitions and algorithms."""
+        reasons = {
+            Reason.INVALID: self.invalid,
+            Reason.FAILED: self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DRIFTED] + self.undeleted,
+            Reason.QUOTA: self.outcomes[Outcome.PARKED],
+            Reason.AMBIGUOUS: self.outcomes[Outcome.AMBIGUOUS] or self.open or self.unknown or self.undecided,
+            Reason.DENIED: self.denied,
+            Reason.UNFINISHED: self.stopped and self._work_left,
+        }
+        return {reason for reason, applies in reasons.items() if applies}
 
     @property
     def _work_left(self) -> bool:

@@ -41,6 +41,19 @@ def test_the_shards_of_an_array_job_do_every_target_once(tmp_path: Path) -> None
     assert f"shard     2/3: {number} target{'s' if number != 1 else ''}" in text.stdout
 
 
+def test_a_plan_is_carried_out_in_its_shard(tmp_path: Path) -> None:
+    """The command that carries it out names the shard; another one is refused rather than done with nothing."""
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a"))
+    (tmp_path / "provisioner.toml").write_text(f"[local]\nlatency = 0\n{CONFIGURATION}")
+    planned = provisioner("plan", "m.jsonl", "--local", "--shard", "1/2", "-o", "p 1", cwd=tmp_path)
+    other = provisioner("apply", "--plan", "p 1", "--local", "--shard", "2/2", cwd=tmp_path)
+    same = provisioner("apply", "--plan", "p 1", "--local", "--shard", "1/2", cwd=tmp_path)
+
+    assert "`provisioner apply --plan 'p 1' --shard 1/2 --local` carries out exactly its steps" in planned.stderr
+    assert (other.returncode, "other targets than those of the shard 2/2" in other.stderr) == (2, True)
+    assert (same.returncode, "created" in same.stdout) == (0, True)
+
+
 def test_a_shard_without_a_target_has_nothing_to_do(tmp_path: Path) -> None:
     """With fewer targets than shards some have none: that is no failure."""
     (tmp_path / "m.jsonl").write_bytes(manifest_of("a"))

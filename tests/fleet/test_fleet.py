@@ -182,6 +182,21 @@ async def test_when_a_canary_fails_the_rest_does_not_begin() -> None:
 
 
 @virtual_time
+async def test_what_is_wrong_with_the_manifest_is_no_failure_of_a_canary() -> None:
+    """Invalid lines, and a prune that was refused because of them, keep no other target from beginning."""
+    many = Many({number: Endpoint() for number in range(4)}, 4, canary=2, max_failed_targets="0")
+
+    async def refuse(target: OpenTarget) -> None:
+        many.statistics[target.name].invalid = 1
+        many.statistics[target.name].unpruned = True
+
+    await many.each(refuse)
+
+    assert many.begun == ["t0", "t1", "t2", "t3"]
+    assert many.statistics["t0"].reasons() == {Reason.INVALID, Reason.FAILED}
+
+
+@virtual_time
 async def test_after_a_stop_no_target_begins() -> None:
     """A signal does not wait for a thousand targets to be opened and closed again."""
     many = Many({number: Endpoint() for number in range(100)}, 100, max_active_targets=10)

@@ -444,6 +444,20 @@ def test_the_next_command_finds_the_same_ledger(
     assert shown == expected
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("list --state failed", "list --state failed --ledger l-2.db"),
+        ("reconcile", "reconcile --ledger l.db --shard 2/3 --local"),
+        ("explain 75", "explain 75"),
+    ],
+)
+def test_the_next_command_finds_the_same_shard(words: str, expected: str) -> None:
+    """What calls AWS gets the shard, and finds its ledger by that; what does not gets the ledger of the shard."""
+    recommended = Recommended(ledger="l.db", service="--local", shard="2/3", shard_ledger="l-2.db")
+    assert recommended.command(words) == f"provisioner {expected}"
+
+
 def test_what_was_resolved_without_a_line_is_not_nothing() -> None:
     """An empty manifest with an unanswered create of an earlier run: the sweep found it, and the summary says so."""
     made = counted()
