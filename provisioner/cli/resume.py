@@ -36,8 +36,11 @@ def command(*, targets: tuple[str, ...], config: str | None, ledger: str | None,
             shown = {target: {"was_paused": pause is not None} for target, pause in ended.items()}
             say(msgspec.json.encode({"ledger": name, "exit_code": 0, "targets": shown}))
             return
-        for target, pause in ended.items():
+        told = {target: pause for target, pause in ended.items() if pause is not None or target in targets}
+        for target, pause in told.items():
             say(printable(_line(target, pause), 2000))
+        if not told:
+            say("none of these targets was paused")
 
     loop.run(work)
 

@@ -220,10 +220,7 @@ def _refusal(names: set[str], invalid: int, empty: Sequence[str]) -> str:
     if not names:
         return "nothing is pruned by a manifest without definitions; to delete everything, use `provisioner destroy`"
     if invalid:
-        lines, them = (
-            (f"{invalid} lines of the manifest are", "them") if invalid > 1 else ("a line of the manifest is", "it")
-        )
-        return f"nothing is pruned, because {lines} invalid; fix {them}, then run again"
+        return f"nothing is pruned with {counted(invalid, 'invalid line', 'invalid lines')}; fix the manifest first"
     if empty:
         sources = ", ".join("standard input" if label == "-" else label for label in empty[:SOURCES_NAMED])
         more = f" and {len(empty) - SOURCES_NAMED} more" if len(empty) > SOURCES_NAMED else ""

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from provisioner.engine.target import OpenTarget
 
 
+RESUME = "provisioner resume"
+"""The command that ends a pause, before the name of the target."""
+
+
 class Ending:
     """Closes the gates of everything that changes something when the run is asked to stop or the target halts.
 
@@ -81,5 +85,5 @@ class Ending:
 
 def paused(target: str, pause: Pause) -> Halt:
     """The halt of a target that is paused: the work is left for a run after the pause."""
-    what = f"paused {pause.text}. `provisioner resume {shlex.quote(target)}` ends the pause"
+    what = f"paused {pause.text}. `{RESUME} {shlex.quote(target)}` ends the pause"
     return Halt(Reason.UNFINISHED, what, pause)

@@ -7,6 +7,7 @@ on a terminal is the command line's (``cli/page.py``).
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from provisioner.core.entry import Outcome
+from provisioner.engine.ending import RESUME
 from provisioner.engine.observer import Stage
 from provisioner.errors import counted, printable, printable_lines
 from provisioner.exit_codes import ADVICE, ExitCode
@@ -299,7 +301,7 @@ def _alike(parts: Iterable[_Part]) -> list[list[_Part]]:
     groups: dict[tuple[str, str], list[_Part]] = {}
     for part in parts:
         halted = part.target.halted
-        key = key_of("halted", _reason(part)) if halted else ("", part.name)
+        key = key_of("halted", _without_name(part)) if halted else ("", part.name)
         groups.setdefault(key, []).append(part)
     return [
         group for alike in groups.values() for group in ([alike] if len(alike) > NAMED else [[part] for part in alike])
@@ -315,7 +317,7 @@ def _group_lines(group: Sequence[_Part], recommended: Recommended) -> list[str]:
     else:
         outcomes = sum((Counter(part.target.outcomes) for part in group), Counter[str]())
         line = f"  {len(group)} targets ({_named([part.name for part in group])}): {counts_text(outcomes) or 'nothing'}"
-    return [line, *([f"    {_head(first.weight)}: {_reason(first)}"] if first.target.halted else [])]
+    return [line, *([f"    {_head(first.weight)}: {_reason_of_all(group)}"] if first.target.halted else [])]
 
 
 def _look(part: _Part, recommended: Recommended) -> str:
@@ -340,6 +342,15 @@ def _reason(part: _Part) -> str:
     return (part.target.halted or "").removeprefix(f"{part.name}: ").removeprefix("paused ")
 
 
+def _reason_of_all(group: Sequence[_Part]) -> str:
+    """Why they halted; a command that ends the pause of one ends that of each, with its name."""
+    return _reason(group[0]) if len(group) == 1 else _without_name(group[0])
+
+
+def _without_name(part: _Part) -> str:
+    return _reason(part).replace(f"`{RESUME} {shlex.quote(part.name)}`", f"`{RESUME} TARGET...`")
+
+
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f"{', '.join(names[:NAMED])}{more}"
@@ -349,7 +360,7 @@ def halt_lines(summary: Summary) -> list[str]:
     """A line for each reason for which targets halted."""
     halted = [_Part(name, target, _weight(target)) for name, target in summary.targets.items() if target.halted]
     return [
-        f"{_head(group[0].weight):10s}{_named([part.name for part in group])}: {_reason(group[0])}"
+        f"{_head(group[0].weight):10s}{_named([part.name for part in group])}: {_reason_of_all(group)}"
         for group in _alike(halted)
     ]
 

@@ -186,7 +186,7 @@ async def test_what_left_the_manifest_is_pruned_on_request(here: Here) -> None:
 
 @pytest.mark.parametrize(
     ("manifest", "why"),
-    [(b"", "without definitions"), (b"\n\n", "without definitions"), (lines_of(v("a")) + b"{}\n", "a line of")],
+    [(b"", "without definitions"), (b"\n\n", "without definitions"), (lines_of(v("a")) + b"{}\n", "1 invalid line;")],
 )
 async def test_nothing_is_pruned_by_a_manifest_that_may_be_wrong(here: Here, manifest: bytes, why: str) -> None:
     """An empty one, or one with an invalid line, prunes nothing; the run says so and does not end with 0."""
@@ -211,7 +211,7 @@ async def test_nothing_is_pruned_by_a_manifest_that_may_be_wrong(here: Here, man
         (b"", "2.jsonl has no definitions; restore it, or leave it out"),
         (b" \n\n", "2.jsonl has no definitions"),
         (gzip.compress(b"", mtime=0), "2.jsonl has no definitions"),
-        (b"{}\n", "because a line of the manifest is invalid; fix it"),
+        (b"{}\n", "with 1 invalid line; fix the manifest"),
     ],
 )
 async def test_nothing_is_pruned_when_one_of_several_sources_is_empty(here: Here, data: bytes, why: str) -> None:

@@ -65,7 +65,10 @@ def test_many_targets_are_paused_by_pattern(folder: Path) -> None:
 
     resumed = json.loads(provisioner("resume", "*", "--output", "json", cwd=folder).stdout)
 
+    nothing = provisioner("resume", "*", cwd=folder).stdout
+
     assert set(paused["targets"]) == {"prod-us", "test"}
+    assert nothing == "none of these targets was paused\n"
     assert {name for name, one in resumed["targets"].items() if one["was_paused"]} == {"prod-us", "test"}
 
 

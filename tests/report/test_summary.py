@@ -10,8 +10,10 @@ import msgspec
 import pytest
 
 from provisioner.core.entry import Outcome
+from provisioner.core.pause import Pause
 from provisioner.core.problem import Problem
 from provisioner.core.versions import Fate
+from provisioner.engine.ending import paused
 from provisioner.engine.observer import Halt
 from provisioner.errors import Reason
 from provisioner.exit_codes import ExitCode, code_for
@@ -377,6 +379,17 @@ def test_what_halts_many_targets_alike_is_said_once() -> None:
         "    halted: the credentials have expired",
     ]
     assert len(lines) == 7
+
+
+def test_targets_that_are_paused_alike_are_one_line() -> None:
+    """Each has its own command to resume; together they have one."""
+    pause = Pause(1_795_435_200.0, 1_795_431_600.0, "an audit")
+    many = [counted(f"t{number}", halt=paused(f"t{number}", pause), pause=pause) for number in range(9)]
+
+    assert target_part(summary(*many, counted("well"), counted("good")))[1:3] == [
+        "  9 targets (t0, t1, t2 and 6 more): nothing",
+        f"    paused: until {pause.end}: an audit. `provisioner resume TARGET...` ends the pause",
+    ]
 
 
 def test_a_thousand_troubled_targets_are_bounded() -> None:
