@@ -29,11 +29,15 @@ from provisioner.config.settings import ADOPT, Adopt, OnChange, ReplaceOrder, se
 from provisioner.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from provisioner.commands.run import Order
     from provisioner.config.settings import Settings
     from provisioner.exit_codes import ExitCode
+
+
+LOCAL, RAY = "local", "ray"
+"""What runs a job's workers: this process, as the only one, or a cluster of Ray."""
 
 
 class ApplyOptions(Options, frozen=True, kw_only=True):
@@ -62,6 +66,9 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
     plan: str | None = None
     report: str | None = None
     job: str = ""
+    engine: str = LOCAL
+    workers: int | None = None
+    ray_address: str = ""
     detailed_exitcode: bool
 
     def settings(self) -> Settings:
@@ -312,6 +319,28 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _check_ray(given: Mapping[str, Any]) -> None:
+    """Make sure that workers elsewhere can do what the options say.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    if given["workers"] is None:
+        raise UsageError("--engine ray needs the number of workers", hint="Add it: --workers 4")
+    monitoring = current().unattended.monitoring
+    wishes = {
+        "--report": given["report"] is not None,
+        "--metrics-file": monitoring.file is not None,
+        "--metrics-port": monitoring.listen is not None,
+    }
+    for option in (option for option, wished in wishes.items() if wished):
+        what = f"{option} is about what this process does, and its workers are others"
+        raise UsageError(what, hint=f"Leave out {option}: the ledger has the runs of all workers, `provisioner report`")
+    if click.get_current_context().get_parameter_source("ping_url") is ParameterSource.COMMANDLINE:
+        what = "the URL of --ping-url is a secret, and Ray keeps and shows the command line"
+        raise UsageError(what, hint="Set PROVISIONER_APPLY_PING_URL instead")
+
+
 @click.command("apply")
 @manifest_argument(required=False)
 @with_options
@@ -329,6 +358,21 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     callback=_job,
     help="Be a worker of this job: all who start the same with the same ID share its targets. `auto` is an ID of all "
     "who do the same with the same manifest at the same time. Needs a ledger in PostgreSQL (docs/workers.md).",
+)
+@click.option(
+    "--engine",
+    type=Choice([LOCAL, RAY]),
+    default=LOCAL,
+    show_default=True,
+    help="ray: have a cluster of Ray run --workers of a job, and start them again when they die. Needs a ledger in "
+    "PostgreSQL (docs/fleet.md).",
+)
+@click.option("--workers", type=click.IntRange(1, 1000), metavar="K", help="How many workers, with --engine ray.")
+@click.option(
+    "--ray-address",
+    default="",
+    metavar="ADDRESS",
+    help="Of the cluster's head: HOST:PORT, or auto.  [default: RAY_ADDRESS, else a cluster on this machine]",
 )
 @click.option(
     "--ping-url",
@@ -360,6 +404,14 @@ def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by
     if given["plan"] is not None:
         _refuse_planned()
     work = partial(apply, stdin=current().streams.stdin)
+    if given["engine"] == RAY:
+        _check_ray(given)
+        from provisioner.commands.ray import apply_on_ray
+
+        work = partial(apply_on_ray, workers=given["workers"], address=given["ray_address"])
+    elif given["workers"] or given["ray_address"]:
+        option = "--workers" if given["workers"] else "--ray-address"
+        raise UsageError(f"{option} is for --engine ray", hint=f"Add --engine ray, or leave out {option}")
     if given["report"] is not None:
         from provisioner.cli.report import reporting
 

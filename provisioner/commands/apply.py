@@ -90,7 +90,7 @@ async def _share(run: Run, jobs: Jobs, fleet: Fleet, manifests: dict[str, Manife
 
     if not run.stop.requested:
         await work_together(run, share, some)
-    _note_changes(run)
+    note_changes(run)
 
 
 async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> None:
@@ -105,7 +105,7 @@ async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> N
     if run.stop.requested:
         return
     await _register_all(run, fleet, manifests, drafts, frozenset(once_per_rules(manifests)))
-    _note_changes(run)
+    note_changes(run)
 
 
 async def _register_all(
@@ -126,7 +126,8 @@ async def _register_all(
     await fleet.each([target for target in chosen if not run.statistics[target.name].halt], register, then=then)
 
 
-def _note_changes(run: Run) -> None:
+def note_changes(run: Run) -> None:
+    """Have the exit code say that something was changed, if that is wanted."""
     if run.order.detailed and any(one.changed for one in run.statistics.values()):
         run.reasons.add(Reason.CHANGED)
 

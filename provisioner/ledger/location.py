@@ -13,6 +13,7 @@ import msgspec
 from provisioner.core.objects import is_object
 from provisioner.errors import DISTRIBUTION, ConfigurationError, LedgerError, UsageError
 from provisioner.ledger.postgres.url import SCHEMES, printable_url
+from provisioner.ledger.postgres.url import has_password as has_password_in_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -257,6 +258,11 @@ def printable_location(text: str) -> str:
     if "://" in text:
         return printable_url(text)
     return os.fsencode(text).decode(errors="backslashreplace")
+
+
+def has_password(text: str) -> bool:
+    """Whether a password stands in ``text``, or may."""
+    return text.startswith(SCHEMES) and has_password_in_url(text)
 
 
 def _refuse_no_file(text: str) -> None:

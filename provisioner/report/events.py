@@ -68,6 +68,16 @@ def job_waiting(job: str, left: int) -> None:
     log.info("job.waiting", job=job, left=left)
 
 
+def worker_began(worker: int, job: str, run_id: str) -> None:
+    """A worker that this process started has a place; ``run_id`` is that of its run."""
+    log.info("worker.began", worker=worker, job=job, worker_run_id=run_id)
+
+
+def worker_died(worker: int, job: str, why: str) -> None:
+    """A worker that this process started has died."""
+    log.warning("worker.died", worker=worker, job=job, why=why)
+
+
 def run_finished(summary: Summary, command: str) -> None:
     """Log the end of a run, and the error that ended it if one did."""
     if summary.error:

@@ -85,12 +85,14 @@ class JobPart(msgspec.Struct, frozen=True):
         targets: that the worker could do.
         open: those that had no result when it began.
         left: those that had none when it ended.
+        workers: 1, or how many the summary is about, where one command started them.
     """
 
     job: str
     targets: int
     open: int
     left: int
+    workers: int = 1
 
 
 class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

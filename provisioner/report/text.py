@@ -168,7 +168,8 @@ def job_lines(summary: Summary, recommended: Recommended) -> list[str]:
     if (part := summary.job) is None:
         return []
     left = f", {part.left} left" if part.left else ""
-    mine = f"{len(summary.targets)} of {counted(part.targets, 'target', 'targets')} by this worker{left}"
+    by = "this worker" if part.workers == 1 else f"{part.workers} workers"
+    mine = f"{len(summary.targets)} of {counted(part.targets, 'target', 'targets')} by {by}{left}"
     if not part.open:
         mine = "finished before this worker began, so nothing was done; another --job begins anew"
     return [f"job       {part.job}: {mine}; `{recommended.command(f'runs --job {part.job}')}` has the whole"]
@@ -377,7 +378,9 @@ def problem_lines(summary: Summary, recommended: Recommended = PLAIN, *, listed_
         listed_by: the command that lists all of them; "" is the one about the run.
     """
     several = len(summary.targets) > 1
-    record = listed_by or f"runs {summary.run_id}"
+    # The ledger has no record of a process that only started workers, but one of each of them.
+    run = f"runs --job {summary.job.job}" if summary.job and summary.job.workers > 1 else f"runs {summary.run_id}"
+    record = listed_by or run
     causes = [
         line
         for cause in summary.causes[:SHOWN_IN_TEXT]

@@ -16,7 +16,7 @@ hold several ledgers. It is no parameter of libpq."""
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _HOST = r"(?:[\w.%-]*|\[[\w:.%]*\])(?::\d*)?"
 _PRINTABLE = re.compile(
-    rf"postgres(?:ql)?://(?:(?P<user>[\w.%+-]*)(?::[^@/?#\s]*)?@)?(?P<hosts>{_HOST}(?:,{_HOST})*)"
+    rf"postgres(?:ql)?://(?:(?P<user>[\w.%+-]*)(?::(?P<password>[^@/?#\s]*))?@)?(?P<hosts>{_HOST}(?:,{_HOST})*)"
     r"(?P<database>/[\w.%+-]*)?(?:\?(?P<parameters>[^?#\s]*))?",
     re.ASCII,
 )
@@ -71,3 +71,12 @@ def printable_url(text: str) -> str:
     shown = [one for one in (found["parameters"] or "").split("&") if _SHOWN.fullmatch(one)]
     parameters = f"?{'&'.join(shown)}" if shown else ""
     return f"postgresql://{user}{found['hosts']}{found['database'] or ''}{parameters}"
+
+
+def has_password(text: str) -> bool:
+    """Whether a password stands in the URL ``text``, or may: in one that is not plain it may be anywhere."""
+    found = _PRINTABLE.fullmatch(text)
+    if found is None:
+        return True
+    names = [unquote(one.partition("=")[0]) for one in (found["parameters"] or "").split("&")]
+    return bool(found["password"]) or any(name.endswith("password") for name in names)

@@ -1,0 +1,147 @@
+"""A worker of a job that another process started and watches, and what several of them did as one result.
+
+Nothing here knows who starts them: ``ray.py`` does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from provisioner.commands.apply import apply
+from provisioner.commands.jobs import check_order
+from provisioner.commands.run import Order, Run
+from provisioner.core.entry import Outcome
+from provisioner.core.objects import is_object
+from provisioner.engine.observer import Halt
+from provisioner.errors import Reason, UsageError
+from provisioner.exit_codes import ExitCode
+from provisioner.ledger.jobs import AUTO
+from provisioner.ledger.location import has_password, locate, printable_location
+from provisioner.report.statistics import Statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioner.ledger.jobs import JobRecord, TargetResult
+    from provisioner.report.summary import JobPart
+
+
+def order_of_workers(order: Order, job: str) -> Order:
+    """The order that every worker gets, by default of the job called ``job``.
+
+    Raises:
+        UsageError: what is ordered cannot be shared by workers on other machines.
+        ConfigurationError: the ledger's driver is not installed.
+    """
+    check_order(order)
+    ledger = order.settings.run.ledger
+    locate(ledger).jobs()
+    if has_password(ledger):
+        what = "the URL of the ledger has a password in it, or may have, and would be sent to the workers"
+        hint = "Leave it out of the URL, and give it to the workers in PGPASSFILE or PGPASSWORD"
+        raise UsageError(what, where=printable_location(ledger), hint=hint)
+    if order.job == AUTO:
+        what = "`--job auto` is for workers that do not know of each other"
+        raise UsageError(what, hint="Leave out --job: these workers have a job of their own")
+    run = msgspec.structs.replace(order.settings.run, deadline=None)  # who watches them ends them
+    return msgspec.structs.replace(
+        order,
+        sources=tuple(source if is_object(source) else os.path.abspath(source) for source in order.sources),  # noqa: PTH100  a glob
+        settings=msgspec.structs.replace(order.settings, run=run),
+        job=order.job or job,
+    )
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker has done so far.
+
+    Attributes:
+        run_id: of the worker.
+        now: on its monotonic clock.
+        job: see :class:`JobPart`; None as long as it has not joined.
+        statistics: by target, of those that it has begun.
+        error: the kind and the text of the error that ended it, None if none did.
+    """
+
+    run_id: str
+    now: float
+    job: JobPart | None
+    statistics: dict[str, Statistics]
+    error: tuple[Reason, str] | None = None
+
+
+class Worker:
+    """One worker, in a process of its own.
+
+    Args:
+        order: see :func:`order_of_workers`.
+    """
+
+    def __init__(self, order: Order) -> None:
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        self._run = Run(order)
+
+    async def work(self) -> Part:
+        """Do what ``apply --job`` does, to the end."""
+        await apply(self._run)
+        return self._part()
+
+    async def look(self, stop: str = "") -> Part:
+        """What it has done so far.
+
+        Args:
+            stop: why it is to drain, "" if it is not.
+        """
+        if stop:
+            self._run.stop.request(stop)
+        return self._part()
+
+    def _part(self) -> Part:
+        run = self._run
+        return Part(
+            run_id=run.run_id,
+            now=run.clock.monotonic(),
+            job=run.job,
+            statistics={name: one for name, one in run.statistics.items() if one.lines or one.region or one.halt},
+            error=(run.error.reason, str(run.error)) if run.error else None,
+        )
+
+
+def together(targets: Sequence[str], parts: Sequence[Part], record: JobRecord | None) -> dict[str, Statistics]:
+    """The statistics of one run that did what the workers did.
+
+    Outcomes are those that ``runs --job`` has: of the worker that finished the target. Calls are those of all workers.
+
+    Args:
+        targets: of the job.
+        parts: of every worker, of those that died as well; the first that began first.
+        record: of the job, None if no worker came to join it.
+    """
+    results = {one.target: one for one in record.targets if one.result} if record else {}
+    merged = {}
+    for name in targets:
+        result = results.get(name)
+        had = [part for part in parts if name in part.statistics]
+        finished = [part for part in had if result is not None and part.run_id == result.run_id]
+        chosen = (finished or had)[-1:]
+        one = merged[name] = chosen[0].statistics[name] if chosen else Statistics(name)
+        one.calls = sum((part.statistics[name].calls for part in had), Counter())
+        if result is not None:
+            _finish(one, result)
+    return merged
+
+
+def _finish(statistics: Statistics, result: TargetResult) -> None:
+    """Complete what was last seen of a worker, which may have died since, by what the ledger has."""
+    statistics.outcomes = Counter({Outcome(outcome): number for outcome, number in result.outcomes.items()})
+    statistics.valid = sum(result.outcomes.values())
+    statistics.lines = max(statistics.lines, statistics.valid)
+    statistics.whole = True
+    if result.exit_code and result.message:
+        statistics.target_halted(Halt(Reason[ExitCode(result.exit_code).name], result.message))

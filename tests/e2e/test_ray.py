@@ -1,0 +1,98 @@
+"""A job whose workers run on a real cluster of Ray, on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.definition_lines import manifest_of
+from tests.e2e.process import Endpoint, environment, provisioner, start, until
+from tests.e2e.test_jobs import NAMES, REGIONS, SHORT, arguments, check_once, ended, whole
+from tests.postgres import fresh_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# What Ray would send to its makers, and the token that it would keep in the home directory, are not what is tested.
+QUIETLY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+CLUSTER = """
+import sys, ray
+ray.init("local", num_cpus=2, include_dashboard=False, configure_logging=False)
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def cluster() -> Iterator[str]:
+    """The address of a cluster with two CPUs, which ends with the test."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(**QUIETLY),
+        text=True,
+    )
+    assert process.stdout is not None
+    yield process.stdout.readline().strip()
+    process.communicate()
+
+
+def test_a_cluster_runs_the_workers_of_a_job(tmp_path: Path, endpoint: Endpoint, cluster: str) -> None:
+    """It starts a worker that was killed again, drains all on SIGTERM, goes on later, and makes everything once."""
+    ledger = fresh_ledger()
+    targets = "".join(f"[targets.{region}]\nregion = '{region}'\n" for region in REGIONS)
+    (tmp_path / "c.toml").write_text(f"[run]\nledger = '{ledger.url}'\n{SHORT}{targets}")
+    (tmp_path / "m.jsonl").write_bytes(manifest_of(*NAMES))
+    endpoint.change(names="duplicates")
+    options = ("--job", "j", "--engine", "ray", "--workers", "2", "--ray-address", cluster)
+    command = arguments(endpoint, *options)
+
+    first = start(*command, "--max-rate", "0.05", cwd=tmp_path, **QUIETLY)  # a minute for each target
+    until(lambda: endpoint.creates() > 1, first)
+    holder, run_id = ledger.execute("SELECT holder, run_id FROM workers ORDER BY run_id LIMIT 1")[0]
+    os.kill(int(holder.split()[1]), signal.SIGKILL)  # process N on HOST
+    ledger.execute(f"UPDATE workers SET expires_at = now() WHERE run_id = '{run_id}'")  # noqa: S608  ours
+    until(lambda: len(whole(tmp_path, "j")["runs"]) > 2, first)
+    first.terminate()
+    out, err = first.communicate()
+    stopped = json.loads(out)
+    code, summary = ended(start(*command, cwd=tmp_path, **QUIETLY))
+    job = whole(tmp_path, "j")
+
+    check_once(endpoint)
+    assert (first.returncode, stopped["stopped"]) == (75, "signal SIGTERM"), err
+    events = [json.loads(line)["event"] for line in err.splitlines()]
+    assert (events.count("worker.died"), events.count("worker.began")) == (1, 3)
+    assert (code, summary["job"]["left"], summary["job"]["workers"]) == (0, 0, 2)
+    assert {name: number for name, number in summary["outcomes"].items() if number} == job["job"]["outcomes"]
+    assert sum(job["job"]["outcomes"].values()) == len(REGIONS) * len(NAMES)
+    assert job["job"]["results"] == {"done": len(REGIONS)}
+    assert len(job["runs"]) == 5
+
+
+POSTGRES = "postgresql://provisioner@db.example.com/provisioner"
+REFUSED = {
+    "a ledger in PostgreSQL": ("--workers", "2", "--ledger", "l.db"),
+    "Add it: --workers 4": (),
+    "Set PROVISIONER_APPLY_PING_URL instead": ("--workers", "2", "--ping-url", "https://example.com/secret"),
+    "Leave out --report": ("--workers", "2", "--report", "r.html"),
+    "Leave out --local or --ray-address": ("--workers", "2", "--local", "--ray-address", "h:1", "--ledger", POSTGRES),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_ray_cannot_do_is_refused(tmp_path: Path, what: str) -> None:
+    """Before Ray is started, with what to do instead; exit 2."""
+    done = provisioner("apply", "m.jsonl", "--engine", "ray", *REFUSED[what], cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert what in done.stdout + done.stderr
