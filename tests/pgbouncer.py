@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
-
+from tests.missing import missing
 from tests.postgres import Ledger, empty_ledger
 
 _CONFIGURATION = """
@@ -45,10 +44,7 @@ def _pool(server: str) -> Path:
     """The directory of its socket."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
-        what = "NOT TESTED: a ledger behind PgBouncer, because pgbouncer is not installed here"
-        if os.environ.get("CI"):
-            pytest.fail(what)
-        pytest.skip(what)
+        missing("a ledger behind PgBouncer, because pgbouncer is not installed here")
     folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
     settings = folder / "pgbouncer.ini"
     settings.write_text(_CONFIGURATION.format(server=server, folder=folder))

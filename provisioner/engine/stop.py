@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -34,13 +35,14 @@ class Stop:
         return self._event.is_set()
 
     def request(self, reason: str) -> None:
-        """Request a drain; the first reason is kept."""
+        """Request a drain; the first reason is kept. May be called in a callback of the loop, outside any task."""
         if not self.requested:
             self.reason = reason
             self._event.set()
-            self._requested_at = anyio.current_time()
+            # Where sniffio is installed, anyio knows its loop inside tasks only.
+            self._requested_at = asyncio.get_running_loop().time()
             for scope, grace_s in self._graces.items():
-                scope.deadline = anyio.current_time() + grace_s
+                scope.deadline = self._requested_at + grace_s
 
     async def wait(self) -> None:
         """Wait until a drain is requested."""

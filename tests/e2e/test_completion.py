@@ -19,6 +19,7 @@ import pytest
 from provisioner.cli.completion import SHELLS, VARIABLE
 from tests.definition_lines import manifest_of
 from tests.e2e.process import ROOT, environment, provisioner
+from tests.missing import missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +106,7 @@ def shell(name: str) -> str:
     """
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"NOT TESTED: completion in {name}, which is not installed here")
+        missing(f"completion in {name}, which is not installed here")
     return found
 
 

@@ -116,7 +116,7 @@ def test_a_target_that_is_refused_leaves_the_others_alone(tmp_path: Path, endpoi
 
     assert "1 algorithm would be deleted in east (123456789012 us-east-1); nothing was" in refused.stdout
     assert "deleted   1 algorithm\n" in done.stdout
-    assert "halted    west:" in done.stdout
+    assert "unopened  west:" in done.stdout
     assert [one["region"] for one in folder.there()] == ["us-west-2"]
 
 

@@ -23,6 +23,7 @@ import yaml  # moto needs it
 from provisioner.exit_codes import ExitCode
 from tests.definition_lines import manifest_of
 from tests.e2e.process import ROOT, executable, provisioner
+from tests.missing import missing
 from tests.postgres import fresh_ledger
 
 if TYPE_CHECKING:
@@ -448,7 +449,7 @@ def tool(name: str, *arguments: object) -> tuple[int, str]:
     beside = Path(sys.executable).with_name(name)
     command = str(beside) if beside.exists() else shutil.which(name)
     if command is None:
-        pytest.skip(f"NOT TESTED: {name} is not installed here")
+        missing(f"{name} is not installed here")
     done = subprocess.run([command, *map(str, arguments)], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 

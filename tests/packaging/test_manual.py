@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_options import commands
+from tests.missing import missing
 
 ROOT = Path(__file__).parents[2]
 FORMATTERS = {"groff": ["-man", "-Tutf8", "-ww", "-z"], "mandoc": ["-T", "lint", "-W", "warning"]}
@@ -34,7 +35,7 @@ def test_every_command_has_a_page(pages: dict[str, Path]) -> None:
 def test_every_page_is_read(pages: dict[str, Path], formatter: str) -> None:
     """No formatter has a warning about one."""
     if shutil.which(formatter) is None:
-        pytest.skip(f"NOT TESTED: man pages in {formatter}, which is not installed here")
+        missing(f"man pages in {formatter}, which is not installed here")
     command = [formatter, *FORMATTERS[formatter], *map(str, pages.values())]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
