@@ -71,6 +71,7 @@ class Estimate:
         self.burst = 0.0
         self.crowded = False
         self._unrest = 0.0
+        self._rises = 0  # epochs in a row, each of which ended a surge
         self._checkpoints: deque[Checkpoint] = deque(maxlen=CHECKPOINTS)
         self._climbed: list[Checkpoint] = []  # the steps of the first climb, and its end: they give the burst
         self._top: Checkpoint | None = None
@@ -117,6 +118,7 @@ class Estimate:
         """A 429 ends a climb to a limit that had risen. The bucket overflowed before: what was accepted is a bound."""
         old = self._checkpoints[-1] if self._checkpoints else Checkpoint(stretch.since, top.admitted - stretch.accepted)
         accepted = top.admitted - old.admitted
+        self._rises += 1
         measured = accepted / max(top.at - old.at, 1.0e-6)
         self.limit = min(max(self.limit, measured, self._overdrawn(measured, stretch, top.at, rate)), rate)
         self.evidence = min(max(accepted, GUESS), self._tuning.newly_risen)
@@ -197,6 +199,7 @@ class Estimate:
 
     def measure(self, epoch: Checkpoint, stretch: Stretch, rate: float) -> None:
         """R from accepted / elapsed since the oldest checkpoint that agrees with the newest ones."""
+        self._rises = self._rises + 1 if stretch.surging else 0
         if self._checkpoints:
             count, elapsed = self._longest_agreeing(epoch)
             self._take(count, elapsed, stretch, epoch.at, rate)
@@ -268,13 +271,18 @@ class Estimate:
         """A bolder guess than ``measured`` where a surge took more than the bucket holds: it had overflowed before."""
         if not stretch.surging or not self.burst:
             return 0.0
+        tuning, guessed = self._tuning, self.evidence <= GUESS
+        if guessed:
+            full = measured  # what a guess says of the bucket is worth no more than the guess: count on one second
+        elif self._rises > 1:
+            full = tuning.overdrawn  # it rises again and again: the bucket was fitted to a limit that was too low
+        else:
+            full = tuning.overdrawn + tuning.overdrawn_bursts * self.burst
         beyond = stretch.accepted - stretch.spare - self.limit * (at - stretch.since)
-        # What a guess says of the bucket is not worth more than the guess: count on one second of the limit.
-        guessed = self.evidence <= GUESS
-        if beyond <= (measured if guessed else self._tuning.overdrawn + self._tuning.overdrawn_bursts * self.burst):
+        if beyond <= full:
             return 0.0
         bold = sqrt(max(measured, self.limit) * rate)
-        return min(bold, self._tuning.guess_cap * measured) if guessed else bold
+        return min(bold, tuning.guess_cap * measured) if guessed else bold
 
     # ---- What follows from it
 

@@ -118,7 +118,8 @@ class Tuning(msgspec.Struct, frozen=True):
     overdrawn: float = 2.0
     overdrawn_bursts: float = 1.5
     """A surge that was accepted this much beyond the model, tokens and bursts, was no full bucket that ran dry: the
-    limit itself is higher. Goals, limit triples."""
+    limit itself is higher; from the second surge in a row on, the burst is not counted, since it was fitted to a limit
+    that was too low. Goals, limit triples; grid, B 1 and B R/2 without jitter."""
     guess_cap: float = 1.3
     """The same after a search, whose model is a guess: within this factor of what was measured. Grid, B R/2."""
     firm: int = 50

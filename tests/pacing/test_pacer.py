@@ -585,6 +585,14 @@ def test_the_goals_of_the_common_jobs_are_met(cell: Cell, efficiency: float, thr
     assert figures.throttled <= throttled
 
 
+@pytest.mark.parametrize(("rate", "burst", "efficiency"), [(50.0, 1.0, 0.8), (10.0, 5.0, 0.95)])
+def test_a_first_limit_that_was_too_low_is_left_behind(rate: float, burst: float, efficiency: float) -> None:
+    """A bucket smaller than a guess reckons with overflows before the first measurement; a second rise makes up."""
+    cell = Cell(rate, burst, calls=int(100 * rate), round_trip=0.05, jitter=0.0)
+
+    assert measure(cell, CLIENTS["ours"], seed=0).efficiency >= efficiency
+
+
 def test_a_storm_that_does_not_end_is_survived() -> None:
     """After hours of nothing but 429s the next probe is still only seconds away."""
     pacer, now = Pacer(paced(initial_rate=5.0), 0.0), 0.0
