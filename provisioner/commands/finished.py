@@ -18,6 +18,8 @@ from provisioner.config.settings import LifecycleSettings  # noqa: TC001  msgspe
 from provisioner.ledger import FinishedManifest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provisioner.ledger import Ledger
     from provisioner.manifest.reader import Manifest
     from provisioner.report.statistics import Statistics
@@ -70,27 +72,40 @@ def _under(rules: RunRules, fingerprint: str) -> str:
     return sha256(fingerprint.encode() + msgspec.json.encode(rules)).hexdigest()
 
 
-_VARIABLES = "variables"
-"""The family under which a ledger keeps the digest of a target's variables, beside what pacers learned."""
+_VARIABLES, _TAGS = "variables", "tags"
+"""The families under which a ledger keeps digests of a target's variables and tags, beside what pacers learned."""
 
 
 async def keep_variables(ledger: Ledger, target: str, manifest: Manifest) -> None:
-    """Record by which variables a manifest was read to its end; nothing where templates were never on."""
-    if manifest.rules.variables is not None or await ledger.learned(target, _VARIABLES) is not None:
-        await ledger.learn(target, _VARIABLES, _digest(manifest))
+    """Record by which variables and tags a manifest was read to its end; no variables where templates were never on."""
+    for family, value in ((_VARIABLES, manifest.rules.variables), (_TAGS, manifest.audience.tags(target))):
+        before, now = await ledger.learned(target, family), _digest(value)
+        if before != now and not (before is None and value is None):
+            await ledger.learn(target, family, now)
 
 
-async def variables_refusal(ledger: Ledger, target: str, manifest: Manifest) -> str:
-    """Why nothing is pruned because of the target's variables: another value may give every definition another name.
+async def variables_refusal(ledger: Ledger, target: str, manifest: Manifest, elsewhere: int) -> str:
+    """Why nothing is pruned because of the target's variables or tags.
+
+    Another variable may give every definition another name, and other tags take definitions away from the target.
+
+    Args:
+        ledger: of the run.
+        target: its name.
+        manifest: of the target.
+        elsewhere: how many lines are for other targets.
 
     Returns:
-        "" if the last run read its manifest by the same variables.
+        "" if the last run read its manifest by the same ones.
     """
-    before = await ledger.learned(target, _VARIABLES)
-    if before is None or before == _digest(manifest):
-        return ""
-    return "nothing is pruned in this run, because variables of the target have changed; the next run prunes"
+    relevant: dict[str, Mapping[str, str] | None] = {_VARIABLES: manifest.rules.variables}
+    if elsewhere:
+        relevant[_TAGS] = manifest.audience.tags(target)
+    for family, value in relevant.items():
+        if await ledger.learned(target, family) not in {None, _digest(value)}:
+            return f"nothing is pruned in this run, because {family} of the target have changed; the next run prunes"
+    return ""
 
 
-def _digest(manifest: Manifest) -> bytes:
-    return sha256(msgspec.json.encode(manifest.rules.variables, order="sorted")).hexdigest().encode()
+def _digest(value: Mapping[str, str] | None) -> bytes:
+    return sha256(msgspec.json.encode(value, order="sorted")).hexdigest().encode()

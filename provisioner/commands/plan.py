@@ -181,7 +181,7 @@ async def _draft(
 ) -> Draft:
     policy = run.order.policy
     planning = Planning(target, policy, offline=offline)
-    made, names, invalid, empty = Draft(target.name, []), set[str](), 0, list[str]()
+    made, names, invalid, elsewhere, empty = Draft(target.name, []), set[str](), 0, 0, list[str]()
     made.serial = await target.ledger.changes(target.name)
     batches = manifest.batches()
     with run.stop.ends():
@@ -189,7 +189,7 @@ async def _draft(
             observer.batch_read(batch, manifest.size_bytes)
             for problem in batch.problems if reports else ():
                 observer.problem_found(problem)
-            invalid += batch.invalid
+            invalid, elsewhere = invalid + batch.invalid, elsewhere + batch.elsewhere
             empty += batch.empty
             names.update(row.name for row in batch.rows)
             planned, unchanged = await planning.plan(batch.rows)
@@ -203,7 +203,7 @@ async def _draft(
         prune = run.order.settings.lifecycle.prune
         if prune:
             made.refusal = _refusal(names, invalid, empty) or await variables_refusal(
-                target.ledger, target.name, manifest
+                target.ledger, target.name, manifest, elsewhere
             )
         await _plan_deletions(target, policy, made, names, prunes=prune and not made.refusal)
     return made

@@ -42,6 +42,10 @@ class Known:
             self._chosen[patterns] = found
         return found
 
+    def tags(self, target: str) -> Tags:
+        """Of a target, none if it is not known."""
+        return self._tags.get(target, {})
+
     @cached_property
     def digest(self) -> str:
         """Of all that a choice depends on."""
@@ -64,6 +68,10 @@ class Audience:
         """The readers that a line with these patterns is for; a problem if one of them matches no target at all."""
         found = self._known.choose(patterns)
         return found if isinstance(found, LineProblem) else found & self._readers
+
+    def tags(self, target: str) -> Tags:
+        """By which lines select ``target``."""
+        return self._known.tags(target)
 
     def mark(self, target: str) -> str:
         """What the choice of lines for ``target`` depends on."""

@@ -89,6 +89,20 @@ async def test_a_pattern_without_a_target_prunes_nothing(go: Callable[..., Any])
     assert {one.code for one in summary.problems} == {"unknown_target", "prune_refused"}
 
 
+async def test_a_target_whose_tags_have_changed_prunes_later(go: Callable[..., Any]) -> None:
+    """Tags that a source has lost look as if definitions had left it; where no line names targets they don't."""
+    prune = {"lifecycle": {"prune": True}}
+    data = lines_of(named("a"), named("b", targets=["tag:env=prod"]))
+    first = await go(data, **prune)
+    lost = {"us": {**TARGETS["us"], "tags": {}}, "eu": {**TARGETS["eu"], "tags": {"env": "prod"}}}
+    second = await go(data, **prune, targets=lost)
+    third = await go(data, **prune, targets=lost)
+    fourth = await go(lines_of(named("a")), **prune)
+
+    assert [(one.exit_code, one.pruned) for one in (first, second, third, fourth)] == [(0, 0), (3, 0), (0, 1), (0, 1)]
+    assert [(one.code, "tags of the target" in one.message) for one in second.problems] == [("prune_refused", True)]
+
+
 async def test_templates_make_each_target_its_own_definition(go: Callable[..., Any]) -> None:
     """A changed variable may rename everything, so that the run that meets it prunes nothing, and the next one does."""
     on = {"defaults": {"templates": True, "roleArn": "arn:{partition}:iam::{account_id}:role/x"}}
