@@ -38,6 +38,10 @@ def command(manifest: tuple[str, ...], config: str | None, targets: tuple[str, .
     return ExitCode.DONE if validation.valid else ExitCode.INVALID
 
 
+FEW = 3
+"""So many targets with the same counts have a line each; more of them share one."""
+
+
 class _Text:
     """A line for each problem on stdout, the counts on stderr."""
 
@@ -47,11 +51,16 @@ class _Text:
         say(f"{problem.where}{notice} {problem.message}{of}")
 
     def end(self, counts: list[Counts]) -> None:
+        alike: dict[str, list[str]] = {}
         for count in counts:
-            of = f"target {count.target}: " if count.target else ""
             repeated = f", {count.repeated} repeated" if count.repeated else ""
             lines = counted(count.lines, "line", "lines")
-            click.echo(f"{of}{lines}, {count.valid} valid, {count.invalid} invalid{repeated}", err=True)
+            alike.setdefault(f"{lines}, {count.valid} valid, {count.invalid} invalid{repeated}", []).append(
+                count.target
+            )
+        for line, targets in alike.items():
+            for of in [f"{len(targets)} targets"] if len(targets) > FEW else [f"target {one}" for one in targets]:
+                click.echo(f"{of}: {line}" if targets != [""] else line, err=True)
 
 
 class _Json:

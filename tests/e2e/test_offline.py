@@ -105,6 +105,20 @@ def test_validate_looks_through_the_defaults_of_every_target(tmp_path: Path) -> 
     assert "target east: 2 lines, 2 valid, 0 invalid" in done.stderr
 
 
+def test_validate_counts_many_targets_alike_once(tmp_path: Path) -> None:
+    """A fleet whose targets have the same counts is one line, and the one that differs another."""
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("{shade}"))
+    (tmp_path / "c.toml").write_text(
+        "defaults.templates = true\n"
+        + "".join(f"targets.t{n}.vars.shade = 'dark'\n" for n in range(4))
+        + "targets.u = {}"
+    )
+
+    done = provisioner("validate", "m.jsonl", "-c", "c.toml", cwd=tmp_path)
+
+    assert done.stderr.endswith("4 targets: 1 line, 1 valid, 0 invalid\ntarget u: 1 line, 0 valid, 1 invalid\n")
+
+
 @pytest.mark.parametrize(
     ("toml", "message"),
     [
