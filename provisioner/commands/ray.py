@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 from contextlib import asynccontextmanager, redirect_stdout
@@ -103,6 +102,10 @@ async def apply_on_ray(run: Run, *, workers: int, address: str = "") -> Summary:
 
 
 def _library() -> ModuleType:
+    # Read when Ray is loaded. Nothing is sent to its makers that nobody asked for; and SIGTERM is no failure, of which
+    # its own handler, below Python's, would print the stack.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     try:
         import ray
         import ray.exceptions
@@ -120,7 +123,6 @@ async def _cluster(ray: ModuleType, address: str, workers: int) -> AsyncIterator
         ConfigurationError: there is none, or it cannot be used.
     """
     own = {"num_cpus": workers, "include_dashboard": False} if address == LOCAL else {}
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers that nobody asked for
     logging.getLogger("ray").setLevel(logging.ERROR)
     begin = partial(ray.init, address, log_to_driver=False, configure_logging=False, **own)
     try:
@@ -128,8 +130,6 @@ async def _cluster(ray: ModuleType, address: str, workers: int) -> AsyncIterator
         await anyio.to_thread.run_sync(begin, abandon_on_cancel=True)
     except Exception as error:
         raise _unusable(address, str(error).strip().partition("\n")[0]) from error
-    # Ray's own handler, below Python's, would print its stack first.
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     try:
         with redirect_stdout(_ResultOnly(sys.stdout)):
             yield
