@@ -173,7 +173,9 @@ async def check(plan: PlanFile, ledger: Ledger, manifests: Mapping[str, Manifest
         except ManifestError as error:
             raise StalePlanError("the manifest cannot be read any more", str(error)) from error
         if found != here.fingerprint:
-            raise StalePlanError("the manifest has changed since", ", ".join(plan.sources))
+            raise StalePlanError(
+                "the manifest, or what the configuration makes of it, has changed since", ", ".join(plan.sources)
+            )
 
 
 async def _continues(plan: PlanFile, ledger: Ledger, run_id: str) -> bool:

@@ -48,6 +48,8 @@ def struct_of(table: object, kind: type[T], where: str, key: str = "") -> T:
         inner = dotted(key, name)
         if name not in hints:
             hint = nearest(name, list(hints), "Known keys: {}", prefix=f"{key}." if key else "")
+            if homes := [table for table, type_ in hints.items() if name in _keys(type_)]:
+                hint = f"Did you mean {' or '.join(dotted(dotted(key, table), name) for table in homes)}?"
             raise ConfigurationError(f"unknown key {inner}", where=where, hint=hint)
         _check(value, hints[name], where, inner)
     try:
@@ -55,6 +57,11 @@ def struct_of(table: object, kind: type[T], where: str, key: str = "") -> T:
     except msgspec.ValidationError as error:  # by the struct's own __post_init__: the values have been checked
         why = str(error.__cause__ or error)
         raise ConfigurationError(f"{key}: {why}" if key else why, where=where) from error
+
+
+def _keys(kind: object) -> dict[str, Any]:
+    """The keys of a table that is a struct, none of any other value."""
+    return _hints(kind) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else {}
 
 
 @cache

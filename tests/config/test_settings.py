@@ -232,6 +232,7 @@ def test_a_whole_configuration(tmp_path: Path) -> None:
     ("toml", "expected"),
     [
         ("runn = 1", "unknown key runn. Did you mean run?"),
+        ("ledger = 'l.db'", "unknown key ledger. Did you mean run.ledger?"),
         ("[run]\nmax_inflight = 3", "unknown key run.max_inflight. Did you mean run.max_in_flight?"),
         ("[reconcile]\nsetle = '1m'", "unknown key reconcile.setle. Did you mean reconcile.settle?"),
         ("[pace]\nxyz = 1", "unknown key pace.xyz. Known keys: initial_rate, max_rate, share"),
