@@ -31,7 +31,8 @@ def test_a_plan_is_carried_out_once(tmp_path: Path, endpoint: Endpoint) -> None:
     done = folder.json(*APPLY, "--yes")
     again = folder.json(*APPLY, "--yes")
 
-    assert "`provisioner apply --plan p.json` carries out exactly its steps" in planned.stderr
+    command = f"provisioner apply --plan p.json --endpoint-url {endpoint.url}"
+    assert f"`{command}` carries out exactly its steps" in planned.stderr
     assert (tmp_path / "p.json").stat().st_mode & 0o777 == 0o600
     assert "1 algorithm (1 left the manifest) would be deleted" in unconfirmed.stdout
     assert (done["pruned"], done["outcomes"]["created"], done["outcomes"]["unchanged"]) == (1, 1, 2)
