@@ -17,10 +17,10 @@ DEMO := demo
 JOBS ?= 4
 PARALLEL = -n $(JOBS) --dist worksteal
 PYTEST = $(BIN)/python -m pytest $(PARALLEL)
-# What another Python or other libraries can break. The fault campaigns, most real processes, the embedded endpoint and
-# the documentation take most of the time and depend least on versions.
+# What another Python or other libraries can break. The fault campaigns, most real processes, the embedded endpoint, the
+# pacer, which is arithmetic, and the documentation take most of the time and depend least on versions.
 QUICK = --ignore=tests/faults --ignore-glob='tests/e2e/test_[b-z]*.py' --ignore=tests/emulator \
-  --ignore=tests/aws/test_session.py --ignore=tests/test_documentation.py
+  --ignore=tests/aws/test_session.py --ignore=tests/pacing --ignore=tests/test_documentation.py --ignore=tests/test_architecture.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-lowest test-pythons package check-schedules check-airflow coverage check docs man promtool format torture mutants bench bench-pace pictures lock clean
