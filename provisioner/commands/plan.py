@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import msgspec
 
+from provisioner.commands.estimate import estimate_s
 from provisioner.commands.finished import variables_refusal
 from provisioner.commands.manifests import once_per_rules
 from provisioner.commands.organization import Moves, moves
@@ -488,9 +489,8 @@ class PlanCommand:
             self._steps.append(PlanStep(target.name, each.name, Action.ORPHANED.value, each.reason, arn=each.arn))
         counts = made.counts()
         creates = counts[Action.CREATE] + counts[Action.RECREATE] + counts[Action.REPLACE]
-        pace = float(target.creates.statistics()["rate"])
         slowest = max(creates, counts[Action.UPDATE], made.to_delete(self._run.order.policy))
-        self._estimates.append(slowest / pace if pace else 0.0)
+        self._estimates.append(estimate_s(self._run, target.creates, slowest))
 
     async def _changes(self, target: OpenTarget, made: Draft) -> dict[str, list[Change]]:
         """What differs, by name; the ledger keeps digests, so the old values come from Get."""

@@ -36,6 +36,7 @@ from provisioner.config.texts import (
     check_units,
     text,
 )
+from provisioner.core.hours import TIME, share_at
 from provisioner.core.place import real_region
 from provisioner.core.shard import PATTERN, SAYS, shard_of
 from provisioner.errors import ConfigurationError
@@ -64,7 +65,6 @@ OWN_VARIABLES = ("account_id", "region", "target", "partition")
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 """The hosts of this machine, where plain http is allowed."""
 
-
 _A_DURATION = "a duration such as 90s, 6m or 1h30m"
 _A_BOUND = 'a number of targets in quotes, such as "10", or a share such as "5%"'
 Duration = Annotated[str, text(_DURATION.pattern, _A_DURATION)]
@@ -73,6 +73,8 @@ MAX_RATE = 100_000.0
 """Creates per second, more than anybody reaches (raw sockets on one core: 62,000). TOML has infinity, which is not a
 rate."""
 Rate = Annotated[float, Meta(ge=0, le=MAX_RATE)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+TimeOfDay = Annotated[str, text(TIME, 'a time of day from 00:00 to 23:59, in quotes, such as "08:00"')]
 
 
 def seconds(duration: str) -> float:
@@ -159,13 +161,24 @@ class PaceSettings(Section, frozen=True, kw_only=True):
         initial_rate: until the account's limit is learned.
         max_rate: never more than this; 0 is no limit.
         share: fraction of the learned limit to use, to leave room for other clients of the account.
+        hours: the same by local time of day, each from its time on; in place of share.
         service_quotas: ask Service Quotas for the initial rate, where nothing is learned yet.
     """
 
     initial_rate: Annotated[float, Meta(gt=0, le=MAX_RATE)] = 5.0
     max_rate: Rate = 0.0
-    share: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    share: Share = 1.0
+    hours: dict[TimeOfDay, Share] = {}
     service_quotas: bool = False
+
+    def __post_init__(self) -> None:
+        """One of two rules has to apply at any time."""
+        if self.hours and self.share != 1.0:
+            raise ValueError("share and hours exclude each other: hours names the share at any time; remove share")
+
+    def share_at(self, wall: float) -> float:
+        """The fraction of the learned limit to use at that wall-clock time, epoch seconds."""
+        return share_at(self.hours, wall) if self.hours else self.share
 
 
 class ReconcileSettings(Section, frozen=True, kw_only=True):
@@ -563,6 +576,8 @@ def _settings(raw: dict[str, Any], path: str) -> Settings:
             _refuse_keys(table, name, path)
             table["name"] = name
     settings = struct_of(raw, Settings, path)
+    if raw.get("pace", {}).get("hours") == {}:
+        raise ConfigurationError('pace.hours names no time of day, such as "08:00" = 0.3', where=path)
     folder = Path(path).parent if Path(path).is_file() else Path()  # that of a pipe is none of the user's
     if settings.fleet.sources:
         found = [one for name in settings.fleet.sources for one in read_accounts(folder / name, name)]

@@ -88,10 +88,12 @@ def _check(value: object, hint: Any, where: str, key: str) -> None:  # noqa: ANN
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         struct_of(value, hint, where, key)
     elif get_origin(hint) is dict:
-        of = get_args(hint)[1]
+        names, of = get_args(hint)
         if not isinstance(value, dict):
-            raise _wrong(key, f"a table, [{key}]" if of in (Any, str) else f"tables, [{key}.NAME]", value, where)
+            tables = isinstance(of, type) and issubclass(of, msgspec.Struct)
+            raise _wrong(key, f"tables, [{key}.NAME]" if tables else f"a table, [{key}]", value, where)
         for name, inner in value.items():
+            _check_name(name, names, where, key)
             _check(inner, of, where, dotted(key, name))
     else:
         try:
@@ -103,6 +105,15 @@ def _check(value: object, hint: Any, where: str, key: str) -> None:  # noqa: ANN
                 check(value)
             except ValueError as error:
                 raise ConfigurationError(f"{key}: {error}", where=where) from error
+
+
+def _check_name(name: str, hint: Any, where: str, key: str) -> None:  # noqa: ANN401  a type hint may be anything
+    """Refuse a key of a table whose keys are free, but not any string."""
+    try:
+        msgspec.convert(name, hint)
+    except msgspec.ValidationError as error:
+        why = f"{key}: a key must be {_wanted(hint)}, not {_found(name)}"
+        raise ConfigurationError(why, where=where) from error
 
 
 def _extras(hint: Any, name: str) -> list[Any]:  # noqa: ANN401  a type hint and its metadata may be anything

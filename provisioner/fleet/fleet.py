@@ -225,11 +225,12 @@ class Fleet:
             self.observers[target.name].pace_published(published)
         if published:
             pace = msgspec.structs.replace(pace, initial_rate=published)
-        return Pacer(_bounds(pace), self.clock.monotonic(), learned, self.clock.wall())
+        wall = self.clock.wall()
+        return Pacer(_bounds(pace, wall), self.clock.monotonic(), learned, wall)
 
     @asynccontextmanager
     async def _sampling(self, target: OpenTarget, pacer: Pacer) -> AsyncIterator[None]:
-        """Sample the target, and keep what its pacer learns, now and then and at the end."""
+        """Sample the target, follow the time of day, and keep what its pacer learns, now and then and at the end."""
 
         def sample() -> None:
             gate = target.creates.statistics()
@@ -243,6 +244,7 @@ class Fleet:
         async def sample_on() -> None:
             while True:
                 for _ in range(LEARN_EVERY):
+                    target.creates.use(self.settings.pace.share_at(self.clock.wall()))
                     sample()
                     await anyio.sleep(SAMPLE_EVERY_S)
                 await keep()
@@ -260,8 +262,8 @@ class Fleet:
 
 def unlearned_gate(max_in_flight: int, monotonic: Callable[[], float]) -> Gate:
     """A gate before calls whose pace nobody configures or keeps: it begins with the default one."""
-    return Gate(Pacer(_bounds(PaceSettings()), monotonic()), max_in_flight=max_in_flight, clock=monotonic)
+    return Gate(Pacer(_bounds(PaceSettings(), 0.0), monotonic()), max_in_flight=max_in_flight, clock=monotonic)
 
 
-def _bounds(pace: PaceSettings) -> PaceBounds:
-    return PaceBounds(initial_rate=pace.initial_rate, max_rate=pace.max_rate, share=pace.share)
+def _bounds(pace: PaceSettings, wall: float) -> PaceBounds:
+    return PaceBounds(initial_rate=pace.initial_rate, max_rate=pace.max_rate, share=pace.share_at(wall))

@@ -56,7 +56,7 @@ class Estimate:
     Attributes:
         limit: R, tokens a second; 0 before the first epoch.
         evidence: accepts that it rests on.
-        best: the highest firm limit; ``PaceBounds.share`` is a share of it.
+        best: the limit that ``PaceBounds.share`` is a share of: the last firm one, the highest while held below it.
         burst: tokens that a full bucket was seen to hold at least; 0 where never seen.
         crowded: whether others seem to use the bucket too.
     """

@@ -197,6 +197,12 @@ class Gate:
         """
         self._pacer.expect(calls)
 
+    def use(self, share: float) -> None:
+        """Use this fraction of the learned limit from now on."""
+        self._pacer.use(share, self._clock())
+        self._fit()
+        self._schedule()
+
     def unused(self, started_at: float) -> None:
         """Give back a turn whose call was not sent."""
         self._pacer.cancelled(started_at)

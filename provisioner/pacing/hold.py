@@ -28,8 +28,6 @@ class Hold:
     def begin(self, spare: float, since: float) -> Stretch:
         """Run at the limit from ``since`` on, with ``spare`` tokens saved by then."""
         tuning, estimate = self._tuning, self._estimate
-        if estimate.evidence >= tuning.firm:
-            estimate.best = max(estimate.best, estimate.limit)
         flight = estimate.limit * self._trip.mean
         due = min(max(tuning.growth * estimate.evidence, tuning.shortest_due), estimate.longest_due())
         left = self._calls.expected - self._calls.accepted

@@ -24,6 +24,9 @@ costs a few calls and leaves the estimate as it is. An epoch long before it was 
 small extra cut then lets shares even out. Latency sets no pace, because a 429 is quick. A limiter that counts by the
 second is recognised by its phase: after a 429 the pacer waits for the next second, and counts what the last one took.
 
+What the user bounds holds the pace below the limit. Then what is accepted measures the bound, so it is no measurement:
+once the bucket may have overflowed, the next 429 only begins one.
+
 The constants stand in :mod:`provisioner.pacing.tuning`.
 """
 
@@ -48,7 +51,7 @@ class PaceBounds(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         initial_rate: pace at which a target begins whose limit is not known.
         max_rate: never start faster; 0 is no bound.
-        share: fraction of the learned limit to use, in (0, 1].
+        share: fraction of the learned limit to use, in (0, 1], until :meth:`Pacer.use` says another.
     """
 
     initial_rate: float
@@ -84,6 +87,7 @@ class Pacer:
 
     def __init__(self, bounds: PaceBounds, now: float, learned: Learned | None = None, wall_now: float = 0.0) -> None:
         self._bounds = bounds
+        self._share = bounds.share
         self._max_rate = bounds.max_rate or inf
         self._tuning = tuning = TUNING
         self._phase = Phase.CLIMB
@@ -120,9 +124,23 @@ class Pacer:
     def rate(self) -> float:
         """Starts a second, now."""
         rate = min(self._rate, self._max_rate)
-        if self._bounds.share < 1.0 and self._estimate.best:
-            return min(rate, self._bounds.share * self._estimate.best)
+        if self._share < 1.0 and self._estimate.best:
+            return min(rate, self._share * self._estimate.best)
         return rate
+
+    def use(self, share: float, now: float) -> None:
+        """Use this fraction of the learned limit from now on."""
+        if share == self._share:
+            return
+        before, self._share = self.rate, share
+        if before >= self._rate:
+            return
+        # What was held down goes on from the limit: a pace that was not used proves nothing, and the bucket filled.
+        if self._phase is Phase.CLIMB:
+            self._rate = before
+            self._climb.rest(now)
+        elif self._phase is Phase.HOLD:
+            self._refilled(now)
 
     @property
     def round_trip(self) -> float:
@@ -155,17 +173,35 @@ class Pacer:
             self._turns.probe(now + self._tuning.probe_trips * self._trip.mean)
         if late * rate > 1.0:
             self._lapse(late, now)
+        if rate < self._rate and self._phase is Phase.HOLD:
+            self._held_down(1.0 / rate - 1.0 / self._rate)
 
     def _lapse(self, late: float, now: float) -> None:
         """Turns went by untaken: a pace that is not used proves nothing, and the bucket may have overflowed."""
-        estimate, stretch = self._estimate, self._stretch
-        stretch.unused_s += late
+        self._stretch.unused_s += late
         if self._phase is Phase.CLIMB:
             self._climb.rest(nextafter(now, inf))  # the late call itself does not count for the step
-        elif stretch.unused_s * estimate.limit > max(2.0, self._tuning.burst_share * estimate.burst):
-            estimate.forget_checkpoints()
-            filled = self._tuning.burst_share * estimate.burst
-            self._enter_hold(self._hold.begin(max(estimate.to_spare(), filled), now))
+        elif self._overflows():
+            self._refilled(now)
+
+    def _held_down(self, seconds: float) -> None:
+        """A bound of the user makes turns later: what is accepted measures the bound, not the limit."""
+        self._stretch.unused_s += seconds
+        if self._overflows():
+            self._estimate.forget_checkpoints()
+
+    def _overflows(self) -> bool:
+        """Whether so many turns were not used in this stretch that the bucket may have overflowed."""
+        estimate = self._estimate
+        room = max(2.0, self._tuning.burst_share * estimate.burst)
+        return self._stretch.unused_s * estimate.limit > room
+
+    def _refilled(self, now: float) -> None:
+        """Hold anew: the bucket has been filling."""
+        estimate = self._estimate
+        estimate.forget_checkpoints()
+        filled = self._tuning.burst_share * estimate.burst
+        self._enter_hold(self._hold.begin(max(estimate.to_spare(), filled), now))
 
     def cancelled(self, started_at: float) -> None:
         """Give the turn back: the call did not start after all."""
@@ -306,6 +342,10 @@ class Pacer:
         self._phase = Phase.HOLD
         self._stretch = stretch
         self._rate = self._hold.pace(stretch)
+        estimate = self._estimate
+        if estimate.evidence >= self._tuning.firm:
+            # Below the whole limit, a lower one may be what others leave: the share stays one of the highest.
+            estimate.best = estimate.limit if self._share == 1.0 else max(estimate.best, estimate.limit)
 
     def learned(self, wall_now: float) -> Learned | None:
         """What the next run should know, or None before anything was measured."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from provisioner.commands.apply import carry_out
 from provisioner.commands.plan import PlanCommand
 from provisioner.commands.run import Order, Run, policy_of
 from provisioner.commands.verify import Marks, differences, mark, reasons_of
-from provisioner.config.settings import LifecycleSettings, Settings, Target
+from provisioner.config.settings import LifecycleSettings, PaceSettings, Settings, Target
 from provisioner.core.entry import Event, Outcome, State
 from provisioner.core.ownership import OwnershipTag
 from provisioner.core.planner import Action
@@ -31,9 +32,13 @@ from provisioner.ledger.unwritten import NoLeases, UnwrittenLedger
 from provisioner.manifest.definition import Definition
 from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
+from provisioner.pacing.gate import Gate
+from provisioner.pacing.observed import Learned
+from provisioner.pacing.pacer import PaceBounds, Pacer
 from provisioner.report.plan import plan_text
 from tests.definition_lines import lines_of, named
 from tests.fakes import LEDGER_ID, TAG, Act, Endpoint, FakeClock, FakeLedger, make_policy, open_target
+from tests.virtual_time import virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,6 +59,11 @@ class FakeFleet(Fleet):
         """See :class:`Fleet`."""
         endpoint: Endpoint = self.settings.local["endpoint"]
         opened = open_target(endpoint, self.ledger, observer=self.observers[target.name], clock=self.clock)  # type: ignore[arg-type]  # the fakes' ledger
+        if limit := self.settings.local.get("limit"):
+            bounds = PaceBounds(initial_rate=5.0, max_rate=0.0, share=self.settings.pace.share_at(self.clock.wall()))
+            learned = Learned(limit, self.clock.wall(), 500)
+            pacer = Pacer(bounds, self.clock.monotonic(), learned, self.clock.wall())
+            opened = replace(opened, creates=Gate(pacer, max_in_flight=64, clock=self.clock.monotonic))
         yield replace(opened, name=target.name)
 
 
@@ -79,6 +89,8 @@ class Here:
         self.endpoint = endpoint or Endpoint(latency_s=0.0)
         self.ledger = FakeLedger()
         self.targets = ["here"]
+        self.limit = 0.0
+        self.pace = PaceSettings()
         self.asked: list[str] = []
         self.answer: bool | None = None
         self.thought_s = 0.0
@@ -86,7 +98,8 @@ class Here:
 
     def run(self, *, yes: bool = False, policy: dict[str, Any] | None = None, **lifecycle: Any) -> Run:
         """A run with these rules; what is unanswered settles at once."""
-        given_ = Settings(lifecycle=LifecycleSettings(**lifecycle), local={"endpoint": self.endpoint})
+        local = {"endpoint": self.endpoint, "limit": self.limit}
+        given_ = Settings(lifecycle=LifecycleSettings(**lifecycle), local=local, pace=self.pace)
         rules = msgspec.structs.replace(policy_of(given_), **({"settle_s": 0.0, "list_lag_s": 0.0} | (policy or {})))
         targets = tuple(Target(name=name) for name in self.targets)
         order = Order(sources=(str(self.path),), settings=given_, targets=targets, policy=rules, yes=yes)
@@ -775,3 +788,17 @@ def _check_deletions(here: Here, existed: set[str], plan: Plan) -> None:
 
     assert gone <= here.deleted()
     assert len(gone) <= plan.deletes
+
+
+@virtual_time
+async def test_the_estimate_reckons_with_the_hours_ahead(here: Here) -> None:
+    """At a learned limit of 0.2/s: a tenth of it until the next minute but one begins, and all of it from then on."""
+    begins = here.clock.wall()
+    clock_time = [time.strftime("%H:%M", time.localtime(begins // 60 * 60 + after)) for after in (-60.0, 60.0)]
+    here.limit, here.pace = 0.2, PaceSettings(hours={clock_time[0]: 0.1, clock_time[1]: 1.0})
+    here.write(*(v(f"n{number}") for number in range(20)))
+
+    plan = await here.plan()
+
+    slow = begins // 60 * 60 + 60.0 - begins
+    assert plan.estimate_s == pytest.approx(100.0 + 0.9 * slow, abs=0.1)

@@ -284,6 +284,18 @@ def test_unknown_keys_name_the_nearest_known_one(tmp_path: Path, toml: str, expe
         ("[pace]\nshare = 'a'", 'pace.share must be a number above 0 and at most 1, not the string "a"'),
         ("[pace]\nshare = 0", "above 0 and at most 1, not the number 0"),
         ("[pace]\nshare = 1.1", "above 0 and at most 1, not the number 1.1"),
+        ("[pace.hours]", 'pace.hours names no time of day, such as "08:00" = 0.3'),
+        ("[pace]\nhours = 3", "pace.hours must be a table, [pace.hours], not the number 3"),
+        (
+            "[pace.hours]\n'24:00' = 1",
+            "pace.hours: a key must be a time of day from 00:00 to 23:59, in quotes, such as",
+        ),
+        ("[pace.hours]\n'8:00' = 1", 'in quotes, such as "08:00", not the string "8:00"'),
+        ("[pace.hours]\nnoon = 1", 'in quotes, such as "08:00", not the string "noon"'),
+        ("[pace.hours]\n'08:00' = 0", 'pace.hours."08:00" must be a number above 0 and at most 1, not the number 0'),
+        ("[pace.hours]\n'08:00' = 30", "above 0 and at most 1, not the number 30"),
+        ("[pace.hours]\n'08:00' = '30%'", 'above 0 and at most 1, not the string "30%"'),
+        ("[pace]\nshare = 0.5\nhours = {'08:00' = 0.3}", "pace: share and hours exclude each other: hours names the"),
         ("[pace]\nservice_quotas = 'no'", 'pace.service_quotas must be true or false, not the string "no"'),
         ("[reconcile]\nsettle = 'soon'", "reconcile.settle must be a duration such as 90s, 6m or 1h30m"),
         (
@@ -541,6 +553,14 @@ def test_what_selects_no_target_is_a_wrong_command(settings: Settings, pattern: 
 def test_what_targets_are_made_of_is_checked(tmp_path: Path, toml: str, message: str) -> None:
     """Tags and variables are strings, a variable has a name of its own, and ids of an organization look like ids."""
     assert message in refusal(tmp_path, f"[targets.a]\n{toml}")
+
+
+def test_the_share_is_that_of_the_time_of_day(tmp_path: Path) -> None:
+    """``[pace.hours]`` takes the place of ``share``, and survives a flag of its section."""
+    settings = loaded(tmp_path, '[pace.hours]\n"00:00" = 0.3\n').override("pace", max_rate=2.0)
+
+    assert (settings.pace.share_at(0.0), settings.pace.max_rate) == (0.3, 2.0)
+    assert PaceSettings(share=0.7).share_at(0.0) == 0.7
 
 
 def test_flags_beat_the_file() -> None:

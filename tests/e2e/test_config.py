@@ -210,6 +210,8 @@ def test_the_schema_accepts_what_a_run_accepts(tmp_path: Path) -> None:
         {"run": {"deadline": "soon"}},
         {"run": {"max_in_flight": 0}},
         {"pace": {"share": 2}},
+        {"pace": {"hours": {"8:00": 0.5}}},
+        {"pace": {"hours": {"08:00": 0}}},
         {"reconcile": {"names": "perhaps"}},
         {"lifecycle": {"on_change": "delete"}},
         {"targets": {"a": {"account_id": "1"}}},

@@ -9,6 +9,7 @@ import pytest
 from tenacity import AsyncRetrying, retry_if_exception_type
 
 from provisioner.pacing.gate import Gate, GateClosedError
+from provisioner.pacing.observed import Learned
 from provisioner.pacing.pacer import PaceBounds, Pacer
 from tests.virtual_time import virtual_time
 
@@ -47,6 +48,20 @@ async def test_turns_come_at_the_pace() -> None:
     turns = await take_turns(gate, 5)
 
     assert turns == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+
+
+@virtual_time
+async def test_a_larger_share_wakes_a_caller_that_waits() -> None:
+    """A share that grows applies at once: the caller at the head of the queue does not wait for the old turn."""
+    bounds = PaceBounds(initial_rate=1.0, max_rate=0.0, share=0.01)
+    gate = Gate(Pacer(bounds, now(), Learned(1.0, 0.0, 500)), max_in_flight=4, clock=now)
+    await gate.turn()
+    waiting = asyncio.ensure_future(gate.turn())
+    await asyncio.sleep(10.0)
+
+    gate.use(1.0)
+
+    assert await waiting == pytest.approx(10.0)
 
 
 @virtual_time

@@ -371,6 +371,55 @@ def test_share_follows_the_limit_that_the_run_itself_learned() -> None:
     assert min(late) >= 8.5
 
 
+@pytest.mark.parametrize("bounds", [paced(share=0.3), paced(max_rate=3.0)], ids=["share", "max_rate"])
+def test_a_pace_below_the_limit_does_not_measure_it(bounds: PaceBounds) -> None:
+    """A 429 after a long time at three tenths says that others are there, not that the limit is three tenths."""
+    pacer = warm(known(rate=10.0), bounds)
+    call(pacer, throttled=True)
+    for _ in range(200):
+        call(pacer)
+
+    call(pacer, throttled=True)
+    record = pacer.learned(WALL)
+
+    assert record is not None
+    assert record.rate == pytest.approx(10.0)
+    assert pacer.rate == pytest.approx(3.0)
+
+
+def test_a_limit_that_fell_below_the_share_is_measured() -> None:
+    """429s in quick succession leave the bucket no time to overflow: then what is accepted is the limit."""
+    cell = Cell(rate=20.0, burst=20.0, calls=1500, warm=True, steps=((30.0, 0.2),))
+    pacer = warm(known(rate=20.0), paced(share=0.5))
+
+    measure(cell, lambda _cell, _rng: pacer, seed=1)
+
+    assert pacer.statistics()["limit"] == pytest.approx(4.0, rel=0.05)
+
+
+@pytest.mark.parametrize("burst", [10.0, 100.0])
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_the_whole_limit_is_used_again_after_a_time_at_a_share(share: float, burst: float) -> None:
+    """The share of the evening begins with the limit of the morning: no climb, and hardly a throttled call."""
+
+    class Hours(Pacer):
+        """Ten minutes at a share."""
+
+        def peek(self, now: float) -> float:
+            self.use(share if now < 600.0 else 1.0, now)
+            return super().peek(now)
+
+    calls = int(600 * 10 * share) + 1000
+    cell = Cell(rate=10.0, burst=burst, calls=calls, jitter=0.0)
+    pacer = Hours(paced(share=share), 0.0, known(rate=10.0, burst=burst), WALL)
+
+    figures = measure(cell, lambda _cell, _rng: pacer, seed=1)
+
+    assert figures.calls_throttled <= 12
+    assert figures.run.finished_at == pytest.approx(700.0, abs=12.0)
+    assert pacer.statistics()["limit"] == pytest.approx(10.0, rel=0.05)
+
+
 # ---- What the ledger keeps
 
 
