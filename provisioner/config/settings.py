@@ -161,7 +161,7 @@ class PaceSettings(Section, frozen=True, kw_only=True):
         initial_rate: until the account's limit is learned.
         max_rate: never more than this; 0 is no limit.
         share: fraction of the learned limit to use, to leave room for other clients of the account.
-        hours: the same by local time of day, each from its time on; in place of share.
+        hours: the share by local time of day, each from its time to the next; in place of share.
         service_quotas: ask Service Quotas for the initial rate, where nothing is learned yet.
     """
 
