@@ -13,7 +13,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("provisioner/**/*.py")]
 INSTALL = re.compile(r"(?:pip|pipx|uv|uvx)(?: tool| pip)?\s+install\s+([^`\n]+)")
 CHECKOUT = re.compile(r"(?:--\S+ )*'?\.(?:\[[\w,]+\])?'?(?:\s|$)")
-EXTRA = re.compile(r"([\w{}-]+)\[(\w+)\]")
+EXTRA = re.compile(r"([\w{}-]+)\[([\w,]+)\]")
 
 
 def test_the_distribution_is_ours() -> None:
@@ -26,7 +26,7 @@ def test_no_extra_without_code() -> None:
     code = "".join(path.read_text() for path in ROOT.glob("provisioner/**/*.py"))
 
     assert set(PROJECT["optional-dependencies"]) == {
-        extra for name, extra in EXTRA.findall(code) if name == "{DISTRIBUTION}"
+        extra for name, extras in EXTRA.findall(code) if name == "{DISTRIBUTION}" for extra in extras.split(",")
     }
 
 
