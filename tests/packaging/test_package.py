@@ -167,12 +167,12 @@ def test_the_tutorial_from_its_first_line(tmp_path: Path) -> None:
 
 
 def test_every_module_imports(binaries: Path, tmp_path: Path) -> None:
-    """The declared dependencies are enough for all modules but the moto backend and the PostgreSQL store."""
+    """The declared dependencies are enough for all modules but the moto backend and those of an extra."""
     code = """
 import importlib, pkgutil, provisioner
+extras = ("provisioner.ledger.postgres", "provisioner.report.prometheus", "provisioner.report.telemetry")
 for module in pkgutil.walk_packages(provisioner.__path__, "provisioner."):
-    extra = module.name.startswith("provisioner.ledger.postgres")  # needs the extra of that name
-    if not extra and module.name not in ("provisioner.__main__", "provisioner.emulator.moto"):
+    if not module.name.startswith(extras) and module.name not in ("provisioner.__main__", "provisioner.emulator.moto"):
         importlib.import_module(module.name)
         print(module.name)
 """
