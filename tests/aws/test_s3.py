@@ -63,11 +63,12 @@ def _read(name: str, s3: S3 | None = None) -> bytes:
     ("key", "body"),
     [
         ("plain.jsonl", CONTENT),
-        ("packed.jsonl.gz", gzip.compress(CONTENT)),
+        ("packed.jsonl.gz", gzip.compress(CONTENT, mtime=0)),
         ("packed.jsonl.zst", zstandard.compress(CONTENT)),
         ("date=2026-11-26/a b+c%20?#ü.jsonl", CONTENT),
         ("empty", b""),
     ],
+    ids=["plain", "gz", "zst", "odd", "empty"],
 )
 def test_objects_are_sources(store: Store, key: str, body: bytes) -> None:
     """An object is read as a file is, unpacked, whatever characters its key has; it may be read again."""
