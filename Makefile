@@ -18,12 +18,12 @@ JOBS ?= 4
 PARALLEL = -n $(JOBS) --dist worksteal
 PYTEST = $(BIN)/python -m pytest $(PARALLEL)
 # What another Python or other libraries can break. The fault campaigns, most real processes, the embedded endpoint, the
-# pacer, which is arithmetic, and the documentation take most of the time and depend least on versions.
-QUICK = --ignore=tests/faults --ignore-glob='tests/e2e/test_[b-z]*.py' --ignore=tests/emulator \
+# pacer, which is arithmetic, whole commands and the documentation take most of the time and depend least on versions.
+QUICK = --ignore=tests/faults --ignore-glob='tests/e2e/test_[b-z]*.py' --ignore=tests/emulator --ignore=tests/commands --ignore=tests/fleet \
   --ignore=tests/aws/test_session.py --ignore=tests/pacing --ignore=tests/test_documentation.py --ignore=tests/test_architecture.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-pythons package check-schedules check-airflow coverage check docs man promtool format torture mutants bench bench-pace pictures lock clean
+.PHONY: help demo test test-lowest test-pythons test-newest package check-schedules check-airflow coverage check docs man promtool format torture mutants bench bench-pace pictures lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ test-lowest: $(READY)  ## run the quick tests with the lowest version of every d
 
 test-pythons: $(READY)  ## run the quick tests under every other Python from 3.11 on that this machine has
 	$(BIN)/python -m tests.packaging.pythons $(PARALLEL) $(QUICK)
+
+test-newest: $(READY)  ## run the quick tests under the newest Python that this machine has
+	$(BIN)/python -m tests.packaging.pythons --newest $(PARALLEL) $(QUICK)
 
 package: $(READY)  ## build wheel and sdist, install the wheel in an empty environment, and try both
 	$(BIN)/python -m pytest -m package tests/packaging

@@ -1,7 +1,8 @@
 """Runs the suite under every other Python from 3.11 on that this machine has: ``python -m tests.packaging.pythons``.
 
-Arguments go to pytest. A Python that the classifiers in pyproject.toml promise and that is not here is reported at the
-end as UNPROVEN: its absence is no failure, but nobody can take it for a success either.
+With ``--newest`` first, under the newest of them alone. Further arguments go to pytest. A Python that the classifiers in
+pyproject.toml promise and that is not here is reported at the end as UNPROVEN: its absence is no failure, but nobody can
+take it for a success either.
 """
 
 from __future__ import annotations
@@ -54,7 +55,11 @@ def prove(python: Path, minor: int, arguments: list[str]) -> bool:
 def main(arguments: list[str]) -> int:
     """Run the suite under each other Python, then print which ones passed, failed or are missing."""
     verdicts: dict[int, str] = {}
-    for minor in range(LEAST, max(PROMISED) + 3):
+    minors = [*range(LEAST, max(PROMISED) + 3)]
+    if arguments[:1] == ["--newest"]:
+        arguments = arguments[1:]
+        minors = [max(minor for minor in minors if sys.version_info[:2] == (3, minor) or find(minor))]
+    for minor in minors:
         if sys.version_info[:2] == (3, minor):
             verdicts[minor] = "the Python of `make test`"
         elif python := find(minor):
