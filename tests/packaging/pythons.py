@@ -1,8 +1,9 @@
 """Runs the suite under every other Python from 3.11 on that this machine has: ``python -m tests.packaging.pythons``.
 
-With ``--newest`` first, under the newest of them alone. Further arguments go to pytest. A Python that the classifiers in
-pyproject.toml promise and that is not here is reported at the end as UNPROVEN: its absence is no failure, but nobody can
-take it for a success either.
+With ``--newest`` first, under the newest of them alone. Further arguments go to pytest.
+
+A Python that the classifiers in pyproject.toml promise and that is not here is reported at the end as UNPROVEN: its
+absence is no failure, but nobody can take it for a success either.
 """
 
 from __future__ import annotations
