@@ -100,8 +100,9 @@ async def test_a_run_logs_its_start_and_its_end(caplog: pytest.LogCaptureFixture
         with pytest.raises(LedgerError):
             await verify(settings=at(emulator), ledger="none.db")
 
-    names = [message.split("'")[1] for message in caplog.messages]
-    assert all(summary.run_id in message for message in caplog.messages[: names.index("run.finished") + 1])
+    messages = [record.getMessage() for record in caplog.records if record.name == "provisioner"]
+    names = [message.split("'")[1] for message in messages]
+    assert all(summary.run_id in message for message in messages[: names.index("run.finished") + 1])
     assert [name for name in names if name.startswith("run.")] == [
         *("run.started", "run.finished"),
         *("run.started", "run.failed", "run.finished"),

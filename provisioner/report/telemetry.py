@@ -128,7 +128,6 @@ class Telemetry:
         for provider in (self._spans, self._meters):
             if provider is not None:
                 provider.shutdown()
-        self._lost.close()
         self._over.set()
 
 
@@ -202,9 +201,10 @@ class _Lost(logging.Handler):
         super().__init__(logging.WARNING)
         self.some = False
         self.at_once: Callable[[], None] | None = None
-        self._logger = logging.getLogger("opentelemetry")
-        self._propagated, self._logger.propagate = self._logger.propagate, False
-        self._logger.addHandler(self)
+        logger = logging.getLogger("opentelemetry")
+        # For good: an exporter that is given up may still report, until the process ends.
+        logger.propagate = False
+        logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """See the base class."""
@@ -212,12 +212,6 @@ class _Lost(logging.Handler):
         self.some = True
         if self.at_once is not None:
             self.at_once()
-
-    def close(self) -> None:
-        """Leave the SDK's logger as it was."""
-        self._logger.removeHandler(self)
-        self._logger.propagate = self._propagated
-        super().close()
 
 
 def _observe(provider: MeterProvider, metrics: Metrics) -> None:
