@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from provisioner.core.targets import Tags
+
+
+KEPT = 64
+"""Choices that an audience keeps: most manifests have fewer, and each target may have an audience of its own."""
 
 
 class Known:
@@ -63,9 +67,13 @@ class Audience:
     def __init__(self, known: Known, readers: Collection[str] = ()) -> None:
         self._known = known
         self._readers = frozenset(readers)
+        self._chosen = lru_cache(KEPT)(self._choose)
 
     def of(self, patterns: tuple[str, ...]) -> frozenset[str] | LineProblem:
         """The readers that a line with these patterns is for; a problem if one of them matches no target at all."""
+        return self._chosen(patterns)
+
+    def _choose(self, patterns: tuple[str, ...]) -> frozenset[str] | LineProblem:
         found = self._known.choose(patterns)
         return found if isinstance(found, LineProblem) else found & self._readers
 

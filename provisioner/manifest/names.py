@@ -168,7 +168,8 @@ class SeenNames:
             insert(self._database, "INSERT OR IGNORE INTO names VALUES", values)
             if self._database.total_changes - before == len(rows) and len(audiences) == 1:
                 return []
-            return [one for row in rows if (one := self._compared(row)) is not None]
+            known = list(audiences)
+            return [one for row in rows if (one := self._compared(row, known)) is not None]
         except sqlite3.Error as error:
             raise ScratchError(str(error)) from error
 
@@ -222,16 +223,22 @@ class SeenNames:
         # Of its own name there may be an earlier row for other targets.
         return (name, list(self._sources)[source], line) if before and name != row.name else None
 
-    def _compared(self, row: Row) -> Repetition | None:
-        """The row beside the first of its name for one of its targets; None if it is itself the first for all."""
+    def _compared(self, row: Row, audiences: list[frozenset[str] | None]) -> Repetition | None:
+        """The row beside the first of its name for one of its targets; None if it is itself the first for all.
+
+        Args:
+            row: has been stored.
+            audiences: that rows have, by number.
+        """
         query = "SELECT digests, audience, source, line FROM names WHERE name = ? ORDER BY source, line"
-        audiences, sources = list(self._audiences), list(self._sources)
         here = (self._sources[row.source], row.line)
         first: tuple[str, int, int] | None = None
         common: frozenset[str] | None = frozenset()
         for digests, audience, source, line in self._database.execute(query, (row.definition.name,)):
+            if (source, line) >= here:
+                break
             shared = _both(row.targets, audiences[audience])
-            if (source, line) < here and (shared is None or shared):
+            if shared is None or shared:
                 first = first or (digests, source, line)
                 common = None if shared is None or common is None else common | shared
         if first is None:
@@ -239,7 +246,7 @@ class SeenNames:
         digests, source, line = first
         same_definition = row.digest.startswith(digests[:_DIGEST_STORED])
         same_tags = row.tags_digest.startswith(digests[_DIGEST_STORED:])
-        return Repetition(row, sources[source], line, same_definition, same_tags, common)
+        return Repetition(row, list(self._sources)[source], line, same_definition, same_tags, common)
 
 
 def _both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
