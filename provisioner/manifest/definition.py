@@ -53,6 +53,18 @@ _Image = Annotated[
 _Entrypoint = Annotated[str, _text(text_rules.ONE_LINE, 256, 1, "One word of the command.")]
 _Argument = Annotated[str, _text(text_rules.ONE_LINE, 256, 1, "One argument.")]
 
+TARGETS = "targets"
+"""The key of a line that names its targets: no part of the definition, and never sent to AWS."""
+Patterns = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...],
+    Meta(
+        min_length=1,
+        max_length=100,
+        description="The targets that the line is for: names, globs, tag:KEY=VALUE, with ! not these; never sent.",
+    ),
+]
+"""See :mod:`provisioner.core.targets`."""
+
 
 class _Wire(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename="camel", gc=False):
     """Encoded in camelCase; a field that equals its default is left out, so that absent and empty are the same."""
@@ -220,13 +232,7 @@ _digest_of_tags = cached_by_tags(_digest)
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a definition, with every limit that a schema can express."""
     parts = _parts()
-    parts["Definition"]["properties"]["targets"] = {
-        "type": "array",
-        "items": {"type": "string", "minLength": 1, "maxLength": 256},
-        "minItems": 1,
-        "maxItems": 100,
-        "description": "The targets that the line is for: names, globs, tag:KEY=VALUE, with ! not these; never sent.",
-    }
+    parts["Definition"]["properties"][TARGETS] = msgspec.json.schema(Patterns)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Definition",

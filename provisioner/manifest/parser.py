@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from functools import cache, lru_cache
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Meta, Struct
+from msgspec import UNSET, Struct
 
 from provisioner.config.merge import merge
 from provisioner.manifest import diagnosis
-from provisioner.manifest.definition import MAX_TAGS, ContainerConfig, Definition, cached_by_tags
+from provisioner.manifest.definition import MAX_TAGS, TARGETS, ContainerConfig, Definition, Patterns, cached_by_tags
 from provisioner.manifest.json_scanner import MAX_PROBLEMS, JsonNode, scan_json
 from provisioner.manifest.problems import InvalidDefinitionError, LineProblem
 from provisioner.manifest.templates import TemplateError, fill_nodes, filled
@@ -53,11 +53,7 @@ class Rules(Struct, frozen=True):
     variables: dict[str, str] | None = None
 
 
-TARGETS = "targets"
-"""The key of a line that names its targets: no part of the definition, and never sent to AWS."""
-_QUOTED_TARGETS = b'"targets"'
-Patterns = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(min_length=1, max_length=100)]
-"""See :mod:`provisioner.core.targets`."""
+_QUOTED_TARGETS = f'"{TARGETS}"'.encode()
 
 
 class Line(NamedTuple):
