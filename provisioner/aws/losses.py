@@ -74,7 +74,7 @@ def loss_of(error: BaseException) -> Loss:
     inner = _peel(error)
     before = _find(inner, _UNSENT) or _find(inner, _CONNECTING)
     if before is Loss.DNS:
-        return loss_of_name(next((one for one in _causes(inner) if isinstance(one, socket.gaierror)), inner))
+        return loss_of_name(next((one for one in causes(inner) if isinstance(one, socket.gaierror)), inner))
     if before is not None:
         return before
     if isinstance(inner, aiohttp.ClientHttpProxyError):
@@ -83,7 +83,7 @@ def loss_of(error: BaseException) -> Loss:
         return Loss.PROXY if passes else Loss.MISCONFIGURED
     if isinstance(inner, aiohttp.ClientConnectorError):
         return _refusal(inner.os_error)
-    return next((loss for e in _causes(inner) if (loss := _find(e, _SENDING))), Loss.UNKNOWN)
+    return next((loss for e in causes(inner) if (loss := _find(e, _SENDING))), Loss.UNKNOWN)
 
 
 def _find(error: BaseException, table: _Table) -> Loss | None:
@@ -109,7 +109,8 @@ def _peel(error: BaseException) -> BaseException:
     return error
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """``error`` and what it was raised from, the outermost first."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

@@ -23,7 +23,7 @@ from botocore import exceptions as sdk
 import provisioner
 from provisioner.aws.http import ClientConfig
 from provisioner.aws.inspection import Credentials
-from provisioner.aws.losses import lost
+from provisioner.aws.losses import causes, lost
 from provisioner.aws.secrets import Secrets
 from provisioner.aws.timeouts import now_s
 from provisioner.core.verdict import Reply, Verdict, judge
@@ -367,10 +367,9 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         return CredentialsError("no valid AWS credentials", where=target.name, why=str(error), hint=hint)
 
 
-def _unanswered(error: BaseException) -> Reply | None:
+def _unanswered(error: Exception) -> Reply | None:
     """How the service that hands out credentials did not answer; None where it did, or was not asked."""
-    one: BaseException | None = error
-    while one is not None:
+    for one in causes(error):
         if isinstance(one, sdk.ConnectionError | sdk.HTTPClientError):
             return lost(one)
         if isinstance(one, sdk.ClientError):
@@ -379,7 +378,6 @@ def _unanswered(error: BaseException) -> Reply | None:
                 code=one.response.get("Error", {}).get("Code", ""),
             )
             return reply if judge(reply) in {Verdict.THROTTLED, Verdict.AMBIGUOUS} else None
-        one = one.__cause__ or one.__context__
     return None
 
 
