@@ -12,11 +12,10 @@ from botocore import xform_name
 from provisioner.aws import inspection
 from provisioner.aws.clock import ServerClock
 from provisioner.aws.faces import CallError
-from provisioner.aws.http import ClientConfig
 from provisioner.aws.network import Caller, Wanted
 from provisioner.aws.quotas import SERVICE_CODE
 from provisioner.aws.sdk import SdkControl, seen
-from provisioner.aws.session import Identity, region_notice, region_of
+from provisioner.aws.session import Identity, auxiliary_config, region_notice, region_of
 from provisioner.aws.sharing import Sharing
 from provisioner.aws.target import Clients
 from provisioner.aws.wire import http_date
@@ -162,10 +161,8 @@ class SdkInspection:
             raise CallError(operation, Reply(message="the reply cannot be read")) from error
 
     async def _client(self, service: str, region: str) -> Any:  # noqa: ANN401  the SDK has no types
-        config = ClientConfig(
-            connect_timeout=5, read_timeout=10, retries={"total_max_attempts": ATTEMPTS, "mode": "standard"}
-        )
-        return await self._network.client(self._target, Wanted(service, region, self._endpoint_url, config))
+        wanted = Wanted(service, region, self._endpoint_url, auxiliary_config(ATTEMPTS))
+        return await self._network.client(self._target, wanted)
 
     def _listen(self, client: Any) -> None:  # noqa: ANN401  the SDK has no types
         client.meta.events.register("before-parse", self._look_at_clock, unique_id="clock")

@@ -11,10 +11,9 @@ from botocore import xform_name
 
 from provisioner.aws.clock import ServerClock
 from provisioner.aws.faces import CallError
-from provisioner.aws.http import ClientConfig
 from provisioner.aws.network import Caller, Wanted
 from provisioner.aws.sdk import seen
-from provisioner.aws.session import Identity
+from provisioner.aws.session import Identity, auxiliary_config
 from provisioner.aws.sharing import Sharing
 from provisioner.config.settings import Target
 from provisioner.errors import ConfigurationError
@@ -96,14 +95,12 @@ def _member(answer: Any) -> Member:  # noqa: ANN401  the SDK has no types
 async def open_organization(region: str, endpoint_url: str) -> AsyncIterator[Organization]:
     """See :func:`provisioner.aws.organization`."""
     target = Target(name=NAME, region=region)
-    config = ClientConfig(
-        connect_timeout=5, read_timeout=10, retries={"total_max_attempts": ATTEMPTS, "mode": "standard"}
-    )
+    wanted = Wanted(NAME, region, endpoint_url, auxiliary_config(ATTEMPTS))
     async with Sharing() as sharing:
         caller = Caller(Identity(target, region, sharing.network), ServerClock())
         try:
             await caller.identity.get_frozen_credentials()
-            client = await sharing.network.client(target, Wanted(NAME, region, endpoint_url, config))
+            client = await sharing.network.client(target, wanted)
             yield Organization(client, caller)
         except (sdk.BotoCoreError, ValueError) as error:
             raise ConfigurationError("AWS Organizations cannot be called", why=str(error)) from error

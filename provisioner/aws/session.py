@@ -59,9 +59,10 @@ ROLE_DURATION_S = 3600
 """A role that is assumed from another role's credentials lasts one hour at most (IAM, role chaining)."""
 
 ROLE_ATTEMPTS = 3
-STS_TIMEOUTS_S = (5.0, 10.0)
-"""To connect, and for a reply."""
 """Assuming a role changes nothing, so the SDK may repeat it: a hiccup of STS does not end a run."""
+
+AUXILIARY_TIMEOUTS_S = (5.0, 10.0)
+"""To connect to STS, IAM or the like, and for a reply."""
 
 ADVISORY_S = 15 * 60
 """Credentials that expire within this are refreshed beside the calls (botocore,
@@ -341,7 +342,7 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         }
         if self._target.external_id:
             params["ExternalId"] = self._target.external_id
-        async with profile.sts(self._region, self._target.sts_endpoint_url, sts_config(ROLE_ATTEMPTS)) as sts:
+        async with profile.sts(self._region, self._target.sts_endpoint_url, auxiliary_config(ROLE_ATTEMPTS)) as sts:
             credentials = (await sts.assume_role(**params))["Credentials"]
         return {
             "access_key": credentials["AccessKeyId"],
@@ -401,11 +402,12 @@ def _note(fetch: asyncio.Task[None]) -> None:
         fetch.exception()
 
 
-def sts_config(attempts: int) -> ClientConfig:
-    """How a client of STS is set up that sends each call up to ``attempts`` times."""
+def auxiliary_config(attempts: int) -> ClientConfig:
+    """How a client of STS, IAM or the like is set up, which sends each call up to ``attempts`` times."""
+    connect_s, read_s = AUXILIARY_TIMEOUTS_S
     return ClientConfig(
-        connect_timeout=STS_TIMEOUTS_S[0],
-        read_timeout=STS_TIMEOUTS_S[1],
+        connect_timeout=connect_s,
+        read_timeout=read_s,
         retries={"total_max_attempts": attempts, "mode": "standard"},
     )
 

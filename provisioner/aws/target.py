@@ -18,10 +18,10 @@ from provisioner.aws.session import (
     SERVICE,
     Identity,
     account_of_key,
+    auxiliary_config,
     client_config,
     region_notice,
     region_of,
-    sts_config,
 )
 from provisioner.aws.tagging import SERVICE as TAGGING
 from provisioner.core.place import real_region
@@ -74,7 +74,7 @@ class Clients:
         Raises:
             BotoCoreError, ValueError: the SDK cannot make one of this Region and endpoint.
         """
-        return await self._open("sts", self._target.sts_endpoint_url, sts_config(1))
+        return await self._open("sts", self._target.sts_endpoint_url, auxiliary_config(1))
 
     async def quotas(self) -> Any:  # noqa: ANN401  the SDK has no types
         """A client of Service Quotas.

@@ -11,7 +11,7 @@ import pytest
 
 from provisioner.aws import Sharing, connect
 from provisioner.aws.network import STS_PER_S, Profile
-from provisioner.aws.session import ADVISORY_S, MANDATORY_S, renewal_s, sts_config
+from provisioner.aws.session import ADVISORY_S, MANDATORY_S, auxiliary_config, renewal_s
 from provisioner.config.settings import Target
 from provisioner.errors import CredentialsError
 from tests.aws.conftest import limits_of
@@ -116,7 +116,7 @@ async def test_calls_of_sts_are_spread_over_time() -> None:
     profile, began = Profile(cast("Network", Clients()), None), []
 
     async def assume() -> None:
-        async with profile.sts("us-east-1", "", sts_config(1)):
+        async with profile.sts("us-east-1", "", auxiliary_config(1)):
             began.append(asyncio.get_running_loop().time())
 
     await asyncio.gather(*[assume() for _ in range(300)])

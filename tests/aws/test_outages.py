@@ -185,7 +185,7 @@ async def test_an_sts_out_of_reach(open_at: Open, tmp_path: Path, monkeypatch: p
     """Where a role is to be assumed, or the account asked for, it is the same: nobody has refused anything."""
     place, code = FAULTS[fault]
     monkeypatch.setattr("provisioner.aws.session.ROLE_ATTEMPTS", 1)
-    monkeypatch.setattr("provisioner.aws.session.STS_TIMEOUTS_S", (0.3, 0.3))
+    monkeypatch.setattr("provisioner.aws.session.AUXILIARY_TIMEOUTS_S", (0.3, 0.3))
     async with place(tmp_path) as (url, variables):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
