@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +21,7 @@ from provisioner.aws.route import find_route
 from provisioner.aws.session import open_session, plain_endpoint, use_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     from aiobotocore.session import AioSession
     from botocore.credentials import ReadOnlyCredentials
@@ -114,15 +114,14 @@ class Profile:
             raise self._failure
         return self._found
 
-    @asynccontextmanager
-    async def sts(self, region: str, url: str, config: ClientConfig) -> AsyncIterator[Any]:
+    async def sts(self, region: str, url: str, config: ClientConfig) -> Any:  # noqa: ANN401  the SDK has no types
         """STS with these credentials, for one call, at the turn that :data:`STS_PER_S` leaves to it."""
         client = await self._network.opened(self.session, Wanted("sts", region, url, config))
         loop = asyncio.get_running_loop()
         turn_at = max(loop.time(), self._free_at)
         self._free_at = turn_at + 1 / STS_PER_S
         await asyncio.sleep(turn_at - loop.time())
-        yield client
+        return client
 
 
 class Wanted(NamedTuple):

@@ -342,8 +342,8 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         }
         if self._target.external_id:
             params["ExternalId"] = self._target.external_id
-        async with profile.sts(self._region, self._target.sts_endpoint_url, auxiliary_config(ROLE_ATTEMPTS)) as sts:
-            credentials = (await sts.assume_role(**params))["Credentials"]
+        sts = await profile.sts(self._region, self._target.sts_endpoint_url, auxiliary_config(ROLE_ATTEMPTS))
+        credentials = (await sts.assume_role(**params))["Credentials"]
         return {
             "access_key": credentials["AccessKeyId"],
             "secret_key": credentials["SecretAccessKey"],
