@@ -16,8 +16,7 @@ def text(pattern: str, says: str) -> Meta:
 
 _A_REGION = "an AWS Region such as us-east-1"
 _REGION = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
-_ROLE_NAME_PATTERN = "[A-Za-z0-9_+=,.@/-]{1,512}"
-_ROLE_NAME = re.compile(f"(?!arn:){_ROLE_NAME_PATTERN}")
+_ROLE_NAME = re.compile("(?!arn:)[A-Za-z0-9_+=,.@/-]{1,512}")
 _ROLE_ARN = re.compile("arn:aws[-a-z]*:iam::[0-9]{12}:role/[!-~]+")
 
 TargetName = Annotated[
@@ -40,10 +39,14 @@ ExternalId = Annotated[str, text("([a-zA-Z0-9_+=,.@:/-]{2,1224})?", "2 to 1224 l
 AccountId = Annotated[str, text("([0-9]{12})?", "a string of 12 digits")]
 
 
+def _check_ids(pattern: re.Pattern[str], says: str, ids: tuple[str, ...]) -> None:
+    for one in ids:
+        if not pattern.fullmatch(one):
+            raise ValueError(f"{one!r} is not {says}")
+
+
 def _check_regions(regions: tuple[str, ...]) -> None:
-    for region in regions:
-        if not _REGION.fullmatch(region):
-            raise ValueError(f"{region!r} is not {_A_REGION}")
+    _check_ids(_REGION, _A_REGION, regions)
     if len(set(regions)) < len(regions):
         raise ValueError("a Region is named twice; remove one of them")
 
@@ -53,12 +56,6 @@ def _check_role(role: str) -> None:
         raise ValueError(f"{role!r} is neither the name of an IAM role nor its ARN")
 
 
-def _check_ids(pattern: re.Pattern[str], says: str, ids: tuple[str, ...]) -> None:
-    for one in ids:
-        if not pattern.fullmatch(one):
-            raise ValueError(f"{one!r} is not {says}")
-
-
 _UNIT = "(r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32})"
 """Ids of a root and of an organizational unit (API reference of AWS Organizations)."""
 _A_UNIT = "the id of an organizational unit, such as ou-ab12-11112222, or of the root, such as r-ab12"
@@ -66,7 +63,7 @@ _AN_ACCOUNT = "an account id of 12 digits"
 check_units = partial(_check_ids, re.compile(_UNIT), _A_UNIT)
 check_account_ids = partial(_check_ids, re.compile("[0-9]{12}"), _AN_ACCOUNT)
 check_members = partial(_check_ids, re.compile(f"[0-9]{{12}}|{_UNIT}"), f"{_AN_ACCOUNT} or {_A_UNIT}")
-RoleName = Annotated[str, text(rf"((?!arn:){_ROLE_NAME_PATTERN})?", "the name of an IAM role, not its ARN")]
+RoleName = Annotated[str, text(f"({_ROLE_NAME.pattern})?", "the name of an IAM role, not its ARN")]
 Regions = Annotated[tuple[str, ...], Meta(extra={"check": _check_regions})]
 Role = Annotated[str, Meta(extra={"check": _check_role})]
 """The name of a role in the target's account, or an ARN; "" for none."""
