@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -48,7 +48,7 @@ def struct_of(table: object, kind: type[T], where: str, key: str = "") -> T:
         inner = dotted(key, name)
         if name not in hints:
             hint = nearest(name, list(hints), "Known keys: {}", prefix=f"{key}." if key else "")
-            if homes := [table for table, type_ in hints.items() if name in _keys(type_)]:
+            if homes := [table for table, type_ in hints.items() if _is_table(type_) and name in _hints(type_)]:
                 hint = f"Did you mean {' or '.join(dotted(dotted(key, table), name) for table in homes)}?"
             raise ConfigurationError(f"unknown key {inner}", where=where, hint=hint)
         _check(value, hints[name], where, inner)
@@ -59,9 +59,8 @@ def struct_of(table: object, kind: type[T], where: str, key: str = "") -> T:
         raise ConfigurationError(f"{key}: {why}" if key else why, where=where) from error
 
 
-def _keys(kind: object) -> dict[str, Any]:
-    """The keys of a table that is a struct, none of any other value."""
-    return _hints(kind) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else {}
+def _is_table(hint: object) -> TypeGuard[type[msgspec.Struct]]:
+    return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
 
 
 @cache
@@ -85,13 +84,12 @@ def nearest(name: str, known: Sequence[str], otherwise: str, *, prefix: str = ""
 
 def _check(value: object, hint: Any, where: str, key: str) -> None:  # noqa: ANN401  a type hint may be anything
     """Refuse a value that does not have the type and limits of its hint."""
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+    if _is_table(hint):
         struct_of(value, hint, where, key)
     elif get_origin(hint) is dict:
         names, of = get_args(hint)
         if not isinstance(value, dict):
-            tables = isinstance(of, type) and issubclass(of, msgspec.Struct)
-            raise _wrong(key, f"tables, [{key}.NAME]" if tables else f"a table, [{key}]", value, where)
+            raise _wrong(key, f"tables, [{key}.NAME]" if _is_table(of) else f"a table, [{key}]", value, where)
         for name, inner in value.items():
             _check_name(name, names, where, key)
             _check(inner, of, where, dotted(key, name))
