@@ -26,7 +26,7 @@ from provisioner.core.place import partition_of
 from provisioner.errors import DISTRIBUTION, ConfigurationError, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 LONGEST_NAME = 64
@@ -92,9 +92,7 @@ def read_accounts(path: Path, name: str) -> list[Account]:
     Raises:
         ConfigurationError: it cannot be read, or a line of it is wrong.
     """
-    readers: dict[str, Callable[[str, str], list[Account]]] = {".csv": _from_csv, ".yml": _from_yaml}
-    readers[".yaml"] = readers[".yml"]
-    reader = readers.get(path.suffix.lower())
+    reader = {".csv": _from_csv, ".yml": _from_yaml, ".yaml": _from_yaml}.get(path.suffix.lower())
     if reader is None:
         hint = "Call it .csv, or .yml if it is an accounts file of c7n-org"
         raise ConfigurationError("this is no source of targets", where=name, why="its suffix is unknown", hint=hint)
