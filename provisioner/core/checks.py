@@ -8,12 +8,12 @@ warning, and what could not be looked at is skipped, with the permission that wa
 from __future__ import annotations
 
 import math
-import shlex
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from provisioner.core.pause import resume_hint
 from provisioner.core.roles import (
     MANAGED_POLICY,
     PASSED_BY_MANAGED_POLICY,
@@ -120,8 +120,8 @@ NOTHING_BYTES = MIB
 
 def paused(target: str, pause: Pause) -> Check:
     """A target to which a run would send nothing."""
-    hint = f"`provisioner resume {shlex.quote(target)}` ends the pause"
-    return msgspec.structs.replace(fail("ledger", Reason.UNFINISHED, f"paused {pause.text}", hint), target=target)
+    check = fail("ledger", Reason.UNFINISHED, f"paused {pause.text}", resume_hint(target))
+    return msgspec.structs.replace(check, target=target)
 
 
 def ledger(name: str, contents: str, *, holder: str, free_bytes: int | None, storage: str) -> Check:

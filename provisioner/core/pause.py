@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 
 import msgspec
 
 LOOK_EVERY_S = 5.0
 """A run notices a pause within this time: it asks the ledger one short question for all targets together."""
+RESUME = "provisioner resume"
+"""The command that ends a pause, before the name of the target."""
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -32,3 +35,8 @@ class Pause(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         return f"until {self.end}{f': {self.reason}' if self.reason else ''}"
+
+
+def resume_hint(target: str) -> str:
+    """What to type to end the pause of ``target``."""
+    return f"`{RESUME} {shlex.quote(target)}` ends the pause"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
 
+from provisioner.core.pause import resume_hint
 from provisioner.engine.observer import Halt
 from provisioner.errors import Reason
 
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from provisioner.core.pause import Pause
     from provisioner.engine.stop import Stop
     from provisioner.engine.target import OpenTarget
-
-
-RESUME = "provisioner resume"
-"""The command that ends a pause, before the name of the target."""
 
 
 class Ending:
@@ -85,5 +81,4 @@ class Ending:
 
 def paused(target: str, pause: Pause) -> Halt:
     """The halt of a target that is paused: the work is left for a run after the pause."""
-    what = f"paused {pause.text}. `{RESUME} {shlex.quote(target)}` ends the pause"
-    return Halt(Reason.UNFINISHED, what, pause)
+    return Halt(Reason.UNFINISHED, f"paused {pause.text}. {resume_hint(target)}", pause)

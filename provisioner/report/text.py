@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from provisioner.core.entry import Outcome
-from provisioner.engine.ending import RESUME
+from provisioner.core.pause import RESUME
 from provisioner.engine.observer import Stage
 from provisioner.errors import counted, printable, printable_lines
 from provisioner.exit_codes import ADVICE, ExitCode
