@@ -20,7 +20,6 @@ from msgspec import Meta
 
 from provisioner.config.accounts import read_accounts
 from provisioner.config.choice import select
-from provisioner.config.merge import merge
 from provisioner.config.tables import struct_of
 from provisioner.config.texts import (
     AccountId,
@@ -396,10 +395,6 @@ class Settings(Section, frozen=True, kw_only=True):
     def general_defaults(self) -> dict[str, Any]:
         """The defaults of all targets, without the switch beside them."""
         return {key: value for key, value in self.defaults.items() if key != TEMPLATES}
-
-    def defaults_for(self, target: Target) -> dict[str, Any]:
-        """The defaults of ``target``: maps merge, lists and scalars replace."""
-        return merge(self.general_defaults, target.defaults)
 
     @property
     def tags(self) -> dict[str, dict[str, str]]:

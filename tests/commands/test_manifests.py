@@ -119,6 +119,19 @@ async def test_templates_make_each_target_its_own_definition(go: Callable[..., A
     assert (third.exit_code, third.pruned) == (0, 2)
 
 
+def test_a_targets_defaults_lie_over_the_general_ones(tmp_path: Path) -> None:
+    """The defaults of a target override the general ones."""
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(lines_of(named("a")))
+    targets = {"a": {"defaults": {"tags": {"team": "ads"}}}}
+    general = {"roleArn": ROLE, "tags": {"team": "all", "env": "prod"}}
+    settings = settings_of(tmp_path, targets=targets, defaults=general)
+
+    rules = manifests_for([str(path)], settings, settings.select(()))["a"].rules
+
+    assert rules.defaults == {"roleArn": ROLE, "tags": {"team": "ads", "env": "prod"}}
+
+
 def test_targets_with_the_same_rules_are_read_once(tmp_path: Path) -> None:
     """Lines for some targets do not make rules differ; templates do, because their values may."""
     path = tmp_path / "m.jsonl"

@@ -472,14 +472,6 @@ def test_defaults_merge(under: dict[str, Any], over: dict[str, Any], merged: dic
     assert repr((under, over)) == before
 
 
-def test_a_targets_defaults_lie_over_the_general_ones() -> None:
-    """The defaults of a target override the general ones."""
-    target = Target(name="a", defaults={"tags": {"team": "ads"}})
-    settings = Settings(defaults={"roleArn": "r", "tags": {"team": "all", "env": "prod"}}, targets={"a": target})
-
-    assert settings.defaults_for(target) == {"roleArn": "r", "tags": {"team": "ads", "env": "prod"}}
-
-
 THREE = Settings(targets={name: Target(name=name) for name in "cab"})
 
 
