@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from provisioner.core.verdict import SKEW_CODES, Verdict, judge
-from provisioner.errors import ProvisionerError, Reason
+from provisioner.core.verdict import SKEW_CODES, reason_of
+from provisioner.errors import ProvisionerError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -127,11 +127,7 @@ class CallError(ProvisionerError):
         super().__init__(f"{operation} failed", where=where, why=str(reply), hint=hint)
         self.operation = operation
         self.reply = reply
-        self.reason = Reason.UNFINISHED
-        if reply.is_hopeless:
-            self.reason = Reason.CONFIGURATION
-        elif judge(reply) is Verdict.DENIED:
-            self.reason = Reason.DENIED
+        self.reason = reason_of(reply)
 
 
 class Control(Protocol):

@@ -21,7 +21,7 @@ from provisioner.core.roles import (
     managed_policy_passes,
     pass_role_hint,
 )
-from provisioner.core.verdict import Loss, Reply, Verdict, is_denial, judge
+from provisioner.core.verdict import Loss, Reply, Verdict, is_denial, judge, reason_of
 from provisioner.errors import ProvisionerError, Reason, counted
 
 if TYPE_CHECKING:
@@ -198,10 +198,7 @@ def no_account(reply: Reply, *, guarded: bool) -> Check:
         return fail("account", Reason.DENIED, what, hint)
     if not guarded:
         return warn("account", what, "A run needs STS only where account_id or a role is configured")
-    reason = Reason.DENIED if judge(reply) is Verdict.DENIED else Reason.UNFINISHED
-    if reply.is_hopeless:
-        reason = Reason.CONFIGURATION
-    return fail("account", reason, what, "Check the network and any proxy, then run again")
+    return fail("account", reason_of(reply), what, "Check the network and any proxy, then run again")
 
 
 def region(name: str, notices: tuple[str, ...], reply: Reply | None) -> Check:

@@ -15,6 +15,8 @@ from http import HTTPStatus
 
 import msgspec
 
+from provisioner.errors import Reason
+
 # Each look at a member of an enumeration takes 0.1 us on Python 3.11, and every create makes several.
 OK = HTTPStatus.OK.value
 MULTIPLE_CHOICES = HTTPStatus.MULTIPLE_CHOICES.value
@@ -214,6 +216,13 @@ def judge(reply: Reply) -> Verdict:
     if OK <= reply.status < MULTIPLE_CHOICES:
         return Verdict.CREATED if reply.arn else Verdict.AMBIGUOUS
     return _judge_error(reply)
+
+
+def reason_of(reply: Reply) -> Reason:
+    """The reason of what ends because of ``reply``, which is no success."""
+    if reply.is_hopeless:
+        return Reason.CONFIGURATION
+    return Reason.DENIED if judge(reply) is Verdict.DENIED else Reason.UNFINISHED
 
 
 def _judge_error(reply: Reply) -> Verdict:
