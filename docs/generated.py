@@ -11,15 +11,13 @@ import re
 from typing import TYPE_CHECKING
 
 import click
+from manual import commands_of, program
 from sphinx.util.docutils import SphinxDirective
 
 import provisioner as package
 from provisioner.cli.explain import Page, pages
-from provisioner.cli.program import provisioner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from docutils import nodes
     from sphinx.application import Sphinx
     from sphinx.util.typing import ExtensionMetadata
@@ -30,9 +28,7 @@ class Commands(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the sections."""
-        text = "\n\n".join(
-            _command(context) for context in _contexts(click.Context(provisioner, info_name="provisioner"))
-        )
+        text = "\n\n".join(map(_command, commands_of(program())))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
@@ -59,22 +55,6 @@ class Names(SphinxDirective):
 def _documented(name: str) -> str:
     kind = "class" if inspect.isclass(getattr(package, name)) else "function"
     return f".. auto{kind}:: provisioner.{name}"
-
-
-def _contexts(context: click.Context) -> Iterator[click.Context]:
-    """A context for each command below the group of ``context``; of a group within, one for each of its commands."""
-    group = context.command
-    if not isinstance(group, click.Group):
-        raise TypeError(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if command is None:
-            raise LookupError(name)
-        inner = click.Context(command, info_name=name, parent=context)
-        if isinstance(command, click.Group):
-            yield from _contexts(inner)
-        else:
-            yield inner
 
 
 def _command(context: click.Context) -> str:

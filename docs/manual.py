@@ -21,7 +21,6 @@ from provisioner.exit_codes import ADVICE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HELP = provisioner.context_settings["help_option_names"]
 FILES = {
     "provisioner.toml, ~/.config/provisioner/provisioner.toml": "The configuration; --config names another one.",
     "ledger.db": "The ledger, beside the configuration or in the working directory, where --ledger names no other one.",
@@ -38,8 +37,8 @@ def write(folder: Path) -> list[Path]:
 
 
 def _pages() -> Iterator[tuple[str, str]]:
-    top = click.Context(provisioner, info_name="provisioner", help_option_names=HELP)
-    contexts = list(_contexts(top))
+    top = program()
+    contexts = list(commands_of(top))
     names = [context.command_path.replace(" ", "-") for context in contexts]
     for context, name in zip(contexts, names, strict=True):
         yield f"{name}.1", _page(context, name, ["provisioner"])
@@ -49,8 +48,14 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield "provisioner.1", _page(top, "provisioner", names, "\n".join(more))
 
 
-def _contexts(context: click.Context) -> Iterator[click.Context]:
-    """A context for each command; of a group, one for each of its commands."""
+def program() -> click.Context:
+    """The context of the program itself, as click makes it."""
+    names = provisioner.context_settings["help_option_names"]
+    return click.Context(provisioner, info_name="provisioner", help_option_names=names)
+
+
+def commands_of(context: click.Context) -> Iterator[click.Context]:
+    """A context for each command below the group of ``context``; of a group within, one for each of its commands."""
     group = context.command
     if not isinstance(group, click.Group):
         raise TypeError(group)
@@ -58,9 +63,9 @@ def _contexts(context: click.Context) -> Iterator[click.Context]:
         command = group.get_command(context, name)
         if command is None:
             raise LookupError(name)
-        inner = click.Context(command, info_name=name, parent=context, help_option_names=HELP)
+        inner = click.Context(command, info_name=name, parent=context)
         if isinstance(command, click.Group):
-            yield from _contexts(inner)
+            yield from commands_of(inner)
         else:
             yield inner
 
