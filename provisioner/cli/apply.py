@@ -20,10 +20,11 @@ from provisioner.cli.options import (
     lock_timeout,
     manifest_argument,
     max_delete,
+    program_of,
     report_option,
     take_over,
 )
-from provisioner.cli.program import Program, current
+from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.config.settings import ADOPT, Adopt, OnChange, ReplaceOrder, seconds
 from provisioner.errors import UsageError
@@ -221,8 +222,7 @@ def _job(_context: click.Context, _parameter: click.Parameter, value: str | None
 
 
 def _ping(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    program = context.find_object(Program)
-    if value is None or program is None or context.resilient_parsing:
+    if value is None or (program := program_of(context)) is None:
         return
     from provisioner.cli.ping import Ping, ping_url
 

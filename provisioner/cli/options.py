@@ -86,9 +86,13 @@ def found_config() -> str | None:
     return path
 
 
+def program_of(context: click.Context) -> Program | None:
+    """The program that notes what an option says; None where a line is only read, as to complete it."""
+    return None if context.resilient_parsing else context.find_object(Program)
+
+
 def _summary_file(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    program = context.find_object(Program)
-    if value is not None and program is not None and not context.resilient_parsing:
+    if value is not None and (program := program_of(context)) is not None:
         from provisioner.cli.own_files import refuse_own
 
         refuse_own(program, context, parameter, value)
@@ -97,8 +101,7 @@ def _summary_file(context: click.Context, parameter: click.Parameter, value: str
 
 
 def _log_file(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    program = context.find_object(Program)
-    if value is not None and program is not None and not context.resilient_parsing:
+    if value is not None and (program := program_of(context)) is not None:
         from provisioner.cli.log_file import LogFile
         from provisioner.cli.own_files import refuse_own
 
@@ -107,8 +110,7 @@ def _log_file(context: click.Context, parameter: click.Parameter, value: str | N
 
 
 def _metrics_file(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    program = context.find_object(Program)
-    if value is not None and program is not None and not context.resilient_parsing:
+    if value is not None and (program := program_of(context)) is not None:
         from provisioner.cli.monitoring import require_extra
         from provisioner.cli.own_files import refuse_own
         from provisioner.core.objects import is_object
@@ -140,8 +142,7 @@ class Listening(click.ParamType[tuple[str, int]]):
 
 
 def _metrics_port(context: click.Context, _parameter: click.Parameter, value: tuple[str, int] | None) -> None:
-    program = context.find_object(Program)
-    if value is not None and program is not None and not context.resilient_parsing:
+    if value is not None and (program := program_of(context)) is not None:
         from provisioner.cli.monitoring import require_extra
 
         require_extra("--metrics-port")
@@ -149,8 +150,7 @@ def _metrics_port(context: click.Context, _parameter: click.Parameter, value: tu
 
 
 def _out(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    program = context.find_object(Program)
-    if value is not None and program is not None and not context.resilient_parsing:
+    if value is not None and (program := program_of(context)) is not None:
         from provisioner.cli.own_files import refuse_own
 
         refuse_own(program, context, parameter, value)
@@ -163,8 +163,7 @@ def out_option(*names: str, help: str) -> Callable[[Command], Command]:  # noqa:
 
 
 def _report(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    program = context.find_object(Program)
-    if value is not None and program is not None and not context.resilient_parsing:
+    if value is not None and (program := program_of(context)) is not None:
         from provisioner.cli.own_files import refuse_own
 
         refuse_own(program, context, parameter, value)
@@ -181,8 +180,7 @@ report_option = click.option(
 
 
 def _quiet(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001  as click calls it
-    program = context.find_object(Program)
-    if value and program is not None and not context.resilient_parsing:
+    if value and (program := program_of(context)) is not None:
         program.unattended.quiet = True
         program.streams.stderr.hold()
 
