@@ -210,13 +210,9 @@ def _settings(context: click.Context) -> Settings:
 
 def _with_targets(context: click.Context) -> Settings:
     """The settings with all targets that are known without a call."""
-    settings = _settings(context)
-    if settings.fleet.organizations.asked:
-        from provisioner.cli import loop
-        from provisioner.commands.organization import with_known
+    from provisioner.cli.options import with_known_targets
 
-        settings = loop.run(with_known, settings)
-    return settings
+    return with_known_targets(_settings(context))
 
 
 def _read(context: click.Context, read: Callable[[Ledger, list[str]], Any]) -> list[str]:

@@ -11,8 +11,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from provisioner.cli import loop
-from provisioner.cli.options import CONFIG_NAME, common
+from provisioner.cli.options import CONFIG_NAME, common, with_known_targets
 from provisioner.cli.output import UnwritableError, say, say_json
 from provisioner.cli.program import Group, provisioner
 from provisioner.cli.table import Table, terminal_width
@@ -78,11 +77,7 @@ def show(*, options: tuple[str, ...], output: str) -> None:
     apply = provisioner.get_command(click.get_current_context(), "apply")
     assert apply is not None  # noqa: S101  it is in the table
     given = apply.make_context("provisioner apply", list(options))
-    settings = ApplyOptions(**given.params).settings()
-    if settings.fleet.organizations.asked:
-        from provisioner.commands.organization import with_known
-
-        settings = loop.run(with_known, settings)
+    settings = with_known_targets(ApplyOptions(**given.params).settings())
     path: str | None = given.params["config"]
     values = list(_values(settings, _Origins(given, path)))
     if output == "json":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.cli import loop
-from provisioner.cli.options import common, known_settings
+from provisioner.cli.options import common, settings_of, with_known_targets
 from provisioner.cli.output import say_json, talk
 from provisioner.core.permissions import Action
 from provisioner.errors import printable_lines
@@ -35,7 +35,7 @@ def command(commands: tuple[str, ...], config: str | None, ledger: str | None, t
     """
     from provisioner.commands.iam_policy import ledger_id, policy, wanted
 
-    settings = known_settings(config, ledger)
+    settings = with_known_targets(settings_of(config, ledger))
     need = wanted(commands, settings.lifecycle)
     chosen = settings.select(targets)
     identity = loop.run(ledger_id, settings) if Action.DELETE in need.actions else ""

@@ -407,17 +407,16 @@ def recommended() -> Recommended:
     )
 
 
-def known_settings(config: str | None, ledger: str | None) -> Settings:
-    """The same with the targets that AWS Organizations named in an earlier run, for a command that calls nothing.
+def with_known_targets(settings: Settings) -> Settings:
+    """``settings`` with the targets that AWS Organizations named in an earlier run, for a command that calls nothing.
 
     Raises:
-        ConfigurationError: the file is wrong, or two targets have one name or place.
+        ConfigurationError: two targets have one name or place.
         LedgerError: the ledger cannot be read.
     """
-    settings = settings_of(config, ledger)
-    if settings.fleet.organizations.asked:
-        from provisioner.cli import loop
-        from provisioner.commands.organization import with_known
+    if not settings.fleet.organizations.asked:
+        return settings
+    from provisioner.cli import loop
+    from provisioner.commands.organization import with_known
 
-        settings = loop.run(with_known, settings)
-    return settings
+    return loop.run(with_known, settings)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from provisioner.cli.options import common, known_settings, manifest_argument
+from provisioner.cli.options import common, manifest_argument, settings_of, with_known_targets
 from provisioner.cli.output import say
 from provisioner.cli.program import current
 from provisioner.errors import counted
@@ -29,7 +29,7 @@ def command(manifest: tuple[str, ...], config: str | None, targets: tuple[str, .
     """
     from provisioner.commands.validate import Validation
 
-    settings = known_settings(config, None)
+    settings = with_known_targets(settings_of(config, None))
     validation = Validation(manifest, settings, settings.select(targets), stdin=current().streams.stdin)
     printer = _Json() if output == "json" else _Text()
     for problem in validation:
