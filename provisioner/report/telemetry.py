@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
     from provisioner.engine.observer import Attempt, Halt
-    from provisioner.report.metrics import Family, Metrics
+    from provisioner.report.metrics import Family, Metrics, Series
 
 SIGNALS = ("traces", "metrics")
 PROTOCOL = "http/protobuf"
@@ -216,22 +217,34 @@ class _Lost(logging.Handler):
 
 def _observe(provider: MeterProvider, metrics: Metrics) -> None:
     """Offer every family but the histogram, which is recorded call by call."""
-    meter = provider.get_meter("provisioner", __version__)
+    meter, values = provider.get_meter("provisioner", __version__), _Values(metrics)
     for family in FAMILIES.values():
+        observe = [partial(values.of, family)]
         if family.kind == "counter":
-            meter.create_observable_counter(_dotted(family), [_callback(metrics, family)], _unit(family), family.help)
+            meter.create_observable_counter(_dotted(family), observe, _unit(family), family.help)
         elif family.kind == "gauge":
-            meter.create_observable_gauge(_dotted(family), [_callback(metrics, family)], _unit(family), family.help)
+            meter.create_observable_gauge(_dotted(family), observe, _unit(family), family.help)
 
 
-def _callback(metrics: Metrics, family: Family) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    def observe(_options: CallbackOptions) -> Iterable[Observation]:
-        series = next((series for one, series in metrics.collect() if one is family), {})
-        for labels, value in series.items():
+class _Values:
+    """The values of the families, collected once for all: the SDK asks for one family after the other.
+
+    Args:
+        metrics: that have them.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._collected: dict[str, Series] = {}
+
+    def of(self, family: Family, _options: CallbackOptions) -> Iterable[Observation]:
+        """Those of one family; whoever asks for it again gets new ones."""
+        if family.name not in self._collected:
+            empty: dict[str, Series] = {name: {} for name in FAMILIES}
+            self._collected = empty | {one.name: series for one, series in self._metrics.collect()}
+        for labels, value in self._collected.pop(family.name).items():
             if not isinstance(value, Histogram):
                 yield Observation(value, dict(zip(family.labels, labels, strict=True)))
-
-    return observe
 
 
 def _buckets() -> View:

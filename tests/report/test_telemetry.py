@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,6 +87,20 @@ def test_what_a_collector_gets(collector: Collector, monkeypatch: pytest.MonkeyP
     duration = collector.points["provisioner.attempt_duration"]
     assert (duration.unit, duration.histogram.data_points[0].count) == ("s", 1)
     assert collector.points["provisioner.attempts"].sum.is_monotonic
+
+
+def test_each_export_has_new_values(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has happened since the first one is in the last one."""
+    monkeypatch.setenv(ENDPOINT, collector.url)
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "10")
+    metrics, statistics = made()
+    telemetry = Telemetry(metrics, ["metrics"], {ENDPOINT: collector.url})
+    while not collector.points:
+        time.sleep(0.01)
+    statistics.deleted = 41
+    telemetry.end(0, 30.0)
+
+    assert sum(point.as_int for point in collector.points["provisioner.deletions"].sum.data_points) == 41
 
 
 @pytest.mark.parametrize("listens", [True, False])
