@@ -46,6 +46,11 @@ class Leases(Protocol):
         ...
 
 
+def how_to_wait(timeout_s: float | None) -> str:
+    """What to do while another run is in the way; without ``timeout_s``, the command has no ``--lock-timeout``."""
+    return "Run again when it has ended" if timeout_s is None else "Wait for it with --lock-timeout"
+
+
 class OvertakenError(LedgerLockedError):
     """Another run has taken the lease of a run that stood still.
 

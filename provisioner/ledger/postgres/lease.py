@@ -34,10 +34,10 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import psycopg
 
 from provisioner.errors import LedgerError, LedgerLockedError
-from provisioner.ledger.lease import OvertakenError
+from provisioner.ledger.lease import OvertakenError, how_to_wait
 from provisioner.ledger.postgres.connection import LostError, Session, Statement, errors_of
 from provisioner.ledger.postgres.patience import PATIENCE_S, Patience, ticks
-from provisioner.ledger.postgres.schema import bring_forward
+from provisioner.ledger.postgres.schema import bring_forward, one_at_a_time
 from provisioner.ledger.postgres.text import encode, read
 from provisioner.ledger.requests import targets_of
 
@@ -176,8 +176,7 @@ class PostgresLeases:
 
         async def alone() -> T:
             began_at = ticks()
-            renewal = Statement(f"{_RENEW} {_MINE} RETURNING lost", (self._ttl_s, self.nonce))
-            _, alive = await self._session.begin(_one_at_a_time(self.database), renewal)
+            _, alive = await self._session.begin(one_at_a_time(self.database, "leases"), self._renewal())
             if not alive:
                 raise self.overtaken()
             await self._compare(self._session, alive[0][0])
@@ -238,7 +237,7 @@ class PostgresLeases:
             OvertakenError: it was taken for dead.
         """
         await self.begin(session)
-        await self.end(session, *statements)
+        await session.end(*statements)
 
     async def begin(self, session: Session, *statements: Statement) -> list[Rows]:
         """Begin such a transaction; the rows of ``statements``.
@@ -252,10 +251,6 @@ class PostgresLeases:
             raise self.overtaken()
         self.commits = fence[0][0]
         return rows
-
-    async def end(self, session: Session, *statements: Statement) -> None:
-        """Run ``statements`` in it, and commit it."""
-        await session.end(*statements)
 
     def renewed(self, began_at: float) -> None:
         """A transaction with the fence has been committed that began at ``began_at`` by :func:`ticks`."""
@@ -329,7 +324,7 @@ class PostgresLeases:
         began_at = ticks()
         holder = f"process {os.getpid()} on {socket.gethostname()}"
         alone = self.everything
-        await self._session.begin(_one_at_a_time(self.database))
+        await self._session.begin(one_at_a_time(self.database, "leases"))
         *_, rows = await self._session.go_on(
             Statement(_BURY, (alone, BURIED_S)),
             Statement(_REGISTER, (self.nonce, holder, self._ttl_s, alone, alone)),
@@ -365,6 +360,9 @@ class PostgresLeases:
                 await self._session.end(Statement(_END, (self.nonce,)))
                 return
 
+    def _renewal(self) -> Statement:
+        return Statement(f"{_RENEW} {_MINE} RETURNING lost", (self._ttl_s, self.nonce))
+
     async def _keep_renewing(self) -> None:
         every_s = self._ttl_s / 3
         while not self._dead:
@@ -381,7 +379,7 @@ class PostgresLeases:
 
     async def _renew(self) -> None:
         began_at = ticks()
-        (rows,) = await self._session.begin(Statement(f"{_RENEW} {_MINE} RETURNING lost", (self._ttl_s, self.nonce)))
+        (rows,) = await self._session.begin(self._renewal())
         if rows:
             await self._compare(self._session, rows[0][0])
         await self._session.end()
@@ -393,12 +391,11 @@ class PostgresLeases:
     def _locked(self, others: Rows) -> LedgerLockedError:
         target, holder, left_s = described(others[0]) if others else ("", "", 0.0)
         held = f"the target {target!r}" if target else "the ledger"
-        wait = "Run again when it has ended" if self._timeout_s is None else "Wait for it with --lock-timeout"
         return LedgerLockedError(
             f"another run holds {held}",
             where=self.database.name,
             why=holder,
-            hint=f"{wait}, or end it. If it has died, its lease expires in {left_s:.0f} s",
+            hint=f"{how_to_wait(self._timeout_s)}, or end it. If it has died, its lease expires in {left_s:.0f} s",
         )
 
 
@@ -443,12 +440,6 @@ async def under_way(session: Session) -> set[str]:
     """The ids of the runs that are alive."""
     (rows,) = await session.read(Statement("SELECT run_id FROM workers WHERE expires_at > clock_timestamp()"))
     return {read(row[0]) for row in rows} - {""}
-
-
-def _one_at_a_time(database: Database) -> Statement:
-    """Wait for others that take leases; until the end of the transaction."""
-    sql = "SELECT pg_advisory_xact_lock(hashtextextended('provisioner leases ' || %s, 0))"
-    return Statement(sql, (database.schema,))
 
 
 _MINE = "WHERE nonce = %s"

@@ -11,7 +11,7 @@ from provisioner.ledger.postgres.connection import Statement
 from provisioner.ledger.postgres.migrations import MIGRATIONS, ROWS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from provisioner.ledger.postgres.connection import Rows, Session
+    from provisioner.ledger.postgres.connection import Database, Rows, Session
     from provisioner.ledger.postgres.lease import PostgresLeases
 
 LEDGER_ID = "ledger_id"
@@ -65,6 +65,15 @@ async def check_readable(session: Session) -> None:
         )
 
 
+def one_at_a_time(database: Database, what: str) -> Statement:
+    """Wait for others that change ``what`` of the same ledger, until the end of the transaction.
+
+    A lock of the session would stay in a pool.
+    """
+    key = f"provisioner {what} {database.schema}"
+    return Statement("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (key,))
+
+
 async def bring_forward(session: Session) -> tuple[object, ...] | None:
     """Make what is missing, one step and its number a commit. Another process may do the same at the same time.
 
@@ -77,7 +86,7 @@ async def bring_forward(session: Session) -> tuple[object, ...] | None:
     """
     while await version_of(session) < SCHEMA_VERSION:
         schema = session.database.schema
-        await session.begin(_one_at_a_time(session))
+        await session.begin(one_at_a_time(session.database, "ledger"))
         # A statement of its own, for it is to see what the last holder of the lock has committed.
         ((row,),) = await session.go_on(_found(schema))
         statements: list[Statement] = []
@@ -121,10 +130,10 @@ async def identity(session: Session, leases: PostgresLeases) -> str:
         raise moved(session.database.name, to)
     if not await is_whole(session):
         # Several workers may begin at once: the first gives the id.
-        _, keys = await leases.begin(session, _one_at_a_time(session), _KEYS)
+        _, keys = await leases.begin(session, one_at_a_time(session.database, "ledger"), _KEYS)
         left = DISCARDED if (BUILDING,) in keys else []
         made = [] if keys == [(LEDGER_ID,)] else [*left, put_meta(LEDGER_ID, secrets.token_hex(8))]
-        await leases.end(session, *made)
+        await session.end(*made)
     return await ledger_id(session)
 
 
@@ -158,12 +167,6 @@ _HELD_BEFORE = Statement(
         extract(epoch FROM expires_at - clock_timestamp())::float8 FROM lease
     WHERE expires_at > clock_timestamp() FOR UPDATE"""
 )
-
-
-def _one_at_a_time(session: Session) -> Statement:
-    """Wait for others that make the ledger. A lock of the session, not of the transaction, would stay in a pool."""
-    schema = session.database.schema
-    return Statement("SELECT pg_advisory_xact_lock(hashtextextended('provisioner ledger ' || %s, 0))", (schema,))
 
 
 def _checked(session: Session, rows: Rows) -> int:

@@ -19,7 +19,7 @@ import anyio
 import msgspec
 
 from provisioner.errors import LedgerError, LedgerLockedError
-from provisioner.ledger.lease import OvertakenError
+from provisioner.ledger.lease import OvertakenError, how_to_wait
 from provisioner.ledger.sqlite.database import errors_at, holds_nothing
 from provisioner.ledger.sqlite.filesystem import refuse_unsafe
 
@@ -231,12 +231,11 @@ class FileLease:
         self._holder = holder
 
     def _locked(self) -> LedgerLockedError:
-        wait = "Run again when it has ended" if self._timeout_s is None else "Wait for it with --lock-timeout"
         return LedgerLockedError(
             "another run holds the ledger",
             where=str(self.path),
             why=self._read_holder(),
-            hint=f"{wait}, or end it; the lock is then released by itself",
+            hint=f"{how_to_wait(self._timeout_s)}, or end it; the lock is then released by itself",
         )
 
     def _read_holder(self) -> str:
