@@ -18,7 +18,7 @@ from provisioner.errors import UsageError, counted, printable_lines
 from provisioner.exit_codes import ADVICE
 from provisioner.ledger.location import locate
 from provisioner.report.summary import iso, parsed
-from provisioner.report.text import found_text, one_line, past_text, problem_line
+from provisioner.report.text import counts_text, found_text, one_line, past_text, problem_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -100,14 +100,14 @@ def _show_job(record: JobRecord, workers: list[PastRun], output: str, place: str
     lines = [
         f"ledger    {place}",
         f"job       {record.job}: began {iso(record.began_at)}, {state}",
-        f"results   {', '.join(f'{count} {result}' for result, count in results.most_common())}",
-        *([f"outcomes  {', '.join(f'{count} {what}' for what, count in outcomes.items())}"] if outcomes else []),
+        f"results   {counts_text(dict(results.most_common()))}",
+        *([f"outcomes  {counts_text(outcomes)}"] if outcomes else []),
     ]
     say(printable_lines(lines))
     with long_result() as write:
         table = Table(write, ["TARGET", "RESULT", "EXIT", "RUN", "WHAT"], terminal_width())
         for one in sorted(record.targets, key=lambda one: (_PLACES.get(one.result, 0), one.target)):
-            did = one.message or ", ".join(f"{count} {what}" for what, count in one.outcomes.items())
+            did = one.message or counts_text(one.outcomes)
             result = one.result or ("under way" if one.run_id else "waiting")
             table.add([one.target, result, "" if one.exit_code is None else str(one.exit_code), one.run_id, did])
         table.end()
