@@ -79,10 +79,8 @@ async def report_of(run: Run, summary: Summary, location: Location, ledger: Ledg
     made = Made(ledger=whole_path(location.name), ledger_id=ledger.ledger_id if ledger else "", at=now)
     if ledger is not None:
         return await _about_run(ledger, about, made)
-    problems = Problems()
-    for problem in summary.problems:
-        problems.add(problem)
-    return Contents(run.run_id, run_page(about, LedgerCounts(states={}), Entries(run.run_id), problems, made))
+    nothing = LedgerCounts(states={}), Entries(run.run_id)
+    return Contents(run.run_id, run_page(about, *nothing, _problems_in(summary), made))
 
 
 async def _about_run(ledger: Ledger, about: About, made: Made) -> Contents:
@@ -94,10 +92,17 @@ async def _about_run(ledger: Ledger, about: About, made: Made) -> Contents:
     async for problem in ledger.problems(about.run_id):
         problems.add(problem)
     if summary and not problems.total:
-        for problem in summary.problems:
-            problems.add(problem)
-        problems.total = summary.problems_total
+        problems = _problems_in(summary)
     return Contents(about.run_id, run_page(about, counts, entries, problems, made))
+
+
+def _problems_in(summary: Summary) -> Problems:
+    """The problems that a summary has: the first ones, and how many there were."""
+    problems = Problems()
+    for problem in summary.problems:
+        problems.add(problem)
+    problems.total = summary.problems_total
+    return problems
 
 
 async def _about(ledger: Ledger, run: PastRun) -> About:

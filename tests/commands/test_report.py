@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import msgspec
 import pytest
 
-from provisioner.commands.report import report_of_fleet, report_of_run
+from provisioner.commands.report import report_of, report_of_fleet, report_of_run
+from provisioner.commands.run import Order, Run, policy_of
+from provisioner.config.settings import Settings
 from provisioner.core.entry import Entry, State
+from provisioner.core.problem import Problem
 from provisioner.errors import UsageError
 from provisioner.ledger import RunRecord
 from provisioner.report import page as pages
@@ -78,3 +82,14 @@ async def test_a_run_without_samples_has_all_targets(ledger: FakeLedger) -> None
     assert [target["name"] for target in page["targets"]] == ["a", "b"]
     with pytest.raises(UsageError, match="the ledger has no run"):
         await report_of_run(LOCATION, cast("Ledger", ledger), "1999", 9.0)
+
+
+async def test_a_page_without_a_ledger_counts_all_problems() -> None:
+    """The summary lists the first ones, and how many there were."""
+    run = Run(Order(sources=(), settings=Settings(), targets=(), policy=policy_of(Settings())))
+    listed = [Problem("m", 1, "a", "invalid", "?")]
+    summary = msgspec.structs.replace(run.summary(), problems=listed, problems_total=7)
+
+    page = (await report_of(run, summary, LOCATION, None)).page
+
+    assert (page["problems"]["name"], page["problems"]["total"]) == (["a"], 7)
