@@ -583,10 +583,12 @@ def open_target(
     )
 
 
-def whereabouts(observer: Observer, ledger: Ledger, target: str = "here") -> Whereabouts:
-    """A place whose account is not known yet."""
+def whereabouts(
+    observer: Observer, ledger: Ledger, target: str = "here", account_id: str = "", *, checked: bool = True
+) -> Whereabouts:
+    """A place whose account is not known yet, unless it is given."""
 
     async def claim(place: Place) -> None:
         await ledger.set_place(target, place)
 
-    return Whereabouts(Place("aws", REGION), observer, claim)
+    return Whereabouts(Place("aws", REGION, account_id), observer, claim, checked=checked)

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from provisioner.engine.problems import ProblemLog
     from provisioner.engine.target import OpenTarget
 
+UNCHECKED = (
+    "it cannot be read; the credentials may be of another account. Set account_id in the target's configuration to "
+    "have that checked"
+)
+
 
 class Deletions:
     """Deletes versions of one target.
@@ -124,7 +129,8 @@ class Deletions:
     def _objection(self, version: Version, found: Sequence[Found]) -> tuple[str, str]:
         """Why ``version`` must stay, code and text; "" if it was just read and is this ledger's own."""
         if not found:
-            return NOT_DELETED, "it cannot be read"
+            why = "it cannot be read" if self._target.place.checked else UNCHECKED
+            return NOT_DELETED, why
         tag, policy = found[0].tag, self._policy
         if found[0].name != version.name:
             return FOREIGN, f"its name is {found[0].name!r}, not that of the entry"

@@ -37,6 +37,11 @@ BARREN_PAGES = 20
 """Pages in a row without a new algorithm after which a List or GetResources is taken to be endless."""
 GET_RESOURCES = "get_resources"
 
+_UNPROVEN = (
+    "that Get does not find an algorithm proves nothing here, because the credentials may be of another account: "
+    "set account_id in the target's configuration to have that checked"
+)
+
 T = TypeVar("T")
 
 
@@ -233,6 +238,7 @@ class Inventory:
         Raises:
             CallError: List is denied, so that a retry is pointless.
             IncompleteListError: it could not be read to its end.
+            IntegrityError, ConfigurationError: see :meth:`listing`.
         """
         began_at = self._target.clock.monotonic()
         listing = await self.listing(lambda _: True)
@@ -252,10 +258,14 @@ class Inventory:
 
         Raises:
             CallError: List is denied, so that a retry is pointless.
+            IntegrityError: the credentials, which were not known to be of this account, are of another one.
+            ConfigurationError: List shows that another target is in this place.
         """
         kept: list[Listed] = []
         try:
             async for page in self._pages("list", self._target.aws.control.list_algorithms):
+                if page and not self._target.place.checked:
+                    await self._target.place.show(page[0].arn)
                 kept += filter(keep, page)
                 seen(len(page))
         except CallError as error:
@@ -397,11 +407,21 @@ class Inventory:
                 group.start_soon(reader)
         for error in failed.values():
             _refuse_final(error)
-        gone = frozenset(arn for arn, error in failed.items() if is_gone(error.reply))
+        gone = await self._proven([one.arn for one in found], {arn for arn in failed if is_gone(failed[arn].reply)})
         unread = failed.keys() - gone
         for arn in unread:
             self._target.observer.read_failed("get", arn, str(failed[arn]))
         return Descriptions(tuple(found), frozenset(unread), gone)
+
+    async def _proven(self, there: Sequence[str], missing: set[str]) -> frozenset[str]:
+        """Those of ``missing``, which Get does not find, that are certainly gone; ``there`` are those that it found."""
+        place = self._target.place
+        if there and not place.checked:
+            await place.show(there[0])
+        if missing and not place.checked:
+            self._target.observer.notice_found(_UNPROVEN)
+            return frozenset()
+        return frozenset(missing)
 
     async def _read(self, kind: str, call: Callable[[str], Awaitable[T]], argument: str) -> T:
         """One read call at the gate's turn, with retries.

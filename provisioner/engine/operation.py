@@ -147,7 +147,7 @@ class Create:
         """The entry is created, with the ARN of the reply, or what else the reply means for it."""
         entry = _entry(job)
         if conclusion.verdict is Verdict.CREATED:
-            await self._target.place.confirm(reply.arn)
+            await self._target.place.show(reply.arn)
             confirm = entry.fact(Event.CONFIRM)
             return [msgspec.structs.replace(confirm, arn=reply.arn, request_id=reply.request_id)]
         return [self._fact(entry, event, reply) for event in conclusion.events]

@@ -133,7 +133,7 @@ class Planning:
             self._target.observer.waiting_began("reading what the account holds", 0.0)
             try:
                 self.contents = await self._inventory.contents()
-            except (CallError, IncompleteListError) as error:
+            except (CallError, IncompleteListError, IntegrityError, ConfigurationError) as error:
                 self.failure = error
             finally:
                 self._target.observer.waiting_ended()

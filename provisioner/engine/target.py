@@ -29,10 +29,19 @@ class Whereabouts:
         place: as far as it is known.
         observer: gets the Region and account.
         claim: records the place once the account is known. Raises ConfigurationError if another target is there.
+        checked: whether the credentials are known to be of the account; see :attr:`checked`.
+
+    Attributes:
+        place: as far as it is known by now.
+        checked: whether the credentials are known to be of its account, which a reply may have shown. As long as they
+            are not, what does not exist for them proves nothing: they may be of another account.
     """
 
-    def __init__(self, place: Place, observer: Observer, claim: Callable[[Place], Awaitable[object]]) -> None:
+    def __init__(
+        self, place: Place, observer: Observer, claim: Callable[[Place], Awaitable[object]], *, checked: bool
+    ) -> None:
         self.place = place
+        self.checked = checked
         self._observer = observer
         self._claim = claim
         self._proven = ""
@@ -54,6 +63,15 @@ class Whereabouts:
             self._observer.target_opened(self.place.region, found)
             await self._claim(self.place)
         self._proven = arn[: arn.index("/") + 1]
+
+    async def show(self, arn: str) -> None:
+        """Note that a reply names ``arn`` as an algorithm that exists: the credentials are of its account.
+
+        Raises:
+            IntegrityError, ConfigurationError: see :meth:`confirm`.
+        """
+        await self.confirm(arn)
+        self.checked = True
 
 
 async def _never() -> Pause:

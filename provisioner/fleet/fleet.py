@@ -176,7 +176,12 @@ class Fleet:
             pacer = await self._pacer(target, calls)
             opened = OpenTarget(
                 name=target.name,
-                place=Whereabouts(place, observer, lambda place: self.places.claim(target.name, place)),
+                place=Whereabouts(
+                    place,
+                    observer,
+                    lambda place: self.places.claim(target.name, place),
+                    checked=bool(target.account_id or calls.account_id),
+                ),
                 ledger=self.ledger,
                 lease=self.leases.of(target.name),
                 aws=calls,

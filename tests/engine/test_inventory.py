@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from provisioner.aws.faces import CallError
@@ -11,7 +13,18 @@ from provisioner.engine.inventory import BARREN_PAGES, Account, Inventory
 from provisioner.engine.observer import Observer
 from provisioner.errors import IntegrityError
 from provisioner.manifest.definition import Definition
-from tests.fakes import LEDGER_ID, ROLE, TAG, Algorithm, Endpoint, FakeLedger, now, open_target
+from tests.fakes import (
+    ACCOUNT_ID,
+    LEDGER_ID,
+    ROLE,
+    TAG,
+    Algorithm,
+    Endpoint,
+    FakeLedger,
+    now,
+    open_target,
+    whereabouts,
+)
 from tests.virtual_time import virtual_time
 
 DENIED = Reply(status=400, code="AccessDeniedException", message="not authorized", request_id="r")
@@ -247,3 +260,48 @@ async def test_the_wait_says_how_far_it_has_come() -> None:
     assert told.waits[0] == "reading the account"
     assert "reading the account: 250 listed, 250 tagged" in told.waits
     assert told.waits[-3:] == ["", "reading algorithms one by one: 7", ""]
+
+
+def unchecked(endpoint: Endpoint, told: Observer, account_id: str = ACCOUNT_ID) -> Inventory:
+    """The inventory of a target in this account, by credentials of which nobody knows the account."""
+    ledger = FakeLedger()
+    place = whereabouts(told, ledger, account_id=account_id, checked=False)
+    return Inventory(replace(open_target(endpoint, ledger, observer=told), place=place), TAG)
+
+
+@virtual_time
+async def test_what_is_missing_in_another_account_is_not_gone() -> None:
+    """Credentials that may be of another account do not find an algorithm: nothing is concluded from it."""
+    endpoint, told = account_of(1), Told()
+    [arn] = endpoint.algorithms
+    del endpoint.algorithms[arn]
+    inventory = unchecked(endpoint, told)
+
+    await inventory.contents()
+    details = await inventory.details([arn])
+
+    assert (set(details.gone), set(details.unread)) == (set(), {arn})
+    assert [("account_id" in notice) for notice in told.notices] == [True]
+
+
+@virtual_time
+@pytest.mark.parametrize("shown_by", ["list", "get"])
+async def test_a_reply_shows_the_account_of_the_credentials(shown_by: str) -> None:
+    """Once List or Get shows an algorithm of the account, another one that Get does not find is gone."""
+    endpoint, told = account_of(2), Told()
+    there, arn = endpoint.algorithms
+    del endpoint.algorithms[arn]
+    inventory = unchecked(endpoint, told)
+
+    if shown_by == "list":
+        await inventory.contents()
+    details = await inventory.details([arn] if shown_by == "list" else [arn, there])
+
+    assert (set(details.gone), set(details.unread), told.notices) == ({arn}, set(), [])
+
+
+@virtual_time
+async def test_a_list_of_another_account_is_refused() -> None:
+    """Credentials that List shows to be of another account than the ledger has are refused."""
+    with pytest.raises(IntegrityError, match="another account"):
+        await unchecked(account_of(1), Told(), "999999999999").contents()

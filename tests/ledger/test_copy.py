@@ -210,9 +210,23 @@ async def test_a_backup_of_a_ledger_in_use_is_a_ledger(tmp_path: Path) -> None:
 
 async def test_a_backup_needs_a_ledger_in_a_file(tmp_path: Path) -> None:
     """Without one nothing is made; a database has tools of its own, and the message says which."""
-    with pytest.raises(LedgerError, match="there is no ledger here"):
+    with pytest.raises(LedgerError, match=r"/l\.db: there is no ledger here"):
         await back_up(Settings().override("run", ledger=str(tmp_path / "l.db")), tmp_path / "backup.db")
     with pytest.raises(UsageError, match="pg_dump --schema=test_"):
         await back_up(Settings().override("run", ledger=fresh_ledger().url), tmp_path / "backup.db")
 
     assert names_in(tmp_path) == []
+
+
+async def test_a_ledger_that_cannot_be_backed_up_is_named(tmp_path: Path) -> None:
+    """A damaged ledger is the one that is damaged, not the backup, of which nothing is left."""
+    source = tmp_path / "l.db"
+    await fill(str(source))
+    whole = source.read_bytes()
+
+    for bad in (b"no ledger" * 1000, whole[:8192] + bytes(len(whole) - 8192)):
+        source.write_bytes(bad)
+        with pytest.raises(LedgerError, match=r"/l\.db: (this is not a ledger|the ledger is damaged)"):
+            await back_up(Settings().override("run", ledger=str(source)), tmp_path / "backup.db")
+
+    assert not [name for name in names_in(tmp_path) if name.startswith("backup")]

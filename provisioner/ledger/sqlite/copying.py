@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from provisioner.bulk import insert
 from provisioner.errors import UsageError
-from provisioner.ledger.sqlite.database import connect, open_reader, sync_directory
+from provisioner.ledger.sqlite.database import connect, errors_at, open_reader, storage_error, sync_directory
 from provisioner.ledger.sqlite.reading import CHANGES
 from provisioner.ledger.tables import TABLES
 
@@ -62,10 +63,17 @@ def back_up(ledger: Path, path: Path) -> None:
     try:
         unfinished.unlink(missing_ok=True)
         unfinished.touch(0o600)
-        with contextlib.closing(open_reader(ledger, connect)) as connection:
+        with errors_at(ledger):
+            reader = open_reader(ledger, connect)
+        with contextlib.closing(reader) as connection:
             # A reading transaction: it sees one commit, and keeps no writer waiting.
             connection.execute("PRAGMA query_only = 0")
-            connection.execute("VACUUM INTO ?", (os.fspath(unfinished),))
+            try:
+                connection.execute("VACUUM INTO ?", (os.fspath(unfinished),))
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT:  # what is being written cannot be
+                    raise storage_error(error, ledger) from error
+                raise
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
         unfinished.rename(path)
