@@ -72,8 +72,11 @@ async def _judged(location: Location, ledger: Ledger, read: Callable[[], Awaitab
     has died. Each look is at another moment, and runs begin and end between them: what had no end before the look at
     who is alive must have none after it either.
     """
-    before = {run.run_id for run in await read() if run.ended_at is None}
-    latest = await ledger.runs(1) if before else []
+    runs = await read()
+    before = {run.run_id for run in runs if run.ended_at is None}
+    if not before:
+        return [PastRun(run, died=False) for run in runs]
+    latest = await ledger.runs(1)
     under_way = await location.under_way(latest[0].run_id) if latest else set[str]()
     return [
         PastRun(run, run.ended_at is None and run.run_id in before and run.run_id not in under_way)
