@@ -213,7 +213,7 @@ class S3Source:
             raise ManifestChangedError(str(self._name))
         if int(part[1]) != position:
             found["Body"].close()
-            raise ObjectStoreError("S3 sends another part of the object than it was asked for", where=str(self._name))
+            raise ObjectStoreError("S3 sent another part of the object than was requested", where=str(self._name))
         return found["Body"]
 
     def _broken(self, failures: int, error: Exception) -> None:
@@ -342,7 +342,7 @@ _DENIED: _Meaning = (
     "S3 denies access",
     "`provisioner iam-policy` prints the policy that the credentials of the environment need",
 )
-_BUSY: _Meaning = (ObjectStoreError, "S3 does not answer as it should", "Run again later")
+_BUSY: _Meaning = (ObjectStoreError, "S3 failed to answer the request", "Run again later")
 _REFUSED: _Meaning = (None, "S3 refuses the request", "")
 _SAYS_ALL = {"NoSuchBucket", "404", "NoSuchKey", "NotFound"}
 """Codes to which their messages add nothing."""
@@ -384,7 +384,9 @@ def _error(name: ObjectName, error: Exception, missing: type[ProvisionerError], 
     if isinstance(error, sdk.SSOError | sdk.TokenRetrievalError):
         return CredentialsError("no valid AWS credentials for S3", where=where, why=why, hint="Run `aws sso login`")
     if isinstance(error, sdk.ParamValidationError):
-        return UsageError("this names no object in S3", where=where, why=why, hint="Name one object: s3://BUCKET/KEY")
+        return UsageError(
+            "this does not name an object in S3", where=where, why=why, hint="Name one object: s3://BUCKET/KEY"
+        )
     if isinstance(error, sdk.HTTPClientError | sdk.ConnectionError):
         return _unreachable(name, why)
     if isinstance(error, RecursionError):  # the SDK asks where the bucket is, is redirected, asks where it is, ...

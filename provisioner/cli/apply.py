@@ -143,8 +143,8 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
         settings = msgspec.structs.replace(order.settings, lifecycle=plan.lifecycle)
         targets = settings.select(tuple(plan.targets))
         if len(targets) != len(plan.targets):
-            what = f"the plan is for other targets than those of the shard {settings.shard}"
-            raise UsageError(what, where=str(self.plan), hint="Name the shard that it was made for")
+            what = f"the plan is for other targets than those of shard {settings.shard}"
+            raise UsageError(what, where=str(self.plan), hint="Give --shard as for `plan`, which made it")
         return msgspec.structs.replace(
             order,
             settings=settings,
@@ -334,8 +334,8 @@ def _check_ray(given: Mapping[str, Any]) -> None:
         "--metrics-port": monitoring.listen is not None,
     }
     for option in (option for option, wished in wishes.items() if wished):
-        what = f"{option} is about what this process does, and its workers are others"
-        raise UsageError(what, hint=f"Leave out {option}: the ledger has the runs of all workers, `provisioner report`")
+        what = f"{option} describes this process, but with --engine ray the workers do the work"
+        raise UsageError(what, hint=f"Leave out {option}; `provisioner report RUN` shows the run of a worker")
     if click.get_current_context().get_parameter_source("ping_url") is ParameterSource.COMMANDLINE:
         what = "the URL of --ping-url is a secret, and Ray keeps and shows the command line"
         raise UsageError(what, hint="Set PROVISIONER_APPLY_PING_URL instead")
@@ -356,23 +356,23 @@ def _check_ray(given: Mapping[str, Any]) -> None:
     "--job",
     metavar="ID",
     callback=_job,
-    help="Be a worker of this job: all who start the same with the same ID share its targets. `auto` is an ID of all "
-    "who do the same with the same manifest at the same time. Needs a ledger in PostgreSQL (docs/workers.md).",
+    help="Be a worker of this job: runs with the same ID, manifest and options share its targets. `auto` is an ID for "
+    "runs with the same manifest and options at the same time. Needs a ledger in PostgreSQL (docs/workers.md).",
 )
 @click.option(
     "--engine",
     type=Choice([LOCAL, RAY]),
     default=LOCAL,
     show_default=True,
-    help="ray: have a cluster of Ray run --workers of a job, and start them again when they die. Needs a ledger in "
+    help="ray: run the --workers of a job on a Ray cluster, and restart them when they die. Needs a ledger in "
     "PostgreSQL (docs/fleet.md).",
 )
-@click.option("--workers", type=click.IntRange(1, 1000), metavar="K", help="How many workers, with --engine ray.")
+@click.option("--workers", type=click.IntRange(1, 1000), metavar="K", help="Number of workers, with --engine ray.")
 @click.option(
     "--ray-address",
     default="",
     metavar="ADDRESS",
-    help="Of the cluster's head: HOST:PORT, or auto.  [default: RAY_ADDRESS, else a cluster on this machine]",
+    help="Address of the Ray cluster: HOST:PORT, or auto.  [default: RAY_ADDRESS, else a cluster on this machine]",
 )
 @click.option(
     "--ping-url",

@@ -45,7 +45,7 @@ class DiscoverOptions(Options, frozen=True, kw_only=True):
         if len(order.targets) != 1:
             names = ", ".join(target.name for target in order.targets) or "this shard has none"
             hint = f"Choose one with --target: {names}"
-            raise UsageError(f"a manifest is written of one target, and there are {len(order.targets)}", hint=hint)
+            raise UsageError(f"a manifest describes one target, and {len(order.targets)} are selected", hint=hint)
         return order
 
     def json(self, summary: Summary) -> bytes:

@@ -59,7 +59,7 @@ def copy(*, source: str, target: str, output: str, lock_timeout: str) -> None:
     """Move the ledger FROM to TO, each a path or postgresql://...
 
     Every row is copied and then compared. FROM can still be read, but a run that would write to it ends with 74, so
-    name TO with --ledger from then on. A copy that broke off is continued by the same command.
+    name TO with --ledger from then on. The same command continues an interrupted copy.
     """
     from provisioner.commands.ledger import copy as move
 

@@ -137,7 +137,7 @@ class Listening(click.ParamType[tuple[str, int]]):
         """Read the text."""
         address, _, port = str(value).rpartition(":")
         if not (port.isascii() and port.isdecimal() and 0 < int(port) < 2**16):
-            self.fail(f"{value!r} is no port from 1 to 65535, nor ADDRESS:PORT", param, ctx)
+            self.fail(f"{value!r} is neither a port from 1 to 65535 nor ADDRESS:PORT", param, ctx)
         return address.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
 
 

@@ -33,7 +33,7 @@ def refuse_own(program: Program, context: click.Context, parameter: click.Parame
     words = list(program.arguments)
     line = context.command.make_context(context.info_name, words, parent=context.parent, resilient_parsing=True).params
     if owner := owner_of(path, line):
-        raise UsageError(f"this is {owner}", where=f"{option} {path}", hint="Name a file of its own")
+        raise UsageError(f"this is {owner}", where=f"{option} {path}", hint="Name another file")
     unattended = program.unattended
     written = {
         "--out": line.get("out"),
@@ -44,7 +44,7 @@ def refuse_own(program: Program, context: click.Context, parameter: click.Parame
     for other, file in written.items():
         if file is not None and other != option and _same(path, file):
             unattended.summary_file = None  # it would replace what the other option keeps there
-            raise UsageError(f"{option} and {other} name one file", where=path, hint="Name two files")
+            raise UsageError(f"{option} and {other} name the same file", where=path, hint="Name two files")
 
 
 def owner_of(path: str, line: Mapping[str, object]) -> str:

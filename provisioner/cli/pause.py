@@ -31,18 +31,20 @@ class End(click.ParamType[float]):
         try:
             moment = dt.datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is not a time such as 2026-11-23T20:19Z; for a duration there is --for", param, ctx)
+            self.fail(f"{value!r} is not a time such as 2026-11-23T20:19Z; for a duration, use --for", param, ctx)
         end = (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
         if end <= time.time():
-            self.fail(f"{value} has passed", param, ctx)
+            self.fail(f"{value} is in the past", param, ctx)
         return end
 
 
 @click.command("pause")
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @click.option("--for", "duration", type=Duration(), help=f"How long, such as 2h or 90m.  [default: {DEFAULT}]")
-@click.option("--until", type=End(), metavar="TIME", help="Until when, such as 2026-11-27T06:00Z; UTC if not said.")
-@click.option("--reason", metavar="TEXT", default="", help="Why; shown wherever the pause is.")
+@click.option(
+    "--until", type=End(), metavar="TIME", help="Until when, such as 2026-11-27T06:00Z; UTC unless it has an offset."
+)
+@click.option("--reason", metavar="TEXT", default="", help="Why; shown with the pause.")
 @common("config", "ledger", "output")
 def command(  # noqa: PLR0913  a parameter for each option
     *,
@@ -54,13 +56,13 @@ def command(  # noqa: PLR0913  a parameter for each option
     ledger: str | None,
     output: str,
 ) -> None:
-    """The pause is in the ledger, also for runs to come, and has an end.
+    """The pause is kept in the ledger, so it holds for later runs too, until it ends.
 
-    TARGET is a name, a glob such as 'prod-*', tag:KEY=VALUE, or one of these behind ! to exclude it.
+    TARGET is a name, a glob such as 'prod-*', tag:KEY=VALUE, or one of these after ! to exclude it.
 
     A run under way notices it within seconds and sends nothing more to the target; later runs send nothing to it at
     all. Either way the run does its other targets and ends with 75, because work is left. `plan` and `verify`, which
-    only look, go on and say that the target is paused. Pause a target again to change the end or the reason.
+    only read, go on and say that the target is paused. Pause a target again to change the end or the reason.
     """
     from provisioner.commands.pause import pause
 

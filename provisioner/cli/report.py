@@ -41,7 +41,7 @@ class UnreportedError(ProvisionerError):
 
     def __init__(self, name: str, run_id: str) -> None:
         super().__init__(
-            "the page about the run was not written in the time after the request to stop",
+            "the page about the run was not ready in the time left after the request to stop",
             where=name,
             hint=f"`provisioner report {run_id} --out FILE` writes it",
         )
@@ -64,7 +64,7 @@ def command(
     page shows the moment at which it was made. What happened over time is kept of the last 20 runs.
     """
     if fleet and run is not None:
-        raise UsageError("--fleet is about no single run", hint="Leave out RUN, or --fleet")
+        raise UsageError("--fleet is about all runs, not one", hint="Leave out RUN, or --fleet")
     if out is not None:
         check_writable(out, replace=True)
     contents = loop.run(_read, settings_of(config, ledger).run.ledger, run, fleet)

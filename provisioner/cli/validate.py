@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @manifest_argument(required=True)
 @common("config", "target", "output")
 def command(manifest: tuple[str, ...], config: str | None, targets: tuple[str, ...], output: str) -> ExitCode:
-    """Nothing is sent, and no credentials are needed, but for S3. The exit code is 65 when there are problems.
+    """Nothing is sent, and no credentials are needed, except for S3. The exit code is 65 when there are problems.
 
     Each problem is one line: file:line:column, the name, and what to do. Notices do not count as problems. Targets
     whose defaults differ are checked one after the other.

@@ -48,15 +48,21 @@ def check_order(order: Order) -> None:
     """
     what = hint = ""
     if "-" in order.sources:
-        what, hint = "each worker of a job reads the manifest, and standard input is only one's", "Name a file"
+        what, hint = (
+            "each worker of a job reads the manifest, and only one process can read standard input",
+            "Name a file",
+        )
     elif order.plan is not None:
         what, hint = "a saved plan is carried out by one run", "Leave out --job, or name the manifest"
     elif order.settings.lifecycle.max_delete and order.policy.deletes:
-        what, hint = "a bound on deletions cannot be kept by several workers", "Leave out --max-delete, or --job"
+        what, hint = "several workers cannot keep to a common bound on deletions", "Leave out --max-delete, or --job"
     elif order.policy.deletes and not order.yes:
-        what, hint = "a worker of a job asks nobody before it deletes", "Look at `provisioner plan`, then add --yes"
+        what, hint = "a worker of a job cannot ask before it deletes", "Look at `provisioner plan`, then add --yes"
     elif order.settings.fleet.canary or order.settings.fleet.max_failed_targets != FleetSettings().max_failed_targets:
-        what, hint = "`canary` and `max_failed_targets` are rules of a single run", "Leave them or --job out"
+        what, hint = (
+            "`canary` and `max_failed_targets` apply to a single run only",
+            "Remove them from [fleet], or leave out --job",
+        )
     if what:
         raise UsageError(what, hint=hint)
 

@@ -63,5 +63,7 @@ async def _chosen(settings: Settings, ledger: Ledger, patterns: Sequence[str]) -
         hint = nearest(chosen.unmatched, [*ours, *theirs], "There are {}")
         raise UsageError(f"neither the configuration nor the ledger has a target {chosen.unmatched!r}", hint=hint)
     if not chosen.names:
-        raise UsageError("no target is left", hint="The patterns that begin with ! exclude all that the others select")
+        raise UsageError(
+            "no target is selected", hint="The patterns with ! exclude all that the others select: leave one out"
+        )
     return chosen.names

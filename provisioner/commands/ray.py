@@ -169,7 +169,7 @@ async def _answers(host: str, port: int) -> bool:
 
 
 def _unusable(address: str, why: str) -> ConfigurationError:
-    hint = "Look with `ray status`; versions of Ray and Python must be those of the cluster"
+    hint = "Check with `ray status`; the versions of Ray and Python must be those of the cluster"
     return ConfigurationError("Ray cannot be used", where=address, why=printable(why), hint=hint)
 
 
@@ -299,6 +299,6 @@ def ended_by(parts: Sequence[Part], failures: Sequence[str]) -> ProvisionerError
     if reason := heaviest(errors):
         return WorkersError(reason, errors[reason])
     if failures:
-        hint = "Look with `ray logs`, then run again: with the same --job it goes on"
+        hint = "See `ray logs`, then run again with the same --job to go on"
         return WorkersError(Reason.UNFINISHED, f"a worker died {1 + RESTARTS} times", why=failures[0], hint=hint)
     return None

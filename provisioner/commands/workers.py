@@ -43,11 +43,11 @@ def order_of_workers(order: Order, job: str) -> Order:
     ledger = order.settings.run.ledger
     locate(ledger).jobs()
     if has_password(ledger):
-        what = "the URL of the ledger has a password in it, or may have, and would be sent to the workers"
-        hint = "Leave it out of the URL, and give it to the workers in PGPASSFILE or PGPASSWORD"
+        what = "the URL of the ledger has a password in it, or may have one, and would be sent to the workers"
+        hint = "Leave it out of the URL, and set PGPASSFILE or PGPASSWORD on the nodes"
         raise UsageError(what, where=printable_location(ledger), hint=hint)
     if order.job == AUTO:
-        what = "`--job auto` is for workers that do not know of each other"
+        what = "`--job auto` is for workers that are started one by one"
         raise UsageError(what, hint="Leave out --job: these workers have a job of their own")
     run = msgspec.structs.replace(order.settings.run, deadline=None)  # who watches them ends them
     return msgspec.structs.replace(

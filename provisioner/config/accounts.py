@@ -94,8 +94,8 @@ def read_accounts(path: Path, name: str) -> list[Account]:
     """
     reader = {".csv": _from_csv, ".yml": _from_yaml, ".yaml": _from_yaml}.get(path.suffix.lower())
     if reader is None:
-        hint = "Call it .csv, or .yml if it is an accounts file of c7n-org"
-        raise ConfigurationError("this is no source of targets", where=name, why="its suffix is unknown", hint=hint)
+        hint = "Name it .csv, or .yml if it is an accounts file of c7n-org"
+        raise ConfigurationError("this is not a source of targets", where=name, why="its suffix is unknown", hint=hint)
     accounts = reader(_text_of(path, name), name)
     if not accounts:
         hint = "Check the program that writes it, or leave it out of [fleet] sources"
@@ -152,7 +152,7 @@ def _from_csv(text: str, name: str) -> list[Account]:
     accounts = []
     for origin, cells in rows:
         if len(cells) != len(header):
-            what = f"this row has {counted(len(cells), 'column', 'columns')}, and the header {len(header)}"
+            what = f"this row has {counted(len(cells), 'column', 'columns')}, but the header has {len(header)}"
             raise ConfigurationError(what, where=origin, hint="Quote a value that has a separator or a line break")
         row = {column: cell.strip() for column, cell in zip(header, cells, strict=True)}
         accounts.append(_account(_values(row, origin), origin))
@@ -213,10 +213,10 @@ def _pairs(cell: str, column: str, origin: str) -> dict[str, str]:
     for item in filter(str.strip, cell.split(";")):
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals or not key:
-            hint = "Write key=value, and ; between two of them"
-            raise ConfigurationError(f"{column}: {item.strip()!r} is no pair of key and value", where=origin, hint=hint)
+            hint = "Write key=value pairs, with ; between them"
+            raise ConfigurationError(f"{column}: {item.strip()!r} is not a key=value pair", where=origin, hint=hint)
         if key in pairs:
-            raise ConfigurationError(f"{column}: {key!r} is there twice", where=origin, hint="Remove one of them")
+            raise ConfigurationError(f"{column}: the key {key!r} occurs twice", where=origin, hint="Remove one of them")
         pairs[key] = value
     return pairs
 
@@ -239,7 +239,7 @@ def _from_yaml(text: str, name: str) -> list[Account]:
 def _of_c7n(entry: object, general: dict[str, str], origin: str) -> dict[str, Any]:
     """The values of an account of c7n-org, in our form; keys that we do not know are c7n-org's own."""
     if not isinstance(entry, dict):
-        raise ConfigurationError("this account is no map", where=origin, hint="Write - account_id: ..., name: ...")
+        raise ConfigurationError("this account is not a map", where=origin, hint="Write - account_id: ..., name: ...")
     kept = {key: entry[key] for key in ("account_id", "name", "profile", "external_id") if entry.get(key) is not None}
     role = entry.get("role") or ""
     if isinstance(role, list):
@@ -346,4 +346,4 @@ def _check_keys(node: Any, name: str) -> None:  # noqa: ANN401  PyYAML has no ty
             seen.add(str(key.value))
             continue
         where = f"{name}:{key.start_mark.line + 1}"
-        raise ConfigurationError(f"the key {key.value!r} is there twice", where=where, hint="Remove one of them")
+        raise ConfigurationError(f"the key {key.value!r} occurs twice", where=where, hint="Remove one of them")

@@ -33,7 +33,9 @@ def select(patterns: Sequence[str], known: Mapping[str, Tags], *, ledger: bool =
         what, hint = unmatched(chosen.unmatched, known, ledger=ledger)
         raise UsageError(what, hint=hint)
     if patterns and not chosen.names:
-        raise UsageError("no target is left", hint="What is selected is excluded as well: leave out a pattern with !")
+        raise UsageError(
+            "no target is selected", hint="The patterns with ! exclude all that the others select: leave one out"
+        )
     return chosen.names
 
 

@@ -275,7 +275,7 @@ class Target(Section, frozen=True, kw_only=True):
             if not _VARIABLE.fullmatch(name):
                 raise ValueError(f"vars: {name!r} must consist of letters, digits and underscores")
             if name in OWN_VARIABLES:
-                raise ValueError(f"vars: {name!r} is what templates call a property of the target itself; rename it")
+                raise ValueError(f"vars: {name!r} is reserved for a property of the target itself; rename it")
 
     @property
     def has_tagging(self) -> bool:
@@ -409,8 +409,8 @@ class Settings(Section, frozen=True, kw_only=True):
             ConfigurationError: there are no targets, because AWS Organizations has named none.
         """
         if not self.targets:
-            hint = "`provisioner plan` asks for them; the ledger keeps the answer of a run"
-            raise ConfigurationError("AWS Organizations has named no targets yet", hint=hint)
+            hint = "`provisioner apply` asks, and the ledger keeps the answer; `provisioner plan` only asks"
+            raise ConfigurationError("AWS Organizations has not been asked for the targets yet", hint=hint)
         names = select(patterns, self.tags)
         shard = self.shard
         return tuple(self.targets[name] for name in names if shard is None or shard.has(name))
@@ -445,7 +445,7 @@ class Settings(Section, frozen=True, kw_only=True):
         for account in accounts:
             regions = account.regions or self.fleet.regions
             if not regions:
-                hint = "Name them there, or name those of all such accounts in [fleet] regions"
+                hint = "Name them in the source, or set [fleet] regions for all such accounts"
                 raise ConfigurationError("this account has no Regions", where=account.origin, hint=hint)
             for region in regions:
                 target = _target_of(account, region)
@@ -557,8 +557,8 @@ def _refuse_twin(target: Target, other: Target | None) -> None:
         return
     first = other.origin or f"[targets.{other.name}]"
     if _place(other) == _place(target):
-        what = f"account {target.account_id} is there twice in {target.region}"
-        hint = "Remove one of them: two targets in one place would create everything twice"
+        what = f"account {target.account_id} occurs twice in {target.region}"
+        hint = "Remove one of them: two targets in one account and Region would create everything twice"
     else:
         what, hint = f"two accounts make a target {target.name!r}", "Give one of the accounts another name"
     raise ConfigurationError(what, where=target.origin, why=f"the first is in {first}", hint=hint)
@@ -591,5 +591,5 @@ def _settings(raw: dict[str, Any], path: str) -> Settings:
 def _refuse_keys(table: dict[str, Any], name: str, path: str) -> None:
     """A target's name is that of its table, and its origin the file."""
     for key in {"name", "origin"} & table.keys():
-        hint = "The name of the table is the name of the target" if key == "name" else "It is made known by itself"
+        hint = "The name of the table is the name of the target" if key == "name" else "It is set by the program"
         raise ConfigurationError(f"unknown key targets.{name}.{key}", where=path, hint=hint)

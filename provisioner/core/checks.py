@@ -155,7 +155,7 @@ SHORT_S = 15 * 60.0
 
 def organizations(accounts: int, inactive: int, failure: str) -> Check:
     """What AWS Organizations answered, or why an earlier answer has to do."""
-    skipped = f"; {counted(inactive, 'account is', 'accounts are')} not active, and no target" if inactive else ""
+    skipped = f"; {counted(inactive, 'account', 'accounts')} not active, so left out" if inactive else ""
     answer = f"{counted(accounts, 'account', 'accounts')}{skipped}"
     if failure:
         return warn("organizations", f"out of reach ({failure}); a run would go on with its last answer: {answer}")

@@ -40,5 +40,5 @@ def object_name(name: str) -> ObjectName:
     parts = _PARTS.fullmatch(name.removeprefix(SCHEME))
     if parts is None or parts[2].endswith("/"):
         hint = "Name one object: s3://BUCKET/KEY"
-        raise UsageError("this names no object in S3", where=name, hint=hint)
+        raise UsageError("this does not name an object in S3", where=name, hint=hint)
     return ObjectName(parts[1], parts[2])

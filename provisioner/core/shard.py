@@ -73,14 +73,14 @@ def shard_of(text: str, environment: Mapping[str, str]) -> Shard | None:
     match = PATTERN.fullmatch(text)
     if match is None:
         if text:
-            raise UsageError(f"{text!r} is no shard", hint=f"Write {SAYS}")
+            raise UsageError(f"{text!r} is not a shard", hint=f"Write {SAYS}")
         return None
     index, given = match[1], int(match[2] or 0)
     if index == AUTO:
         return _of_array(environment, given)
     shard = Shard(int(index), given)
     if not 1 <= shard.number <= shard.total:
-        raise UsageError(f"{text!r} is no shard", hint=f"Write {SAYS}: shards count from 1")
+        raise UsageError(f"{text!r} is not a shard", hint=f"Write {SAYS}: shards count from 1")
     return shard
 
 
@@ -101,8 +101,8 @@ class _Task(NamedTuple):
 def _of_array(environment: Mapping[str, str], given: int) -> Shard:
     task = _task(environment)
     if task is None:
-        hint = "Write the shard, such as 2/5, or start it as a task of AWS Batch, an Indexed Job or SLURM"
-        raise UsageError("auto: this is no task of an array job", hint=hint)
+        hint = "Write the shard, such as 2/5, or run in an array job of AWS Batch or SLURM, or in an Indexed Job"
+        raise UsageError("auto: this is not a task of an array job", hint=hint)
     if given and task.total and given != task.total:
         what = f"auto/{given}: the array job has {task.total} tasks"
         raise UsageError(what, where=task.variable, hint="Write auto")
@@ -111,8 +111,10 @@ def _of_array(environment: Mapping[str, str], given: int) -> Shard:
         hint = "Write auto/N with the number of completions of the job"
         raise UsageError("auto: the platform does not say how many tasks there are", where=task.variable, hint=hint)
     if not 0 <= task.place < count:
-        what = f"the index {task.place} is not below the number of tasks, {count}"
-        raise UsageError(what, where=task.variable, hint="Number the tasks without a gap, and give their number")
+        what = f"the index {task.place} is not one of the {count} tasks, 0 to {count - 1}"
+        raise UsageError(
+            what, where=task.variable, hint="Number the tasks without gaps, and give the right number of tasks"
+        )
     return Shard(task.place + 1, count)
 
 
@@ -126,7 +128,7 @@ def _task(environment: Mapping[str, str]) -> _Task | None:
     def number(name: str, otherwise: int) -> int:
         text = environment.get(name, "")
         if text and not (text.isascii() and text.isdecimal()):
-            raise UsageError(f"{text!r} is no number of a task", where=name)
+            raise UsageError(f"{text!r} is not the index of a task", where=name)
         return int(text or otherwise)
 
     if "AWS_BATCH_JOB_ARRAY_INDEX" in environment:

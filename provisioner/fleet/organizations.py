@@ -158,12 +158,12 @@ def _told(error: CallError) -> ProvisionerError:
     if is_denial(error.reply.code) or error.reason is Reason.DENIED:
         needed = ", ".join(OF_ORGANIZATIONS)
         hint = f"The caller needs {needed}, in the management account or in that of a delegated administrator"
-        return CredentialsError("AWS Organizations may not be asked", why=why, hint=hint)
+        return CredentialsError("AWS Organizations denies access", why=why, hint=hint)
     if code in NOT_FOUND:
         hint = f"Check {NOT_FOUND[code]} in [fleet.organizations]"
         return ConfigurationError("AWS Organizations does not know this id", where=error.where, why=why, hint=hint)
     if code in REFUSED:
-        return ConfigurationError("AWS Organizations cannot be asked", where=error.where, why=why)
+        return ConfigurationError("AWS Organizations refuses the request", where=error.where, why=why)
     return _out_of_reach(f"{error.operation}: {why}")
 
 

@@ -39,7 +39,7 @@ def fill(text: str, variables: Mapping[str, str]) -> str:
         name = match[1]
         if name is None:
             if len(match[0]) == 1:
-                raise TemplateError(f"a single {match[0]} is no template; write {match[0] * 2} for a brace")
+                raise TemplateError(f"a single {match[0]} is not a template; write {match[0] * 2} for a literal brace")
             return match[0][0]
         if name not in variables:
             raise TemplateError(_unknown(name, variables))
@@ -54,7 +54,7 @@ def _unknown(name: str, variables: Mapping[str, str]) -> str:
         key = "region" if name == "partition" else name
         return f"{{{shown}}} has no value, because the target's configuration has no `{key}`; set it there"
     hint = nearest(name, sorted(variables), "Known names: {}")
-    return f"{{{shown}}} is unknown to this target, and {{{{ is a brace. {hint}"
+    return f"{{{shown}}} is unknown to this target; write {{{{ for a literal brace. {hint}"
 
 
 def filled(value: Any, variables: Mapping[str, str]) -> Any:  # noqa: ANN401  any JSON value

@@ -171,8 +171,8 @@ def job_lines(summary: Summary, recommended: Recommended) -> list[str]:
     by = "this worker" if part.workers == 1 else f"{part.workers} workers"
     mine = f"{len(summary.targets)} of {counted(part.targets, 'target', 'targets')} by {by}{left}"
     if not part.open:
-        mine = "finished before this worker began, so nothing was done; another --job begins anew"
-    return [f"job       {part.job}: {mine}; `{recommended.command(f'runs --job {part.job}')}` has the whole"]
+        mine = "finished before this worker began, so nothing was done; another --job ID begins a new job"
+    return [f"job       {part.job}: {mine}; `{recommended.command(f'runs --job {part.job}')}` shows the whole job"]
 
 
 def _work_lines(summary: Summary, recommended: Recommended) -> list[str]:
@@ -207,8 +207,8 @@ def _work_lines(summary: Summary, recommended: Recommended) -> list[str]:
 def gone_lines(summary: Summary) -> list[str]:
     """How many algorithms were to be deleted and were gone already; none if there were none."""
     number = summary.already_gone
-    were = counted(number, "algorithm was", "algorithms were")
-    return [f"gone      {were} to be deleted, and gone already"] if number else []
+    what = counted(number, "algorithm that was to be deleted was", "algorithms that were to be deleted were")
+    return [f"gone      {what} gone already"] if number else []
 
 
 def superseded_lines(summary: Summary, recommended: Recommended = PLAIN) -> list[str]:

@@ -175,7 +175,7 @@ def _refusal(code: str, more: str = "") -> bytes:
         (400, "SomethingNew", Reason.USAGE, "S3 refuses the request"),
         (301, "PermanentRedirect", Reason.CONFIGURATION, "the bucket is in another Region"),
         (301, "Moved", Reason.CONFIGURATION, "S3 cannot be called: it redirects every request"),
-        (503, "SlowDown", Reason.UNFINISHED, "S3 does not answer as it should"),
+        (503, "SlowDown", Reason.UNFINISHED, "S3 failed to answer the request"),
     ],
 )
 async def test_what_s3_refuses(
@@ -238,7 +238,7 @@ def test_without_credentials(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
 def test_names_of_no_object(store: Store, name: str) -> None:
     """A name without bucket or key is a usage error (2) that shows the form."""
     del store
-    with pytest.raises(ProvisionerError, match=r"names no object in S3.*s3://BUCKET/KEY") as caught:
+    with pytest.raises(ProvisionerError, match=r"not name an object in S3.*s3://BUCKET/KEY") as caught:
         _read(name)
     assert caught.value.reason is Reason.USAGE
 

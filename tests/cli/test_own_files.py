@@ -86,7 +86,7 @@ def test_no_option_writes_what_belongs_to_the_command(folder: Path, line: str, o
     """Manifest, configuration, saved plan and the ledger's files stay as they are, under any of their names."""
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
-    with pytest.raises(UsageError, match=f"this is {owner}. Name a file of its own"):
+    with pytest.raises(UsageError, match=f"this is {owner}. Name another file"):
         parse(line)
 
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
@@ -124,7 +124,7 @@ def test_the_manifest_of_a_saved_plan_is_the_manifest(folder: Path) -> None:
 )
 def test_two_options_never_write_one_file(line: str) -> None:
     """The second would replace what the first keeps there."""
-    with pytest.raises(UsageError, match="name one file"):
+    with pytest.raises(UsageError, match="name the same file"):
         parse(line)
 
 

@@ -32,6 +32,6 @@ async def test_a_page_never_outlasts_the_time_after_a_signal(tmp_path: Path, mon
 
     assert summary.exit_code == 75
     assert summary.error
-    assert "r.html: the page about the run was not written in the time after the request to stop" in summary.error
+    assert "r.html: the page about the run was not ready in the time left after the request to stop" in summary.error
     assert f"`provisioner report {run.run_id} --out FILE` writes it" in summary.error
     assert os.listdir(tmp_path) == []  # noqa: PTH208  not of a Path, which blocks the event loop

@@ -162,11 +162,14 @@ def test_validate_fills_templates_for_every_target(tmp_path: Path) -> None:
     [
         (
             {"defaults": {"templates": True, "tags": {"a": "{colour}"}}},
-            "[defaults] for target us: {colour} is unknown to this target, and {{ is a brace. Did you mean color?",
+            (
+                "[defaults] for target us: {colour} is unknown to this target; write {{ for a literal brace. "
+                "Did you mean color?"
+            ),
         ),
         (
             {"defaults": {"templates": True}, "targets": {"us": {"defaults": {"description": "}"}}}},
-            "[targets.us.defaults]: a single } is no template; write }} for a brace",
+            "[targets.us.defaults]: a single } is not a template; write }} for a literal brace",
         ),
         ({"defaults": {"templates": "yes"}}, "the settings: defaults.templates must be true or false"),
     ],

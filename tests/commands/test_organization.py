@@ -126,7 +126,7 @@ async def test_accounts_that_are_not_active_are_skipped_with_a_notice(tree: Tree
         ("accounts.skipped", [f"old ({tree.ids['old']}, suspended)"]),
     ]
     assert asked.check is not None
-    assert asked.check.message == "1 account; 1 account is not active, and no target"
+    assert asked.check.message == "1 account; 1 account not active, so left out"
 
 
 def run_of(asked: Asked, manifest: Path, url: str) -> Run:
@@ -170,12 +170,12 @@ async def test_an_outage_of_organizations_stops_no_run(
     assert [one["event"] for one in events] == ["organization.unreachable", "accounts.skipped"]
     assert asked.fresh is None
     assert asked.check is not None
-    assert "a run would go on with its last answer: 1 account; 1 account is not active" in asked.check.message
+    assert "a run would go on with its last answer: 1 account; 1 account not active" in asked.check.message
     assert [*(await with_known(down)).targets] == ["lab-us-east-1"]
     other = tree.settings(tmp_path, units=[tree.root], endpoint_url="http://127.0.0.1:9")
     with pytest.raises(organizations.OutOfReachError):  # the answer is to another question
         await with_organization(other)
-    with pytest.raises(ProvisionerError, match="AWS Organizations has named no targets yet"):
+    with pytest.raises(ProvisionerError, match="AWS Organizations has not been asked for the targets yet"):
         (await with_known(other)).select(())
 
 
@@ -212,7 +212,11 @@ async def test_a_plan_says_which_targets_have_come_and_gone(
     [
         (DENIED_JSON, Reason.DENIED, f"The caller needs {', '.join(OF_ORGANIZATIONS)}, in the management account"),
         (Refusal(400, "ParentNotFoundException"), Reason.CONFIGURATION, "ou-ab12-11112222: AWS Organizations does not"),
-        (Refusal(400, "AWSOrganizationsNotInUseException"), Reason.CONFIGURATION, "AWS Organizations cannot be asked"),
+        (
+            Refusal(400, "AWSOrganizationsNotInUseException"),
+            Reason.CONFIGURATION,
+            "AWS Organizations refuses the request",
+        ),
         (
             Refusal(503, "ServiceUnavailable"),
             Reason.UNFINISHED,

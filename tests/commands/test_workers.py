@@ -44,7 +44,7 @@ def test_workers_get_an_order_that_means_the_same_elsewhere() -> None:
 REFUSED: dict[str, dict[str, Any]] = {
     "has a password in it": {"ledger": "postgresql://provisioner:secret@db.example.com/provisioner"},
     "a ledger in PostgreSQL": {"ledger": "ledger.db"},
-    "workers that do not know of each other": {"job": "auto"},
+    "workers that are started one by one": {"job": "auto"},
     "standard input": {"sources": ("-",)},
 }
 

@@ -183,15 +183,18 @@ def test_the_name_of_a_target_depends_on_its_account_and_region_alone(name: str,
         ),
         ("account_id,region\n111122223333,us_east\n", "a.csv:2: regions: 'us_east' is not an AWS Region such as us-e"),
         ("account_id,region\n111122223333,us-east-1 us-east-1\n", "a.csv:2: regions: a Region is named twice"),
-        ("account_id,region\n111122223333\n", "a.csv:2: this row has 1 column, and the header 2. Quote a value"),
+        ("account_id,region\n111122223333\n", "a.csv:2: this row has 1 column, but the header has 2. Quote a value"),
         ('account_id,name\n111122223333,"x\n', "a.csv:2: this is not valid CSV: unexpected end of data"),
         ("account_id,role\n111122223333,a role\n", "a.csv:2: role: 'a role' is neither the name of an IAM role nor"),
-        ("account_id,tags\n111122223333,prod\n", "a.csv:2: tags: 'prod' is no pair of key and value. Write key=value"),
-        ("account_id,vars\n111122223333,a=1;a=2\n", "a.csv:2: vars: 'a' is there twice"),
-        ("account_id,region,vars\n111122223333,us-east-1,region=x\n", "a.csv:2: vars: 'region' is what templates call"),
+        (
+            "account_id,tags\n111122223333,prod\n",
+            "a.csv:2: tags: 'prod' is not a key=value pair. Write key=value pairs, with ;",
+        ),
+        ("account_id,vars\n111122223333,a=1;a=2\n", "a.csv:2: vars: the key 'a' occurs twice"),
+        ("account_id,region,vars\n111122223333,us-east-1,region=x\n", "a.csv:2: vars: 'region' is reserved for"),
         (
             "account_id,name\n111122223333,x\n",
-            "a.csv:2: this account has no Regions. Name them there, or name those of",
+            "a.csv:2: this account has no Regions. Name them in the source, or set [fleet] regions",
         ),
         (
             'account_id,name\n111122223333,"two\nlines"\n444455556666,a b\n777788889999,a-b\n',
@@ -199,7 +202,7 @@ def test_the_name_of_a_target_depends_on_its_account_and_region_alone(name: str,
         ),
         (
             "account_id,region,name\n111122223333,us-east-1,a\n111122223333,us-east-1,b\n",
-            "a.csv:3: account 111122223333 is there twice in us-east-1: the first is in a.csv:2. Remove one of them",
+            "a.csv:3: account 111122223333 occurs twice in us-east-1: the first is in a.csv:2. Remove one of them",
         ),
     ],
 )
@@ -216,7 +219,7 @@ def test_what_is_wrong_in_a_csv_file(tmp_path: Path, text: str, message: str) ->
         ("", "a.yml: there is no list of accounts. An accounts file of c7n-org has a list `accounts`"),
         ("projects: []", "a.yml: there is no list of accounts"),
         ("accounts: []", "a.yml: this source lists no accounts"),
-        ("accounts:\n- x\n", "a.yml:2: this account is no map"),
+        ("accounts:\n- x\n", "a.yml:2: this account is not a map"),
         ("accounts:\n\n- account_id: 111122223333\n", 'Write account_id: "111122223333", in quotes, if that is the'),
         ("accounts:\n- account_id: 012345670123\n", "a.yml:2: account_id is a number, not a string of 12 digits"),
         ("accounts:\n- {account_id: '111122223333', regions: all}", "a.yml:2: regions must be a list of strings"),
@@ -224,8 +227,8 @@ def test_what_is_wrong_in_a_csv_file(tmp_path: Path, text: str, message: str) ->
         ("accounts:\n- {account_id: '111122223333', role: [a, b]}", "a.yml:2: a chain of roles is not supported"),
         ("accounts:\n- {account_id: '111122223333', tags: [1]}", "a.yml:2: tags must be a list of strings"),
         ("accounts:\n- {account_id: '111122223333', name: 5}", "a.yml:2: name must be a string, not the number 5"),
-        ("accounts:\n- account_id: '1'\n  name: a\n  name: b\n", "a.yml:4: the key 'name' is there twice"),
-        ("accounts: []\naccounts: []\n", "a.yml:2: the key 'accounts' is there twice"),
+        ("accounts:\n- account_id: '1'\n  name: a\n  name: b\n", "a.yml:4: the key 'name' occurs twice"),
+        ("accounts: []\naccounts: []\n", "a.yml:2: the key 'accounts' occurs twice"),
         ("accounts: [\n", "a.yml:2:1: this is not valid YAML: did not find expected node content"),
         (
             "accounts: !!python/object/apply:os.system [exit]",
@@ -258,7 +261,7 @@ def test_aliases_do_not_multiply(tmp_path: Path) -> None:
             "none.csv",
             "none.csv: cannot read a source of targets: No such file or directory. A relative path in [fleet]",
         ),
-        ("p.toml", "p.toml: this is no source of targets: its suffix is unknown. Call it .csv, or .yml if it is an"),
+        ("p.toml", "p.toml: this is not a source of targets: its suffix is unknown. Name it .csv, or .yml if it is an"),
         (
             "latin.csv",
             "latin.csv:2: this source is not valid UTF-8. Save the file as UTF-8 (in a spreadsheet: CSV UTF-8)",
@@ -293,8 +296,8 @@ def test_a_target_of_the_configuration_and_an_account_in_one_place_are_refused(t
     toml = "[targets.own]\nregion = 'us-east-1'\naccount_id = '111122223333'\n[targets.b-us-east-1]\n"
 
     assert refusal(tmp_path, toml=toml, a_csv="account_id,region\n111122223333,us-east-1\n") == (
-        "a.csv:2: account 111122223333 is there twice in us-east-1: the first is in [targets.own]. Remove one of them: "
-        "two targets in one place would create everything twice"
+        "a.csv:2: account 111122223333 occurs twice in us-east-1: the first is in [targets.own]. Remove one of them: "
+        "two targets in one account and Region would create everything twice"
     )
     assert refusal(tmp_path, toml=toml, a_csv="account_id,region,name\n444455556666,us-east-1,b\n") == (
         "a.csv:2: two accounts make a target 'b-us-east-1': the first is in [targets.b-us-east-1]. Give one of the "

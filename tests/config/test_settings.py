@@ -508,7 +508,7 @@ TAGGED = Settings(
                 "dev-6, dev-7, dev-8 and 3 more"
             ),
         ),
-        (TAGGED, "!*", "no target is left. What is selected is excluded as well: leave out a pattern with !"),
+        (TAGGED, "!*", "no target is selected. The patterns with ! exclude all that the others select: leave one out"),
     ],
 )
 def test_what_selects_no_target_is_a_wrong_command(settings: Settings, pattern: str, message: str) -> None:
@@ -524,7 +524,7 @@ def test_what_selects_no_target_is_a_wrong_command(settings: Settings, pattern: 
     [
         ("tags.team = 5", "targets.a.tags.team must be a string, not the number 5"),
         ("tags = 'x'", 'targets.a.tags must be a table, [targets.a.tags], not the string "x"'),
-        ("vars.region = 'x'", "vars: 'region' is what templates call a property of the target itself; rename it"),
+        ("vars.region = 'x'", "vars: 'region' is reserved for a property of the target itself; rename it"),
         ("[fleet.organizations]\nunits = ['ou-1']", "fleet.organizations.units: 'ou-1' is not the id of an org"),
         (
             "[fleet.organizations]\ninclude = ['1']",

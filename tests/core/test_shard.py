@@ -63,16 +63,20 @@ def test_what_names_a_shard(text: str, environment: dict[str, str], shard: Shard
 @pytest.mark.parametrize(
     ("text", "environment", "message"),
     [
-        ("0/5", {}, "'0/5' is no shard. Write 2/5 (the second of five), auto, or auto/5: shards count from 1"),
-        ("6/5", {}, "'6/5' is no shard"),
-        ("2", {}, "'2' is no shard"),
-        ("x", {}, "'x' is no shard"),
-        ("auto", {}, "auto: this is no task of an array job. Write the shard, such as 2/5, or start it as a task of"),
+        ("0/5", {}, "'0/5' is not a shard. Write 2/5 (the second of five), auto, or auto/5: shards count from 1"),
+        ("6/5", {}, "'6/5' is not a shard"),
+        ("2", {}, "'2' is not a shard"),
+        ("x", {}, "'x' is not a shard"),
+        (
+            "auto",
+            {},
+            "auto: this is not a task of an array job. Write the shard, such as 2/5, or run in an array job of",
+        ),
         ("auto", {"JOB_COMPLETION_INDEX": "2"}, "JOB_COMPLETION_INDEX: auto: the platform does not say how many tasks"),
         ("auto/7", BATCH, "AWS_BATCH_JOB_ARRAY_INDEX: auto/7: the array job has 8 tasks. Write auto"),
-        ("auto/2", {"JOB_COMPLETION_INDEX": "2"}, "the index 2 is not below the number of tasks, 2. Number the tasks"),
-        ("auto", {**SLURM, "SLURM_ARRAY_TASK_ID": "13"}, "the index -1 is not below the number of tasks, 5"),
-        ("auto/2", {"JOB_COMPLETION_INDEX": "x"}, "JOB_COMPLETION_INDEX: 'x' is no number of a task"),
+        ("auto/2", {"JOB_COMPLETION_INDEX": "2"}, "the index 2 is not one of the 2 tasks, 0 to 1. Number the tasks"),
+        ("auto", {**SLURM, "SLURM_ARRAY_TASK_ID": "13"}, "the index -1 is not one of the 5 tasks, 0 to 4"),
+        ("auto/2", {"JOB_COMPLETION_INDEX": "x"}, "JOB_COMPLETION_INDEX: 'x' is not the index of a task"),
     ],
 )
 def test_what_names_no_shard(text: str, environment: dict[str, str], message: str) -> None:

@@ -182,7 +182,7 @@ def test_what_is_gone_already_is_counted_apart(tmp_path: Path, endpoint: Endpoin
 
     assert done.stdout.splitlines()[1:3] == [
         "deleted   1 algorithm of 2",
-        "gone      1 algorithm was to be deleted, and gone already",
+        "gone      1 algorithm that was to be deleted was gone already",
     ]
     assert (done.returncode, folder.deletes(), folder.alive()) == (0, 2, [])
 

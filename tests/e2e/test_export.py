@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("out", "code", "message"),
     [
-        ("ledger.db", 2, "--out ledger.db: this is a file of the ledger. Name a file of its own"),
+        ("ledger.db", 2, "--out ledger.db: this is a file of the ledger. Name another file"),
         (".", 2, ".: the result cannot replace what is no file"),
         ("/dev/null", 2, "/dev/null: the result cannot replace what is no file"),
         ("/dev/stdout", 2, "/dev/stdout: the result cannot replace what is no file"),

@@ -125,7 +125,7 @@ def test_results_are_final_for_a_job(tmp_path: Path, endpoint: Endpoint, postgre
 
 REFUSED = {
     "a ledger in PostgreSQL": ("--job", "j", "--ledger", "l.db"),
-    "asks nobody": ("--job", "j", "--prune"),
+    "cannot ask": ("--job", "j", "--prune"),
     "an ID has up to": ("--job", "a b"),
 }
 

@@ -75,7 +75,7 @@ def test_a_quiet_run_is_in_the_file(tmp_path: Path, endpoint: Endpoint) -> None:
         (["m.jsonl", "--log-file", "."], 2, "the log must be a file"),
         (["m.jsonl", "--log-file", "m.jsonl"], 2, "this is the manifest"),
         (["*.jsonl", *LOG], 2, "this is the manifest"),
-        (["m.jsonl", "--summary-file", "log.jsonl", *LOG], 2, "name one file"),
+        (["m.jsonl", "--summary-file", "log.jsonl", *LOG], 2, "name the same file"),
     ],
 )
 def test_a_file_that_cannot_be_the_log_ends_the_run_before_it_begins(

@@ -92,7 +92,7 @@ def test_a_run_can_be_scraped(folder: Path, endpoint: Endpoint) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--metrics-port", "0"], "'0' is no port from 1 to 65535, nor ADDRESS:PORT"),
+        (["--metrics-port", "0"], "'0' is neither a port from 1 to 65535 nor ADDRESS:PORT"),
         (["--metrics-port", "TAKEN"], "cannot listen there: Address already in use. Choose another one"),
         (["--metrics-file", "m.jsonl"], "this is the manifest"),
         (["--metrics-file", "gone/job.prom"], "there is no such directory"),

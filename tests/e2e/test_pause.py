@@ -78,8 +78,8 @@ def test_many_targets_are_paused_by_pattern(folder: Path) -> None:
         (("pause", "defualt"), 2, r"has a target 'defualt'. Did you mean default\?"),
         (("resume", "other"), 2, "has a target 'other'"),
         (("pause", "default", "--for", "1h", "--until", "2199-01-01"), 2, "--for and --until exclude each other"),
-        (("pause", "default", "--until", "2020-01-01T00:00Z"), 2, "2020-01-01T00:00Z has passed"),
-        (("pause", "default", "--until", "2h"), 2, "for a duration there is --for"),
+        (("pause", "default", "--until", "2020-01-01T00:00Z"), 2, "2020-01-01T00:00Z is in the past"),
+        (("pause", "default", "--until", "2h"), 2, "for a duration, use --for"),
         (("pause", "default", "--ledger", "none.db"), 74, "there is no ledger here"),
     ],
 )

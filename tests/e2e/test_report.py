@@ -77,7 +77,7 @@ def test_the_page_about_the_fleet(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--fleet", "last"], "--fleet is about no single run"),
+        (["--fleet", "last"], "--fleet is about all runs, not one"),
         (["1999"], "the ledger has no run '1999'"),
         (["--out", "."], "cannot replace what is no file"),
         (["--out", "ledger.db"], "this is a file of the ledger"),

@@ -57,7 +57,11 @@ def test_a_batch_whose_files_are_all_in_s3(store: Store, endpoint: Endpoint, tmp
             "there is no such object. Check its key; patterns are not expanded",
         ),
         (("status", "--ledger", f"s3://{BUCKET}/ledger.db"), 2, "a ledger cannot be in S3"),
-        (("validate", f"s3://{BUCKET}/folder/"), 2, "this names no object in S3. Name one object: s3://BUCKET/KEY"),
+        (
+            ("validate", f"s3://{BUCKET}/folder/"),
+            2,
+            "this does not name an object in S3. Name one object: s3://BUCKET/KEY",
+        ),
         (
             ("validate", f"s3://{BUCKET}/list.json"),
             65,

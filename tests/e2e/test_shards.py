@@ -36,7 +36,7 @@ def test_the_shards_of_an_array_job_do_every_target_once(tmp_path: Path) -> None
     assert [one["shard"] for one in summaries] == ["1/3", "2/3", "3/3"]
     assert sorted(name for one in summaries for name in one["targets"]) == ["t0", "t1", "t2", "t3"]
     assert [one["ledger"] for one in summaries] == ["ledger-1.db", "ledger-2.db", "ledger-3.db"]
-    assert (alone.returncode, "auto: this is no task of an array job" in alone.stderr) == (2, True)
+    assert (alone.returncode, "auto: this is not a task of an array job" in alone.stderr) == (2, True)
     number = len(summaries[1]["targets"])
     assert f"shard     2/3: {number} target{'s' if number != 1 else ''}" in text.stdout
 
@@ -50,7 +50,7 @@ def test_a_plan_is_carried_out_in_its_shard(tmp_path: Path) -> None:
     same = provisioner("apply", "--plan", "p 1", "--local", "--shard", "1/2", cwd=tmp_path)
 
     assert "`provisioner apply --plan 'p 1' --shard 1/2 --local` carries out exactly its steps" in planned.stderr
-    assert (other.returncode, "other targets than those of the shard 2/2" in other.stderr) == (2, True)
+    assert (other.returncode, "other targets than those of shard 2/2" in other.stderr) == (2, True)
     assert (same.returncode, "created" in same.stdout) == (0, True)
 
 

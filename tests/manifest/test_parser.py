@@ -440,14 +440,17 @@ def test_templates_are_filled_everywhere_but_in_metrics() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{taem}", "{taem} is unknown to this target, and {{ is a brace. Did you mean team?"),
-        ("{zzzzzz}", "{zzzzzz} is unknown to this target, and {{ is a brace. Known names: account_id, target, team"),
-        ("{}", "{} is unknown to this target, and {{ is a brace. Known names: account_id, target, team"),
+        ("{taem}", "{taem} is unknown to this target; write {{ for a literal brace. Did you mean team?"),
+        (
+            "{zzzzzz}",
+            "{zzzzzz} is unknown to this target; write {{ for a literal brace. Known names: account_id, target, team",
+        ),
+        ("{}", "{} is unknown to this target; write {{ for a literal brace. Known names: account_id, target, team"),
         ("{region}", "{region} has no value, because the target's configuration has no `region`; set it there"),
         ("{partition}", "{partition} has no value, because the target's configuration has no `region`; set it there"),
-        ("a { b", "a single { is no template; write {{ for a brace"),
-        ("a }", "a single } is no template; write }} for a brace"),
-        ("{{team}", "a single } is no template; write }} for a brace"),
+        ("a { b", "a single { is not a template; write {{ for a literal brace"),
+        ("a }", "a single } is not a template; write }} for a literal brace"),
+        ("{{team}", "a single } is not a template; write }} for a literal brace"),
     ],
 )
 def test_a_template_without_a_value_is_a_problem(text: str, message: str) -> None:
