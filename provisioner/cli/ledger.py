@@ -3,22 +3,70 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from provisioner.cli import loop
 from provisioner.cli.options import common, lock_timeout, settings_of
-from provisioner.cli.output import say
-from provisioner.cli.program import Group
+from provisioner.cli.output import say, say_json
+from provisioner.cli.program import Group, current
 from provisioner.config.settings import seconds
-from provisioner.errors import counted
+from provisioner.errors import Reason, counted, printable_lines
+from provisioner.exit_codes import ExitCode, code_for
 from provisioner.ledger.location import printable_location
+
+if TYPE_CHECKING:
+    from provisioner.commands.ledger import Checked
 
 
 @click.group("ledger", cls=Group)
 def command() -> None:
     """While `copy` and `rename-target` work, no run can use the ledger. AWS is not called."""
+
+
+@command.command("check")
+@common("config", "ledger", "output", "quiet")
+def check(*, config: str | None, ledger: str | None, output: str) -> ExitCode:
+    """Read the whole ledger and look for damage; also during a run. Changes nothing.
+
+    The storage is checked (in a file every page and every index), every row is read, and every entry must be in a state
+    that its records allow. The exit code is 0 for a sound ledger and 74 otherwise. Whether AWS agrees with it is the
+    question of `provisioner verify`.
+    """
+    from provisioner.commands.ledger import check as examine
+
+    async def work() -> ExitCode:
+        checked = await examine(settings_of(config, ledger))
+        code = code_for({Reason.LEDGER} if checked.findings_total else set())
+        if current().unattended.hides(code):
+            return code
+        if output == "json":
+            say_json(msgspec.json.encode({**msgspec.structs.asdict(checked), "exit_code": int(code)}))
+        else:
+            say(printable_lines(_checked_lines(checked)))
+        return code
+
+    return loop.run(work)
+
+
+def _checked_lines(checked: Checked) -> list[str]:
+    from provisioner.report.text import whole_path
+
+    found = counted(checked.findings_total, "contradiction", "contradictions") if checked.findings_total else "sound"
+    lines = [
+        f"ledger    {whole_path(checked.ledger)}, id {checked.ledger_id}",
+        f"storage   {checked.storage}",
+        f"rows      {counted(checked.rows, 'row', 'rows')}, all of them readable",
+        f"entries   {counted(checked.entries, 'entry', 'entries')}, with their older versions: {found}",
+    ]
+    lines += [f"          {one.target}/{one.name}: {one.message}" for one in checked.findings]
+    if more := checked.findings_total - len(checked.findings):
+        lines.append(f"          and {more:,} more")
+    if checked.findings_total:
+        lines.append("next      put a backup in its place, or `provisioner rebuild` (docs/ledger.md, Damage and loss)")
+    return lines
 
 
 @command.command("rename-target")

@@ -117,6 +117,7 @@ EXAMPLES = {
         "provisioner ledger rename-target default prod --ledger prod.db",
         "provisioner ledger copy ledger.db postgresql://provisioner@db.example.com/provisioner",
         "provisioner ledger backup backup.db",
+        "provisioner ledger check --ledger prod.db",
     ),
     "config": (
         "provisioner config show --max-rate 3",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from provisioner.config.settings import Target
+from provisioner.core.consistency import contradictions
 from provisioner.errors import LedgerError, UsageError
 from provisioner.ledger.location import locate, moved
 from provisioner.ledger.tables import TABLES
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.config.settings import Settings
+    from provisioner.core.place import Place
+    from provisioner.core.versions import Version
     from provisioner.ledger import Ledger
     from provisioner.ledger.location import Location
     from provisioner.ledger.tables import CopyableLedger, Row
@@ -170,6 +174,101 @@ async def back_up(settings: Settings, path: Path) -> str:
     location = locate(settings.run.ledger)
     await location.back_up(path)
     return location.name
+
+
+class Contradiction(msgspec.Struct, frozen=True):
+    """Records of a name that cannot be as they are.
+
+    Attributes:
+        target, name: whose records.
+        message: what is wrong.
+    """
+
+    target: str
+    name: str
+    message: str
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What a ledger was found to be.
+
+    Attributes:
+        ledger: the name of its location.
+        ledger_id: its id.
+        storage: what was looked at in the storage, for people.
+        rows: how many there are, of all tables.
+        entries: how many there are.
+        findings: the first :data:`FINDINGS` contradictions.
+        findings_total: how many there are.
+    """
+
+    ledger: str
+    ledger_id: str
+    storage: str
+    rows: int
+    entries: int
+    findings: list[Contradiction]
+    findings_total: int
+
+
+FINDINGS = 100
+"""Contradictions that are reported one by one."""
+
+
+async def check(settings: Settings) -> Checked:
+    """Read all of a ledger, and look for damage and for records that contradict each other. A run may be using it.
+
+    Raises:
+        LedgerError: its storage is damaged, a row cannot be read, or there is none.
+    """
+    location = locate(settings.run.ledger)
+    if not await location.exists():
+        raise LedgerError("there is no ledger here", where=location.name, hint="Name it with --ledger")
+    storage = await location.examine()
+    async with location.read() as ledger:
+        rows = 0
+        for table in TABLES:
+            async for page in _pages(ledger, table):
+                rows += len(page)
+        counts, places = await ledger.counts(), await ledger.places()
+        findings, total = [], 0
+        for target in sorted({*counts, *places}):
+            async for finding in _contradictions(ledger, target, places.get(target)):
+                total += 1
+                if total <= FINDINGS:
+                    findings.append(finding)
+        entries = sum(sum(states.values()) for states in counts.values())
+        return Checked(location.name, ledger.ledger_id, storage, rows, entries, findings, total)
+
+
+async def _pages(ledger: CopyableLedger, table: str) -> AsyncIterator[list[Row]]:
+    """All rows of a table, in the order of their keys."""
+    after: Row | None = None
+    while page := await ledger.rows(table, after, PAGE):
+        yield page
+        after = page[-1][: TABLES[table].keys]
+
+
+async def _contradictions(ledger: Ledger, target: str, place: Place | None) -> AsyncIterator[Contradiction]:
+    """What the records of ``target`` say that cannot be."""
+    incoming = await ledger.incoming(target)
+    versions: defaultdict[str, list[Version]] = defaultdict(list)
+    for version in await ledger.versions(target):
+        versions[version.name].append(version)
+    without_entry = {*incoming, *versions}
+    suspects = []
+    async for entry in ledger.entries(target=target):
+        name = entry.name
+        without_entry.discard(name)
+        if contradictions(entry, incoming.get(name), versions.get(name, ()), place):
+            suspects.append(name)
+    for name in (*suspects, *sorted(without_entry)):
+        # Once more: a run may have changed what was read before, and what was read after.
+        known = await ledger.versions(target, names=[name])
+        replacement = (await ledger.incoming(target)).get(name)
+        entry_now = (await ledger.look_up(target, [name])).get(name)
+        for message in contradictions(entry_now, replacement, known, place):
+            yield Contradiction(target, name, message)
 
 
 def _refuse_name(name: str) -> None:

@@ -110,6 +110,17 @@ class Location(Protocol):
         """
         ...
 
+    async def examine(self) -> str:
+        """Look for damage of the storage, all of it, however large it is. Changes nothing; a run may be using it.
+
+        Returns:
+            What was found in order, for people.
+
+        Raises:
+            LedgerError: it is damaged; there is none, or this version cannot read it.
+        """
+        ...
+
     def lease(self, timeout_s: float | None = None, *, everything: bool = False) -> AbstractAsyncContextManager[Leases]:
         """The leases of a run, which it takes as it needs them; at the end they are given back.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -137,3 +139,46 @@ def test_a_rename_waits_for_the_run_that_holds_the_ledger(registered: Path) -> N
 
     assert (refused.returncode, waiting.returncode) == (6, 0), errors
     assert {target for target, _ in exported(registered)} == {"prod"}
+
+
+def test_check_reads_all_of_a_sound_ledger(registered: Path) -> None:
+    """Also while a run holds the ledger; it says what was looked at."""
+    with running(HOLD, registered / "ledger.db") as holder:
+        line_of(holder)
+        found = provisioner("ledger", "check", cwd=registered)
+    quiet = provisioner("ledger", "check", "--quiet", cwd=registered)
+
+    assert (found.returncode, found.stdout.splitlines()[3:]) == (
+        0,
+        ["entries   3 entries, with their older versions: sound"],
+    )
+    assert (quiet.returncode, quiet.stdout) == (0, "")
+
+
+def test_check_finds_what_cannot_be(registered: Path) -> None:
+    """Entries that say what no run can have recorded are named, with what to do; the exit code is 74."""
+    with contextlib.closing(sqlite3.connect(registered / "ledger.db")) as connection, connection:
+        connection.execute("UPDATE entries SET arn = '' WHERE name = 'a1'")
+
+    text = provisioner("ledger", "check", cwd=registered)
+    found = provisioner("ledger", "check", "--output", "json", cwd=registered)
+
+    assert (text.returncode, "default/a1: it is created and has no ARN" in text.stdout) == (74, True), text.stdout
+    assert "provisioner rebuild" in text.stdout.splitlines()[-1]
+    result = json.loads(found.stdout)
+    assert (result["exit_code"], result["entries"], result["findings_total"]) == (74, 3, 1)
+    assert result["findings"] == [{"target": "default", "name": "a1", "message": "it is created and has no ARN"}]
+
+
+def test_check_finds_damage(registered: Path) -> None:
+    """An index that lacks a row of its table; without a ledger there is nothing to check."""
+    path = registered / "ledger.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_schema SET sql = sql || ' AND 0' WHERE name = 'entries_by_arn'")
+
+    damaged = provisioner("ledger", "check", cwd=registered)
+    none = provisioner("ledger", "check", "--ledger", "none.db", cwd=registered)
+
+    assert (damaged.returncode, "the ledger is damaged" in damaged.stderr) == (74, True), damaged.stderr
+    assert (none.returncode, "there is no ledger here" in none.stderr) == (74, True)

@@ -6,6 +6,7 @@ from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from provisioner.core.consistency import contradictions
 from provisioner.core.entry import Outcome, State
 from provisioner.core.first_contact import OTHER_LEDGER
 from provisioner.core.ownership import read_tag
@@ -80,6 +81,7 @@ def check_invariants(
     names.subtract(unanswered & names.keys())
     assert not [name for name, count in names.items() if count > 1], f"I2: made twice: {names.most_common(3)}"
     _check_existence(truth, entries, ledger_id, before, older)
+    _check_records(entries, older)
     for one in truth.algorithms:
         if one.deleted_at is not None and one.arn not in older.gone:
             assert one.arn in older.versions, f"I8: {one.arn} was deleted, and the ledger does not say why"
@@ -87,6 +89,16 @@ def check_invariants(
     for counts in statistics:
         assert sum(counts.outcomes.values()) == counts.valid, f"I4: {counts.outcomes} are not {counts.valid}"
         assert min(counts.outcomes.values(), default=0) >= 0, f"I4: {counts.outcomes}"
+
+
+def _check_records(entries: Mapping[str, Entry], older: Older) -> None:
+    """What `ledger check` looks for."""
+    versions: dict[str, list[Version]] = {}
+    for version in older.versions.values():
+        versions.setdefault(version.name, []).append(version)
+    for name in {*entries, *older.incoming, *versions}:
+        found = contradictions(entries.get(name), older.incoming.get(name), versions.get(name, []))
+        assert not found, f"the records of {name} contradict each other: {found}"
 
 
 def _is_accounted_for(algorithm: Algorithm, older: Older) -> bool:

@@ -354,6 +354,20 @@ async def test_a_server_that_lost_commits_is_not_trusted(postgres: Ledger) -> No
                 await ledger.record([intend("c")])
 
 
+async def test_an_index_that_the_server_has_given_up_is_damage(postgres: Ledger) -> None:
+    """It is named, with the statement that repairs it."""
+    async with open_ledger(postgres.url) as ledger:
+        await ledger.record([intend("a")])
+    location = locate(postgres.url)
+    assert "every index is usable" in await location.examine()
+    index = "versions_by_name"
+    given_up = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = "
+    postgres.execute(given_up + f"'{postgres.schema}.{index}'::regclass")
+
+    with pytest.raises(LedgerError, match=f"damaged.*{index}.*REINDEX INDEX"):
+        await location.examine()
+
+
 async def test_tables_that_are_dropped_under_a_run_end_it(postgres: Ledger) -> None:
     """It makes no new ledger in their place."""
     async with open_ledger(postgres.url) as ledger:

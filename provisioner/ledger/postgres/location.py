@@ -93,6 +93,21 @@ class PostgresLocation:
                 storage=f"PostgreSQL {await session.version()}",
             )
 
+    async def examine(self) -> str:
+        """See :meth:`provisioner.ledger.location.Location.examine`: pages are the server's own concern."""
+        async with self._session() as session:
+            await check_readable(session)
+            (rows,) = await session.read(Statement(_UNUSABLE, (session.database.schema,)))
+        if rows:
+            index = rows[0][0]
+            raise LedgerError(
+                "the ledger is damaged",
+                where=self.name,
+                why=f"PostgreSQL has marked the index {index} as unusable",
+                hint=f'REINDEX INDEX "{session.database.schema}"."{index}" in the database, then check again',
+            )
+        return "every index is usable; pages are checked by the server (data_checksums, pg_amcheck)"
+
     @property
     def files(self) -> Sequence[Path]:
         """See :attr:`provisioner.ledger.location.Location.files`."""
@@ -290,3 +305,6 @@ def _taken(name: str) -> UsageError:
 
 _PAUSE = """INSERT INTO pauses VALUES (%s, %s, %s, %s) ON CONFLICT (target) DO UPDATE
     SET until = excluded.until, since = excluded.since, reason = excluded.reason"""
+
+_UNUSABLE = """SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND NOT i.indisvalid ORDER BY 1"""

@@ -143,7 +143,7 @@ def open_beside(path: Path, connect: Connect, *, alone: bool) -> Connection:
         _refuse_older(connection)
         _set_durable(connection)
         if alone:
-            _refuse_damaged(connection, thoroughly=_has_log(path))
+            refuse_damaged(connection, thoroughly=_has_log(path))
         _refuse_moved(connection)
     return connection
 
@@ -284,7 +284,7 @@ def prepare_writer(connection: Connection, *, killed: bool) -> None:
     # First, so that another program's file is refused before anything is written to it.
     version = _schema_version(connection)
     _set_durable(connection)
-    _refuse_damaged(connection, thoroughly=killed)
+    refuse_damaged(connection, thoroughly=killed)
     if version < SCHEMA_VERSION:
         migrate(connection)
     _refuse_moved(connection)
@@ -388,7 +388,7 @@ def _set_durable(connection: Connection) -> None:
         )
 
 
-def _refuse_damaged(connection: Connection, *, thoroughly: bool) -> None:
+def refuse_damaged(connection: Connection, *, thoroughly: bool) -> None:
     """Check that pages and indexes hold together.
 
     A log that was left behind is the moment of danger: beside a ledger that was restored from a backup meanwhile, its

@@ -21,6 +21,7 @@ from provisioner.ledger.sqlite.database import (
     open_beside,
     open_reader,
     open_writer,
+    refuse_damaged,
     refuse_orphaned_log,
     sync_directory,
     transaction,
@@ -94,6 +95,15 @@ class SqliteLocation:
                 raise LedgerError("the ledger cannot be written", where=str(path), why=why, hint=hint)
         free_bytes = shutil.disk_usage(folder).free
         return Condition(exists=exists, holder=holder, free_bytes=free_bytes, storage=kind_at(self._real))
+
+    async def examine(self) -> str:
+        """See :meth:`provisioner.ledger.location.Location.examine`."""
+        return await anyio.to_thread.run_sync(self._examine)
+
+    def _examine(self) -> str:
+        with errors_at(self._real), contextlib.closing(open_reader(self._real, connect)) as connection:
+            refuse_damaged(connection, thoroughly=True)
+        return "every page is sound, and every index agrees with its table"
 
     def lease(self, timeout_s: float | None = None, *, everything: bool = False) -> FileLease:
         """See :meth:`provisioner.ledger.location.Location.lease`."""
