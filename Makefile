@@ -15,6 +15,8 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --
 DEMO := demo
 # More than the cores: the tests of real processes wait most of the time.
 JOBS ?= 4
+# Where the environment says not to write bytecode, each of hundreds of processes would compile all modules again.
+export PYTHONDONTWRITEBYTECODE :=
 PARALLEL = -n $(JOBS) --dist worksteal
 PYTEST = $(BIN)/python -m pytest $(PARALLEL)
 # What another Python or other libraries can break. The fault campaigns, most real processes, the embedded endpoint, the
