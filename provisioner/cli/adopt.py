@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
+from provisioner.cli import parameters
 from provisioner.cli.choice import Choice
 from provisioner.cli.options import common, lock_timeout, manifest_argument, take_over
 from provisioner.cli.program import current
@@ -80,7 +81,7 @@ def _without(summary: Summary, codes: set[str]) -> Summary:
 @click.command("adopt")
 @manifest_argument(required=True)
 @common(*COMMON)
-@click.option(
+@parameters.option(
     "--adopt",
     type=Choice(["same", "any"]),
     default="same",

@@ -10,6 +10,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
+from provisioner.cli import parameters
 from provisioner.cli.choice import Choice
 from provisioner.cli.options import (
     Duration,
@@ -234,26 +235,26 @@ def _ping(context: click.Context, _parameter: click.Parameter, value: str | None
 
 OPTIONS: tuple[Callable[[Any], Any], ...] = (
     common(*COMMON),
-    click.option("--strict", is_flag=True, help="Send nothing if any line is invalid."),
-    click.option(
+    parameters.option("--strict", is_flag=True, help="Send nothing if any line is invalid."),
+    parameters.option(
         "--max-rate",
         type=click.FloatRange(min=0),
         metavar="N",
         help="Send at most N creates per second; 0 is no bound.",
     ),
-    click.option(
+    parameters.option(
         "--max-in-flight", type=click.IntRange(1, 4096), metavar="N", help="Keep at most N creates in flight."
     ),
-    click.option(
+    parameters.option(
         "--deadline", type=Duration(), help="After this time, finish what is in flight and stop (exit code 75)."
     ),
     lock_timeout,
-    click.option(
+    parameters.option(
         "--no-wait",
         is_flag=True,
         help="Do not wait for the settle time of unanswered creates: leave them to the next run (exit code 5).",
     ),
-    click.option(
+    parameters.option(
         "--adopt",
         type=Choice(get_args(Adopt)),
         default=ADOPT,
@@ -262,50 +263,50 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "definitions agree.",
     ),
     take_over,
-    click.option("--retry-failed", is_flag=True, help="Retry definitions that an earlier run recorded as failed."),
-    click.option(
+    parameters.option("--retry-failed", is_flag=True, help="Retry definitions that an earlier run recorded as failed."),
+    parameters.option(
         "--on-change",
         type=Choice(get_args(OnChange)),
         help="What to do with a definition that only a new algorithm can express: report it, or create a new algorithm "
         "and delete the old one. Tags are always changed in place.  [default: fail]",
     ),
-    click.option(
+    parameters.option(
         "--replace-order",
         type=Choice(get_args(ReplaceOrder)),
         help="Whether the new algorithm is created before the old one is deleted; delete-first is for a full quota, "
         "and where names are unique.  [default: create-first]",
     ),
-    click.option(
+    parameters.option(
         "--keep",
         type=click.IntRange(0, 1000),
         metavar="N",
         help="Keep the N newest older versions of a name.  [default: 0]",
     ),
-    click.option(
+    parameters.option(
         "--prune/--no-prune",
         default=None,
         help="Delete algorithms that this ledger created and whose definition left the manifest.  [default: no]",
     ),
     max_delete,
-    click.option(
+    parameters.option(
         "--max-create",
         type=click.IntRange(1),
         metavar="N",
         help="Send at most N creates to each target, and leave the rest to the next run (exit code 75).",
     ),
-    click.option(
+    parameters.option(
         "--max-failures",
         type=Failures(),
         metavar="N|P%",
         help="Stop a target when so many definitions, or such a share of them, have failed for the same cause.",
     ),
-    click.option(
+    parameters.option(
         "--own-tags",
         is_flag=True,
         help="Remove tags that others added, where tags are changed or `verify --mark-drifted` recorded them.",
     ),
     deletes_adopted,
-    click.option(
+    parameters.option(
         "--detailed-exitcode", is_flag=True, help="Exit with 10 when nothing failed and there was something to do."
     ),
 )
@@ -344,7 +345,7 @@ def _check_ray(given: Mapping[str, Any]) -> None:
 @click.command("apply")
 @manifest_argument(required=False)
 @with_options
-@click.option(
+@parameters.option(
     "--plan",
     metavar="FILE",
     type=FileName(),
@@ -352,14 +353,14 @@ def _check_ray(given: Mapping[str, Any]) -> None:
 )
 @deletes_unasked
 @report_option
-@click.option(
+@parameters.option(
     "--job",
     metavar="ID",
     callback=_job,
     help="Be a worker of this job: runs with the same ID, manifest and options share its targets. `auto` is an ID for "
     "runs with the same manifest and options at the same time. Needs a ledger in PostgreSQL (docs/workers.md).",
 )
-@click.option(
+@parameters.option(
     "--engine",
     type=Choice([LOCAL, RAY]),
     default=LOCAL,
@@ -367,14 +368,14 @@ def _check_ray(given: Mapping[str, Any]) -> None:
     help="ray: run the --workers of a job on a Ray cluster, and restart them when they die. Needs a ledger in "
     "PostgreSQL (docs/fleet.md).",
 )
-@click.option("--workers", type=click.IntRange(1, 1000), metavar="K", help="Number of workers, with --engine ray.")
-@click.option(
+@parameters.option("--workers", type=click.IntRange(1, 1000), metavar="K", help="Number of workers, with --engine ray.")
+@parameters.option(
     "--ray-address",
     default="",
     metavar="ADDRESS",
     help="Address of the Ray cluster: HOST:PORT, or auto.  [default: RAY_ADDRESS, else a cluster on this machine]",
 )
-@click.option(
+@parameters.option(
     "--ping-url",
     metavar="URL",
     callback=_ping,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
+from provisioner.cli import parameters
 from provisioner.cli.choice import Choice
 from provisioner.cli.output import say
 from provisioner.cli.program import COMMANDS, provisioner
@@ -61,7 +62,7 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": ZshComplete, "fis
 
 
 @click.command("completion")
-@click.argument("shell", type=Choice(list(SHELLS)))
+@parameters.argument("shell", type=Choice(list(SHELLS)))
 def command(*, shell: str) -> None:
     """Completes commands, options, files, targets of the configuration, and names and runs of the ledger.
 

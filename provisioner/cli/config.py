@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from functools import reduce
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 from click.core import ParameterSource
 
+from provisioner.cli import parameters
 from provisioner.cli.options import CONFIG_NAME, common, with_known_targets
 from provisioner.cli.output import UnwritableError, say, say_json
 from provisioner.cli.program import Group, provisioner
@@ -100,7 +102,7 @@ class _Origins:
     """
 
     def __init__(self, given: click.Context, path: str | None) -> None:
-        from provisioner.config.settings import tables_of
+        from provisioner.config.toml_file import tables_of
 
         self._path = path or ""
         self._tables = tables_of(path) if path else {}
@@ -159,7 +161,7 @@ def _leaves(table: dict[str, Any], *before: str) -> Iterator[tuple[tuple[str, ..
 
 
 @command.command("init")
-@click.argument("file", default=CONFIG_NAME)
+@parameters.argument("file", default=CONFIG_NAME)
 @common("output")
 def init(*, file: str, output: str) -> None:
     """Write a configuration file with every setting at its default and a comment.
@@ -170,7 +172,7 @@ def init(*, file: str, output: str) -> None:
 
     text = files("provisioner.cli").joinpath("provisioner.toml").read_text(encoding="utf-8")
     try:
-        with open(file, "x", encoding="utf-8") as new:  # noqa: PTH123  a name may be anything, also ""
+        with Path(file).open("x", encoding="utf-8") as new:
             new.write(text)
     except FileExistsError as error:
         raise UsageError("the file exists already", where=file, hint="Name another one, or remove it first") from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from provisioner.cli import parameters
 from provisioner.cli.options import common, deletes_adopted, deletes_unasked, lock_timeout, max_delete
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.cli.selection import Selecting, selection
@@ -74,7 +75,9 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
 @click.command("destroy")
 @common(*COMMON)
 @selection()
-@click.option("--all", "everything", is_flag=True, help="Everything that this ledger created; instead of a selection.")
+@parameters.option(
+    "--all", "everything", is_flag=True, help="Everything that this ledger created; instead of a selection."
+)
 @deletes_adopted
 @max_delete
 @deletes_unasked

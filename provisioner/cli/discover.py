@@ -8,6 +8,7 @@ import anyio.to_thread
 import click
 import msgspec
 
+from provisioner.cli import parameters
 from provisioner.cli.files import check_writable, whole_file
 from provisioner.cli.options import common, out_option
 from provisioner.cli.running import LOUD, Options, execute
@@ -78,20 +79,20 @@ class DiscoverOptions(Options, frozen=True, kw_only=True):
 
 @click.command("discover")
 @common(*LOUD)
-@click.option(
+@parameters.option(
     "--name",
     "names",
     metavar="GLOB",
     multiple=True,
     help="Only algorithms whose name matches, such as 'lookalike*'; can be repeated.  [default: all]",
 )
-@click.option(
+@parameters.option(
     "--placeholders",
     is_flag=True,
     help="Write the target's account as {account_id} and its Region as {region}, and double other braces.",
 )
 @out_option(help="Write the manifest to this file instead of stdout.")
-@click.option("--force", is_flag=True, help="Replace the file of --out if there is one.")
+@parameters.option("--force", is_flag=True, help="Replace the file of --out if there is one.")
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by DiscoverOptions
     """Lists the account's algorithms and writes one line for each name, sorted, without the ownership tag.
 

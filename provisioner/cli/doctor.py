@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from provisioner.cli import loop
+from provisioner.cli import loop, parameters
 from provisioner.cli.local import local_endpoint
 from provisioner.cli.options import common, loaded, manifest_argument
 from provisioner.cli.output import say, say_json
@@ -44,7 +44,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 @click.command("doctor")
 @manifest_argument(required=False)
 @common("config", "ledger", "target", "endpoint-url", "local")
-@click.option(
+@parameters.option(
     "--skip", metavar="CHECK", multiple=True, help=f"Leave a check out; can be repeated. Checks: {', '.join(NAMES)}."
 )
 @common("output", "quiet")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type
 import click
 import msgspec
 
+from provisioner.cli import parameters
 from provisioner.cli.choice import Choice
 from provisioner.emulator import Behaviour
 from provisioner.errors import UsageError
@@ -26,7 +27,7 @@ def _switches(function: Callable[..., Any]) -> Callable[..., Any]:
         flag = f"--{field.name.replace('_', '-')}"
         type_, help_ = _described(hints[field.name])
         multiple = type_ is tuple
-        function = click.option(
+        function = parameters.option(
             f"{flag}/--no-{flag.removeprefix('--')}" if type_ is bool else flag,
             field.name,
             type=str if multiple else type_,
@@ -56,8 +57,12 @@ def _described(hint: Any) -> tuple[Any, str]:  # noqa: ANN401  a type hint may b
 
 
 @click.command("emulate")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 takes any free one.")
-@click.option("--state", type=click.Path(path_type=Path), help="Keep the accounts in this file; default: in memory.")
+@parameters.option(
+    "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 takes any free one."
+)
+@parameters.option(
+    "--state", type=click.Path(path_type=Path), help="Keep the accounts in this file; default: in memory."
+)
 @_switches
 def command(port: int, state: Path | None, **switches: Any) -> None:  # noqa: ANN401  click's values
     """Prints the endpoint's URL and how to use it, then serves on the loopback interface until SIGTERM or SIGINT.

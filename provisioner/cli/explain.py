@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provisioner.cli import parameters
 from provisioner.cli.options import common
 from provisioner.cli.output import say, say_json
 from provisioner.cli.table import terminal_width
@@ -48,7 +49,7 @@ def pages() -> list[Page]:
 
 
 @click.command("explain")
-@click.argument("code", required=False)
+@parameters.argument("code", required=False)
 @common("output")
 def command(*, code: str | None, output: str) -> None:
     """CODE is an exit code, a state, an outcome, an action of a plan, or an error code, as commands print them.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from provisioner.cli import loop
+from provisioner.cli import loop, parameters
 from provisioner.cli.choice import Choice
 from provisioner.cli.files import whole_file
 from provisioner.cli.formats import COLUMNS, FORMATS, USUAL, Order
@@ -57,7 +57,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 @click.command("export")
 @common("config", "ledger", "target")
 @selection()
-@click.option(
+@parameters.option(
     "--format",
     "form",
     type=Choice(list(FORMATS)),
@@ -66,7 +66,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     help="json: one object that maps names to ARNs, grouped by target if there are several. terraform: import blocks. "
     "cloudformation: the resources to import of one account and Region.",
 )
-@click.option(
+@parameters.option(
     "--columns",
     type=Columns(),
     metavar="COLUMN,...",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from provisioner.cli import loop
+from provisioner.cli import loop, parameters
 from provisioner.cli.options import common, lock_timeout, settings_of
 from provisioner.cli.output import say
 from provisioner.cli.selection import Selecting, selection
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.command("forget")
 @common("config", "ledger", "target", "output")
 @selection()
-@click.option("--yes", is_flag=True, help="Confirm that the entries may be removed.")
+@parameters.option("--yes", is_flag=True, help="Confirm that the entries may be removed.")
 @lock_timeout
 def command(  # noqa: PLR0913  a parameter for each option
     *,

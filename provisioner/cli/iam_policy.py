@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from provisioner.cli import loop
+from provisioner.cli import loop, parameters
 from provisioner.cli.options import common, settings_of, with_known_targets
 from provisioner.cli.output import say_json, talk
 from provisioner.core.permissions import Action
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command("iam-policy")
-@click.argument("commands", metavar="COMMAND...", nargs=-1, required=True)
+@parameters.argument("commands", metavar="COMMAND...", nargs=-1, required=True)
 @common("config", "ledger", "target")
 def command(commands: tuple[str, ...], config: str | None, ledger: str | None, targets: tuple[str, ...]) -> None:
     """COMMAND is a command as you type it, in quotes where an option of it needs more: 'verify --prune-duplicates'.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from provisioner.cli import loop
+from provisioner.cli import loop, parameters
 from provisioner.cli.options import common, lock_timeout, settings_of
 from provisioner.cli.output import say, say_json
 from provisioner.cli.program import Group, current
@@ -70,8 +70,8 @@ def _checked_lines(checked: Checked) -> list[str]:
 
 
 @command.command("rename-target")
-@click.argument("old")
-@click.argument("new")
+@parameters.argument("old")
+@parameters.argument("new")
 @common("config", "ledger", "output")
 @lock_timeout
 def rename_target(
@@ -99,8 +99,8 @@ def rename_target(
 
 
 @command.command("copy")
-@click.argument("source", metavar="FROM")
-@click.argument("target", metavar="TO")
+@parameters.argument("source", metavar="FROM")
+@parameters.argument("target", metavar="TO")
 @common("output")
 @lock_timeout
 def copy(*, source: str, target: str, output: str, lock_timeout: str) -> None:
@@ -124,7 +124,7 @@ def copy(*, source: str, target: str, output: str, lock_timeout: str) -> None:
 
 
 @command.command("backup")
-@click.argument("file", type=click.Path(path_type=Path))
+@parameters.argument("file", type=click.Path(path_type=Path))
 @common("config", "ledger", "output")
 def backup(*, file: Path, config: str | None, ledger: str | None, output: str) -> None:
     """Write a consistent copy of the ledger to the new file FILE, also while a run is under way.

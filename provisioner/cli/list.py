@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from provisioner.cli import loop
+from provisioner.cli import loop, parameters
 from provisioner.cli.choice import Choice
 from provisioner.cli.options import common, settings_of
 from provisioner.cli.output import long_result, say, say_json, say_list, talk
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.command("list")
 @common("config", "ledger", "target", "output")
 @selection(superseded=True)
-@click.option(
+@parameters.option(
     "--by",
     type=Choice(["code"]),
     help="Group by cause instead, with a count and three examples; without --state, what is failed, parked, ambiguous "

@@ -6,11 +6,12 @@ import os
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from provisioner.cli import parameters
 from provisioner.cli.choice import Choice
 from provisioner.cli.files import check_writable
 from provisioner.cli.output import talk
@@ -23,7 +24,7 @@ from provisioner.report.recommended import Recommended
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
+    from provisioner.cli.parameters import Command
 
 CONFIG_NAME = "provisioner.toml"
 """The name of a configuration file that is found without ``--config``."""
@@ -68,7 +69,7 @@ class FileName(click.ParamType[str]):
 
 def manifest_argument(*, required: bool) -> Callable[[Command], Command]:
     """The argument MANIFEST."""
-    return click.argument("manifest", nargs=-1, required=required, type=ManifestName())
+    return parameters.argument("manifest", nargs=-1, required=required, type=ManifestName())
 
 
 def find_config() -> str | None:
@@ -159,7 +160,7 @@ def _out(context: click.Context, parameter: click.Parameter, value: str | None) 
 
 def out_option(*names: str, help: str) -> Callable[[Command], Command]:  # noqa: A002  as in click
     """The option that names the file of a command's result."""
-    return click.option(*names, "--out", metavar="FILE", callback=_out, help=help)
+    return parameters.option(*names, "--out", metavar="FILE", callback=_out, help=help)
 
 
 def _report(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -171,7 +172,7 @@ def _report(context: click.Context, parameter: click.Parameter, value: str | Non
     return value
 
 
-report_option = click.option(
+report_option = parameters.option(
     "--report",
     metavar="FILE",
     callback=_report,
@@ -197,7 +198,7 @@ def common(*names: str) -> Callable[[Command], Command]:
 
 
 _COMMON: dict[str, Callable[[Any], Any]] = {
-    "config": click.option(
+    "config": parameters.option(
         "-c",
         "--config",
         metavar="FILE",
@@ -205,14 +206,14 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         default=find_config,
         help=f"Configuration file (TOML).  [default: ./{CONFIG_NAME}, else the one in your configuration directory]",
     ),
-    "ledger": click.option(
+    "ledger": parameters.option(
         "-l",
         "--ledger",
         metavar="LEDGER",
         help="Path of the ledger, or postgresql://...  "
         "[default: ledger.db beside the configuration file, if there is one]",
     ),
-    "target": click.option(
+    "target": parameters.option(
         "-t",
         "--target",
         "targets",
@@ -221,28 +222,28 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         help="Only this target: a name, a glob such as 'prod-*', or tag:KEY=VALUE; with ! before it, not these. Can be "
         "repeated.  [default: all]",
     ),
-    "shard": click.option(
+    "shard": parameters.option(
         "--shard",
         metavar="I/N",
         help="Only the targets of the I-th of N shards, with a ledger of its own; `auto` in a task of an array job of "
         "AWS Batch or SLURM, `auto/N` in an Indexed Job of Kubernetes.",
     ),
-    "endpoint-url": click.option(
+    "endpoint-url": parameters.option(
         "--endpoint-url", metavar="URL", help="Endpoint of Clean Rooms ML: https, or http on this machine."
     ),
-    "local": click.option(
+    "local": parameters.option(
         "--local",
         is_flag=True,
         help="Start the embedded endpoint and use it instead of AWS; its state is kept beside the ledger.",
     ),
-    "output": click.option(
+    "output": parameters.option(
         "--output",
         type=Choice(["text", "json"]),
         default="text",
         show_default=True,
         help="Format of the result on stdout.",
     ),
-    "progress": click.option(
+    "progress": parameters.option(
         "--progress",
         type=Choice(["auto", "always", "never"]),
         default="auto",
@@ -250,21 +251,21 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         help="Progress on stderr. auto: a progress bar on a terminal, otherwise a log line every 10 s, and after a "
         "minute every 60 s.",
     ),
-    "log-level": click.option(
+    "log-level": parameters.option(
         "--log-level",
         type=Choice(["auto", "debug", "info", "warning", "error"]),
         default="auto",
         show_default=True,
         help="Lowest level to log. auto: warning on a terminal, otherwise info.",
     ),
-    "log-format": click.option(
+    "log-format": parameters.option(
         "--log-format",
         type=Choice(["auto", "console", "json"]),
         default="auto",
         show_default=True,
         help="Format of the log on stderr. auto: console on a terminal, otherwise json.",
     ),
-    "log-file": click.option(
+    "log-file": parameters.option(
         "--log-file",
         metavar="FILE",
         callback=_log_file,
@@ -272,7 +273,7 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         expose_value=False,
         help="Also append the log to this file, one JSON object a line. It may be rotated meanwhile.",
     ),
-    "summary-file": click.option(
+    "summary-file": parameters.option(
         "--summary-file",
         metavar="FILE",
         callback=_summary_file,
@@ -280,7 +281,7 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         expose_value=False,
         help="Also write what --output json prints to this file, whole or not at all; also when the command fails.",
     ),
-    "metrics-file": click.option(
+    "metrics-file": parameters.option(
         "--metrics-file",
         metavar="FILE",
         callback=_metrics_file,
@@ -288,7 +289,7 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         expose_value=False,
         help="Write metrics to this file, every 15 s and at the end, for Prometheus' textfile collector (*.prom).",
     ),
-    "metrics-port": click.option(
+    "metrics-port": parameters.option(
         "--metrics-port",
         metavar="[ADDRESS:]PORT",
         type=Listening(),
@@ -296,7 +297,7 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
         expose_value=False,
         help="Answer Prometheus at http://127.0.0.1:PORT/metrics during the run.",
     ),
-    "quiet": click.option(
+    "quiet": parameters.option(
         "-q",
         "--quiet",
         is_flag=True,
@@ -315,28 +316,28 @@ def _ledger_id(_context: click.Context, _parameter: click.Parameter, value: str)
 
 
 # Options of several commands whose environment variable is each command's own.
-lock_timeout = click.option(
+lock_timeout = parameters.option(
     "--lock-timeout",
     type=Duration(),
     default="0s",
     show_default=True,
     help="Wait up to this long for another run to release the ledger.",
 )
-take_over = click.option(
+take_over = parameters.option(
     "--take-over",
     default="",
     metavar="LEDGER_ID",
     callback=_ledger_id,
     help="Take over algorithms of the same name that the ledger with this id created.",
 )
-deletes_adopted = click.option("--adopted", is_flag=True, help="Delete algorithms that were taken over, too.")
-max_delete = click.option(
+deletes_adopted = parameters.option("--adopted", is_flag=True, help="Delete algorithms that were taken over, too.")
+max_delete = parameters.option(
     "--max-delete",
     type=click.IntRange(0),
     metavar="N",
     help="Delete nothing if it would be more than N; 0 is no bound.  [default: 0]",
 )
-deletes_unasked = click.option(
+deletes_unasked = parameters.option(
     "--yes", is_flag=True, help="Delete without asking; needed where there is no terminal to ask on."
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from provisioner.cli import loop
+from provisioner.cli import loop, parameters
 from provisioner.cli.options import Duration, common, settings_of
 from provisioner.cli.output import say
 from provisioner.config.settings import seconds
@@ -39,12 +39,12 @@ class End(click.ParamType[float]):
 
 
 @click.command("pause")
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
-@click.option("--for", "duration", type=Duration(), help=f"How long, such as 2h or 90m.  [default: {DEFAULT}]")
-@click.option(
+@parameters.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@parameters.option("--for", "duration", type=Duration(), help=f"How long, such as 2h or 90m.  [default: {DEFAULT}]")
+@parameters.option(
     "--until", type=End(), metavar="TIME", help="Until when, such as 2026-11-27T06:00Z; UTC unless it has an offset."
 )
-@click.option("--reason", metavar="TEXT", default="", help="Why; shown with the pause.")
+@parameters.option("--reason", metavar="TEXT", default="", help="Why; shown with the pause.")
 @common("config", "ledger", "output")
 def command(  # noqa: PLR0913  a parameter for each option
     *,

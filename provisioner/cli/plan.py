@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from provisioner.cli import parameters
 from provisioner.cli.apply import ApplyOptions, with_options
 from provisioner.cli.doctor import check_lines, check_records
 from provisioner.cli.files import check_writable, whole_file
@@ -71,11 +72,11 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
 @manifest_argument(required=True)
 @with_options
 @out_option("-o", help="Save the plan; `apply --plan FILE` carries out exactly its steps.")
-@click.option("--offline", is_flag=True, help="Plan by the ledger alone, without reading the account.")
-@click.option(
+@parameters.option("--offline", is_flag=True, help="Plan by the ledger alone, without reading the account.")
+@parameters.option(
     "--preflight", is_flag=True, help="Look first at the roles, images and keys of the manifest and at the quota."
 )
-@click.option("--all", is_flag=True, help="Show every step; otherwise long lists are shortened.")
+@parameters.option("--all", is_flag=True, help="Show every step; otherwise long lists are shortened.")
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by PlanOptions
     """MANIFEST is as for `apply`. Shows what `apply` with the same options would do, and why.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from provisioner.cli import parameters
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.errors import counted
@@ -34,7 +35,7 @@ class RebuildOptions(Options, frozen=True, kw_only=True):
 
 @click.command("rebuild")
 @common(*COMMON)
-@click.option(
+@parameters.option(
     "--ledger-id", default="", metavar="ID", help="Id of the lost ledger. Without it, list the ids that the tags name."
 )
 def command(ledger_id: str, **given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by RebuildOptions

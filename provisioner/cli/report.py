@@ -10,7 +10,7 @@ import anyio.to_thread
 import click
 import msgspec
 
-from provisioner.cli import loop
+from provisioner.cli import loop, parameters
 from provisioner.cli.files import check_writable, whole_file
 from provisioner.cli.options import common, out_option, settings_of
 from provisioner.cli.output import say, say_json
@@ -48,9 +48,9 @@ class UnreportedError(ProvisionerError):
 
 
 @click.command("report")
-@click.argument("run", required=False)
+@parameters.argument("run", required=False)
 @common("config", "ledger", "output")
-@click.option("--fleet", is_flag=True, help="About all that the ledger holds, over all targets, instead of a run.")
+@parameters.option("--fleet", is_flag=True, help="About all that the ledger holds, over all targets, instead of a run.")
 @out_option("-o", help="Write to this file, which is replaced when all is written.  [default: report-RUN.html]")
 def command(
     *, run: str | None, config: str | None, ledger: str | None, output: str, fleet: bool, out: str | None

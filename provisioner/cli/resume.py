@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from provisioner.cli import loop
+from provisioner.cli import loop, parameters
 from provisioner.cli.options import common, settings_of
 from provisioner.cli.output import say
 from provisioner.errors import printable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("resume")
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@parameters.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @common("config", "ledger", "output")
 def command(*, targets: tuple[str, ...], config: str | None, ledger: str | None, output: str) -> None:
     """The next run sends to the target again; the run under way does not come back to it.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from provisioner.cli import loop
+from provisioner.cli import loop, parameters
 from provisioner.cli.options import common, recommended, settings_of
 from provisioner.cli.output import long_result, say, say_json, say_list, talk
 from provisioner.cli.page import shown
@@ -32,16 +32,16 @@ MINUTE_S, HOUR_S = 60, 3600
 
 
 @click.command("runs")
-@click.argument("run", required=False)
+@parameters.argument("run", required=False)
 @common("config", "ledger", "output")
-@click.option(
+@parameters.option(
     "--limit",
     type=click.IntRange(1, 1000),
     default=20,
     show_default=True,
     help="List this many runs at most; the ledger keeps 1000.",
 )
-@click.option("--job", metavar="ID", help="Show a job: its targets, and the runs that were its workers.")
+@parameters.option("--job", metavar="ID", help="Show a job: its targets, and the runs that were its workers.")
 def command(
     *, run: str | None, config: str | None, ledger: str | None, output: str, limit: int, job: str | None
 ) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from provisioner.cli import parameters
 from provisioner.cli.choice import Choice
 from provisioner.commands.finding import find_run_id
 from provisioner.config.choice import select
@@ -20,10 +21,9 @@ from provisioner.core.versions import Role
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from provisioner.cli.parameters import Command
     from provisioner.core.targets import Tags
     from provisioner.ledger import Ledger
-
-Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
 
 
 class Glob(click.ParamType[str]):
@@ -64,7 +64,7 @@ def selection(*, superseded: bool = False) -> Callable[[Command], Command]:
     """
     states = [*map(str, State), *([str(Role.SUPERSEDED)] if superseded else [])]
     options = (
-        click.option(
+        parameters.option(
             "--name",
             "names",
             type=Glob(),
@@ -73,7 +73,7 @@ def selection(*, superseded: bool = False) -> Callable[[Command], Command]:
             help="Only names like this, case-sensitive: * is any text, ? any character, [ab] one of these. Can be "
             "repeated.",
         ),
-        click.option(
+        parameters.option(
             "--state",
             "states",
             type=Choice(states),
@@ -81,19 +81,19 @@ def selection(*, superseded: bool = False) -> Callable[[Command], Command]:
             multiple=True,
             help=f"Only in this state: {', '.join(states)}. Can be repeated.",
         ),
-        click.option(
+        parameters.option(
             "--run",
             metavar="RUN",
             default="",
             help="Only what this run changed last: its id, the beginning of it, or `last`.",
         ),
-        click.option(
+        parameters.option(
             "--since",
             type=Moment(),
             metavar="DURATION|TIME",
             help="Only what changed since: 2h, or a time such as 2026-11-23T20:19Z.",
         ),
-        click.option(
+        parameters.option(
             "--code", metavar="CODE", default="", help="Only with this error code, or recovered, adopted, rebuilt."
         ),
     )

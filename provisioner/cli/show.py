@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provisioner.cli import loop
+from provisioner.cli import loop, parameters
 from provisioner.cli.options import common, settings_of
 from provisioner.cli.output import say, say_json
 from provisioner.cli.records import entry_record, event_record, reason_words, state_words, version_record
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command("show")
-@click.argument("name")
+@parameters.argument("name")
 @common("config", "ledger", "target", "output")
 def command(*, name: str, config: str | None, ledger: str | None, targets: tuple[str, ...], output: str) -> None:
     """NAME is exact, or the ARN of an algorithm that an entry has or had: also of one that was replaced or deleted.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from provisioner.cli import parameters
 from provisioner.cli.options import common
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.errors import UsageError, counted, printable, printable_lines
@@ -50,24 +51,24 @@ def _line(finding: Finding) -> str:
 
 @click.command("verify")
 @common(*COMMON)
-@click.option("--prune-duplicates", is_flag=True, help="Delete duplicates that this ledger created; needs --yes.")
-@click.option(
+@parameters.option("--prune-duplicates", is_flag=True, help="Delete duplicates that this ledger created; needs --yes.")
+@parameters.option(
     "--mark-missing",
     is_flag=True,
     help="Record missing algorithms as deleted, so that the next apply creates them again.",
 )
-@click.option(
+@parameters.option(
     "--mark-drifted",
     is_flag=True,
     help="Record that tags were changed or added in AWS: the next apply sets changed ones again, and with --own-tags "
     "removes added ones.",
 )
-@click.option(
+@parameters.option(
     "--mark-unrecorded",
     is_flag=True,
     help="Record algorithms that this ledger created and no entry names, whether or not the manifest has them.",
 )
-@click.option("--yes", is_flag=True, help="Confirm that duplicates may be deleted.")
+@parameters.option("--yes", is_flag=True, help="Confirm that duplicates may be deleted.")
 def command(
     *,
     prune_duplicates: bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
@@ -62,6 +63,23 @@ def test_a_bound_that_may_be_0_says_what_0_is() -> None:
     ]
 
     assert unclear == []
+
+
+def test_an_empty_value_is_refused() -> None:
+    """`destroy --run "$RUN"`, where RUN is not set, must not be a command without --run; so for all values."""
+    accepted = []
+    for name, command in commands().items():
+        needed = {one.name: "bash" for one in command.params if isinstance(one, click.Argument) and one.required}
+        for one in command.params:
+            if (isinstance(one, click.Option) and one.is_flag) or one.name == "options":  # the latter are of `apply`
+                continue
+            others = [text for argument, text in needed.items() if argument != one.name]
+            given = [*others, max(one.opts, key=len), ""] if isinstance(one, click.Option) else [""]
+            with contextlib.suppress(click.BadParameter):
+                command.make_context(name, given)
+                accepted.append(f"{name} {given}")
+
+    assert accepted == []
 
 
 def test_an_option_is_set_by_its_variable(folder: Path) -> None:
@@ -145,6 +163,8 @@ def test_a_named_configuration_goes_before_a_found_one(folder: Path) -> None:
         (["apply", "m.jsonl", "--adopt", "sam"], "Did you mean same?"),
         (["apply", "m.jsonl", "--adopt", "x"], "is not one of 'never', 'same', 'any'. See `provisioner apply --help`"),
         (["emulate", "--names", "unqiue"], "Did you mean unique?"),
+        (["list", "--state", ""], "'--state': it is empty. Name one, or leave the option out. See `provisioner list"),
+        (["show", ""], "'NAME': it is empty. Name one. See `provisioner show --help`"),
         (["apply", "m.jsonl", "--max-in-fligh", "3"], "Did you mean '--max-in-flight'? See `provisioner apply --help`"),
         (["apply", "m.jsonl", "-c", "c.toml", "-t", "prdo", "--local"], "Did you mean prod?"),
         (["apply", "m.jsonl", "-c", "c.toml", "-t", "moon", "--local"], "The configuration has prod, test"),
