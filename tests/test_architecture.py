@@ -68,6 +68,7 @@ ROOMS: dict[str, set[str]] = {
 is a change of the design: see the map in CONTRIBUTING.md."""
 
 PURE = {
+    "provisioner.config.slips",
     "provisioner.config.tables",
     "provisioner.engine.breaker",
     "provisioner.report.statistics",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import tomllib
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -35,6 +34,7 @@ from provisioner.config.texts import (
     check_units,
     text,
 )
+from provisioner.config.toml_file import tables_of
 from provisioner.core.hours import TIME, share_at
 from provisioner.core.place import real_region
 from provisioner.core.shard import PATTERN, SAYS, shard_of
@@ -485,45 +485,6 @@ class Settings(Section, frozen=True, kw_only=True):
             where = endpoint_url.rpartition("@")[2].partition("?")[0]
             raise ConfigurationError(str(error), where=where) from error
         return msgspec.structs.replace(self, targets=targets)
-
-
-def tables_of(path: str) -> dict[str, Any]:
-    """The tables of the TOML file at ``path``, unchecked.
-
-    Raises:
-        ConfigurationError: the file cannot be read or is not TOML.
-    """
-    return _parsed(_text_of(path), path)
-
-
-def _text_of(path: str) -> str:
-    """The text of the file, without a byte-order mark at its start."""
-    try:
-        content = Path(path).read_bytes()
-    except IsADirectoryError as error:
-        raise ConfigurationError("the configuration is a directory", where=path, hint="Name a TOML file") from error
-    except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
-        why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        hint = "Check the path and its permissions"
-        raise ConfigurationError("cannot read the configuration", where=path, why=why, hint=hint) from error
-    try:
-        return content.decode().removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        why = f"line {line}, byte 0x{content[error.start]:02x}"
-        hint = "Save the file as UTF-8"
-        raise ConfigurationError("the configuration is not valid UTF-8", where=path, why=why, hint=hint) from error
-
-
-def _parsed(text: str, path: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        why = str(error)
-        raise ConfigurationError("the configuration is not valid TOML", where=path, why=why) from error
-    except (ValueError, RecursionError) as error:  # tomllib itself does not catch these
-        why = "a number has too many digits" if isinstance(error, ValueError) else "it is nested too deeply"
-        raise ConfigurationError("the configuration is not valid TOML", where=path, why=why) from error
 
 
 def _target_of(account: Account, region: str) -> Target:
