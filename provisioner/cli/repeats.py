@@ -9,10 +9,13 @@ if TYPE_CHECKING:
 
 EVENTS = frozenset({"definition.reported", "attempt.unanswered", "read.failed"})
 """Warnings that one cause may bring about for every definition; of the others, each one matters."""
+OF_TARGETS = frozenset({"target.paused", "target.skipped"})
+"""Warnings that a thousand targets of a fleet may bring about at once, none of which has failed."""
 EVERY_S = 10.0
 """How often repeated warnings are summed up: as often as a run reports its progress."""
 TEXTS = 10
-"""Different texts of one kind that are logged: a thousand lines that are wrong in a thousand ways are a flood, too."""
+"""Different texts of one kind that are logged: a thousand lines that are wrong in a thousand ways are a flood, too. Of
+:data:`OF_TARGETS`, so many targets."""
 KINDS = 1000
 """Kinds that are told apart by target: memory is bounded, and with thousands of targets nobody reads more."""
 
@@ -41,13 +44,17 @@ class Repeats:
             event: with its fields.
             now: monotonic seconds.
         """
-        if event["event"] not in EVENTS:
+        name = event["event"]
+        if name in OF_TARGETS:
+            kind, text = Kind(name, None, None, None), event["target"]
+        elif name in EVENTS:
+            kind = Kind(name, event.get("target"), event.get("code"), event.get("operation"))
+            text = event.get("message", event.get("why"))
+        else:
             return True
-        kind = Kind(event["event"], event.get("target"), event.get("code"), event.get("operation"))
         if kind not in self._texts and len(self._texts) >= KINDS:
             kind = kind._replace(target=None)
         texts = self._texts.setdefault(kind, set())
-        text = event.get("message", event.get("why"))
         if text not in texts and len(texts) < TEXTS:
             texts.add(text)
             return True

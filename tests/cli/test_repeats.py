@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from provisioner.cli.repeats import EVERY_S, KINDS, TEXTS, Kind, Repeats
 
 
@@ -46,6 +48,17 @@ def test_what_matters_each_time_is_logged_each_time() -> None:
     repeats = Repeats()
 
     assert all(repeats.admit({"event": "outage.began", "target": "here", "why": "x"}, 0.0) for _ in range(5))
+
+
+@pytest.mark.parametrize("event", ["target.paused", "target.skipped"])
+def test_a_fleet_that_is_left_alone_is_ten_lines_and_a_count(event: str) -> None:
+    """The first targets that are paused, or do not begin, are named; a thousand lines would hide what failed."""
+    repeats = Repeats()
+
+    admitted = [repeats.admit({"event": event, "target": f"t{number}", "why": "x"}, 0.0) for number in range(1_000)]
+
+    assert (sum(admitted), all(admitted[:TEXTS])) == (TEXTS, True)
+    assert list(repeats.sums()) == [(Kind(event, None, None, None), 1_000 - TEXTS)]
 
 
 def test_memory_does_not_grow_with_the_targets() -> None:
