@@ -26,13 +26,15 @@ from provisioner.report.summary import iso
 from provisioner.report.text import FINISH_DESTROY, LIST_SUPERSEDED, whole_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from provisioner.config.settings import Settings
     from provisioner.ledger import Ledger
 
 OPEN_SHOWN = 20
 """Most unanswered creates in the text form."""
+RESUMED_NAMED = 3
+"""Most paused targets that the command which ends the pauses names, rather than all that are shown."""
 
 
 @click.command("status")
@@ -80,7 +82,8 @@ async def _status(settings: Settings, targets: tuple[str, ...]) -> dict[str, Any
             "targets": shown,
             "open": open_,
             "runs": runs,
-            "next": _next(shown, held=await location.held()),
+            "next": [*_next(shown, held=await location.held()), *_resume(shown, targets)],
+            "exit_code": 0,
         }
 
 
@@ -99,6 +102,13 @@ def _next(targets: Mapping[str, dict[str, Any]], *, held: bool) -> list[str]:
     commands += [LIST_SUPERSEDED] if reasons else []
     commands += [FINISH_DESTROY] if reasons & {DESTROYED, PRUNED} and not held else []
     return commands
+
+
+def _resume(targets: Mapping[str, dict[str, Any]], patterns: Sequence[str]) -> list[str]:
+    """The words of the command that ends the pauses of ``targets``, which ``patterns`` have selected."""
+    paused = [name for name, target in targets.items() if "paused" in target]
+    named = paused if len(paused) <= RESUMED_NAMED else patterns or ["*"]
+    return [f"resume {shlex.join(named)}"] if paused else []
 
 
 async def _target(ledger: Ledger, name: str, counts: Mapping[State, int], keep: int) -> dict[str, Any]:
@@ -139,11 +149,10 @@ def _lines(status: dict[str, Any]) -> list[str]:
             states += f", replacements: {_counts(target['replacements'])}"
         pace = target["pace"]
         limit = f", limit {pace['limit_per_s']}/s, learned from {pace['accepts']} creates" if pace else ""
-        lines.append(f"target  {name}: {states or 'no entries'}{limit}")
-        if pause := target.get("paused"):
-            why = f": {pause['reason']}" if pause["reason"] else ""
-            ends = f"`provisioner resume {shlex.quote(name)}` ends that"
-            lines.append(f"paused  {name} until {pause['until']}{why}. {ends}")
+        pause = target.get("paused")
+        why = f": {pause['reason']}" if pause and pause["reason"] else ""
+        paused = f", paused until {pause['until']}{why}" if pause else ""
+        lines.append(f"target  {name}: {states or 'no entries'}{limit}{paused}")
     lines += [
         f"open    {entry['target']}: {entry['name']}, sent {entry['sent_at']}, no answer yet"
         for entry in status["open"][:OPEN_SHOWN]

@@ -41,9 +41,8 @@ def test_a_target_is_paused_and_resumed(folder: Path) -> None:
     assert (paused.returncode, applied.returncode, summary["calls"]["create"]) == (0, 75, 0)
     assert re.match(rf"default is {PAUSED}\nA run under way stops sending within 5 s; ledger ", paused.stdout)
     assert summary["targets"]["default"]["paused"]["reason"] == "an audit"
-    assert re.search(
-        r"^paused  default until \S+Z: an audit. `provisioner resume default` ends that$", status.stdout, re.MULTILINE
-    )
+    assert re.search(r"^target  default: .*, paused until \S+Z: an audit$", status.stdout, re.MULTILINE)
+    assert re.findall(r"^next    (.*)$", status.stdout, re.MULTILINE) == ["provisioner resume default"]
     assert planned.returncode == 0
     assert re.search(
         r"^paused +default until \S+Z: an audit; until then `apply` sends nothing there$",
@@ -63,11 +62,12 @@ def test_many_targets_are_paused_by_pattern(folder: Path) -> None:
     patterns = ("prod-*", "!prod-eu", "tag:env=test")
     paused = json.loads(provisioner("pause", *patterns, "--output", "json", cwd=folder).stdout)
 
+    status = json.loads(provisioner("status", "--output", "json", cwd=folder).stdout)
     resumed = json.loads(provisioner("resume", "*", "--output", "json", cwd=folder).stdout)
-
     nothing = provisioner("resume", "*", cwd=folder).stdout
 
     assert set(paused["targets"]) == {"prod-us", "test"}
+    assert (status["next"], status["exit_code"]) == (["provisioner resume prod-us test"], 0)
     assert nothing == "none of these targets was paused\n"
     assert {name for name, one in resumed["targets"].items() if one["was_paused"]} == {"prod-us", "test"}
 
