@@ -27,7 +27,7 @@ from provisioner import (
     validate,
     verify,
 )
-from provisioner.commands.plan import DeletionsRefusedError, UnconfirmedError
+from provisioner.commands.confirmation import DeletionsRefusedError, UnconfirmedError
 from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
 from provisioner.errors import ConfigurationError, LedgerError, LedgerLockedError, ManifestError, UsageError
 from provisioner.exit_codes import ExitCode

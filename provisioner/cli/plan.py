@@ -61,7 +61,7 @@ class PlanOptions(ApplyOptions, frozen=True, kw_only=True):
         if not self.out or summary.error:
             return ""
         if self.made and (why := self.made[0].refused):
-            return f"The plan is not saved, because `apply` would refuse it: {why}."
+            return printable(f"The plan is not saved: {why}.", 2000)
         if not self.saved:
             return "The plan is not saved, because it is not whole."
         command = recommended.command(f"apply --plan {shlex.quote(self.out)}")

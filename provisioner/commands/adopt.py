@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.commands.plan import draft
+from provisioner.commands.drafts import draft
 from provisioner.commands.session import session, with_manifests
 from provisioner.core.planner import TAGGING, TAGS_REFUSED, Action
 from provisioner.engine.engine import Engine
@@ -17,7 +17,7 @@ from provisioner.errors import Reason
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-    from provisioner.commands.plan import Draft
+    from provisioner.commands.drafts import Draft
     from provisioner.commands.run import Run
     from provisioner.core.planner import Step
     from provisioner.engine.target import OpenTarget

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from provisioner.commands.confirmation import confirm
+from provisioner.commands.drafts import Draft, draft, prune_refused, retired, wanted_again
 from provisioner.commands.finished import RunRules, finished_before, keep_finished, keep_variables
 from provisioner.commands.jobs import check_order, join, work_together
 from provisioner.commands.manifests import once_per_rules
-from provisioner.commands.plan import Draft, confirm, draft, prune_refused, retired, wanted_again
 from provisioner.commands.planfile import check, deleted
 from provisioner.commands.session import session, with_manifests
 from provisioner.core.versions import PRUNED
@@ -97,7 +98,7 @@ async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> N
     """Register the manifests, one for each target, in ``fleet``.
 
     Raises:
-        DeletionsRefusedError, UnconfirmedError: see :func:`provisioner.commands.plan.confirm`; nothing was changed.
+        DeletionsRefusedError, UnconfirmedError: see ``commands/confirmation.py``; nothing was changed.
     """
     if run.order.strict and not await _all_valid(run, fleet.ledger, manifests):
         return

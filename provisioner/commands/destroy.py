@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.commands.plan import confirm
+from provisioner.commands.confirmation import confirm
 from provisioner.commands.session import session
 from provisioner.core.versions import DESTROYED, Role, to_delete
 from provisioner.engine.engine import Engine
@@ -67,7 +67,7 @@ async def carry_out(
     """Do that with the ledger and the targets of ``fleet``; see :func:`destroy`.
 
     Raises:
-        DeletionsRefusedError, UnconfirmedError: see :func:`provisioner.commands.plan.confirm`; nothing was deleted.
+        DeletionsRefusedError, UnconfirmedError: see ``commands/confirmation.py``; nothing was deleted.
     """
     ledger, targets = fleet.ledger, run.order.targets
     chosen = await select(ledger)

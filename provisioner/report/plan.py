@@ -88,7 +88,7 @@ class Plan(msgspec.Struct, kw_only=True):
         problems, problems_total: of the manifest.
         offline: whether the account was not read.
         deletes: how many algorithms would be deleted, those that are replaced included.
-        refused: why ``apply`` would refuse it and do nothing, "" if it would not.
+        refused: why ``apply`` would do nothing, and what to do; "" if it would not refuse.
         halted: why a target could not be planned, by target.
         quotas: how many creates do not fit into the quota, and where its number comes from, by target.
         paused: targets that ``apply`` leaves alone until their pause ends.
@@ -160,7 +160,7 @@ def _closing(plan: Plan, summary: Summary) -> list[str]:
     if plan.estimate_s:
         lines.append(f"time      about {_duration(plan.estimate_s)} at the learned pace")
     if plan.refused:
-        lines.append(f"refused   {plan.refused}; `apply` does nothing and ends with 3. Raise --max-delete")
+        lines.append(f"refused   {plan.refused}")
     elif plan.deletes:
         lines.append(
             f"deletes   {counted(plan.deletes, 'algorithm', 'algorithms')}; `apply` asks first, or needs --yes"

@@ -243,15 +243,18 @@ def test_a_variable_is_an_option_too(tmp_path: Path, endpoint: Endpoint) -> None
     assert (done.returncode, "--prune is decided by the plan" in done.stderr) == (2, True)
 
 
-def test_a_strict_plan_is_carried_out_strictly(tmp_path: Path, endpoint: Endpoint) -> None:
-    """--strict belongs to the plan: with an invalid line nothing is sent."""
+def test_a_strict_plan_of_invalid_lines_is_not_saved(tmp_path: Path, endpoint: Endpoint) -> None:
+    """--strict belongs to the plan: with an invalid line nothing would be sent, and the file would be of no use."""
     folder = Folder(tmp_path, endpoint)
     (tmp_path / "m.jsonl").write_bytes(manifest_of("a") + b"\n{}\n")
-    folder.run(*PLAN, "--strict", code=65)
 
-    folder.run(*APPLY, code=65)
+    done = folder.run(*PLAN, "--strict", code=65)
+    lenient = folder.run(*PLAN, code=65)
 
-    assert folder.alive() == []
+    why = "1 line is invalid, which --strict does not allow; `apply` does nothing and ends with 65. Fix the manifest"
+    assert f"refused   {why}" in done.stdout
+    assert f"The plan is not saved: {why}, or leave out --strict." in done.stderr
+    assert "The plan is saved: " in lenient.stderr
 
 
 @pytest.mark.parametrize(
@@ -285,7 +288,7 @@ def test_a_plan_that_apply_must_refuse_is_shown_and_not_saved(tmp_path: Path, en
     done = folder.run(*PLAN, "--prune", "--max-delete", "1", code=3)
 
     assert "2 algorithms would be deleted, and --max-delete is 1" in done.stdout
-    assert "not saved, because `apply` would refuse it: 2 algorithms would be deleted" in done.stderr
+    assert "The plan is not saved: 2 algorithms would be deleted" in done.stderr
     assert not (tmp_path / "p.json").exists()
 
 

@@ -264,19 +264,19 @@ MUTANTS = (
     ),
     Mutant(
         "prune on a broken manifest",
-        "provisioner/commands/plan.py",
+        "provisioner/commands/drafts.py",
         (("    if invalid:\n", "    if False:\n"),),
         (LIFECYCLE,),
     ),
     Mutant(
         "prune by a manifest without definitions",
-        "provisioner/commands/plan.py",
+        "provisioner/commands/drafts.py",
         (("    if not names:\n", "    if False:\n"), ("    if empty:\n", "    if False:\n")),
         (LIFECYCLE,),
     ),
     Mutant(
         "no confirmation needed",
-        "provisioner/commands/plan.py",
+        "provisioner/commands/confirmation.py",
         (("if not count or run.order.yes:", "if True:"),),
         (STORY,),
     ),
@@ -306,7 +306,7 @@ MUTANTS = (
     ),
     Mutant(
         "names are spared, not algorithms",
-        "provisioner/commands/plan.py",
+        "provisioner/commands/drafts.py",
         ((SPARED, "if one.name not in {each.name for each in superseded if each.arn in again}]"),),
         ("tests/commands/test_plan.py",),
     ),
@@ -401,13 +401,13 @@ MUTANTS = (
     ),
     Mutant(
         "a manifest with invalid lines prunes",
-        "provisioner/commands/plan.py",
+        "provisioner/commands/drafts.py",
         (("    if invalid:\n", "    if False:\n"),),
         ("tests/commands/test_plan.py",),
     ),
     Mutant(
         "an empty source prunes what was in it",
-        "provisioner/commands/plan.py",
+        "provisioner/commands/drafts.py",
         (("    if empty:\n", "    if False:\n"),),
         ("tests/commands/test_plan.py",),
     ),

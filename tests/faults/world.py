@@ -21,7 +21,7 @@ import msgspec
 
 from provisioner.aws import tagging, wire
 from provisioner.aws.faces import SIGNATURE_AGE_S, Aws, CallError, Described, Listed, Page, TaggedPage
-from provisioner.commands.plan import _draft, retired, wanted_again
+from provisioner.commands.drafts import draft_one, retired, wanted_again
 from provisioner.commands.run import Order as Wish
 from provisioner.commands.run import Run
 from provisioner.commands.verify import Finding, differences
@@ -765,7 +765,7 @@ async def _register(world: World, order: Order, beside: DirectLedger | None = No
     manifest = Manifest([str(order.manifest)], Rules(ownership_tag=order.policy.ownership_tag))
     try:
         # What the command does before it changes anything.
-        made = await _draft(run, target, manifest, Observer(), offline=False) if order.prune else None
+        made = await draft_one(run, target, manifest, Observer(), offline=False) if order.prune else None
         retire, spare = (retired(made), wanted_again(made)) if made else ((), ())
         await engine.run(manifest, retire=retire, why=PRUNED, spare=spare)
         statistics.stopped = stop.requested
