@@ -181,11 +181,14 @@ class Sender(Generic[J]):
 
 
 def quota_text(reply: Reply, *, replaces: bool) -> str:
-    """The message for a 402 to a create, or to a replacement, with the quota's name and value if the reply has them."""
+    """The message for a 402 to a create, or to a replacement, with the quota's name and value if the reply has them.
+
+    What the reply says besides is repeated only where these do not say it already.
+    """
     value = f" of {reply.quota_value:g}" if reply.quota_value is not None else ""
     quota = f"the quota{value} for {reply.quota_name}" if reply.quota_name else f"a service quota{value}"
-    message = reply.message.rstrip(". ")
+    message = "" if reply.quota_name and value else f": {reply.message.rstrip('. ')}"
     hint = "Raise the quota"
     if replaces:
         hint += ", or use --replace-order delete-first, which deletes each old algorithm before it creates the new one"
-    return f"{quota} is reached: {message}. {hint}, then run again"
+    return f"{quota} is reached{message}. {hint}, then run again"

@@ -8,6 +8,7 @@ import pytest
 
 from provisioner.core.verdict import Loss, Reply, Verdict, is_about_role, judge
 from provisioner.engine.breaker import OUTAGE_S, Admission, Breaker
+from provisioner.engine.sending import quota_text
 from provisioner.errors import Reason
 
 A, B, C = (f"arn:aws:iam::123456789012:role/{name}" for name in "abc")
@@ -262,6 +263,21 @@ def test_conflicts_are_no_doubts() -> None:
 
     assert breaker.admission(A) is Admission.FREE
     assert breaker.halt is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("algorithms", 5.0, "the quota of 5 for algorithms is reached. Raise the quota, then run again"),
+        ("algorithms", None, "the quota for algorithms is reached: no more than 5. Raise the quota, then run again"),
+        ("", 5.0, "a service quota of 5 is reached: no more than 5. Raise the quota, then run again"),
+    ],
+)
+def test_a_quota_is_named_once(name: str, value: float | None, says: str) -> None:
+    """What AWS says of it is repeated where name and value do not say it already."""
+    reply = Reply(status=402, quota_name=name, quota_value=value, message="no more than 5.")
+
+    assert quota_text(reply, replaces=False) == says
 
 
 def test_the_first_halt_stays() -> None:
