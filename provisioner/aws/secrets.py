@@ -1,4 +1,8 @@
-"""Keeps session tokens out of what a server says: it may repeat a request in any words and any encoding."""
+"""Keeps session tokens out of what a server says: it may repeat a request, in any words.
+
+The encodings are those of programs that repeat requests (SECURITY.md). A server that means to show the token otherwise
+has it anyway.
+"""
 
 from __future__ import annotations
 
