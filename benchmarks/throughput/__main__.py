@@ -1,10 +1,15 @@
 """Creates per second beside other clients, against a server that answers at once.
 
-python -m benchmarks.throughput [--rounds N] [--full]
+python -m benchmarks.throughput [--rounds N] [--full] [aioboto3|clients|tls|growth ...]
 
-Every client runs in a process of its own, on the same machine, against the same kind of server, plain and over TLS. A
-client's start-up is measured by a short run and taken off. `provisioner apply` does more than its peers: it reads and
-validates a manifest, and each create's intent and result are durable in the ledger, in that order around the call.
+Every client runs in a process of its own, on the same machine, against the same server, in turns. `provisioner apply`
+does more than its peers: it reads and validates a manifest, and each create's intent and result are durable in the
+ledger, in that order around the call. Tables:
+
+- aioboto3: `provisioner apply` beside the best of asynchronous Python, with as many creates in flight, over the same
+  40,000 definitions; with the start of the process, and without.
+- clients, tls: the other clients too, which send fewer. Each one's start-up is measured by a short run and taken off.
+- growth: how the cost of ours grows with lines, creates in flight and targets.
 """
 
 from __future__ import annotations
@@ -12,9 +17,11 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,17 +31,23 @@ import msgspec
 from benchmarks.machine import command as this_command
 from benchmarks.machine import machine
 from benchmarks.throughput.definitions import write_manifest
-from benchmarks.throughput.processes import ROOT, Rate, Summary, cost_of, rate, stub, summarise
+from benchmarks.throughput.processes import NOTHING, ROOT, Rate, Summary, cost_of, rate, stub, summarise
 from tests.aws.certificates import Authority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 JS_PACKAGES = ("@aws-sdk/client-cleanrooms@3", "@smithy/node-http-handler@4")
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "example", "NODE_NO_WARNINGS": "1"}
 
 BASELINE = "aioboto3, 64 tasks"
+
+DEFINITIONS = 40_000
+
+IN_FLIGHT = (64, 256)
+
+TABLES = ("aioboto3", "clients", "tls", "growth")
 
 
 class Bench(msgspec.Struct, frozen=True):
@@ -63,9 +76,10 @@ class Client(msgspec.Struct, frozen=True):
     warm: int = 64
 
 
-def peer(name: str) -> Callable[[Bench, int], list[str]]:
+def peer(name: str, in_flight: int = 64) -> Callable[[Bench, int], list[str]]:
     """The command line of one of :mod:`benchmarks.throughput.peers`."""
-    return lambda bench, count: [sys.executable, "-m", "benchmarks.throughput.peers", name, bench.url, str(count)]
+    module = [sys.executable, "-m", "benchmarks.throughput.peers", name]
+    return lambda bench, count: [*module, bench.url, str(count), str(in_flight)]
 
 
 def javascript(modules: Path | None) -> Client:
@@ -143,6 +157,43 @@ def install_cli(folder: Path) -> Path | None:
     return None if done.returncode else modules
 
 
+def aioboto3_table(bench: Bench, rounds: int) -> None:
+    """Ours and aioboto3 in turns, over the same definitions, with the same number in flight."""
+    print(f"{DEFINITIONS:,} definitions, {rounds} rounds, medians; ratios of a round, least to most\n")
+    print("| in flight | | whole process | ratio | start-up taken off | ratio | CPU per create | ratio | peak memory |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for in_flight in IN_FLIGHT:
+        ours, theirs = [], []
+        for _ in range(rounds):
+            ours.append(pair(bench, partial(apply_command, in_flight=in_flight)))
+            theirs.append(pair(bench, peer("aioboto3", in_flight)))
+        for name, pairs in (("provisioner apply", ours), ("aioboto3", theirs)):
+            print(comparison(f"{in_flight} | {name}", pairs, theirs), flush=True)
+    print()
+
+
+def pair(bench: Bench, command: Callable[[Bench, int], list[str]]) -> tuple[Rate, Rate]:
+    """One round over all definitions: the whole process, and what is left of it without a start-up."""
+    small, large = cost_of(command(bench, 64), bench.env), cost_of(command(bench, DEFINITIONS), bench.env)
+    return rate(NOTHING, large, DEFINITIONS), rate(small, large, DEFINITIONS - 64)
+
+
+def comparison(name: str, mine: list[tuple[Rate, Rate]], theirs: list[tuple[Rate, Rate]]) -> str:
+    """One line of the table."""
+    cells = [name]
+    for kind in (0, 1):
+        ratios = [a[kind].per_s / b[kind].per_s for a, b in zip(mine, theirs, strict=True)]
+        cells += [f"{statistics.median(one[kind].per_s for one in mine):,.0f}/s", spread(ratios)]
+    ratios = [b[0].cpu_ms / a[0].cpu_ms for a, b in zip(mine, theirs, strict=True)]
+    cells += [f"{statistics.median(one[0].cpu_ms for one in mine):.3f} ms", spread(ratios)]
+    return f"| {' | '.join(cells)} | {max(one[0].peak_mib for one in mine):.0f} MiB |"
+
+
+def spread(ratios: list[float]) -> str:
+    """The median, and how far the others are from it."""
+    return f"{statistics.median(ratios):.2f}x ({min(ratios):.2f} - {max(ratios):.2f})"
+
+
 def peers_table(bench: Bench, clients: list[Client], rounds: int) -> None:
     """Ours beside the others, a row each."""
     rates: dict[str, list[Rate]] = {client.name: [] for client in clients}
@@ -198,32 +249,47 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--full", action="store_true", help="up to 10,000,000 lines")
+    parser.add_argument("--full", action="store_true", help="growth: up to 10,000,000 lines")
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all by default")
     options = parser.parse_args()
+    tables = options.tables or TABLES
     print(f"{machine()}\n`{this_command()}`\n")
-    with tempfile.TemporaryDirectory(prefix="provisioner-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="provisioner-bench-") as name, stub(None) as url:
         folder = Path(name)
+        plain = Bench(folder, url, {**os.environ, **KEYS})
+        if "aioboto3" in tables:
+            aioboto3_table(plain, options.rounds)
+        if "clients" in tables or "tls" in tables:
+            clients_tables(plain, tables, options.rounds)
+        if "growth" in tables:
+            print("provisioner apply, plain, one round each\n")
+            growth(plain, full=options.full)
+
+
+def clients_tables(plain: Bench, tables: Collection[str], rounds: int) -> None:
+    """Ours beside all others, plain and over TLS."""
+    folder = plain.folder
+    clients = [
+        Client("provisioner apply, 256 in flight", 40_000, apply_command),
+        Client("provisioner apply, 64 in flight", 20_000, partial(apply_command, in_flight=64)),
+        Client("provisioner, transport alone", 30_000, peer("direct")),
+        Client("aiohttp and a cached key, 64 tasks", 20_000, peer("aiohttp")),
+        javascript(install_javascript(folder)),
+        Client(BASELINE, 4_000, peer("aioboto3")),
+        Client("boto3, 16 threads", 3_000, peer("boto3", 16)),
+        aws_cli(install_cli(folder)),
+    ]
+    what = f"{rounds} rounds, medians, start-up taken off; above 1x beats aioboto3"
+    if "clients" in tables:
+        print(f"plain, {what}\n")
+        peers_table(plain, clients, rounds)
+    if "tls" in tables:
         authority = Authority(folder)
         authority.server("localhost")
         trust = {"AWS_CA_BUNDLE": str(authority.bundle), "NODE_EXTRA_CA_CERTS": str(authority.bundle)}
-        clients = [
-            Client("provisioner apply, 256 in flight", 40_000, apply_command),
-            Client("provisioner apply, 64 in flight", 20_000, lambda at, count: apply_command(at, count, in_flight=64)),
-            Client("provisioner, transport alone", 30_000, peer("direct")),
-            Client("aiohttp and a cached key, 64 tasks", 20_000, peer("aiohttp")),
-            javascript(install_javascript(folder)),
-            Client(BASELINE, 4_000, peer("aioboto3")),
-            Client("boto3, 16 threads", 3_000, peer("boto3")),
-            aws_cli(install_cli(folder)),
-        ]
-        for scheme, certificate in (("plain", None), ("TLS", folder / "localhost.pem")):
-            with stub(certificate) as url:
-                print(f"{scheme}, {options.rounds} rounds, medians, start-up taken off; above 1x beats aioboto3\n")
-                env = {**os.environ, **KEYS, **(trust if certificate else {})}
-                peers_table(Bench(folder, url, env), clients, options.rounds)
-        with stub(None) as url:
-            print("provisioner apply, plain, one round each\n")
-            growth(Bench(folder, url, {**os.environ, **KEYS}), full=options.full)
+        with stub(folder / "localhost.pem") as url:
+            print(f"TLS, {what}\n")
+            peers_table(Bench(folder, url, {**plain.env, **trust}), clients, rounds)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ class Cost(msgspec.Struct, frozen=True):
     peak_mib: float
 
 
+NOTHING = Cost(0.0, 0.0, 0.0)
+
+
 def cost_of(
     command: Sequence[str], env: dict[str, str], cwd: Path = ROOT, stdout: IO[bytes] | int = subprocess.DEVNULL
 ) -> Cost:

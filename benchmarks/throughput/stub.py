@@ -1,5 +1,7 @@
 """A server that answers every create at once with an ARN of its own, and List with nothing: only the client costs.
 
+The ids come in no order, as those of AWS do: a client that keeps them in an index pays for that.
+
 python -m benchmarks.throughput.stub [CERTIFICATE]
 
 It prints the port that it listens on, and ends when its standard input does.
@@ -10,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
-from itertools import count
+from random import Random
 from typing import cast
 
 import uvloop
@@ -33,7 +35,7 @@ NOTHING = b'{"configuredModelAlgorithms":[]}'
 EMPTY_PAGE = HEAD % len(NOTHING) + NOTHING
 """The answer to List, which is asked once before the first create."""
 
-NUMBERS = count()
+RANDOM = Random(1)  # noqa: S311 - a repeatable order
 
 
 class Answering(asyncio.Protocol):
@@ -55,7 +57,7 @@ class Answering(asyncio.Protocol):
                 break
             listed = buffer.startswith(b"GET ")
             buffer = buffer[size:]
-            self._transport.write(EMPTY_PAGE if listed else REPLY % next(NUMBERS))
+            self._transport.write(EMPTY_PAGE if listed else REPLY % RANDOM.getrandbits(128))
         self._buffer = buffer
 
 
