@@ -25,7 +25,7 @@ QUICK = --ignore=tests/faults --ignore-glob='tests/e2e/test_[b-z]*.py' --ignore=
   --ignore=tests/aws/test_session.py --ignore=tests/pacing --ignore=tests/test_documentation.py --ignore=tests/test_architecture.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-pythons test-newest package check-schedules check-airflow coverage check docs man promtool format torture mutants bench bench-pace pictures lock clean
+.PHONY: help demo test test-lowest test-pythons test-newest package check-schedules check-airflow coverage check docs man promtool format torture mutants bench bench-pace pictures moto-pr lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -123,6 +123,9 @@ bench-pace: $(READY)  ## measure the pacer beside other rate limiters, in virtua
 
 pictures: $(READY)  ## draw the pictures of the documentation that show a terminal
 	$(BIN)/python -m tests.e2e.pictures
+
+moto-pr: $(READY)  ## write Clean Rooms ML into a checkout of moto: make moto-pr MOTO=../moto
+	@$(BIN)/python -m tests.emulator.upstream.pull_request "$(MOTO)"
 
 lock: $(READY)  ## resolve pyproject.toml into the requirements files: names, versions and hashes
 	$(LOCK) --group dev --extra zstd -o requirements-dev.txt

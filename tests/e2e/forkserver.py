@@ -12,7 +12,6 @@ import gc
 import importlib
 import json
 import os
-import pkgutil
 import select
 import signal
 import socket
@@ -79,9 +78,11 @@ def load() -> None:
     """Load everything that a command may need."""
     import provisioner
 
-    for module in pkgutil.walk_packages(provisioner.__path__, "provisioner."):
-        if module.name not in {"provisioner.__main__", "provisioner.emulator.moto"}:
-            importlib.import_module(module.name)
+    root = Path(provisioner.__path__[0])
+    for file in root.rglob("*.py"):
+        path = file.relative_to(root)
+        if path.name != "__main__.py" and not path.is_relative_to("emulator/moto"):
+            importlib.import_module(".".join(("provisioner", *path.with_suffix("").parts)).removesuffix(".__init__"))
     for name in LATE:
         importlib.import_module(name)
 

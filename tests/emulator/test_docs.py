@@ -1,4 +1,4 @@
-"""docs/emulator.md is complete, and its examples work."""
+"""docs/emulator.md is complete, and its examples work; so do those of docs/moto.md."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import boto3
 import click
 import pytest
+from moto.core.config import default_user_config
 
 from provisioner.cli.emulate import command
 from provisioner.emulator import FAULTS, Behaviour, running
 
-TEXT = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text()
+pytest_plugins = ["pytester"]
+
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "emulator.md").read_text()
 SHELL = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
-PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+PROGRAM = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 @pytest.mark.parametrize("name", [*Behaviour.__struct_fields__, *FAULTS])
@@ -76,6 +81,18 @@ def test_requests_are_answered() -> None:
 def test_python_runs() -> None:
     """The page's programs run unchanged."""
     names: dict[str, Any] = {}
-    for program in PYTHON:
+    for program in PROGRAM.findall(TEXT):
         exec(program, names)  # noqa: S102 - our own page
     asyncio.run(names["story"]())
+
+
+def test_the_tests_with_moto_pass(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program and the tests of docs/moto.md, in the files that they name, pass as they stand there."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setitem(default_user_config["core"], "reset_boto3_session", value=False)
+    for program in PROGRAM.findall((DOCS / "moto.md").read_text()):
+        name = re.match(r'"""(\w+)\.py"""', program)
+        assert name
+        pytester.makepyfile(**{name.group(1): program})
+
+    pytester.runpytest_inprocess("-p", "no:asyncio", "-p", "no:cacheprovider").assert_outcomes(passed=3)

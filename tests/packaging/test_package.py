@@ -167,12 +167,15 @@ def test_the_tutorial_from_its_first_line(tmp_path: Path) -> None:
 
 
 def test_every_module_imports(binaries: Path, tmp_path: Path) -> None:
-    """The declared dependencies are enough for all modules but the moto backend and those of an extra."""
+    """The declared dependencies are enough for all modules but those of an extra."""
     code = """
 import importlib, pkgutil, provisioner
-extras = ("provisioner.ledger.postgres", "provisioner.report.prometheus", "provisioner.report.telemetry")
+extras = (
+    "provisioner.emulator.moto.", "provisioner.ledger.postgres", "provisioner.report.prometheus",
+    "provisioner.report.telemetry",
+)
 for module in pkgutil.walk_packages(provisioner.__path__, "provisioner."):
-    if not module.name.startswith(extras) and module.name not in ("provisioner.__main__", "provisioner.emulator.moto"):
+    if not module.name.startswith(extras) and module.name != "provisioner.__main__":
         importlib.import_module(module.name)
         print(module.name)
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
-from moto.core import set_initial_no_auth_action_count
 
 from provisioner.emulator import running
 from provisioner.emulator.moto import register
@@ -63,20 +61,6 @@ def test_boto3_under_mock_aws() -> None:
             run_synchronously(scenario(synchronous(cleanrooms)))
 
 
-def test_regions_are_apart_under_mock_aws() -> None:
-    """Under moto each Region has its own algorithms, too."""
-    register()
-    with mock_aws():
-        arns = {
-            boto3.client("cleanroomsml", region_name=region).create_configured_model_algorithm(
-                name="a", roleArn="arn:aws:iam::123456789012:role/access"
-            )["configuredModelAlgorithmArn"]
-            for region in ("us-east-1", "eu-west-2")
-        }
-
-    assert {arn.split(":")[3] for arn in arns} == {"us-east-1", "eu-west-2"}
-
-
 def test_every_response_has_a_request_id_and_a_date(url: str) -> None:
     """Every response of every front, including errors, has its own request id and a date."""
     cleanrooms = client(url)
@@ -102,48 +86,3 @@ def _check_metadata(cleanrooms: Any) -> None:
 
     assert len({each["RequestId"] for each in metadata}) == 2
     assert all(parsedate_to_datetime(each["HTTPHeaders"]["date"]).tzinfo for each in metadata)
-
-
-@pytest.mark.parametrize(
-    "region", ["us-east-1", "sa-east-1", "ap-southeast-4", "cn-north-1", "us-gov-west-1", "us-iso-east-1"]
-)
-def test_every_region_of_moto_has_algorithms(region: str) -> None:
-    """Under moto the service is in every Region that botocore knows, whether or not AWS has it there."""
-    register()
-    with mock_aws():
-        cleanrooms = boto3.client("cleanroomsml", region_name=region, config=ONE_ATTEMPT)
-        arn = cleanrooms.create_configured_model_algorithm(name="a", roleArn="arn:aws:iam::123456789012:role/access")[
-            "configuredModelAlgorithmArn"
-        ]
-
-    assert arn.split(":")[3] == region
-
-
-def test_motos_policies_are_enforced() -> None:
-    """Where moto authorizes calls, an action that a policy allows works, and any other answers 403."""
-    register()
-    with mock_aws():
-        _call_with_policy()
-
-
-@set_initial_no_auth_action_count(3)
-def _call_with_policy() -> None:
-    iam = boto3.client("iam", region_name="us-east-1")
-    allowed = {"Effect": "Allow", "Action": "cleanrooms-ml:ListConfiguredModelAlgorithms", "Resource": "*"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
-    iam.create_user(UserName="reader")
-    iam.put_user_policy(UserName="reader", PolicyName="list", PolicyDocument=policy)
-    keys = iam.create_access_key(UserName="reader")["AccessKey"]
-    cleanrooms = boto3.client(
-        "cleanroomsml",
-        region_name="us-east-1",
-        aws_access_key_id=keys["AccessKeyId"],
-        aws_secret_access_key=keys["SecretAccessKey"],
-        config=ONE_ATTEMPT,
-    )
-
-    assert cleanrooms.list_configured_model_algorithms()["configuredModelAlgorithms"] == []
-    with pytest.raises(ClientError) as caught:
-        cleanrooms.create_configured_model_algorithm(name="a", roleArn="arn:aws:iam::123456789012:role/access")
-    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
-    assert "cleanrooms-ml:CreateConfiguredModelAlgorithm" in str(caught.value)
