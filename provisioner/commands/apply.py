@@ -18,6 +18,7 @@ from provisioner.commands.session import session, with_manifests
 from provisioner.core.versions import PRUNED
 from provisioner.engine.engine import Engine
 from provisioner.engine.problems import ProblemLog
+from provisioner.engine.strays import known, report_again
 from provisioner.errors import ProvisionerError, Reason
 from provisioner.ledger import RunRecord
 from provisioner.ledger.location import locate
@@ -184,6 +185,17 @@ async def _check(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bo
 
 
 async def _register(
+    run: Run, target: OpenTarget, manifest: Manifest, made: Draft | None, *, report_problems: bool
+) -> None:
+    """Register the manifest in one target, and report what earlier runs have found there, as long as it is there."""
+    before = await known(target.ledger, target.name)
+    await _work_through(run, target, manifest, made, report_problems=report_problems)
+    if not (run.stop.requested or run.statistics[target.name].halt):
+        problems = ProblemLog(target.name, target.ledger, target.observer)
+        await report_again(target, run.order.policy.ownership_tag, problems, before)
+
+
+async def _work_through(
     run: Run, target: OpenTarget, manifest: Manifest, made: Draft | None, *, report_problems: bool
 ) -> None:
     """Register the manifest in one target, unless it is known to be finished there, or ``made`` has something to do."""

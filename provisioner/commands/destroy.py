@@ -11,6 +11,8 @@ from provisioner.commands.confirmation import confirm
 from provisioner.commands.session import session
 from provisioner.core.versions import DESTROYED, Role, to_delete
 from provisioner.engine.engine import Engine
+from provisioner.engine.problems import ProblemLog
+from provisioner.engine.strays import known, report_again
 from provisioner.errors import Reason
 
 if TYPE_CHECKING:
@@ -85,9 +87,13 @@ async def carry_out(
 
     async def delete(target: OpenTarget) -> None:
         here, statistics = found[target.name], run.statistics[target.name]
+        before = await known(ledger, target.name)
         engine = Engine(target, run.order.policy, run.stop, workers=run.order.settings.run.max_in_flight)
         await engine.run(None, retire=here.entries, why=DESTROYED, only=here.names)
         statistics.pruned = statistics.deleted  # superseded versions too: it is `destroy` that deleted them
+        if not (run.stop.requested or statistics.halt):
+            problems = ProblemLog(target.name, ledger, target.observer)
+            await report_again(target, run.order.policy.ownership_tag, problems, before)
 
     await fleet.each(targets, resolve)
     targets = tuple(target for target in targets if not run.statistics[target.name].halt)

@@ -22,6 +22,7 @@ from provisioner.core.planner import Action
 from provisioner.core.quota import FAMILY, Quota, beyond
 from provisioner.core.tags import may_remove
 from provisioner.engine.inventory import Inventory, definition_of
+from provisioner.engine.strays import known, left
 from provisioner.errors import Reason, counted
 from provisioner.ledger.unwritten import UnwrittenLedger
 from provisioner.report.plan import Plan, PlanStep
@@ -140,7 +141,10 @@ class PlanCommand:
             manifest, reports = manifests[target.name], target.name in reporters
             made = await draft_one(run, target, manifest, target.observer, offline=self._offline, reports=reports)
             self._drafts[target.name] = made
-            for problem in prune_refused(made):
+            strays = await known(target.ledger, target.name)
+            if not self._offline:
+                strays = await left(target, run.order.policy.ownership_tag, strays)
+            for problem in (*prune_refused(made), *strays.values()):
                 target.observer.problem_found(problem)
             await self._compare_with_quota(target, made)
             await self._show(target, made)
@@ -239,6 +243,7 @@ class PlanCommand:
         refused = refusal(run, deletes, max((one.invalid for one in run.statistics.values()), default=0))
         reasons |= {refused.reason} if refused else set()
         reasons |= {one.halt.reason for one in run.statistics.values() if one.halt}
+        reasons |= {Reason.AMBIGUOUS} if any(one.unknown for one in run.statistics.values()) else set()
         reasons |= {Reason.INVALID} if any(one.invalid for one in run.statistics.values()) else set()
         reasons |= {Reason.UNFINISHED} if run.stop.requested else set()
         reasons |= {run.error.reason} if run.error else set()

@@ -114,7 +114,7 @@ class Deletions:
         # First, so that whoever dies in between reports them again.
         arns = [one.arn for one in others if one.arn not in self._reported]
         self._reported.update(arns)
-        await self._problems.add([unrecorded(version, self._target.name, arn) for arn in arns])
+        await self._problems.add_strays({arn: unrecorded(version, self._target.name, arn) for arn in arns})
         await self._target.ledger.record([version.fact(Event.GONE)])
         if version.deletion:  # an earlier attempt without an answer did it
             self._target.observer.version_deleted(version)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provisioner.core.problem import Problem
+from provisioner.engine.strays import keep, known
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from provisioner.core.inventory import Found
     from provisioner.engine.observer import Observer
@@ -22,6 +23,7 @@ class ProblemLog:
         self._target = target
         self._ledger = ledger
         self._observer = observer
+        self._strays: dict[str, Problem] = {}
 
     async def add(self, problems: Sequence[Problem]) -> None:
         """Report ``problems`` and record them with the run."""
@@ -45,4 +47,11 @@ class ProblemLog:
         message = (
             f"{other.arn} is a duplicate that the same ledger created; {kept.arn} is kept. Run `provisioner verify`"
         )
-        await self.add([Problem("", 0, other.name, "duplicate", message, target=self._target)])
+        await self.add_strays({other.arn: Problem("", 0, other.name, "duplicate", message, target=self._target)})
+
+    async def add_strays(self, found: Mapping[str, Problem]) -> None:
+        """Report algorithms that no entry names, by ARN, in this run and in those that follow, until they are gone."""
+        await self.add(list(found.values()))
+        if found:
+            self._strays |= found
+            await keep(self._ledger, self._target, await known(self._ledger, self._target) | self._strays)

@@ -126,10 +126,10 @@ class Here:
     def _manifests(self) -> dict[str, Manifest]:
         return {name: Manifest([str(self.path)], Rules(ownership_tag=TAG)) for name in self.targets}
 
-    async def plan(self, **given_: Any) -> Plan:
+    async def plan(self, *, offline: bool = False, **given_: Any) -> Plan:
         """What ``plan`` makes."""
         run = self.run(**given_)
-        command = PlanCommand(run, offline=False)
+        command = PlanCommand(run, offline=offline)
         await command.make(self._fleet(run, UnwrittenLedger(self.ledger)), self._manifests())
         command.finish(run.summary())
         assert command.made is not None
@@ -434,6 +434,28 @@ async def test_plan_shows_no_removal_of_tags_that_stay(here: Here) -> None:
         ["description", "tags.more"],
     ]
     assert await paths(on_change="replace") == [["tags.old", "tags.team"], ["description", "tags.more"]]
+
+
+async def test_what_no_entry_names_is_reported_until_it_is_gone(here: Here) -> None:
+    """A run has found it, and the next one has no reason to: it must not end as if all were well."""
+    await here.apply(v("a"), v("b"))
+    before = dict(here.ledger.table)
+    await here.apply(v("a", 2), v("b"), **REPLACE)
+    here.ledger.table, here.ledger.older, here.ledger.happenings = before, {}, []
+    here.write(v("b"))
+
+    runs = [await here.apply(**PRUNE) for _ in range(3)]
+    planned = [await here.plan(**PRUNE), await here.plan(offline=True, **PRUNE)]
+    [stray] = [arn for arn, one in here.endpoint.algorithms.items() if one.name == "a"]
+    del here.endpoint.algorithms[stray]
+    gone, later = await here.apply(**PRUNE), await here.apply(**PRUNE)
+
+    said = [*(run.problems for run in runs), *(plan.problems for plan in planned)]
+    found = [[(one.code, stray in one.message) for one in problems] for problems in said]
+    assert found == [[("unrecorded", True)]] * 5
+    assert [run.exit_code for run in (*runs, gone, later)] == [5, 5, 5, 0, 0]
+    assert [plan.exit_code for plan in planned] == [5, 5]
+    assert (runs[2].calls["get"], later.calls["get"]) == (1, 0)
 
 
 @pytest.mark.parametrize("before", ["nothing", "planned", "failed", "older"])
