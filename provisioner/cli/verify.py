@@ -34,10 +34,9 @@ class VerifyOptions(Options, frozen=True, kw_only=True):
         """One line for each finding."""
         from provisioner.report.text import halt_lines, whole_path
 
-        del recommended
         lines = [_line(finding) for finding in self.findings]
         lines += [f"error     {summary.error}"] if summary.error else []
-        halts = halt_lines(summary)
+        halts = halt_lines(summary, recommended)
         lines += halts
         broken = summary.error or halts
         result = "not compared" if broken and not self.findings else counted(len(self.findings), "finding", "findings")

@@ -49,7 +49,8 @@ class Statistics(Observer):
         exact: whether that is their number: the manifest was read to its end, though not all is carried out.
         outcomes: of the valid lines; they always add up to ``valid`` once the run has ended.
         calls: made to AWS.
-        problems: the first of them; ``problems_total`` counts all, and ``causes`` by cause.
+        problems: the first of them; ``problems_total`` counts all, and ``causes`` by cause; ``own_problems`` those that
+            are not about lines of the manifest, which concern every target.
         resolved: entries that sweeps resolved, by decision, whether or not the manifest has them.
         open: entries that stay unresolved at the end.
         unknown: algorithms that this ledger created, and no entry names: duplicates, and what a ledger that went back
@@ -86,6 +87,7 @@ class Statistics(Observer):
         self.calls: Counter[str] = Counter()
         self.problems: list[Problem] = []
         self.problems_total = 0
+        self.own_problems = 0
         self.causes = Causes()
         self.resolved: Counter[str] = Counter()
         self.open = 0
@@ -145,6 +147,7 @@ class Statistics(Observer):
         if problem.severity != "problem":
             return
         self.problems_total += 1
+        self.own_problems += bool(problem.target)
         self.causes.add(problem)
         self.unknown += problem.code in {"duplicate", "unrecorded"}
         self.undeleted += problem.code == "superseded"

@@ -63,6 +63,7 @@ class TargetSummary(msgspec.Struct, frozen=True, omit_defaults=True):
         paused: until when nothing is sent to it and why, None if it is not paused.
         resolved: entries that sweeps resolved, by decision, whether or not the manifest has them.
         open: entries that are still unresolved.
+        problems: those that are about this target, not about lines of the manifest.
     """
 
     outcomes: dict[str, int]
@@ -75,6 +76,7 @@ class TargetSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     paused: Paused | None = None
     resolved: dict[str, int] = {}
     open: int = 0
+    problems: int = 0
 
 
 class JobPart(msgspec.Struct, frozen=True):
@@ -264,6 +266,7 @@ def _target(statistics: Statistics) -> TargetSummary:
         paused=pause_of(statistics),
         resolved=dict(statistics.resolved),
         open=statistics.open,
+        problems=statistics.own_problems,
     )
 
 

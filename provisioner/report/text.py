@@ -73,7 +73,7 @@ def framed(summary: Summary, lines: Sequence[str], recommended: Recommended = PL
     ledger = [f"ledger    {whole_path(summary.ledger)}"] if summary.ledger else []
     if summary.shard:
         ledger.append(f"shard     {summary.shard}: {counted(len(summary.targets), 'target', 'targets')}")
-    ends = [] if any(line.startswith(TARGETS) for line in lines) else halt_lines(summary)
+    ends = [] if any(line.startswith(TARGETS) for line in lines) else halt_lines(summary, recommended)
     ends += [f"stopped   {summary.stopped}"] if summary.stopped else []
     ends += [f"error     {summary.error}"] if summary.error else []
     more = f" (`{recommended.command(f'explain {summary.exit_code}')}`)" if summary.exit_code else ""
@@ -244,17 +244,22 @@ class _Part(NamedTuple):
     weight: int
 
 
-UNOPENED, HALTED, PAUSED, NOT_BEGUN, UNFINISHED, WELL = -2, -1, 7, 8, 9, 10
+UNOPENED, HALTED, TROUBLED, PAUSED, NOT_BEGUN, UNFINISHED, WELL = -2, -1, 4, 7, 8, 9, 10
 """Weights of other targets. The last two need no attention: some work is left; everything is as the manifest says."""
 _HALTS = {Stage.UNOPENED: UNOPENED, Stage.BEGUN: HALTED, Stage.NOT_BEGUN: NOT_BEGUN}
 _HEADS = {
     UNOPENED: "unopened",
     HALTED: "halted",
+    TROUBLED: "with problems",
     PAUSED: "paused",
     NOT_BEGUN: "not begun",
     UNFINISHED: "with work left",
     WELL: "done",
 }
+
+
+_RESUME = f"`{RESUME} TARGET...`"
+"""What the reason of a paused target has in place of the command that ends its pause."""
 
 
 def _weight(target: TargetSummary) -> int:
@@ -263,6 +268,8 @@ def _weight(target: TargetSummary) -> int:
     wrong = [weight for outcome, weight in WRONG.items() if target.outcomes.get(outcome)]
     if wrong or target.open:
         return min(wrong, default=WRONG[Outcome.AMBIGUOUS])
+    if target.problems:  # such as an algorithm that nothing names, or a prune that was refused
+        return TROUBLED
     return UNFINISHED if target.outcomes.get(Outcome.PENDING) else WELL
 
 
@@ -276,14 +283,17 @@ def target_lines(summary: Summary, recommended: Recommended = PLAIN) -> list[str
     others = parts[len(attention) :]
     heads = Counter(_head(part.weight) for part in parts)  # in the order of the parts
     lines = [f"{TARGETS}{len(parts)}: {counts_text(heads)}"] if parts else []
-    groups = [_group_lines(group, recommended) for group in _alike(attention)]
+    alike = _alike(attention)
+    if len(alike) > SHOWN_IN_TEXT:
+        alike = _alike(attention, by_state=True)
+    groups = [_group_lines(group, recommended) for group in alike]
     lines += [line for group in groups[:SHOWN_IN_TEXT] for line in group]
     if len(groups) > SHOWN_IN_TEXT:
         lines.append(f"  and {len(groups) - SHOWN_IN_TEXT} more that need attention: `{recommended.command('status')}`")
     if len(parts) <= FEW:
         return lines + [f"{_target_line(part)}{_per_s(part.target.calls, summary.elapsed_s)}" for part in others]
-    for _, alike in groupby(others, lambda part: part.weight):
-        collapsed = list(alike)
+    for _, same in groupby(others, lambda part: part.weight):
+        collapsed = list(same)
         outcomes = sum((Counter(part.target.outcomes) for part in collapsed), Counter[str]())
         targets = counted(len(collapsed), "other", "others") if attention else "all of them"
         lines.append(f"  {targets}: {counts_text(outcomes) or 'nothing to do'}")
@@ -297,12 +307,20 @@ def _head(weight: int) -> str:
     return "with failures" if urgent else "unresolved or drifted"
 
 
-def _alike(parts: Iterable[_Part]) -> list[list[_Part]]:
-    """The parts, those together that halted for one reason if they are many."""
+def _alike(parts: Iterable[_Part], *, by_state: bool = False) -> list[list[_Part]]:
+    """The parts, those together that halted for one reason if they are many.
+
+    Args:
+        parts: in order.
+        by_state: whether many that did not halt are together, too, where the same is wrong with them: each kind is
+            shown then, rather than the first kind alone.
+    """
     groups: dict[tuple[str, str], list[_Part]] = {}
     for part in parts:
-        halted = part.target.halted
-        key = key_of("halted", _without_name(part)) if halted else ("", part.name)
+        if part.target.halted:
+            key = key_of("halted", _without_name(part))
+        else:
+            key = ("", str(part.weight) if by_state else part.name)
         groups.setdefault(key, []).append(part)
     return [
         group for alike in groups.values() for group in ([alike] if len(alike) > NAMED else [[part] for part in alike])
@@ -313,25 +331,31 @@ def _group_lines(group: Sequence[_Part], recommended: Recommended) -> list[str]:
     first = group[0]
     if len(group) == 1:
         line = _target_line(first)
-        look = _look(first, recommended)
-        line += f": `{look}`" if look else ""
     else:
         outcomes = sum((Counter(part.target.outcomes) for part in group), Counter[str]())
+        outcomes += Counter(problems=sum(part.target.problems for part in group if part.weight == TROUBLED))
         line = f"  {len(group)} targets ({_named([part.name for part in group])}): {counts_text(outcomes) or 'nothing'}"
-    return [line, *([f"    {_head(first.weight)}: {_reason_of_all(group)}"] if first.target.halted else [])]
+    look = "" if len(group) > 1 and first.target.halted else _look(group, recommended)
+    line += f": `{look}`" if look else ""
+    reason = [f"    {_head(first.weight)}: {_reason_of_all(group, recommended)}"] if first.target.halted else []
+    return [line, *reason]
 
 
-def _look(part: _Part, recommended: Recommended) -> str:
-    """The command that shows what is wrong in this target."""
+def _look(group: Sequence[_Part], recommended: Recommended) -> str:
+    """The command that shows what is wrong in these targets; with several of them, in all targets."""
+    target, where = group[0].target, f" --target {group[0].name}" if len(group) == 1 else ""
     for outcome in (Outcome.FAILED, Outcome.PARKED, Outcome.DRIFTED):
-        if part.target.outcomes.get(outcome):
-            return recommended.command(f"list --state {outcome} --target {part.name}")
-    unresolved = part.target.open or part.target.outcomes.get(Outcome.AMBIGUOUS)
-    return recommended.command(f"reconcile --target {part.name}") if unresolved else ""
+        if target.outcomes.get(outcome):
+            return recommended.command(f"list --state {outcome}{where}")
+    unresolved = target.open or target.outcomes.get(Outcome.AMBIGUOUS)
+    return recommended.command(f"reconcile{where}") if unresolved else ""
 
 
 def _target_line(part: _Part) -> str:
-    return f"  {part.name} ({_place(part.target)}): {counts_text(part.target.outcomes) or 'nothing done'}"
+    counts = counts_text(part.target.outcomes) or "nothing done"
+    if part.weight == TROUBLED:
+        counts += f", {counted(part.target.problems, 'problem', 'problems')}"
+    return f"  {part.name} ({_place(part.target)}): {counts}"
 
 
 def _place(target: TargetSummary) -> str:
@@ -343,13 +367,16 @@ def _reason(part: _Part) -> str:
     return (part.target.halted or "").removeprefix(f"{part.name}: ").removeprefix("paused ")
 
 
-def _reason_of_all(group: Sequence[_Part]) -> str:
+def _reason_of_all(group: Sequence[_Part], recommended: Recommended) -> str:
     """Why they halted; a command that ends the pause of one ends that of each, with its name."""
-    return _reason(group[0]) if len(group) == 1 else _without_name(group[0])
+    reason, resumed = _without_name(group[0]), shlex.quote(group[0].name) if len(group) == 1 else "TARGET..."
+    if any(_without_name(part) != reason for part in group):
+        _, reason = key_of("", reason)
+    return reason.replace(_RESUME, f"`{recommended.command(f'resume {resumed}')}`")
 
 
 def _without_name(part: _Part) -> str:
-    return _reason(part).replace(f"`{RESUME} {shlex.quote(part.name)}`", f"`{RESUME} TARGET...`")
+    return _reason(part).replace(f"`{RESUME} {shlex.quote(part.name)}`", _RESUME)
 
 
 def _named(names: Sequence[str]) -> str:
@@ -357,13 +384,16 @@ def _named(names: Sequence[str]) -> str:
     return f"{', '.join(names[:NAMED])}{more}"
 
 
-def halt_lines(summary: Summary) -> list[str]:
+def halt_lines(summary: Summary, recommended: Recommended = PLAIN) -> list[str]:
     """A line for each reason for which targets halted."""
     halted = [_Part(name, target, _weight(target)) for name, target in summary.targets.items() if target.halted]
-    return [
-        f"{_head(group[0].weight):10s}{_named([part.name for part in group])}: {_reason_of_all(group)}"
-        for group in _alike(halted)
+    groups = _alike(sorted(halted, key=lambda part: part.weight))
+    lines = [
+        f"{_head(group[0].weight):10s}{_named([part.name for part in group])}: {_reason_of_all(group, recommended)}"
+        for group in groups[:SHOWN_IN_TEXT]
     ]
+    more = len(groups) - SHOWN_IN_TEXT
+    return lines + ([f"          and {more} more: --output json has all"] if more > 0 else [])
 
 
 # Problems.

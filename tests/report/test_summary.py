@@ -386,18 +386,61 @@ def test_targets_that_are_paused_alike_are_one_line() -> None:
     pause = Pause(1_795_435_200.0, 1_795_431_600.0, "an audit")
     many = [counted(f"t{number}", halt=paused(f"t{number}", pause), pause=pause) for number in range(9)]
 
-    assert target_part(summary(*many, counted("well"), counted("good")))[1:3] == [
+    assert target_part(summary(*many, counted("well"), counted("good")), ledger="l.db")[1:3] == [
         "  9 targets (t0, t1, t2 and 6 more): nothing",
-        f"    paused: until {pause.end}: an audit. `provisioner resume TARGET...` ends the pause",
+        f"    paused: until {pause.end}: an audit. `provisioner resume TARGET... --ledger l.db` ends the pause",
     ]
 
 
 def test_a_thousand_troubled_targets_are_bounded() -> None:
     """Twenty are shown, and the command that has all."""
-    lines = target_part(summary(*(counted(f"t{number}", outcomes={Outcome.FAILED: 1}) for number in range(1000))))
+    halts = [counted(f"t{number}", halt=Halt(Reason.DENIED, f"reason {number}")) for number in range(1000)]
+    lines = target_part(summary(*halts, counted("well", outcomes={Outcome.CREATED: 1})))
+    never_began = halt_lines(summary(*halts))
 
-    assert len(lines) == 22
-    assert lines[-1] == "  and 980 more that need attention: `provisioner status`"
+    assert len(lines) == 43
+    assert len(never_began) == 21
+    assert never_began[-1] == "          and 980 more: --output json has all"
+    assert lines[-2] == "  and 980 more that need attention: `provisioner status`"
+
+
+def test_of_too_many_troubled_targets_each_kind_is_shown() -> None:
+    """Where not each has a line, one kind of trouble does not hide the others."""
+    failed = [counted(f"f{number}", outcomes={Outcome.FAILED: 2}) for number in range(40)]
+    drifted = [counted(f"d{number}", outcomes={Outcome.DRIFTED: 1}) for number in range(10)]
+    open_ = counted("o", outcomes={Outcome.AMBIGUOUS: 1}, open=1)
+
+    assert target_part(summary(*failed, *drifted, open_))[1:] == [
+        "  40 targets (f0, f1, f2 and 37 more): 80 failed: `provisioner list --state failed`",
+        "  10 targets (d0, d1, d2 and 7 more): 10 drifted: `provisioner list --state drifted`",
+        "  o (account and Region unknown): 1 ambiguous: `provisioner reconcile --target o`",
+    ]
+
+
+def test_a_target_with_a_problem_is_not_among_those_that_are_well() -> None:
+    """Also one whose definitions are all registered: of an algorithm that nothing names, none of them knows."""
+    odd = counted("odd", outcomes={Outcome.CREATED: 1})
+    odd.problem_found(Problem("", 0, "a", "duplicate", "x is a duplicate", target="odd"))
+    well = counted("well", outcomes={Outcome.CREATED: 1})
+    well.problem_found(Problem("m.jsonl", 2, "", "invalid", "a problem of the manifest"))
+
+    assert target_part(summary(odd, well)) == [
+        "targets   2: 1 with problems, 1 done",
+        "  odd (account and Region unknown): 1 created, 1 problem",
+        "  well (account and Region unknown): 1 created",
+    ]
+
+
+def test_the_reason_of_many_names_no_single_one() -> None:
+    """Where the reasons differ in ARNs alone, none of these is shown as if it were that of all."""
+    halts = [
+        counted(f"t{number}", halt=Halt(Reason.DENIED, f"arn:aws:iam::{number:012}:role/x is denied"))
+        for number in range(5)
+    ]
+
+    well = counted("well", outcomes={Outcome.CREATED: 1})
+
+    assert target_part(summary(*halts, well))[2] == "    halted: ARN is denied"
 
 
 def test_each_of_a_few_targets_has_a_line() -> None:
