@@ -144,6 +144,22 @@ class LedgerLockedError(ProvisionerError):
     reason = Reason.LOCKED
 
 
+class UnsureLeaseError(LedgerError):
+    """A lease was not renewed in time, so that another run may have taken it: nothing is sent until that is known.
+
+    Args:
+        where: of the ledger.
+    """
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            "the lease on the ledger was not renewed in time, so nothing more is sent",
+            where=where,
+            why="this process was suspended, or the database did not answer",
+            hint="Run again when the database answers",
+        )
+
+
 class CredentialsError(ProvisionerError):
     """Credentials are missing, expired, or lack a permission that the run needs."""
 

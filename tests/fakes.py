@@ -23,7 +23,7 @@ from provisioner.core.versions import Happening, Role, Version
 from provisioner.engine.clock import Clock
 from provisioner.engine.observer import Observer
 from provisioner.engine.target import OpenTarget, Whereabouts
-from provisioner.errors import LedgerError, LedgerLockedError
+from provisioner.errors import LedgerError, LedgerLockedError, UnsureLeaseError
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import PaceBounds, Pacer
 
@@ -74,15 +74,24 @@ class FakeClock(Clock):
 
 
 class FakeLease:
-    """The right to a ledger, which a test may take away by setting ``lost``."""
+    """The right to a ledger, which a test may take away by setting ``lost``, or put in doubt by ``unsure`` checks."""
 
     def __init__(self) -> None:
         self.lost = False
+        self.unsure = 0
 
     def check(self) -> None:
-        """Refuse when it is lost."""
+        """Refuse when it is lost, or may be."""
+        if self.unsure:
+            self.unsure -= 1
+            raise UnsureLeaseError("memory")
         if self.lost:
             raise LedgerLockedError("the ledger's lock is lost", where="memory")
+
+    async def confirm(self) -> None:
+        """Know whether it is lost."""
+        self.unsure = 0
+        self.check()
 
 
 class FakeLedger:

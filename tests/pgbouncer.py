@@ -33,7 +33,11 @@ LIMIT_S = 30.0
 
 def pooled_ledger() -> Ledger:
     """An empty ledger that is reached through the pool. Without PgBouncer the test is skipped, but never in CI."""
-    ledger = empty_ledger()
+    return through_pool(empty_ledger())
+
+
+def through_pool(ledger: Ledger) -> Ledger:
+    """The same ledger, as it is reached through the pool of its server."""
     server = parse_qs(urlsplit(ledger.server).query)["host"][0]
     url = f"postgresql://postgres:@/postgres?host={_pool(server)}&port=6432&schema={ledger.schema}"
     return ledger._replace(url=url)

@@ -64,7 +64,7 @@ class DeletionQueue:
                 self._target.observer.deletions_left(len(entries) - start)
                 return
             chunk = entries[start : start + RETIRED_AT_ONCE]
-            self._target.lease.check()
+            await self._target.lease.confirm()
             await self._target.ledger.record([entry.fact(Event.RETIRE, code=why) for entry in chunk])
 
     async def add_due(self, names: Sequence[str] | None = None, spare: Collection[str] = ()) -> None:

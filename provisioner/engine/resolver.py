@@ -114,7 +114,7 @@ class Resolver:
         ledger = self._target.ledger
         rulings = [(one, rule(one, sweep, self._policy, ledger.ledger_id)) for one in self._unresolved.values()]
         facts = [self._facts(one, ruling, sweep) for one, ruling in rulings]
-        self._target.lease.check()
+        await self._target.lease.confirm()
         try:
             await ledger.record([fact for some in facts for fact in some])
         except IntegrityError:

@@ -29,6 +29,7 @@ from provisioner.errors import (
     OutageError,
     ProvisionerError,
     Reason,
+    UnsureLeaseError,
 )
 
 if TYPE_CHECKING:
@@ -113,12 +114,17 @@ class Sender(Generic[J]):
         job.attempts += 1
         operation.intended(job, intent)
         if sent.age_s(clock.stamp()) > STALE_S:
-            operation.gate.unused(started_at)
-            return await self._record(job, operation.conclude(job, _STALE), _STALE)
+            return await self._withdraw(job, started_at)
         target.observer.call_sent(operation.name)
         called_at = clock.monotonic()
         try:
             reply = await operation.call(job, attempt, target.lease.check)
+        except UnsureLeaseError:
+            conclusion = await self._withdraw(job, started_at)
+            seconds = clock.monotonic() - called_at
+            ended = Attempt(operation.name, job.name, attempt, job.attempts, conclusion.verdict, _STALE, seconds)
+            target.observer.attempt_ended(ended)
+            return conclusion
         except ProvisionerError:
             operation.gate.unused(started_at)
             raise
@@ -136,6 +142,11 @@ class Sender(Generic[J]):
         if conclusion.verdict is not Verdict.CREATED:
             await self._follow_up(job, conclusion, reply)
         return conclusion
+
+    async def _withdraw(self, job: J, started_at: float) -> Conclusion:
+        """Record that what was about to be sent was not: that commit, or none, also shows who has the lease."""
+        self._operation.gate.unused(started_at)
+        return await self._record(job, self._operation.conclude(job, _STALE), _STALE)
 
     def _count(self, role: str, reply: Reply, verdict: Verdict) -> None:
         breaker, observer = self._breaker, self._target.observer

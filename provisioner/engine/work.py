@@ -167,7 +167,7 @@ class Work:
             await self.leave(job)
         except IllegalTransitionError:
             # Unless it is a bug, there is a second writer: then the lease is lost, and that is the error to report.
-            self._target.lease.check()
+            await self._target.lease.confirm()
             raise
 
     async def _create(self, job: Job) -> None:

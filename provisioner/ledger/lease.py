@@ -24,7 +24,17 @@ class Lease(Protocol):
 
         Raises:
             LedgerLockedError: another run has taken it.
+            UnsureLeaseError: that cannot be said without asking the ledger: :meth:`confirm` does, and so does a commit.
             LedgerError: it can no longer be relied on.
+        """
+        ...
+
+    async def confirm(self) -> None:
+        """Make sure that the lease is still held, and ask the ledger if need be.
+
+        Raises:
+            LedgerLockedError: another run has taken it.
+            LedgerError: it can no longer be relied on, or the ledger does not answer.
         """
         ...
 

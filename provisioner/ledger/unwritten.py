@@ -30,6 +30,9 @@ class NoLeases:
     def check(self) -> None:
         """Nothing can be lost."""
 
+    async def confirm(self) -> None:
+        """Nothing can be lost."""
+
 
 class UnwrittenLedger:
     """Reads from ``ledger``, and forgets what it is told to write. See :class:`provisioner.ledger.Ledger`.

@@ -17,7 +17,7 @@ from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.report.statistics import Statistics
 from tests.definition_lines import lines_of, named
-from tests.fakes import TAG, Algorithm, Endpoint, FakeLedger, make_policy, open_target
+from tests.fakes import TAG, Algorithm, Endpoint, FakeLease, FakeLedger, make_policy, open_target
 from tests.faults.world import UnthreadedEngine
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Account:
     def __init__(self, endpoint: Endpoint | None = None, ledger: FakeLedger | None = None) -> None:
         self.endpoint = endpoint or Endpoint()
         self.ledger = ledger or FakeLedger()
+        self.lease = FakeLease()
         self.stop = Stop()
 
     async def apply(
@@ -70,7 +71,7 @@ class Account:
         With ``may_do`` it carries out a saved plan.
         """
         statistics = Statistics("here")
-        target = open_target(self.endpoint, self.ledger, observer=statistics)
+        target = open_target(self.endpoint, self.ledger, lease=self.lease, observer=statistics)
         manifest = Manifest(["-"], Rules(ownership_tag=TAG), stdin=io.BytesIO(lines_of(*definitions)))
         retire = [self.ledger.table["here", name] for name in prune]
         engine = UnthreadedEngine(target, make_policy(**policy), self.stop, workers=4, may_do=may_do)

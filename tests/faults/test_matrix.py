@@ -694,6 +694,10 @@ class Losing:
         if self._left < 0:
             raise LedgerError("the lock file was deleted or replaced during the run")
 
+    async def confirm(self) -> None:
+        """Refuse when it is lost."""
+        self.check()
+
 
 def test_a_holder_that_lost_its_lease_sends_nothing_more(tmp_path: Path) -> None:
     """The lease is asked after each intent and before each send: no create leaves once it is lost."""

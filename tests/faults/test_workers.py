@@ -17,7 +17,7 @@ UNHARMED = " 0 lost, 0 twice, 0 unfinished"
 
 def campaign(scenarios: int, seed: int, *more: str) -> str:
     """So many scenarios from ``seed`` on; their figures."""
-    return started("tests.faults.workers", seed, "--scenarios", str(scenarios), "--ledger", server_url(), *more)
+    return started("tests.faults.workers", seed, "--scenarios", str(scenarios), "--server", server_url(), *more)
 
 
 def test_a_worker_that_wakes_up_makes_nothing_twice() -> None:
@@ -30,6 +30,12 @@ def test_a_worker_that_wakes_up_makes_nothing_twice() -> None:
 def test_workers_in_full(act: str) -> None:
     """At every point, with two and four workers; PROVISIONER_WORKER_SCENARIOS says how often."""
     print(campaign(SCENARIOS, Random().randrange(10**6), "--act", act))  # noqa: S311, T201  the campaign's figures
+
+
+@pytest.mark.torture
+def test_workers_behind_a_pool() -> None:
+    """Each transaction may get another connection: PgBouncer in transaction mode."""
+    print(campaign(SCENARIOS // 10, Random().randrange(10**6), "--pooled"))  # noqa: S311, T201  the campaign's figures
 
 
 @pytest.mark.torture

@@ -3,7 +3,7 @@
     python -m tests.faults.workers --scenarios 200 --seed 1              the campaign
     python -m tests.faults.workers --scenarios 1 --seed 7 --act stop     one of them again
     python -m tests.faults.workers --scenarios 20 --restarts             with a server that crashes again and again
-    python -m tests.faults.workers --ledger URL                          on this server, such as one behind a proxy
+    python -m tests.faults.workers --scenarios 20 --pooled               through PgBouncer
 
 In each scenario two or four workers of one job register a manifest in a few targets. One of them is killed at a point,
 or stopped there until another has taken over what it had, and then wakes up. At the end the job is finished by workers
@@ -47,7 +47,8 @@ from provisioner.ledger.postgres.lease import PostgresLeases, TargetLease
 from provisioner.ledger.postgres.store import PostgresLedger
 from tests.faults.invariants import check_finished, check_invariants
 from tests.faults.world import write_manifest
-from tests.postgres import Ledger, fresh_ledger, own_server
+from tests.pgbouncer import through_pool
+from tests.postgres import Ledger, fresh_ledger, own_server, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -59,6 +60,8 @@ REGIONS = ("us-east-1", "us-west-2", "eu-west-1", "eu-west-2")
 POINTS = ("before intent", "after intent", "before check", "after check", "at write", "after write", "before result")
 """Where something happens to a worker. From ``before check`` to ``at write`` lies what a lease is for: a worker that is
 stopped there until somebody else has the target must not make anything twice when it wakes up."""
+EXPECTED = {0, 6}
+"""How a worker may end: everything is done, or another one has taken its targets. The database comes back in time."""
 FINISHERS = 6
 """Workers after which a job has to be finished."""
 LIMIT_S = 120.0
@@ -226,7 +229,7 @@ def worker(site: Site, hook: Callable[[str], None]) -> int:
     _install(hook)
     run = Run(site.order())
     summary = anyio.run(apply, run, backend_options={"use_uvloop": True})
-    if summary.error and summary.exit_code not in {6, 74}:
+    if summary.error and summary.exit_code not in EXPECTED:
         print(f"{os.getpid()}: {summary.error}", file=sys.stderr)  # noqa: T201  the campaign's
     return summary.exit_code
 
@@ -253,7 +256,7 @@ def play(scenario: Scenario, site: Site, restart: Callable[[], None] | None) -> 
             alive.pop(pid)
             killed = os.WIFSIGNALED(status)
             counts["killed" if killed else f"code {os.waitstatus_to_exitcode(status)}"] += 1
-            assert killed or os.waitstatus_to_exitcode(status) in {0, 6, 74, 75}, f"{pid} ended with {status}"
+            assert killed or os.waitstatus_to_exitcode(status) in EXPECTED, f"{pid} ended with {status}"
         else:
             time.sleep(0.02)
         for one, epochs in list(stopped_at.items()):
@@ -326,13 +329,14 @@ def endpoint_of(behaviour: Behaviour) -> Iterator[str]:
         os.waitpid(pid, 0)
 
 
-def run(scenario: Scenario, server: str | None, *, restarts: bool) -> Counter[str]:
+def run(scenario: Scenario, server: str, *, restarts: bool, pooled: bool) -> Counter[str]:
     """One scenario with everything that it needs."""
     own = own_server() if restarts else None
     try:
         with tempfile.TemporaryDirectory() as folder, endpoint_of(scenario.behaviour) as url:
             manifest = write_manifest(Path(folder) / "m.jsonl", [f"algorithm {n}" for n in range(scenario.size)])
-            site = Site(fresh_ledger(own.get_uri() if own else server), url, manifest)
+            ledger = fresh_ledger(own.get_uri() if own else server)
+            site = Site(through_pool(ledger) if pooled else ledger, url, manifest)
             return play(scenario, site, (lambda: _restart(own)) if own else None)
     except BaseException as error:
         error.add_note(f"replay: --seed {scenario.seed} --scenarios 1; {scenario}")
@@ -348,18 +352,20 @@ def _restart(server: Any) -> None:
     restart(server)
 
 
-def campaign(seeds: Sequence[int], server: str | None, *, act: str, restarts: bool, at_once: int) -> Counter[str]:
-    """The scenarios of ``seeds``, so many at once, each in a process of its own."""
+def campaign(scenarios: Sequence[Scenario], server: str, *, restarts: bool, pooled: bool, at_once: int) -> Counter[str]:
+    """So many scenarios at once, each in a process of its own."""
     counts: Counter[str] = Counter()
     running: dict[int, int] = {}
-    waiting = list(seeds)
+    waiting = list(scenarios)
+    if pooled:
+        through_pool(fresh_ledger(server))  # one pool for all of them
     while running or waiting:
         if waiting and len(running) < at_once:
-            scenario = scenario_of(waiting.pop(0), act)
+            scenario = waiting.pop(0)
             reader, writer = os.pipe()
 
             def work(scenario: Scenario = scenario, writer: int = writer) -> int:
-                os.write(writer, msgspec.json.encode(run(scenario, server, restarts=restarts)))
+                os.write(writer, msgspec.json.encode(run(scenario, server, restarts=restarts, pooled=pooled)))
                 return 0
 
             running[forked(work)] = reader
@@ -379,16 +385,23 @@ def main() -> None:
     parser.add_argument("--scenarios", type=int, default=20)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     parser.add_argument("--act", choices=["kill", "stop"], default="")
-    parser.add_argument("--ledger", help="the URL of a database")
+    parser.add_argument("--server", help="the URL of a database; by default a server is started")
     parser.add_argument("--restarts", action="store_true")
+    parser.add_argument("--pooled", action="store_true")
     parser.add_argument("--at-once", type=int, default=4)
     given = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     os.environ.update(credentials(DEFAULT_ACCOUNT).environment())
     os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull, AWS_REGION="us-east-1")
     began = time.perf_counter()
-    seeds = range(given.seed, given.seed + given.scenarios)
-    counts = campaign(seeds, given.ledger, act=given.act, restarts=given.restarts, at_once=given.at_once)
+    scenarios = [scenario_of(seed, given.act) for seed in range(given.seed, given.seed + given.scenarios)]
+    counts = campaign(
+        scenarios,
+        given.server or server_url(),
+        restarts=given.restarts,
+        pooled=given.pooled,
+        at_once=given.at_once,
+    )
     figures = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
     took = time.perf_counter() - began
     print(f"workers, seed {given.seed}: {figures}; 0 lost, 0 twice, 0 unfinished; {took:.1f} s")  # noqa: T201

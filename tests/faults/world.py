@@ -675,6 +675,9 @@ class Held:
     def check(self) -> None:
         """All is well."""
 
+    async def confirm(self) -> None:
+        """All is well."""
+
 
 class UnthreadedEngine(Engine):
     """Reads the manifest where it stands."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import pytest
 from provisioner.core.entry import State
 from provisioner.core.place import Place
 from provisioner.core.problem import Problem
-from provisioner.errors import LedgerError, LedgerLockedError
+from provisioner.errors import LedgerError, LedgerLockedError, UnsureLeaseError
 from provisioner.ledger import FinishedManifest, RunRecord
 from provisioner.ledger.lease import OvertakenError
 from provisioner.ledger.location import locate
@@ -201,20 +202,41 @@ def _transaction(postgres: Ledger, sql: str) -> Iterator[None]:
         yield
 
 
+async def take_from(postgres: Ledger, sleeper: PostgresLeases, other: PostgresLeases, target: str) -> None:
+    """Let ``other`` take what ``sleeper`` has; again if that has renewed its leases meanwhile."""
+    while True:
+        expire(postgres, sleeper)
+        with contextlib.suppress(LedgerLockedError):
+            return await other.take([target])
+
+
 async def test_a_renewal_finds_out_what_was_lost(postgres: Ledger) -> None:
     """A run that only sends, and records nothing, does not trust a lease that another run has; the others it does."""
     async with leases_of(postgres.url, ttl_s=0.6) as sleeper, leases_of(postgres.url) as other:
         await sleeper.take(["east", "west"])
-        while True:
-            expire(postgres, sleeper)
-            with contextlib.suppress(LedgerLockedError):
-                await other.take(["east"])
-                break
+        await take_from(postgres, sleeper, other, "east")
         with pytest.raises(OvertakenError, match="'east'"):
             await _until_refused(sleeper.of("east"))
         sleeper.of("west").check()
         with pytest.raises(LedgerLockedError, match="'west'"):
             await other.take(["west"])
+
+
+async def test_a_run_that_stood_still_asks_whether_its_lease_is_its_own(postgres: Ledger) -> None:
+    """It trusts no lease that may have expired; what nobody has taken is still its own, what another has is lost."""
+    async with leases_of(postgres.url, ttl_s=0.3) as sleeper, leases_of(postgres.url) as other:
+        await sleeper.take(["east", "west"])
+        east, west = sleeper.of("east"), sleeper.of("west")
+        time.sleep(0.3)  # noqa: ASYNC251  the whole process stands still
+        with pytest.raises(UnsureLeaseError):
+            east.check()
+        await east.confirm()
+        await take_from(postgres, sleeper, other, "east")
+        time.sleep(0.3)  # noqa: ASYNC251
+        with pytest.raises(OvertakenError, match="'east'"):
+            await east.confirm()
+        await west.confirm()
+        west.check()
 
 
 async def _until_refused(lease: TargetLease) -> None:

@@ -15,6 +15,7 @@ lost. From that two things follow:
 * Between commits a task renews the leases. The holder trusts them until ``TTL - margin`` after the moment at which it
   *began* to renew them last, on a clock that goes on while the machine sleeps, and sends nothing after that. So a
   holder that is cut off from the database, or that was suspended, has stopped sending before another run can begin.
+  What it was about to send it withdraws, and goes on once a renewal or a commit shows that the lease is still its own.
 
 Nothing is a lock of a session: a proxy may give every transaction another connection, and a connection that broke is
 not a run that died. A run that died keeps its leases until they expire. Those who take leases wait for each other, for
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import psycopg
 
-from provisioner.errors import LedgerError, LedgerLockedError
+from provisioner.errors import LedgerError, LedgerLockedError, UnsureLeaseError
 from provisioner.ledger.lease import OvertakenError, how_to_wait
 from provisioner.ledger.postgres.connection import LostError, Session, Statement, errors_of
 from provisioner.ledger.postgres.patience import PATIENCE_S, Patience, ticks
@@ -209,12 +210,19 @@ class PostgresLeases:
         if (refusal := self._refusal([] if target is None else [target])) is not None:
             raise refusal
         if ticks() - self._renewed_at >= self._ttl_s - self._margin_s:
-            raise LedgerError(
-                "the lease on the ledger was not renewed in time, so nothing more is sent",
-                where=self.database.name,
-                why="this process was suspended, or the database did not answer",
-                hint="Run again when the database answers",
-            )
+            raise UnsureLeaseError(self.database.name)
+
+    async def confirm(self, target: str | None = None) -> None:
+        """The same, after a renewal if need be.
+
+        Raises:
+            LedgerLockedError, LedgerError: see :meth:`provisioner.ledger.lease.Lease.confirm`.
+        """
+        try:
+            self.check(target)
+        except UnsureLeaseError:
+            await self._patiently(self._renew)
+            self.check(target)
 
     # For whoever writes.
 
@@ -263,7 +271,7 @@ class PostgresLeases:
             self.database.name,
             target=target,
             why="its lease had expired: it was suspended, or the database did not answer",
-            hint="Run again when the other run has ended",
+            hint="Nothing is lost: the other run goes on with it. Run again when it has ended",
         )
 
     def _refusal(self, targets: Collection[str]) -> LedgerError | LedgerLockedError | None:
@@ -409,6 +417,10 @@ class TargetLease:
     def check(self) -> None:
         """See :meth:`provisioner.ledger.lease.Lease.check`."""
         self._leases.check(self._target)
+
+    async def confirm(self) -> None:
+        """See :meth:`provisioner.ledger.lease.Lease.confirm`."""
+        await self._leases.confirm(self._target)
 
 
 def described(row: tuple[object, ...]) -> tuple[str, str, float]:

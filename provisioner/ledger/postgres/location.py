@@ -121,7 +121,7 @@ class PostgresLocation:
     async def open(self, leases: Leases) -> AsyncIterator[Ledger]:
         """See :meth:`provisioner.ledger.location.Location.open`."""
         held = _held(leases)
-        held.check()
+        await held.confirm()
         ledger = await PostgresLedger.open(held, now=self._now)
         try:
             yield ledger
@@ -141,7 +141,7 @@ class PostgresLocation:
     async def build(self, leases: Leases, *, copy_of: str = "") -> AsyncIterator[PostgresBuilding]:
         """See :meth:`provisioner.ledger.location.Location.build`."""
         held = _held(leases, everything=True)
-        held.check()
+        await held.confirm()
         async with self._session(writes=True) as session:
             if await is_whole(session):
                 raise _taken(self.name)
@@ -237,7 +237,7 @@ class PostgresBuilding:
     async def finish(self) -> None:
         """See :meth:`provisioner.ledger.location.Building.finish`."""
         await self.ledger.close()
-        self._leases.check()
+        await self._leases.confirm()
         await self._write(Statement("DELETE FROM meta WHERE key = %s", (BUILDING,)))
         self._finished = True
 

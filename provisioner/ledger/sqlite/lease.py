@@ -150,6 +150,10 @@ class FileLease:
             )
         self._checked_at = now
 
+    async def confirm(self) -> None:
+        """See :meth:`provisioner.ledger.lease.Lease.confirm`."""
+        self.check()
+
     def refuse_vanished(self) -> None:
         """Make sure that no new ledger takes the place of one that was here.
 
