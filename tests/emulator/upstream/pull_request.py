@@ -175,19 +175,16 @@ EDITS: dict[str, Callable[[str], str]] = {
 def main(arguments: list[str]) -> None:
     """Write into the checkout that the only argument names, and say what to do there."""
     if len(arguments) != 1 or not arguments[0]:
-        sys.exit(
-            "Name a checkout of moto: git clone https://github.com/getmoto/moto ../moto; make moto-pr MOTO=../moto"
-        )
+        sys.exit("Name a checkout of moto's repository: make moto-pr MOTO=../moto")
     checkout = Path(arguments[0])
     try:
         paths = write(checkout)
     except NoCheckoutError as error:
         sys.exit(f"{checkout} is no up-to-date checkout of moto: {error}")
     done = operations().values()
-    click.echo(
-        f"{sum(done)} of {len(done)} operations that botocore {botocore.__version__} knows. Next, in {checkout}:"
-    )
-    click.echo(f"  pytest {FOLDERS[TESTS]} && make lint")
+    click.echo(f"{sum(done)} of the {len(done)} operations that botocore {botocore.__version__} knows are implemented.")
+    click.echo(f"Next, in {checkout}:")
+    click.echo(f"  make lint && pytest {FOLDERS[TESTS]}")
     click.echo(f"  git add {' '.join(paths)}")
     click.echo("  git commit -m 'CleanRoomsML: configured model algorithms'")
 

@@ -36,6 +36,11 @@ class CleanRoomsMLResponse(BaseResponse):
         # verifies signatures
         self.data = {}
 
+    def _determine_resource(self) -> str:
+        # Policies name an algorithm by its ARN, the only parameter that is in a path
+        self._get_action()
+        return next(iter(self.uri_match.values()), "*")
+
     def create_configured_model_algorithm(self) -> ActionResult:
         params = self._body_params()
         validate("CreateConfiguredModelAlgorithm", params)

@@ -470,32 +470,45 @@ def test_configured_model_algorithms_are_account_specific():
 
 
 @mock_aws
-@set_initial_no_auth_action_count(3)
+@set_initial_no_auth_action_count(5)
 def test_iam_policies_are_enforced():
     if not settings.TEST_DECORATOR_MODE:
         raise SkipTest("Authentication is only enabled in decorator mode")
+    client = boto3.client("cleanroomsml", region_name=REGION)
+    arn = create_algorithm(client)
+    other_arn = create_algorithm(client, name="other-algorithm")
     iam = boto3.client("iam", region_name=REGION)
     iam.create_user(UserName="reader")
-    statement = {
-        "Effect": "Allow",
-        "Action": "cleanrooms-ml:ListConfiguredModelAlgorithms",
-        "Resource": "*",
+    allowed = {
+        "cleanrooms-ml:ListConfiguredModelAlgorithms": "*",
+        "cleanrooms-ml:GetConfiguredModelAlgorithm": arn,
+    }
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": action, "Resource": resource}
+            for action, resource in allowed.items()
+        ],
     }
     iam.put_user_policy(
-        UserName="reader",
-        PolicyName="list",
-        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+        UserName="reader", PolicyName="read", PolicyDocument=json.dumps(policy)
     )
     access_key = iam.create_access_key(UserName="reader")["AccessKey"]
-    client = boto3.client(
+    reader = boto3.client(
         "cleanroomsml",
         aws_access_key_id=access_key["AccessKeyId"],
         aws_secret_access_key=access_key["SecretAccessKey"],
         region_name=REGION,
     )
 
-    assert list_names(client) == []
-    with pytest.raises(ClientError) as exc:
-        create_algorithm(client)
-    assert exc.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
-    assert "cleanrooms-ml:CreateConfiguredModelAlgorithm" in str(exc.value)
+    assert len(list_names(reader)) == 2
+    reader.get_configured_model_algorithm(configuredModelAlgorithmArn=arn)
+    for operation, kwargs in [
+        ("get_configured_model_algorithm", {"configuredModelAlgorithmArn": other_arn}),
+        ("delete_configured_model_algorithm", {"configuredModelAlgorithmArn": arn}),
+        ("create_configured_model_algorithm", {"name": "new", "roleArn": ROLE_ARN}),
+    ]:
+        with pytest.raises(ClientError) as exc:
+            getattr(reader, operation)(**kwargs)
+        assert exc.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+        assert "is not authorized to perform: cleanrooms-ml:" in str(exc.value)
