@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SIBLING = "cleanrooms"
-"""The service after which ours stands in every sorted list of moto; moto has it since 5.2.4."""
+"""The service after which ours stands in every sorted list of moto; moto has it since 5.2.5."""
 
 PACKAGE = Path(sys.modules[register.__module__].__file__ or "").parent / SERVICE
 TESTS = Path(__file__).parent / f"test_{SERVICE}"
@@ -62,7 +62,7 @@ def write(checkout: Path) -> list[str]:
     """Write everything into a checkout of moto's repository; the paths that a commit has to add.
 
     Raises:
-        NoCheckoutError: it is none, or one of a moto before 5.2.4. Nothing is written.
+        NoCheckoutError: it is none, or one of a moto before 5.2.5. Nothing is written.
     """
     shared = {path: edit(_read(checkout, path)) for path, edit in EDITS.items()}
     for path, text in shared.items():
@@ -132,7 +132,7 @@ def _after(pattern: str, addition: str) -> Callable[[str], str]:
             return text
         found = re.search(pattern, text, re.MULTILINE | re.DOTALL)
         if not found:
-            raise NoCheckoutError(f"{SIBLING} is not listed as in moto 5.2.4 and later: {pattern}")
+            raise NoCheckoutError(f"{SIBLING} is not listed as in moto 5.2.5 and later: {pattern}")
         return text[: found.end()] + addition + text[found.end() :]
 
     return edit

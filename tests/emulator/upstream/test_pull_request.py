@@ -143,7 +143,7 @@ def test_a_second_run_changes_nothing(checkout: Path) -> None:
     ("path", "text", "message"),
     [
         ("setup.cfg", None, "setup.cfg: No such file or directory"),
-        ("setup.cfg", "[options.extras_require]\nce =\n", "cleanrooms is not listed as in moto 5.2.4 and later"),
+        ("setup.cfg", "[options.extras_require]\nce =\n", "cleanrooms is not listed as in moto 5.2.5 and later"),
     ],
 )
 def test_another_folder_is_refused(checkout: Path, path: str, text: str | None, message: str) -> None:
