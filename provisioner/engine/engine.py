@@ -220,10 +220,13 @@ class Engine:
 
     async def _recorded(self, planned: Sequence[Planned]) -> list[Planned]:
         """Make the facts of all steps durable, and count what needs nothing more; returns the steps that do."""
-        allowed = [one for one in planned if not one.withheld and (self._may_do is None or self._may_do(one))]
+        allowed: list[Planned] = []
+        withheld: list[Planned] = []
         for one in planned:
-            if one not in allowed:
-                await self._withhold(one)
+            may = not one.withheld and (self._may_do is None or self._may_do(one))
+            (allowed if may else withheld).append(one)
+        for one in withheld:
+            await self._withhold(one)
         try:
             await self._target.ledger.record([fact for one in allowed for fact in one.step.facts])
         except IntegrityError:
