@@ -1,8 +1,8 @@
 """``apply --engine ray``: the workers of a job as actors on a cluster of Ray.
 
-Ray decides where a worker runs, and tells when it has died; the ledger decides what it does. An actor is a worker like
-any other (see ``workers.py``). This process sends nothing to AWS: it starts them, starts them again when they die,
-passes on why they are to stop, and makes one result of theirs.
+Ray decides where a worker runs, and starts it again when it has died; the ledger decides what it does. An actor is a
+worker like any other (``workers.py``). This process sends nothing to AWS: it starts the workers, looks at what they do,
+passes on why they are to stop, and makes one result of theirs (``job_summary.py``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import threading
-from contextlib import asynccontextmanager, redirect_stdout
+from contextlib import asynccontextmanager, redirect_stdout, suppress
 from functools import partial
 from io import TextIOBase
 from typing import TYPE_CHECKING, Any, TextIO
@@ -19,28 +19,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 import anyio
 import anyio.to_thread
 
-from provisioner.commands.apply import note_changes
-from provisioner.commands.finding import fates_of
-from provisioner.commands.runs import exit_code_of
-from provisioner.commands.session import CLOSED_BY_S, deadline
-from provisioner.commands.workers import Worker, order_of_workers, together
+from provisioner.commands.job_summary import whole
+from provisioner.commands.session import deadline
+from provisioner.commands.workers import Worker, order_of_workers
 from provisioner.engine.stop import DRAIN_S, Stop
-from provisioner.errors import (
-    DISTRIBUTION,
-    ConfigurationError,
-    LedgerError,
-    ProvisionerError,
-    Reason,
-    UsageError,
-    heaviest,
-    printable,
-)
-from provisioner.ledger.location import locate
+from provisioner.errors import DISTRIBUTION, ConfigurationError, ProvisionerError, UsageError, printable
 from provisioner.report.events import worker_began, worker_died
-from provisioner.report.summary import JobPart
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
     from types import ModuleType
 
     from provisioner.commands.run import Order, Run
@@ -54,20 +41,7 @@ RESTARTS = 3
 CONNECT_S = 10.0
 """How long the head of a cluster may take to accept a connection."""
 LOOK_EVERY_S = 1.0
-"""Between two looks at a worker, and before it is started again."""
-
-
-class WorkersError(ProvisionerError):
-    """What ended the workers of a job before it was finished.
-
-    Args:
-        reason: the kind of the error.
-        what: for people.
-    """
-
-    def __init__(self, reason: Reason, what: str, *, why: str = "", hint: str = "") -> None:
-        super().__init__(what, why=why, hint=hint)
-        self.reason = reason
+"""Between two looks at a worker."""
 
 
 async def apply_on_ray(run: Run, *, workers: int, address: str = "") -> Summary:
@@ -91,12 +65,12 @@ async def apply_on_ray(run: Run, *, workers: int, address: str = "") -> Summary:
     except ProvisionerError as error:
         return run.summary(error=error)
     async with deadline(run):
-        crew = _Crew(run, order, ray)
+        crew = Crew(run, order, ray)
         try:
             with run.stop.ends(DRAIN_S):
                 async with _cluster(ray, address, workers):
                     await crew.work(workers)
-            return await _whole(run, crew, workers)
+            return await whole(run, order.job, workers, [*crew.parts.values()], crew.failures)
         except ProvisionerError as error:
             return run.summary(error=error)
 
@@ -173,8 +147,8 @@ def _unusable(address: str, why: str) -> ConfigurationError:
     return ConfigurationError("Ray cannot be used", where=address, why=printable(why), hint=hint)
 
 
-class _Crew:
-    """The workers of a job.
+class Crew:
+    """The workers of a job: actors, which Ray starts again when they die, and has do their work again.
 
     Attributes:
         parts: what each of them has done, by run; the first that began first.
@@ -184,72 +158,58 @@ class _Crew:
     def __init__(self, run: Run, order: Order, ray: ModuleType) -> None:
         self._run = run
         self._order = order
-        self._ray = ray
+        self._error = ray.exceptions.RayError
+        self._kill = ray.kill
+        options = {"num_cpus": 1, "scheduling_strategy": "SPREAD", "max_restarts": RESTARTS}
+        self._actors = ray.remote(Worker).options(**options)
         self._over = Stop()
         self.parts: dict[str, Part] = {}
         self.failures: list[str] = []
-
-    @property
-    def job(self) -> str:
-        """The id of the job."""
-        return self._order.job
 
     async def work(self, workers: int) -> None:
         """Have so many workers work until the job is finished, or nothing more can be done."""
         async with anyio.create_task_group() as group:
             for number in range(workers):
-                group.start_soon(self._keep, number)
+                group.start_soon(self._live, number)
 
-    async def _keep(self, number: int) -> None:
-        """Start a worker, and another one in its place if it dies."""
-        for _ in range(1 + RESTARTS):
-            why = await self._life(number)
-            if not why or self._run.stop.requested:
-                return
-            worker_died(number, self.job, why)
-            await self._run.stop.pause(LOOK_EVERY_S)
-        self.failures.append(why)
-
-    async def _life(self, number: int) -> str:
-        """Start a worker, and wait for its end; why it died, "" if it did not."""
-        actor = self._ray.remote(Worker).options(num_cpus=1, scheduling_strategy="SPREAD").remote(self._order)
+    async def _live(self, number: int) -> None:
+        actor = self._actors.remote(self._order)
         try:
-            placed = None
-            with self._run.stop.ends(), self._over.ends():  # the cluster may have no room for it
-                placed = await actor.look.remote()
-            if placed is not None:
-                worker_began(number, self.job, placed.run_id)
-                return await self._working(actor)
-        except self._ray.exceptions.RayError as error:
-            return _why(error)
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._watch, number, actor, group.cancel_scope)
+                try:
+                    part = await actor.work.options(max_task_retries=RESTARTS).remote()
+                except self._error as error:
+                    worker_died(number, self._order.job, _why(error))
+                    self.failures.append(_why(error))
+                else:
+                    self._note(part)
+                    if part.job is not None and not part.job.left:
+                        self._over.request("the job is finished")
+                group.cancel_scope.cancel()
         finally:
-            self._ray.kill(actor)
-        return ""
+            self._kill(actor)
 
-    async def _working(self, actor: Any) -> str:  # noqa: ANN401  Ray's handle
-        part, why = None, ""
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._watch, actor)
-            try:
-                part = await actor.work.remote()
-            except self._ray.exceptions.RayError as error:
-                why = _why(error)
-            group.cancel_scope.cancel()
-        if part is not None:
-            self._note(part)
-            if part.job is not None and not part.job.left:
-                self._over.request("the job is finished")
-        return why
-
-    async def _watch(self, actor: Any) -> None:  # noqa: ANN401  Ray's handle
-        """Look at what a worker does, and pass on why it is to stop."""
-        stop = self._run.stop
+    async def _watch(self, number: int, actor: Any, life: anyio.CancelScope) -> None:  # noqa: ANN401  Ray's handle
+        """Look at what a worker does, and pass on why it is to stop; end its ``life`` if it has no place by then."""
+        stop, run_id, why, part = self._run.stop, "", "", None
+        with stop.ends(), self._over.ends(), suppress(self._error):  # the cluster may have no room for it
+            part = await actor.look.remote()
+        if part is None and (stop.requested or self._over.requested):
+            life.cancel()
         while True:
+            if part is not None:
+                if run_id and part.run_id != run_id:
+                    worker_died(number, self._order.job, why)
+                if part.run_id != run_id:
+                    worker_began(number, self._order.job, part.run_id)
+                run_id, why = part.run_id, ""
+                self._note(part)
             await (anyio.sleep if stop.requested else stop.pause)(LOOK_EVERY_S)
             try:
-                self._note(await actor.look.remote(stop.reason))
-            except self._ray.exceptions.RayError:
-                return  # its work ends the same way
+                part = await actor.look.remote(stop.reason)
+            except self._error as error:
+                part, why = None, why or _why(error)
 
     def _note(self, part: Part) -> None:
         ahead = self._run.clock.monotonic() - part.now
@@ -262,43 +222,3 @@ class _Crew:
 def _why(error: Exception) -> str:
     """What Ray says of the end of a worker, in one line."""
     return printable(" ".join(str(error).split()))
-
-
-async def _whole(run: Run, crew: _Crew, workers: int) -> Summary:
-    """The summary of what all workers did, in place of those of their own."""
-    record, error = None, None
-    try:
-        with run.stop.ends_by(CLOSED_BY_S):
-            location = locate(run.order.settings.run.ledger)
-            record = await location.jobs().find(crew.job)
-            async with location.read() as ledger:
-                policy = run.order.policy
-                run.superseded = await fates_of(ledger, run.statistics, policy.keep, adopted=policy.adopted)
-    except LedgerError as raised:
-        error = raised
-    parts = [*crew.parts.values()]
-    run.statistics = together([*run.statistics], parts, record)
-    note_changes(run)
-    left = sum(not one.result for one in record.targets) if record else len(run.statistics)
-    opened = max((part.job.open for part in parts if part.job), default=len(run.statistics))
-    if record is not None:
-        run.job = JobPart(crew.job, len(run.statistics), opened, left, workers)
-        if code := exit_code_of(record):
-            run.reasons.add(Reason[code.name])
-    return run.summary(error=error or (ended_by(parts, crew.failures) if left else None))
-
-
-def ended_by(parts: Sequence[Part], failures: Sequence[str]) -> ProvisionerError | None:
-    """The error that counts most, of those that ended the workers of a job that is not finished; None if none did.
-
-    Args:
-        parts: of the workers.
-        failures: why workers that died are not started again.
-    """
-    errors = dict(reversed([part.error for part in parts if part.error]))
-    if reason := heaviest(errors):
-        return WorkersError(reason, errors[reason])
-    if failures:
-        hint = "See `ray logs`, then run again with the same --job to go on"
-        return WorkersError(Reason.UNFINISHED, f"a worker died {1 + RESTARTS} times", why=failures[0], hint=hint)
-    return None

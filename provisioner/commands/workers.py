@@ -1,6 +1,6 @@
-"""A worker of a job that another process started and watches, and what several of them did as one result.
+"""A worker of a job that another process starts and watches.
 
-Nothing here knows who starts them: ``ray.py`` does.
+Nothing here knows who does: ``ray.py``. What several of them did as one result is in ``job_summary.py``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,24 +15,18 @@ import msgspec
 from provisioner.commands.apply import apply
 from provisioner.commands.jobs import check_order
 from provisioner.commands.run import Order, Run
-from provisioner.core.entry import Outcome
 from provisioner.core.objects import is_object
-from provisioner.engine.observer import Halt
 from provisioner.errors import Reason, UsageError
-from provisioner.exit_codes import ExitCode
 from provisioner.ledger.jobs import AUTO
 from provisioner.ledger.location import has_password, locate, printable_location
-from provisioner.report.statistics import Statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from provisioner.ledger.jobs import JobRecord, TargetResult
+    from provisioner.report.statistics import Statistics
     from provisioner.report.summary import JobPart
 
 
 def order_of_workers(order: Order, job: str) -> Order:
-    """The order that every worker gets, by default of the job called ``job``.
+    """The order that every worker gets, by default of a job called ``job``.
 
     Raises:
         UsageError: what is ordered cannot be shared by workers on other machines.
@@ -46,15 +39,12 @@ def order_of_workers(order: Order, job: str) -> Order:
         what = "the URL of the ledger has a password in it, or may have one, and would be sent to the workers"
         hint = "Leave it out of the URL, and set PGPASSFILE or PGPASSWORD on the nodes"
         raise UsageError(what, where=printable_location(ledger), hint=hint)
-    if order.job == AUTO:
-        what = "`--job auto` is for workers that are started one by one"
-        raise UsageError(what, hint="Leave out --job: these workers have a job of their own")
     run = msgspec.structs.replace(order.settings.run, deadline=None)  # who watches them ends them
     return msgspec.structs.replace(
         order,
         sources=tuple(source if is_object(source) else os.path.abspath(source) for source in order.sources),  # noqa: PTH100  a glob
         settings=msgspec.structs.replace(order.settings, run=run),
-        job=order.job or job,
+        job=job if order.job in {"", AUTO} else order.job,
     )
 
 
@@ -111,37 +101,3 @@ class Worker:
             statistics={name: one for name, one in run.statistics.items() if one.lines or one.region or one.halt},
             error=(run.error.reason, str(run.error)) if run.error else None,
         )
-
-
-def together(targets: Sequence[str], parts: Sequence[Part], record: JobRecord | None) -> dict[str, Statistics]:
-    """The statistics of one run that did what the workers did.
-
-    Outcomes are those that ``runs --job`` has: of the worker that finished the target. Calls are those of all workers.
-
-    Args:
-        targets: of the job.
-        parts: of every worker, of those that died as well; the first that began first.
-        record: of the job, None if no worker came to join it.
-    """
-    results = {one.target: one for one in record.targets if one.result} if record else {}
-    merged = {}
-    for name in targets:
-        result = results.get(name)
-        had = [part for part in parts if name in part.statistics]
-        finished = [part for part in had if result is not None and part.run_id == result.run_id]
-        chosen = (finished or had)[-1:]
-        one = merged[name] = chosen[0].statistics[name] if chosen else Statistics(name)
-        one.calls = sum((part.statistics[name].calls for part in had), Counter())
-        if result is not None:
-            _finish(one, result)
-    return merged
-
-
-def _finish(statistics: Statistics, result: TargetResult) -> None:
-    """Complete what was last seen of a worker, which may have died since, by what the ledger has."""
-    statistics.outcomes = Counter({Outcome(outcome): number for outcome, number in result.outcomes.items()})
-    statistics.valid = sum(result.outcomes.values())
-    statistics.lines = max(statistics.lines, statistics.valid)
-    statistics.whole = True
-    if result.exit_code and result.message:
-        statistics.target_halted(Halt(Reason[ExitCode(result.exit_code).name], result.message))

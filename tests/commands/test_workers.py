@@ -10,14 +10,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from provisioner.commands.ray import apply_on_ray, ended_by
+from provisioner.commands.job_summary import ended_by, together
+from provisioner.commands.ray import apply_on_ray
 from provisioner.commands.run import Order, Run, policy_of
-from provisioner.commands.workers import Part, order_of_workers, together
+from provisioner.commands.workers import Part, order_of_workers
 from provisioner.config.settings import Settings, Target
 from provisioner.core.entry import Outcome
 from provisioner.engine.observer import Halt
 from provisioner.errors import Reason, UsageError
-from provisioner.ledger.jobs import JobRecord, Result, TargetResult
+from provisioner.ledger.jobs import AUTO, JobRecord, Result, TargetResult
 from provisioner.report.statistics import Statistics
 
 LEDGER = "postgresql://provisioner@db.example.com/provisioner"
@@ -34,9 +35,10 @@ def test_workers_get_an_order_that_means_the_same_elsewhere() -> None:
     """Whole paths, one id, no deadline of their own, since who starts them passes it on; and it can be sent."""
     order = order_of_workers(order_with(sources=("m.jsonl", "s3://b/m.jsonl")), "ray-1")
     again = order_of_workers(order_with(job="mine"), "ray-1")
+    unnamed = order_of_workers(order_with(job=AUTO), "ray-1")
 
     assert order.sources == (os.path.join(os.getcwd(), "m.jsonl"), "s3://b/m.jsonl")  # noqa: PTH109, PTH118
-    assert (order.job, again.job) == ("ray-1", "mine")
+    assert (order.job, again.job, unnamed.job) == ("ray-1", "mine", "ray-1")
     assert order.settings.run.deadline_s is None
     assert pickle.loads(pickle.dumps(order)) == order  # noqa: S301  our own
 
@@ -44,7 +46,6 @@ def test_workers_get_an_order_that_means_the_same_elsewhere() -> None:
 REFUSED: dict[str, dict[str, Any]] = {
     "has a password in it": {"ledger": "postgresql://provisioner:secret@db.example.com/provisioner"},
     "a ledger in PostgreSQL": {"ledger": "ledger.db"},
-    "workers that are started one by one": {"job": "auto"},
     "standard input": {"sources": ("-",)},
 }
 
@@ -142,7 +143,7 @@ ENDS: list[tuple[list[Part], list[str], str, Reason | None]] = [
     ([part("1"), part("2")], [], "", None),
     ([part("1"), part("2", LEDGER_LOST)], [], "the ledger is gone", Reason.LEDGER),
     ([part("1", DENIED), part("2", LEDGER_LOST), part("3", (Reason.LEDGER, "x"))], ["y"], "the ledger", Reason.LEDGER),
-    ([part("1")], ["out of memory"], "a worker died 4 times: out of memory", Reason.UNFINISHED),
+    ([part("1")], ["out of memory"], "a worker died and was not started again: out of memory", Reason.UNFINISHED),
 ]
 
 

@@ -1,0 +1,120 @@
+"""What the workers of a job did, as the summary of one run: for the process that started them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from provisioner.commands.apply import note_changes
+from provisioner.commands.finding import fates_of
+from provisioner.commands.runs import exit_code_of
+from provisioner.commands.session import CLOSED_BY_S
+from provisioner.core.entry import Outcome
+from provisioner.engine.observer import Halt
+from provisioner.errors import LedgerError, ProvisionerError, Reason, heaviest
+from provisioner.exit_codes import ExitCode
+from provisioner.ledger.location import locate
+from provisioner.report.statistics import Statistics
+from provisioner.report.summary import JobPart
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioner.commands.run import Run
+    from provisioner.commands.workers import Part
+    from provisioner.ledger.jobs import JobRecord, TargetResult
+    from provisioner.report.summary import Summary
+
+
+class WorkersError(ProvisionerError):
+    """What ended the workers of a job before it was finished.
+
+    Args:
+        reason: the kind of the error.
+        what: for people.
+    """
+
+    def __init__(self, reason: Reason, what: str, *, why: str = "", hint: str = "") -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.reason = reason
+
+
+async def whole(run: Run, job: str, workers: int, parts: Sequence[Part], failures: Sequence[str]) -> Summary:
+    """The summary of what all workers did, in place of those of their own.
+
+    Args:
+        run: of the process that started them.
+        job: of the workers.
+        workers: how many there were at a time.
+        parts: of every worker, of those that died as well; the first that began first.
+        failures: why workers that died are not started again.
+    """
+    record, error = None, None
+    try:
+        with run.stop.ends_by(CLOSED_BY_S):
+            location = locate(run.order.settings.run.ledger)
+            record = await location.jobs().find(job)
+            async with location.read() as ledger:
+                policy = run.order.policy
+                run.superseded = await fates_of(ledger, run.statistics, policy.keep, adopted=policy.adopted)
+    except LedgerError as raised:
+        error = raised
+    run.statistics = together([*run.statistics], parts, record)
+    note_changes(run)
+    left = sum(not one.result for one in record.targets) if record else len(run.statistics)
+    opened = max((part.job.open for part in parts if part.job), default=len(run.statistics))
+    if record is not None:
+        run.job = JobPart(job, len(run.statistics), opened, left, workers)
+        if code := exit_code_of(record):
+            run.reasons.add(Reason[code.name])
+    return run.summary(error=error or (ended_by(parts, failures) if left else None))
+
+
+def together(targets: Sequence[str], parts: Sequence[Part], record: JobRecord | None) -> dict[str, Statistics]:
+    """The statistics of one run that did what the workers did.
+
+    Outcomes are those that ``runs --job`` has: of the worker that finished the target. Calls are those of all workers.
+
+    Args:
+        targets: of the job.
+        parts: of every worker, of those that died as well; the first that began first.
+        record: of the job, None if no worker came to join it.
+    """
+    results = {one.target: one for one in record.targets if one.result} if record else {}
+    merged = {}
+    for name in targets:
+        result = results.get(name)
+        had = [part for part in parts if name in part.statistics]
+        finished = [part for part in had if result is not None and part.run_id == result.run_id]
+        chosen = (finished or had)[-1:]
+        one = merged[name] = chosen[0].statistics[name] if chosen else Statistics(name)
+        one.calls = sum((part.statistics[name].calls for part in had), Counter())
+        if result is not None:
+            _finish(one, result)
+    return merged
+
+
+def _finish(statistics: Statistics, result: TargetResult) -> None:
+    """Complete what was last seen of a worker, which may have died since, by what the ledger has."""
+    statistics.outcomes = Counter({Outcome(outcome): number for outcome, number in result.outcomes.items()})
+    statistics.valid = sum(result.outcomes.values())
+    statistics.lines = max(statistics.lines, statistics.valid)
+    statistics.whole = True
+    if result.exit_code and result.message:
+        statistics.target_halted(Halt(Reason[ExitCode(result.exit_code).name], result.message))
+
+
+def ended_by(parts: Sequence[Part], failures: Sequence[str]) -> ProvisionerError | None:
+    """The error that counts most, of those that ended the workers of a job that is not finished; None if none did.
+
+    Args:
+        parts: of the workers.
+        failures: why workers that died are not started again.
+    """
+    errors = dict(reversed([part.error for part in parts if part.error]))
+    if reason := heaviest(errors):
+        return WorkersError(reason, errors[reason])
+    if failures:
+        hint = "Look at its log (`ray logs`), then run again with the same --job to go on"
+        return WorkersError(Reason.UNFINISHED, "a worker died and was not started again", why=failures[0], hint=hint)
+    return None

@@ -1,0 +1,180 @@
+"""The workers of a job on Ray, with a cluster in memory: who is started, what their deaths mean. In virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from provisioner.commands.ray import RESTARTS, Crew
+from provisioner.commands.workers import Part, Worker
+from provisioner.report.summary import JobPart
+from tests.commands.test_jobs import run_with
+from tests.virtual_time import virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from provisioner.commands.run import Order, Run
+
+
+class RayError(Exception):
+    """As Ray raises it."""
+
+
+class Method:
+    """A remote method."""
+
+    def __init__(self, call: Callable[..., Awaitable[Part]]) -> None:
+        self._call = call
+        self.retries = 0
+
+    def options(self, *, max_task_retries: int) -> Method:
+        """Called again when the actor has died."""
+        self.retries = max_task_retries
+        return self
+
+    def remote(self, *given: str) -> Awaitable[Part]:
+        """Call it."""
+        return asyncio.ensure_future(self._call(*given))
+
+
+class Actor:
+    """A worker that dies some times after ten seconds, and is finished after another ten.
+
+    Args:
+        cluster: where it lives.
+        deaths: how often.
+    """
+
+    def __init__(self, cluster: Cluster, deaths: int) -> None:
+        self._cluster = cluster
+        self._deaths = deaths
+        self._lives = 0
+        self._stopped = asyncio.Event()
+        self.look = Method(self._look)
+        self.work = Method(self._work)
+
+    def _part(self, left: int) -> Part:
+        run_id = f"{self._cluster.actors.index(self)}-{self._lives}"
+        return Part(run_id=run_id, now=0.0, job=JobPart("j", 2, 2, left), statistics={})
+
+    async def _look(self, stop: str = "") -> Part:
+        await self._cluster.room.wait()
+        if stop:
+            self._stopped.set()
+        if self._cluster.unavailable:
+            raise RayError("The actor is unavailable")
+        return self._part(2)
+
+    async def _work(self) -> Part:
+        await self._cluster.room.wait()
+        while self._lives < self._deaths:
+            await asyncio.sleep(10)
+            self._cluster.unavailable = True
+            await asyncio.sleep(3)
+            self._cluster.unavailable = False
+            if self._lives == self.work.retries:
+                raise RayError("The actor\n\x1b[1mdied")
+            self._lives += 1
+        try:
+            async with asyncio.timeout(10):
+                await self._stopped.wait()
+        except TimeoutError:
+            return self._part(0)
+        return self._part(1)
+
+
+class Kind:
+    """The class of the actors of ``cluster``."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def options(self, **given: Any) -> Kind:
+        """How they are placed, and restarted."""
+        assert given["max_restarts"] == RESTARTS
+        return self
+
+    def remote(self, order: Order) -> Actor:
+        """The next one."""
+        del order
+        actors = self._cluster.actors
+        actors.append(Actor(self._cluster, self._cluster.deaths[len(actors)]))
+        return actors[-1]
+
+
+class Cluster(ModuleType):
+    """What is used of the library ``ray``.
+
+    Args:
+        deaths: of each actor.
+    """
+
+    def __init__(self, *deaths: int) -> None:
+        super().__init__("ray")
+        self.exceptions = ModuleType("exceptions")
+        self.exceptions.RayError = RayError  # type: ignore[attr-defined]
+        self.room = asyncio.Event()
+        self.room.set()
+        self.unavailable = False
+        self.actors: list[Actor] = []
+        self.killed: list[Actor] = []
+        self.deaths = deaths
+
+    def remote(self, kind: type) -> Kind:
+        """A class of actors."""
+        assert kind is Worker
+        return Kind(self)
+
+    def kill(self, actor: Actor) -> None:
+        """End it."""
+        self.killed.append(actor)
+
+
+async def crew_on(cluster: Cluster, run: Run | None = None) -> tuple[Crew, list[Any]]:
+    """The workers at the end of their work, and what was logged of them."""
+    run = run or run_with("a", "b")
+    crew = Crew(run, run.order, cluster)
+    with structlog.testing.capture_logs() as logs:
+        await crew.work(len(cluster._deaths))
+    return crew, [log for log in logs if log["event"].startswith("worker.")]
+
+
+@virtual_time
+async def test_a_worker_that_died_is_seen_again_as_another_run() -> None:
+    """Ray restarts it; what the dead one had done is kept beside what the new one does."""
+    crew, logs = await crew_on(cluster := Cluster(2, 0))
+
+    assert sorted(crew.parts) == ["0-0", "0-1", "0-2", "1-0"]
+    assert [(log["event"], log["worker"]) for log in logs].count(("worker.died", 0)) == 2
+    assert [log["why"] for log in logs if log["event"] == "worker.died"] == ["The actor is unavailable"] * 2
+    assert crew.failures == []
+    assert cluster.killed == cluster.actors[::-1]
+
+
+@virtual_time
+async def test_a_worker_that_dies_again_and_again_is_given_up() -> None:
+    """Ray restarts it three times; the others go on."""
+    crew, logs = await crew_on(Cluster(RESTARTS + 1, 0))
+
+    assert crew.failures == ["The actor \\x1b[1mdied"]
+    assert [log["event"] for log in logs].count("worker.died") == RESTARTS + 1
+
+
+@virtual_time
+async def test_a_stop_reaches_all_workers_and_waits_for_none_without_a_place() -> None:
+    """Those that work drain; a full cluster is not waited for."""
+    run = run_with("a", "b")
+    asyncio.get_running_loop().call_later(5, run.stop.request, "signal SIGTERM")
+    crew, _ = await crew_on(Cluster(0, 0), run)
+    drained_at = asyncio.get_running_loop().time()
+    full = Cluster(0)
+    full.room.clear()
+    unplaced, _ = await crew_on(full, run)
+
+    assert [part.job.left for part in crew.parts.values() if part.job] == [1, 1]
+    assert drained_at < 10
+    assert (unplaced.parts, unplaced.failures, full.killed) == ({}, [], full.actors)
