@@ -26,6 +26,7 @@ from provisioner.commands.verify import Finding, Marks
 from provisioner.commands.verify import verify as verify_command
 from provisioner.config.settings import Settings
 from provisioner.errors import UsageError
+from provisioner.ledger.jobs import AUTO
 from provisioner.ledger.location import locate, printable_location
 from provisioner.manifest.definition import Definition
 from provisioner.report.events import run_finished, run_started
@@ -131,7 +132,7 @@ async def apply(  # noqa: PLR0913  a keyword for each option of the command
     policy = msgspec.structs.replace(order.policy, wait=wait)
     run = Run(
         msgspec.structs.replace(
-            order, sources=sources, policy=policy, strict=strict, yes=yes, lock_timeout_s=lock_timeout_s
+            order, sources=sources, policy=policy, strict=strict, yes=yes, lock_timeout_s=lock_timeout_s, job=AUTO
         )
     )
     return await _finished(run, "apply", apply_command(run, stdin=stdin))

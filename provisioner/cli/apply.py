@@ -29,6 +29,7 @@ from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.config.settings import ADOPT, Adopt, OnChange, ReplaceOrder, seconds
 from provisioner.errors import UsageError
+from provisioner.ledger.jobs import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -219,7 +220,7 @@ def _job(_context: click.Context, _parameter: click.Parameter, value: str | None
         raise click.BadParameter(
             "an ID has up to 100 letters, digits and . _ : @ + -, and begins with a letter or a digit"
         )
-    return value or ""
+    return value or AUTO
 
 
 def _ping(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
@@ -357,8 +358,9 @@ def _check_ray(given: Mapping[str, Any]) -> None:
     "--job",
     metavar="ID",
     callback=_job,
-    help="Be a worker of this job: runs with the same ID, manifest and options share its targets. `auto` is an ID for "
-    "runs with the same manifest and options at the same time. Needs a ledger in PostgreSQL (docs/workers.md).",
+    help="Be a worker of this job: runs with the same ID, manifest and options share its targets. Needs a ledger in "
+    "PostgreSQL; there, auto shares them among runs that do the same at the same time (docs/workers.md).  "
+    "[default: auto]",
 )
 @parameters.option(
     "--engine",

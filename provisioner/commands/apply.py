@@ -11,7 +11,7 @@ import anyio.to_thread
 from provisioner.commands.confirmation import confirm
 from provisioner.commands.drafts import Draft, draft, prune_refused, retired, wanted_again
 from provisioner.commands.finished import RunRules, finished_before, keep_finished, keep_variables
-from provisioner.commands.jobs import check_order, join, work_together
+from provisioner.commands.jobs import join, with_job, work_together
 from provisioner.commands.manifests import once_per_rules
 from provisioner.commands.planfile import check, deleted
 from provisioner.commands.session import session, with_manifests
@@ -21,7 +21,6 @@ from provisioner.engine.problems import ProblemLog
 from provisioner.engine.strays import known, report_again
 from provisioner.errors import ProvisionerError, Reason
 from provisioner.ledger import RunRecord
-from provisioner.ledger.location import locate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
     from provisioner.engine.target import OpenTarget
     from provisioner.fleet.fleet import Fleet
     from provisioner.ledger import Ledger
-    from provisioner.ledger.jobs import Jobs
+    from provisioner.ledger.jobs import Share
+    from provisioner.ledger.lease import Leases
     from provisioner.manifest.reader import Manifest
     from provisioner.report.summary import Summary
 
@@ -43,6 +43,10 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
         run: a fresh run.
         stdin: read for ``-``.
     """
+    try:
+        run.order = with_job(run.order)
+    except ProvisionerError as error:
+        return run.summary(error=error)
     if run.order.job:
         return await _apply_together(run)
     plan = run.order.plan
@@ -63,32 +67,31 @@ async def apply(run: Run, *, stdin: BinaryIO | None = None) -> Summary:
 
 async def _apply_together(run: Run) -> Summary:
     """Be a worker of a job."""
-    try:
-        check_order(run.order)
-        jobs = locate(run.order.settings.run.ledger).jobs()
-    except ProvisionerError as error:
-        return run.summary(error=error)
+    shares: list[Share] = []
 
     async def write(manifests: dict[str, Manifest]) -> Summary:
-        work = partial(_share, run, jobs, manifests=manifests)
-        return await session(run, "apply", work, takes=False)
+        async def enter(ledger: Ledger, leases: Leases) -> None:
+            shares.append(await join(run, ledger, leases, next(iter(manifests.values()))))
+
+        async def work(fleet: Fleet) -> None:
+            await _share(run, shares[0], fleet, manifests)
+
+        return await session(run, "apply", work, enter=enter)
 
     return await with_manifests(run, write, stdin=None, twice=run.order.reads_twice)
 
 
-async def _share(run: Run, jobs: Jobs, fleet: Fleet, manifests: dict[str, Manifest]) -> None:
+async def _share(run: Run, share: Share, fleet: Fleet, manifests: dict[str, Manifest]) -> None:
     """Register the manifests in the targets that this worker gets."""
     if run.order.strict and not await _all_valid(run, fleet.ledger, manifests):
         return
     reporters = frozenset(once_per_rules(manifests))
-    with run.stop.ends():
-        share = await join(run, jobs, fleet, manifests)
 
-        async def some(names: Collection[str], ended: Callable[[str], Awaitable[None]]) -> None:
-            mine = {name: manifests[name] for name in names}
-            drafts = await _confirmed(run, fleet, mine) if run.order.policy.deletes else {}
-            if not run.stop.requested:
-                await _register_all(run, fleet, mine, drafts, reporters, ended)
+    async def some(names: Collection[str], ended: Callable[[str], Awaitable[None]]) -> None:
+        mine = {name: manifests[name] for name in names}
+        drafts = await _confirmed(run, fleet, mine) if run.order.policy.deletes else {}
+        if not run.stop.requested:
+            await _register_all(run, fleet, mine, drafts, reporters, ended)
 
     if not run.stop.requested:
         await work_together(run, share, some)

@@ -15,20 +15,20 @@ from provisioner.config.settings import FleetSettings
 from provisioner.engine.observer import Halt
 from provisioner.errors import Reason, UsageError
 from provisioner.exit_codes import ExitCode, code_for
-from provisioner.ledger.jobs import Joining, TargetResult
+from provisioner.ledger.jobs import AUTO, Joining, TargetResult
 from provisioner.ledger.lease import OvertakenError
+from provisioner.ledger.location import locate
 from provisioner.manifest.parser import Rules
 from provisioner.report.events import job_joined, job_waiting
 from provisioner.report.summary import JobPart
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anyio.abc import TaskGroup
 
     from provisioner.commands.run import Order, Run
-    from provisioner.fleet.fleet import Fleet
-    from provisioner.ledger.jobs import Jobs, Result, Share
+    from provisioner.ledger import Ledger
+    from provisioner.ledger.jobs import Result, Share
+    from provisioner.ledger.lease import Leases
     from provisioner.manifest.reader import Manifest
     from provisioner.report.statistics import Statistics
 
@@ -40,12 +40,39 @@ WAIT_S = 1.0
 """Between two looks whether there is something again: of a worker that died, or is done. Up to twice as long."""
 
 
+def with_job(order: Order) -> Order:
+    """``order`` with the job of which the run is a worker, or without one for a run of its own.
+
+    Where the ledger can be used by several runs, who does the same at the same time does it together, unless it cannot
+    be shared. A job that was named must be possible.
+
+    Raises:
+        UsageError: it is not.
+        ConfigurationError: the ledger's location is wrong.
+    """
+    if not order.job:
+        return order
+    location = locate(order.settings.run.ledger)
+    if order.job == AUTO:
+        shared = location.has_jobs and _unshared(order) is None
+        return order if shared else msgspec.structs.replace(order, job="")
+    check_order(order)
+    location.jobs()
+    return order
+
+
 def check_order(order: Order) -> None:
     """Make sure that the run can be a worker of a job.
 
     Raises:
         UsageError: it cannot.
     """
+    if (refusal := _unshared(order)) is not None:
+        raise refusal
+
+
+def _unshared(order: Order) -> UsageError | None:
+    """Why the run cannot be a worker of a job, None if it can."""
     what = hint = ""
     if "-" in order.sources:
         what, hint = (
@@ -63,26 +90,26 @@ def check_order(order: Order) -> None:
             "`canary` and `max_failed_targets` apply to a single run only",
             "Remove them from [fleet], or leave out --job",
         )
-    if what:
-        raise UsageError(what, hint=hint)
+    return UsageError(what, hint=hint) if what else None
 
 
-async def join(run: Run, jobs: Jobs, fleet: Fleet, manifests: Mapping[str, Manifest]) -> Share:
+async def join(run: Run, ledger: Ledger, leases: Leases, manifest: Manifest) -> Share:
     """Be a worker of the job that ``run.order`` names.
 
     Raises:
         UsageError: there is a job of this id with another manifest or other options.
+        LedgerLockedError: somebody else has one of its targets.
     """
     joining = Joining(
         run.order.job,
-        await _fingerprint(run.order, next(iter(manifests.values()))),
+        await _fingerprint(run.order, manifest),
         run.run_id,
         run.started_at,
         tuple(target.name for target in run.order.targets),
     )
-    share = await jobs.join(fleet.ledger, fleet.leases, joining)
+    share = await locate(run.order.settings.run.ledger).jobs().join(ledger, leases, joining)
     left = await share.left()
-    run.job = JobPart(share.job, len(joining.targets), left, left)
+    run.job = JobPart(share.job, len(joining.targets), left, left, automatic=run.order.job == AUTO)
     job_joined(share.job, run.job.targets, run.job.left)
     return share
 
@@ -114,11 +141,12 @@ async def work_together(run: Run, share: Share, work: Work) -> None:
         while not run.stop.requested and await worker.begin_some(group):
             with run.stop.ends():
                 await worker.pause()
-    left = await share.left()
-    if left:
-        run.reasons.add(Reason.UNFINISHED)
+    # It was asked to do all of its targets: what others did, or did not, counts as well.
+    codes = await share.exit_codes()
+    run.reasons |= {Reason.UNFINISHED if code is None else Reason[ExitCode(code).name] for code in codes if code != 0}
     if run.job is not None:
-        run.job = msgspec.structs.replace(run.job, left=left)
+        bad = sum(bool(code) for code in codes)
+        run.job = msgspec.structs.replace(run.job, left=codes.count(None), bad=bad)
 
 
 class _Worker:
@@ -169,8 +197,11 @@ class _Worker:
 
     async def _finish(self, target: str) -> None:
         try:
-            if (result := _result(self._run, self._run.statistics[target])) is not None:
+            statistics = self._run.statistics[target]
+            if (result := _result(self._run, statistics)) is not None:
                 await self._share.finish(result)
+            elif _paused(statistics):
+                await self._share.leave(target)
         except OvertakenError as error:
             if not error.target:
                 raise
@@ -184,7 +215,8 @@ def _result(run: Run, statistics: Statistics) -> TargetResult | None:
     statistics.stopped = run.stop.requested
     statistics.close()
     reasons = statistics.reasons()
-    if Reason.LOCKED in reasons or (run.stop.requested and Reason.UNFINISHED in reasons):
+    left = run.stop.requested or _paused(statistics)
+    if Reason.LOCKED in reasons or (left and Reason.UNFINISHED in reasons):
         return None
     code = code_for(reasons)
     return TargetResult(
@@ -196,6 +228,11 @@ def _result(run: Run, statistics: Statistics) -> TargetResult | None:
         outcomes={str(outcome): number for outcome, number in statistics.outcomes.items() if number},
         message=statistics.halt.what if statistics.halt else "",
     )
+
+
+def _paused(statistics: Statistics) -> bool:
+    """Whether a pause has ended it: it is not tried again before `resume`, but that is no result."""
+    return statistics.halt is not None and statistics.halt.pause is not None
 
 
 def _word(statistics: Statistics, code: ExitCode) -> Result:

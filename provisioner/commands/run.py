@@ -46,7 +46,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         lock_timeout_s: how long to wait for another run to release the ledger; None where nobody can ask for that.
         embedded: whether all targets use the embedded endpoint.
         listing: what AWS Organizations answered, for the ledger to keep; None if it was not asked, or did not answer.
-        job: of which the run is a worker; "" for none.
+        job: of which the run is a worker; :data:`~provisioner.ledger.jobs.AUTO` for that of all who do the same, where
+            it can be shared; "" for none.
     """
 
     sources: tuple[str, ...]

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 
 Work = Callable[[Fleet], Awaitable[None]]
+Enter = Callable[["Ledger", "Leases"], Awaitable[None]]
+"""How a run comes by its targets."""
 
 SAMPLES_EVERY_S = 15.0
 """How often a run keeps its samples: a commit, and for a thousand targets some milliseconds of encoding."""
@@ -75,7 +77,7 @@ async def session(
     work: Work,
     *,
     makes: bool = True,
-    takes: bool = True,
+    enter: Enter | None = None,
     built: Callable[[], bool] | None = None,
 ) -> Summary:
     """Do ``work`` with the ledger of ``run`` under the leases of its targets, record the run, and return its summary.
@@ -87,7 +89,7 @@ async def session(
         command: for the record of the run.
         work: gets the fleet of the run.
         makes: whether the command makes a ledger if there is none.
-        takes: whether it holds all of its targets from the beginning.
+        enter: takes the targets; by default all of them, from the beginning to the end.
         built: for a command that builds a new ledger: whether it is whole after the work. If not, it is discarded.
     """
     run.command = command
@@ -99,7 +101,7 @@ async def session(
     except ProvisionerError as error:
         return run.summary(error=error)
     async with deadline(run):
-        return await _leased(run, _Session(work, location, takes=takes, built=built))
+        return await _leased(run, _Session(work, location, enter or partial(_take_all, run), built))
 
 
 async def looking(run: Run, work: Work, *, blank: bool = False) -> Summary:
@@ -152,8 +154,7 @@ async def _leased(run: Run, session: _Session) -> Summary:
                 held = session.location.lease(run.order.lock_timeout_s, everything=session.built is not None)
                 leases = await stack.enter_async_context(held)
                 opened = await stack.enter_async_context(session.open(leases))
-                if session.takes:
-                    await leases.take([target.name for target in run.order.targets])
+                await session.enter(opened.ledger, leases)
                 await opened.ledger.begin_run(RunRecord(run.run_id, run.command, run.started_at))
                 if run.order.listing is not None:
                     await keep(opened.ledger, run.order.listing)
@@ -218,7 +219,7 @@ class _Session:
 
     work: Work
     location: Location
-    takes: bool
+    enter: Enter
     built: Callable[[], bool] | None
 
     @asynccontextmanager
@@ -238,6 +239,11 @@ class _Opened:
 
     ledger: Ledger
     finish: Callable[[], Awaitable[None]]
+
+
+async def _take_all(run: Run, ledger: Ledger, leases: Leases) -> None:
+    del ledger
+    await leases.take([target.name for target in run.order.targets])
 
 
 async def _nothing() -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from provisioner.ledger.lease import Leases
 
 AUTO = "auto"
-"""The id of a job that is the same for all who do the same with the same manifest, as long as one of them is alive."""
+"""Stands for the id of the job of all who do the same with the same manifest, while one of them is at work on it."""
 
 Result = Literal["done", "failed", "parked", "halted", "ambiguous", "unfinished"]
 """How a target ended. It is final for the job: no worker tries the target again."""
@@ -102,8 +102,20 @@ class Share(Protocol):
         """
         ...
 
+    async def leave(self, target: str) -> None:
+        """Give the lease of ``target`` back without a result. This worker does not take it again.
+
+        Raises:
+            LedgerError: the ledger does not answer.
+        """
+        ...
+
     async def left(self) -> int:
         """How many targets have no result yet, of those that this worker may still take, or others hold."""
+        ...
+
+    async def exit_codes(self) -> list[int | None]:
+        """Of all targets that this worker could do, whoever did them; None for each that has no result."""
         ...
 
 
@@ -120,6 +132,8 @@ class Jobs(Protocol):
 
         Raises:
             UsageError: there is a job of this id with another manifest or other options.
+            LedgerLockedError: somebody who is no worker of the job has one of the targets that are left, still after
+                the time that this run may wait.
             LedgerError: the ledger does not answer.
         """
         ...

@@ -170,6 +170,11 @@ class Location(Protocol):
         """
         ...
 
+    @property
+    def has_jobs(self) -> bool:
+        """Whether several runs can use it at a time."""
+        ...
+
     def jobs(self) -> Jobs:
         """What several workers do together on the ledger.
 

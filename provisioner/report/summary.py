@@ -88,6 +88,8 @@ class JobPart(msgspec.Struct, frozen=True):
         open: those that had no result when it began.
         left: those that had none when it ended.
         workers: 1, or how many the summary is about, where one command started them.
+        bad: those that have ended with another exit code than 0, whoever did them.
+        automatic: whether the worker joined it without naming it.
     """
 
     job: str
@@ -95,6 +97,8 @@ class JobPart(msgspec.Struct, frozen=True):
     open: int
     left: int
     workers: int = 1
+    bad: int = 0
+    automatic: bool = False
 
 
 class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -164,14 +164,15 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 
 def job_lines(summary: Summary, recommended: Recommended) -> list[str]:
-    """Which part of a job a worker had; none for a run of its own."""
-    if (part := summary.job) is None:
+    """Which part of a job a worker had; none for a run of its own, or one that nobody else took part in."""
+    if (part := summary.job) is None or (part.automatic and len(summary.targets) == part.targets):
         return []
     left = f", {part.left} left" if part.left else ""
+    bad = f", {part.bad} did not end with 0" if part.bad else ""
     by = "this worker" if part.workers == 1 else f"{part.workers} workers"
-    mine = f"{len(summary.targets)} of {counted(part.targets, 'target', 'targets')} by {by}{left}"
+    mine = f"{len(summary.targets)} of {counted(part.targets, 'target', 'targets')} by {by}{left}{bad}"
     if not part.open:
-        mine = "finished before this worker began, so nothing was done; another --job ID begins a new job"
+        mine = f"finished before this worker began, so nothing was done{bad}; another --job ID begins a new job"
     return [f"job       {part.job}: {mine}; `{recommended.command(f'runs --job {part.job}')}` shows the whole job"]
 
 

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from provisioner.commands.jobs import WAIT_S, Work, check_order, work_together
+from provisioner.commands.jobs import WAIT_S, Work, check_order, with_job, work_together
 from provisioner.commands.run import Order, Run, policy_of
 from provisioner.commands.runs import exit_code_of
 from provisioner.config.settings import LifecycleSettings, Settings, Target
 from provisioner.core.entry import Outcome
+from provisioner.core.pause import Pause
 from provisioner.engine.observer import Halt
 from provisioner.errors import Reason, UsageError
 from provisioner.exit_codes import ExitCode
-from provisioner.ledger.jobs import JobRecord, TargetResult
+from provisioner.ledger.jobs import AUTO, JobRecord, TargetResult
 from provisioner.ledger.lease import OvertakenError
+from provisioner.report.summary import JobPart
 from tests.fakes import FakeClock
 from tests.virtual_time import virtual_time
 
@@ -40,6 +42,8 @@ class FakeShare:
         self.mine: set[str] = set()
         self.results: dict[str, TargetResult] = {}
         self.lost: set[str] = set()
+        self.left_alone: set[str] = set()
+        self.codes_of_others: list[int | None] = []
 
     async def claim(self, room: int) -> list[str]:
         """One at a time."""
@@ -53,9 +57,19 @@ class FakeShare:
             raise OvertakenError("l", target=result.target, why="it was suspended", hint="run again")
         self.results[result.target] = result
 
+    async def leave(self, target: str) -> None:
+        """It is for others."""
+        self.mine.remove(target)
+        self.left_alone.add(target)
+
     async def left(self) -> int:
         """What has no result."""
         return len(self.free) + len(self.others) + len(self.mine - self.results.keys() - self.lost)
+
+    async def exit_codes(self) -> list[int | None]:
+        """Of this worker's results and those of others."""
+        left: list[int | None] = [None] * len(self.left_alone)
+        return [*self.codes_of_others, *left, *(one.exit_code for one in self.results.values())]
 
 
 def run_with(*targets: str) -> Run:
@@ -176,6 +190,41 @@ async def test_a_stop_leaves_what_is_under_way_to_others() -> None:
 
 
 @virtual_time
+async def test_a_paused_target_has_no_result() -> None:
+    """It is left to whoever comes when the pause has ended; meanwhile it is not done, and the worker ends with 75."""
+    run, share = run_with("a", "b"), FakeShare("a", "b")
+
+    async def work(target: str) -> None:
+        if target == "a":
+            run.observers[target].target_halted(Halt(Reason.UNFINISHED, "why", pause=Pause(2e9, 0.0, "")))
+        else:
+            finish(run, target, Outcome.CREATED)
+
+    await work_together(run, share, each(work))
+
+    assert (set(share.results), share.left_alone) == ({"b"}, {"a"})
+    assert run.summary().exit_code == 75
+
+
+@virtual_time
+@pytest.mark.parametrize(("codes", "code"), [([0, 0], 0), ([0, 3], 3), ([65, 4, None], 4), ([0, None], 75)])
+async def test_a_worker_ends_with_the_code_of_the_job(codes: list[int | None], code: int) -> None:
+    """0 means that all of its targets are as they should be, whoever did them, and also if it did nothing itself."""
+    run, share = run_with("a"), FakeShare("a")
+    run.job = JobPart("j", 3, 3, 3)
+    share.codes_of_others = codes
+
+    async def work(target: str) -> None:
+        finish(run, target, Outcome.CREATED)
+
+    await work_together(run, share, each(work))
+    summary = run.summary()
+
+    assert summary.exit_code == code
+    assert summary.job == JobPart("j", 3, 3, codes.count(None), bad=sum(bool(one) for one in codes))
+
+
+@virtual_time
 async def test_a_target_that_was_lost_at_the_end_is_halted() -> None:
     """Another worker has it: this one says so, ends with 6, and does not wait for it."""
     run, share = run_with("a", "b"), FakeShare("a", "b")
@@ -209,6 +258,29 @@ def test_what_several_workers_cannot_do_is_refused(given: dict[str, Any], hint: 
     )
     with pytest.raises(UsageError, match=hint):
         check_order(order)
+
+
+SHARED: list[tuple[dict[str, Any], str, str]] = [
+    ({}, "postgresql://h/d", AUTO),
+    ({}, "ledger.db", ""),
+    ({"sources": ("-",)}, "postgresql://h/d", ""),
+    ({"deletes": True}, "postgresql://h/d", ""),
+    ({"deletes": True, "yes": True}, "postgresql://h/d", AUTO),
+    ({"deletes": True, "yes": True, "max_delete": 3}, "postgresql://h/d", ""),
+]
+
+
+@pytest.mark.parametrize(("given", "ledger", "job"), SHARED)
+def test_who_names_no_job_shares_what_can_be_shared(given: dict[str, Any], ledger: str, job: str) -> None:
+    """On a ledger that several runs can use; everything else is a run of its own."""
+    lifecycle = LifecycleSettings(max_delete=given.get("max_delete", 0))
+    settings = Settings(lifecycle=lifecycle).override("run", ledger=ledger)
+    policy = msgspec.structs.replace(policy_of(settings), deletes=given.get("deletes", False))
+    sources, yes = given.get("sources", ("m",)), given.get("yes", False)
+    order = Order(sources=sources, settings=settings, targets=(), policy=policy, yes=yes, job=AUTO)
+
+    assert with_job(order).job == job
+    assert with_job(msgspec.structs.replace(order, job="")).job == ""
 
 
 def job_of(*codes: int | None) -> JobRecord:

@@ -109,7 +109,7 @@ def test_what_a_killed_worker_had_is_taken_over(tmp_path: Path, endpoint: Endpoi
 
 
 def test_results_are_final_for_a_job(tmp_path: Path, endpoint: Endpoint, postgres: Ledger) -> None:
-    """What failed, is parked or was halted is not tried again by another worker; a run of its own tries it."""
+    """What failed, is parked or was halted no other worker tries again: it ends in the same way. Another job does."""
     del postgres
     (tmp_path / "m.jsonl").write_bytes(b"\n".join([line_of({"name": "x", "roleArn": "no role"}), manifest_of("a0")]))
     first = provisioner(*arguments(endpoint, "--job", "j"), cwd=tmp_path)
@@ -117,10 +117,37 @@ def test_results_are_final_for_a_job(tmp_path: Path, endpoint: Endpoint, postgre
     job = whole(tmp_path, "j")
     alone = provisioner(*arguments(endpoint), cwd=tmp_path)
 
-    assert (first.returncode, second.returncode, alone.returncode) == (65, 0, 65)
+    assert (first.returncode, second.returncode, alone.returncode) == (65, 65, 65)
+    assert json.loads(second.stdout)["job"] == {"job": "j", "targets": 5, "open": 0, "left": 0, "workers": 1, "bad": 5}
     assert job["job"]["results"] == {"failed": len(REGIONS)}
     assert job["job"]["exit_code"] == 65
     assert json.loads(alone.stdout)["outcomes"]["unchanged"] == len(REGIONS)
+
+
+def test_who_does_the_same_helps_and_anybody_else_waits(tmp_path: Path, endpoint: Endpoint, postgres: Ledger) -> None:
+    """Without an id, the same manifest and options are one job while it lasts; what differs exits with 6, or waits."""
+    endpoint.change(latency=2.0)
+    first = start(*arguments(endpoint, "--max-in-flight", "1"), cwd=tmp_path)
+    until(lambda: endpoint.creates() > 0, first)
+    second = start(*arguments(endpoint), cwd=tmp_path)
+    until(lambda: len(postgres.execute("SELECT * FROM job_runs")) == 2, second)
+    target = postgres.execute("SELECT target FROM job_targets WHERE result IS NULL ORDER BY target DESC")[0][0]
+    differs = provisioner(*arguments(endpoint, "--retry-failed", "--target", target), cwd=tmp_path)
+    destroy = provisioner("destroy", "--all", "--yes", *arguments(endpoint, "--target", target)[2:], cwd=tmp_path)
+    endpoint.change(latency=0.0)
+    waits = provisioner(*arguments(endpoint, "--retry-failed", "--lock-timeout", "1m"), cwd=tmp_path)
+    parts = [ended(worker) for worker in (first, second)]
+
+    check_once(endpoint)
+    assert [code for code, _ in parts] == [0, 0]
+    assert len({summary["job"]["job"] for _, summary in parts}) == 1
+    assert sorted(name for _, summary in parts for name in summary["targets"]) == sorted(REGIONS)
+    for refused in (differs, destroy):
+        assert refused.returncode == 6
+        assert f"another run holds the target '{target}'" in json.loads(refused.stdout)["error"]
+        assert "a worker of the job" in json.loads(refused.stdout)["error"]
+    assert (waits.returncode, json.loads(waits.stdout)["outcomes"]["unchanged"]) == (0, len(REGIONS) * len(NAMES))
+    assert len(postgres.execute("SELECT * FROM runs")) == 3, "a run that was refused is not recorded"
 
 
 REFUSED = {
@@ -148,7 +175,7 @@ def test_another_manifest_is_another_job(tmp_path: Path, endpoint: Endpoint, pos
     provisioner(*arguments(endpoint, "--job", "j"), cwd=tmp_path)
     (tmp_path / "m.jsonl").write_bytes(manifest_of("b0"))
     other = provisioner(*arguments(endpoint, "--job", "j"), cwd=tmp_path)
-    automatic = provisioner(*arguments(endpoint, "--job", "auto"), cwd=tmp_path)
+    automatic = provisioner(*arguments(endpoint), cwd=tmp_path)
 
     assert other.returncode == 2
     assert "the job 'j' is about another manifest" in json.loads(other.stdout)["error"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from provisioner.errors import UsageError
+from provisioner.errors import LedgerLockedError, UsageError
 from provisioner.ledger import RunRecord
 from provisioner.ledger.jobs import AUTO, Joining, Share, TargetResult
 from provisioner.ledger.lease import OvertakenError
@@ -46,9 +46,10 @@ async def worker(
     async with leases_of(url) as leases:
         ledger = await PostgresLedger.open(leases)
         try:
-            await ledger.begin_run(RunRecord(run_id, "apply", AT))
             joining = Joining(job, fingerprint, run_id, AT, targets)
-            yield await locate(url).jobs().join(ledger, leases, joining), leases
+            share = await locate(url).jobs().join(ledger, leases, joining)
+            await ledger.begin_run(RunRecord(run_id, "apply", AT))
+            yield share, leases
         finally:
             await ledger.close()
 
@@ -154,18 +155,81 @@ async def test_workers_of_a_job_do_the_same(postgres: Ledger) -> None:
 
 
 async def test_an_automatic_job_is_open_while_a_worker_lives(postgres: Ledger) -> None:
-    """Who does the same meanwhile joins it; what is different, or comes later, is another job."""
-    async with worker(postgres.url, "r1", job=AUTO) as (one, leases):
-        async with worker(postgres.url, "r2", job=AUTO) as (same, _):
+    """Who does the same meanwhile joins it; what is different, or comes later, or when all is done, is another job."""
+    async with worker(postgres.url, "r1", job=AUTO, targets=("a", "b")) as (one, leases):
+        async with worker(postgres.url, "r2", job=AUTO, targets=("a", "b")) as (same, _):
             pass
-        async with worker(postgres.url, "r3", job=AUTO, fingerprint="g") as (different, _):
+        async with worker(postgres.url, "r3", job=AUTO, fingerprint="g", targets=("c",)) as (different, _):
             pass
-        expire(postgres, leases)
-        async with worker(postgres.url, "r4", job=AUTO) as (later, _):
-            pass
+        for _ in range(2):
+            (target,) = await one.claim(1)
+            await one.finish(done(target))
+        async with worker(postgres.url, "r4", job=AUTO, targets=("a", "b")) as (again, others):
+            expire(postgres, others)
+            async with worker(postgres.url, "r5", job=AUTO, targets=("a", "b")) as (later, _):
+                pass
+        leases.check()
 
     assert one.job == same.job
-    assert len({one.job, different.job, later.job}) == 3
+    assert len({one.job, different.job, again.job, later.job}) == 4
+
+
+async def test_a_job_has_its_targets_until_they_are_finished(postgres: Ledger) -> None:
+    """Before a worker has begun with them nobody else gets one, as long as a worker is alive: no run, and no job."""
+
+    async def refused(target: str, job: str) -> None:
+        with pytest.raises(LedgerLockedError, match=f"'{target}'.*, a worker of the job {job}, since"):
+            async with leases_of(postgres.url) as leases:
+                await leases.take(["z", target])
+        with pytest.raises(LedgerLockedError, match=f"'{target}'.*, a worker of the job {job}, since"):
+            async with worker(postgres.url, "r9", job=AUTO, fingerprint="g", targets=(target, "z")):
+                pass
+        assert f"a worker of the job {job}" in (await locate(postgres.url).condition([target])).holder
+
+    async with worker(postgres.url, "r1", targets=("a", "b")) as (share, leases):
+        for target in "ab":
+            await refused(target, "j")
+        (first,) = await share.claim(1)
+        (other,) = {"a", "b"} - {first}
+        await refused(first, "j")
+        await share.finish(done(first))
+        await refused(other, "j")
+        async with leases_of(postgres.url) as alone:
+            await alone.take([first])
+            async with worker(postgres.url, "r2", targets=("a", "b")) as (same, _):
+                assert await same.left() == 1
+        expire(postgres, leases)
+        async with leases_of(postgres.url) as alone:
+            await alone.take([other])
+            with pytest.raises(LedgerLockedError, match=f"'{other}'"):
+                async with worker(postgres.url, "r3", targets=("a", "b")):
+                    pass
+
+
+async def test_what_a_worker_leaves_is_for_others(postgres: Ledger) -> None:
+    """It has no result and no lease; the worker does not claim it again, and does not wait for it."""
+    async with worker(postgres.url, "r1", targets=("a",)) as (share, _):
+        await share.leave(*await share.claim(1))
+        again = await share.claim(1)
+        async with worker(postgres.url, "r2", targets=("a",)) as (other, _):
+            taken = await other.claim(1)
+            await other.finish(msgspec.structs.replace(done("a"), result="failed", exit_code=3))
+
+            assert (again, await share.left(), taken) == ([], 0, ["a"])
+            assert await share.exit_codes() == await other.exit_codes() == [3]
+
+
+async def test_automatic_jobs_are_kept_as_long_as_what_their_runs_did(postgres: Ledger) -> None:
+    """Every run makes one, with a row for each target; one whose workers are alive stays, and one that was named."""
+    async with worker(postgres.url, "run-000", job=AUTO, targets=("a",)) as (alive, _):
+        for number in range(1, KEPT_RUNS_WITH_PROBLEMS + 3):
+            job = {1: "mine"}.get(number, AUTO)
+            async with worker(postgres.url, f"run-{number:03}", job=job, fingerprint=f"{number}", targets=("b",)):
+                pass
+    kept = {job for (job,) in postgres.execute("SELECT job FROM jobs")}
+
+    assert {alive.job, "mine"} < kept
+    assert len(kept) == 2 + KEPT_RUNS_WITH_PROBLEMS
 
 
 async def test_claims_survive_a_connection_that_breaks(

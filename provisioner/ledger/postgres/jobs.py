@@ -2,6 +2,7 @@
 
 A worker claims targets in the transaction that takes their leases, so that a target has one worker. Its result is
 committed under that lease, and only then is the lease given back: whoever sees the target free sees its result too.
+Whoever is no worker of the job does not get its targets before that, see :meth:`PostgresLeases.refuse_taken`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from provisioner.ledger.postgres.store import PostgresLedger
 
 
+MARK = 8
+"""So many digits of its fingerprint begin the id of an automatic job."""
+
+
 class PostgresShare:
     """See :class:`provisioner.ledger.jobs.Share`. Made by :func:`join`."""
 
@@ -29,6 +34,7 @@ class PostgresShare:
         self.job = job
         self._ledger = ledger
         self._leases = leases
+        self._all = joining.targets
         self._targets = set(joining.targets)
 
     async def claim(self, room: int) -> list[str]:
@@ -47,23 +53,46 @@ class PostgresShare:
         await self._ledger.finish_target(self.job, result)
         await self._leases.give_back([result.target])
 
+    async def leave(self, target: str) -> None:
+        """See :meth:`provisioner.ledger.jobs.Share.leave`."""
+        self._targets.discard(target)
+        await self._leases.give_back([target])
+
     async def left(self) -> int:
         """See :meth:`provisioner.ledger.jobs.Share.left`."""
         return await self._ledger.targets_left(self.job, sorted(self._targets - self._leases.lost))
 
+    async def exit_codes(self) -> list[int | None]:
+        """See :meth:`provisioner.ledger.jobs.Share.exit_codes`."""
+        return await self._ledger.exit_codes(self.job, self._all)
+
 
 async def join(ledger: PostgresLedger, leases: PostgresLeases, joining: Joining) -> PostgresShare:
     """See :meth:`provisioner.ledger.jobs.Jobs.join`."""
-    job = await leases.one_at_a_time(lambda session: _joined(session, joining))
+
+    async def joined(session: Session) -> str:
+        job = await _chosen(session, joining)
+        await leases.refuse_taken(session, joining.targets, job)
+        await session.go_on(
+            Statement("INSERT INTO jobs VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", (job, fingerprint, joining.now)),
+            Statement(_ADD_TARGETS, (job, encode(list(joining.targets)))),
+            Statement("INSERT INTO job_runs VALUES (%s, %s) ON CONFLICT DO NOTHING", (job, run_id)),
+            Statement("UPDATE workers SET run_id = %s WHERE nonce = %s", (run_id, leases.nonce)),
+        )
+        return read(job)
+
+    run_id, fingerprint = written(joining.run_id), written(joining.fingerprint)
+    job = await leases.when_free(lambda: leases.one_at_a_time(joined))
     return PostgresShare(ledger, leases, job, joining)
 
 
-async def _joined(session: Session, joining: Joining) -> str:
-    """The id of the job, which has the worker and its targets from now on."""
-    run_id, fingerprint = written(joining.run_id), written(joining.fingerprint)
+async def _chosen(session: Session, joining: Joining) -> str:
+    """The id of the job, which need not exist yet."""
+    fingerprint = written(joining.fingerprint)
     if joining.job == AUTO:
-        (rows,) = await session.go_on(Statement(_OPEN, (fingerprint,)))
-        job = str(rows[0][0]) if rows else written(f"{joining.fingerprint[:8]}-{joining.run_id}")
+        targets = encode(list(joining.targets))
+        (rows,) = await session.go_on(Statement(_OPEN, (fingerprint, targets)))
+        job = str(rows[0][0]) if rows else written(f"{joining.fingerprint[:MARK]}-{joining.run_id}")
     else:
         job = written(joining.job)
         (rows,) = await session.go_on(Statement("SELECT fingerprint FROM jobs WHERE job = %s", (job,)))
@@ -73,13 +102,7 @@ async def _joined(session: Session, joining: Joining) -> str:
                 where=session.database.name,
                 hint="Give this one an id of its own with --job; `--job auto` chooses one",
             )
-    targets = encode(list(joining.targets))
-    await session.go_on(
-        Statement("INSERT INTO jobs VALUES (%s, %s, %s) ON CONFLICT (job) DO NOTHING", (job, fingerprint, joining.now)),
-        Statement(_ADD_TARGETS, (job, targets)),
-        Statement("INSERT INTO job_runs VALUES (%s, %s) ON CONFLICT DO NOTHING", (job, run_id)),
-    )
-    return read(job)
+    return job
 
 
 async def find(session: Session, job: str) -> JobRecord | None:
@@ -99,6 +122,14 @@ async def find(session: Session, job: str) -> JobRecord | None:
     return JobRecord(job, jobs[0][0], results, [read(run_id) for (run_id,) in runs])
 
 
+def forgotten(latest_run: str) -> Statement:
+    """The statement that forgets automatic jobs all of whose runs began before ``latest_run``, an SQL expression.
+
+    Nobody can join one of them any more once its workers have ended, so it is kept as long as what its runs did.
+    """
+    return Statement(_FORGET.format(latest_run))
+
+
 def finished(job: str, result: TargetResult) -> Statement:
     """The statement that records a result."""
     return Statement(_FINISH, (encode(result), written(job), written(result.target)))
@@ -114,11 +145,17 @@ _FREE = f"""WITH free AS (
     ), alive AS (SELECT count(*) AS workers FROM {_OF_ALIVE} AND job = %s)
     SELECT target FROM free ORDER BY md5(target || %s)
     LIMIT least(%s, (SELECT ceil((SELECT count(*) FROM free) / (workers + 1.0)) FROM alive))"""  # noqa: S608  constants
-_OPEN = f"""SELECT job FROM jobs WHERE fingerprint = %s AND job IN (SELECT job FROM {_OF_ALIVE})
-    ORDER BY began_at DESC LIMIT 1"""  # noqa: S608  constants
+# The one with which this worker has the most to do.
+_OPEN = f"""SELECT job FROM jobs JOIN job_targets USING (job)
+    WHERE fingerprint = %s AND job IN (SELECT job FROM {_OF_ALIVE})
+        AND result IS NULL AND target IN (SELECT json_array_elements_text(%s::json))
+    GROUP BY job, began_at ORDER BY count(*) DESC, began_at DESC LIMIT 1"""  # noqa: S608  constants
 _ADD_TARGETS = """INSERT INTO job_targets
     SELECT %s, target, NULL FROM json_array_elements_text(%s::json) AS given (target)
     ON CONFLICT DO NOTHING"""
+_FORGET = f"""DELETE FROM jobs WHERE job LIKE left(fingerprint, {MARK}) || '-%%'
+    AND job NOT IN (SELECT job FROM {_OF_ALIVE})
+    AND NOT EXISTS (SELECT 1 FROM job_runs WHERE job_runs.job = jobs.job AND run_id >= ({{}}))"""  # noqa: S608  constants
 _FINISH = "UPDATE job_targets SET result = %s WHERE job = %s AND target = %s AND result IS NULL"
 _TARGETS = """SELECT job_targets.target, result::text, coalesce(
         (SELECT run_id FROM leases JOIN workers ON nonce = worker

@@ -113,7 +113,7 @@ class PostgresLeases:
         """
         try:
             async with errors_of(self.database):
-                await self._until(self._register)
+                await self.when_free(self._register)
         except BaseException:
             await self._session.close()
             raise
@@ -138,7 +138,7 @@ class PostgresLeases:
         """See :meth:`provisioner.ledger.lease.Leases.take`."""
         wanted = [] if self.everything else sorted(set(targets) - self._held.keys())
         if wanted:
-            await self._until(lambda: self._take(wanted))
+            await self.when_free(lambda: self._take(wanted))
 
     async def take_some(self, among: Collection[str], choose: Callable[[Collection[str]], Statement]) -> list[str]:
         """Take what nobody holds of the targets that a statement names.
@@ -301,7 +301,7 @@ class PostgresLeases:
 
     # Taking and giving back.
 
-    async def _until(self, attempt: Callable[[], Awaitable[None]]) -> None:
+    async def when_free(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try it until no other run is in the way, for as long as this one may wait."""
         deadline = ticks() + (self._timeout_s or 0.0)
         while True:
@@ -342,8 +342,26 @@ class PostgresLeases:
             raise self._locked(others)
         self.renewed(began_at)
 
+    async def refuse_taken(self, session: Session, targets: Collection[str], job: str = "") -> None:
+        """Make sure that nobody else has one of ``targets``.
+
+        A job has its targets until they have a result, as long as one of its workers is alive.
+
+        Args:
+            session: whose transaction is :meth:`one_at_a_time`.
+            targets: that this run wants.
+            job: that it joins. Its workers do not count, nor do targets that it has finished.
+
+        Raises:
+            LedgerLockedError: another run has one of them, or a worker of another job.
+        """
+        (others,) = await session.go_on(_in_the_way(targets, self.nonce, job))
+        if others:
+            raise self._locked(others)
+
     async def _take(self, wanted: list[str]) -> None:
         async def take(session: Session) -> dict[str, int]:
+            await self.refuse_taken(session, wanted)
             taken = await self._taken(wanted)
             if len(taken) < len(wanted):
                 (others,) = await session.go_on(Statement(_HOLDERS, (self.nonce, encode(wanted))))
@@ -438,14 +456,18 @@ async def holders_of(session: Session) -> list[str]:
 
 async def holder_of(session: Session, targets: Collection[str]) -> str:
     """The run that keeps another one from ``targets``, and what it holds; "" for none."""
-    statement = Statement(_HOLDERS, ("", encode(list(targets))))
     alone = Statement(f"SELECT '', {_HOLDER} FROM workers WHERE everything AND expires_at > clock_timestamp()")  # noqa: S608  constants
-    of_target, of_everything = await session.read(statement, alone)
+    of_target, of_everything = await session.read(_in_the_way(targets, ""), alone)
     for row in (*of_everything, *of_target):
-        target, holder, left_s = described(row)
-        if left_s:
-            return f"{holder}, the target {target!r}" if target else holder
+        target, holder, _ = described(row)
+        return f"{holder}, the target {target!r}" if target else holder
     return ""
+
+
+def _in_the_way(targets: Collection[str], nonce: str, job: str = "") -> Statement:
+    """See :meth:`PostgresLeases.refuse_taken`; the first of them, in the form of :data:`_HOLDERS`."""
+    wanted = encode(list(targets))
+    return Statement(_IN_THE_WAY, (nonce, job, wanted, job, job))
 
 
 async def under_way(session: Session) -> set[str]:
@@ -490,5 +512,20 @@ _HOLDER = """holder, extract(epoch FROM began_at)::float8,
 _HOLDERS = f"""SELECT target, {_HOLDER} FROM leases JOIN workers ON nonce = worker
     WHERE nonce <> %s AND target IN (SELECT json_array_elements_text(%s::json))
     ORDER BY expires_at <= clock_timestamp(), target LIMIT 1"""  # noqa: S608  constants
+_IN_THE_WAY = """WITH others AS (
+        SELECT *, (SELECT min(job) FROM job_runs WHERE job_runs.run_id = workers.run_id) AS job FROM workers
+        WHERE expires_at > clock_timestamp() AND nonce <> %s
+            AND NOT EXISTS (SELECT 1 FROM job_runs WHERE job_runs.run_id = workers.run_id AND job_runs.job = %s)
+    ), wanted AS (
+        SELECT target FROM json_array_elements_text(%s::json) AS given (target) WHERE NOT EXISTS (
+            SELECT 1 FROM job_targets WHERE job = %s AND job_targets.target = given.target AND result IS NOT NULL)
+    ), taken AS (
+        SELECT target, others.* FROM leases JOIN others ON nonce = worker
+        UNION ALL
+        SELECT target, others.* FROM job_targets JOIN others USING (job) WHERE result IS NULL AND job <> %s
+    )
+    SELECT target, holder || coalesce(', a worker of the job ' || job, ''), extract(epoch FROM began_at)::float8,
+        extract(epoch FROM expires_at - clock_timestamp())::float8
+    FROM taken WHERE target IN (SELECT target FROM wanted) ORDER BY target, began_at, nonce LIMIT 1"""
 _OTHERS = f"""SELECT '', {_HOLDER} FROM workers
     WHERE expires_at > clock_timestamp() AND nonce <> %s ORDER BY began_at, nonce"""  # noqa: S608  constants

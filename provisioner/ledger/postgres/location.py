@@ -158,6 +158,11 @@ class PostgresLocation:
             with anyio.CancelScope(shield=True):
                 await (building.close() if copy_of else building.discard())
 
+    @property
+    def has_jobs(self) -> bool:
+        """See :attr:`provisioner.ledger.location.Location.has_jobs`."""
+        return True
+
     def jobs(self) -> PostgresLocation:
         """See :meth:`provisioner.ledger.location.Location.jobs`."""
         return self

@@ -207,6 +207,16 @@ async def targets_left(read: Read, job: str, targets: Collection[str]) -> int:
     return int(rows[0][0])
 
 
+async def exit_codes(read: Read, job: str, targets: Collection[str]) -> list[int | None]:
+    """With what each of ``targets`` ended in a job, None for each that has no result."""
+    rows = await read(
+        f"SELECT (result->>'exit_code')::int FROM job_targets WHERE job = %s AND target = ANY({_GIVEN})",  # noqa: S608  constants
+        written(job),
+        encode(list(targets)),
+    )
+    return [code for (code,) in rows]
+
+
 async def changes(read: Read, target: str) -> int:
     """How many commits have had facts about ``target``."""
     rows = await read("SELECT commits FROM changes WHERE target = %s", written(target))

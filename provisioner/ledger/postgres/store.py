@@ -166,6 +166,10 @@ class PostgresLedger(Store[Writer]):
         """How many of ``targets`` have no result yet in a job."""
         return await self._read(reading.targets_left, job, targets)
 
+    async def exit_codes(self, job: str, targets: Collection[str]) -> list[int | None]:
+        """With what each of ``targets`` ended in a job, None for each that has no result."""
+        return await self._read(reading.exit_codes, job, targets)
+
     async def rows(self, table: str, after: Row | None, limit: int) -> list[Row]:
         """See :meth:`provisioner.ledger.tables.CopyableLedger.rows`."""
         return await self._read(copying.rows, table, after, limit)

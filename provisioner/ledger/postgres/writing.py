@@ -14,7 +14,7 @@ from provisioner.errors import LedgerError, ProvisionerError, UsageError
 from provisioner.ledger.batch import Batch, OpenEntries, arns_of, keys_of, replaced_by
 from provisioner.ledger.postgres.connection import Statement
 from provisioner.ledger.postgres.copying import replacing
-from provisioner.ledger.postgres.jobs import finished
+from provisioner.ledger.postgres.jobs import finished, forgotten
 from provisioner.ledger.postgres.reading import known, questions
 from provisioner.ledger.postgres.schema import LEDGER_ID, put_meta
 from provisioner.ledger.postgres.text import encode, written
@@ -289,9 +289,9 @@ def _put_finished(target: str, manifest: FinishedManifest) -> Statement:
 
 def _pruned() -> list[Statement]:
     # All runs of a job count as one: its workers may be more than the runs that are kept.
-    sql = """DELETE FROM {} WHERE run_id < (SELECT min(run_id) FROM (
+    oldest = """SELECT min(run_id) FROM (
         SELECT min(run_id) AS run_id FROM runs LEFT JOIN job_runs USING (run_id)
-        GROUP BY coalesce(job, run_id) ORDER BY max(run_id) DESC LIMIT {}) AS newest)"""
+        GROUP BY coalesce(job, run_id) ORDER BY max(run_id) DESC LIMIT {}) AS newest"""
     # Facts that belong to no run have "" and are the first to go.
     kept_runs = {
         "problems": KEPT_RUNS_WITH_PROBLEMS,
@@ -301,7 +301,11 @@ def _pruned() -> list[Statement]:
         "runs": KEPT_RUNS,
     }
     jobs = Statement("DELETE FROM jobs WHERE NOT EXISTS (SELECT 1 FROM job_runs WHERE job_runs.job = jobs.job)")
-    return [*[Statement(sql.format(table, number)) for table, number in kept_runs.items()], jobs]
+    kept = [
+        Statement(f"DELETE FROM {table} WHERE run_id < ({oldest.format(number)})")  # noqa: S608  constants
+        for table, number in kept_runs.items()
+    ]
+    return [forgotten(oldest.format(KEPT_RUNS_WITH_PROBLEMS)), *kept, jobs]
 
 
 _TYPES = {"sent": "json", "updated_at": "float8", "at": "float8", "line": "bigint", "column": "bigint"}

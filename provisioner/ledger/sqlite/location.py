@@ -168,6 +168,11 @@ class SqliteLocation:
             await ledger.take_identity(copy_of)
         return ledger
 
+    @property
+    def has_jobs(self) -> bool:
+        """See :attr:`provisioner.ledger.location.Location.has_jobs`."""
+        return False
+
     def jobs(self) -> Jobs:
         """See :meth:`provisioner.ledger.location.Location.jobs`."""
         raise UsageError(
