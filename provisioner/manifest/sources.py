@@ -28,6 +28,7 @@ AnySource = TypeVar("AnySource", bound="Source")
 
 CHUNK = 256 * 1024
 """Bytes to read at once."""
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - files there have no name
 ZSTD_MISSING = f"the zstandard library is not installed; install it with: pip install '{DISTRIBUTION}[zstd]'"
 
 
@@ -284,14 +285,17 @@ def _append(descriptor: int, chunk: bytes) -> int:
 
 
 def _scratch_folder() -> str | None:
-    """TMPDIR, else /var/tmp, which is on disk where /tmp is often in memory; None when no folder can be written."""
+    """TMPDIR, else /var/tmp, which is on disk where /tmp is often in memory; None when no folder can be written.
+
+    A container with a read-only root and no volume has shared memory at least.
+    """
     folder = os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108 - files there have no name
     if os.access(folder, os.W_OK):
         return folder
     try:
         return tempfile.gettempdir()
     except OSError:
-        return None
+        return SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
 
 
 def _standard_input(stdin: BinaryIO | None) -> StreamSource:

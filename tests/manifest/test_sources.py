@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -14,7 +15,7 @@ import pytest
 
 from provisioner.errors import ManifestError, Reason
 from provisioner.manifest.lines import blocks
-from provisioner.manifest.sources import ScratchError, SpooledSource, resolve
+from provisioner.manifest.sources import SHARED_MEMORY, ScratchError, SpooledSource, resolve
 from tests.manifest.test_lines import blocks_of, lines_of, stream
 
 # What the arguments name.
@@ -203,6 +204,21 @@ def test_a_spool_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ScratchError, match="No space left") as caught:
         SpooledSource(stream(b"a"))
     assert caught.value.reason is Reason.LEDGER
+
+
+def test_a_spool_in_a_container_without_a_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the root is read-only and nothing is mounted, the copy is in shared memory."""
+
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    spooled = SpooledSource(stream(b"a"))
+    opened = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+
+    assert lines_of(spooled) == [(1, b"a")]
+    assert [path for path in opened if path.startswith(SHARED_MEMORY) and path.endswith(" (deleted)")]
 
 
 def test_a_spool_has_no_name_and_obeys_tmpdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
