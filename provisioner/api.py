@@ -101,6 +101,9 @@ async def apply(  # noqa: PLR0913  a keyword for each option of the command
     sent, the replies to what is in flight are awaited for up to 25 seconds, and then ``CancelledError`` is raised; a
     second cancellation ends the wait. In either case the ledger is true, and the next run continues from there.
 
+    On a ledger in PostgreSQL, runs that do the same at the same time share the targets; the summary is then about the
+    targets of this one, and its ``exit_code`` about all (docs/workers.md).
+
     Args:
         manifest: paths and globs of JSONL files (also .gz and .zst), ``s3://bucket/key``, ``-``, or definitions;
             problems of definitions have the source ``-`` and count lines from 1.
