@@ -168,7 +168,8 @@ def job_lines(summary: Summary, recommended: Recommended) -> list[str]:
     if (part := summary.job) is None or (part.automatic and len(summary.targets) == part.targets):
         return []
     left = f", {part.left} left" if part.left else ""
-    bad = f", {part.bad} did not end with 0" if part.bad else ""
+    others = len(summary.targets) < part.targets
+    bad = f", {part.bad} of all did not end with 0" if part.bad and others else ""
     by = "this worker" if part.workers == 1 else f"{part.workers} workers"
     mine = f"{len(summary.targets)} of {counted(part.targets, 'target', 'targets')} by {by}{left}{bad}"
     if not part.open:

@@ -139,7 +139,7 @@ async def crew_on(cluster: Cluster, run: Run | None = None) -> tuple[Crew, list[
     run = run or run_with("a", "b")
     crew = Crew(run, run.order, cluster)
     with structlog.testing.capture_logs() as logs:
-        await crew.work(len(cluster._deaths))
+        await crew.work(len(cluster.deaths))
     return crew, [log for log in logs if log["event"].startswith("worker.")]
 
 

@@ -77,7 +77,7 @@ def test_no_password_is_shown_of_a_configuration(tmp_path: Path, postgres: Ledge
 
 
 def test_a_run_that_was_killed_keeps_the_ledger_until_its_lease_expires(tmp_path: Path, postgres: Ledger) -> None:
-    """Until then others exit with 6 and are told how long; the next run resolves what was left, nothing twice."""
+    """Until then others exit with 6 and are told how long; one that does the same waits, and resolves what was left."""
     names = [f"a{number}" for number in range(12)]
     (tmp_path / "m.jsonl").write_bytes(manifest_of(*names))
     (tmp_path / "c.toml").write_text('[reconcile]\nsettle = "1s"\nlist_lag = "100ms"\n')
@@ -87,14 +87,15 @@ def test_a_run_that_was_killed_keeps_the_ledger_until_its_lease_expires(tmp_path
         time.sleep(0.1)
     first.kill()
     first.communicate()
-    second = provisioner(*arguments, cwd=tmp_path)
-    postgres.execute("UPDATE workers SET expires_at = now()")
-    third = provisioner(*arguments, cwd=tmp_path)
+    second = provisioner(*arguments, "--retry-failed", cwd=tmp_path)
+    third = start(*arguments, cwd=tmp_path)
+    until(lambda: len(postgres.execute("SELECT * FROM job_runs")) == 2, third)
+    postgres.execute("UPDATE workers SET expires_at = now() WHERE run_id = (SELECT min(run_id) FROM job_runs)")
+    out, err = third.communicate()
 
     assert second.returncode == 6
     assert "If it has died, its lease expires in" in second.stdout
-    summary = json.loads(third.stdout)
-    assert (third.returncode, summary["manifest"]["valid"]) == (0, 12), third.stdout
+    assert (third.returncode, json.loads(out)["manifest"]["valid"]) == (0, 12), out + err
     assert postgres.execute("SELECT count(*), count(DISTINCT arn) FROM entries WHERE state = 'created'") == [(12, 12)]
 
 
@@ -109,7 +110,7 @@ def test_runs_with_other_targets_run_side_by_side(tmp_path: Path, postgres: Ledg
     first = start(*apply, "--target", "east", "--max-rate", "0.1", cwd=tmp_path)
     until(lambda: postgres_entries(postgres), first)
     second = provisioner(*apply, "--target", "west", cwd=tmp_path)
-    third = provisioner(*apply, cwd=tmp_path)
+    third = provisioner(*apply, "--retry-failed", cwd=tmp_path)
     forgotten = provisioner("forget", "--target", "west", "--name", "a0", "--yes", *common, cwd=tmp_path)
     refused = provisioner("forget", "--name", "a0", "--yes", *common, cwd=tmp_path)
     runs = json.loads(provisioner("runs", *common, cwd=tmp_path).stdout)["runs"]

@@ -55,7 +55,9 @@ def _local(site: Site) -> list[str]:
 
 
 def _shards(site: Site) -> list[str]:
-    return [site.apply(f"shard-{number}.db", "--shard", f"{number}/3") for number in (1, 2, 3)]
+    for number in (1, 2, 3):
+        site.apply("shard.db", "--shard", f"{number}/3")
+    return ["shard-1.db", "shard-2.db", "shard-3.db"]
 
 
 def _workers(site: Site) -> list[str]:

@@ -466,6 +466,24 @@ MUTANTS = (
         ("tests/ledger/test_jobs.py",),
     ),
     Mutant(
+        "the targets of a job are anybody's until a worker begins with them",
+        "provisioner/ledger/postgres/lease.py",
+        (("(targets, self.nonce, job))\n        if others:", "(targets, self.nonce, job))\n        if False:"),),
+        ("tests/ledger/test_jobs.py",),
+    ),
+    Mutant(
+        "a pause is final for a job",
+        "provisioner/commands/jobs.py",
+        (("left = run.stop.requested or _paused(statistics)", "left = run.stop.requested"),),
+        ("tests/commands/test_jobs.py",),
+    ),
+    Mutant(
+        "a worker ends with 0 although others did not",
+        "provisioner/commands/jobs.py",
+        (("for code in codes if code != 0}", "for code in codes if code is None}"),),
+        ("tests/commands/test_jobs.py",),
+    ),
+    Mutant(
         "a job waits for nobody",
         "provisioner/commands/jobs.py",
         (("return bool(self._active) or await self._waits()", "return bool(self._active)"),),
