@@ -24,7 +24,8 @@ from benchmarks.machine import command as this_command
 from benchmarks.machine import machine
 from benchmarks.throughput.definitions import write_manifest
 from provisioner.aws.faces import Aws, Page
-from provisioner.config.settings import FleetSettings, PaceSettings, Settings, Target
+from provisioner.config.settings import FleetSettings, PaceSettings, Settings
+from provisioner.config.target import Target
 from provisioner.core.verdict import Reply
 from provisioner.engine.engine import Engine
 from provisioner.engine.observer import Observer

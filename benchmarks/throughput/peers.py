@@ -99,7 +99,7 @@ async def with_aiohttp(url: str, count: int, in_flight: int) -> None:
 async def with_ours(url: str, count: int, in_flight: int) -> None:
     """The direct transport alone: no manifest, no ledger."""
     from provisioner.aws import Limits, connect
-    from provisioner.config.settings import Target
+    from provisioner.config.target import Target
 
     target = Target(region=REGION, endpoint_url=url)
     limits = Limits(max_connections=in_flight, connect_timeout_s=5.0, read_timeout_s=20.0)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from provisioner.aws.inspection import Inspection
     from provisioner.aws.organizations import Organization
     from provisioner.aws.s3 import S3
-    from provisioner.config.settings import Target
+    from provisioner.config.target import Target
 
 __all__ = [
     "Aws",

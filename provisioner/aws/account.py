@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from provisioner.aws.faces import Limits, Page, TaggedPage
     from provisioner.aws.inspection import Credentials
     from provisioner.aws.network import Network
-    from provisioner.config.settings import Target
+    from provisioner.config.target import Target
     from provisioner.core.images import Image
 
 _T = TypeVar("_T")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from provisioner.aws.pool import Place
     from provisioner.aws.route import Route, Unsupported
     from provisioner.aws.session import Identity
-    from provisioner.config.settings import Target
+    from provisioner.config.target import Target
 
 STS_PER_S = 100.0
 """Calls of STS that may start each second with the credentials of one profile. STS counts them for the calling account

@@ -15,7 +15,7 @@ from provisioner.aws.network import Caller, Wanted
 from provisioner.aws.sdk import seen
 from provisioner.aws.session import Identity, auxiliary_config
 from provisioner.aws.sharing import Sharing
-from provisioner.config.settings import Target
+from provisioner.config.target import Target
 from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:

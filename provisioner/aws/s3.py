@@ -22,7 +22,7 @@ from botocore.session import Session
 import provisioner
 from provisioner.aws.secrets import Secrets
 from provisioner.aws.session import unset_empty_variables
-from provisioner.config.settings import LOOPBACK
+from provisioner.config.values import LOOPBACK
 from provisioner.errors import (
     ConfigurationError,
     CredentialsError,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from provisioner.aws.faces import Limits
     from provisioner.aws.network import Network, Profile
-    from provisioner.config.settings import Target
+    from provisioner.config.target import Target
 
 SERVICE = "cleanroomsml"
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from provisioner.aws.faces import Creates, Limits
     from provisioner.aws.network import Network
     from provisioner.aws.route import Route
-    from provisioner.config.settings import Target
+    from provisioner.config.target import Target
 
 
 class Clients:

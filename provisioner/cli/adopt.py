@@ -13,7 +13,7 @@ from provisioner.cli.choice import Choice
 from provisioner.cli.options import common, lock_timeout, manifest_argument, take_over
 from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, Options, execute
-from provisioner.config.settings import seconds
+from provisioner.config.values import seconds
 from provisioner.errors import counted
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ from provisioner.cli.options import (
 )
 from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, Options, execute
-from provisioner.config.settings import ADOPT, Adopt, OnChange, ReplaceOrder, seconds
+from provisioner.config.settings import ADOPT, Adopt, OnChange, ReplaceOrder
+from provisioner.config.values import seconds
 from provisioner.errors import UsageError
 from provisioner.ledger.jobs import AUTO
 

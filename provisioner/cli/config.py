@@ -136,7 +136,7 @@ class _Origins:
 def _values(settings: Settings, origins: _Origins) -> Iterator[Value]:
     """Every setting, table by table."""
     from provisioner.cli.local import RATE
-    from provisioner.config.settings import Target
+    from provisioner.config.target import Target
 
     whole = msgspec.to_builtins(settings)
     if "://" in settings.run.ledger:

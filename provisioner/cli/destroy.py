@@ -12,7 +12,7 @@ from provisioner.cli import parameters
 from provisioner.cli.options import common, deletes_adopted, deletes_unasked, lock_timeout, max_delete
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.cli.selection import Selecting, selection
-from provisioner.config.settings import seconds
+from provisioner.config.values import seconds
 from provisioner.errors import UsageError, counted
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from provisioner.cli import loop, parameters
 from provisioner.cli.options import common, lock_timeout, settings_of
 from provisioner.cli.output import say
 from provisioner.cli.selection import Selecting, selection
-from provisioner.config.settings import seconds
+from provisioner.config.values import seconds
 from provisioner.errors import UsageError, counted
 from provisioner.exit_codes import ExitCode
 from provisioner.ledger.location import printable_location

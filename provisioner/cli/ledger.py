@@ -12,7 +12,7 @@ from provisioner.cli import loop, parameters
 from provisioner.cli.options import common, lock_timeout, settings_of
 from provisioner.cli.output import say, say_json
 from provisioner.cli.program import Group, current
-from provisioner.config.settings import seconds
+from provisioner.config.values import seconds
 from provisioner.errors import Reason, counted, printable_lines
 from provisioner.exit_codes import ExitCode, code_for
 from provisioner.ledger.location import printable_location

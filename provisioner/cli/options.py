@@ -17,7 +17,8 @@ from provisioner.cli.files import check_writable
 from provisioner.cli.output import talk
 from provisioner.cli.program import Program
 from provisioner.cli.streams import leads_to_stdin
-from provisioner.config.settings import Settings, seconds
+from provisioner.config.settings import Settings
+from provisioner.config.values import seconds
 from provisioner.errors import UsageError, printable
 from provisioner.report.recommended import Recommended
 

@@ -12,7 +12,7 @@ import msgspec
 from provisioner.cli import loop, parameters
 from provisioner.cli.options import Duration, common, settings_of
 from provisioner.cli.output import say
-from provisioner.config.settings import seconds
+from provisioner.config.values import seconds
 from provisioner.core.pause import LOOK_EVERY_S, Pause
 from provisioner.errors import UsageError, printable
 from provisioner.ledger.location import printable_location

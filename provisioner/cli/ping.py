@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from provisioner import __version__
-from provisioner.config.settings import LOOPBACK
+from provisioner.config.values import LOOPBACK
 from provisioner.errors import printable
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from provisioner.cli import parameters
 from provisioner.cli.choice import Choice
 from provisioner.commands.finding import find_run_id
 from provisioner.config.choice import select
-from provisioner.config.settings import seconds
+from provisioner.config.values import seconds
 from provisioner.core.entry import State
 from provisioner.core.selection import Selection
 from provisioner.core.versions import Role

@@ -19,7 +19,8 @@ from provisioner.ledger.location import locate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provisioner.config.settings import Settings, Target
+    from provisioner.config.settings import Settings
+    from provisioner.config.target import Target
     from provisioner.core.checks import Check
     from provisioner.core.pause import Pause
     from provisioner.core.place import Place

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from provisioner.aws.faces import Page
     from provisioner.aws.inspection import Caller, Inspection
-    from provisioner.config.settings import Target
+    from provisioner.config.target import Target
     from provisioner.core.verdict import Reply
     from provisioner.fleet.places import Claims
     from provisioner.manifest.reader import Manifest

@@ -18,7 +18,8 @@ from provisioner.ledger.location import locate
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from provisioner.config.settings import LifecycleSettings, Settings, Target
+    from provisioner.config.settings import LifecycleSettings, Settings
+    from provisioner.config.target import Target
 
 _OF_ALGORITHMS = (Action.GET, Action.TAG, Action.UNTAG)
 """Actions on one algorithm, which an ARN confines; a create makes its ARN, and a list has none."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from provisioner.config.settings import Target
+from provisioner.config.target import Target
 from provisioner.core.consistency import contradictions
 from provisioner.errors import LedgerError, UsageError
 from provisioner.ledger.location import locate, moved

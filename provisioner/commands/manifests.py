@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
-    from provisioner.config.settings import Settings, Target
+    from provisioner.config.settings import Settings
+    from provisioner.config.target import Target
 
 
 def manifests_for(

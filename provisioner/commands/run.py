@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from provisioner.commands.planfile import PlanFile
-    from provisioner.config.settings import Settings, Target
+    from provisioner.config.settings import Settings
+    from provisioner.config.target import Target
     from provisioner.core.versions import Fate
     from provisioner.fleet.organizations import Listing
     from provisioner.report.summary import JobPart

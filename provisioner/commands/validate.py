@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from typing import BinaryIO
 
-    from provisioner.config.settings import Settings, Target
+    from provisioner.config.settings import Settings
+    from provisioner.config.target import Target
     from provisioner.core.problem import Problem
     from provisioner.manifest.reader import Manifest
 

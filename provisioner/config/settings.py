@@ -12,7 +12,6 @@ import re
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -20,23 +19,22 @@ from msgspec import Meta
 from provisioner.config.accounts import read_accounts
 from provisioner.config.choice import select
 from provisioner.config.tables import struct_of
-from provisioner.config.texts import (
-    AccountId,
-    ExternalId,
-    Profile,
-    Region,
-    Regions,
-    RoleArn,
-    RoleName,
-    TargetName,
-    check_account_ids,
-    check_members,
-    check_units,
-    text,
-)
+from provisioner.config.target import Target, place_of, refuse_twin, target_of
+from provisioner.config.texts import Regions, RoleName, check_account_ids, check_members, check_units, text
 from provisioner.config.toml_file import tables_of
-from provisioner.core.hours import TIME, share_at
-from provisioner.core.place import real_region
+from provisioner.config.values import (
+    MAX_RATE,
+    Duration,
+    Key,
+    OptionalDuration,
+    Rate,
+    Share,
+    TimeOfDay,
+    Url,
+    check_endpoint_if_set,
+    seconds,
+)
+from provisioner.core.hours import share_at
 from provisioner.core.shard import PATTERN, SAYS, shard_of
 from provisioner.errors import ConfigurationError
 
@@ -53,67 +51,9 @@ ReplaceOrder = Literal["create-first", "delete-first"]
 ADOPT: Adopt = "same"
 """What ``apply`` does with an algorithm of the same name that is not ours, unless `--adopt` says otherwise."""
 
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
-_DURATION = re.compile(f"(?:{_DURATION_PART.pattern})+")
-_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 TEMPLATES = "templates"
 """The key of ``[defaults]`` that makes the strings of defaults and definitions templates."""
-OWN_VARIABLES = ("account_id", "region", "target", "partition")
-"""What templates call the properties of a target."""
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-"""The hosts of this machine, where plain http is allowed."""
-
-_A_DURATION = "a duration such as 90s, 6m or 1h30m"
 _A_BOUND = 'a number of targets in quotes, such as "10", or a share such as "5%"'
-Duration = Annotated[str, text(_DURATION.pattern, _A_DURATION)]
-Key = Annotated[str, Meta(max_length=128)]
-MAX_RATE = 100_000.0
-"""Creates per second, more than anybody reaches (raw sockets on one core: 62,000). TOML has infinity, which is not a
-rate."""
-Rate = Annotated[float, Meta(ge=0, le=MAX_RATE)]
-Share = Annotated[float, Meta(gt=0, le=1)]
-TimeOfDay = Annotated[str, text(TIME, 'a time of day from 00:00 to 23:59, in quotes, such as "08:00"')]
-
-
-def seconds(duration: str) -> float:
-    """The length of a duration such as ``90s``, ``6m`` or ``1h30m``.
-
-    Raises:
-        ValueError: it is not a duration.
-    """
-    if not _DURATION.fullmatch(duration):
-        msg = f"{duration!r} is not a duration: write 90s, 6m or 1h30m"
-        raise ValueError(msg)
-    return sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION_PART.findall(duration))
-
-
-def check_endpoint(url: str) -> None:
-    """Refuse an endpoint that is not https, or http on this machine: a definition names roles and keys.
-
-    The messages do not repeat the URL, which may contain a password.
-
-    Raises:
-        ValueError: it is neither, or more than scheme, host, port and path.
-    """
-    if not (url.isascii() and url.isprintable()) or " " in url:
-        raise ValueError("an endpoint may only contain printable ASCII characters; percent-encode the others")
-    parts = urlsplit(url)
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("an endpoint must not have a user, password, query or fragment")
-    if not parts.hostname or parts.scheme not in {"http", "https"} or parts.port == 0:
-        raise ValueError("an endpoint looks like https://host or http://127.0.0.1:8080")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise ValueError(f"plain http is for this machine only, not for {parts.hostname}; use https")
-
-
-def _check_if_set(url: str) -> None:
-    """Check an endpoint; "" stands for the SDK's own."""
-    if url:
-        check_endpoint(url)
-
-
-Url = Annotated[str, Meta(extra={"check": _check_if_set})]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,7 +72,7 @@ class RunSettings(Section, frozen=True, kw_only=True):
 
     ledger: str = "ledger.db"
     max_in_flight: Annotated[int, Meta(ge=1, le=4096)] = 256
-    deadline: Annotated[str, text(f"({_DURATION.pattern})?", _A_DURATION)] = ""
+    deadline: OptionalDuration = ""
     read_timeout: Duration = "20s"
 
     def __post_init__(self) -> None:
@@ -234,55 +174,6 @@ class LifecycleSettings(Section, frozen=True, kw_only=True):
     max_delete: Annotated[int, Meta(ge=0)] = 0
 
 
-class Target(Section, frozen=True, kw_only=True):
-    """``[targets.NAME]``: one account + Region, and how to get credentials there.
-
-    Attributes:
-        name: name of the table.
-        region: "" is the Region of the profile or environment.
-        profile: in the AWS configuration files; "" is the usual environment.
-        assume_role_arn: role to assume with these credentials.
-        external_id: for that role.
-        account_id: refuse to run against any other account (calls STS).
-        endpoint_url: of Clean Rooms ML; "" is the SDK's own.
-        sts_endpoint_url: of STS; "" is the SDK's own.
-        tagging_endpoint_url: of the resource groups tagging API; "" is the SDK's own, or none: see :attr:`has_tagging`.
-        tags: of your own, for `--target tag:KEY=VALUE`.
-        vars: values for templates, by the names that these use.
-        defaults: laid under every definition, over the general ``[defaults]``.
-        origin: file and line of the account that it was made of; "" for one of the configuration itself.
-    """
-
-    name: TargetName = "default"
-    region: Region = ""
-    profile: Profile = ""
-    assume_role_arn: RoleArn = ""
-    external_id: ExternalId = ""
-    account_id: AccountId = ""
-    endpoint_url: Url = ""
-    sts_endpoint_url: Url = ""
-    tagging_endpoint_url: Url = ""
-    tags: dict[str, str] = {}
-    vars: dict[str, str] = {}
-    defaults: dict[str, Any] = {}
-    origin: str = ""
-
-    def __post_init__(self) -> None:
-        """Check the endpoints, also those that do not come from a file, and the names of variables."""
-        for url in (self.endpoint_url, self.sts_endpoint_url, self.tagging_endpoint_url):
-            _check_if_set(url)
-        for name in self.vars:
-            if not _VARIABLE.fullmatch(name):
-                raise ValueError(f"vars: {name!r} must consist of letters, digits and underscores")
-            if name in OWN_VARIABLES:
-                raise ValueError(f"vars: {name!r} is reserved for a property of the target itself; rename it")
-
-    @property
-    def has_tagging(self) -> bool:
-        """Whether the tagging API is called: beside an endpoint of one's own only where it has one, too."""
-        return not self.endpoint_url or bool(self.tagging_endpoint_url)
-
-
 class OrganizationsSettings(Section, frozen=True, kw_only=True):
     """``[fleet.organizations]``: targets from AWS Organizations, asked with the usual credentials.
 
@@ -306,7 +197,7 @@ class OrganizationsSettings(Section, frozen=True, kw_only=True):
         """Without a role every target would have the same credentials."""
         if self.asked and not self.role_name:
             raise ValueError("role_name is missing: the role to assume in each account")
-        _check_if_set(self.endpoint_url)
+        check_endpoint_if_set(self.endpoint_url)
 
     @property
     def asked(self) -> bool:
@@ -441,16 +332,16 @@ class Settings(Section, frozen=True, kw_only=True):
             ConfigurationError: two targets have one name, or are in one place; an account has no Region.
         """
         targets = dict(self.targets)
-        places = {_place(target): target for target in targets.values() if target.account_id and target.region}
+        places = {place_of(target): target for target in targets.values() if target.account_id and target.region}
         for account in accounts:
             regions = account.regions or self.fleet.regions
             if not regions:
                 hint = "Name them in the source, or set [fleet] regions for all such accounts"
                 raise ConfigurationError("this account has no Regions", where=account.origin, hint=hint)
             for region in regions:
-                target = _target_of(account, region)
-                _refuse_twin(target, places.get(_place(target)) or targets.get(target.name))
-                targets[target.name] = places[_place(target)] = target
+                target = target_of(account, region)
+                refuse_twin(target, places.get(place_of(target)) or targets.get(target.name))
+                targets[target.name] = places[place_of(target)] = target
         return msgspec.structs.replace(self, targets=targets)
 
     def override(self, section: str, **values: object) -> Settings:
@@ -485,44 +376,6 @@ class Settings(Section, frozen=True, kw_only=True):
             where = endpoint_url.rpartition("@")[2].partition("?")[0]
             raise ConfigurationError(str(error), where=where) from error
         return msgspec.structs.replace(self, targets=targets)
-
-
-def _target_of(account: Account, region: str) -> Target:
-    try:
-        return Target(
-            name=account.target_name(region),
-            region=region,
-            profile=account.profile,
-            assume_role_arn=account.role_arn(region),
-            external_id=account.external_id,
-            account_id=account.account_id,
-            tags=account.tags,
-            vars=account.vars,
-            origin=account.origin,
-        )
-    except ValueError as error:
-        raise ConfigurationError(str(error), where=account.origin) from error
-
-
-def _place(target: Target) -> tuple[str, str, str]:
-    return target.account_id, real_region(target.region), target.endpoint_url
-
-
-def _refuse_twin(target: Target, other: Target | None) -> None:
-    """Refuse a target of an account that is there already, by its place or its name.
-
-    Raises:
-        ConfigurationError: it is.
-    """
-    if other is None:
-        return
-    first = other.origin or f"[targets.{other.name}]"
-    if _place(other) == _place(target):
-        what = f"account {target.account_id} occurs twice in {target.region}"
-        hint = "Remove one of them: two targets in one account and Region would create everything twice"
-    else:
-        what, hint = f"two accounts make a target {target.name!r}", "Give one of the accounts another name"
-    raise ConfigurationError(what, where=target.origin, why=f"the first is in {first}", hint=hint)
 
 
 def _settings(raw: dict[str, Any], path: str) -> Settings:

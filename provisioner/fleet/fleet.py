@@ -30,7 +30,8 @@ from provisioner.pacing.pacer import PaceBounds, Pacer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
-    from provisioner.config.settings import Settings, Target
+    from provisioner.config.settings import Settings
+    from provisioner.config.target import Target
     from provisioner.engine.clock import Clock
     from provisioner.engine.observer import Observer
     from provisioner.ledger import Ledger

@@ -15,7 +15,7 @@ from provisioner.errors import ConfigurationError, IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from provisioner.config.settings import Target
+    from provisioner.config.target import Target
     from provisioner.core.place import Kind
     from provisioner.ledger import Ledger
 

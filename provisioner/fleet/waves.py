@@ -13,7 +13,8 @@ from provisioner.errors import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provisioner.config.settings import FleetSettings, Target
+    from provisioner.config.settings import FleetSettings
+    from provisioner.config.target import Target
 
 
 class Waves:

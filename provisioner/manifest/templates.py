@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from provisioner.config.settings import OWN_VARIABLES
 from provisioner.config.tables import nearest
+from provisioner.config.target import OWN_VARIABLES
 from provisioner.errors import printable
 from provisioner.manifest.json_scanner import JsonNode, member_path
 from provisioner.manifest.placeholders import UNTOUCHED

@@ -10,7 +10,7 @@ import pytest
 from botocore.loaders import create_loader
 
 from provisioner.aws import Limits, connect
-from provisioner.config.settings import Target
+from provisioner.config.target import Target
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 
 from provisioner.aws import CallError, inspect
 from provisioner.aws.inspection import Caller
-from provisioner.config.settings import Target
+from provisioner.config.target import Target
 from provisioner.core.images import Image
 from provisioner.core.verdict import Loss
 from provisioner.errors import CredentialsError

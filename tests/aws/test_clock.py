@@ -8,7 +8,7 @@ import pytest
 
 from provisioner.aws import CallError, connect
 from provisioner.aws.clock import ServerClock
-from provisioner.config.settings import Target
+from provisioner.config.target import Target
 from provisioner.core.verdict import SKEW_CODES, Verdict, judge
 from provisioner.emulator import Behaviour, Emulator
 from tests.aws.conftest import limits_of

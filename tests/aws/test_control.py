@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provisioner.aws import CallError, Described, Listed, Page, connect
-from provisioner.config.settings import Target
+from provisioner.config.target import Target
 from provisioner.core.verdict import Loss, Verdict, judge
 from tests.aws.conftest import limits_of
 from tests.aws.server import ARN, Server, allowed, close, hang, http, refuse, send

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.aws import connect
-from provisioner.config.settings import Target
+from provisioner.config.target import Target
 from provisioner.core.verdict import Verdict, judge
 from provisioner.emulator import Behaviour, Emulator
 from tests.aws.conftest import limits_of

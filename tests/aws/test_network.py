@@ -12,7 +12,7 @@ import pytest
 from provisioner.aws import Sharing, connect
 from provisioner.aws.network import STS_PER_S, Profile
 from provisioner.aws.session import ADVISORY_S, MANDATORY_S, auxiliary_config, renewal_s
-from provisioner.config.settings import Target
+from provisioner.config.target import Target
 from provisioner.errors import CredentialsError
 from tests.aws.conftest import limits_of
 from tests.aws.server import BODY, Server, allowed, created, http, send

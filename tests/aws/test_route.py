@@ -9,7 +9,7 @@ import pytest
 from provisioner.aws import connect
 from provisioner.aws.route import Route, Unsupported, find_route
 from provisioner.aws.session import open_session
-from provisioner.config.settings import Target
+from provisioner.config.target import Target
 from provisioner.errors import ConfigurationError
 from tests.aws.conftest import limits_of
 from tests.aws.server import BODY, Server, allowed

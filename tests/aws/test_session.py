@@ -12,7 +12,7 @@ import pytest
 
 from provisioner.aws import CallError, Sharing, connect
 from provisioner.aws.session import REGIONS, Identity
-from provisioner.config.settings import Target
+from provisioner.config.target import Target
 from provisioner.core.place import real_region
 from provisioner.core.verdict import Loss
 from provisioner.errors import ConfigurationError, CredentialsError, Reason

@@ -11,7 +11,8 @@ import pytest
 from provisioner.commands.jobs import WAIT_S, Work, check_order, with_job, work_together
 from provisioner.commands.run import Order, Run, policy_of
 from provisioner.commands.runs import exit_code_of
-from provisioner.config.settings import LifecycleSettings, Settings, Target
+from provisioner.config.settings import LifecycleSettings, Settings
+from provisioner.config.target import Target
 from provisioner.core.entry import Outcome
 from provisioner.core.pause import Pause
 from provisioner.engine.observer import Halt

@@ -19,7 +19,8 @@ from provisioner.commands.apply import carry_out
 from provisioner.commands.plan import PlanCommand
 from provisioner.commands.run import Order, Run, policy_of
 from provisioner.commands.verify import Marks, differences, mark, reasons_of
-from provisioner.config.settings import LifecycleSettings, PaceSettings, Settings, Target
+from provisioner.config.settings import LifecycleSettings, PaceSettings, Settings
+from provisioner.config.target import Target
 from provisioner.core.entry import Event, Outcome, State
 from provisioner.core.ownership import OwnershipTag
 from provisioner.core.planner import Action

@@ -11,7 +11,8 @@ import pytest
 from provisioner.aws.faces import Listed
 from provisioner.commands.run import Order, Run
 from provisioner.commands.verify import Finding, Marks, compare, differences, mark, prune
-from provisioner.config.settings import Settings, Target
+from provisioner.config.settings import Settings
+from provisioner.config.target import Target
 from provisioner.core.entry import Entry, Event, Fact, State
 from provisioner.core.inventory import Found
 from provisioner.core.ownership import OwnershipTag, adopted_attempt

@@ -14,7 +14,8 @@ from provisioner.commands.job_summary import ended_by, together
 from provisioner.commands.ray import apply_on_ray
 from provisioner.commands.run import Order, Run, policy_of
 from provisioner.commands.workers import Part, order_of_workers
-from provisioner.config.settings import Settings, Target
+from provisioner.config.settings import Settings
+from provisioner.config.target import Target
 from provisioner.core.entry import Outcome
 from provisioner.engine.observer import Halt
 from provisioner.errors import Reason, UsageError

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from provisioner.config.accounts import Account
-from provisioner.config.settings import Settings, Target
+from provisioner.config.settings import Settings
+from provisioner.config.target import Target
 from provisioner.errors import ConfigurationError, Reason
 
 if TYPE_CHECKING:

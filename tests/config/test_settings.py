@@ -21,10 +21,9 @@ from provisioner.config.settings import (
     ReconcileSettings,
     RunSettings,
     Settings,
-    Target,
-    check_endpoint,
-    seconds,
 )
+from provisioner.config.target import Target
+from provisioner.config.values import check_endpoint, seconds
 from provisioner.errors import ConfigurationError, Reason, UsageError
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -29,7 +29,7 @@ from tests.virtual_time import run as run_virtually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from provisioner.config.settings import Target
+    from provisioner.config.target import Target
     from provisioner.core.policy import Policy
     from provisioner.engine.target import OpenTarget
     from provisioner.report.summary import Summary

@@ -12,7 +12,8 @@ import pytest
 from provisioner import aws
 from provisioner.commands.apply import apply
 from provisioner.commands.run import Order, Run
-from provisioner.config.settings import ReconcileSettings, RunSettings, Settings, Target
+from provisioner.config.settings import ReconcileSettings, RunSettings, Settings
+from provisioner.config.target import Target
 from provisioner.core.verdict import Verdict, judge
 from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
 from tests.aws.server import allowed

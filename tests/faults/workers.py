@@ -37,7 +37,8 @@ from provisioner.aws.connection import Connection
 from provisioner.commands import jobs
 from provisioner.commands.apply import apply
 from provisioner.commands.run import Order, Run, policy_of
-from provisioner.config.settings import PaceSettings, ReconcileSettings, RunSettings, Settings, Target
+from provisioner.config.settings import PaceSettings, ReconcileSettings, RunSettings, Settings
+from provisioner.config.target import Target
 from provisioner.core.entry import Event
 from provisioner.emulator import DEFAULT_ACCOUNT, Behaviour, Emulator, credentials
 from provisioner.emulator.endpoint import serve

@@ -25,7 +25,8 @@ from provisioner.commands.drafts import draft_one, retired, wanted_again
 from provisioner.commands.run import Order as Wish
 from provisioner.commands.run import Run
 from provisioner.commands.verify import Finding, differences
-from provisioner.config.settings import LifecycleSettings, Settings, Target
+from provisioner.config.settings import LifecycleSettings, Settings
+from provisioner.config.target import Target
 from provisioner.core.entry import Entry, Fact, Stamp, State
 from provisioner.core.ownership import read_tag
 from provisioner.core.planner import TAGGING

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from provisioner.config.settings import FleetSettings, Settings, Target
+from provisioner.config.settings import FleetSettings, Settings
+from provisioner.config.target import Target
 from provisioner.engine.engine import Engine
 from provisioner.engine.observer import Stage
 from provisioner.engine.stop import Stop

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner import aws
-from provisioner.config.settings import PaceSettings, Settings, Target
+from provisioner.config.settings import PaceSettings, Settings
+from provisioner.config.target import Target
 from provisioner.engine.observer import Observer
 from provisioner.fleet.fleet import Fleet
 from provisioner.fleet.places import Claims, Places

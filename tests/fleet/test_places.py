@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from provisioner.config.settings import Target
+from provisioner.config.target import Target
 from provisioner.core.place import Kind, Place
 from provisioner.errors import ConfigurationError, IntegrityError
 from provisioner.fleet.places import Places, kind_of

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.config.settings import FleetSettings, Target
+from provisioner.config.settings import FleetSettings
+from provisioner.config.target import Target
 from provisioner.fleet.waves import Waves
 
 NAMES = "abcdefgh"
