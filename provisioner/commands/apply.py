@@ -12,7 +12,7 @@ from provisioner.commands.confirmation import confirm
 from provisioner.commands.drafts import Draft, draft, prune_refused, retired, wanted_again
 from provisioner.commands.finished import RunRules, finished_before, keep_finished, keep_variables
 from provisioner.commands.jobs import join, with_job, work_together
-from provisioner.commands.manifests import once_per_rules
+from provisioner.commands.manifests import LineProblems, once_per_rules
 from provisioner.commands.planfile import check, deleted
 from provisioner.commands.session import session, with_manifests
 from provisioner.core.versions import PRUNED
@@ -85,13 +85,14 @@ async def _share(run: Run, share: Share, fleet: Fleet, manifests: dict[str, Mani
     """Register the manifests in the targets that this worker gets."""
     if run.order.strict and not await _all_valid(run, fleet.ledger, manifests):
         return
-    reporters = frozenset(once_per_rules(manifests))
+    # Workers do not know of each other what they have reported, so each problem has the target whose worker does.
+    problems = LineProblems(manifests, once_per_rules(manifests))
 
     async def some(names: Collection[str], ended: Callable[[str], Awaitable[None]]) -> None:
         mine = {name: manifests[name] for name in names}
         drafts = await _confirmed(run, fleet, mine) if run.order.policy.deletes else {}
         if not run.stop.requested:
-            await _register_all(run, fleet, mine, drafts, reporters, ended)
+            await _register_all(run, fleet, mine, drafts, problems, ended)
 
     if not run.stop.requested:
         await work_together(run, share, some)
@@ -109,7 +110,7 @@ async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> N
     drafts = await _confirmed(run, fleet, manifests) if run.order.policy.deletes else {}
     if run.stop.requested:
         return
-    await _register_all(run, fleet, manifests, drafts, frozenset(once_per_rules(manifests)))
+    await _register_all(run, fleet, manifests, drafts, LineProblems(manifests))
     note_changes(run)
 
 
@@ -118,14 +119,14 @@ async def _register_all(
     fleet: Fleet,
     manifests: dict[str, Manifest],
     drafts: dict[str, Draft],
-    reporters: frozenset[str],
+    problems: LineProblems,
     then: Callable[[str], Awaitable[None]] | None = None,
 ) -> None:
-    """Register the manifest in each target of ``manifests``; ``reporters`` report the problems of its lines."""
+    """Register the manifest in each target of ``manifests``, and report the ``problems`` of its lines."""
 
     async def register(target: OpenTarget) -> None:
         made = drafts.get(target.name)
-        await _register(run, target, manifests[target.name], made, report_problems=target.name in reporters)
+        await _register(run, target, manifests[target.name], made, problems)
 
     chosen = [target for target in run.order.targets if target.name in manifests]
     await fleet.each([target for target in chosen if not run.statistics[target.name].halt], register, then=then)
@@ -173,33 +174,34 @@ async def _all_valid(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -
 
 
 async def _check(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bool:
-    valid = True
+    valid, problems = True, LineProblems(manifests)
     for name, manifest in once_per_rules(manifests).items():
         observer, statistics = run.observers[name], run.statistics[name]
         batches = manifest.for_target(None).batches()
         while (batch := await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)) is not None:
             observer.batch_read(batch, manifest.size_bytes)
-            for problem in batch.problems:
+            found = problems.unreported(name, batch.problems)
+            for problem in found:
                 observer.problem_found(problem)
-            await ledger.add_problems(batch.problems)
+            await ledger.add_problems(found)
         observer.manifest_read()
         valid = valid and not statistics.invalid
     return valid
 
 
 async def _register(
-    run: Run, target: OpenTarget, manifest: Manifest, made: Draft | None, *, report_problems: bool
+    run: Run, target: OpenTarget, manifest: Manifest, made: Draft | None, problems: LineProblems
 ) -> None:
     """Register the manifest in one target, and report what earlier runs have found there, as long as it is there."""
     before = await known(target.ledger, target.name)
-    await _work_through(run, target, manifest, made, report_problems=report_problems)
+    await _work_through(run, target, manifest, made, problems)
     if not (run.stop.requested or run.statistics[target.name].halt):
-        problems = ProblemLog(target.name, target.ledger, target.observer)
-        await report_again(target, run.order.policy.ownership_tag, problems, before)
+        found = ProblemLog(target.name, target.ledger, target.observer)
+        await report_again(target, run.order.policy.ownership_tag, found, before)
 
 
 async def _work_through(
-    run: Run, target: OpenTarget, manifest: Manifest, made: Draft | None, *, report_problems: bool
+    run: Run, target: OpenTarget, manifest: Manifest, made: Draft | None, problems: LineProblems
 ) -> None:
     """Register the manifest in one target, unless it is known to be finished there, or ``made`` has something to do."""
     statistics, ledger = run.statistics[target.name], target.ledger
@@ -221,7 +223,8 @@ async def _work_through(
         may_do=partial(plan.may_do, target.name) if plan else None,
         contents=made.contents if made else None,
     )
-    fingerprint = await engine.run(manifest, report_problems=report_problems, retire=retire, why=PRUNED, spare=spare)
+    unreported = partial(problems.unreported, target.name)
+    fingerprint = await engine.run(manifest, unreported=unreported, retire=retire, why=PRUNED, spare=spare)
     statistics.superseded = (await ledger.superseded()).get(target.name, 0)
     if fingerprint:
         await keep_variables(ledger, target.name, manifest)

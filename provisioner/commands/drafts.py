@@ -22,7 +22,7 @@ from provisioner.engine.planning import NEEDS_ACCOUNT, Planning
 from provisioner.errors import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from provisioner.commands.run import Run
     from provisioner.core.planner import Step
@@ -143,9 +143,7 @@ async def draft(run: Run, fleet: Fleet, manifests: Mapping[str, Manifest]) -> di
     async def one(target: OpenTarget) -> None:
         target.observer.waiting_began("planning", 0.0)
         try:
-            drafts[target.name] = await draft_one(
-                run, target, manifests[target.name], Observer(), offline=False, reports=False
-            )
+            drafts[target.name] = await draft_one(run, target, manifests[target.name], Observer(), offline=False)
         finally:
             target.observer.waiting_ended()
 
@@ -154,7 +152,13 @@ async def draft(run: Run, fleet: Fleet, manifests: Mapping[str, Manifest]) -> di
 
 
 async def draft_one(
-    run: Run, target: OpenTarget, manifest: Manifest, observer: Observer, *, offline: bool, reports: bool = True
+    run: Run,
+    target: OpenTarget,
+    manifest: Manifest,
+    observer: Observer,
+    *,
+    offline: bool,
+    unreported: Callable[[Sequence[Problem]], Sequence[Problem]] = tuple,
 ) -> Draft:
     """What is to be done in one target. May be cancelled at any point.
 
@@ -164,7 +168,7 @@ async def draft_one(
         manifest: of the target.
         observer: of what is read.
         offline: by the ledger alone.
-        reports: whether the problems of lines are reported.
+        unreported: those of the problems of lines that are reported.
 
     Raises:
         ProvisionerError: the account could not be read.
@@ -177,7 +181,7 @@ async def draft_one(
     with run.stop.ends():
         while (batch := await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)) is not None:
             observer.batch_read(batch, manifest.size_bytes)
-            for problem in batch.problems if reports else ():
+            for problem in unreported(batch.problems):
                 observer.problem_found(problem)
             invalid, elsewhere = invalid + batch.invalid, elsewhere + batch.elsewhere
             empty += batch.empty

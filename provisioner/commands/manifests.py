@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from provisioner.config.settings import Settings
     from provisioner.config.target import Target
+    from provisioner.core.problem import Problem
 
 
 def manifests_for(
@@ -70,6 +71,31 @@ def once_per_rules(manifests: Mapping[str, Manifest]) -> dict[str, Manifest]:
     for name, manifest in manifests.items():
         chosen.setdefault(_key(manifest.rules), (name, manifest))
     return dict(chosen.values())
+
+
+class LineProblems:
+    """Has each problem of a line reported once, whichever targets read it.
+
+    Of targets with the same rules the first that reads reports; whoever is paused or cannot be opened does not read.
+    Other rules, such as those of templates, mostly find the same problems.
+
+    Args:
+        manifests: by target.
+        reporters: the targets that report, one for each set of rules; none are those that read first.
+    """
+
+    def __init__(self, manifests: Mapping[str, Manifest], reporters: Iterable[str] = ()) -> None:
+        self._rules = {name: _key(manifest.rules) for name, manifest in manifests.items()}
+        self._reporters = {self._rules[name]: name for name in reporters}
+        self._seen: set[int] = set()
+
+    def unreported(self, target: str, problems: Sequence[Problem]) -> Sequence[Problem]:
+        """Those of ``problems``, which ``target`` has just read, that are to be reported."""
+        if not problems or self._reporters.setdefault(self._rules[target], target) != target:
+            return ()
+        new = [problem for problem in problems if hash(problem) not in self._seen]
+        self._seen.update(map(hash, new))
+        return new
 
 
 def _key(rules: Rules) -> bytes:

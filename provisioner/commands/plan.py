@@ -12,7 +12,7 @@ import msgspec
 from provisioner.commands.confirmation import refusal
 from provisioner.commands.drafts import draft_one, prune_refused
 from provisioner.commands.estimate import estimate_s
-from provisioner.commands.manifests import once_per_rules
+from provisioner.commands.manifests import LineProblems
 from provisioner.commands.organization import Moves, moves
 from provisioner.commands.planfile import VERSION, PlanFile, PlannedTarget, step_text
 from provisioner.commands.session import looking, with_manifests
@@ -135,11 +135,11 @@ class PlanCommand:
     async def make(self, fleet: Fleet, manifests: Mapping[str, Manifest]) -> None:
         """Plan every target of ``fleet``."""
         run = self._run
-        reporters = once_per_rules(manifests)
+        problems = LineProblems(manifests)
 
         async def one(target: OpenTarget) -> None:
-            manifest, reports = manifests[target.name], target.name in reporters
-            made = await draft_one(run, target, manifest, target.observer, offline=self._offline, reports=reports)
+            manifest, unreported = manifests[target.name], partial(problems.unreported, target.name)
+            made = await draft_one(run, target, manifest, target.observer, offline=self._offline, unreported=unreported)
             self._drafts[target.name] = made
             strays = await known(target.ledger, target.name)
             if not self._offline:

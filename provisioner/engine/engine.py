@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from provisioner.core.policy import Policy
+    from provisioner.core.problem import Problem
     from provisioner.engine.inventory import Contents
     from provisioner.engine.stop import Stop
     from provisioner.engine.target import OpenTarget
@@ -115,7 +116,7 @@ class Engine:
         self,
         manifest: Manifest | None,
         *,
-        report_problems: bool = True,
+        unreported: Callable[[Sequence[Problem]], Sequence[Problem]] = tuple,
         retire: Sequence[Entry] = (),
         why: str = "",
         only: Sequence[str] | None = None,
@@ -125,7 +126,7 @@ class Engine:
 
         Args:
             manifest: read in a thread, because reading may block; None only resolves.
-            report_problems: whether this target's run keeps the manifest's problems; one of several targets does.
+            unreported: those of the problems of lines that are reported: of several targets, one reports each.
             retire: entries whose algorithms are to be deleted, before anything is created.
             why: the reason that is recorded for these.
             only: names whose superseded versions are deleted, if the policy deletes; None is all that the target has.
@@ -153,7 +154,7 @@ class Engine:
             if manifest is None:
                 self._observer.manifest_read()
             else:
-                fingerprint = await self._read(manifest, report_problems=report_problems)
+                fingerprint = await self._read(manifest, unreported)
             await self._work.until_idle()
             self._work.add_held_back()
             await self._work.until_idle()
@@ -166,7 +167,7 @@ class Engine:
             group.cancel_scope.cancel()
         return fingerprint
 
-    async def _read(self, manifest: Manifest, *, report_problems: bool) -> str:
+    async def _read(self, manifest: Manifest, unreported: Callable[[Sequence[Problem]], Sequence[Problem]]) -> str:
         fingerprint = Fingerprint(manifest.rules)
         batches = manifest.batches(fingerprint=fingerprint)
         while not self._stop.requested:
@@ -184,8 +185,8 @@ class Engine:
                 self._observer.manifest_read()
                 return fingerprint.hexdigest()
             self._observer.batch_read(batch, manifest.size_bytes)
-            if report_problems and batch.problems:
-                await self._problems.add(batch.problems)
+            if problems := unreported(batch.problems):
+                await self._problems.add(problems)
             await self._plan(batch, manifest.size_bytes)
             await self._work.until_few_wait()
         return ""

@@ -23,6 +23,7 @@ from provisioner.config.settings import LifecycleSettings, PaceSettings, Setting
 from provisioner.config.target import Target
 from provisioner.core.entry import Event, Outcome, State
 from provisioner.core.ownership import OwnershipTag
+from provisioner.core.pause import Pause
 from provisioner.core.planner import Action
 from provisioner.core.verdict import Reply
 from provisioner.core.versions import Role
@@ -90,6 +91,7 @@ class Here:
         self.endpoint = endpoint or Endpoint(latency_s=0.0)
         self.ledger = FakeLedger()
         self.targets = ["here"]
+        self.templates = False
         self.limit = 0.0
         self.pace = PaceSettings()
         self.asked: list[str] = []
@@ -125,7 +127,10 @@ class Here:
         )
 
     def _manifests(self) -> dict[str, Manifest]:
-        return {name: Manifest([str(self.path)], Rules(ownership_tag=TAG)) for name in self.targets}
+        own = {name: {"target": name} if self.templates else None for name in self.targets}
+        return {
+            name: Manifest([str(self.path)], Rules(ownership_tag=TAG, variables=own[name])) for name in self.targets
+        }
 
     async def plan(self, *, offline: bool = False, **given_: Any) -> Plan:
         """What ``plan`` makes."""
@@ -266,15 +271,30 @@ async def test_nothing_is_pruned_in_an_account_that_cannot_be_read(here: Here, f
     assert summary.exit_code in {75, 77}
 
 
-async def test_a_line_has_its_problem_once_in_all_targets(here: Here) -> None:
-    """Targets with the same rules find the same in a line; what is about a target names it."""
+@pytest.mark.parametrize("templates", [False, True])
+async def test_a_line_has_its_problem_once_in_all_targets(here: Here, templates: bool) -> None:  # noqa: FBT001  a table
+    """Targets find the same in a line, also by rules of their own; what is about a target names it."""
     here.targets = ["east", "west"]
+    here.templates = templates
     here.write(v("a"), more=b'{"name": "x"}\n')
 
     plan = await here.plan(**PRUNE)
+    done = await here.apply(**PRUNE)
 
     found = [(problem.code, problem.line, problem.target) for problem in plan.problems]
     assert sorted(found) == [("missing", 2, ""), ("prune_refused", 0, "east"), ("prune_refused", 0, "west")]
+    assert [problem.code for problem in done.problems if problem.line == 2] == ["missing"]
+
+
+async def test_a_target_that_does_not_begin_leaves_the_problems_of_lines_to_the_others(here: Here) -> None:
+    """The first target is paused: the second one reports what is wrong with the manifest."""
+    here.targets = ["east", "west"]
+    here.ledger.kept_pauses["east"] = Pause(1e11, 0.0)
+    here.write(v("a"), more=b'{"name": "x"}\n')
+
+    done = await here.apply()
+
+    assert [(problem.code, problem.line) for problem in done.problems] == [("missing", 2)]
 
 
 async def test_more_than_max_delete_deletes_and_creates_nothing(here: Here) -> None:
