@@ -48,7 +48,7 @@ _GIVEN = "ARRAY(SELECT json_array_elements_text(%s::json))"
 async def look_up(read: Read, target: str, names: Sequence[str]) -> dict[str, Entry]:
     """The entries of ``names``; unknown names are left out."""
     sql = f"SELECT json_agg({_ENTRY})::text FROM entries WHERE target = %s AND name = ANY({_GIVEN})"  # noqa: S608  constants
-    return {entry.name: entry for entry in _entries(await read(sql, written(target), encode(names)))}
+    return {entry.name: entry for entry in _entries((await read(sql, written(target), encode(names)))[0][0])}
 
 
 async def registered(read: Read, target: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -65,7 +65,7 @@ async def registered(read: Read, target: str, names: Sequence[str]) -> dict[str,
 async def incoming(read: Read, target: str) -> dict[str, Entry]:
     """The replacements of entries of ``target`` that are under way or came to nothing."""
     rows = await read(f"SELECT json_agg({_ENTRY})::text FROM incoming WHERE target = %s", written(target))  # noqa: S608
-    return {entry.name: entry for entry in _entries(rows, incoming=True)}
+    return {entry.name: entry for entry in _entries(rows[0][0], incoming=True)}
 
 
 async def versions(
@@ -136,7 +136,7 @@ async def page(read: Read, target: str, after: str | None, states: Collection[St
             SELECT * FROM entries WHERE {" AND ".join(conditions)} ORDER BY name LIMIT {limit}) AS found""",  # noqa: S608
         *parameters,
     )
-    return _entries(rows)
+    return _entries(rows[0][0])
 
 
 async def counts(read: Read) -> dict[str, dict[State, int]]:
@@ -224,7 +224,7 @@ async def changes(read: Read, target: str) -> int:
 
 
 class Known(NamedTuple):
-    """What the ledger has of the keys and ARNs that the facts of a commit name; see :func:`questions`."""
+    """What the ledger has of the keys and ARNs that the facts of a commit name; see :func:`question`."""
 
     entries: dict[Key, Entry]
     holders: dict[str, Key | None]
@@ -232,38 +232,37 @@ class Known(NamedTuple):
     versions: dict[str, Version]
 
 
-def questions(keys: Collection[Key], arns: Collection[str], replaced: Collection[Key]) -> list[Statement]:
-    """The statements that ask for what facts are about.
+def question(keys: Collection[Key], arns: Collection[str], replaced: Collection[Key]) -> Statement:
+    """The statement that asks for what facts are about. What need not be asked costs the server nothing.
 
     Args:
         keys: of entries.
         arns: of these, and of those entries, it is asked which entry or which older version has each.
         replaced: keys of entries whose replacement is asked for.
     """
-    statements = [Statement(f"SELECT json_agg({_ENTRY})::text FROM entries {_OF_KEYS}", (encode(list(keys)),))]  # noqa: S608
-    given = (encode(list(arns)), encode(list(keys)))
-    statements.append(
-        Statement(
-            f"""SELECT json_agg(json_build_array(arn, target, name))::text FROM entries
+    of_keys, of_arns = (encode(list(keys)),), (encode(list(arns)), encode(list(keys)))
+    parts: list[tuple[str, tuple[str, ...]]] = [
+        (f"SELECT json_agg({_ENTRY}) FROM entries {_OF_KEYS}", of_keys if keys else ()),  # noqa: S608  constants
+        (
+            f"""SELECT json_agg(json_build_array(arn, target, name)) FROM entries
             WHERE arn = ANY({_ARNS}) AND arn <> '' AND state IN ('created', 'drifted')""",  # noqa: S608  constants
-            given,
-        )
-    )
-    statements.append(
-        Statement(f"SELECT json_agg({_ENTRY})::text FROM incoming {_OF_KEYS}", (encode(list(replaced)),))  # noqa: S608
-    )
-    statements.append(Statement(f"SELECT json_agg({_VERSION})::text FROM versions WHERE arn = ANY({_ARNS})", given))  # noqa: S608
-    return statements
+            of_arns if keys or arns else (),
+        ),
+        (f"SELECT json_agg({_ENTRY}) FROM incoming {_OF_KEYS}", (encode(list(replaced)),) if replaced else ()),  # noqa: S608
+        (f"SELECT json_agg({_VERSION}) FROM versions WHERE arn = ANY({_ARNS})", of_arns if keys or arns else ()),  # noqa: S608
+    ]
+    columns = [f"({sql})::text" if given else "NULL" for sql, given in parts]
+    return Statement(f"SELECT {', '.join(columns)}", tuple(value for _, given in parts for value in given))
 
 
-def known(answers: Sequence[Rows], cached: Mapping[Key, Entry]) -> Known:
-    """What the ``answers`` to :func:`questions` say, and the entries that were ``cached``."""
-    entries, holders, replacements, versions = answers
+def known(answer: Rows, cached: Mapping[Key, Entry]) -> Known:
+    """What the ``answer`` to :func:`question` says, and the entries that were ``cached``."""
+    ((entries, holders, replacements, versions),) = answer
     return Known(
         {**cached, **{(entry.target, entry.name): entry for entry in _entries(entries)}},
-        {arn: (target, name) for arn, target, name in decode(holders[0][0], list[tuple[str, str, str]])},
+        {arn: (target, name) for arn, target, name in decode(holders, list[tuple[str, str, str]])},
         {(entry.target, entry.name): entry for entry in _entries(replacements, incoming=True)},
-        {version.arn: version for version in decode(versions[0][0], list[Version])},
+        {version.arn: version for version in decode(versions, list[Version])},
     )
 
 
@@ -273,5 +272,5 @@ _ARNS = f"""ARRAY(SELECT json_array_elements_text(%s::json)
     UNION SELECT given.arn FROM entries AS given WHERE (given.target, given.name) IN ({_KEYS}))"""  # noqa: S608  constants
 
 
-def _entries(rows: Rows, *, incoming: bool = False) -> list[Entry]:
-    return [Entry(*row, incoming=incoming) for row in decode(rows[0][0], _ROWS)]
+def _entries(raw: str | None, *, incoming: bool = False) -> list[Entry]:
+    return [Entry(*row, incoming=incoming) for row in decode(raw, _ROWS)]

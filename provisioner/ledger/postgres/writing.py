@@ -15,7 +15,7 @@ from provisioner.ledger.batch import Batch, OpenEntries, arns_of, keys_of, repla
 from provisioner.ledger.postgres.connection import Statement
 from provisioner.ledger.postgres.copying import replacing
 from provisioner.ledger.postgres.jobs import finished, forgotten
-from provisioner.ledger.postgres.reading import known, questions
+from provisioner.ledger.postgres.reading import known, question
 from provisioner.ledger.postgres.schema import LEDGER_ID, put_meta
 from provisioner.ledger.postgres.text import encode, written
 from provisioner.ledger.requests import (
@@ -89,7 +89,7 @@ class Writing:
     def questions(self, requests: Sequence[Request]) -> list[Statement]:
         """What has to be known before the first of ``requests`` can be applied; it is asked together with the fence."""
         records = _leading(requests)
-        return self._questions(records) if records else []
+        return [self._question(records)] if records else []
 
     async def apply(self, transaction: Transaction, requests: Sequence[Request], answers: list[Rows]) -> list[Answer]:
         """Apply ``requests`` in their order.
@@ -108,8 +108,8 @@ class Writing:
         for kind, group in groupby(requests, type):
             if kind is Record:
                 records = _leading(list(group))
-                answers = answers or await transaction.ask(*self._questions(records))
-                applied += self._record(transaction, records, answers)
+                (answer,) = answers or await transaction.ask(self._question(records))
+                applied += self._record(transaction, records, answer)
             elif kind is SetPlace:
                 applied += await _set_places(transaction, list(group))  # type: ignore[arg-type]  # groupby by type
             elif kind is ReplaceRows:
@@ -158,19 +158,19 @@ class Writing:
                 self._open_entries.forget()
         return None
 
-    def _questions(self, records: Sequence[Record]) -> list[Statement]:
+    def _question(self, records: Sequence[Record]) -> Statement:
         facts = [fact for record in records for fact in record.facts]
         cached = self._cached(records)
-        return questions(keys_of(facts) - cached.keys(), arns_of(facts, cached), replaced_by(facts))
+        return question(keys_of(facts) - cached.keys(), arns_of(facts, cached), replaced_by(facts))
 
     def _cached(self, records: Sequence[Record]) -> dict[Key, Entry]:
         known, keys = self._open_entries.known, keys_of([fact for record in records for fact in record.facts])
         return {key: known[key] for key in keys if key in known}
 
-    def _record(self, transaction: Transaction, records: Sequence[Record], answers: list[Rows]) -> list[Answer]:
+    def _record(self, transaction: Transaction, records: Sequence[Record], answer: Rows) -> list[Answer]:
         # Each request is applied in memory, and all that has changed is written with few statements. An entry that
         # several facts are about is written once.
-        found = known(answers, self._cached(records))
+        found = known(answer, self._cached(records))
         batch = Batch(found.entries, found.holders, found.incoming, found.versions)
         at = round(self._now(), 3)
         applied = [batch.apply(record.facts, at, self._run_id) for record in records]
