@@ -129,6 +129,10 @@ class FakeLedger:
         """All facts, in order."""
         return [fact for _, facts in self.commits for fact in facts]
 
+    def epoch(self, target: str) -> str:
+        """See :meth:`provisioner.ledger.Ledger.epoch`."""
+        return f"1-{target}"
+
     def state(self, name: str, target: str = "here") -> State | None:
         """The state of an entry, None when there is none."""
         entry = self.table.get((target, name))

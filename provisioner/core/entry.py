@@ -104,6 +104,9 @@ class Event(StrEnum):
 VERSION_EVENTS = frozenset({Event.SUPERSEDE, Event.DELETING, Event.KEEP, Event.GONE})
 """Events of a version, not of an entry: see :mod:`provisioner.core.versions`."""
 
+INTENTS = frozenset({Event.INTEND, Event.TAG, Event.DELETING})
+"""Events after which a call may leave."""
+
 _EXISTING = (State.CREATED, State.DRIFTED)
 _UNRESOLVED = (State.SENT, State.AMBIGUOUS)
 _TRANSITIONS: dict[tuple[State | None, Event], State] = {
@@ -179,6 +182,7 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
         missed: in ``sent``, the start of the first sweep that proved absence; None before. The next attempt has a stamp
             of its own.
         settle_s: in ``missed``, the settle time that had passed when that sweep began.
+        epoch: in ``sent``, of the lease under which the intent was recorded: one of an older epoch was interrupted.
     """
 
     wall: float
@@ -186,6 +190,7 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
     ticks: float = 0.0
     missed: Stamp | None = None
     settle_s: float = 0.0
+    epoch: str = ""
 
     def age_s(self, now: Stamp) -> float:
         """Seconds that have certainly passed from this stamp to ``now``: 0 across boots or machines."""
@@ -193,7 +198,7 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def until(self, now: Stamp) -> Stamp:
         """This moment, which may have lasted until ``now``."""
-        return Stamp(self.wall, now.boot, now.ticks)
+        return Stamp(self.wall, now.boot, now.ticks, epoch=self.epoch)
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):

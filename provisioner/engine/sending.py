@@ -104,7 +104,8 @@ class Sender(Generic[J]):
 
     async def _send(self, job: J, started_at: float) -> Conclusion:
         operation, target, clock = self._operation, self._target, self._target.clock
-        attempt, sent = next(self._attempt_ids), clock.stamp()
+        attempt = next(self._attempt_ids)
+        sent = msgspec.structs.replace(clock.stamp(), epoch=target.ledger.epoch(target.name))
         intent = operation.intent(job, attempt, sent)
         try:
             await target.ledger.record([intent])

@@ -64,7 +64,8 @@ class Ledger(Protocol):
     * A confirmed replacement becomes its entry, and the ARN that the entry had a superseded version, in one commit.
     * After any error of the storage itself (disk full, I/O error, failed sync, damaged or deleted file) every call
       raises :class:`LedgerError` at once; a failed sync is never retried.
-    * A write by a run that has lost its lease to another raises :class:`OvertakenError` and changes nothing.
+    * A write by a run that has lost its lease to another raises :class:`OvertakenError` and changes nothing, and so
+      does an intent that was made under another epoch than the present one.
     * Cancelling a caller never cancels a commit: the fact becomes durable all the same.
     * Reads see every fact whose ``record`` returned before they began.
     """
@@ -72,6 +73,13 @@ class Ledger(Protocol):
     @property
     def ledger_id(self) -> str:
         """16 hex digits that name this ledger in ownership tags."""
+        ...
+
+    def epoch(self, target: str) -> str:
+        """The epoch of the lease of ``target`` under which this run writes: a counter, and a nonce of the run.
+
+        Whoever makes an intent puts it into the intent's stamp.
+        """
         ...
 
     async def look_up(self, target: str, names: Sequence[str]) -> dict[str, Entry]:

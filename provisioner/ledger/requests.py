@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from provisioner.core.entry import INTENTS
 from provisioner.core.place import Place  # noqa: TC001  msgspec reads these types at run time
 from provisioner.core.problem import Problem  # noqa: TC001  msgspec reads these types at run time
 from provisioner.errors import IntegrityError
@@ -13,7 +14,7 @@ from provisioner.ledger import FinishedManifest, RunRecord  # noqa: TC001  msgsp
 from provisioner.ledger.jobs import TargetResult  # noqa: TC001  msgspec reads these types at run time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from provisioner.core.entry import Fact
     from provisioner.ledger.tables import Row
@@ -167,6 +168,15 @@ def targets_of(request: Request) -> set[str]:
         case FinishTarget(result=result):
             return {result.target}
     return set()
+
+
+def outdated(request: Request, epoch: Callable[[str], str]) -> str:
+    """The target of an intent in ``request`` that was made under another epoch than the present one; "" for none."""
+    if isinstance(request, Record):
+        for fact in request.facts:
+            if fact.event in INTENTS and fact.sent and fact.sent.epoch not in ("", epoch(fact.target)):
+                return fact.target
+    return ""
 
 
 def weight(request: Request) -> int:

@@ -121,6 +121,10 @@ class Store(ABC, Generic[W]):
         self._closing: asyncio.Future[None] | None = None
 
     @abstractmethod
+    def epoch(self, target: str) -> str:
+        """See :meth:`provisioner.ledger.Ledger.epoch`."""
+
+    @abstractmethod
     def _send(self, waiting: Waiting) -> None:
         """Pass a request to the writer."""
 

@@ -63,6 +63,20 @@ async def test_the_new_one_exists_before_the_old_one_is_deleted() -> None:
     assert counts(await here.apply(v("a", 2), v("b"), **REPLACE)) == {"unchanged": 2}
 
 
+@virtual_time
+async def test_every_intent_carries_the_epoch_of_the_lease() -> None:
+    """Of a create, of a change of tags and of a deletion; what becomes of it leaves it there."""
+    here = Account()
+    here.endpoint.acts = [DROPPED]
+    await here.apply(v("a"))
+    await here.apply(v("a", tags={"k": "1"}))
+    await here.apply(v("a", 2, tags={"k": "1"}), **REPLACE)
+
+    stamped = {(fact.event, fact.sent.epoch) for fact in here.ledger.facts if fact.sent}
+    events = {Event.INTEND, Event.DOUBT, Event.MISS, Event.TAG, Event.DELETING}
+    assert stamped == {(event, here.ledger.epoch("here")) for event in events}
+
+
 @pytest.mark.parametrize("fate", [LOST, DROPPED, LATE])
 @pytest.mark.parametrize("names", ["duplicates", "unique", "same"])
 @pytest.mark.parametrize("wait", [True, False])

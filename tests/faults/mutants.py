@@ -72,7 +72,7 @@ MUTANTS = (
     Mutant(
         "no epoch check",
         "provisioner/ledger/sqlite/writing.py",
-        (("if _epoch(self._connection) != self._epoch:", "if False:"),),
+        (("if _epoch(self._connection) != self.epoch:", "if False:"),),
         ("tests/ledger/test_contract.py",),
     ),
     Mutant(

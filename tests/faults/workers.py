@@ -52,7 +52,7 @@ from tests.pgbouncer import through_pool
 from tests.postgres import Ledger, fresh_ledger, own_server, server_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from provisioner.core.entry import Entry, Fact
 
@@ -294,7 +294,15 @@ def _checked(scenario: Scenario, site: Site) -> Counter[str]:
         here = msgspec.structs.replace(truth, algorithms=[one for one in truth.algorithms if one.region == region])
         check_invariants(here, entries.get(region, {}), identity)
         check_finished(here, entries.get(region, {}), names)
+        _check_epochs(entries.get(region, {}), site.epochs()[region])
     return Counter({"algorithms": len(truth.alive)})
+
+
+def _check_epochs(entries: Mapping[str, Entry], taken: int) -> None:
+    """The intent of each entry was recorded under one of the leases that its target has had."""
+    for name, entry in entries.items():
+        counter = int(entry.sent.epoch.partition("-")[0]) if entry.sent else 0
+        assert 1 <= counter <= taken, f"{name}: {entry.sent} of {taken}"
 
 
 async def _read(site: Site) -> tuple[str, dict[str, dict[str, Entry]]]:

@@ -512,6 +512,11 @@ class DirectLedger:
         """Names this ledger."""
         return reading.ledger_id(self._reader)
 
+    def epoch(self, target: str) -> str:
+        """See the interface."""
+        del target
+        return self._writing.epoch
+
     async def look_up(self, target: str, names: Sequence[str]) -> dict[str, Entry]:
         """See the interface."""
         return reading.entries_by_name(self._reader, target, names)

@@ -119,7 +119,7 @@ async def test_who_may_wait_gets_the_target_when_its_holder_ends(postgres: Ledge
             assert not taking.done()
         await taking
 
-        assert (waiting.epoch("a"), waiting.epoch("b")) == (1, 2)
+        assert (waiting.epoch("a"), waiting.epoch("b")) == (f"1-{waiting.nonce}", f"2-{waiting.nonce}")
 
 
 WRITES: dict[str, Callable[[PostgresLedger], Awaitable[None]]] = {

@@ -40,7 +40,7 @@ from provisioner.ledger.postgres.connection import LostError, Session, Statement
 from provisioner.ledger.postgres.patience import PATIENCE_S, Patience, ticks
 from provisioner.ledger.postgres.schema import bring_forward, one_at_a_time
 from provisioner.ledger.postgres.text import encode, read
-from provisioner.ledger.requests import targets_of
+from provisioner.ledger.requests import outdated, targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -197,9 +197,9 @@ class PostgresLeases:
         """See :meth:`provisioner.ledger.lease.Leases.of`."""
         return TargetLease(self, target)
 
-    def epoch(self, target: str) -> int:
-        """How often the lease of ``target``, which this run holds, was taken, this time included."""
-        return self._held[target]
+    def epoch(self, target: str) -> str:
+        """See :meth:`provisioner.ledger.Ledger.epoch`: how often the lease was taken, this time included, by whom."""
+        return f"{self._held.get(target, 0)}-{self.nonce}"
 
     def check(self, target: str | None = None) -> None:
         """Make sure that this run is alive, and that the lease of ``target`` is still held.
@@ -236,7 +236,7 @@ class PostgresLeases:
     async def refusals(self, session: Session, fence: Rows, requests: Sequence[Request]) -> list[Answer]:
         """Why each of ``requests`` must not be carried out in the transaction that has begun with ``fence``."""
         await self._compare(session, fence[0][1])
-        return [self._refusal(targets_of(request)) for request in requests]
+        return [self._refusal(targets_of(request)) or self._refusal_of_intents(request) for request in requests]
 
     async def write(self, session: Session, *statements: Statement) -> None:
         """Run ``statements`` in a transaction of their own, if this run is still alive.
@@ -285,6 +285,10 @@ class PostgresLeases:
             what = f"this run does not hold the target {target!r}"
             return LedgerError(what, where=self.database.name, hint="Please report this")
         return None
+
+    def _refusal_of_intents(self, request: Request) -> OvertakenError | None:
+        target = outdated(request, self.epoch)
+        return self.overtaken(target) if target else None
 
     async def _compare(self, session: Session, losses: int) -> None:
         """Find out which leases were lost, in the transaction of ``session``, if that are others than are known."""

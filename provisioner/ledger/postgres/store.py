@@ -100,6 +100,10 @@ class PostgresLedger(Store[Writer]):
             raise
         return cls(session, found, None, patience_s)
 
+    def epoch(self, target: str) -> str:
+        """See :meth:`provisioner.ledger.Ledger.epoch`."""
+        return self._writable().epoch(target)
+
     async def look_up(self, target: str, names: Sequence[str]) -> dict[str, Entry]:
         """See :meth:`provisioner.ledger.Ledger.look_up`."""
         return await self._read(reading.look_up, target, names)

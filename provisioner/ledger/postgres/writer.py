@@ -70,6 +70,10 @@ class Writer:
         self._received.append(waiting)
         self._woken.set()
 
+    def epoch(self, target: str) -> str:
+        """See :meth:`provisioner.ledger.Ledger.epoch`."""
+        return self._leases.epoch(target)
+
     async def close(self) -> None:
         """Commit what is under way, and end."""
         self._closing = True

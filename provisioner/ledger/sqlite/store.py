@@ -195,6 +195,11 @@ class SqliteLedger(Store[Writer]):
             raise
         return cls(opened, health, writer)
 
+    def epoch(self, target: str) -> str:
+        """See :meth:`provisioner.ledger.Ledger.epoch`: all targets of a file have the same."""
+        del target
+        return self._writable().epoch
+
     async def look_up(self, target: str, names: Sequence[str]) -> dict[str, Entry]:
         """See :meth:`provisioner.ledger.Ledger.look_up`."""
         return await self._read(reading.entries_by_name, target, names)

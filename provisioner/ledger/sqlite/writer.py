@@ -72,6 +72,7 @@ class Writer(threading.Thread):
         self.queue: SimpleQueue[list[Waiting] | None] = SimpleQueue()
         self.learned: dict[tuple[str, str], bytes] = {}
         self.statistics = Statistics()
+        self.epoch = opened.writing.epoch
         self._connection = opened.connection
         self._writing = opened.writing
         self._watch = opened.watch

@@ -31,6 +31,7 @@ from provisioner.ledger.requests import (
     SetFinished,
     SetPlace,
     TakeIdentity,
+    outdated,
     place_taken,
 )
 from provisioner.ledger.sqlite.copying import replace_rows
@@ -88,6 +89,9 @@ class Writing:
         now: the wall clock, seconds since the epoch.
         may_take: called in the transaction that raises the epoch; what it raises leaves the ledger to others.
 
+    Attributes:
+        epoch: see :meth:`provisioner.ledger.Ledger.epoch`.
+
     Raises:
         sqlite3.Error: the ledger cannot be written. A full disk shows here, and not at the first create.
         Exception: what ``may_take`` raises.
@@ -100,7 +104,7 @@ class Writing:
         self._now = now
         self._run_id = ""
         self._open_entries = OpenEntries()
-        self._epoch = _raise_epoch(connection, may_take)
+        self.epoch = _raise_epoch(connection, may_take)
         self._version: int | None = None
 
     def commit(self, requests: Sequence[Request]) -> list[Answer]:
@@ -140,7 +144,7 @@ class Writing:
         if version == self._version:
             return
         self._open_entries.forget()
-        if _epoch(self._connection) != self._epoch:
+        if _epoch(self._connection) != self.epoch:
             raise overtaken()
         self._version = version
 
@@ -243,7 +247,7 @@ class Writing:
         facts = [fact for request in requests for fact in request.facts]
         batch = _batch(self._connection, facts, self._open_entries.known)
         at = round(self._now(), 3)
-        answers = [batch.apply(request.facts, at, self._run_id) for request in requests]
+        answers = [self._refusal(request) or batch.apply(request.facts, at, self._run_id) for request in requests]
         # The unique index on ARNs is checked row by row, and rows are written in no particular order: an ARN that one
         # entry gives up and another takes in this commit must be free before it is taken.
         for target, name in batch.freed():
@@ -255,6 +259,9 @@ class Writing:
             self._put_versions(batch)
         self._open_entries.learn(batch.changed)
         return answers
+
+    def _refusal(self, request: Record) -> OvertakenError | None:
+        return overtaken() if outdated(request, lambda _: self.epoch) else None
 
     def _put_versions(self, batch: Batch) -> None:
         for key, entry in batch.incoming.items():

@@ -38,7 +38,7 @@ def arn(number: int) -> str:
     return f"arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm/{number:032x}"
 
 
-def intend(name: str, attempt: str = "a1", target: str = "default") -> Fact:
+def intend(name: str, attempt: str = "a1", target: str = "default", *, epoch: str = "") -> Fact:
     """The fact that a create of ``name`` is about to be sent."""
     return Fact(
         target,
@@ -47,7 +47,7 @@ def intend(name: str, attempt: str = "a1", target: str = "default") -> Fact:
         digest="d" * 64,
         tags_digest="t" * 64,
         attempt=attempt,
-        sent=Stamp(AT, "boot", 17.25),
+        sent=Stamp(AT, "boot", 17.25, epoch=epoch),
     )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.core.entry import Event, Fact, State
+from provisioner.core.entry import INTENTS, Event, Fact, Stamp, State
 from provisioner.core.place import Place
 from provisioner.core.problem import Problem
+from provisioner.core.sweep import interrupted
 from provisioner.errors import LedgerLockedError
 from provisioner.ledger import FinishedManifest, RunRecord
-from tests.ledger.contract.facts import AT, all_of, confirm, intend
+from provisioner.ledger.lease import OvertakenError
+from tests.ledger.contract.facts import AT, all_of, arn, confirm, intend
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -60,6 +63,36 @@ class LeaseTopic:
                 assert after == before
                 assert await ledger.finished("default") is None
                 await ledger.record([Fact("default", "a", Event.DRIFT)])
+
+    async def test_an_intent_carries_the_epoch_under_which_it_was_made(self, store: Store, rival: Rival) -> None:
+        """It keeps it, whatever a later run learns of it, and that run has another one: so it was interrupted."""
+        async with store() as sleeper:
+            first = sleeper.epoch("default")
+            await sleeper.record([intend("a", epoch=first)])
+            async with rival() as ledger:
+                second = ledger.epoch("default")
+                [entry] = await all_of(ledger)
+                await ledger.record([interrupted(entry, Stamp(AT, "boot", 99.0)), intend("b", epoch=second)])
+                found = [entry.sent and (entry.sent.epoch, entry.sent.ticks) for entry in await all_of(ledger)]
+
+        assert first != second
+        assert found == [(first, 99.0), (second, 17.25)]
+
+    @pytest.mark.parametrize("event", sorted(INTENTS))
+    async def test_an_intent_of_another_epoch_is_refused(self, store: Store, event: Event) -> None:
+        """Nothing may be sent for it: it was made under a lease that has ended since. Its neighbours are recorded."""
+        async with store() as ledger:
+            await ledger.record([intend("a"), confirm("a", 1), intend("b")])
+            before = await all_of(ledger)
+            late = Fact("default", "a", event, arn=arn(1), attempt="a2", sent=Stamp(AT, epoch="0-other"))
+            refused, recorded = await asyncio.gather(
+                ledger.record([late]), ledger.record([confirm("b", 2)]), return_exceptions=True
+            )
+
+            assert isinstance(refused, OvertakenError)
+            assert recorded is None
+            assert (await all_of(ledger))[0] == before[0]
+            await ledger.record([Fact("default", "a", Event.DRIFT)])
 
     async def test_an_overtaken_writer_is_refused_again_and_again(self, store: Store, rival: Rival) -> None:
         """Also when the other run has ended since, and also for facts that would follow from the state."""
