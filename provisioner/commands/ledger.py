@@ -11,10 +11,10 @@ from provisioner.config.target import Target
 from provisioner.core.consistency import contradictions
 from provisioner.errors import LedgerError, UsageError
 from provisioner.ledger.location import locate, moved
-from provisioner.ledger.tables import TABLES
+from provisioner.ledger.tables import BESIDE, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
     from pathlib import Path
 
     from provisioner.config.settings import Settings
@@ -122,14 +122,13 @@ async def copy(source_text: str, target_text: str, *, lock_timeout_s: float = 0.
         if before not in ("", target.address):
             raise moved(source.name, before)
         async with target.build(other, copy_of=ledger.ledger_id) as building:
-            async for part in _differences(ledger, building.ledger):
-                await building.ledger.replace_rows(*part)
-            async for table, *_ in _differences(ledger, building.ledger):
-                hint = f"Nothing is lost: every row is still in {source.name}. Please report this"
-                raise LedgerError(f"the copy differs in the table {table}", where=target.name, hint=hint)
+            parts = (ledger, building.ledger)
+            await _copied(*parts, [table for table in TABLES if table not in BESIDE], target.name)
             entries = sum(sum(states.values()) for states in (await building.ledger.counts()).values())
             if not before:
                 await source.retire(held, target.address)
+            # Who wanted to pause a target until now has done so, and from now on is told where the ledger is.
+            await _copied(*parts, BESIDE, target.name)
             await building.finish()
             return Copied(source.name, target.name, ledger.ledger_id, entries)
 
@@ -145,11 +144,21 @@ async def _done(source: Location, target: Location) -> Copied | None:
         return Copied(source.name, target.name, ledger.ledger_id, entries)
 
 
+async def _copied(source: CopyableLedger, target: CopyableLedger, tables: Collection[str], where: str) -> None:
+    """Make ``tables`` of the target, which is at ``where``, those of the source, and compare every row."""
+    async for part in _differences(source, target, tables):
+        await target.replace_rows(*part)
+    async for table, *_ in _differences(source, target, tables):
+        hint = "Nothing is lost: every row is still where it was. Please report this"
+        raise LedgerError(f"the copy differs in the table {table}", where=where, hint=hint)
+
+
 async def _differences(
-    source: CopyableLedger, target: CopyableLedger
+    source: CopyableLedger, target: CopyableLedger, tables: Collection[str]
 ) -> AsyncIterator[tuple[str, Row | None, Row | None, list[Row]]]:
-    """The ranges of keys in which two ledgers differ, and the rows that the source has there."""
-    for table, columns in TABLES.items():
+    """The ranges of keys in which ``tables`` of two ledgers differ, and the rows that the source has there."""
+    for table in tables:
+        columns = TABLES[table]
         after: Row | None = None
         while True:
             rows = await source.rows(table, after, PAGE)

@@ -47,6 +47,10 @@ TABLES: dict[str, Table] = {
 }
 
 
+BESIDE = ("pauses",)
+"""Those of them that others write beside whoever holds the lease."""
+
+
 class CopyableLedger(Ledger, Protocol):
     """A ledger whose rows can be read and replaced as they are stored, by no rule but the order of their keys."""
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import contextlib
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import psycopg
 import pytest
 
 from provisioner.commands.ledger import back_up, copy
@@ -17,15 +21,25 @@ from provisioner.core.problem import Problem
 from provisioner.errors import LedgerError, LedgerLockedError, UsageError
 from provisioner.ledger import FinishedManifest, RunRecord
 from provisioner.ledger.location import locate
+from provisioner.ledger.postgres.connection import Database
+from provisioner.ledger.postgres.location import PostgresBuilding, PostgresLocation
+from provisioner.ledger.postgres.schema import one_at_a_time
+from provisioner.ledger.postgres.url import parsed
+from provisioner.ledger.sqlite.location import SqliteBuilding, SqliteLocation
+from provisioner.ledger.store import Store
 from provisioner.ledger.tables import TABLES
 from tests.ledger.contract.facts import AT, all_of, arn, confirm, intend
 from tests.ledger.opening import open_ledger
 from tests.ledger.test_sqlite import names_in
+from tests.postgres import Ledger as Postgres
 from tests.postgres import fresh_ledger
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
+    from provisioner.ledger.lease import Leases
+    from provisioner.ledger.location import Location
     from provisioner.ledger.tables import Row
 
 ODD = "odd \x00 \x01 \u2602 'name'"
@@ -62,6 +76,16 @@ async def rows_of(where: str) -> dict[str, list[Row]]:
     """Every row."""
     async with locate(where).read() as ledger:
         return {table: await ledger.rows(table, None, 10_000) for table in TABLES}
+
+
+class Wrapped:
+    """A location, of which a test changes what happens."""
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.location, name)
 
 
 @pytest.fixture(params=["file to database", "database to file", "file to file"])
@@ -147,6 +171,68 @@ def _other(name: str) -> Row:
     return ("default", name, "sent", "d", "t", "", "a", sent, 1.5, "run-0", "", "", "", "")
 
 
+@pytest.mark.parametrize("ends", ["file to database", "database to file"], indirect=True)
+def test_a_copy_that_is_killed_again_and_again_is_continued(ends: tuple[str, str]) -> None:
+    """After whichever of its durable steps: at the end every row is there, and only the new ledger can be used."""
+    source, target = ends
+    before = asyncio.run(fill(source))
+    codes = []
+    for steps in (6, 6, *[1] * 9):
+        codes.append(killed_after(steps, source, target))
+        for where in ends:
+            expire_workers(where)
+        if codes[-1] == 0:
+            break
+    with pytest.raises(LedgerError, match="the ledger has moved to"):
+        asyncio.run(fill(source))
+
+    assert codes == [KILLED] * (len(codes) - 1) + [0]
+    assert len(codes) > 4
+    assert asyncio.run(rows_of(target)) == before
+
+
+KILLED = 9
+
+
+def killed_after(steps: int, source: str, target: str) -> int:
+    """The exit code of a process that copies, and ends at once, as by a kill, after so many steps."""
+    if pid := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    left = steps
+
+    def stepping(call: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def step(*args: object) -> None:
+            nonlocal left
+            await call(*args)
+            left -= 1
+            if not left:
+                os._exit(KILLED)
+
+        return step
+
+    code = 1
+    try:
+        # This process ends with the copy.
+        for kind, name in (
+            (Store, "replace_rows"),
+            *[(kind, "retire") for kind in (SqliteLocation, PostgresLocation)],
+            *[(kind, "finish") for kind in (SqliteBuilding, PostgresBuilding)],
+        ):
+            setattr(kind, name, stepping(getattr(kind, name)))
+        asyncio.run(copy(source, target))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def expire_workers(where: str) -> None:
+    """Let the leases that a killed process has in the database of ``where`` expire."""
+    if where.startswith("postgresql:"):
+        server, _, schema = where.partition("&schema=")
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"UPDATE {schema}.workers SET expires_at = now()".encode())  # noqa: S608  ours
+
+
 async def test_a_copy_that_broke_off_at_its_very_end_is_continued(tmp_path: Path) -> None:
     """When the source is retired and the copy has no name yet, no run can use either; the next copy ends it."""
     source, target = str(tmp_path / "from.db"), fresh_ledger().url
@@ -159,6 +245,62 @@ async def test_a_copy_that_broke_off_at_its_very_end_is_continued(tmp_path: Path
     await copy(source, target)
 
     assert await rows_of(target) == before
+
+
+async def test_a_pause_that_is_written_meanwhile_is_copied(
+    ends: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written beside whoever holds the ledger, so up to the moment at which the source is retired."""
+    source, target = ends
+    await fill(source)
+    late = Pause(AT + 1e9, AT, "late")
+
+    class Located(Wrapped):
+        async def retire(self, leases: Leases, to: str) -> None:
+            await locate(source).pause({"default": late, ODD: None})
+            await self.location.retire(leases, to)
+
+    monkeypatch.setattr("provisioner.commands.ledger.locate", lambda text: Located(locate(text)))
+    await copy(source, target)
+    async with locate(target).read() as ledger:
+        assert await ledger.pauses() == {"default": late}
+
+
+@pytest.mark.parametrize("place", ["file", "database"])
+async def test_a_pause_that_comes_too_late_is_told_where_the_ledger_is(tmp_path: Path, place: str) -> None:
+    """Also when it found the ledger before that was retired: it is not recorded where nobody looks any more."""
+    postgres = fresh_ledger()
+    where = str(tmp_path / "from.db") if place == "file" else postgres.url
+    async with open_ledger(where):
+        pass
+    pause = {"default": Pause(AT + 1e9, AT)}
+    with retiring_file(where) if place == "file" else retiring_schema(postgres):
+        pausing = asyncio.ensure_future(locate(where).pause(pause))
+        await asyncio.sleep(0.1)
+    with pytest.raises(LedgerError, match="the ledger has moved to elsewhere"):
+        await pausing
+
+    assert (await rows_of(where))["pauses"] == []
+
+
+@contextlib.contextmanager
+def retiring_file(path: str) -> Iterator[None]:
+    """The transaction that retires a ledger in a file."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO meta VALUES ('moved_to', 'elsewhere')")
+        yield
+        connection.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def retiring_schema(ledger: Postgres) -> Iterator[None]:
+    """The transaction that retires a ledger in a database."""
+    one = one_at_a_time(Database(parsed(ledger.url)), "pauses")
+    with psycopg.connect(ledger.server) as connection:
+        connection.execute(one.sql.encode(), one.parameters)
+        connection.execute(f"INSERT INTO {ledger.schema}.meta VALUES ('moved_to', 'elsewhere')".encode())  # noqa: S608  ours
+        yield
 
 
 async def test_what_is_in_use_or_there_already_is_not_touched(tmp_path: Path) -> None:

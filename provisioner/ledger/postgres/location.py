@@ -24,7 +24,9 @@ from provisioner.ledger.postgres.schema import (
     MOVED_TO,
     check_readable,
     is_whole,
+    one_at_a_time,
     put_meta,
+    select_meta,
     value_of,
     version_of,
 )
@@ -189,7 +191,8 @@ class PostgresLocation:
         """See :meth:`provisioner.ledger.location.Location.retire`."""
         held = _held(leases, everything=True)
         async with self._session(writes=True) as session:
-            await held.write(session, put_meta(MOVED_TO, to))
+            await held.begin(session, self._one_pause_at_a_time())
+            await session.end(put_meta(MOVED_TO, to))
 
     async def pause(self, pauses: Mapping[str, Pause | None]) -> None:
         """See :meth:`provisioner.ledger.location.Location.pause`."""
@@ -202,10 +205,15 @@ class PostgresLocation:
                 statements.append(Statement(_PAUSE, row))
         async with self._session(writes=True) as session:
             await check_readable(session)
-            if to := await value_of(session, MOVED_TO):
-                raise moved(self.name, to)
-            await session.begin()
+            # Under one lock with retire(): a copy reads the pauses again when it has retired this ledger.
+            _, rows = await session.begin(self._one_pause_at_a_time(), select_meta(MOVED_TO))
+            if rows:
+                await session.roll_back()
+                raise moved(self.name, str(rows[0][0]))
             await session.end(*statements)
+
+    def _one_pause_at_a_time(self) -> Statement:
+        return one_at_a_time(self._database, "pauses")
 
     async def back_up(self, path: Path) -> None:
         """See :meth:`provisioner.ledger.location.Location.back_up`."""

@@ -144,8 +144,13 @@ async def ledger_id(session: Session) -> str:
 
 async def value_of(session: Session, key: str) -> str:
     """A value of ``meta``, "" if it is not there."""
-    (rows,) = await session.read(Statement("SELECT value FROM meta WHERE key = %s", (key,)))
+    (rows,) = await session.read(select_meta(key))
     return str(rows[0][0]) if rows else ""
+
+
+def select_meta(key: str) -> Statement:
+    """Ask for a value of ``meta``."""
+    return Statement("SELECT value FROM meta WHERE key = %s", (key,))
 
 
 def put_meta(key: str, value: str) -> Statement:

@@ -133,7 +133,7 @@ def open_beside(path: Path, connect: Connect, *, alone: bool) -> Connection:
             file, so that the two have to belong together.
 
     Raises:
-        LedgerError: there is no ledger, it is damaged, of another schema, or has moved.
+        LedgerError: there is no ledger, it is damaged, or of another schema.
         sqlite3.Error, OSError: it cannot be opened, read or written.
     """
     _refuse_missing(path)
@@ -144,7 +144,6 @@ def open_beside(path: Path, connect: Connect, *, alone: bool) -> Connection:
         _set_durable(connection)
         if alone:
             refuse_damaged(connection, thoroughly=_has_log(path))
-        _refuse_moved(connection)
     return connection
 
 
@@ -287,7 +286,7 @@ def prepare_writer(connection: Connection, *, killed: bool) -> None:
     refuse_damaged(connection, thoroughly=killed)
     if version < SCHEMA_VERSION:
         migrate(connection)
-    _refuse_moved(connection)
+    refuse_moved(connection)
 
 
 def prepare_reader(connection: Connection) -> None:
@@ -301,7 +300,12 @@ def prepare_reader(connection: Connection) -> None:
     _refuse_older(connection)
 
 
-def _refuse_moved(connection: Connection) -> None:
+def refuse_moved(connection: Connection) -> None:
+    """Make sure that the ledger is still here.
+
+    Raises:
+        LedgerError: it has moved.
+    """
     row = connection.execute("SELECT value FROM meta WHERE key = 'moved_to'").fetchone()
     if row is not None:
         raise moved("", str(row[0]))

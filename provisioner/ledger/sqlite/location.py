@@ -22,6 +22,7 @@ from provisioner.ledger.sqlite.database import (
     open_reader,
     open_writer,
     refuse_damaged,
+    refuse_moved,
     refuse_orphaned_log,
     sync_directory,
     transaction,
@@ -213,6 +214,8 @@ class SqliteLocation:
             contextlib.closing(open_beside(self._real, connect, alone=not is_held(self._real))) as connection,
             transaction(connection),
         ):
+            # Within the transaction: a copy reads the pauses again when it has retired this ledger.
+            refuse_moved(connection)
             connection.execute("DELETE FROM pauses WHERE until <= ?", (self._now(),))
             for target, pause in pauses.items():
                 if pause is None:
