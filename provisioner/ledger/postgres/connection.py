@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -137,8 +138,9 @@ class Database:
         if isinstance(error, LedgerError):
             return error
         code = (error.sqlstate or "") if isinstance(error, psycopg.Error) else ""
-        what, hint = _REMEDIES.get(code) or _REMEDIES.get(code[:2]) or (_UNUSABLE if code else _UNREACHABLE)
         why = " ".join(str(error).split()) or "no reply in time"
+        kind = code or _kind_of_refusal(why)
+        what, hint = _REMEDIES.get(kind) or _REMEDIES.get(kind[:2]) or (_UNUSABLE if code else _UNREACHABLE)
         for secret in self._secrets:
             why = why.replace(secret, "…")
         return LedgerError(what, where=self.name, why=f"{why} (SQLSTATE {code})" if code else why, hint=hint)
@@ -282,6 +284,21 @@ def fault_of(error: Exception) -> Fault:
         if code in codes or code[:2] in codes:
             return fault
     return Fault.FINAL
+
+
+_REFUSALS = (
+    (r"session is read-only|server is in hot standby mode", "25006"),
+    (r'database ".*" does not exist|no such database', "3D000"),
+    (r'authentication failed|no password supplied|no pg_hba\.conf entry|role ".*" does not exist|no such user', "28"),
+    (r"permission denied for database", "28"),
+    (r"too many (clients|connections)|remaining connection slots are reserved", "53"),
+)
+"""What libpq, a pool, or a server that speaks English says when it refuses a connection: libpq hands on no SQLSTATE of
+that. Of a server that speaks another language the general advice is given, with what it says."""
+
+
+def _kind_of_refusal(message: str) -> str:
+    return next((code for pattern, code in _REFUSALS if re.search(pattern, message)), "")
 
 
 def is_transient(fault: Fault) -> bool:
