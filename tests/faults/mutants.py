@@ -35,7 +35,7 @@ class Mutant(NamedTuple):
         name: in plain words.
         path: of the module that has it.
         edits: texts that stand in it once, and what stands there instead.
-        tests: where it must show.
+        tests: where it must show; also options of pytest.
     """
 
     name: str
@@ -446,6 +446,24 @@ MUTANTS = (
         "provisioner/ledger/postgres/lease.py",
         (("        if losses == self._losses:\n", "        if True:\n"),),
         ("tests/ledger/test_leases.py",),
+    ),
+    Mutant(
+        "PostgreSQL: no epoch check of a target, in the campaign",
+        "provisioner/ledger/postgres/lease.py",
+        (("        if losses == self._losses:\n", "        if True:\n"),),
+        ("tests/faults/test_workers.py", "-mtorture", "-kbefore_its_intent"),
+    ),
+    Mutant(
+        "intents of another epoch are recorded",
+        "provisioner/ledger/requests.py",
+        (('fact.sent.epoch not in ("", epoch(fact.target))', "False"),),
+        ("tests/ledger/test_contract.py",),
+    ),
+    Mutant(
+        "a pause is written to a ledger that has moved",
+        "provisioner/ledger/postgres/location.py",
+        (("            if rows:\n", "            if False:\n"),),
+        ("tests/ledger/test_copy.py",),
     ),
     Mutant(
         "PostgreSQL: the lease of a run that is committing is taken",

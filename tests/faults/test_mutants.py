@@ -13,4 +13,4 @@ def test_each_mutant_applies(mutant: Mutant) -> None:
     text = (ROOT / mutant.path).read_text()
 
     assert {old: text.count(old) for old, _ in mutant.edits} == {old: 1 for old, _ in mutant.edits}
-    assert [test for test in mutant.tests if not (ROOT / test).exists()] == []
+    assert [test for test in mutant.tests if not (test.startswith("-") or (ROOT / test).exists())] == []

@@ -12,6 +12,8 @@ from tests.faults.workers import POINTS
 from tests.postgres import server_url
 
 SCENARIOS = int(os.environ.get("PROVISIONER_WORKER_SCENARIOS", "200"))
+BEFORE_INTENT = 2 * len(POINTS) + POINTS.index("before intent")
+"""The seed of a scenario with names that repeat, so that a second create makes a second algorithm."""
 UNHARMED = " 0 lost, 0 twice, 0 unfinished"
 
 
@@ -23,6 +25,12 @@ def campaign(scenarios: int, seed: int, *more: str) -> str:
 def test_a_worker_that_wakes_up_makes_nothing_twice() -> None:
     """One is stopped between the check of its lease and the send until another has its targets, and wakes up then."""
     assert UNHARMED in campaign(1, POINTS.index("after check"), "--act", "stop")
+
+
+@pytest.mark.torture
+def test_a_worker_that_wakes_up_before_its_intent_records_nothing() -> None:
+    """One of four is stopped before an intent until others have its targets: its commit is refused when it wakes up."""
+    assert UNHARMED in campaign(1, BEFORE_INTENT, "--act", "stop")
 
 
 @pytest.mark.torture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import msgspec
 import psycopg
@@ -29,9 +29,6 @@ from tests.ledger.contract.facts import AT, all_of, confirm, intend
 from tests.ledger.opening import open_ledger
 from tests.ledger.proxy import Plan, Proxy
 from tests.postgres import Ledger, fresh_ledger, own_server
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -105,12 +102,17 @@ def test_text_comes_back_and_keeps_its_order(one: str, other: str) -> None:
     assert decode(encode([one, {other: one}]), list[object]) == [one, {other: one}]
 
 
-async def test_workers_that_start_at_once_make_one_ledger(postgres: Ledger) -> None:
-    """Each step of the schema is made once, whoever comes first; nobody fails."""
+@pytest.mark.parametrize("before", ["nothing", "the first schema"])
+async def test_workers_that_start_at_once_make_one_ledger(postgres: Ledger, before: str) -> None:
+    """Each step of the schema is made once, whoever comes first; nobody fails, and what was there stays."""
+    if before != "nothing":
+        first = Path(__file__).with_name("postgres-schema-1.sql").read_text()
+        postgres.execute(first.replace("LEDGER", postgres.schema))
     sessions = [Session(Database(parsed(postgres.url)), writes=True) for _ in range(6)]
     await asyncio.gather(*(bring_forward(session) for session in sessions))
 
     assert [await version_of(session) for session in sessions] == [SCHEMA_VERSION] * 6
+    assert postgres.execute("SELECT count(*) > 0 FROM entries") == [(before != "nothing",)]
     for session in sessions:
         await session.close()
 
