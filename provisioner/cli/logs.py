@@ -110,6 +110,7 @@ class Logs:
                     target=kind.target,
                     code=kind.code,
                     operation=kind.operation,
+                    message=kind.message,
                     count=count,
                 )
 

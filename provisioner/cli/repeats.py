@@ -9,13 +9,14 @@ if TYPE_CHECKING:
 
 EVENTS = frozenset({"definition.reported", "attempt.unanswered", "read.failed"})
 """Warnings that one cause may bring about for every definition; of the others, each one matters."""
-OF_TARGETS = frozenset({"target.paused", "target.skipped"})
+OF_TARGETS = frozenset({"target.noticed", "target.paused", "target.skipped"})
 """Warnings that a thousand targets of a fleet may bring about at once, none of which has failed."""
+EXAMPLES = 3
+"""Targets that are named for each of them, as in the summary; of notices, for each that says something else."""
 EVERY_S = 10.0
 """How often repeated warnings are summed up: as often as a run reports its progress."""
 TEXTS = 10
-"""Different texts of one kind that are logged: a thousand lines that are wrong in a thousand ways are a flood, too. Of
-:data:`OF_TARGETS`, so many targets."""
+"""Different texts of one kind that are logged: a thousand lines that are wrong in a thousand ways are a flood, too."""
 KINDS = 1000
 """Kinds that are told apart by target: memory is bounded, and with thousands of targets nobody reads more."""
 
@@ -27,6 +28,7 @@ class Kind(NamedTuple):
     target: object
     code: object
     operation: object
+    message: object = None
 
 
 class Repeats:
@@ -46,7 +48,7 @@ class Repeats:
         """
         name = event["event"]
         if name in OF_TARGETS:
-            kind, text = Kind(name, None, None, None), event["target"]
+            kind, text = Kind(name, None, None, None, event.get("message")), event["target"]
         elif name in EVENTS:
             kind = Kind(name, event.get("target"), event.get("code"), event.get("operation"))
             text = event.get("message", event.get("why"))
@@ -55,7 +57,7 @@ class Repeats:
         if kind not in self._texts and len(self._texts) >= KINDS:
             kind = kind._replace(target=None)
         texts = self._texts.setdefault(kind, set())
-        if text not in texts and len(texts) < TEXTS:
+        if text not in texts and len(texts) < (EXAMPLES if name in OF_TARGETS else TEXTS):
             texts.add(text)
             return True
         if not self._counts:

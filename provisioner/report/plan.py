@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Steps of one action that are shown unless all are asked for."""
+QUOTAS_SHOWN = 20
+"""Targets whose quota is too small that have a line of their own."""
 TARGETS_NAMED = 10
 """New or gone targets that are named."""
 _SIGNS = {
@@ -165,17 +167,22 @@ def _closing(plan: Plan, summary: Summary) -> list[str]:
         lines.append(
             f"deletes   {counted(plan.deletes, 'algorithm', 'algorithms')}; `apply` asks first, or needs --yes"
         )
+    pauses: dict[Paused, list[str]] = {}
     for name, pause in plan.paused.items():
+        pauses.setdefault(pause, []).append(name)
+    for pause, names in pauses.items():
         why = f": {printable(pause.reason)}" if pause.reason else ""
-        lines.append(f"paused    {name} until {pause.until}{why}; until then `apply` sends nothing there")
+        who = names[0] if len(names) == 1 else _named(names)
+        lines.append(f"paused    {who} until {pause.until}{why}; until then `apply` sends nothing there")
     if plan.new:
         lines.append(f"new       {_named(plan.new)}: no run with this ledger has been there yet")
     if plan.gone:
         left = counted(sum(plan.gone.values()), "entry", "entries")
         lines.append(f"gone      {_named(plan.gone)}, with {left}: not in the configuration; nothing there is changed")
     several = len(summary.targets) > 1
-    lines += [f"quota     {name}: {text}" if several else f"quota     {text}" for name, text in plan.quotas.items()]
-    return lines
+    over = [f"quota     {name}: {text}" if several else f"quota     {text}" for name, text in plan.quotas.items()]
+    more = len(over) - QUOTAS_SHOWN
+    return [*lines, *over[:QUOTAS_SHOWN], *([f"quota     and {more} more: --output json has all"] if more > 0 else [])]
 
 
 def _named(targets: Collection[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -16,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from provisioner.logger import log
+from provisioner.report.events import TARGETS_NAMED
 from provisioner.report.figures import (
     BAR,
     ENDED,
@@ -184,7 +186,7 @@ class View:
             settle_left_s=round(moment.settle_left_s) or None,
             phases=phases if len(self._run.statistics) > 1 else None,
             state=f"stopping: {moment.stop}" if moment.stop else moment.waits or None,
-            paused={name: pause.text for name, pause in self.paused.items()} or None,
+            paused={name: pause.text for name, pause in islice(self.paused.items(), TARGETS_NAMED)} or None,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.cli.repeats import EVERY_S, KINDS, TEXTS, Kind, Repeats
+from provisioner.cli.repeats import EVERY_S, EXAMPLES, KINDS, TEXTS, Kind, Repeats
 
 
 def problem(message: str, code: str = "invalid", target: str | None = "here") -> dict[str, object]:
@@ -51,14 +51,27 @@ def test_what_matters_each_time_is_logged_each_time() -> None:
 
 
 @pytest.mark.parametrize("event", ["target.paused", "target.skipped"])
-def test_a_fleet_that_is_left_alone_is_ten_lines_and_a_count(event: str) -> None:
+def test_a_fleet_that_is_left_alone_is_three_lines_and_a_count(event: str) -> None:
     """The first targets that are paused, or do not begin, are named; a thousand lines would hide what failed."""
     repeats = Repeats()
 
     admitted = [repeats.admit({"event": event, "target": f"t{number}", "why": "x"}, 0.0) for number in range(1_000)]
 
-    assert (sum(admitted), all(admitted[:TEXTS])) == (TEXTS, True)
-    assert list(repeats.sums()) == [(Kind(event, None, None, None), 1_000 - TEXTS)]
+    assert (sum(admitted), all(admitted[:EXAMPLES])) == (EXAMPLES, True)
+    assert list(repeats.sums()) == [(Kind(event, None, None, None), 1_000 - EXAMPLES)]
+
+
+def test_each_notice_is_logged_for_three_targets() -> None:
+    """One that says something else is logged, however often the first was."""
+    repeats = Repeats()
+    notices = [("no such Region", f"t{number}") for number in range(500)] + [("not checked", "t0")]
+
+    admitted = [
+        repeats.admit({"event": "target.noticed", "target": one, "message": says}, 0.0) for says, one in notices
+    ]
+
+    assert (sum(admitted), admitted[-1]) == (EXAMPLES + 1, True)
+    assert [(kind.message, count) for kind, count in repeats.sums()] == [("no such Region", 500 - EXAMPLES)]
 
 
 def test_memory_does_not_grow_with_the_targets() -> None:

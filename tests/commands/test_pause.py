@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from provisioner.core.pause import Pause
+from provisioner.report.plan import plan_text
+from provisioner.report.summary import Paused
 from provisioner.report.text import one_line
 from tests.commands.test_plan import PRUNE, Here, v
 from tests.fakes import EPOCH_S, LOST, Endpoint
@@ -96,3 +98,22 @@ async def test_a_plan_is_made_all_the_same(here: Here) -> None:
 
     assert (plan.counts["create"], plan.exit_code, plan.halted) == (1, 0, {})
     assert msgspec.to_builtins(plan.paused) == {"here": {"until": HOUR.end, "reason": "an audit"}}
+
+
+@virtual_time
+async def test_a_plan_says_of_many_targets_in_one_line_that_they_are_paused(here: Here) -> None:
+    """A thousand lines would hide the plan; so it is with quotas that are too small, beyond twenty."""
+    here.write(v("a"))
+    plan, summary = await here.plan(), await here.apply()
+    plan.paused = {f"t{number}": Paused(HOUR.end, "") for number in range(1000)}
+    plan.quotas = {f"t{number}": "1 of 2 creates will not fit" for number in range(1000)}
+
+    lines = plan_text(plan, summary, everything=False).splitlines()
+
+    names = ", ".join(f"t{number}" for number in range(10))
+    until = f"until {HOUR.end}; until then `apply` sends nothing there"
+    assert [line for line in lines if line.startswith("paused")] == [
+        f"paused    1000 targets ({names} and 990 more) {until}"
+    ]
+    quotas = [line for line in lines if line.startswith("quota")]
+    assert (len(quotas), quotas[-1]) == (21, "quota     and 980 more: --output json has all")
