@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
+
+GARBAGE_OBJECTS = 20_000
+"""Allocations between two collections of the youngest generation: some 10 MB."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -16,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     from provisioner.cli.signals import Signals
 
+    # Neither modules nor creates leave cycles: collections every 700 objects took a tenth of the start and of a create.
+    gc.set_threshold(GARBAGE_OBJECTS, 20, 50)
     signals = Signals()
     signals.listen()
     from provisioner.cli.program import Program

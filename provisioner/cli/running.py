@@ -44,8 +44,6 @@ SHOW_CURSOR = b"\x1b[?25h\n"
 """Shows the cursor again after a progress bar that was cut off (DECTCEM), and begins a new line."""
 ASK_AFTER_S = 0.5
 """Time for a progress bar to leave the terminal before a question."""
-GARBAGE_OBJECTS = 20_000
-"""Allocations between two collections of the youngest generation: some 10 MB."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +114,7 @@ def execute(options: Options, work: Callable[[Run], Awaitable[Summary]]) -> Exit
     """
     program = current()
     settings = options.settings()
-    _relax_garbage_collection()
+    gc.freeze()
     raise_file_limit()
     running = _Running(options, program)
     with program.signals.reaction(running.signalled):
@@ -127,12 +125,6 @@ def execute(options: Options, work: Callable[[Run], Awaitable[Summary]]) -> Exit
         program.streams.stderr.drain(HURRY_S)
         summary = running.report(summary)
     return ExitCode(summary.exit_code)
-
-
-def _relax_garbage_collection() -> None:
-    """Collect garbage rarely: a create leaves no cycles, and collecting every 700 objects took a tenth of its time."""
-    gc.freeze()
-    gc.set_threshold(GARBAGE_OBJECTS, 20, 50)
 
 
 def raise_file_limit() -> None:
