@@ -105,7 +105,7 @@ class Page:
         self._stack = stack
         self._ports: dict[str, str] = {}
         shutil.copytree(ROOT / "configs", folder / "configs")
-        bin_folder = executable(folder / "bin").parent
+        bin_folder = executable().parent
         self._environment = environment(PATH=f"{bin_folder}:{environment()['PATH']}", HOME=str(folder))
 
     def open_s3(self) -> None:

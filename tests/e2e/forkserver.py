@@ -2,12 +2,14 @@
 
 To load the SDK takes ten times as long as most commands do. The forked process is a real one, with arguments,
 environment, folder, standard streams and exit code of its own; it differs from ``python -m provisioner`` in that its
-modules are loaded already. Tests of what happens while they load, and of what the interpreter reads from its
-environment, start an interpreter of their own.
+modules and the SDK's models are loaded already, and are not freed at its end. Tests of what happens while they load,
+and of what the interpreter reads from its environment, start an interpreter of their own.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -30,21 +32,44 @@ LATE = (
     "aioboto3",
     "boto3",
     "uvloop",
+    "anyio._backends._asyncio",
+    "anyio._core._fileio",
     "anyio.abc",
     "anyio.lowlevel",
+    "anyio.streams.memory",
     "anyio.streams.tls",
     "encodings.idna",
     "_strptime",
 )
 """What commands load later than their own modules."""
+SERVICES = (
+    "cleanroomsml",
+    "ecr",
+    "iam",
+    "kms",
+    "organizations",
+    "resourcegroupstaggingapi",
+    "s3",
+    "service-quotas",
+    "sts",
+)
+"""What commands may call."""
 
 
 class Command(NamedTuple):
-    """What a process is to do: as for ``subprocess.Popen``."""
+    """What a process is to do: as for ``subprocess.Popen``.
+
+    Attributes:
+        arguments: without the program's name.
+        folder: where it starts.
+        environment: all of its variables.
+        closed: the numbers of the standard streams that are closed when it starts.
+    """
 
     arguments: list[str]
     folder: str
     environment: dict[str, str]
+    closed: Sequence[int] = ()
 
 
 class Forked:
@@ -85,6 +110,22 @@ def load() -> None:
             importlib.import_module(".".join(("provisioner", *path.with_suffix("").parts)).removesuffix(".__init__"))
     for name in LATE:
         importlib.import_module(name)
+    _load_models()
+
+
+def _load_models() -> None:
+    """Read the SDK's models of the services, and its certificates: half the time of a command that calls AWS."""
+    import botocore.session
+
+    from provisioner.aws.http import tls_context
+
+    create_loader = botocore.session.create_loader
+    shared = create_loader()
+    botocore.session.create_loader = lambda path=None: create_loader(path) if path else shared
+    session = botocore.session.Session()
+    for service in SERVICES:
+        session.create_client(service, "us-east-1", aws_access_key_id="unused", aws_secret_access_key="unused")
+    tls_context("")
 
 
 def serve(path: Path) -> Command:
@@ -133,7 +174,8 @@ def _report(children: dict[int, socket.socket]) -> None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
             return
-        with children.pop(pid) as connection:
+        # Who asked for it may be gone, with the terminal it was typed into.
+        with children.pop(pid) as connection, contextlib.suppress(ConnectionError):
             connection.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
 
 
@@ -147,6 +189,9 @@ def become(command: Command) -> None:
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    for number in command.closed:
+        os.close(number)
+        setattr(sys, ("stdin", "stdout", "stderr")[number], None)
 
 
 def main() -> None:
@@ -158,7 +203,25 @@ def main() -> None:
     become(serve(Path(sys.argv[1])))
     from provisioner.cli import main as run
 
-    run()
+    try:
+        run()
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            _end(end.code)
+        raise
+
+
+def _end(code: int) -> None:
+    """End as the interpreter does, but for freeing the memory: that would copy every page shared with the server.
+
+    It takes eight times as long as a short command. A stream that cannot be flushed is left to the interpreter.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter calls first
+    atexit._run_exitfuncs()
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,8 +67,7 @@ def fork_server() -> str:
 
 def _end(server: subprocess.Popen[bytes], path: Path) -> None:
     server.communicate(timeout=LIMIT_S)
-    path.unlink()
-    path.parent.rmdir()
+    shutil.rmtree(path.parent)
 
 
 def provisioner(*arguments: object, cwd: Path, stdin: bytes = b"", **more: str) -> subprocess.CompletedProcess[str]:
@@ -188,10 +188,15 @@ def start(*arguments: object, cwd: Path, **more: str) -> Process:
     return Process(command(*arguments, cwd=cwd, **more))
 
 
-def executable(folder: Path) -> Path:
-    """Write the command ``provisioner`` into ``folder``, for a shell: it asks the fork server."""
-    folder.mkdir()
-    path = folder / "provisioner"
+@functools.cache
+def executable() -> Path:
+    """The command ``provisioner`` for a shell or a terminal, in a folder of its own: it asks the fork server.
+
+    What it inherits beside arguments, environment, folder and standard streams does not count: limits, mounts, ignored
+    signals, further descriptors.
+    """
+    path = Path(fork_server()).with_name("bin") / "provisioner"
+    path.parent.mkdir()
     path.write_text(f"#!{sys.executable} -IS\n{_EXECUTABLE.format(os.fspath(ROOT), fork_server())}")
     path.chmod(0o700)
     return path
@@ -199,10 +204,14 @@ def executable(folder: Path) -> Path:
 
 _EXECUTABLE = """
 import os, signal, sys
+streams = [sys.__stdin__, sys.__stdout__, sys.__stderr__]
+closed = [number for number, stream in enumerate(streams) if stream is None]
+for _ in closed:
+    os.open(os.devnull, os.O_RDWR)
 sys.path.insert(0, {!r})
 from tests.e2e.forkserver import Command, Forked
 
-forked = Forked({!r}, Command(sys.argv[1:], os.getcwd(), dict(os.environ)), (0, 1, 2))
+forked = Forked({!r}, Command(sys.argv[1:], os.getcwd(), dict(os.environ), closed), (0, 1, 2))
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, _: os.kill(forked.pid, number))
 code = forked.exit_code()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.definition_lines import ROLE, numbered
-from tests.e2e.process import EXAMPLE, ROOT, Endpoint, environment, provisioner, start, until
+from tests.e2e.process import EXAMPLE, ROOT, Endpoint, environment, executable, provisioner, start, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -401,7 +400,7 @@ def test_a_ledger_that_is_not_there_is_not_made(tmp_path: Path, command: str) ->
 def test_no_state_of_the_standard_streams_harms_a_run(tmp_path: Path, redirection: str, code: int) -> None:
     """Everything is registered in each case; a stdout that is closed or full ends with 74."""
     (tmp_path / "m.jsonl").write_bytes(numbered(2))
-    line = f"set -o pipefail; {sys.executable} -m provisioner apply m.jsonl --local {redirection}"
+    line = f"set -o pipefail; {executable()} apply m.jsonl --local {redirection}"
 
     done = subprocess.run(["/bin/bash", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, check=False)
 

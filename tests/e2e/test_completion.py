@@ -10,7 +10,6 @@ import re
 import select
 import shutil
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ import pytest
 
 from provisioner.cli.completion import SHELLS, VARIABLE
 from tests.definition_lines import manifest_of
-from tests.e2e.process import ROOT, environment, provisioner
+from tests.e2e.process import environment, executable, provisioner
 from tests.missing import missing
 
 if TYPE_CHECKING:
@@ -32,14 +31,10 @@ NAMES = ("lookalike 1", "it's a,b*$c\\d", "plain", "r\u00e9sum\u00e9:x")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two targets, a ledger with names that shells find hard, and the command."""
+    """A folder with two targets, and a ledger with names that shells find hard."""
     folder = tmp_path_factory.mktemp("completion")
     (folder / "m.jsonl").write_bytes(manifest_of(*NAMES))
     (folder / "provisioner.toml").write_text(CONFIGURATION)
-    executable = folder / "bin" / "provisioner"
-    executable.parent.mkdir()
-    executable.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m provisioner "$@"\n')
-    executable.chmod(0o700)
     done = provisioner("apply", "m.jsonl", "--local", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
@@ -47,8 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def surroundings(folder: Path) -> dict[str, str]:
     """The environment of a shell."""
-    found = environment(PYTHONPATH=str(ROOT), HOME=str(folder), TERM="xterm", LC_ALL="C.UTF-8")
-    return {**found, "PATH": f"{folder / 'bin'}:{found['PATH']}"}
+    found = environment(HOME=str(folder), TERM="xterm", LC_ALL="C.UTF-8")
+    return {**found, "PATH": f"{executable().parent}:{found['PATH']}"}
 
 
 def suggested(folder: Path, line: str, **more: str) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from provisioner.manifest.definition import Definition
 from tests.definition_lines import ROLE, numbered
-from tests.e2e.process import COMMAND, EXAMPLE, Endpoint, environment, provisioner, start, until
+from tests.e2e.process import COMMAND, EXAMPLE, Endpoint, environment, executable, provisioner, start, until
 from tests.e2e.test_apply import applied
 from tests.emulator.support import client
 
@@ -59,8 +59,8 @@ def test_a_new_ledger_adopts_what_discover_prints(tmp_path: Path, endpoint: Endp
     for name in ("b", "a \u00e9", "--c"):
         make(endpoint, name, **odd)
     pipe = (
-        f"{' '.join(COMMAND)} discover --endpoint-url {endpoint.url} | "
-        f"{' '.join(COMMAND)} apply - --endpoint-url {endpoint.url} --output json"
+        f"{executable()} discover --endpoint-url {endpoint.url} | "
+        f"{executable()} apply - --endpoint-url {endpoint.url} --output json"
     )
 
     done = subprocess.run(pipe, shell=True, cwd=tmp_path, env=environment(), capture_output=True, check=False)  # noqa: S602

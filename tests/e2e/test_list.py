@@ -8,7 +8,6 @@ import os
 import pty
 import signal
 import struct
-import subprocess
 import termios
 import time
 from array import array
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.ledgers import HOSTILE, make, multiply
-from tests.e2e.process import COMMAND, LIMIT_S, environment, provisioner, start
+from tests.e2e.process import LIMIT_S, Process, provisioner, start
+from tests.e2e.process import command as command_of
 from tests.ledger.contract.facts import arn
 
 if TYPE_CHECKING:
@@ -158,12 +158,13 @@ def test_lines_are_cut_to_the_width_of_a_terminal(directory: Path) -> None:
     """On a terminal no line is longer than it is wide; what is left out is marked."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
-    command = [*COMMAND, "list", "--name", "plain", "--name", "bad 0"]
-    subprocess.run(command, cwd=directory, stdout=theirs, env=environment(), timeout=LIMIT_S, check=True)
+    run = Process(command_of("list", "--name", "plain", "--name", "bad 0", cwd=directory), stdout=theirs)
+    run.communicate(timeout=LIMIT_S)
     os.close(theirs)
     lines = os.read(ours, 10_000).decode().replace("\r\n", "\n").splitlines()
     os.close(ours)
 
+    assert run.returncode == 0
     assert lines == [
         "TARGET  NAME   STATE    ARN OR REASON",
         "east    bad 0  failed   ValidationExcep…",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests.definition_lines import manifest_of
-from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner, read_terminal
+from tests.e2e.process import LIMIT_S, Endpoint, environment, executable, provisioner, read_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def answered(answer: bytes, *arguments: object, cwd: Path) -> Dialogue:
     """Run the command in a terminal of its own, and type ``answer`` when it asks."""
     terminal, end = pty.openpty()
     run = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
+        [executable(), *map(str, arguments)],
         cwd=cwd,
         stdin=end,
         stdout=subprocess.PIPE,

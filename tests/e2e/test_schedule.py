@@ -207,7 +207,7 @@ def test_what_is_started_works(folder: Path, job: Callable[[], Job]) -> None:
 def test_the_line_of_cron_works_without_an_environment(folder: Path) -> None:
     """With the variables of the file, the few that cron sets, and nothing else; it prints nothing."""
     arguments, variables = of_cron()
-    bin_folder = executable(folder / "bin").parent
+    bin_folder = executable().parent
     own = [f"{name}={put(folder, value)}" for name, value in variables.items() if name != "PATH"]
     # The endpoint that stands for AWS, and its keys, are what a user has in the profile.
     own += ["PROVISIONER_LOCAL=1", f"PATH={bin_folder}:{variables['PATH']}", f"HOME={folder}", "LOGNAME=provisioner"]

@@ -16,7 +16,18 @@ import pytest
 
 from tests.definition_lines import numbered
 from tests.e2e.moments import IN_A_CLASS, TERMINATED, at
-from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner, read_terminal, start, until
+from tests.e2e.process import (
+    COMMAND,
+    LIMIT_S,
+    Endpoint,
+    Process,
+    environment,
+    provisioner,
+    read_terminal,
+    start,
+    until,
+)
+from tests.e2e.process import command as command_of
 from tests.namespaces import unshare
 
 if TYPE_CHECKING:
@@ -202,14 +213,8 @@ def test_a_second_interrupt_leaves_a_clean_terminal(tmp_path: Path, endpoint: En
     (tmp_path / "m.jsonl").write_bytes(numbered(2))
     endpoint.change(hang=1.0)
     terminal, end = pty.openpty()
-    run = subprocess.Popen(
-        [*COMMAND, "apply", "m.jsonl", "--endpoint-url", endpoint.url],
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=end,
-        env=environment(TERM="xterm"),
-    )
+    line = command_of("apply", "m.jsonl", "--endpoint-url", endpoint.url, cwd=tmp_path, TERM="xterm")
+    run = Process(line, stderr=end)
     os.close(end)
     seen = b""
     while not re.search(rb"[1-9] in flight", seen):
@@ -222,5 +227,5 @@ def test_a_second_interrupt_leaves_a_clean_terminal(tmp_path: Path, endpoint: En
     seen += read_terminal(terminal)
     os.close(terminal)
 
-    assert (run.returncode, b"interrupted" in stdout) == (130, True)
+    assert (run.returncode, "interrupted" in stdout) == (130, True)
     assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l")

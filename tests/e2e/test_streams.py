@@ -17,7 +17,7 @@ import pytest
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials
 from tests.definition_lines import manifest_of, numbered
 from tests.e2e.moments import BUG, OUT_OF_MEMORY, at
-from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, environment, provisioner, until
+from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, Process, command, environment, executable, provisioner, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +97,7 @@ def test_only_a_manifest_comes_from_standard_input(tmp_path: Path, arguments: tu
 def test_a_closed_standard_input_is_no_empty_manifest(tmp_path: Path) -> None:
     """``apply - more --prune <&-`` is a source that cannot be read (2), and nothing is done."""
     (tmp_path / "more").write_bytes(numbered(2))
-    line = f"{' '.join(COMMAND)} apply - more --prune --yes --local <&-"
+    line = f"{executable()} apply - more --prune --yes --local <&-"
 
     done = subprocess.run(["/bin/bash", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, check=False)
 
@@ -148,7 +148,7 @@ def test_a_result_that_is_cut_off_is_an_error(tmp_path: Path, unbuffered: str) -
 def test_a_closed_stdout_is_an_error(tmp_path: Path, arguments: str) -> None:
     """A result that nothing can take ends with 74, as on a full disk."""
     (tmp_path / "m.jsonl").write_bytes(numbered(2))
-    line = f"{' '.join(COMMAND)} {arguments} >&-"
+    line = f"{executable()} {arguments} >&-"
 
     done = subprocess.run(["/bin/bash", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, check=False)
 
@@ -177,7 +177,7 @@ def test_a_stderr_that_nobody_reads_holds_up_nothing(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_bytes(numbered(3) + b'{"name": 1}\n' * 10_000)
     reader, writer = small_pipe()
     arguments = ("apply", "m.jsonl", "--local", "--output", "json", "--log-level", "debug")
-    run = spawn(*arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=writer)
+    run = Process(command(*arguments, cwd=tmp_path), stderr=writer)
     os.close(writer)
     assert run.stdout is not None
 
@@ -208,7 +208,7 @@ def test_a_stderr_that_nobody_reads_does_not_hold_up_a_signal(tmp_path: Path, en
         except BlockingIOError:
             break
     os.set_blocking(writer, True)
-    run = spawn(*arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=writer)
+    run = Process(command(*arguments, cwd=tmp_path), stderr=writer)
     os.close(writer)
     until(lambda: endpoint.creates() >= 5, run)
 
@@ -234,7 +234,7 @@ def test_a_stderr_that_cannot_be_written_does_not_change_the_exit_code(
 ) -> None:
     """A full disk under stderr, a closed one, or one whose reader went away: the code is that of the command."""
     (tmp_path / "m.jsonl").write_bytes(numbered(2) + b"{}\n")
-    line = f"{' '.join(COMMAND)} {arguments} {redirection}"
+    line = f"{executable()} {arguments} {redirection}"
 
     done = subprocess.run(["/bin/bash", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, check=False)
 

@@ -8,7 +8,6 @@ import pty
 import re
 import signal
 import sqlite3
-import subprocess
 import threading
 import time
 import tomllib
@@ -26,16 +25,16 @@ from provisioner.errors import LedgerError
 from provisioner.ledger.sqlite.migrations import SCHEMA_VERSION
 from tests.definition_lines import manifest_of, numbered
 from tests.e2e.process import (
-    COMMAND,
     LIMIT_S,
     ROOT,
     Endpoint,
-    environment,
+    Process,
     provisioner,
     read_terminal,
     start,
     until,
 )
+from tests.e2e.process import command as command_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,16 +209,10 @@ def test_a_quiet_command_keeps_a_terminal_clean_and_never_asks(folder: Path, end
     """On a terminal it paints no progress, and a deletion needs --yes instead of an answer."""
     run(folder, endpoint, "apply", "m.jsonl")
     done = []
-    for command in (["apply", "m.jsonl"], ["destroy", "--all"]):
+    for words in (["apply", "m.jsonl"], ["destroy", "--all"]):
         ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [*COMMAND, *command, "--quiet", "--endpoint-url", endpoint.url],
-            cwd=folder,
-            env=environment(),
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-        )
+        line = command_of(*words, "--quiet", "--endpoint-url", endpoint.url, cwd=folder)
+        process = Process(line, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
         seen = read_terminal(ours)
         os.close(ours)
