@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -29,16 +28,43 @@ if TYPE_CHECKING:
 
 ROLE = "arn:aws:iam::111122223333:role/provisioner"
 
-SHORT = timedelta(seconds=4)
-"""The life of credentials that are to end in a test. STS tells whole seconds, so it may be three."""
+SHORT = timedelta(minutes=8)
+"""The life of credentials that are to end in a test: so short that the SDK, which has a clock of its own, fetches them
+anew whenever it is asked."""
 
-LAST_QUARTER_S = 2.3
+LAST_QUARTER_S = 6.5 * 60
 """After this they are in the last quarter of their life."""
 
-NEARLY_OVER_S = 2.9
+NEARLY_OVER_S = 7.5 * 60
 """After this they are in the last eighth of their life."""
 
 LOCAL = "http://localhost:1"
+
+
+class Clock:
+    """The clock that credentials are watched by.
+
+    Attributes:
+        now_s: what it shows; it moves when a test moves it.
+        step_s: by how much it moves whenever somebody looks.
+    """
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.step_s = 0.0
+
+    def __call__(self) -> float:
+        """Look at it."""
+        self.now_s += self.step_s
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock in place of the machine's."""
+    clock = Clock()
+    monkeypatch.setattr("provisioner.aws.session.now_s", clock)
+    return clock
 
 
 async def open_and_close(**fields: str) -> tuple[str, tuple[str, ...]]:
@@ -156,7 +182,9 @@ EMPTY = (
 )
 
 
-@pytest.mark.parametrize("names", [(name,) for name in EMPTY] + [EMPTY], ids=[*EMPTY, "all"])
+@pytest.mark.parametrize(
+    "names", [EMPTY, *(pytest.param((name,), marks=pytest.mark.torture) for name in EMPTY)], ids=["all", *EMPTY]
+)
 async def test_a_variable_that_is_set_to_nothing_is_not_set(
     open_at: Open, names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,21 +299,21 @@ async def test_a_role_that_may_not_be_assumed_ends_with_77(open_at: Open) -> Non
         assert server.requests == []
 
 
-async def test_role_credentials_are_refreshed_before_they_expire(open_at: Open) -> None:
+async def test_role_credentials_are_refreshed_before_they_expire(open_at: Open, clock: Clock) -> None:
     """Credentials at the very end of their life are not used: the next create waits for fresh ones."""
     stub = Sts(valid_for=SHORT)
     async with Server(stub) as sts, Server() as server:
         async with open_at(server.url, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
             at_start = stub.assumed
             stub.valid_for = timedelta(hours=1)
-            await asyncio.sleep(NEARLY_OVER_S)
+            clock.now_s += NEARLY_OVER_S
             await asyncio.gather(*[aws.creates.create(BODY, allowed) for _ in range(4)])
 
         assert stub.assumed == at_start + 1
         assert all(f"Credential=ASIA{at_start + 1}/" in request.headers["authorization"] for request in server.requests)
 
 
-async def test_role_credentials_are_refreshed_without_a_stall(open_at: Open) -> None:
+async def test_role_credentials_are_refreshed_without_a_stall(open_at: Open, clock: Clock) -> None:
     """In the last quarter of their life creates go on with the old credentials while one fetch runs beside them."""
     stub = Sts(valid_for=SHORT)
     go_on = asyncio.Event()
@@ -299,7 +327,7 @@ async def test_role_credentials_are_refreshed_without_a_stall(open_at: Open) -> 
         async with open_at(server.url, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
             at_start = stub.assumed
             go_on.clear()
-            await asyncio.sleep(LAST_QUARTER_S)
+            clock.now_s += LAST_QUARTER_S
             replies = await asyncio.gather(*[aws.creates.create(BODY, allowed) for _ in range(4)])
             go_on.set()
 
@@ -308,7 +336,7 @@ async def test_role_credentials_are_refreshed_without_a_stall(open_at: Open) -> 
         assert keys == {f"ASIA{at_start}"}
 
 
-async def test_credentials_that_live_for_minutes_are_not_fetched_all_the_time() -> None:
+async def test_credentials_that_live_for_minutes_are_not_fetched_all_the_time(clock: Clock) -> None:
     """How early credentials are renewed depends on their own life, though it is shorter than the SDK's periods."""
     stub = Sts(valid_for=timedelta(minutes=5))
     async with Server(stub) as sts, Sharing() as sharing:
@@ -317,7 +345,7 @@ async def test_credentials_that_live_for_minutes_are_not_fetched_all_the_time() 
         at_start = stub.assumed
         for _ in range(10):
             await identity.get_frozen_credentials()
-            await asyncio.sleep(0.02)
+            clock.now_s += 20
         await identity.close()
 
     assert stub.assumed == at_start
@@ -328,14 +356,14 @@ def target_at(sts: Server) -> Target:
     return Target(assume_role_arn=ROLE, sts_endpoint_url=sts.url)
 
 
-async def test_a_fetch_that_fails_leaves_the_old_credentials() -> None:
+async def test_a_fetch_that_fails_leaves_the_old_credentials(clock: Clock) -> None:
     """While the credentials in hand are good, a refusal of STS fails no create, and is not asked for at once again."""
     stub = Sts(valid_for=SHORT)
     async with Server(stub) as sts, Sharing() as sharing:
         identity = Identity(target_at(sts), "us-east-1", sharing.network)
         before = await identity.get_frozen_credentials()
         stub.denied = True
-        await asyncio.sleep(LAST_QUARTER_S)
+        clock.now_s += LAST_QUARTER_S
         at_start = len(stub.asked)
         during = await identity.get_frozen_credentials()
         assert identity._fetch is not None
@@ -347,13 +375,13 @@ async def test_a_fetch_that_fails_leaves_the_old_credentials() -> None:
         assert len(stub.asked) - at_start <= 1
 
 
-async def test_credentials_that_cannot_be_refreshed_send_nothing(open_at: Open) -> None:
+async def test_credentials_that_cannot_be_refreshed_send_nothing(open_at: Open, clock: Clock) -> None:
     """When they must be refreshed and cannot, a create is a loss before the first byte, not an exception."""
     stub = Sts(valid_for=SHORT)
     async with Server(stub) as sts, Server() as server:
         async with open_at(server.url, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
             stub.denied = True
-            await asyncio.sleep(NEARLY_OVER_S)
+            clock.now_s += NEARLY_OVER_S
             reply = await aws.creates.create(BODY, allowed)
 
         assert reply.loss is Loss.CREDENTIALS
@@ -361,12 +389,12 @@ async def test_credentials_that_cannot_be_refreshed_send_nothing(open_at: Open) 
         assert server.requests == []
 
 
-async def test_credentials_that_cannot_be_refreshed_are_asked_for_once(open_at: Open) -> None:
+async def test_credentials_that_cannot_be_refreshed_are_asked_for_once(open_at: Open, clock: Clock) -> None:
     """All creates that wait for fresh credentials share one fetch, and its failure: they do not queue for the next."""
     stub = Sts(valid_for=SHORT)
     async with Server(stub) as sts, open_at(LOCAL, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
         stub.denied = True
-        await asyncio.sleep(NEARLY_OVER_S)
+        clock.now_s += NEARLY_OVER_S
         before = len(stub.asked)
         replies = await asyncio.gather(*[aws.creates.create(BODY, allowed) for _ in range(8)])
 
@@ -374,7 +402,7 @@ async def test_credentials_that_cannot_be_refreshed_are_asked_for_once(open_at: 
         assert len(stub.asked) == before + 1
 
 
-async def test_a_cancelled_create_takes_no_credentials_from_others(open_at: Open) -> None:
+async def test_a_cancelled_create_takes_no_credentials_from_others(open_at: Open, clock: Clock) -> None:
     """The fetch that a create started goes on for those that wait beside it when that create is cancelled."""
     stub = Sts(valid_for=SHORT)
     asked, go_on = asyncio.Event(), asyncio.Event()
@@ -387,7 +415,7 @@ async def test_a_cancelled_create_takes_no_credentials_from_others(open_at: Open
 
     async with Server(slow) as sts, Server() as server:
         async with open_at(server.url, {"assume_role_arn": ROLE, "sts_endpoint_url": sts.url}) as aws:
-            await asyncio.sleep(NEARLY_OVER_S)
+            clock.now_s += NEARLY_OVER_S
             asked.clear()
             go_on.clear()
             stub.valid_for = timedelta(hours=1)
@@ -403,9 +431,9 @@ async def test_a_cancelled_create_takes_no_credentials_from_others(open_at: Open
         assert stub.assumed == before + 1
 
 
-async def test_an_open_that_is_cancelled_ends_its_fetch() -> None:
+async def test_an_open_that_is_cancelled_ends_its_fetch(clock: Clock) -> None:
     """A fetch of credentials that opening a target began does not go on when the target is not opened."""
-    stub = Sts(valid_for=timedelta(seconds=1))
+    stub = Sts(valid_for=SHORT)
     asked, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(line: Line) -> None:
@@ -416,8 +444,7 @@ async def test_an_open_that_is_cancelled_ends_its_fetch() -> None:
 
     async with Server(slow) as sts:
         target = Target(region="us-east-1", assume_role_arn=ROLE, sts_endpoint_url=sts.url)
-        # STS tells whole seconds: from here on its credentials live nearly one, so that others are fetched at once.
-        await asyncio.sleep(1 - time.time() % 1)
+        clock.step_s = SHORT.total_seconds()  # so that credentials are over when they are used, and others are fetched
         opening = asyncio.create_task(connect(target, limits_of()).__aenter__())
         await asyncio.wait_for(asked.wait(), 10)
         opening.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 
@@ -398,8 +399,8 @@ async def test_a_reader_is_cancelled_alone(postgres: Ledger) -> None:
 
 async def test_a_lease_is_renewed_as_long_as_its_run_lives(postgres: Ledger) -> None:
     """Long after its term another run is still refused, and told whom it waits for and how long at most."""
-    async with lease(postgres.url, 0.4) as held:
-        await asyncio.sleep(1)
+    async with lease(postgres.url, 1.0) as held:
+        await asyncio.sleep(1.5)
         held.check()
         with pytest.raises(LedgerLockedError, match=r"process \d+ on .*, since 20.*expires in \d+ s"):
             async with lease(postgres.url, 0.4):
@@ -448,12 +449,12 @@ async def test_a_run_without_its_database_sends_nothing_after_its_term(postgres:
 
 async def test_a_lease_that_nobody_took_meanwhile_is_good_again(postgres: Ledger, tmp_path: Path) -> None:
     """After an outage that was longer than its term the first commit renews it."""
-    async with Proxy(postgres.server, tmp_path) as proxy, lease(proxy.through(postgres.url), 0.3) as held:
+    async with Proxy(postgres.server, tmp_path) as proxy, lease(proxy.through(postgres.url), 0.8) as held:
         ledger = await PostgresLedger.open(held)
         proxy.plan = "refuse"
         proxy.cut()
         recorded = asyncio.ensure_future(ledger.record([intend("a")]))
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.9)
         with pytest.raises(LedgerError, match="was not renewed in time"):
             held.check()
         proxy.plan = "pass"
@@ -464,12 +465,14 @@ async def test_a_lease_that_nobody_took_meanwhile_is_good_again(postgres: Ledger
 
 async def test_a_holder_that_was_overtaken_learns_of_it_without_writing(postgres: Ledger) -> None:
     """The renewal finds out, and from then on nothing may be sent."""
-    async with lease(postgres.url, 0.3) as held:
-        postgres.execute("UPDATE workers SET expires_at = now()")
-        async with lease(postgres.url, 30.0):
-            await asyncio.sleep(0.4)
-            with pytest.raises(LedgerLockedError, match="taken over"):
-                held.check()
+    async with lease(postgres.url, 0.3) as held, AsyncExitStack() as stack:
+        async with held._turn:  # so that no renewal comes before the other run
+            postgres.execute("UPDATE workers SET expires_at = now()")
+            await stack.enter_async_context(lease(postgres.url, 30.0))
+        assert held._renewing is not None
+        await held._renewing
+        with pytest.raises(LedgerLockedError, match="taken over"):
+            held.check()
 
 
 async def test_a_fact_of_the_wrong_kind_fails_alone(postgres: Ledger) -> None:
