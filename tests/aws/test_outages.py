@@ -180,6 +180,7 @@ async def test_an_endpoint_out_of_reach(
         assert code_for([breaker.halt.reason]) == code
 
 
+@pytest.mark.parametrize("direct", [True], indirect=True)  # STS is the SDK's, whatever sends creates
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_an_sts_out_of_reach(open_at: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     """Where a role is to be assumed, or the account asked for, it is the same: nobody has refused anything."""

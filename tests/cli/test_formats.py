@@ -6,7 +6,7 @@ import json
 
 import hcl2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provisioner.cli.formats import CloudFormation, Order, Terraform, hcl
@@ -34,13 +34,13 @@ def test_text_in_hcl(text: str, quoted: str) -> None:
     assert hcl(text) == quoted
 
 
-@given(st.text(st.sampled_from('ab"\\$%{}\n\x1b~'), max_size=20) | st.text(max_size=40))
-def test_no_text_is_more_than_text_in_hcl(text: str) -> None:
-    """A parser finds one string and nothing else, without any template."""
-    (found,) = hcl2.loads(f"a = {hcl(text)}\n").values()
+@settings(max_examples=25)
+@given(st.lists(st.text(st.sampled_from('ab"\\$%{}\n\x1b~'), max_size=20) | st.text(max_size=40), max_size=8))
+def test_no_text_is_more_than_text_in_hcl(texts: list[str]) -> None:
+    """A parser finds each text as one string and nothing else, without any template."""
+    quoted = {f"a{number}": hcl(text) for number, text in enumerate(texts)}
 
-    assert isinstance(found, str)
-    assert found == hcl(text)
+    assert hcl2.loads("".join(f"{name} = {text}\n" for name, text in quoted.items())) == quoted
 
 
 @pytest.mark.parametrize("several", [False, True])

@@ -776,7 +776,7 @@ class Story(NamedTuple):
 STORIES = st.builds(Story, DEFINITIONS, DEFINITIONS, STRANGERS, st.sets(st.sampled_from("abcd")), RULES, RULES, FATES)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(STORIES)
 def test_apply_does_what_plan_says(tmp_path_factory: pytest.TempPathFactory, story: Story) -> None:
     """Whatever is registered, lost, foreign or gone: the counts are those of the plan, and nothing is left to do."""

@@ -16,10 +16,12 @@ import pytest
 from provisioner.core.entry import Entry, Event, Stamp, State
 from provisioner.core.inventory import Found
 from provisioner.core.ownership import OwnershipTag, read_tag
+from provisioner.core.policy import Policy
 from provisioner.core.sweep import Decision, Sweep, Unresolved, rule
 from provisioner.core.versions import REPLACED, Role
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.errors import Reason
+from tests.alternating import alternating
 from tests.fakes import make_policy
 from tests.faults.commands import rules_of, run
 from tests.faults.invariants import check_never_without, outcomes_of
@@ -128,6 +130,13 @@ def changing(**fates: str | Fate | tuple[str | Fate, ...]) -> Callable[[str], Fa
     return hand
 
 
+def named(value: object) -> str:
+    """A parameter, as it stands in the name of a test."""
+    if isinstance(value, Policy):
+        return "delete-first" if value.delete_first else "create-first"
+    return str(value)
+
+
 LATE = Fate("late", late_s=290.0)
 REPEATED = (
     "lost_reply",
@@ -151,8 +160,7 @@ REPEATED = (
 """Faults after which a change of tags or a deletion is sent again."""
 
 
-@pytest.mark.parametrize("fault", REPEATED, ids=str)
-@pytest.mark.parametrize("kind", ["tag", "untag"])
+@pytest.mark.parametrize(("fault", "kind"), alternating(["tag", "untag"], REPEATED), ids=str)
 def test_tags_and_a_fault(tmp_path: Path, kind: str, fault: str | Fate) -> None:
     """A change of tags that gets no answer is sent again, and counted once; the tags are the manifest's."""
     job = Second(tmp_path, 2)
@@ -182,8 +190,7 @@ def test_a_prune_and_a_fault(tmp_path: Path, fault: str | Fate) -> None:
     job.check_done()
 
 
-@pytest.mark.parametrize("fault", REPEATED, ids=str)
-@pytest.mark.parametrize("policy", [REPLACING, DELETE_FIRST], ids=["create-first", "delete-first"])
+@pytest.mark.parametrize(("fault", "policy"), alternating([REPLACING, DELETE_FIRST], REPEATED), ids=named)
 def test_a_replacement_whose_deletion_meets_a_fault(tmp_path: Path, policy: Any, fault: str | Fate) -> None:
     """The old one goes once, and the new one stays."""
     job = Second(tmp_path, 2)
@@ -270,14 +277,16 @@ def test_a_replacement_in_each_world(tmp_path: Path, names: Any, fault: str) -> 
     job.check_done()
 
 
-@pytest.mark.parametrize("fault", ["ok", "lost_reply", "lost_request", LATE], ids=str)
-@pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize("names", NAMES)
+@pytest.mark.parametrize(
+    ("fault", "names", "known"),
+    alternating([True, False], ["ok", "lost_reply", "lost_request", LATE], NAMES),
+    ids=named,
+)
 def test_a_replacement_that_deletes_first_in_each_world(
     tmp_path: Path,
+    fault: str | Fate,
     names: Any,
     known: bool,  # noqa: FBT001
-    fault: str | Fate,
 ) -> None:
     """The old one goes, the new one comes, once; List may show the old one for a while, and it is never recovered."""
     job = Second(tmp_path, 2, names=names, list_delete_lag=55.0)
@@ -451,9 +460,11 @@ def test_prunes_make_room_for_creates(tmp_path: Path) -> None:
     job.check_done()
 
 
-@pytest.mark.parametrize("wal", [True, False])
-@pytest.mark.parametrize("after_s", [0.02, 0.1, 0.3, 0.6, 1.0])
-@pytest.mark.parametrize("policy", [REPLACING, DELETE_FIRST], ids=["create-first", "delete-first"])
+@pytest.mark.parametrize(
+    ("policy", "after_s", "wal"),
+    alternating([True, False], [REPLACING, DELETE_FIRST], [0.02, 0.1, 0.3, 0.6, 1.0]),
+    ids=named,
+)
 def test_a_ledger_restored_in_the_middle_of_a_replacement(
     tmp_path: Path,
     policy: Any,
@@ -871,9 +882,9 @@ def test_an_adoption_of_what_is_gone(tmp_path: Path) -> None:
     assert (len(job.world.truth.alive), job.world.truth.count("create"), job.marked) == (1, 2, [True])
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("nth", range(1, 12))
-@pytest.mark.parametrize("policy", [REPLACING, DELETE_FIRST], ids=["create-first", "delete-first"])
+@pytest.mark.parametrize(
+    ("policy", "nth", "after"), alternating([False, True], [REPLACING, DELETE_FIRST], range(1, 12)), ids=named
+)
 def test_a_disk_that_fills_in_the_middle_of_a_replacement(
     tmp_path: Path,
     policy: Any,
