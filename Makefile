@@ -10,6 +10,7 @@ READY := $(VENV)/.ready
 INSTALL = -m pip install --quiet --no-compile --disable-pip-version-check
 PIP = $(BIN)/python $(INSTALL)
 LOWEST := build/lowest/bin/python
+LOWEST_READY := build/lowest/.ready
 LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --no-emit-index-url --quiet
 DEMO := demo
@@ -23,9 +24,12 @@ PYTEST = $(BIN)/python -m pytest $(PARALLEL)
 # pacer, which is arithmetic, whole commands and the documentation take most of the time and depend least on versions.
 QUICK = --ignore=tests/faults --ignore-glob='tests/e2e/test_[b-z]*.py' --ignore=tests/emulator --ignore=tests/commands --ignore=tests/fleet \
   --ignore=tests/aws/test_session.py --ignore=tests/pacing --ignore=tests/test_documentation.py --ignore=tests/test_architecture.py
+# What lower versions of libraries cannot break: pure decisions, and what kills and power cuts do to SQLite. The newest
+# Python runs these too, since it brings a language and a SQLite of its own.
+OURS = --ignore=tests/core --ignore=tests/ledger/test_kill.py --ignore=tests/ledger/test_io_faults.py --ignore=tests/ledger/test_power_loss.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-pythons test-newest package check-schedules check-airflow coverage check docs man promtool format torture mutants bench bench-pace pictures moto-pr lock clean
+.PHONY: help demo test environments test-lowest test-pythons test-newest package check-schedules check-airflow coverage check docs man promtool format torture mutants bench bench-pace pictures moto-pr lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -49,11 +53,17 @@ demo: $(RUN)  ## register configs/example.jsonl against the embedded endpoint, w
 test: $(READY)  ## run the tests; about five minutes on two cores
 	$(PYTEST)
 
-test-lowest: $(READY)  ## run the quick tests with the lowest version of every dependency that pyproject.toml allows
+$(LOWEST_READY): requirements-lowest.txt pyproject.toml $(READY)
 	$(BIN)/python -m venv --clear build/lowest
 	$(LOWEST) $(INSTALL) --require-hashes -r requirements-lowest.txt
 	$(LOWEST) $(INSTALL) --no-deps --no-build-isolation --editable .
-	$(PYTEST:$(BIN)/python%=$(LOWEST)%) $(QUICK)
+	@touch $@
+
+environments: $(LOWEST_READY)  ## install what test-lowest and test-newest need, so that they only have to run
+	$(BIN)/python -m tests.packaging.pythons --newest --install
+
+test-lowest: $(LOWEST_READY)  ## run the tests of what uses a library, with the lowest version of every dependency
+	$(PYTEST:$(BIN)/python%=$(LOWEST)%) $(QUICK) $(OURS)
 
 test-pythons: $(READY)  ## run the quick tests under every other Python from 3.11 on that this machine has
 	$(BIN)/python -m tests.packaging.pythons $(PARALLEL) $(QUICK)

@@ -1,6 +1,7 @@
 """Runs the suite under every other Python from 3.11 on that this machine has: ``python -m tests.packaging.pythons``.
 
-With ``--newest`` first, under the newest of them alone. Further arguments go to pytest.
+With ``--newest`` first, under the newest of them alone. ``--install`` only installs what is needed; other arguments go
+to pytest.
 
 A Python that the classifiers in pyproject.toml promise and that is not here is reported at the end as UNPROVEN: its
 absence is no failure, but nobody can take it for a success either.
@@ -38,11 +39,15 @@ def _is(python: Path, minor: int) -> bool:
     return subprocess.run([python, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def prove(python: Path, minor: int, arguments: list[str]) -> bool:
-    """Whether the suite passes under ``python``, in an environment of its own with the locked dependencies."""
+def installed(python: Path, minor: int) -> Path:
+    """The ``python`` of an environment of its own with the locked dependencies; made anew when these have changed."""
     folder = FOLDER / f"3.{minor}"
-    inner = folder / "bin" / "python"
-    install: list[str | Path] = [inner, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    inner, ready = folder / "bin" / "python", folder / ".ready"
+    locks = [ROOT / "requirements-dev.txt", ROOT / "pyproject.toml"]
+    if ready.exists() and ready.stat().st_mtime > max(lock.stat().st_mtime for lock in locks):
+        return inner
+    quietly = ["--quiet", "--no-compile", "--disable-pip-version-check"]
+    install: list[str | Path] = [inner, "-m", "pip", "install", *quietly]
     commands: list[list[str | Path]] = [
         [python, "-m", "venv", "--clear", folder],
         [*install, "--require-hashes", "-r", ROOT / "requirements-dev.txt"],
@@ -50,6 +55,12 @@ def prove(python: Path, minor: int, arguments: list[str]) -> bool:
     ]
     for command in commands:
         subprocess.run(command, check=True, cwd=ROOT)
+    ready.touch()
+    return inner
+
+
+def passes(inner: Path, arguments: list[str]) -> bool:
+    """Whether the suite passes under the Python ``inner``."""
     return subprocess.run([inner, "-m", "pytest", *arguments], check=False, cwd=ROOT).returncode == 0
 
 
@@ -66,7 +77,9 @@ def main(arguments: list[str]) -> int:
         elif python := find(minor):
             sys.stdout.write(f"== Python 3.{minor}: {python}\n")
             sys.stdout.flush()
-            verdicts[minor] = "passed" if prove(python, minor, arguments) else "FAILED"
+            inner = installed(python, minor)
+            if arguments != ["--install"]:
+                verdicts[minor] = "passed" if passes(inner, arguments) else "FAILED"
         elif minor in PROMISED:
             verdicts[minor] = "UNPROVEN: no such Python on this machine"
     for minor, verdict in verdicts.items():

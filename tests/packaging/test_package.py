@@ -32,7 +32,7 @@ pytestmark = pytest.mark.package
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(ROOT.glob("docs/examples/*.py"))
-LIMIT_S = 300
+LIMIT_S = 900
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
