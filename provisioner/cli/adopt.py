@@ -12,7 +12,8 @@ from provisioner.cli import parameters
 from provisioner.cli.choice import Choice
 from provisioner.cli.options import common, lock_timeout, manifest_argument, take_over
 from provisioner.cli.program import current
-from provisioner.cli.running import COMMON, Options, execute
+from provisioner.cli.running import COMMON, SelectiveOptions, execute
+from provisioner.cli.selection import selection
 from provisioner.config.values import seconds
 from provisioner.errors import counted
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from provisioner.report.summary import Summary
 
 
-class AdoptOptions(Options, frozen=True, kw_only=True):
+class AdoptOptions(SelectiveOptions, frozen=True, kw_only=True):
     """The options of ``adopt``, as click parsed them."""
 
     manifest: tuple[str, ...]
@@ -81,6 +82,7 @@ def _without(summary: Summary, codes: set[str]) -> Summary:
 @click.command("adopt")
 @manifest_argument(required=True)
 @common(*COMMON)
+@selection()
 @parameters.option(
     "--adopt",
     type=Choice(["same", "any"]),

@@ -26,7 +26,8 @@ from provisioner.cli.options import (
     take_over,
 )
 from provisioner.cli.program import current
-from provisioner.cli.running import COMMON, Options, execute
+from provisioner.cli.running import COMMON, SelectiveOptions, execute
+from provisioner.cli.selection import selection
 from provisioner.config.settings import ADOPT, Adopt, OnChange, ReplaceOrder
 from provisioner.config.values import seconds
 from provisioner.errors import UsageError
@@ -44,7 +45,7 @@ LOCAL, RAY = "local", "ray"
 """What runs a job's workers: this process, as the only one, or a cluster of Ray."""
 
 
-class ApplyOptions(Options, frozen=True, kw_only=True):
+class ApplyOptions(SelectiveOptions, frozen=True, kw_only=True):
     """The options of ``apply``, as click parsed them."""
 
     manifest: tuple[str, ...]
@@ -165,6 +166,11 @@ class ApplyOptions(Options, frozen=True, kw_only=True):
 
 PLANNED = frozenset(
     {
+        "names",
+        "states",
+        "run",
+        "since",
+        "code",
         "strict",
         "adopt",
         "take_over",
@@ -237,6 +243,7 @@ def _ping(context: click.Context, _parameter: click.Parameter, value: str | None
 
 OPTIONS: tuple[Callable[[Any], Any], ...] = (
     common(*COMMON),
+    selection(),
     parameters.option("--strict", is_flag=True, help="Send nothing if any line is invalid."),
     parameters.option(
         "--max-rate",

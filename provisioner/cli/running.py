@@ -97,6 +97,25 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return ""
 
 
+class SelectiveOptions(Options, frozen=True, kw_only=True):
+    """The same for commands that may be about some definitions or entries only."""
+
+    names: tuple[str, ...]
+    states: tuple[str, ...]
+    run: str
+    since: float | None
+    code: str
+
+    def order(self, settings: Settings) -> Order:
+        """What the run is to do."""
+        from provisioner.core.entry import State
+        from provisioner.core.selection import Selection
+
+        states = frozenset(State(state) for state in self.states)
+        selection = Selection(names=self.names, states=states, run=self.run, since=self.since, code=self.code)
+        return msgspec.structs.replace(super().order(settings), selection=selection)
+
+
 LOUD = (
     *("config", "ledger", "target", "shard", "endpoint-url", "local", "output"),
     *("progress", "log-level", "log-format", "log-file", "summary-file"),

@@ -9,7 +9,8 @@ import click
 
 from provisioner.cli import parameters
 from provisioner.cli.options import common
-from provisioner.cli.running import COMMON, Options, execute
+from provisioner.cli.running import COMMON, SelectiveOptions, execute
+from provisioner.cli.selection import selection
 from provisioner.errors import UsageError, counted, printable, printable_lines
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from provisioner.report.summary import Summary
 
 
-class VerifyOptions(Options, frozen=True, kw_only=True):
+class VerifyOptions(SelectiveOptions, frozen=True, kw_only=True):
     """The options of ``verify``, and what it finds."""
 
     findings: list[Finding]
@@ -50,6 +51,7 @@ def _line(finding: Finding) -> str:
 
 @click.command("verify")
 @common(*COMMON)
+@selection()
 @parameters.option("--prune-duplicates", is_flag=True, help="Delete duplicates that this ledger created; needs --yes.")
 @parameters.option(
     "--mark-missing",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.commands.drafts import draft
+from provisioner.commands.manifests import selected
 from provisioner.commands.session import session, with_manifests
 from provisioner.core.planner import TAGGING, TAGS_REFUSED, Action
 from provisioner.engine.engine import Engine
@@ -78,6 +79,7 @@ async def adopt(run: Run, left: NotTaken, *, stdin: BinaryIO | None = None) -> S
 
 async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest], left: NotTaken) -> None:
     """Do that with the ledger and the targets of ``fleet``; see :func:`adopt`."""
+    manifests = await selected(manifests, fleet.ledger, run.order)
     drafts = await draft(run, fleet, manifests)
 
     async def take(target: OpenTarget) -> None:

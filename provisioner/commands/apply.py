@@ -12,7 +12,7 @@ from provisioner.commands.confirmation import confirm
 from provisioner.commands.drafts import Draft, draft, prune_refused, retired, wanted_again
 from provisioner.commands.finished import RunRules, finished_before, keep_finished, keep_variables
 from provisioner.commands.jobs import join, with_job, work_together
-from provisioner.commands.manifests import LineProblems, once_per_rules
+from provisioner.commands.manifests import LineProblems, once_per_rules, selected
 from provisioner.commands.planfile import check, deleted
 from provisioner.commands.session import session, with_manifests
 from provisioner.core.versions import PRUNED
@@ -83,6 +83,7 @@ async def _apply_together(run: Run) -> Summary:
 
 async def _share(run: Run, share: Share, fleet: Fleet, manifests: dict[str, Manifest]) -> None:
     """Register the manifests in the targets that this worker gets."""
+    manifests = await selected(manifests, fleet.ledger, run.order)
     if run.order.strict and not await _all_valid(run, fleet.ledger, manifests):
         return
     # Workers do not know of each other what they have reported, so each problem has the target whose worker does.
@@ -105,6 +106,7 @@ async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> N
     Raises:
         DeletionsRefusedError, UnconfirmedError: see ``commands/confirmation.py``; nothing was changed.
     """
+    manifests = await selected(manifests, fleet.ledger, run.order)
     if run.order.strict and not await _all_valid(run, fleet.ledger, manifests):
         return
     drafts = await _confirmed(run, fleet, manifests) if run.order.policy.deletes else {}
@@ -207,7 +209,8 @@ async def _work_through(
     statistics, ledger = run.statistics[target.name], target.ledger
     rules = RunRules(run.order.settings.lifecycle, own_tags=run.order.policy.own_tags)
     plan = run.order.plan
-    nothing_known = plan is None and (made is None or not (made.planned or made.deletions))
+    whole = manifest.selects is None
+    nothing_known = whole and plan is None and (made is None or not (made.planned or made.deletions))
     if nothing_known and (lines := await finished_before(ledger, manifest, target.name, rules)) is not None:
         statistics.unchanged_all(lines)
         return
@@ -224,8 +227,10 @@ async def _work_through(
         contents=made.contents if made else None,
     )
     unreported = partial(problems.unreported, target.name)
-    fingerprint = await engine.run(manifest, unreported=unreported, retire=retire, why=PRUNED, spare=spare)
+    fingerprint = await engine.run(
+        manifest, unreported=unreported, retire=retire, why=PRUNED, only=manifest.selects, spare=spare
+    )
     statistics.superseded = (await ledger.superseded()).get(target.name, 0)
-    if fingerprint:
+    if fingerprint and whole:
         await keep_variables(ledger, target.name, manifest)
-    await keep_finished(ledger, statistics, fingerprint, rules)
+        await keep_finished(ledger, statistics, fingerprint, rules)

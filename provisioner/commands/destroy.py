@@ -89,7 +89,7 @@ async def carry_out(
         here, statistics = found[target.name], run.statistics[target.name]
         before = await known(ledger, target.name)
         engine = Engine(target, run.order.policy, run.stop, workers=run.order.settings.run.max_in_flight)
-        await engine.run(None, retire=here.entries, why=DESTROYED, only=here.names)
+        await engine.run(None, retire=here.entries, why=DESTROYED, only=set(here.names).__contains__)
         statistics.pruned = statistics.deleted  # superseded versions too: it is `destroy` that deleted them
         if not (run.stop.requested or statistics.halt):
             problems = ProblemLog(target.name, ledger, target.observer)

@@ -82,6 +82,11 @@ class Draft(msgspec.Struct):
     contents: Contents | None = None
     over_quota: int = 0
 
+    @property
+    def names(self) -> list[str]:
+        """For which there is something to do."""
+        return sorted({*(one.row.name for one in self.planned), *(one.name for one in self.deletions)})
+
     def counts(self) -> Counter[str]:
         """How many steps there are of each kind."""
         counts = Counter(one.step.action.value for one in self.planned)
@@ -176,6 +181,7 @@ async def draft_one(
     policy = run.order.policy
     planning = Planning(target, policy, offline=offline)
     made, names, invalid, elsewhere, empty = Draft(target.name, []), set[str](), 0, 0, list[str]()
+    unselected = 0
     made.serial = await target.ledger.changes(target.name)
     batches = manifest.batches()
     with run.stop.ends():
@@ -184,6 +190,7 @@ async def draft_one(
             for problem in unreported(batch.problems):
                 observer.problem_found(problem)
             invalid, elsewhere = invalid + batch.invalid, elsewhere + batch.elsewhere
+            unselected += batch.unselected
             empty += batch.empty
             names.update(row.name for row in batch.rows)
             planned, unchanged = await planning.plan(batch.rows)
@@ -196,22 +203,22 @@ async def draft_one(
     if made.whole and not run.stop.requested:
         prune = run.order.settings.lifecycle.prune
         if prune:
-            made.refusal = _refusal(names, invalid, empty) or await variables_refusal(
+            made.refusal = _refusal(len(names) + unselected, invalid, empty) or await variables_refusal(
                 target.ledger, target.name, manifest, elsewhere
             )
-        await _plan_deletions(target, policy, made, names, prunes=prune and not made.refusal)
+        await _plan_deletions(target, policy, made, names, selects=manifest.selects, prunes=prune and not made.refusal)
     return made
 
 
-def _refusal(names: set[str], invalid: int, empty: Sequence[str]) -> str:
+def _refusal(valid: int, invalid: int, empty: Sequence[str]) -> str:
     """Why nothing is pruned by this manifest, "" if it may be.
 
     Args:
-        names: of its definitions.
+        valid: how many lines are, whether or not they are selected.
         invalid: how many lines are.
         empty: sources without a line: the program that writes one may have failed, and everything in it would go.
     """
-    if not names:
+    if not valid:
         return "nothing is pruned by a manifest without definitions; to delete everything, use `provisioner destroy`"
     if invalid:
         return f"nothing is pruned with {counted(invalid, 'invalid line', 'invalid lines')}; fix the manifest first"
@@ -229,11 +236,20 @@ def prune_refused(made: Draft) -> list[Problem]:
     return [Problem("", 0, "", "prune_refused", made.refusal, target=made.target)] if made.refusal else []
 
 
-async def _plan_deletions(target: OpenTarget, policy: Policy, made: Draft, names: set[str], *, prunes: bool) -> None:
+async def _plan_deletions(
+    target: OpenTarget,
+    policy: Policy,
+    made: Draft,
+    names: set[str],
+    *,
+    selects: Callable[[str], bool] | None,
+    prunes: bool,
+) -> None:
     ledger = target.ledger
     if policy.deletes:
         again = wanted_again(made)
         superseded = await ledger.versions(target.name, roles={Role.SUPERSEDED})
+        superseded = [one for one in superseded if selects is None or selects(one.name)]
         superseded = [one for one in superseded if one.arn not in again]
         versions = to_delete(superseded, policy.keep, adopted=policy.adopted)
         made.deletions += [Deleted(one.name, one.arn, f"it was {one.reason}") for one in versions]
@@ -241,7 +257,7 @@ async def _plan_deletions(target: OpenTarget, policy: Policy, made: Draft, names
         made.kept = Counter(one.name for one in replaced if one not in versions)
     unanswered = {name for name, one in (await ledger.incoming(target.name)).items() if one.unresolved}
     async for entry in ledger.entries(target=target.name):
-        if entry.name in names:
+        if entry.name in names or not (selects is None or selects(entry.name)):
             continue
         undecided = entry.unresolved or entry.name in unanswered
         made.undecided += prunes and undecided

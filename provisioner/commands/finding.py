@@ -13,7 +13,7 @@ from provisioner.core.versions import Fate, Role, Version, fates
 from provisioner.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from provisioner.core.entry import Entry
     from provisioner.core.selection import Selection
@@ -70,6 +70,26 @@ async def fates_of(ledger: Ledger, targets: Iterable[str], keep: int, *, adopted
             versions = await ledger.versions(target, roles={Role.SUPERSEDED})
             found.update(fate for _, fate in fates(versions, keep, adopted=adopted))
     return found
+
+
+async def names_of(ledger: Ledger, selection: Selection, target: str) -> Callable[[str], bool] | None:
+    """Whether a name is selected in ``target``; None if every name is. By what the ledger has at this moment.
+
+    Args:
+        ledger: which records what is selected by state, run, time or code.
+        selection: whose ``run`` is as somebody typed it.
+        target: its name.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    if selection.everything:
+        return None
+    if not selection.by_record:
+        return selection.names_match
+    run = await find_run_id(ledger, selection.run) if selection.run else ""
+    here = msgspec.structs.replace(selection, run=run, targets=frozenset({target}))
+    return {one.name async for one in everything(ledger, here)}.__contains__
 
 
 class Example(msgspec.Struct, frozen=True):

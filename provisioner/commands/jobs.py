@@ -79,6 +79,11 @@ def _unshared(order: Order) -> UsageError | None:
             "each worker of a job reads the manifest, and only one process can read standard input",
             "Name a file",
         )
+    elif order.selection.by_record:
+        what, hint = (
+            "the workers of a job change what the ledger has, so that a selection by it would differ between them",
+            "Select by --name and --target alone, or leave out --job",
+        )
     elif order.plan is not None:
         what, hint = "a saved plan is carried out by one run", "Leave out --job, or name the manifest"
     elif order.settings.lifecycle.max_delete and order.policy.deletes:
@@ -119,7 +124,7 @@ async def _fingerprint(order: Order, manifest: Manifest) -> str:
     read = await anyio.to_thread.run_sync(
         manifest.under(Rules(), manifest.audience).fingerprint, abandon_on_cancel=True
     )
-    rules = [order.policy, order.strict, order.settings.defaults, order.settings.lifecycle]
+    rules = [order.selection.names, order.policy, order.strict, order.settings.defaults, order.settings.lifecycle]
     return sha256(read.encode() + msgspec.json.encode(rules, order="sorted")).hexdigest()
 
 

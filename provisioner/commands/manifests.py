@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from provisioner.aws import objects
+from provisioner.commands.finding import names_of
 from provisioner.config.merge import merge
 from provisioner.core.place import partition_of, real_region
 from provisioner.errors import ConfigurationError
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
+    from provisioner.commands.run import Order
     from provisioner.config.settings import Settings
     from provisioner.config.target import Target
     from provisioner.core.problem import Problem
+    from provisioner.ledger import Ledger
 
 
 def manifests_for(
@@ -63,6 +66,20 @@ def manifests_for(
         shared = SharedManifest(alike) if len(names) > 1 else alike
         manifests.update({name: shared.for_target(name) for name in names})
     return {name: manifests[name] for name in rules}
+
+
+async def selected(manifests: Mapping[str, Manifest], ledger: Ledger, order: Order) -> dict[str, Manifest]:
+    """The manifests with what the run is about: what is selected, or what a saved plan of a selection has.
+
+    Raises:
+        UsageError: no run is the one by which is selected.
+    """
+    found = {}
+    for name, manifest in manifests.items():
+        planned = order.plan.targets[name].names if order.plan is not None else None
+        selects = await names_of(ledger, order.selection, name) if planned is None else set(planned).__contains__
+        found[name] = manifest.selecting(selects)
+    return found
 
 
 def once_per_rules(manifests: Mapping[str, Manifest]) -> dict[str, Manifest]:

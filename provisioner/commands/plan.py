@@ -12,7 +12,7 @@ import msgspec
 from provisioner.commands.confirmation import refusal
 from provisioner.commands.drafts import draft_one, prune_refused
 from provisioner.commands.estimate import estimate_s
-from provisioner.commands.manifests import LineProblems
+from provisioner.commands.manifests import LineProblems, selected
 from provisioner.commands.organization import Moves, moves
 from provisioner.commands.planfile import VERSION, PlanFile, PlannedTarget, step_text
 from provisioner.commands.session import looking, with_manifests
@@ -135,6 +135,7 @@ class PlanCommand:
     async def make(self, fleet: Fleet, manifests: Mapping[str, Manifest]) -> None:
         """Plan every target of ``fleet``."""
         run = self._run
+        manifests = await selected(manifests, fleet.ledger, run.order)
         problems = LineProblems(manifests)
 
         async def one(target: OpenTarget) -> None:
@@ -196,6 +197,7 @@ class PlanCommand:
                     manifests[name].fingerprint(),
                     {one.row.name: step_text(one.step) for one in made.planned},
                     {one.name: one.arn for one in made.deletions if one.entry is not None},
+                    None if run.order.selection.everything else made.names,
                 )
                 for name, made in self._drafts.items()
             },

@@ -47,12 +47,14 @@ class PlannedTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         fingerprint: of the manifest, with the rules of this target.
         steps: for each definition for which there is something to do: the action, and the ARN of what is taken over.
         deletions: ARN of each algorithm whose definition left the manifest and which is deleted, by name.
+        names: for which there is something to do, where only some were selected; None where all were.
     """
 
     serial: int
     fingerprint: str
     steps: dict[str, str]
     deletions: dict[str, str]
+    names: list[str] | None = None
 
 
 class PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

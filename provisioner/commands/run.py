@@ -11,6 +11,7 @@ import msgspec
 
 from provisioner.config.settings import ADOPT
 from provisioner.core.policy import Policy
+from provisioner.core.selection import Selection
 from provisioner.engine.clock import Clock
 from provisioner.engine.observer import Observer, Observers
 from provisioner.engine.stop import Stop
@@ -37,6 +38,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         sources: the manifest's paths, globs or ``-``.
+        selection: what the run is about; its ``run`` is as somebody typed it.
         settings: the configuration.
         targets: those that were selected.
         policy: the rules.
@@ -55,6 +57,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     targets: tuple[Target, ...]
     policy: Policy
+    selection: Selection = Selection()
     strict: bool = False
     yes: bool = False
     detailed: bool = False

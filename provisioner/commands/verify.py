@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from provisioner.commands.finding import names_of
 from provisioner.commands.session import session
 from provisioner.core.entry import Entry, Event, Fact
 from provisioner.core.first_contact import MISSING, current
@@ -131,7 +132,9 @@ async def verify(run: Run, findings: list[Finding], marks: Marks, *, prune_dupli
     """
 
     async def compare_one(target: OpenTarget) -> None:
-        findings.extend(await differences(target, run.order.policy.ownership_tag))
+        selects = await names_of(target.ledger, run.order.selection, target.name)
+        found = await differences(target, run.order.policy.ownership_tag)
+        findings.extend(one for one in found if selects is None or selects(one.name))
         if prune_duplicates:
             await prune(run, target, findings)
         await mark(target, run.order.policy, findings, marks)

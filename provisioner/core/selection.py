@@ -32,6 +32,16 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
 
     @property
+    def everything(self) -> bool:
+        """Whether nothing is left out."""
+        return self == Selection()
+
+    @property
+    def by_record(self) -> bool:
+        """Whether it asks for what the ledger has, and not for names and targets alone."""
+        return bool(self.states or self.run or self.code or self.since is not None)
+
+    @property
     def entry_states(self) -> frozenset[State] | None:
         """The states of entries among ``states``; None for all of them."""
         return frozenset(state for state in self.states if isinstance(state, State)) if self.states else None
@@ -43,9 +53,11 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
     def covers(self, one: Entry | Version) -> bool:
         """Whether its target and its name are selected, whatever happened to it."""
-        return (not self.targets or one.target in self.targets) and (
-            not self.names or any(fnmatchcase(one.name, glob) for glob in self.names)
-        )
+        return (not self.targets or one.target in self.targets) and self.names_match(one.name)
+
+    def names_match(self, name: str) -> bool:
+        """Whether ``name`` is selected, as far as names decide."""
+        return not self.names or any(fnmatchcase(name, glob) for glob in self.names)
 
     def matches(self, one: Entry | Version) -> bool:
         """Whether an entry or an older version is selected."""

@@ -13,7 +13,7 @@ from provisioner.engine.workers import Workers
 from provisioner.pacing.gate import GateClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -67,9 +67,15 @@ class DeletionQueue:
             await self._target.lease.confirm()
             await self._target.ledger.record([entry.fact(Event.RETIRE, code=why) for entry in chunk])
 
-    async def add_due(self, names: Sequence[str] | None = None, spare: Collection[str] = ()) -> None:
-        """Queue what is to be deleted, of ``names`` or of the whole target, but for the ARNs in ``spare``."""
-        for version in await self._deletions.due(names, spare):
+    async def add_due(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        only: Callable[[str], bool] | None = None,
+        spare: Collection[str] = (),
+    ) -> None:
+        """Queue what is to be deleted; see :meth:`Deletions.due`."""
+        for version in await self._deletions.due(names, only=only, spare=spare):
             if version.arn not in self.queued:
                 self.queued.add(version.arn)
                 self._room.expect()

@@ -22,7 +22,7 @@ from provisioner.errors import ConfigurationError, IntegrityError
 from provisioner.pacing.gate import GateClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from provisioner.core.inventory import Found
     from provisioner.core.ownership import OwnershipTag
@@ -58,12 +58,24 @@ class Deletions:
         self._reported: set[str] = set()
         self._sender = Sender(target, Delete(target, problems), ending)
 
-    async def due(self, names: Sequence[str] | None = None, spare: Collection[str] = ()) -> list[Version]:
-        """What is to be deleted, of ``names`` or of the whole target, but for the ARNs in ``spare``."""
+    async def due(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        only: Callable[[str], bool] | None = None,
+        spare: Collection[str] = (),
+    ) -> list[Version]:
+        """What is to be deleted.
+
+        Args:
+            names: of these, None of the whole target.
+            only: whether a name is selected; None: every name is.
+            spare: ARNs that are not deleted.
+        """
         if not self._policy.deletes:
             return []
         versions = await self._target.ledger.versions(self._target.name, names=names, roles={Role.SUPERSEDED})
-        mortal = [one for one in versions if one.arn not in spare]
+        mortal = [one for one in versions if one.arn not in spare and (only is None or only(one.name))]
         return to_delete(mortal, self._policy.keep, adopted=self._policy.adopted)
 
     async def delete(self, version: Version) -> Verdict:

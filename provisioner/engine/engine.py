@@ -119,7 +119,7 @@ class Engine:
         unreported: Callable[[Sequence[Problem]], Sequence[Problem]] = tuple,
         retire: Sequence[Entry] = (),
         why: str = "",
-        only: Sequence[str] | None = None,
+        only: Callable[[str], bool] | None = None,
         spare: Collection[str] = (),
     ) -> str:
         """Carry out everything that ``manifest`` needs, and resolve unanswered creates.
@@ -129,7 +129,7 @@ class Engine:
             unreported: those of the problems of lines that are reported: of several targets, one reports each.
             retire: entries whose algorithms are to be deleted, before anything is created.
             why: the reason that is recorded for these.
-            only: names whose superseded versions are deleted, if the policy deletes; None is all that the target has.
+            only: whether superseded versions of a name are deleted, if the policy deletes; None: those of all names.
             spare: ARNs of superseded versions that are not deleted, because the manifest has their names again.
 
         Returns:
@@ -147,7 +147,7 @@ class Engine:
             self._work.start(group, self._limit)
             self._deletions.start(group, self._limit)
             await self._deletions.retire(retire, why)
-            await self._deletions.add_due(only, spare)
+            await self._deletions.add_due(only=only, spare=spare)
             if self._policy.delete_first or self._policy.resend_is_safe:
                 # A name can be used again only when its algorithm is gone.
                 await self._deletions.workers.until_idle()
@@ -161,7 +161,7 @@ class Engine:
             await self._answers.question()
             await self._answers.resolve()
             # A sweep may have found a replacement for which there was nothing else to do.
-            await self._deletions.add_due(only, spare)
+            await self._deletions.add_due(only=only, spare=spare)
             await self._work.until_idle()
             await self._work.leave_planned()
             group.cancel_scope.cancel()

@@ -84,6 +84,7 @@ class Batch(Struct):
         repeated: how many repeat an earlier line; each has a notice.
         empty: sources that have ended without a single line; each has a notice.
         elsewhere: how many lines are for other targets only.
+        unselected: how many valid lines have a name that is not selected.
         read_bytes: of all sources together, so far; compare it with :attr:`Manifest.size_bytes`.
     """
 
@@ -94,6 +95,7 @@ class Batch(Struct):
     repeated: int = 0
     empty: list[str] = []
     elsewhere: int = 0
+    unselected: int = 0
     read_bytes: int = 0
 
 
@@ -124,6 +126,7 @@ class Manifest:
         self.audience = Audience(Known({}))
         self.target: str | None = None
         self.chosen: Collection[str] | None = None
+        self.selects: Callable[[str], bool] | None = None
 
     @property
     def repeatable(self) -> bool:
@@ -153,6 +156,12 @@ class Manifest:
         """The same manifest with the definitions of ``names`` alone; its lines and problems are counted as before."""
         other = copy(self)
         other.chosen = names
+        return other
+
+    def selecting(self, selects: Callable[[str], bool] | None) -> Manifest:
+        """The same manifest with the definitions whose names are selected; the others are counted. None: all are."""
+        other = copy(self)
+        other.selects = selects
         return other
 
     def spooled(self, *, files: bool = False) -> Manifest:
@@ -204,6 +213,10 @@ class Manifest:
             ScratchError: the names cannot be stored.
         """
         for batch in self._all_batches(size, fingerprint):
+            if self.selects is not None:
+                rows = [row for row in batch.rows if self.selects(row.name)]
+                batch.unselected = len(batch.rows) - len(rows)
+                batch.rows = rows
             if self.chosen is not None:
                 batch.rows = [row for row in batch.rows if row.name in self.chosen]
             yield batch

@@ -11,7 +11,7 @@ from provisioner.manifest.fingerprint import Fingerprint
 from provisioner.manifest.reader import BATCH_LINES, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from provisioner.manifest.audience import Audience
     from provisioner.manifest.parser import Rules
@@ -48,6 +48,10 @@ class SharedManifest(Manifest):
     def only(self, names: Collection[str]) -> Manifest:
         """See :class:`Manifest`; it shares nothing."""
         return self._whole.only(names)
+
+    def selecting(self, selects: Callable[[str], bool] | None) -> Manifest:
+        """See :class:`Manifest`; a selection shares nothing."""
+        return self if selects is None else self._whole.selecting(selects)
 
     def spooled(self, *, files: bool = False) -> Manifest:
         """See :class:`Manifest`; it shares nothing."""

@@ -44,7 +44,7 @@ class Statistics(Observer):
         target: the target's name.
         region, account_id: "" until known.
         lines, valid, invalid, repeated: of the manifest, as far as it was read; ``elsewhere`` counts the lines that are
-            for other targets only.
+            for other targets only, ``unselected`` the valid ones whose names are not selected.
         expected: estimated number of definitions in the manifest, None if unknown.
         exact: whether that is their number: the manifest was read to its end, though not all is carried out.
         outcomes: of the valid lines; they always add up to ``valid`` once the run has ended.
@@ -127,6 +127,7 @@ class Statistics(Observer):
         self.invalid += batch.invalid
         self.repeated += batch.repeated
         self.elsewhere += batch.elsewhere
+        self.unselected += batch.unselected
         if size_bytes is not None and batch.read_bytes:
             self.expected = max(self.valid, round(self.valid * size_bytes / batch.read_bytes))
             self.exact = batch.read_bytes >= size_bytes
@@ -236,7 +237,7 @@ class Statistics(Observer):
 
     def read_again(self) -> None:
         """Forget the lines that were counted: the manifest is read again."""
-        self.lines = self.valid = self.invalid = self.repeated = self.elsewhere = 0
+        self.lines = self.valid = self.invalid = self.repeated = self.elsewhere = self.unselected = 0
         self.whole = False
 
     def unchanged_all(self, lines: int) -> None:

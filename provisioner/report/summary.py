@@ -32,6 +32,7 @@ class ManifestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         lines, valid, invalid: how many.
         repeated: those that repeat an earlier line.
+        unselected: those of the valid ones whose names are not selected; the outcomes are of the others.
         partial: whether there are more, because the manifest was not read to its end.
     """
 
@@ -39,6 +40,7 @@ class ManifestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
     valid: int
     invalid: int
     repeated: int = 0
+    unselected: int = 0
     partial: bool = False
 
 
@@ -248,8 +250,10 @@ def _manifest(targets: Sequence[Statistics]) -> ManifestCounts:
     if fullest is None:
         return ManifestCounts(0, 0, 0)
     partial = bool(fullest.lines) and not fullest.whole
-    valid = fullest.valid + fullest.elsewhere
-    return ManifestCounts(fullest.lines, valid, fullest.invalid, fullest.repeated, partial)
+    valid = fullest.valid + fullest.elsewhere + fullest.unselected
+    return ManifestCounts(
+        fullest.lines, valid, fullest.invalid, fullest.repeated, unselected=fullest.unselected, partial=partial
+    )
 
 
 def iso(seconds: float) -> str:

@@ -182,16 +182,19 @@ def _work_lines(summary: Summary, recommended: Recommended) -> list[str]:
     manifest, calls = summary.manifest, summary.calls
     read = counted(manifest.lines, "line", "lines") + (" read before the run ended" if manifest.partial else "")
     repeated = f", {manifest.repeated} repeated" if manifest.repeated else ""
+    left_out = f" ({manifest.unselected} not selected)" if manifest.unselected else ""
     outcomes = counts_text(summary.outcomes)
     # What a sweep resolved without a line of the manifest would otherwise show nowhere.
     resolved = "" if outcomes else counts_text(resolved_of(summary))
     nothing = "none" if summary.exit_code or resolved else "nothing to do"
+    if manifest.unselected and manifest.unselected == manifest.valid:
+        nothing = "none: no definition is selected"
     # An earlier version did not count every kind.
     others = [f"{calls.get(kind, 0)} {kind}" for kind in CALLS[2:] if calls.get(kind) or kind in {"list", "get"}]
     sent = ", ".join([f"{calls['create']} create ({calls['throttled']} throttled)", *others])
     lines = [
         *job_lines(summary, recommended),
-        f"manifest  {read}, {manifest.valid} valid, {manifest.invalid} invalid{repeated}",
+        f"manifest  {read}, {manifest.valid} valid{left_out}, {manifest.invalid} invalid{repeated}",
         f"outcomes  {outcomes or nothing}",
         *([f"resolved  {resolved}"] if resolved else []),
         *([f"deleted   {summary.pruned} pruned"] if summary.pruned else []),

@@ -15,6 +15,7 @@ from provisioner.config.settings import LifecycleSettings, Settings
 from provisioner.config.target import Target
 from provisioner.core.entry import Outcome
 from provisioner.core.pause import Pause
+from provisioner.core.selection import Selection
 from provisioner.engine.observer import Halt
 from provisioner.errors import Reason, UsageError
 from provisioner.exit_codes import ExitCode
@@ -245,17 +246,23 @@ async def test_a_target_that_was_lost_at_the_end_is_halted() -> None:
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"sources": ("m", "-")}, "standard input"),
     ({"deletes": True}, "add --yes"),
+    ({"selection": Selection(run="last")}, "by --name and --target alone"),
     ({"deletes": True, "yes": True, "max_delete": 3}, "--max-delete"),
 ]
 
 
 @pytest.mark.parametrize(("given", "hint"), REFUSED)
 def test_what_several_workers_cannot_do_is_refused(given: dict[str, Any], hint: str) -> None:
-    """Standard input is one process's, nobody is asked, and a bound would be one for each."""
+    """Standard input is one process's, nobody is asked, a bound would be one for each, and the ledger changes."""
     settings = Settings(lifecycle=LifecycleSettings(max_delete=given.get("max_delete", 0)))
     policy = msgspec.structs.replace(policy_of(settings), deletes=given.get("deletes", False))
     order = Order(
-        sources=given.get("sources", ("m",)), settings=settings, targets=(), policy=policy, yes=given.get("yes", False)
+        sources=given.get("sources", ("m",)),
+        settings=settings,
+        targets=(),
+        policy=policy,
+        selection=given.get("selection", Selection()),
+        yes=given.get("yes", False),
     )
     with pytest.raises(UsageError, match=hint):
         check_order(order)

@@ -25,6 +25,7 @@ from provisioner.core.entry import Event, Outcome, State
 from provisioner.core.ownership import OwnershipTag
 from provisioner.core.pause import Pause
 from provisioner.core.planner import Action
+from provisioner.core.selection import Selection
 from provisioner.core.verdict import Reply
 from provisioner.core.versions import Role
 from provisioner.errors import ConfigurationError, ProvisionerError
@@ -99,13 +100,27 @@ class Here:
         self.thought_s = 0.0
         self.clock = Later()
 
-    def run(self, *, yes: bool = False, policy: dict[str, Any] | None = None, **lifecycle: Any) -> Run:
+    def run(
+        self,
+        *,
+        yes: bool = False,
+        policy: dict[str, Any] | None = None,
+        selection: Selection | None = None,
+        **lifecycle: Any,
+    ) -> Run:
         """A run with these rules; what is unanswered settles at once."""
         local = {"endpoint": self.endpoint, "limit": self.limit}
         given_ = Settings(lifecycle=LifecycleSettings(**lifecycle), local=local, pace=self.pace)
         rules = msgspec.structs.replace(policy_of(given_), **({"settle_s": 0.0, "list_lag_s": 0.0} | (policy or {})))
         targets = tuple(Target(name=name) for name in self.targets)
-        order = Order(sources=(str(self.path),), settings=given_, targets=targets, policy=rules, yes=yes)
+        order = Order(
+            sources=(str(self.path),),
+            settings=given_,
+            targets=targets,
+            policy=rules,
+            selection=selection or Selection(),
+            yes=yes,
+        )
         run = Run(order, clock=self.clock)
         if self.answer is not None:
             run.ask = self._ask

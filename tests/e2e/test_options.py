@@ -158,7 +158,7 @@ def test_a_named_configuration_goes_before_a_found_one(folder: Path) -> None:
         (["aply"], "Did you mean provisioner apply?"),
         (["frobnicate"], "The commands are apply, "),
         (["config", "shwo"], "there is no command 'config shwo'. Did you mean provisioner config show?"),
-        (["ledger", "erase"], "The commands are backup, copy, rename-target"),
+        (["ledger", "erase"], "The commands are backup, check, copy, rename-target"),
         (["list", "--state", "FAILD"], "'deleted', 'superseded'. Did you mean failed? See `provisioner list --help`"),
         (["apply", "m.jsonl", "--adopt", "sam"], "Did you mean same?"),
         (["apply", "m.jsonl", "--adopt", "x"], "is not one of 'never', 'same', 'any'. See `provisioner apply --help`"),

@@ -39,6 +39,24 @@ def test_a_plan_is_carried_out_once(tmp_path: Path, endpoint: Endpoint) -> None:
     assert (again["pruned"], again["outcomes"]["unchanged"], folder.alive()) == (0, 3, ["b", "c", "d"])
 
 
+def test_a_plan_of_a_selection_does_nothing_else(tmp_path: Path, endpoint: Endpoint) -> None:
+    """Names that were not selected are neither done nor reported, whatever there would be to do for them."""
+    folder = Folder(tmp_path, endpoint, "a1", "a2", "b1")
+    folder.run("apply", "m.jsonl")
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a2", "a3", "b2"))
+    planned = folder.json(*PLAN, "--name", "a*", "--prune", "--max-delete", "1")
+
+    done = folder.json(*APPLY, "--yes")
+    found = folder.json("verify", "--name", "b*")
+    taken = folder.json("adopt", "m.jsonl", "--name", "z*")
+    nothing = folder.run("apply", "m.jsonl", "--name", "z*")
+
+    assert (planned["counts"]["create"], planned["counts"]["delete"]) == (1, 1)
+    assert (done["outcomes"]["created"], done["pruned"], done["problems"]) == (1, 1, [])
+    assert (folder.alive(), found["findings"], taken["absent"]) == (["a2", "a3", "b1"], [], 0)
+    assert "3 valid (3 not selected), 0 invalid\noutcomes  none: no definition is selected\n" in nothing.stdout
+
+
 def test_a_plan_never_replaces_its_manifest(tmp_path: Path, endpoint: Endpoint) -> None:
     """A slip of the hand does not cost the manifest."""
     folder = Folder(tmp_path, endpoint, "a")

@@ -56,7 +56,7 @@ UNCLAIMED = "Place(kind, calls.region, account_id)"
 REJECTED = "    HTTPStatus.NOT_FOUND: Verdict.REJECTED,\n"
 SPARED = "if one.arn not in again]"
 SWEPT = (
-    "            await self._deletions.add_due(only, spare)\n"
+    "            await self._deletions.add_due(only=only, spare=spare)\n"
     "            await self._work.until_idle()\n            await self._work.leave_planned()\n"
 )
 MUTANTS = (
@@ -271,8 +271,14 @@ MUTANTS = (
     Mutant(
         "prune by a manifest without definitions",
         "provisioner/commands/drafts.py",
-        (("    if not names:\n", "    if False:\n"), ("    if empty:\n", "    if False:\n")),
+        (("    if not valid:\n", "    if False:\n"), ("    if empty:\n", "    if False:\n")),
         (LIFECYCLE,),
+    ),
+    Mutant(
+        "a selection prunes what it does not name",
+        "provisioner/commands/drafts.py",
+        ((" or not (selects is None or selects(entry.name))", ""),),
+        ("tests/commands/test_selected.py",),
     ),
     Mutant(
         "no confirmation needed",
