@@ -1,4 +1,7 @@
-"""The accounts of a fleet: embedded endpoints in processes of their own, and the configuration that leads to them."""
+"""The accounts of a fleet, in processes of their own, and the configuration that leads to them.
+
+Healthy accounts are one process that costs next to nothing; STS and the accounts in trouble are embedded endpoints.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
 
 import msgspec
 
 from benchmarks.throughput.definitions import write_manifest
 from benchmarks.throughput.processes import ROOT
-from provisioner.emulator import credentials, truth_at
+from provisioner.emulator import credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 LATENCY_S = 0.05
@@ -24,6 +29,9 @@ REGIONS = ("us-east-1", "us-west-2", "eu-west-1", "ap-northeast-1")
 
 MIX = (2, 5, 10, 20, 50)
 """Creates per second that the accounts of a mixed fleet allow."""
+
+TROUBLE = {"quota": ("--quota", "3"), "denied": ("--denied",)}
+"""The options of embedded endpoints in trouble."""
 
 TROUBLED = ("quota", "quota", "denied", "dead")
 """The accounts of a fleet that are in trouble: two at their quota, one that denies everything, one without replies."""
@@ -44,11 +52,13 @@ class World(msgspec.Struct, frozen=True):
 
     Attributes:
         folder: holds ``manifest.jsonl`` and ``fleet.toml``.
+        url: of the healthy accounts.
         members: the targets.
         env: credentials of the account that may assume all roles.
     """
 
     folder: Path
+    url: str
     members: list[Member]
     env: dict[str, str]
 
@@ -59,12 +69,14 @@ class World(msgspec.Struct, frozen=True):
 
     def creates(self) -> dict[str, list[float]]:
         """When each account made an algorithm, seconds since the epoch."""
-        made: dict[str, list[float]] = {}
-        for url in sorted({member.url for member in self.healthy}):
-            for create in truth_at(url).creates:
-                if create.arn:
-                    made.setdefault(create.account_id, []).append(create.time)
-        return made
+        made = msgspec.json.decode(_ask(self.url, "GET", "/made"), type=dict[str, list[float]])
+        return {account: times for account, times in made.items() if times}
+
+
+def _ask(url: str, method: str, path: str, body: object = None) -> bytes:
+    request = Request(url + path, method=method, data=msgspec.json.encode(body))  # noqa: S310  our own server
+    with urlopen(request) as reply:  # noqa: S310  the same
+        return bytes(reply.read())
 
 
 @contextmanager
@@ -74,15 +86,17 @@ def world(folder: Path, limits: Sequence[float], lines: int, *, troubled: bool) 
     if troubled:
         kinds[-len(TROUBLED) :] = TROUBLED
     with ExitStack() as stack:
-        sts = stack.enter_context(_endpoint([]))
-        urls: dict[float | str, str] = {}
-        for kind in dict.fromkeys(kinds):
-            urls[kind] = stack.enter_context(_dead() if kind == "dead" else _endpoint(_options(kind)))
-        members = [_member(number, kind, urls[kind]) for number, kind in enumerate(kinds)]
+        sts, healthy = stack.enter_context(_endpoint([])), stack.enter_context(_accounts())
+        urls: dict[float | str, str] = {"dead": stack.enter_context(_dead())}
+        if troubled:
+            urls |= {kind: stack.enter_context(_endpoint(options)) for kind, options in TROUBLE.items()}
+        members = [_member(number, kind, urls.get(kind, healthy)) for number, kind in enumerate(kinds)]
+        limits_by_account = {member.account: member.limit for member in members if member.limit != float("inf")}
+        _ask(healthy, "PUT", "/limits", limits_by_account)
         write_manifest(folder / "manifest.jsonl", lines)
         (folder / "fleet.toml").write_text("".join(_table(member, sts) for member in members))
         keys = credentials("999999999999").environment()
-        yield World(folder, members, keys)
+        yield World(folder, healthy, members, keys)
 
 
 def _member(number: int, kind: float | str, url: str) -> Member:
@@ -97,18 +111,18 @@ def _table(member: Member, sts: str) -> str:
     )
 
 
-def _options(kind: float | str) -> list[str]:
-    if kind == "quota":
-        return ["--quota", "3"]
-    if kind == "denied":
-        return ["--denied"]
-    assert not isinstance(kind, str)
-    return ["--rate", str(kind), "--burst", str(max(1.0, kind))]
+def _endpoint(options: Sequence[str]) -> AbstractContextManager[str]:
+    return _serving("provisioner", "emulate", "--no-verify", "--latency", str(LATENCY_S), *options)
+
+
+def _accounts() -> AbstractContextManager[str]:
+    return _serving("benchmarks.fleet.accounts", str(LATENCY_S))
 
 
 @contextmanager
-def _endpoint(options: list[str]) -> Iterator[str]:
-    command = [sys.executable, "-m", "provisioner", "emulate", "--no-verify", "--latency", str(LATENCY_S), *options]
+def _serving(module: str, *arguments: str) -> Iterator[str]:
+    """A process that prints its address."""
+    command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None

@@ -12,6 +12,7 @@ import base64
 import math
 import os
 import re
+import time
 from binascii import crc32
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -221,6 +222,7 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         self._lock = asyncio.Lock()
         self._fetch: asyncio.Task[None] | None = None
         self._life_s = 0.0
+        self._role_ends_at: float | None = None
         self._renew_at = self._unusable_at = math.inf
         self._refreshed_at = -math.inf
         self._changed = False
@@ -285,7 +287,8 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
 
     def _take(self, source: Any, credentials: ReadOnlyCredentials) -> None:  # noqa: ANN401  the SDK has no types
         """Use ``credentials`` from now on, and plan when to fetch others."""
-        now, left_s = now_s(), _left_s(source)
+        now = now_s()
+        left_s = _left_s(source) if self._role_ends_at is None else max(0.0, self._role_ends_at - time.time())
         fresh = credentials != self._current or source is not self._source
         if fresh:
             self._life_s = left_s
@@ -344,6 +347,7 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
             params["ExternalId"] = self._target.external_id
         sts = await profile.sts(self._region, self._target.sts_endpoint_url, auxiliary_config(ROLE_ATTEMPTS))
         credentials = (await sts.assume_role(**params))["Credentials"]
+        self._role_ends_at = credentials["Expiration"].timestamp()
         return {
             "access_key": credentials["AccessKeyId"],
             "secret_key": credentials["SecretAccessKey"],

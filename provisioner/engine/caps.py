@@ -29,8 +29,8 @@ class Caps:
         self._failures: Counter[str] = Counter()
 
     def expect(self, definitions: int) -> None:
-        """So many more definitions are to be sent."""
-        self._to_send += definitions
+        """About so many definitions are to be sent, of those that were read so far."""
+        self._to_send = definitions
 
     def may_create(self) -> bool:
         """Whether one more create may be sent; it counts as sent."""

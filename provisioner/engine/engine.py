@@ -14,6 +14,7 @@ read to its end, so that the summary accounts for every definition. Either way w
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import anyio
@@ -35,6 +36,7 @@ from provisioner.engine.room import Room
 from provisioner.engine.work import Work, is_parked
 from provisioner.errors import IntegrityError, ProvisionerError
 from provisioner.manifest.fingerprint import Fingerprint
+from provisioner.manifest.reader import BATCH_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -44,12 +46,16 @@ if TYPE_CHECKING:
     from provisioner.engine.inventory import Contents
     from provisioner.engine.stop import Stop
     from provisioner.engine.target import OpenTarget
-    from provisioner.manifest.reader import Batch, Manifest
+    from provisioner.manifest.reader import Batch, Manifest, Row
 
 
 _BAD = frozenset({Outcome.DRIFTED, Outcome.FAILED})
 _DONE = frozenset({Action.UNCHANGED, Action.DRIFTED, Action.FAILED, Action.CONFLICT})
 """Steps that need nothing but their facts."""
+PLANNED_AHEAD_S = 8.0
+LEAST_AT_ONCE = 32
+"""Definitions are planned for so long at the target's pace, and so many at least: each look into the ledger for them
+takes a millisecond."""
 
 
 class Engine:
@@ -110,7 +116,7 @@ class Engine:
         )
         self._resolver = resolver
         self._planning = Planning(target, policy, deleting=self._deletions.queued, contents=contents)
-        self._needed = 0
+        self._read_rows = self._planned_rows = self._needed = 0
 
     async def run(
         self,
@@ -187,32 +193,46 @@ class Engine:
             self._observer.batch_read(batch, manifest.size_bytes)
             if problems := unreported(batch.problems):
                 await self._problems.add(problems)
-            await self._plan(batch, manifest.size_bytes)
-            await self._work.until_few_wait()
+            self._read_rows += len(batch.rows)
+            size, read = manifest.size_bytes, batch.read_bytes
+            whole = max(1.0, size / read) if size and read else 1.0
+            rows = deque(batch.rows)
+            while rows and not self._stop.requested:
+                await self._plan([rows.popleft() for _ in range(min(len(rows), self._some()))], whole)
+                await self._work.until_few_wait()
         return ""
+
+    def _some(self) -> int:
+        """How many definitions are planned at a time.
+
+        So many that a fast target never waits for the next ones, and no more: a thousand slow targets would take
+        seconds to begin, and megabytes for what they create much later.
+        """
+        return min(BATCH_LINES, max(LEAST_AT_ONCE, round(PLANNED_AHEAD_S * self._target.creates.rate)))
 
     async def _next(self, batches: Iterator[Batch]) -> Batch | None:
         return await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)
 
-    async def _plan(self, batch: Batch, size_bytes: int | None) -> None:
+    async def _plan(self, rows: Sequence[Row], whole: float) -> None:
+        """Plan ``rows``, and start what they need; ``whole`` is the manifest's size by the part that was read."""
         planned: list[Planned] = []
         with self._stop.ends() as planning, self._ending.until_paused() as unpaused:
-            planned, registered = await self._planning.plan(batch.rows)
+            planned, registered = await self._planning.plan(rows)
         if planning.cancelled_caught or unpaused.cancelled_caught:
             return
         if registered:
             self._observer.outcome_changed(Outcome.UNCHANGED, count=registered)
-        self._expect(len(planned), batch.read_bytes, size_bytes)
+        self._planned_rows += len(rows)
+        self._needed += len(planned)
+        self._expect(self._needed * self._read_rows / self._planned_rows, whole)
         if self._planning.failure is not None and any(one.withheld for one in planned):
             self._ending.halt_target(Halt(self._planning.failure.reason, str(self._planning.failure)))
         await self._carry_out(planned)
 
-    def _expect(self, needed: int, read_bytes: int, size_bytes: int | None) -> None:
-        """Give the pacer an estimate of the length of the job, from the part of the manifest that was read."""
-        self._needed += needed
-        self._work.expect(needed)
-        whole = max(1.0, size_bytes / read_bytes) if size_bytes and read_bytes else 1.0
-        self._target.creates.expect(round(self._needed * whole))
+    def _expect(self, needed: float, whole: float) -> None:
+        """Estimate the length of the job: so much of what was read needs something."""
+        self._work.expect(round(needed))
+        self._target.creates.expect(round(needed * whole))
 
     async def _carry_out(self, planned: Sequence[Planned]) -> None:
         """Record the facts of steps, and start what they need besides."""

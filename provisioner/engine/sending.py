@@ -100,6 +100,7 @@ class Sender(Generic[J]):
                 started_at = await gate.turn(again=job.attempts > 0)
                 if self._breaker.admission(job.role) is admission:
                     return await self._send(job, started_at)
+                gate.started()
                 gate.unused(started_at)
 
     async def _send(self, job: J, started_at: float) -> Conclusion:
@@ -112,6 +113,8 @@ class Sender(Generic[J]):
         except BaseException:
             operation.gate.unused(started_at)
             raise
+        finally:
+            operation.gate.started()
         job.attempts += 1
         operation.intended(job, intent)
         if sent.age_s(clock.stamp()) > STALE_S:

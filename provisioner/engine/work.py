@@ -92,7 +92,7 @@ class Work:
         self._tag_workers = Workers(group, self._target.tags, limit, self._retag)
 
     def expect(self, definitions: int) -> None:
-        """So many more definitions need something."""
+        """About so many definitions need something, of those that were read so far."""
         self._caps.expect(definitions)
 
     def add(self, job: Job) -> None:

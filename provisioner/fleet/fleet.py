@@ -26,6 +26,7 @@ from provisioner.ledger.lease import OvertakenError
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.observed import Learned
 from provisioner.pacing.pacer import PaceBounds, Pacer
+from provisioner.pacing.starts import Starts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -61,6 +62,7 @@ class Fleet:
         observers: by target.
         places: where the targets are.
         sharing: what they share at AWS; None where each is on its own.
+        starts: places for calls whose intents are on their way to the ledger.
         stop: of the run; no target begins after it.
         failed: whether something has gone wrong with the target of this name.
         embedded: whether all targets use the embedded endpoint.
@@ -73,6 +75,7 @@ class Fleet:
     observers: Mapping[str, Observer]
     places: Places
     sharing: aws.Sharing | None = None
+    starts: Starts = field(default_factory=Starts)
     stop: Stop = field(default_factory=Stop)
     failed: Callable[[str], bool] = lambda _: False
     embedded: bool = False
@@ -186,9 +189,9 @@ class Fleet:
                 ledger=self.ledger,
                 lease=self.leases.of(target.name),
                 aws=calls,
-                creates=Gate(pacer, max_in_flight=run.max_in_flight, clock=self.clock.monotonic),
-                tags=unlearned(),
-                deletes=unlearned(),
+                creates=Gate(pacer, max_in_flight=run.max_in_flight, clock=self.clock.monotonic, starts=self.starts),
+                tags=unlearned(self.starts),
+                deletes=unlearned(self.starts),
                 reads=unlearned(),
                 tagging=unlearned(),
                 clock=self.clock,
@@ -239,9 +242,8 @@ class Fleet:
         """Sample the target, follow the time of day, and keep what its pacer learns, now and then and at the end."""
 
         def sample() -> None:
-            gate = target.creates.statistics()
-            pace, limit, cap = float(gate["rate"]), float(gate["limit"]), int(gate["cap"])
-            target.observer.sampled(Sample(pace, limit, target.creates.in_flight, cap))
+            gate = target.creates
+            target.observer.sampled(Sample(pacer.rate, pacer.limit, gate.in_flight, gate.cap))
 
         async def keep() -> None:
             if (state := pacer.learned(self.clock.wall())) is not None:
@@ -266,9 +268,10 @@ class Fleet:
         await keep()
 
 
-def unlearned_gate(max_in_flight: int, monotonic: Callable[[], float]) -> Gate:
+def unlearned_gate(max_in_flight: int, monotonic: Callable[[], float], starts: Starts | None = None) -> Gate:
     """A gate before calls whose pace nobody configures or keeps: it begins with the default one."""
-    return Gate(Pacer(_bounds(PaceSettings(), 0.0), monotonic()), max_in_flight=max_in_flight, clock=monotonic)
+    pacer = Pacer(_bounds(PaceSettings(), 0.0), monotonic())
+    return Gate(pacer, max_in_flight=max_in_flight, clock=monotonic, starts=starts)
 
 
 def _bounds(pace: PaceSettings, wall: float) -> PaceBounds:

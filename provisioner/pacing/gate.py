@@ -8,6 +8,9 @@ reports how it ended:
         ...
         gate.accepted(started_at)        # or throttled, dropped, timed_out: exactly one of them
 
+A call that records an intent before it is sent says so with ``gate.started()``, so that no more turns are taken than
+intents can be made durable; see :mod:`provisioner.pacing.starts`.
+
 Turns are granted first come, first served, and retries of throttled calls go before new calls: theirs are the oldest
 definitions and they hold slots, so finishing them first keeps the number of half-done definitions small and never lets
 new work starve the old. One timer exists at a time, for the head of the queue; it grants every turn that is due when it
@@ -31,9 +34,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from provisioner.pacing.pacer import Pacer
+    from provisioner.pacing.starts import Starts
 
 TICK_S = 0.0005
 """A turn this close is due: uvloop's timers have a grain of 1 ms and round to the nearest."""
+SLOW_PER_S = 20.0
+TOGETHER_S = 0.01
+"""The turns of gates up to this pace are taken at the next multiple of this time. So those of many targets come
+together and share wake-ups, commits and writes, and none is so late that it loses its place (``catch_up_s`` in
+:mod:`provisioner.pacing.tuning`)."""
 LATENCY_RISE = 0.5
 LATENCY_FALL = 0.02
 """Gains of the smoothed latency that the cap follows: up within a few calls, so that a slow server does not idle the
@@ -60,9 +69,11 @@ class _Queue:
 
     def __init__(self) -> None:
         self.futures: deque[asyncio.Future[float]] = deque()
+        # get_running_loop() makes a system call (getpid), so it is not called for each turn.
+        self._loop = asyncio.get_running_loop()
 
     def join(self) -> asyncio.Future[float]:
-        future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[float] = self._loop.create_future()
         self.futures.append(future)
         return future
 
@@ -142,11 +153,20 @@ class Gate:
         pacer: decides when turns are due; the gate is its only user.
         max_in_flight: upper bound of the cap, calls.
         clock: monotonic seconds, the clock that the pacer's times are of.
+        starts: a turn takes a place of these until :meth:`started`; None where calls have no intent.
     """
 
-    def __init__(self, pacer: Pacer, *, max_in_flight: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        pacer: Pacer,
+        *,
+        max_in_flight: int,
+        clock: Callable[[], float] = time.monotonic,
+        starts: Starts | None = None,
+    ) -> None:
         self._pacer = pacer
         self._clock = clock
+        self._starts = starts
         self._max_in_flight = max_in_flight
         self._ceiling = float(max_in_flight)
         self._halved_at = float("-inf")
@@ -154,6 +174,7 @@ class Gate:
         self._slots = _Slots(max_in_flight)
         self._retries = _Queue()
         self._fresh = _Queue()
+        self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._timed_outs = 0
@@ -202,6 +223,11 @@ class Gate:
         self._pacer.use(share, self._clock())
         self._fit()
         self._schedule()
+
+    def started(self) -> None:
+        """The intent of a call that took a turn is durable, or it was not sent: exactly once for each turn."""
+        if self._starts is not None:
+            self._starts.give_back()
 
     def unused(self, started_at: float) -> None:
         """Give back a turn whose call was not sent."""
@@ -255,6 +281,16 @@ class Gate:
         return self._slots.used
 
     @property
+    def rate(self) -> float:
+        """The pace, turns a second."""
+        return self._pacer.rate
+
+    @property
+    def cap(self) -> int:
+        """Calls that may hold one."""
+        return self._slots.limit
+
+    @property
     def epochs(self) -> int:
         """Congestion epochs so far: how often the pacer met its limit."""
         return self._pacer.epochs
@@ -284,7 +320,7 @@ class Gate:
     async def _wait(self, queue: _Queue) -> float:
         if self._slots.closed:
             raise GateClosedError
-        if self._head() is None and self._pacer.peek(now := self._clock()) <= now + TICK_S:
+        if self._head() is None and self._pacer.peek(now := self._clock()) <= now + TICK_S and self._may_start():
             self._pacer.start(now)
             return now
         future = queue.join()
@@ -294,8 +330,22 @@ class Gate:
             return await future
         except asyncio.CancelledError:
             if _granted(future):
+                self.started()
                 self.unused(future.result())
             raise
+
+    def _may_start(self) -> bool:
+        """Take a place for a turn that is due; without a free one, :meth:`_place_came` is called."""
+        return self._starts is None or self._starts.take(self._place_came)
+
+    def _place_came(self) -> None:
+        """Take one turn, and wait behind the other gates for a place for the next."""
+        now = self._clock()
+        if (future := self._head()) is not None and self._pacer.peek(now) <= now + TICK_S and self._starts is not None:
+            self._starts.take_next()
+            self._pacer.start(now)
+            future.set_result(now)
+        self._give()
 
     def _head(self) -> asyncio.Future[float] | None:
         if not (self._retries.futures or self._fresh.futures):
@@ -306,6 +356,8 @@ class Gate:
         """Grant every turn that is due, then set the timer for the next."""
         now = self._clock()
         while (future := self._head()) is not None and self._pacer.peek(now) <= now + TICK_S:
+            if not self._may_start():
+                return
             self._pacer.start(now)
             future.set_result(now)
         self._schedule()
@@ -315,13 +367,15 @@ class Gate:
         if self._head() is None:
             return
         now = self._clock()
-        delay = max(0.0, self._pacer.peek(now) - now)
+        due = max(now, self._pacer.peek(now))
+        if self._pacer.rate <= SLOW_PER_S:
+            due = max(due, ceil(due / TOGETHER_S - 0.01) * TOGETHER_S)
         if self._timer is not None:
-            if self._due <= now + delay + TICK_S:
+            if self._due <= due + TICK_S:
                 return
             self._timer.cancel()
-        self._due = now + delay
-        self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
+        self._due = due
+        self._timer = self._loop.call_later(due - now, self._fire)
 
     def _fire(self) -> None:
         self._timer = None

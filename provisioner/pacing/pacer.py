@@ -143,6 +143,11 @@ class Pacer:
             self._refilled(now)
 
     @property
+    def limit(self) -> float:
+        """The limit that was measured, starts a second; 0 while it is unknown."""
+        return self._estimate.limit
+
+    @property
     def round_trip(self) -> float:
         """The round-trip estimate, seconds; 0 before the first accepted call."""
         return self._trip.mean

@@ -23,6 +23,7 @@ from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import PaceBounds, Pacer
+from provisioner.pacing.starts import Starts
 from provisioner.report.statistics import Statistics
 from tests.definition_lines import LEAST, lines_of
 from tests.fakes import (
@@ -65,7 +66,8 @@ class FakeFleet(Fleet):
         observer, ledger = self.observers[target.name], self.ledger
         opened = open_target(self.endpoints[target.name], ledger, clock=self.clock, observer=observer)  # type: ignore[arg-type]  # the fakes
         five = PaceBounds(initial_rate=5.0, max_rate=5.0, share=1.0)
-        yield replace(opened, name=target.name, creates=Gate(Pacer(five, now()), max_in_flight=64, clock=now))
+        creates = Gate(Pacer(five, now()), max_in_flight=64, clock=now, starts=self.starts)
+        yield replace(opened, name=target.name, creates=creates)
 
 
 class Many:
@@ -74,13 +76,22 @@ class Many:
     Args:
         endpoints: of the targets that can be opened, by number.
         count: of targets.
+        ledger: of the run.
+        starts: places for intents on their way to the ledger.
         rules: of ``[fleet]``.
     """
 
-    def __init__(self, endpoints: Mapping[int, Endpoint], count: int, **rules: Any) -> None:
+    def __init__(
+        self,
+        endpoints: Mapping[int, Endpoint],
+        count: int,
+        ledger: FakeLedger | None = None,
+        starts: Starts | None = None,
+        **rules: Any,
+    ) -> None:
         self.targets = [Target(name=f"t{number}") for number in range(count)]
         self.statistics = {target.name: Statistics(target.name) for target in self.targets}
-        self.ledger = FakeLedger()
+        self.ledger = ledger or FakeLedger()
         self.stop = Stop()
         self.begun: list[str] = []
         self.active = self.most = 0
@@ -91,6 +102,7 @@ class Many:
             clock=FakeClock(),
             observers=self.statistics,
             places=Places(self.ledger, Claims({}, {})),
+            starts=starts or Starts(),
             stop=self.stop,
             failed=lambda name: self.statistics[name].failed,
             endpoints={f"t{number}": endpoint for number, endpoint in endpoints.items()},

@@ -11,6 +11,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type
 from provisioner.pacing.gate import Gate, GateClosedError
 from provisioner.pacing.observed import Learned
 from provisioner.pacing.pacer import PaceBounds, Pacer
+from provisioner.pacing.starts import Starts
 from tests.virtual_time import virtual_time
 
 
@@ -23,10 +24,10 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def make_gate(rate: float = 10.0, max_in_flight: int = 256) -> Gate:
+def make_gate(rate: float = 10.0, max_in_flight: int = 256, starts: Starts | None = None) -> Gate:
     """A gate that grants ``rate`` turns a second, however calls end."""
     bounds = PaceBounds(initial_rate=rate, max_rate=rate, share=1.0)
-    return Gate(Pacer(bounds, now()), max_in_flight=max_in_flight, clock=now)
+    return Gate(Pacer(bounds, now()), max_in_flight=max_in_flight, clock=now, starts=starts)
 
 
 async def run_ready_tasks() -> None:
@@ -254,6 +255,71 @@ async def test_closing_refuses_those_who_wait_and_lets_those_in_flight_end() -> 
         async with gate.slot():
             pass
     assert gate.statistics()["accepted"] == 1
+
+
+@virtual_time
+async def test_turns_of_slow_gates_come_together() -> None:
+    """They share wake-ups, whenever each began, and none loses its pace."""
+    turns: list[list[float]] = []
+
+    async def take(begins: float) -> None:
+        await asyncio.sleep(begins)
+        turns.append(await take_turns(make_gate(rate=5.0), 51))
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(30):
+            tasks.create_task(take(number * 0.0011))
+
+    assert len({at for each in turns for at in each[1:]}) < 51 * 5
+    for each in turns:
+        assert each[-1] - each[0] == pytest.approx(10.0, abs=0.011)
+
+
+@virtual_time
+async def test_without_a_place_a_turn_stays_due() -> None:
+    """Calls that have not recorded their intent keep the places; then the gates that wait take one each, in turn."""
+    starts = Starts(2)
+    busy, one, other = (make_gate(rate=1000.0, starts=starts) for _ in range(3))
+    await take_turns(busy, 2)
+    order: list[str] = []
+
+    async def ask(name: str, gate: Gate) -> None:
+        await gate.turn()
+        order.append(name)
+
+    tasks = [asyncio.create_task(ask("one", one)) for _ in range(3)]
+    await run_ready_tasks()
+    tasks += [asyncio.create_task(ask("other", other)) for _ in range(2)]
+    await asyncio.sleep(1.0)
+    waited = [*order]
+    for _ in range(2):
+        busy.started()
+        await asyncio.sleep(1.0)
+    for gate in (one, other, one):
+        gate.started()
+        await asyncio.sleep(1.0)
+    await asyncio.gather(*tasks)
+
+    assert waited == []
+    assert order == ["one", "other", "one", "other", "one"]
+
+
+@virtual_time
+async def test_a_cancelled_call_leaves_its_place_to_others() -> None:
+    """Whether it waits for the place or has just got it, and also if nobody else of its gate waits."""
+    starts = Starts(1)
+    busy, gone, stays = (make_gate(rate=1000.0, starts=starts) for _ in range(3))
+    await busy.turn()
+    waiting = [asyncio.create_task(gate.turn()) for gate in (gone, gone, stays)]
+    await run_ready_tasks()
+
+    waiting[0].cancel()
+    await run_ready_tasks()
+    busy.started()
+    waiting[1].cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [one.cancelled() for one in waiting] == [True, True, False]
 
 
 async def flood(gate: Gate, calls: int, latency: float) -> int:

@@ -2,7 +2,8 @@
 
 Every write is a request in one queue. While a commit is in progress, requests accumulate; the writer takes at most 256
 facts of them and makes them the next commit. So a single fact is committed immediately, and under load the commits
-grow and share the cost of a sync (group commit), without a timer.
+grow and share the cost of a sync (group commit), without a timer. Only where many targets record facts, each waits a
+few milliseconds for the others (:mod:`provisioner.ledger.company`).
 
 A request is answered after its commit has been synced, never before. Its caller may be cancelled; the request is not.
 After a storage error the contents of the file are unknown until it is opened again: a failed fsync may have dropped the
@@ -31,9 +32,8 @@ from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Self, Type
 import anyio.to_thread
 
 from provisioner.errors import LedgerError
-from provisioner.ledger.requests import (
-    DropFinished,
-)
+from provisioner.ledger.company import Company
+from provisioner.ledger.requests import DropFinished, Record
 from provisioner.ledger.sqlite import copying, reading
 from provisioner.ledger.sqlite.database import (
     closed_on_error,
@@ -160,6 +160,7 @@ class SqliteLedger(Store[Writer]):
         self._reader = opened.reader
         self._reading = ThreadPoolExecutor(1, "ledger-reader")
         self._asked: list[Waiting] = []
+        self._company = Company(self._loop.time())
 
     @classmethod
     async def open(
@@ -291,12 +292,18 @@ class SqliteLedger(Store[Writer]):
         return await self._read(reading.learned, target, family)
 
     def _send(self, waiting: Waiting) -> None:
+        if isinstance(waiting.request, Record):
+            self._company.add(waiting.request.facts[0].target)
         if not self._asked:
-            self._loop.call_soon(self._flush)
+            # Without a wait still at the end of this iteration of the loop: waking a thread is expensive.
+            if wait_s := self._company.wait_s(self._loop.time()):
+                self._loop.call_later(wait_s, self._flush)
+            else:
+                self._loop.call_soon(self._flush)
         self._asked.append(waiting)
 
     def _flush(self) -> None:
-        """Pass the writer everything that was requested in this iteration of the loop: waking a thread is expensive."""
+        """Pass the writer everything that was requested meanwhile."""
         asked, self._asked = self._asked, []
         if asked and self._writer is not None:
             self._writer.queue.put(asked)
