@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from provisioner.aws.clock import ServerClock
     from provisioner.aws.faces import Limits
     from provisioner.aws.network import Caller, Network
+    from provisioner.aws.pool import Pool
     from provisioner.aws.route import Route
 
 CONTENT_TYPE = "application/json"
@@ -48,8 +49,8 @@ class DirectCreates:
         self._identity = caller.identity
         self._read_timeout_s = limits.read_timeout_s
         self._mine = asyncio.Semaphore(limits.max_connections)
-        self._pool = network.pool(_place(route), limits)
-        self._head = _head(route)
+        self._pool = pool_of(route, limits, network)
+        self._head = _bytes([*head_of(route, "POST"), f"Content-Type: {CONTENT_TYPE}"])
         self._credentials: ReadOnlyCredentials | None = None
         self._signer: Signer
         self._generation = -1
@@ -67,7 +68,7 @@ class DirectCreates:
                 await self._renew()
             connection = await self._pool.take()
         except (ConfigurationError, CredentialsError, OutageError, UnconnectedError) as error:
-            return _unsent(error)
+            return unsent(error)
         try:
             request, now = self._sign(body, may_send)
         except BaseException:
@@ -122,20 +123,27 @@ class DirectCreates:
                 return request, now
 
 
-def _head(route: Route) -> bytes:
-    """The request up to the headers that change from call to call."""
+def head_of(route: Route, method: str, query: str = "") -> list[str]:
+    """The first lines of a request, which every one to ``route`` has."""
     path = urlsplit(route.url).path
-    lines = (
-        f"POST {path} HTTP/1.1",
+    return [
+        f"{method} {path}{'?' if query else ''}{query} HTTP/1.1",
         f"Host: {host_header(route.url)}",
         f"User-Agent: {route.user_agent}",
         "Accept-Encoding: identity",
-        f"Content-Type: {CONTENT_TYPE}",
-    )
+    ]
+
+
+def _bytes(lines: list[str]) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode("ascii", "replace")
 
 
-def _unsent(error: Exception) -> Reply:
+def pool_of(route: Route, limits: Limits, network: Network) -> Pool:
+    """The connections to ``route``."""
+    return network.pool(_place(route), limits)
+
+
+def unsent(error: Exception) -> Reply:
     """What kept the request from being sent."""
     if isinstance(error, UnconnectedError):
         return Reply(loss=error.loss, message=str(error))

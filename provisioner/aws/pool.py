@@ -80,7 +80,7 @@ class Pool:
         self._place = place
         self._timeout_s = timeout_s
         self._free = free
-        self._idle: list[tuple[Connection, float]] = []
+        self._idle: deque[tuple[Connection, float]] = deque()
         self._in_use = 0
         self._returns: deque[asyncio.Future[None]] = deque()
         self._loop = asyncio.get_running_loop()
@@ -110,7 +110,11 @@ class Pool:
         if not connection.usable:
             self.drop(connection)
             return
-        self._idle.append((connection, self._loop.time()))
+        now = self._loop.time()
+        if self._idle and self._idle[0][1] < now - KEEPALIVE_S:
+            # One at a time is enough: no more are kept than were in use at once.
+            self._idle.popleft()[0].abort()
+        self._idle.append((connection, now))
         self._give_back()
 
     def drop(self, connection: Connection) -> None:

@@ -20,6 +20,7 @@ from provisioner.aws import quotas as service_quotas
 from provisioner.aws import tagging, wire
 from provisioner.aws.faces import SIGNATURE_AGE_S, CallError, Described, Listed, Page
 from provisioner.aws.http import before_write
+from provisioner.aws.listing import is_page, page_of
 from provisioner.aws.losses import lost
 from provisioner.aws.network import current_caller
 from provisioner.aws.sigv4 import sign_again
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from provisioner.aws.faces import Limits, TaggedPage
+    from provisioner.aws.listing import DirectList
     from provisioner.aws.network import Caller
     from provisioner.aws.target import Clients
     from provisioner.core.verdict import Line
 
 _T = TypeVar("_T")
+
+LIST = "ListConfiguredModelAlgorithms"
 
 _DEFINITION = ("name", "description", "roleArn", "trainingContainerConfig", "inferenceContainerConfig", "kmsKeyArn")
 
@@ -172,16 +176,33 @@ class SdkControl:
     Args:
         clients: of the target.
         caller: the target.
+        listing: lists without the SDK; None where only the SDK can.
     """
 
-    def __init__(self, clients: Clients, caller: Caller) -> None:
+    def __init__(self, clients: Clients, caller: Caller, listing: DirectList | None = None) -> None:
         self._clients = clients
         self._caller = caller
+        self._listing = listing
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
         """One page of List."""
+        if self._listing is not None:
+            return await self._list_directly(self._listing, next_token, page_size)
         params = {"maxResults": page_size} | ({"nextToken": next_token} if next_token else {})
-        return await self._ask(await self._clients.service(), "ListConfiguredModelAlgorithms", params, _page)
+        return await self._ask(await self._clients.service(), LIST, params, _page)
+
+    async def _list_directly(self, listing: DirectList, next_token: str, page_size: int) -> Page:
+        clock = self._caller.clock
+        offset_s = clock.offset_s
+        reply, body = await listing.ask(next_token, page_size)
+        if not is_page(reply) and clock.offset_s != offset_s:
+            reply, body = await listing.ask(next_token, page_size)
+        if not is_page(reply):
+            raise self._failed(LIST, reply)
+        try:
+            return page_of(body)
+        except ValueError as error:
+            raise self._failed(LIST, _unreadable(reply)) from error
 
     async def get_algorithm(self, arn: str) -> Described:
         """Everything about one algorithm."""
@@ -253,11 +274,14 @@ class SdkControl:
         try:
             return read(answer)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            unreadable = Reply(status=reply.status, message="the reply cannot be read", request_id=reply.request_id)
-            raise self._failed(operation, unreadable, where) from error
+            raise self._failed(operation, _unreadable(reply), where) from error
 
     def _failed(self, operation: str, reply: Reply, where: str = "") -> CallError:
         return CallError(operation, self._caller.identity.secrets.redact(reply), where)
+
+
+def _unreadable(reply: Reply) -> Reply:
+    return Reply(status=reply.status, message="the reply cannot be read", request_id=reply.request_id)
 
 
 def _page(answer: dict[str, Any]) -> Page:

@@ -1,4 +1,4 @@
-"""AWS Signature Version 4, made for one kind of request: POST to one URL with a JSON body.
+"""AWS Signature Version 4, made for one kind of request: one method, URL and query, and bodies of one type.
 
 All that repeats is prepared: the signing key lives for a day, the canonical request up to the date for a second, and
 only hashes are computed for a request. Equal to botocore's ``SigV4Auth``, which the tests prove.
@@ -41,26 +41,38 @@ def host_header(url: str) -> str:
 
 
 class Signer:
-    """Signs POSTs to ``url`` with one set of credentials.
+    """Signs requests to ``url`` with one set of credentials.
 
     Args:
         url: without a query.
         region: of the signature's scope.
         service: the signing name.
-        content_type: of every body.
+        content_type: of every body, "" where there is none.
         credentials: key, secret and token.
+        method: of every request.
+        query: of every request, encoded, in the order of its names.
     """
 
-    def __init__(
-        self, url: str, region: str, service: str, content_type: str, credentials: ReadOnlyCredentials
+    def __init__(  # noqa: PLR0913  what a signature is about
+        self,
+        url: str,
+        region: str,
+        service: str,
+        content_type: str,
+        credentials: ReadOnlyCredentials,
+        *,
+        method: str = "POST",
+        query: str = "",
     ) -> None:
         self._access_key = credentials.access_key
         self._secret = b"AWS4" + credentials.secret_key.encode()
         self._scope = (region, service, "aws4_request")
         path = quote(normalize_url_path(urlsplit(url).path), safe="/~")
         token = credentials.token
-        self._head = f"POST\n{path}\n\ncontent-type:{content_type}\nhost:{host_header(url)}\nx-amz-date:"
-        self._signed = "content-type;host;x-amz-date" + (";x-amz-security-token" if token else "")
+        typed = f"content-type:{content_type}\n" if content_type else ""
+        self._head = f"{method}\n{path}\n{query}\n{typed}host:{host_header(url)}\nx-amz-date:"
+        names = ("content-type", "host", "x-amz-date", "x-amz-security-token")
+        self._signed = ";".join(names[0 if typed else 1 : 4 if token else 3])
         tail = f"\nx-amz-security-token:{' '.join(token.split())}" if token else ""
         self._tail = f"{tail}\n\n{self._signed}\n"
         self._second = -1

@@ -11,6 +11,7 @@ from provisioner.aws.clock import ServerClock
 from provisioner.aws.direct import DirectCreates
 from provisioner.aws.faces import Aws
 from provisioner.aws.http import ClientConfig
+from provisioner.aws.listing import DirectList
 from provisioner.aws.network import Caller, Wanted
 from provisioner.aws.route import Unsupported
 from provisioner.aws.sdk import SdkControl, SdkCreates, handle
@@ -109,14 +110,16 @@ async def open_target(target: Target, limits: Limits, network: Network, *, direc
         clients = Clients(target, region, network, limits)
         route = network.route(target, region) if direct else Unsupported("")
         creates: Creates
+        listing = None
         if isinstance(route, Unsupported):
             client = await clients.service()
             creates, endpoint = SdkCreates(client, caller, limits), client.meta.endpoint_url
         else:
             creates, endpoint = DirectCreates(route, caller, limits, network), route.endpoint
+            listing = DirectList(route, caller, limits, network)
         yield Aws(
             creates=creates,
-            control=SdkControl(clients, caller),
+            control=SdkControl(clients, caller, listing),
             region=real_region(region),
             endpoint=endpoint,
             account_id=account_of_key(credentials.access_key),

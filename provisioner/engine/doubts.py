@@ -8,7 +8,6 @@ attempt id, as it does after a lost reply.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -58,7 +57,8 @@ class Doubts:
     def __init__(self, target: OpenTarget, resolver: Resolver) -> None:
         self._target = target
         self._resolver = resolver
-        self._given: dict[Line, deque[Given]] = {}
+        # Lists, not deques: a deque of one takes a kilobyte, and every target has one for each connection.
+        self._given: dict[Line, list[Given]] = {}
 
     def statistics(self) -> dict[str, int]:
         """How many connections and results are remembered."""
@@ -71,8 +71,11 @@ class Doubts:
         if reply.line not in self._given:
             for line in [line for line in self._given if line.closed and not line.mixed_up]:
                 del self._given[line]
-            self._given[reply.line] = deque(maxlen=KEPT)
-        self._given[reply.line].append(Given(job.name, reply.arn, job.incoming, job.outcome))
+            self._given[reply.line] = []
+        given = self._given[reply.line]
+        given.append(Given(job.name, reply.arn, job.incoming, job.outcome))
+        if len(given) > KEPT:
+            del given[0]
 
     def contradict(self, reply: Reply) -> None:
         """``reply`` names what cannot be: its connection, or the one that brought the same ARN before, is mixed up."""

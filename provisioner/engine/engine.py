@@ -36,7 +36,6 @@ from provisioner.engine.room import Room
 from provisioner.engine.work import Work, is_parked
 from provisioner.errors import IntegrityError, ProvisionerError
 from provisioner.manifest.fingerprint import Fingerprint
-from provisioner.manifest.reader import BATCH_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -208,7 +207,7 @@ class Engine:
         So many that a fast target never waits for the next ones, and no more: a thousand slow targets would take
         seconds to begin, and megabytes for what they create much later.
         """
-        return min(BATCH_LINES, max(LEAST_AT_ONCE, round(PLANNED_AHEAD_S * self._target.creates.rate)))
+        return max(LEAST_AT_ONCE, round(PLANNED_AHEAD_S * self._target.creates.rate))
 
     async def _next(self, batches: Iterator[Batch]) -> Batch | None:
         return await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)

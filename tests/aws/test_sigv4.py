@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from unittest import mock
+from urllib.parse import quote, urlencode
 
 import botocore.auth
 from botocore.awsrequest import AWSRequest
@@ -30,9 +31,12 @@ PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size
 TIMES = st.lists(st.integers(0, 4_000_000_000), min_size=1, max_size=4)
 
 
-def theirs(url: str, region: str, credentials: ReadOnlyCredentials, body: bytes, now: int) -> tuple[str, str]:
+def theirs(
+    url: str, region: str, credentials: ReadOnlyCredentials, body: bytes, now: int, method: str = "POST"
+) -> tuple[str, str]:
     """Date and Authorization by botocore's own signer."""
-    request = AWSRequest("POST", url, {"Content-Type": TYPE, "User-Agent": "any"}, body)
+    headers = {"User-Agent": "any"} | ({"Content-Type": TYPE} if body or method == "POST" else {})
+    request = AWSRequest(method, url, headers, body)
     moment = datetime.fromtimestamp(now, UTC).replace(tzinfo=None)
     keys = Credentials(credentials.access_key, credentials.secret_key, credentials.token)
     with mock.patch.object(botocore.auth, "get_current_datetime", return_value=moment):
@@ -55,6 +59,18 @@ def test_signatures_equal_botocores(
 
     for now in [*times, times[0]]:
         assert signer.sign(body, now) == theirs(url, region, credentials, body, now)
+
+
+@given(url=URLS, token=st.none() | PRINTABLE, page=st.text(min_size=1, max_size=30), now=st.integers(0, 4_000_000_000))
+def test_signatures_of_requests_without_a_body_equal_botocores(
+    url: str, token: str | None, page: str, now: int
+) -> None:
+    """Without a body, and with a query, whatever the token of its page is made of."""
+    credentials = ReadOnlyCredentials("AKID", "secret", token, None)
+    query = urlencode({"maxResults": "7", "nextToken": page}, quote_via=quote, safe="-_.~")
+    signer = Signer(url, "us-east-1", "cleanrooms-ml", "", credentials, method="GET", query=query)
+
+    assert signer.sign(b"", now) == theirs(f"{url}?{query}", "us-east-1", credentials, b"", now, "GET")
 
 
 @given(
