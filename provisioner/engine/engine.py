@@ -205,9 +205,10 @@ class Engine:
         """How many definitions are planned at a time.
 
         So many that a fast target never waits for the next ones, and no more: a thousand slow targets would take
-        seconds to begin, and megabytes for what they create much later.
+        seconds to begin, and megabytes for what they create much later. Where most definitions need nothing, more.
         """
-        return max(LEAST_AT_ONCE, round(PLANNED_AHEAD_S * self._target.creates.rate))
+        needed = max(LEAST_AT_ONCE, PLANNED_AHEAD_S * self._target.creates.rate)
+        return round(needed * (1 + self._planned_rows) / (1 + self._needed))
 
     async def _next(self, batches: Iterator[Batch]) -> Batch | None:
         return await anyio.to_thread.run_sync(next, batches, None, abandon_on_cancel=True)
