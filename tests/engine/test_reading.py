@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,14 +18,18 @@ from provisioner.errors import ManifestError, ProvisionerError, Reason
 from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.manifest.sources import ScratchError
+from provisioner.pacing.gate import Gate
+from provisioner.pacing.pacer import PaceBounds, Pacer
 from provisioner.report.statistics import Statistics
 from tests.definition_lines import manifest_of
-from tests.fakes import Act, Endpoint, FakeLedger, make_policy, open_target
+from tests.fakes import Act, Endpoint, FakeLedger, make_policy, now, open_target
+from tests.virtual_time import virtual_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from provisioner.engine.target import OpenTarget
     from provisioner.manifest.fingerprint import Fingerprint
     from provisioner.manifest.reader import Batch
 
@@ -92,3 +98,48 @@ async def test_the_gate_knows_about_how_many_creates_are_to_come(tmp_path: Path)
     expected = one.creates.statistics()["expected"]
     assert isinstance(expected, int)
     assert 512 < expected <= 20_000  # one batch of 512 was planned
+
+
+class Asked(FakeLedger):
+    """A ledger that notes how many names it is asked for at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts_asked: list[int] = []
+
+    async def registered(self, target: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """See the interface."""
+        self.counts_asked.append(len(names))
+        return await super().registered(target, names)
+
+
+def _slow(ledger: FakeLedger, endpoint: Endpoint) -> OpenTarget:
+    """A target that creates five a second."""
+    bounds = PaceBounds(initial_rate=5.0, max_rate=5.0, share=1.0)
+    creates = Gate(Pacer(bounds, now()), max_in_flight=64, clock=now)
+    return replace(open_target(endpoint, ledger), creates=creates)
+
+
+@virtual_time
+async def test_a_slow_target_plans_what_it_creates_soon(tmp_path: Path) -> None:
+    """Of a long manifest, so that a thousand targets begin at once and keep little; all of it is created in the end."""
+    path = tmp_path / "definitions.jsonl"
+    path.write_bytes(manifest_of(*(f"definition {number:05}" for number in range(200))))
+    ledger, endpoint, asked_early = Asked(), Endpoint(), []
+    asyncio.get_running_loop().call_later(1.0, lambda: asked_early.extend(ledger.counts_asked))
+
+    await Engine(_slow(ledger, endpoint), make_policy(), Stop(), workers=64).run(Manifest([str(path)], Rules()))
+
+    assert asked_early == [40, 40]
+    assert sum(ledger.counts_asked) == len(endpoint.algorithms) == 200
+
+
+@virtual_time
+async def test_what_is_registered_is_looked_up_in_large_parts(tmp_path: Path) -> None:
+    """A manifest without changes is read at full speed also by a target that creates slowly."""
+    path, ledger, endpoint = tmp_path / "definitions.jsonl", Asked(), Endpoint()
+    path.write_bytes(manifest_of(*(f"definition {number:05}" for number in range(100))))
+    for opened in (open_target(endpoint, ledger), _slow(ledger, endpoint)):
+        await Engine(opened, make_policy(), Stop(), workers=64).run(Manifest([str(path)], Rules()))
+
+    assert ledger.counts_asked == [100, 40, 60]
