@@ -121,6 +121,8 @@ def test_a_page_shows_everything(shown: Browser, run_: Path) -> None:
     assert shown.run("document.querySelectorAll('#lanes .mark').length") == 7
     incidents = shown.run("[...document.querySelectorAll('#incident-list b')].map(one => one.textContent.trim())")
     assert incidents == ["3 targets", "4 targets"]
+    halt = shown.run("document.querySelector('#incident-list li').textContent")
+    assert halt.endswith("3 targets credentials may not create: iam:PassRole on arn:aws:iam::\u2026:role/access")
     assert shown.run("document.querySelector('#fleet-title').textContent") == "40 targets, definitions by outcome"
     assert shown.run("document.querySelectorAll('#targets td.heat').length") > 20
     assert shown.run("[...document.querySelectorAll('section[hidden]')].map(one => one.id)") == ["runs"]

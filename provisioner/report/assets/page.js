@@ -283,7 +283,11 @@ function incidents() {
     }))));
   }
   $("lanes").append(make("div", { class: "ends" }, make("span", {}, `${clock(data.began)} UTC`), make("span", {}, clock(data.began + all))));
-  /* What many targets meet alike is one line; numbers may differ. */
+  /* What many targets meet alike is one line; of numbers, those that differ are left out. */
+  const shared = (texts) => {
+    const split = texts.map((text) => text.split(/(\d+)/));
+    return split[0].map((part, at) => split.every((each) => each[at] === part) ? part : "\u2026").join("");
+  };
   const alike = new Map();
   for (const one of data.incidents) {
     const key = `${one.kind} ${one.text.replace(/\d+/g, "n")}`;
@@ -296,7 +300,7 @@ function incidents() {
     const times = some.length > names.length ? `, ${number(some.length)} times` : "";
     return make("li", {}, make("span", {}, clock(data.began + one.at_s)), make("span", { class: { halt: "bad", outage: "warn" }[one.kind] }, one.kind),
       make("span", { title: many ? names.slice(0, 40).join(", ") : undefined }, make("b", {}, `${many ? `${number(names.length)} targets` : one.target}${times} `),
-        some.length > 1 ? one.text.replace(/\d+/g, (digits) => some.every((each) => each.text === one.text) ? digits : "n") : one.text,
+        shared(some.map((each) => each.text)),
         long ? make("span", { class: "note" }, ` (${some.length > 1 ? "up to " : ""}${lasting(long)})`) : null));
   }));
   const left = data.incidents_total - data.incidents.length;
