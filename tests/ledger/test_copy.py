@@ -55,7 +55,8 @@ async def fill(where: str) -> dict[str, list[Row]]:
     """Put a row or more into every table of a new ledger, more than a page into one; all of its rows."""
     async with open_ledger(where) as ledger:
         await ledger.begin_run(RunRecord("run-1", "apply", AT))
-        await ledger.record([intend(f"n{number:04}") for number in range(120)])
+        epoch = ledger.epoch("default")
+        await ledger.record([intend(f"n{number:04}", epoch=epoch) for number in range(120)])
         await ledger.record([confirm(f"n{number:04}", number) for number in range(0, 120, 2)])
         await ledger.record([msgspec.structs.replace(intend(ODD), message="\x00"), confirm(ODD, 5000)])
         await ledger.record([msgspec.structs.replace(intend("n0000", "a2"), incoming=True)])
@@ -113,6 +114,7 @@ async def test_a_ledger_is_moved_with_everything(ends: tuple[str, str]) -> None:
         history = await ledger.history("default", "n0004")
         changes = await ledger.changes("default")
 
+    assert before["entries"][1][7]["epoch"], "the epoch of an intent is copied too"
     assert all(before.values()), {table: len(rows) for table, rows in before.items()}
     assert after == before
     assert await rows_of(source) == before
