@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,11 +15,10 @@ import pytest
 from tests.definition_lines import manifest_of
 from tests.e2e.process import Endpoint, environment, provisioner, start, until
 from tests.e2e.test_jobs import NAMES, REGIONS, SHORT, arguments, check_once, ended, whole
-from tests.postgres import fresh_ledger
+from tests.postgres import Ledger, fresh_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # What Ray would send to its makers, and the token that it would keep in the home directory, are not what is tested.
 QUIETLY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
@@ -46,12 +46,18 @@ def cluster() -> Iterator[str]:
     process.communicate()
 
 
-def test_a_cluster_runs_the_workers_of_a_job(tmp_path: Path, endpoint: Endpoint, cluster: str) -> None:
-    """It starts a worker that was killed again, drains all on SIGTERM, goes on later, and makes everything once."""
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """The one that the configuration names."""
     ledger = fresh_ledger()
     targets = "".join(f"[targets.{region}]\nregion = '{region}'\n" for region in REGIONS)
     (tmp_path / "c.toml").write_text(f"[run]\nledger = '{ledger.url}'\n{SHORT}{targets}")
     (tmp_path / "m.jsonl").write_bytes(manifest_of(*NAMES))
+    return ledger
+
+
+def test_a_cluster_runs_the_workers_of_a_job(tmp_path: Path, endpoint: Endpoint, cluster: str, ledger: Ledger) -> None:
+    """It starts a worker that was killed again, drains all on SIGTERM, goes on later, and makes everything once."""
     endpoint.change(names="duplicates")
     options = ("--job", "j", "--engine", "ray", "--workers", "2", "--ray-address", cluster)
     command = arguments(endpoint, *options)
@@ -77,6 +83,27 @@ def test_a_cluster_runs_the_workers_of_a_job(tmp_path: Path, endpoint: Endpoint,
     assert sum(job["job"]["outcomes"].values()) == len(REGIONS) * len(NAMES)
     assert job["job"]["results"] == {"done": len(REGIONS)}
     assert len(job["runs"]) == 5
+
+
+@pytest.mark.torture
+def test_what_started_the_workers_is_killed(tmp_path: Path, endpoint: Endpoint, cluster: str, ledger: Ledger) -> None:
+    """Ray ends its workers; the same command with the same id goes on where they were, and makes nothing twice."""
+    endpoint.change(names="duplicates")
+    options = ("--job", "j", "--engine", "ray", "--workers", "2", "--ray-address", cluster)
+    command = arguments(endpoint, *options)
+
+    first = start(*command, "--max-rate", "0.05", cwd=tmp_path, **QUIETLY)
+    until(lambda: endpoint.creates() > 1, first)
+    workers = [int(holder.split()[1]) for (holder,) in ledger.execute("SELECT holder FROM workers")]
+    first.kill()
+    first.communicate()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    ledger.execute("UPDATE workers SET expires_at = now()")
+    code, summary = ended(start(*command, cwd=tmp_path, **QUIETLY))
+
+    check_once(endpoint)
+    assert (code, summary["job"]["left"]) == (0, 0)
+    assert whole(tmp_path, "j")["job"]["results"] == {"done": len(REGIONS)}
 
 
 POSTGRES = "postgresql://provisioner@db.example.com/provisioner"
