@@ -156,10 +156,10 @@ class Site:
     def left(self) -> int:
         """Targets without a result."""
         try:
-            ((left,),) = self.ledger.execute("SELECT count(*) FROM job_targets WHERE result IS NULL")
+            ((done,),) = self.ledger.execute("SELECT count(result) FROM job_targets")
         except psycopg.Error:
             return len(REGIONS)
-        return int(left)
+        return len(REGIONS) - int(done)
 
 
 # What a worker is.
