@@ -15,7 +15,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --
   --no-emit-index-url --quiet
 DEMO := demo
 # More than the cores: the tests of real processes wait most of the time.
-JOBS ?= 4
+JOBS ?= 6
 # Where the environment says not to write bytecode, each of hundreds of processes would compile all modules again.
 export PYTHONDONTWRITEBYTECODE :=
 PARALLEL = -n $(JOBS) --dist worksteal
@@ -50,7 +50,7 @@ demo: $(RUN)  ## register configs/example.jsonl against the embedded endpoint, w
 	@mkdir -p $(DEMO)
 	$(BIN)/provisioner apply configs/example.jsonl --config configs/demo.toml --local
 
-test: $(READY)  ## run the tests; about five minutes on two cores
+test: $(READY)  ## run the tests; about four minutes on two cores
 	$(PYTEST)
 
 $(LOWEST_READY): requirements-lowest.txt pyproject.toml $(READY)

@@ -148,7 +148,7 @@ async def test_a_refusal_carries_its_reply(fault: Action, status: int, code: str
 
 async def test_a_lost_reply_carries_its_loss() -> None:
     """A read that hangs is one request, given up after the read time-out."""
-    async with Server(hang()) as server, open_control(server.url, read_timeout_s=0.2) as aws:
+    async with Server(hang()) as server, open_control(server.url, connect_timeout_s=0.3, read_timeout_s=0.2) as aws:
         with pytest.raises(CallError) as raised:
             await aws.control.list_algorithms()
 

@@ -94,7 +94,7 @@ async def test_a_refusal_carries_its_code(code: str, verdict: Verdict) -> None:
 
 async def test_a_lost_reply_carries_its_loss() -> None:
     """A call that hangs is one request, given up after the read time-out."""
-    async with Server(hang()) as server, open_tagging(server.url, read_timeout_s=0.2) as aws:
+    async with Server(hang()) as server, open_tagging(server.url, connect_timeout_s=0.3, read_timeout_s=0.2) as aws:
         with pytest.raises(CallError) as raised:
             await aws.control.tagged()
 

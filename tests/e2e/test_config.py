@@ -14,7 +14,8 @@ from provisioner.cli.apply import ApplyOptions
 from provisioner.cli.config import KEYS
 from provisioner.cli.local import RATE
 from provisioner.config.settings import Settings
-from tests.e2e.process import EXAMPLE, ROOT, provisioner
+from tests.definition_lines import manifest_of
+from tests.e2e.process import ROOT, provisioner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,7 +170,8 @@ def test_init_writes_the_commented_file_once(tmp_path: Path) -> None:
     assert Settings.load(path).override("run", ledger="ledger.db") == Settings(
         local=RATE, defaults={"templates": False, "tags": {}}
     )
-    assert provisioner("apply", EXAMPLE, "--local", "-c", "b.toml", cwd=tmp_path).returncode == 0
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a"))
+    assert provisioner("apply", "m.jsonl", "--local", "-c", "b.toml", cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize(("name", "code"), [("no/c.toml", 74), (".", 2)])

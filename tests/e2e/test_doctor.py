@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.definition_lines import manifest_of
 from tests.e2e.process import COMMAND, EXAMPLE, LIMIT_S, ROOT, Endpoint, environment, provisioner
 
 if TYPE_CHECKING:
@@ -117,12 +118,13 @@ def test_a_failed_check_ends_as_a_run_would(
 
 def test_a_target_that_has_moved_is_reported(tmp_path: Path) -> None:
     """What the ledger knows of a target's place is compared as a run does, exit 78."""
-    provisioner("apply", EXAMPLE, "--local", cwd=tmp_path)
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a", "b"))
+    provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
 
-    code, checks = examined(tmp_path, EXAMPLE, "--local")
-    assert (code, checks["ledger"]["message"].split(",")[0]) == (0, "ledger.db: 216 entries")
+    code, checks = examined(tmp_path, "m.jsonl", "--local")
+    assert (code, checks["ledger"]["message"].split(",")[0]) == (0, "ledger.db: 2 entries")
     (tmp_path / "c.toml").write_text("[targets.default]\nregion = 'eu-west-1'")
-    code, checks = examined(tmp_path, EXAMPLE, "--local", "--config", "c.toml")
+    code, checks = examined(tmp_path, "m.jsonl", "--local", "--config", "c.toml")
 
     assert (code, checks["place"]["status"]) == (78, "fail")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provisioner.emulator import DEFAULT_ACCOUNT, credentials
+from tests.alternating import alternating
 from tests.definition_lines import manifest_of, numbered
 from tests.e2e.moments import BUG, OUT_OF_MEMORY, at
 from tests.e2e.process import COMMAND, LIMIT_S, Endpoint, Process, command, environment, executable, provisioner, until
@@ -241,9 +242,13 @@ def test_a_stderr_that_cannot_be_written_does_not_change_the_exit_code(
     assert done.returncode == code, done.stdout
 
 
-@pytest.mark.parametrize("action", [OUT_OF_MEMORY, BUG])
-@pytest.mark.parametrize("moment", ["provisioner.commands.apply", "provisioner.engine.engine", "provisioner.cli.logs"])
-def test_an_internal_error_is_one_json_object_too(tmp_path: Path, action: str, moment: str) -> None:
+@pytest.mark.parametrize(
+    ("moment", "action"),
+    alternating(
+        [OUT_OF_MEMORY, BUG], ["provisioner.commands.apply", "provisioner.engine.engine", "provisioner.cli.logs"]
+    ),
+)
+def test_an_internal_error_is_one_json_object_too(tmp_path: Path, moment: str, action: str) -> None:
     """A bug, or a machine without memory, ends with 1, one line on stderr and one object on stdout."""
     (tmp_path / "m.jsonl").write_bytes(numbered(2))
 

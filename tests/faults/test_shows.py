@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from provisioner.emulator import Behaviour, running
-from tests.e2e.process import COMMAND, environment, provisioner
+from tests.e2e.process import Process, command, provisioner
 from tests.faults.invariants import check_finished, check_invariants
 from tests.faults.world import entries_of, ledger_id_of, write_manifest
 
@@ -70,14 +70,9 @@ class Show:
 
     def killed(self, longest_s: float) -> None:
         """One run that is killed with SIGKILL, unless it ends before."""
-        run = subprocess.Popen(
-            [*COMMAND, *map(str, self.arguments)],
-            cwd=self.path,
-            env=environment(**self.switches),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(self.random.uniform(0.6, longest_s))
+        line = command(*self.arguments, cwd=self.path, **self.switches)
+        run = Process(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(self.random.uniform(0.2, longest_s))
         run.send_signal(signal.SIGKILL)
         self.kills += run.wait() == -signal.SIGKILL
 
@@ -133,7 +128,7 @@ def show(path: Path, plan: Plan) -> str:
         job = Show(path, endpoint, size, seed, transport)
         for _ in range(3 * kills):
             if job.kills < kills:
-                job.killed(1.2 + size / (300.0 * kills))
+                job.killed(0.8 + size / (300.0 * kills))
         assert job.kills == kills, "it was finished too soon to be killed so often"
         runs = job.finish()
         calls = job.check().calls.get("create", {})
