@@ -273,6 +273,19 @@ async def test_the_runs_of_a_job_count_as_one_for_what_is_kept(postgres: Ledger)
     assert postgres.execute("SELECT job FROM jobs ORDER BY job") == [("big",), ("j",)]
 
 
+async def test_a_worker_that_has_joined_is_not_forgotten_before_its_run_is_recorded(postgres: Ledger) -> None:
+    """Another one may begin between the two, and forget old runs."""
+    async with leases_of(postgres.url) as leases:
+        ledger = await PostgresLedger.open(leases)
+        share = await locate(postgres.url).jobs().join(ledger, leases, Joining("j", "f", "r1", AT, TARGETS))
+        async with worker(postgres.url, "r2") as (other, _):
+            record = await locate(postgres.url).jobs().find(other.job)
+        await ledger.close()
+
+    assert record is not None
+    assert (share.job, record.runs) == ("j", ["r1", "r2"])
+
+
 async def test_many_claim_at_once(postgres: Ledger) -> None:
     """However many begin together: each target is one worker's, and all are somebody's."""
 

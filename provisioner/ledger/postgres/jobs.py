@@ -130,6 +130,15 @@ def forgotten(latest_run: str) -> Statement:
     return Statement(_FORGET.format(latest_run))
 
 
+def forgotten_runs(latest_run: str) -> Statement:
+    """The statement that forgets which runs that began before ``latest_run``, an SQL expression, were workers of jobs.
+
+    A worker joins its job before its run is recorded, so one that is alive may seem to be older than all runs.
+    """
+    alive = "SELECT run_id FROM workers"
+    return Statement(f"DELETE FROM job_runs WHERE run_id < ({latest_run}) AND run_id NOT IN ({alive})")  # noqa: S608  constants
+
+
 def finished(job: str, result: TargetResult) -> Statement:
     """The statement that records a result."""
     return Statement(_FINISH, (encode(result), written(job), written(result.target)))

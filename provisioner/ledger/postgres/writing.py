@@ -14,7 +14,7 @@ from provisioner.errors import LedgerError, ProvisionerError, UsageError
 from provisioner.ledger.batch import Batch, OpenEntries, arns_of, keys_of, replaced_by
 from provisioner.ledger.postgres.connection import Statement
 from provisioner.ledger.postgres.copying import replacing
-from provisioner.ledger.postgres.jobs import finished, forgotten
+from provisioner.ledger.postgres.jobs import finished, forgotten, forgotten_runs
 from provisioner.ledger.postgres.reading import known, question
 from provisioner.ledger.postgres.schema import LEDGER_ID, put_meta
 from provisioner.ledger.postgres.text import encode, written
@@ -297,7 +297,6 @@ def _pruned() -> list[Statement]:
         "problems": KEPT_RUNS_WITH_PROBLEMS,
         "samples": KEPT_RUNS_WITH_PROBLEMS,
         "history": KEPT_RUNS,
-        "job_runs": KEPT_RUNS,
         "runs": KEPT_RUNS,
     }
     jobs = Statement("DELETE FROM jobs WHERE NOT EXISTS (SELECT 1 FROM job_runs WHERE job_runs.job = jobs.job)")
@@ -305,7 +304,7 @@ def _pruned() -> list[Statement]:
         Statement(f"DELETE FROM {table} WHERE run_id < ({oldest.format(number)})")  # noqa: S608  constants
         for table, number in kept_runs.items()
     ]
-    return [forgotten(oldest.format(KEPT_RUNS_WITH_PROBLEMS)), *kept, jobs]
+    return [forgotten(oldest.format(KEPT_RUNS_WITH_PROBLEMS)), *kept, forgotten_runs(oldest.format(KEPT_RUNS)), jobs]
 
 
 _TYPES = {"sent": "json", "updated_at": "float8", "at": "float8", "line": "bigint", "column": "bigint"}
