@@ -181,9 +181,7 @@ def outdated(request: Request, epoch: Callable[[str], str]) -> str:
 
 def weight(request: Request) -> int:
     """How many facts it counts as."""
-    match request:
-        case Record(facts):
-            return len(facts)
-        case ReplaceRows(rows=rows):
-            return len(rows)
-    return 1
+    # No `match`: every fact passes here twice, and a class pattern takes three times as long.
+    if isinstance(request, Record):
+        return len(request.facts)
+    return len(request.rows) if isinstance(request, ReplaceRows) else 1

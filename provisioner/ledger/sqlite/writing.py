@@ -312,11 +312,11 @@ _ON_KNOWN_ENTRY = "ON CONFLICT (target, name) DO UPDATE SET " + ", ".join(
 )
 
 
-def _entry_row(entry: Entry) -> tuple[Any, ...]:
+def _entry_row(entry: Entry) -> list[Any]:
     row = list(msgspec.structs.astuple(entry)[: len(_ENTRY_COLUMNS)])
-    row[_STATE] = entry.state.value
+    row[_STATE] = str(entry.state)
     row[_SENT] = None if entry.sent is None else msgspec.json.encode(entry.sent).decode()
-    return tuple(row)
+    return row
 
 
 def _row(request: Learn | TakeIdentity | SetFinished | SetPlace) -> tuple[str, tuple[Any, ...]]:
