@@ -104,12 +104,12 @@ async def _cluster(ray: ModuleType, address: str, workers: int) -> AsyncIterator
         await anyio.to_thread.run_sync(begin, abandon_on_cancel=True)
     except Exception as error:
         raise _unusable(address, str(error).strip().partition("\n")[0]) from error
-    try:
-        with redirect_stdout(_ResultOnly(sys.stdout)):
+    with redirect_stdout(_ResultOnly(sys.stdout)):
+        try:
             yield
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(ray.shutdown)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(ray.shutdown)
 
 
 class _ResultOnly(TextIOBase):
