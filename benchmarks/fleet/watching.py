@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from benchmarks.throughput.processes import ROOT, cost_of
+from benchmarks.throughput.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,8 +86,3 @@ def found(world: World, looks: Looks, begin_s: float, end_s: float) -> Found:
         first_s=(min(firsts, default=float("nan")), max(firsts, default=float("nan"))),
         peak_mib=looks.peak_mib,
     )
-
-
-def cpu_of(command: Sequence[str], env: dict[str, str], cwd: Path) -> float:
-    """CPU seconds of ``command``."""
-    return cost_of(command, env, cwd).cpu_s
