@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from provisioner.config.settings import Settings
     from provisioner.core.entry import Entry, State
     from provisioner.core.problem import Problem
+    from provisioner.core.selection import Selection
     from provisioner.errors import ProvisionerError
     from provisioner.manifest.definition import (
         ContainerConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "Problem",
     "ProvisionerError",
     "Rules",
+    "Selection",
     "Settings",
     "State",
     "Summary",
@@ -62,6 +64,7 @@ _HOMES = {
     "Problem": "core.problem",
     "ProvisionerError": "errors",
     "Rules": "api",
+    "Selection": "core.selection",
     "Settings": "config.settings",
     "State": "core.entry",
     "Summary": "report.summary",

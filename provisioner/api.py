@@ -25,6 +25,8 @@ from provisioner.commands.validate import Validation
 from provisioner.commands.verify import Finding, Marks
 from provisioner.commands.verify import verify as verify_command
 from provisioner.config.settings import Settings
+from provisioner.core.entry import State
+from provisioner.core.selection import Selection
 from provisioner.errors import UsageError
 from provisioner.ledger.jobs import AUTO
 from provisioner.ledger.location import locate, printable_location
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
     from provisioner.config.settings import Adopt, OnChange, ReplaceOrder
-    from provisioner.core.entry import Entry, State
+    from provisioner.core.entry import Entry
     from provisioner.core.problem import Problem
     from provisioner.ledger import Ledger as Store
     from provisioner.ledger import RunRecord
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 StrPath: TypeAlias = str | os.PathLike[str]
 Sources: TypeAlias = StrPath | Iterable[StrPath | Definition]
 """A path, a glob or ``s3://bucket/key``, or any number of these and of definitions; ``-`` is standard input."""
+EVERYTHING = Selection()
+"""Leaves nothing out."""
 
 
 class Rules(TypedDict, total=False):
@@ -89,6 +93,7 @@ async def apply(  # noqa: PLR0913  a keyword for each option of the command
     settings: Settings | None = None,
     ledger: StrPath | None = None,
     targets: Sequence[str] = (),
+    selection: Selection = EVERYTHING,
     strict: bool = False,
     yes: bool = False,
     wait: bool = True,
@@ -110,6 +115,7 @@ async def apply(  # noqa: PLR0913  a keyword for each option of the command
         settings: the configuration; None is every default. ``settings.run.deadline`` ends the run early.
         ledger: path or URL of the ledger; None is ``settings.run.ledger``.
         targets: names of targets in the settings; () is all of them.
+        selection: what the run is about; anything else is left alone, and not pruned either.
         strict: send nothing if any line is invalid.
         yes: whether algorithms may be deleted, where the rules delete some; look at :func:`plan` first.
         wait: whether to wait, at the end, until creates without an answer can be resolved.
@@ -124,14 +130,14 @@ async def apply(  # noqa: PLR0913  a keyword for each option of the command
         ManifestError: a source does not exist or cannot be read.
         ProvisionerError: an object in S3 cannot be read, for another reason.
         ConfigurationError: the settings are wrong, or contradict each other or the ledger.
-        UsageError: there is no such target, or the ledger is no path of a file.
+        UsageError: there is no such target or run, the selection is malformed, or the ledger is no path of a file.
         UnconfirmedError: something would be deleted, and ``yes`` is not set. Nothing was done.
         DeletionsRefusedError: that is more than ``max_delete``. Nothing was done.
         LedgerLockedError: another run holds the ledger.
         LedgerError: the ledger cannot be opened or written.
     """
     sources, stdin = _sources(manifest)
-    order = _ruled(await _order(settings, ledger, targets), rules)
+    order = _ruled(await _order(settings, ledger, targets, selection), rules)
     policy = msgspec.structs.replace(order.policy, wait=wait)
     run = Run(
         msgspec.structs.replace(
@@ -147,6 +153,7 @@ async def plan(
     settings: Settings | None = None,
     ledger: StrPath | None = None,
     targets: Sequence[str] = (),
+    selection: Selection = EVERYTHING,
     offline: bool = False,
     **rules: Unpack[Rules],
 ) -> Plan:
@@ -159,6 +166,7 @@ async def plan(
         settings: the configuration; None is every default.
         ledger: path or URL of the ledger; None is ``settings.run.ledger``.
         targets: names of targets in the settings; () is all of them.
+        selection: as for :func:`apply`.
         offline: plan by the ledger alone, without reading the account.
         rules: as for :func:`apply`.
 
@@ -169,11 +177,13 @@ async def plan(
     Raises:
         ManifestError: a source does not exist or cannot be read.
         ConfigurationError: the settings are wrong, or contradict each other or the ledger.
-        UsageError: there is no such target, or the ledger is no path of a file.
+        UsageError: there is no such target or run, the selection is malformed, or the ledger is no path of a file.
         LedgerError: the ledger cannot be read.
     """
     sources, stdin = _sources(manifest)
-    run = Run(msgspec.structs.replace(_ruled(await _order(settings, ledger, targets), rules), sources=sources))
+    run = Run(
+        msgspec.structs.replace(_ruled(await _order(settings, ledger, targets, selection), rules), sources=sources)
+    )
     command = PlanCommand(run, offline=offline)
     await _finished(run, "plan", command.plan(stdin))
     assert command.made is not None  # noqa: S101  there was no error
@@ -197,6 +207,7 @@ async def verify(  # noqa: PLR0913  a keyword for each option of the command
     settings: Settings | None = None,
     ledger: StrPath | None = None,
     targets: Sequence[str] = (),
+    selection: Selection = EVERYTHING,
     prune_duplicates: bool = False,
     mark_missing: bool = False,
     mark_drifted: bool = False,
@@ -210,6 +221,7 @@ async def verify(  # noqa: PLR0913  a keyword for each option of the command
         settings: the configuration; None is every default.
         ledger: path or URL of the ledger; None is ``settings.run.ledger``.
         targets: names of targets in the settings; () is all of them.
+        selection: which findings are reported and acted on.
         prune_duplicates: delete duplicates that this ledger created.
         mark_missing: record missing algorithms as deleted, so that the next :func:`apply` creates them again.
         mark_drifted: record that tags were changed in AWS, so that the next :func:`apply` sets them again, or, with
@@ -218,11 +230,11 @@ async def verify(  # noqa: PLR0913  a keyword for each option of the command
 
     Raises:
         ConfigurationError: the settings are wrong, or contradict each other or the ledger.
-        UsageError: there is no such target, or the ledger is no path of a file.
+        UsageError: there is no such target or run, the selection is malformed, or the ledger is no path of a file.
         LedgerLockedError: another run holds the ledger.
         LedgerError: there is no ledger, or it cannot be opened or written.
     """
-    run = Run(await _order(settings, ledger, targets))
+    run = Run(await _order(settings, ledger, targets, selection))
     findings: list[Finding] = []
     marks = Marks(missing=mark_missing, drifted=mark_drifted, unrecorded=mark_unrecorded)
     summary = await _finished(run, "verify", verify_command(run, findings, marks, prune_duplicates=prune_duplicates))
@@ -316,16 +328,37 @@ def _sources(manifest: Sources) -> tuple[tuple[str, ...], BinaryIO | None]:
     return (*paths, "-"), io.BytesIO(b"\n".join(lines))
 
 
-async def _order(settings: Settings | None, ledger: StrPath | None, targets: Sequence[str]) -> Order:
+async def _order(
+    settings: Settings | None, ledger: StrPath | None, targets: Sequence[str], selection: Selection
+) -> Order:
     given = (settings or Settings()).override("run", ledger=None if ledger is None else os.fspath(ledger))
     asked = await with_organization(given.in_shard(os.environ))
     return Order(
         sources=(),
+        selection=_checked(selection),
         settings=asked.settings,
         targets=asked.settings.select(targets),
         policy=policy_of(given),
         listing=asked.fresh,
     )
+
+
+def _checked(selection: Selection) -> Selection:
+    """``selection``, whose states may be text.
+
+    Raises:
+        UsageError: it would select something else than was meant.
+    """
+    if selection.targets:
+        raise UsageError("a selection has no targets here", hint="Pass them as `targets`")
+    names: object = selection.names  # to a type checker it is a tuple; not every caller has one
+    if isinstance(names, str):  # its characters would be globs, and `*` matches everything
+        raise UsageError(f"the names of a selection are text, {names!r}", hint="Pass a tuple of globs")
+    try:
+        states = frozenset(map(State, selection.states))
+    except ValueError as error:
+        raise UsageError(f"{error} of entries", hint=f"The states are {', '.join(State)}") from error
+    return msgspec.structs.replace(selection, states=states)
 
 
 _OF_LIFECYCLE = frozenset({"on_change", "replace_order", "keep", "prune", "max_delete"})

@@ -19,6 +19,7 @@ from provisioner import (
     Ledger,
     ProvisionerError,
     Rules,
+    Selection,
     Settings,
     State,
     Summary,
@@ -398,6 +399,37 @@ async def test_a_plan_predicts_and_changes_nothing() -> None:
         assert (summary.exit_code, summary.outcomes["replaced"], summary.pruned) == (0, 1, 1)
         assert made(emulator) == ["a", "b"]
         assert made_after.steps == []
+
+
+async def test_a_selection_is_all_that_a_call_is_about() -> None:
+    """Apply, plan and verify leave alone what is not selected; a selection that means something else is refused."""
+    async with Emulator() as emulator:
+        settings = at(emulator)
+        definitions = [Definition(name=name, role_arn=ROLE) for name in ("a1", "a2", "b1")]
+        only = Selection(names=("a*",))
+
+        planned = await plan(definitions, settings=settings, selection=only)
+        await apply(definitions, settings=settings, selection=only)
+        exist = made(emulator)
+        await apply(definitions, settings=settings)
+        await apply([definitions[0]], settings=settings, selection=only, prune=True, yes=True)
+        left = made(emulator)
+        async with Emulator() as empty:
+            created = Selection(names=("b*",), states=frozenset({State.CREATED}))
+            missing = await verify(settings=at(empty), selection=created)
+
+        assert [step.name for step in planned.steps] == ["a1", "a2"]
+        assert exist == ["a1", "a2"]
+        assert left == ["a1", "b1"]
+        assert [(one.kind, one.name) for one in missing.findings] == [("missing", "b1")]
+        wrongs: list[tuple[dict[str, Any], str]] = [
+            ({"names": "a*"}, "are text, 'a\\*'"),
+            ({"states": ("creatd",)}, "'creatd' is not a valid State"),
+            ({"targets": frozenset({"default"})}, "no targets"),
+        ]
+        for wrong, why in wrongs:
+            with pytest.raises(UsageError, match=why):
+                await plan(definitions, settings=settings, selection=Selection(**wrong))
 
 
 async def test_nothing_is_deleted_without_a_yes() -> None:

@@ -34,8 +34,9 @@ def command(manifest: tuple[str, ...], config: str | None, targets: tuple[str, .
     printer = _Json() if output == "json" else _Text()
     for problem in validation:
         printer.report(problem)
-    printer.end(validation.counts)
-    return ExitCode.DONE if validation.valid else ExitCode.INVALID
+    exit_code = ExitCode.DONE if validation.valid else ExitCode.INVALID
+    printer.end(validation.counts, exit_code)
+    return exit_code
 
 
 FEW = 3
@@ -50,7 +51,7 @@ class _Text:
         notice = " notice:" if problem.severity == "notice" else ""
         say(f"{problem.where}{notice} {problem.message}{of}")
 
-    def end(self, counts: list[Counts]) -> None:
+    def end(self, counts: list[Counts], _exit_code: ExitCode) -> None:
         alike: dict[str, list[str]] = {}
         for count in counts:
             repeated = f", {count.repeated} repeated" if count.repeated else ""
@@ -75,10 +76,10 @@ class _Json:
         say(msgspec.json.encode(msgspec.structs.asdict(problem)), end="")
         self._before = ",\n"
 
-    def end(self, counts: list[Counts]) -> None:
+    def end(self, counts: list[Counts], exit_code: ExitCode) -> None:
         if self._before != ",\n":
             say(self._before, end="")
         worst = max(counts, key=lambda count: count.invalid)
         summed = {"lines": worst.lines, "valid": worst.valid, "invalid": worst.invalid}
         rest = {**summed, "targets": counts} if len(counts) > 1 else summed
-        say(b"],\n" + msgspec.json.encode(rest)[1:])
+        say(b"],\n" + msgspec.json.encode({**rest, "exit_code": exit_code})[1:])

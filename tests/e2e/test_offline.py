@@ -42,7 +42,8 @@ def test_validate_gives_one_json_object(tmp_path: Path) -> None:
     report = json.loads(broken.stdout)
     assert (broken.returncode, report["lines"], report["valid"], report["invalid"]) == (65, 20, 10, 10)
     assert {problem["line"] for problem in report["problems"]} == set(range(2, 21, 2))
-    assert (good.returncode, json.loads(good.stdout)) == (0, {"problems": [], "lines": 1, "valid": 1, "invalid": 0})
+    counts = {"lines": 1, "valid": 1, "invalid": 0}
+    assert (good.returncode, json.loads(good.stdout)) == (0, {"problems": [], **counts, "exit_code": 0})
 
 
 def test_validate_notices_regexes_without_failing(tmp_path: Path) -> None:
