@@ -6,15 +6,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from provisioner.cli import parameters
-from provisioner.cli.options import common
+from provisioner.cli.options import common, lock_timeout
 from provisioner.cli.running import COMMON, SelectiveOptions, execute
 from provisioner.cli.selection import selection
+from provisioner.config.values import seconds
 from provisioner.errors import UsageError, counted, printable, printable_lines
 
 if TYPE_CHECKING:
+    from provisioner.commands.run import Order
     from provisioner.commands.verify import Finding
+    from provisioner.config.settings import Settings
     from provisioner.exit_codes import ExitCode
     from provisioner.report.recommended import Recommended
     from provisioner.report.summary import Summary
@@ -24,6 +28,11 @@ class VerifyOptions(SelectiveOptions, frozen=True, kw_only=True):
     """The options of ``verify``, and what it finds."""
 
     findings: list[Finding]
+    lock_timeout: str
+
+    def order(self, settings: Settings) -> Order:
+        """What the run is to do."""
+        return msgspec.structs.replace(super().order(settings), lock_timeout_s=seconds(self.lock_timeout))
 
     def json(self, summary: Summary) -> bytes:
         """The summary with the findings."""
@@ -70,6 +79,7 @@ def _line(finding: Finding) -> str:
     help="Record algorithms that this ledger created and no entry names, whether or not the manifest has them.",
 )
 @parameters.option("--yes", is_flag=True, help="Confirm that duplicates may be deleted.")
+@lock_timeout
 def command(
     *,
     prune_duplicates: bool,

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from provisioner.cli.apply import ApplyOptions
+from provisioner.cli.reconcile import ReconcileOptions
+from provisioner.cli.verify import VerifyOptions
 from provisioner.config.settings import LifecycleSettings, Settings
 from provisioner.errors import ConfigurationError, UsageError
 
@@ -14,8 +16,8 @@ from provisioner.errors import ConfigurationError, UsageError
 def options(**given: Any) -> ApplyOptions:
     """The options, as click parses a command line that has none but ``given``."""
     plain: dict[str, Any] = dict.fromkeys(ApplyOptions.__struct_fields__)
-    common = {"targets": (), "local": False, "lock_timeout": "0s", "no_wait": False, "manifest": ("m.jsonl",)}
-    return ApplyOptions(**(plain | common | given))
+    common = {"targets": (), "names": (), "states": (), "local": False, "lock_timeout": "0s", "no_wait": False}
+    return ApplyOptions(**(plain | common | {"manifest": ("m.jsonl",)} | given))
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,15 @@ def test_keep_and_delete_first_contradict_each_other(
     with pytest.raises(error, match="contradict each other") as raised:
         chosen.order(settings)
     assert what in str(raised.value)
+
+
+@pytest.mark.parametrize("struct", [VerifyOptions, ReconcileOptions])
+def test_verify_and_reconcile_wait_for_another_run(struct: type[VerifyOptions | ReconcileOptions]) -> None:
+    """Commands that need the lease take --lock-timeout, as apply does."""
+    plain: dict[str, Any] = dict.fromkeys(struct.__struct_fields__)
+    given = plain | {"names": (), "states": (), "targets": (), "local": False, "findings": []}
+    values = {name: value for name, value in given.items() if name in struct.__struct_fields__}
+
+    order = struct(**values | {"lock_timeout": "2m"}).order(Settings())
+
+    assert order.lock_timeout_s == 120
