@@ -366,9 +366,8 @@ def _check_ray(given: Mapping[str, Any]) -> None:
     "--job",
     metavar="ID",
     callback=_job,
-    help="Be a worker of this job: runs with the same ID, manifest and options share its targets. Needs a ledger in "
-    "PostgreSQL; there, auto shares them among runs that do the same at the same time (docs/workers.md).  "
-    "[default: auto]",
+    help="Join the job with this ID, whose workers share its targets. Needs a ledger in PostgreSQL; there, auto joins "
+    "the job of a run under way with the same manifest and options (docs/workers.md).  [default: auto]",
 )
 @parameters.option(
     "--engine",

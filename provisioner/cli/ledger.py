@@ -54,12 +54,14 @@ def check(*, config: str | None, ledger: str | None, output: str) -> ExitCode:
 def _checked_lines(checked: Checked) -> list[str]:
     from provisioner.report.text import whole_path
 
-    found = counted(checked.findings_total, "contradiction", "contradictions") if checked.findings_total else "sound"
+    found = (
+        counted(checked.findings_total, "contradiction", "contradictions") if checked.findings_total else "consistent"
+    )
     lines = [
         f"ledger    {whole_path(checked.ledger)}, id {checked.ledger_id}",
         f"storage   {checked.storage}",
-        f"rows      {counted(checked.rows, 'row', 'rows')}, all of them readable",
-        f"entries   {counted(checked.entries, 'entry', 'entries')}, with their older versions: {found}",
+        f"rows      {counted(checked.rows, 'row', 'rows')}, all readable",
+        f"entries   {counted(checked.entries, 'entry', 'entries')} and their older versions: {found}",
     ]
     lines += [f"          {one.target}/{one.name}: {one.message}" for one in checked.findings]
     if more := checked.findings_total - len(checked.findings):

@@ -1,7 +1,7 @@
 """Options and arguments as every command has them: one that is given, but empty, is refused.
 
-It is most often a variable of a script that was not set: ``destroy --run "$RUN"``. Taken for no filter at all, it would
-widen what the command does. An empty environment variable is as good as none, as everywhere.
+Most often a script's variable was not set: ``destroy --run "$RUN"``. If it counted as no filter at all, the command
+would do more than was asked. An empty environment variable counts as not set, as usual.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Option(click.Option):
     """An option that has no empty value."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401  as in click
-        """Refuse an empty value before its type does, in words of its own."""
-        _refuse_empty(self, ctx, value, "Name one, or leave the option out")
+        """Refuse an empty value here, so that the message is the same for every type."""
+        _refuse_empty(self, ctx, value, "Give a value, or leave the option out")
         return super().type_cast_value(ctx, value)
 
 
@@ -37,7 +37,7 @@ class Argument(click.Argument):
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401  as in click
         """The same for an argument."""
-        _refuse_empty(self, ctx, value, "Name one" if self.required else "Name one, or leave it out")
+        _refuse_empty(self, ctx, value, "Give a value" if self.required else "Give a value, or leave it out")
         return super().type_cast_value(ctx, value)
 
 

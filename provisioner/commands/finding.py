@@ -73,11 +73,11 @@ async def fates_of(ledger: Ledger, targets: Iterable[str], keep: int, *, adopted
 
 
 async def names_of(ledger: Ledger, selection: Selection, target: str) -> Callable[[str], bool] | None:
-    """Whether a name is selected in ``target``; None if every name is. By what the ledger has at this moment.
+    """The test of whether a name is selected in ``target``, by what the ledger has now; None if every name is.
 
     Args:
         ledger: which records what is selected by state, run, time or code.
-        selection: whose ``run`` is as somebody typed it.
+        selection: its ``run`` is as the user typed it.
         target: its name.
 
     Raises:

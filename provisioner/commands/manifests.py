@@ -69,10 +69,10 @@ def manifests_for(
 
 
 async def selected(manifests: Mapping[str, Manifest], ledger: Ledger, order: Order) -> dict[str, Manifest]:
-    """The manifests with what the run is about: what is selected, or what a saved plan of a selection has.
+    """The manifests, limited to the selection of the run, or to that of its saved plan.
 
     Raises:
-        UsageError: no run is the one by which is selected.
+        UsageError: the selection names a run that does not exist.
     """
     found = {}
     for name, manifest in manifests.items():
@@ -91,14 +91,14 @@ def once_per_rules(manifests: Mapping[str, Manifest]) -> dict[str, Manifest]:
 
 
 class LineProblems:
-    """Has each problem of a line reported once, whichever targets read it.
+    """Picks the problems to report, so that each problem of a line is reported once.
 
-    Of targets with the same rules the first that reads reports; whoever is paused or cannot be opened does not read.
+    Of targets with the same rules, the first to read reports; one that is paused or cannot be opened does not read.
     Other rules, such as those of templates, mostly find the same problems.
 
     Args:
         manifests: by target.
-        reporters: the targets that report, one for each set of rules; none are those that read first.
+        reporters: the targets that report, one for each set of rules; without one, the first to read.
     """
 
     def __init__(self, manifests: Mapping[str, Manifest], reporters: Iterable[str] = ()) -> None:

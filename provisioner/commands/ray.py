@@ -148,7 +148,7 @@ def _unusable(address: str, why: str) -> ConfigurationError:
 
 
 class Crew:
-    """The workers of a job: actors, which Ray starts again when they die, and has do their work again.
+    """The workers of a job: actors, which Ray restarts when they die; a restarted one does its work again.
 
     Attributes:
         parts: what each of them has done, by run; the first that began first.

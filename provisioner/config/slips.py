@@ -49,11 +49,11 @@ _HEADER = re.compile(r"(\[\[?)(.*?)(\]?\]?)\s*(#.*)?")
 _WORD = re.compile(r"[^\"'\[\]{},#]+")
 _QUOTES = str.maketrans("\u201c\u201d\u201e\u2018\u2019\u201a", "\"\"\"'''")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
-_KEY = "a key with other characters than letters, digits, _ and - stands in quotes"
-_TEXT = "text stands in quotes"
-_STRAIGHT = "quotes are straight"
-_EQUALS = "a key and its value have = between them"
-_BACKSLASH = "in double quotes a backslash begins an escape, in single quotes it does not"
+_KEY = "a key with characters other than letters, digits, _ and - must be in quotes"
+_TEXT = "text must be in quotes"
+_STRAIGHT = "quotes must be straight"
+_EQUALS = "a key and its value are separated by ="
+_BACKSLASH = "in double quotes a backslash begins an escape sequence, in single quotes it does not"
 
 
 def slip(text: str, error: str) -> Slip | None:
@@ -140,7 +140,7 @@ def _key(part: str) -> str:
 def _values(value: str) -> Iterator[_Fix]:
     yield _Fix(value)
     if value.lower() in {"true", "false"}:
-        yield _Fix(value.lower(), "true and false are lowercase")
+        yield _Fix(value.lower(), "true and false must be lowercase")
     if fraction := re.fullmatch("([0-9]*)([.,])([0-9]*)", value):
         whole, point, rest = fraction.groups()
         why = "a fraction has a point" if point == "," else "a fraction has digits on both sides of its point"
@@ -175,7 +175,7 @@ def _repeated(lines: Sequence[str], number: int) -> Slip | None:
         begin = max((n for n, other in above if _table(other)), default=0)
         earlier = [n for n, other in above[begin:] if key and other.partition("=")[0].strip() == key]
         what, hint = f"the key {key}", "Remove one of them"
-    return Slip(number, f"{what} is in line {earlier[0]} already", hint) if earlier else None
+    return Slip(number, f"{what} is already in line {earlier[0]}", hint) if earlier else None
 
 
 def _table(line: str) -> str:

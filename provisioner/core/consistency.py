@@ -22,7 +22,7 @@ _WITH_REASON = frozenset({State.FAILED, State.PARKED})
 def contradictions(
     entry: Entry | None, incoming: Entry | None, versions: Sequence[Version], place: Place | None = None
 ) -> list[str]:
-    """What the records of one name say that cannot be, as sentences; none if they are sound.
+    """The contradictions among the records of one name, as sentences; none if they are consistent.
 
     Args:
         entry: the entry, None if there is none.
@@ -37,7 +37,7 @@ def contradictions(
     if incoming is not None:
         found += [f"its replacement: {what}" for what in _of_entry(incoming)]
     if entry.exists and any(version.arn == entry.arn for version in versions):
-        found.append(f"{entry.arn} is the current algorithm and an older version")
+        found.append(f"{entry.arn} is both the current algorithm and an older version")
     arns = [entry.arn, *[version.arn for version in versions if version.role is Role.SUPERSEDED]]
     return found + [what for arn in arns if arn and place is not None and (what := _out_of_place(arn, place))]
 

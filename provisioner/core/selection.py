@@ -1,4 +1,4 @@
-"""Which entries a command is about. Pure."""
+"""Which entries a command selects. Pure."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Algorithms that this ledger created and that no entry names: once found, they are reported until they are gone.
 
-A run comes across one by chance: a name has two, or what was to be deleted is gone and another has its name. The next
-run has no reason to look there, and would end as if all were well while the algorithm lives on. So the ledger keeps
-what was found, and the runs that follow look at it again, at the cost of a Get each.
+A run finds one by chance: a name has two algorithms, or the one to be deleted is gone and another has its name. The
+next run has no reason to look there, and would end with 0 although the algorithm still exists. So the ledger keeps what
+was found, and the runs that follow look at it again, at the cost of a Get each.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from provisioner.ledger import Ledger
 
 FAMILY = "strays"
-"""Under this name the ledger keeps them, beside what pacers learned: the problem of each, by ARN."""
+"""The ledger keeps them under this name, beside what pacers learned: the problem of each, by ARN."""
 MOST = 100
-"""So many are kept for a target: List costs no more for ten thousand algorithms. `verify` finds all."""
+"""The most that are kept for a target: a Get for each is as many calls as a List of 10,000. `verify` finds all."""
 _known = msgspec.json.Decoder(dict[str, Problem])
 
 

@@ -150,7 +150,7 @@ def test_check_reads_all_of_a_sound_ledger(registered: Path) -> None:
 
     assert (found.returncode, found.stdout.splitlines()[3:]) == (
         0,
-        ["entries   3 entries, with their older versions: sound"],
+        ["entries   3 entries and their older versions: consistent"],
     )
     assert (quiet.returncode, quiet.stdout) == (0, "")
 

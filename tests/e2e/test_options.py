@@ -163,8 +163,11 @@ def test_a_named_configuration_goes_before_a_found_one(folder: Path) -> None:
         (["apply", "m.jsonl", "--adopt", "sam"], "Did you mean same?"),
         (["apply", "m.jsonl", "--adopt", "x"], "is not one of 'never', 'same', 'any'. See `provisioner apply --help`"),
         (["emulate", "--names", "unqiue"], "Did you mean unique?"),
-        (["list", "--state", ""], "'--state': it is empty. Name one, or leave the option out. See `provisioner list"),
-        (["show", ""], "'NAME': it is empty. Name one. See `provisioner show --help`"),
+        (
+            ["list", "--state", ""],
+            "'--state': it is empty. Give a value, or leave the option out. See `provisioner list",
+        ),
+        (["show", ""], "'NAME': it is empty. Give a value. See `provisioner show --help`"),
         (["apply", "m.jsonl", "--max-in-fligh", "3"], "Did you mean '--max-in-flight'? See `provisioner apply --help`"),
         (["apply", "m.jsonl", "-c", "c.toml", "-t", "prdo", "--local"], "Did you mean prod?"),
         (["apply", "m.jsonl", "-c", "c.toml", "-t", "moon", "--local"], "The configuration has prod, test"),

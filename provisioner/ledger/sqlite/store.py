@@ -3,7 +3,7 @@
 Every write is a request in one queue. While a commit is in progress, requests accumulate; the writer takes at most 256
 facts of them and makes them the next commit. So a single fact is committed immediately, and under load the commits
 grow and share the cost of a sync (group commit), without a timer. Only where many targets record facts, each waits a
-few milliseconds for the others (:mod:`provisioner.ledger.company`).
+few milliseconds for the others (:mod:`provisioner.ledger.commit_wait`).
 
 A request is answered after its commit has been synced, never before. Its caller may be cancelled; the request is not.
 After a storage error the contents of the file are unknown until it is opened again: a failed fsync may have dropped the
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Self, Type
 import anyio.to_thread
 
 from provisioner.errors import LedgerError
-from provisioner.ledger.company import Company
+from provisioner.ledger.commit_wait import CommitWait
 from provisioner.ledger.requests import DropFinished, Record
 from provisioner.ledger.sqlite import copying, reading
 from provisioner.ledger.sqlite.database import (
@@ -160,7 +160,7 @@ class SqliteLedger(Store[Writer]):
         self._reader = opened.reader
         self._reading = ThreadPoolExecutor(1, "ledger-reader")
         self._asked: list[Waiting] = []
-        self._company = Company(self._loop.time())
+        self._commit_wait = CommitWait(self._loop.time())
 
     @classmethod
     async def open(
@@ -293,10 +293,10 @@ class SqliteLedger(Store[Writer]):
 
     def _send(self, waiting: Waiting) -> None:
         if isinstance(waiting.request, Record):
-            self._company.add(waiting.request.facts[0].target)
+            self._commit_wait.add(waiting.request.facts[0].target)
         if not self._asked:
             # Without a wait still at the end of this iteration of the loop: waking a thread is expensive.
-            if wait_s := self._company.wait_s(self._loop.time()):
+            if wait_s := self._commit_wait.wait_s(self._loop.time()):
                 self._loop.call_later(wait_s, self._flush)
             else:
                 self._loop.call_soon(self._flush)

@@ -8,15 +8,15 @@ takes a hundred.
 from __future__ import annotations
 
 MANY = 8
-"""Targets from which on waiting is worth it."""
+"""From this many targets on, waiting pays."""
 WAIT_S = 0.01
 """Together the intent and the result of a create wait a tenth of what its call takes."""
 LOOK_S = 0.2
-"""How long targets are counted for: what makes five creates a second is seen in each such time."""
+"""Targets are counted over this time: one that makes five creates a second is seen in each."""
 
 
-class Company:
-    """Sees how many targets record facts.
+class CommitWait:
+    """Counts the targets that record facts, and says how long a fact waits.
 
     Args:
         now: the time, seconds, on the clock of all other times.
