@@ -167,7 +167,9 @@ def aioboto3_table(bench: Bench, rounds: int) -> None:
     """Ours and aioboto3 in turns, over the same definitions, with the same number in flight."""
     print(f"{DEFINITIONS:,} definitions, {rounds} rounds, medians; ratios of a round, least to most", flush=True)
     print(f"aioboto3 sends {PEER_DEFINITIONS:,} of them, and its time for the others is computed\n")
-    print("| in flight | | whole process | ratio | start-up taken off | ratio | CPU per create | ratio | peak memory |")
+    print(
+        "| client | in flight | whole process | ratio | without start | ratio | CPU per create | ratio | peak memory |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for in_flight in IN_FLIGHT:
         ours, theirs = [], []
@@ -175,7 +177,7 @@ def aioboto3_table(bench: Bench, rounds: int) -> None:
             ours.append(pair(bench, partial(apply_command, in_flight=in_flight), DEFINITIONS))
             theirs.append(pair(bench, peer("aioboto3", in_flight), PEER_DEFINITIONS))
         for name, pairs in (("provisioner apply", ours), ("aioboto3", theirs)):
-            print(comparison(f"{in_flight} | {name}", pairs, theirs), flush=True)
+            print(comparison(f"{name} | {in_flight}", pairs, theirs), flush=True)
     print()
 
 
