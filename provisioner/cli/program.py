@@ -48,7 +48,7 @@ COMMANDS = {
     "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
     "discover": "Write a manifest of the algorithms that exist in a target.",
     "doctor": "Check everything that a run needs, from the credentials to the quota; changes nothing.",
-    "ledger": "Move or back up the ledger, or rename a target in it.",
+    "ledger": "Move, back up or check the ledger, or rename a target in it.",
     "config": "Show the configuration and where each value comes from; write one, or its JSON Schema.",
     "iam-policy": "Print the least IAM policy for the commands that you use.",
     "emulate": "Run the embedded Clean Rooms ML endpoint.",
