@@ -29,11 +29,11 @@ def command() -> None:
 @command.command("check")
 @common("config", "ledger", "output", "quiet")
 def check(*, config: str | None, ledger: str | None, output: str) -> ExitCode:
-    """Read the whole ledger and look for damage; also during a run. Changes nothing.
+    """Read the whole ledger and look for damage.
 
-    The storage is checked (in a file every page and every index), every row is read, and every entry must be in a state
-    that its records allow. The exit code is 0 for a sound ledger and 74 otherwise. Whether AWS agrees with it is the
-    question of `provisioner verify`.
+    It checks the storage (in a file, every page and every index), reads every row, and checks that the records of each
+    entry agree. It changes nothing, and a run may be under way. The exit code is 0 for a sound ledger and 74 otherwise.
+    `provisioner verify` checks whether AWS agrees with the ledger.
     """
     from provisioner.commands.ledger import check as examine
 
@@ -106,10 +106,11 @@ def rename_target(
 @common("output")
 @lock_timeout
 def copy(*, source: str, target: str, output: str, lock_timeout: str) -> None:
-    """Move the ledger FROM to TO, each a path or postgresql://...
+    """Move the ledger from FROM to TO.
 
-    Every row is copied and then compared. FROM can still be read, but a run that would write to it ends with 74, so
-    name TO with --ledger from then on. The same command continues an interrupted copy.
+    Each is a path or postgresql://... Every row is copied and then compared. FROM can still be read, but a run that
+    would write to it ends with 74, so name TO with --ledger from then on. The same command continues an interrupted
+    copy.
     """
     from provisioner.commands.ledger import copy as move
 
@@ -129,9 +130,10 @@ def copy(*, source: str, target: str, output: str, lock_timeout: str) -> None:
 @parameters.argument("file", type=click.Path(path_type=Path))
 @common("config", "ledger", "output")
 def backup(*, file: Path, config: str | None, ledger: str | None, output: str) -> None:
-    """Write a consistent copy of the ledger to the new file FILE, also while a run is under way.
+    """Write a consistent copy of the ledger to FILE.
 
-    It is a ledger itself, with the same id. A PostgreSQL ledger is backed up by its server.
+    FILE must not exist; a run may be under way. The copy is a ledger itself, with the same id. A PostgreSQL ledger is
+    backed up by its server.
     """
     from provisioner.commands.ledger import back_up
 
