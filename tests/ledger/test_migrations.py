@@ -1,4 +1,4 @@
-"""Schemas: from nothing, from an older one, from a newer one; each step with its record or not at all."""
+"""Schemas: from nothing, from an older one, from a newer one; all steps with their record or none."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import LedgerError
+from provisioner.ledger.location import locate
+from provisioner.ledger.postgres import migrations, schema
 from provisioner.ledger.sqlite import database
 from provisioner.ledger.sqlite.database import connect, migrate
 from provisioner.ledger.sqlite.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from tests.ledger.contract.facts import all_of
 from tests.ledger.opening import open_ledger
+from tests.postgres import fresh_ledger
 
 FIRST = Path(__file__).with_name("schema-1.sql")
 """A ledger as the first released schema has it, by ``sqlite3 .dump``."""
@@ -62,7 +65,7 @@ async def test_a_step_is_made_once(first: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_step_that_fails_leaves_no_trace(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the second statement of a step fails, the first is undone and the version stays."""
+    """When a statement fails, those before it are undone, of earlier steps too: no reader meets a half-made schema."""
     one_more(monkeypatch, "ALTER TABLE entries ADD COLUMN colour TEXT", "this is no SQL")
     with pytest.raises(LedgerError):
         async with open_ledger(str(first)):
@@ -70,7 +73,18 @@ async def test_a_step_that_fails_leaves_no_trace(first: Path, monkeypatch: pytes
     with contextlib.closing(sqlite3.connect(first)) as connection:
         columns = {row[1] for row in connection.execute("PRAGMA table_info (entries)")}
 
-    assert (version_of(first), "colour" in columns) == (SCHEMA_VERSION, False)
+    assert (version_of(first), "colour" in columns) == (1, False)
+
+
+async def test_a_new_ledger_is_made_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same in PostgreSQL: what ends before the last step leaves no schema behind."""
+    postgres = fresh_ledger()
+    monkeypatch.setattr(schema, "MIGRATIONS", (*migrations.MIGRATIONS[:-1], ("this is no SQL",)))
+    with pytest.raises(LedgerError):
+        async with locate(postgres.url).lease():
+            pass
+
+    assert postgres.execute(f"SELECT to_regnamespace('{postgres.schema}') IS NULL") == [(True,)]
 
 
 def test_two_processes_may_migrate_at_once(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """The schema of a PostgreSQL ledger, as the list of steps that lead to it.
 
-A step commits together with its number in ``meta``, so that a ledger is always at exactly one version. A step that has
-been released is never edited: a change of the schema is a new step at the end. Names are compared and sorted by code
-point (``COLLATE "C"``), as everywhere in the product, whatever the locale of the database.
+The steps that a ledger lacks commit together with their number in ``meta``: a process that is killed leaves the ledger
+as it was, or a whole one. A step that has been released is never edited: a change of the schema is a new step at the
+end. Names are compared and sorted by code point (``COLLATE "C"``), as everywhere in the product, whatever the locale of
+the database.
 """
 
 from __future__ import annotations

@@ -102,8 +102,8 @@ async def bring_forward(session: Session) -> tuple[object, ...] | None:
             await session.roll_back()
             return held[0]
         if version < SCHEMA_VERSION:
-            statements += [Statement(sql) for sql in MIGRATIONS[version]]
-            statements.append(put_meta("schema", str(version + 1)))
+            statements += [Statement(sql) for step in MIGRATIONS[version:] for sql in step]
+            statements.append(put_meta("schema", str(SCHEMA_VERSION)))
         await session.end(*statements)
     return None
 

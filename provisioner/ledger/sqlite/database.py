@@ -338,14 +338,10 @@ def transaction(connection: Connection) -> Iterator[None]:
 
 
 def migrate(connection: Connection) -> None:
-    """Bring the schema forward, one step and its record a commit. Another process may do the same at the same time."""
-    while True:
-        with transaction(connection):
-            version = _pragma(connection, "user_version")
-            if version < SCHEMA_VERSION:
-                _step(connection, version)
-        if version >= SCHEMA_VERSION:
-            return
+    """Bring the schema forward in one commit. Another process may do the same at the same time."""
+    with transaction(connection):
+        for version in range(_pragma(connection, "user_version"), SCHEMA_VERSION):
+            _step(connection, version)
 
 
 def _step(connection: Connection, version: int) -> None:

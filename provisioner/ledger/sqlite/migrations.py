@@ -1,7 +1,8 @@
 """The schema of a SQLite ledger, as the list of steps that lead to it.
 
-A step commits together with its record (``user_version``), so that a ledger is always at exactly one version. A step
-that has been released is never edited: a change of the schema is a new step at the end.
+The steps that a ledger lacks commit together with their record (``user_version``): a process that is killed leaves the
+ledger as it was, or a whole one. A step that has been released is never edited: a change of the schema is a new step at
+the end.
 """
 
 from __future__ import annotations
