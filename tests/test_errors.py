@@ -24,6 +24,7 @@ CODES = {
     errors.ManifestChangedError: 2,
     errors.LedgerLockedError: 6,
     errors.LedgerError: 74,
+    errors.UnsureLeaseError: 74,
     errors.OutageError: 75,
     errors.CredentialsError: 77,
     errors.IntegrityError: 77,

@@ -35,13 +35,13 @@ def names_in(directory: Path) -> set[str]:
     return {path.name for path in (*directory.iterdir(), *directory.parent.iterdir())} - {"inside", "m.jsonl"}
 
 
-@pytest.mark.parametrize("ledger", ["", "../"])
+@pytest.mark.parametrize(("ledger", "what"), [("", "--ledger': it is empty"), ("../", "the ledger's path")])
 @pytest.mark.parametrize("arguments", [*WORKING, *READING], ids=lambda arguments: arguments[0])
-def test_no_file_is_wrong_usage(directory: Path, arguments: list[str], ledger: str) -> None:
+def test_no_file_is_wrong_usage(directory: Path, arguments: list[str], ledger: str, what: str) -> None:
     """An empty path or a directory ends with 2 before any file is made, in every command."""
     done = provisioner(*arguments, "--ledger", ledger, cwd=directory)
 
-    assert (done.returncode, "the ledger's path" in done.stderr + done.stdout) == (2, True), done.stderr
+    assert (done.returncode, what in done.stderr + done.stdout) == (2, True), done.stderr
     assert names_in(directory) == set()
 
 
