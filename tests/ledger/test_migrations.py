@@ -44,9 +44,11 @@ def first(tmp_path: Path) -> Path:
 
 
 async def test_an_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
-    """What a kill right after the creation leaves behind, an empty file, is made a ledger of the current schema."""
+    """What a kill right after the creation leaves behind is empty: readers say so, and the next run makes a ledger."""
     path = tmp_path / "l.db"
     path.touch()
+    with contextlib.closing(connect(path, "ro")) as reader, pytest.raises(LedgerError, match="the ledger is empty"):
+        database.prepare_reader(reader)
     async with open_ledger(str(path)) as ledger:
         assert await all_of(ledger) == []
 

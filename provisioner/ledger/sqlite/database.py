@@ -313,6 +313,11 @@ def refuse_moved(connection: Connection) -> None:
 
 def _refuse_older(connection: Connection) -> None:
     version = _schema_version(connection)
+    if version == 0:
+        raise LedgerError(
+            "the ledger is empty",
+            hint="Make it with `provisioner apply`; if it was not empty before, restore its backup",
+        )
     if version < SCHEMA_VERSION:
         raise LedgerError(
             f"the ledger has schema {version}, and this version of provisioner reads {SCHEMA_VERSION}",
