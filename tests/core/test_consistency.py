@@ -44,7 +44,7 @@ def test_what_has_everything_is_sound(state: State) -> None:
         (entry(State.FAILED, code=""), None, [], "it is failed and has no reason"),
         (entry(State.PARKED, code=""), None, [], "it is parked and has no reason"),
         (entry(State.CREATED), entry(State.SENT, attempt=""), [], "its replacement: it is sent and has no attempt"),
-        (entry(State.CREATED), None, [version(ARN)], f"{ARN} is the current algorithm and an older version"),
+        (entry(State.CREATED), None, [version(ARN)], f"{ARN} is both the current algorithm and an older version"),
         (None, None, [version(OLDER)], "older versions without an entry"),
         (None, entry(State.SENT), [version(OLDER)], "a replacement and older versions without an entry"),
         (entry(State.CREATED, arn=ARN.replace("east", "west")), None, [], "the target is in us-east-1"),
