@@ -68,7 +68,7 @@ async def apply_on_ray(run: Run, *, workers: int, address: str = "") -> Summary:
         crew = Crew(run, order, ray)
         try:
             with run.stop.ends(DRAIN_S):
-                async with _cluster(ray, address, workers):
+                async with connected(ray, address, workers):
                     await crew.work(workers)
             return await whole(run, order.job, workers, [*crew.parts.values()], crew.failures)
         except ProvisionerError as error:
@@ -90,7 +90,7 @@ def _library() -> ModuleType:
 
 
 @asynccontextmanager
-async def _cluster(ray: ModuleType, address: str, workers: int) -> AsyncIterator[None]:
+async def connected(ray: ModuleType, address: str, workers: int) -> AsyncIterator[None]:
     """Use the cluster at ``address``.
 
     Raises:
@@ -113,7 +113,9 @@ async def _cluster(ray: ModuleType, address: str, workers: int) -> AsyncIterator
 
 
 class _ResultOnly(TextIOBase):
-    """Stdout without what a thread of Ray prints there about workers that died: the log has it.
+    """Stdout without what Ray prints there of workers that died, in its threads and at its end: the log has it.
+
+    Only the thread that makes it writes results.
 
     Args:
         stdout: the real one.
@@ -121,10 +123,11 @@ class _ResultOnly(TextIOBase):
 
     def __init__(self, stdout: TextIO) -> None:
         self._stdout = stdout
+        self._thread = threading.get_ident()
 
     def write(self, text: str) -> int:
-        """Write the text of others."""
-        return len(text) if threading.current_thread().name.startswith("ray_") else self._stdout.write(text)
+        """Write the text of that thread."""
+        return self._stdout.write(text) if threading.get_ident() == self._thread else len(text)
 
     def flush(self) -> None:
         """Write what waits."""

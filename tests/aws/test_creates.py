@@ -373,15 +373,20 @@ async def test_cancellation_passes_and_spoils_no_connection(open_at: Open) -> No
 async def test_an_unasked_reply_is_never_taken_for_an_answer(open_at: Open, pause_s: float) -> None:
     """Two replies to one create, at once or one later: the second is not the reply to the next create."""
     unasked = http(body=CREATED.replace(b"1f2e3d", b"wrong"))
+    is_written = asyncio.Event()
 
     async def talk(line: Line) -> None:
         line.writer.write(http())
         await asyncio.sleep(pause_s)
         line.writer.write(unasked)
+        is_written.set()
 
     async with Server(talk, created()) as server, open_at(server.url) as aws:
         first = await aws.creates.create(BODY, allowed)
-        await asyncio.sleep(2 * pause_s)
+        if pause_s:
+            await is_written.wait()
+            for _ in range(10):  # the loop looks at its sockets after each, however late it is
+                await asyncio.sleep(0.005)
         second = await aws.creates.create(BODY, allowed)
 
     assert "wrong" not in first.arn + second.arn

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 import structlog
 
-from provisioner.commands.ray import RESTARTS, Crew
+from provisioner.commands.ray import RESTARTS, Crew, connected
 from provisioner.commands.workers import Part, Worker
 from provisioner.report.summary import JobPart
 from tests.commands.test_jobs import run_with
@@ -16,6 +18,8 @@ from tests.virtual_time import virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    import pytest
 
     from provisioner.commands.run import Order, Run
 
@@ -178,3 +182,20 @@ async def test_a_stop_reaches_all_workers_and_waits_for_none_without_a_place() -
     assert [part.job.left for part in crew.parts.values() if part.job] == [1, 1]
     assert drained_at < 10
     assert (unplaced.parts, unplaced.failures, full.killed) == ({}, [], full.actors)
+
+
+async def test_what_ray_prints_is_no_part_of_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its threads print while the workers work, and it prints what it has held back when it is shut down."""
+
+    def prints(text: str) -> None:
+        sys.stdout.write(text)
+
+    ray = Cluster()
+    ray.init = lambda *_, **__: prints("")  # type: ignore[attr-defined]
+    ray.shutdown = lambda: prints("(raylet) Task failed\n")  # type: ignore[attr-defined]
+
+    async with connected(ray, "head:1", 1):
+        await anyio.to_thread.run_sync(prints, "(raylet) A worker died\n")
+        prints("result\n")
+
+    assert capsys.readouterr().out == "result\n"
