@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from random import Random
 import msgspec
 import psycopg
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +31,7 @@ from provisioner.ledger.postgres.url import parsed
 from tests.ledger.contract.facts import AT, all_of, confirm, intend
 from tests.ledger.opening import open_ledger
 from tests.ledger.proxy import Plan, Proxy
-from tests.postgres import Ledger, fresh_ledger, own_server
+from tests.postgres import Ledger, fresh_ledger, own_server, server_url
 
 
 @pytest.fixture
@@ -483,3 +485,22 @@ async def test_a_fact_of_the_wrong_kind_fails_alone(postgres: Ledger) -> None:
         answers = await asyncio.gather(*(ledger.record([fact]) for fact in facts), return_exceptions=True)
 
         assert [type(answer) for answer in answers] == [type(None), UnicodeEncodeError, type(None)]
+
+
+def test_a_read_is_cancelled_at_any_turn_of_the_loop() -> None:
+    """Also before the loop has begun to watch the socket: uvloop aborts the process when that is closed by then."""
+
+    async def story() -> None:
+        session = Session(Database(parsed(server_url())), writes=False)
+        for turns in range(8):
+            await session.version()
+            reading = asyncio.ensure_future(session.read(Statement("SELECT pg_sleep(60)")))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
+            assert reading.cancelled()
+        await session.close()
+
+    uvloop.run(story())

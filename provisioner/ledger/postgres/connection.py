@@ -195,6 +195,11 @@ class Session:
         """Give up the connection; the next use makes another."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            if not connection.closed:
+                # The driver may be waiting for it, and uvloop ends the process when a socket is closed that it watches.
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(connection.pgconn.socket)
+                loop.remove_writer(connection.pgconn.socket)
             connection.pgconn.finish()
 
     async def close(self) -> None:
