@@ -15,7 +15,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --
   --no-emit-index-url --quiet
 DEMO := demo
 # More than the cores: the tests of real processes wait most of the time.
-JOBS ?= 6
+JOBS ?= 4
 # Where the environment says not to write bytecode, each of hundreds of processes would compile all modules again.
 export PYTHONDONTWRITEBYTECODE :=
 PARALLEL = -n $(JOBS) --dist worksteal

@@ -219,13 +219,19 @@ sys.exit(code if code >= 0 else 128 - code)
 """
 
 
-def until(condition: Callable[[], object], run: subprocess.Popen[Any] | Process | None = None) -> None:
+def until(
+    condition: Callable[[], object],
+    run: subprocess.Popen[Any] | Process | None = None,
+    *,
+    limit_s: float = LIMIT_S,
+    every_s: float = 0.02,
+) -> None:
     """Wait until ``condition`` holds, which it must before ``run`` ends."""
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + limit_s
     while not condition():
         assert run is None or run.poll() is None, f"it ended before, with {run.returncode}"
         assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 def read_terminal(terminal: int) -> bytes:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # What Ray would send to its makers, and the token that it would keep in the home directory, are not what is tested.
 QUIETLY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+wait = partial(until, limit_s=240, every_s=0.5)
+"""Ray itself takes ten seconds of CPU to begin, and starts a process anew for whoever was killed."""
 CLUSTER = """
 import sys, ray
 ray.init("local", num_cpus=2, include_dashboard=False, configure_logging=False)
@@ -63,11 +66,11 @@ def test_a_cluster_runs_the_workers_of_a_job(tmp_path: Path, endpoint: Endpoint,
     command = arguments(endpoint, *options)
 
     first = start(*command, "--max-rate", "0.05", cwd=tmp_path, **QUIETLY)  # a minute for each target
-    until(lambda: endpoint.creates() > 1, first)
+    wait(lambda: endpoint.creates() > 1 and len(whole(tmp_path, "j")["runs"]) == 2, first)
     holder, run_id = ledger.execute("SELECT holder, run_id FROM workers WHERE run_id <> '' ORDER BY run_id LIMIT 1")[0]
     os.kill(int(holder.split()[1]), signal.SIGKILL)  # process N on HOST
     ledger.execute(f"UPDATE workers SET expires_at = now() WHERE run_id = '{run_id}'")  # noqa: S608  ours
-    until(lambda: len(whole(tmp_path, "j")["runs"]) > 2, first)
+    wait(lambda: len(whole(tmp_path, "j")["runs"]) > 2, first)
     first.terminate()
     out, err = first.communicate()
     stopped = json.loads(out)
@@ -93,11 +96,11 @@ def test_what_started_the_workers_is_killed(tmp_path: Path, endpoint: Endpoint, 
     command = arguments(endpoint, *options)
 
     first = start(*command, "--max-rate", "0.05", cwd=tmp_path, **QUIETLY)
-    until(lambda: endpoint.creates() > 1, first)
+    wait(lambda: endpoint.creates() > 1, first)
     workers = [int(holder.split()[1]) for (holder,) in ledger.execute("SELECT holder FROM workers")]
     first.kill()
     first.communicate()
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     ledger.execute("UPDATE workers SET expires_at = now()")
     code, summary = ended(start(*command, cwd=tmp_path, **QUIETLY))
 
