@@ -59,6 +59,22 @@ def ledger(tmp_path: Path) -> Ledger:
     return ledger
 
 
+def test_a_cluster_does_a_job(tmp_path: Path, endpoint: Endpoint, cluster: str, ledger: Ledger) -> None:
+    """Two workers make everything once; the result on stdout is one object about the whole."""
+    endpoint.change(names="duplicates")
+    options = ("--job", "j", "--engine", "ray", "--workers", "2", "--ray-address", cluster)
+
+    code, summary = ended(start(*arguments(endpoint, *options), cwd=tmp_path, **QUIETLY))
+    job = whole(tmp_path, "j")
+
+    check_once(endpoint)
+    assert (code, summary["job"]["left"], summary["job"]["workers"]) == (0, 0, 2)
+    assert sum(summary["outcomes"].values()) == len(REGIONS) * len(NAMES)
+    assert job["job"]["results"] == {"done": len(REGIONS)}
+    assert ledger.execute("SELECT count(*) FROM entries WHERE state = 'created'") == [(len(REGIONS) * len(NAMES),)]
+
+
+@pytest.mark.torture
 def test_a_cluster_runs_the_workers_of_a_job(tmp_path: Path, endpoint: Endpoint, cluster: str, ledger: Ledger) -> None:
     """It starts a worker that was killed again, drains all on SIGTERM, goes on later, and makes everything once."""
     endpoint.change(names="duplicates")
