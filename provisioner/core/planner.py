@@ -303,7 +303,7 @@ class Planner:
 
 def drifted(target: str, name: str, arn: str) -> Fact:
     """The fact that only a new algorithm can express what the definition of ``arn`` is by now."""
-    reason = f"the definition changed since it was created as {arn}"
+    reason = f"the definition changed since {arn} was created"
     return Fact(target, name, Event.DRIFT, code="drifted", message=reason)
 
 

@@ -16,7 +16,9 @@ EXAMPLES = 3
 """Definitions that are named for each cause."""
 MOST = 1000
 """Causes that are told apart. Beyond them, what fails for yet another cause is counted among all problems only."""
-_ARN = re.compile(r"arn:[^\s,;\"']+[^\s,;\"'.]")
+_ARN = re.compile(r"arn:[^\s,;\"']+[^\s,;:)\"'.]")
+_KINDS = {":configured-model-algorithm/": "its algorithm", ":role/": "its role", ":key/": "its KMS key"}
+"""What a message about many has in place of the ARN of each."""
 
 LISTED = {
     "drifted": "list --state drifted",
@@ -70,7 +72,11 @@ class Cause(msgspec.Struct, omit_defaults=True):
 
 def key_of(code: str, message: str) -> tuple[str, str]:
     """What problems of one cause have in common."""
-    return code, _ARN.sub("ARN", message)
+    words: dict[str, str] = {}
+    for arn in _ARN.findall(message):
+        word = next((word for kind, word in _KINDS.items() if kind in arn), "an ARN")
+        words.setdefault(arn, "another" if word in words.values() else word)
+    return code, _ARN.sub(lambda arn: words[arn[0]], message)
 
 
 class Causes:

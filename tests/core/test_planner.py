@@ -105,7 +105,7 @@ def test_drift_names_the_algorithm_and_the_way_out() -> None:
     """A change that only a new algorithm can express is drift: recorded with the existing one, and with what to do."""
     step = plan(ROW, entry("created", "d0", "t1"))
 
-    reason = f"the definition changed since it was created as {ARN}"
+    reason = f"the definition changed since {ARN} was created"
     assert step.facts == (Fact("here", "x", Event.DRIFT, code="drifted", message=reason),)
     assert step.reason == f"{reason}; --on-change replace creates a new one and deletes this one"
 

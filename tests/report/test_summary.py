@@ -440,7 +440,7 @@ def test_the_reason_of_many_names_no_single_one() -> None:
 
     well = counted("well", outcomes={Outcome.CREATED: 1})
 
-    assert target_part(summary(*halts, well))[2] == "    halted: ARN is denied"
+    assert target_part(summary(*halts, well))[2] == "    halted: its role is denied"
 
 
 def test_each_of_a_few_targets_has_a_line() -> None:
@@ -595,6 +595,9 @@ def test_what_stays_is_not_to_be_deleted() -> None:
     assert "to delete" not in summary(counted(), superseded={Fate.KEPT: 3}).text()
 
 
+ALGORITHM = "arn:aws:cleanrooms-ml:us-east-1:1:configured-model-algorithm/{}"
+
+
 def failing(count: int, *, code: str = "ValidationException", message: str = "no such role", **more: Any) -> Statistics:
     """A statistics in which so many definitions fail for one cause."""
     made = counted(outcomes={Outcome.FAILED: count}, lines=count, valid=count)
@@ -647,12 +650,29 @@ def test_a_cause_of_whole_targets_names_them() -> None:
 
 def test_arns_do_not_tell_causes_apart() -> None:
     """Messages that differ in an ARN only are one cause, over all targets; any other difference makes two."""
-    alike = "it changed since arn:aws:x:us-east-1:1:y/{} was created"
+    alike = f"it changed since {ALGORITHM} was created"
     text = summary(failing(2, message=alike), failing(1, message=alike), failing(2, message="role {}")).text()
 
-    assert "  ValidationException (3 times): it changed since ARN was created\n" in text
+    assert "  ValidationException (3 times): it changed since its algorithm was created\n" in text
     assert "  m.jsonl:1: n0: ValidationException: role 0\n" in text
     assert "  m.jsonl:2: n1: ValidationException: role 1\n" in text
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (
+            f"{ALGORITHM} is a duplicate; {ALGORITHM}x is kept, not {ALGORITHM}",
+            "its algorithm is a duplicate; another is kept, not its algorithm",
+        ),
+        ("arn:aws:iam::1:role/r{}: not to be passed", "its role: not to be passed"),
+        ("arn:aws:kms:us-east-1:1:key/k{} is disabled", "its KMS key is disabled"),
+        ("arn:aws:iam::1:user/u{} may not do this", "an ARN may not do this"),
+    ],
+)
+def test_a_cause_says_what_its_arns_are_of(message: str, shown: str) -> None:
+    """In place of an ARN that only one of them has."""
+    assert f"  ValidationException (2 times): {shown}\n" in summary(failing(2, message=message)).text()
 
 
 def test_a_manifest_that_was_read_in_part_says_so() -> None:
