@@ -307,7 +307,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--max-failures",
         type=Failures(),
         metavar="N|P%",
-        help="Stop a target when so many definitions, or such a share of them, have failed for the same cause.",
+        help="Stop a target once N definitions, or P% of them, have failed for the same cause.",
     ),
     parameters.option(
         "--own-tags",
@@ -390,8 +390,8 @@ def _check_ray(given: Mapping[str, Any]) -> None:
     callback=_ping,
     is_eager=True,
     expose_value=False,
-    help="Report start and end to this URL by the protocol of healthchecks.io. The URL is a secret: rather set "
-    "PROVISIONER_APPLY_PING_URL.",
+    help="Report start and end to this URL by the protocol of healthchecks.io. The URL is a secret, so set "
+    "PROVISIONER_APPLY_PING_URL instead.",
 )
 def command(**given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by ApplyOptions
     """MANIFEST is a path, a glob, s3://bucket/key, or - for standard input; .gz and .zst files are decompressed.

@@ -210,7 +210,7 @@ class FleetSettings(Section, frozen=True, kw_only=True):
 
     Attributes:
         max_active_targets: how many targets are open at once; the others wait, so that memory stays bounded.
-        canary: so many targets go first; the others begin only if all of these end without a failure.
+        canary: this many targets go first; the others begin only if all of these end without a failure.
         max_failed_targets: no other target begins once more than this have failed, a number or a share of all targets.
         sources: files that list accounts: CSV, or the accounts.yml of c7n-org. Each account is a target in each Region.
         regions: of accounts for which a source names none.

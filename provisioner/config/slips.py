@@ -143,7 +143,11 @@ def _values(value: str) -> Iterator[_Fix]:
         yield _Fix(value.lower(), "true and false must be lowercase")
     if fraction := re.fullmatch("([0-9]*)([.,])([0-9]*)", value):
         whole, point, rest = fraction.groups()
-        why = "a fraction has a point" if point == "," else "a fraction has digits on both sides of its point"
+        why = (
+            "a decimal number has a point, not a comma"
+            if point == ","
+            else "a decimal number has digits on both sides of its point"
+        )
         yield _Fix(f"{whole or 0}.{rest or 0}", why)
     straight = value.translate(_QUOTES)
     yield _Fix(straight, _STRAIGHT)
@@ -175,7 +179,7 @@ def _repeated(lines: Sequence[str], number: int) -> Slip | None:
         begin = max((n for n, other in above if _table(other)), default=0)
         earlier = [n for n, other in above[begin:] if key and other.partition("=")[0].strip() == key]
         what, hint = f"the key {key}", "Remove one of them"
-    return Slip(number, f"{what} is already in line {earlier[0]}", hint) if earlier else None
+    return Slip(number, f"{what} is already on line {earlier[0]}", hint) if earlier else None
 
 
 def _table(line: str) -> str:

@@ -169,7 +169,7 @@ def job_lines(summary: Summary, recommended: Recommended) -> list[str]:
         return []
     left = f", {part.left} left" if part.left else ""
     others = len(summary.targets) < part.targets
-    bad = f", {part.bad} of all did not end with 0" if part.bad and others else ""
+    bad = f", {counted(part.bad, 'target', 'targets')} of the job did not end with 0" if part.bad and others else ""
     by = "this worker" if part.workers == 1 else f"{part.workers} workers"
     mine = f"{len(summary.targets)} of {counted(part.targets, 'target', 'targets')} by {by}{left}{bad}"
     if not part.open:

@@ -63,8 +63,8 @@ def test_a_slip_is_answered_with_what_to_type(text: str, hint: str) -> None:
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        ("[run]\nledger='a'\n[pace]\n[ run ] # again\n", (4, "the table [run] is already in line 1")),
-        ("[run]\nkeep=1\n[pace]\nshare=1\n\nshare = 2", (6, "the key share is already in line 4")),
+        ("[run]\nledger='a'\n[pace]\n[ run ] # again\n", (4, "the table [run] is already on line 1")),
+        ("[run]\nkeep=1\n[pace]\nshare=1\n\nshare = 2", (6, "the key share is already on line 4")),
     ],
 )
 def test_what_is_there_twice_is_named_with_both_lines(text: str, answer: tuple[int, str]) -> None:

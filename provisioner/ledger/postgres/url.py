@@ -53,7 +53,7 @@ def parsed(text: str) -> Url:
         raise ConfigurationError(
             f"a ledger cannot be in the schema {schema!r}",
             where=printable_url(text),
-            hint="Use small letters, digits and _, as in ?schema=team_a",
+            hint="Use lowercase letters, digits and _, as in ?schema=team_a",
         )
     return Url("?".join([base, "&".join(others)]) if others else base, schema, printable_url(text))
 
