@@ -158,19 +158,26 @@ async def _differences(
 ) -> AsyncIterator[tuple[str, Row | None, Row | None, list[Row]]]:
     """The ranges of keys in which ``tables`` of two ledgers differ, and the rows that the source has there."""
     for table in tables:
-        columns = TABLES[table]
-        after: Row | None = None
-        while True:
-            rows = await source.rows(table, after, PAGE)
-            upto = rows[-1][: columns.keys] if len(rows) == PAGE else None
+        keys = TABLES[table].keys
+        async for after, upto, rows in _pages(source, table):
             there = await target.rows(table, after, PAGE + 1)
             if upto is not None:
-                there = [row for row in there if row[: columns.keys] <= upto]
+                there = [row for row in there if row[:keys] <= upto]
             if there != rows:
                 yield table, after, upto, rows
-            if upto is None:
-                break
-            after = upto
+
+
+async def _pages(ledger: CopyableLedger, table: str) -> AsyncIterator[tuple[Row | None, Row | None, list[Row]]]:
+    """All rows of a table by ranges of its keys: after which key, up to which one, and the rows. None is no bound."""
+    keys = TABLES[table].keys
+    after: Row | None = None
+    while True:
+        rows = await ledger.rows(table, after, PAGE)
+        upto = rows[-1][:keys] if len(rows) == PAGE else None
+        yield after, upto, rows
+        if upto is None:
+            break
+        after = upto
 
 
 async def back_up(settings: Settings, path: Path) -> str:
@@ -237,7 +244,7 @@ async def check(settings: Settings) -> Checked:
     async with location.read() as ledger:
         rows = 0
         for table in TABLES:
-            async for page in _pages(ledger, table):
+            async for _, _, page in _pages(ledger, table):
                 rows += len(page)
         counts, places = await ledger.counts(), await ledger.places()
         findings, total = [], 0
@@ -248,14 +255,6 @@ async def check(settings: Settings) -> Checked:
                     findings.append(finding)
         entries = sum(sum(states.values()) for states in counts.values())
         return Checked(location.name, ledger.ledger_id, storage, rows, entries, findings, total)
-
-
-async def _pages(ledger: CopyableLedger, table: str) -> AsyncIterator[list[Row]]:
-    """All rows of a table, in the order of their keys."""
-    after: Row | None = None
-    while page := await ledger.rows(table, after, PAGE):
-        yield page
-        after = page[-1][: TABLES[table].keys]
 
 
 async def _contradictions(ledger: Ledger, target: str, place: Place | None) -> AsyncIterator[Contradiction]:
