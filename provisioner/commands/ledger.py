@@ -14,7 +14,7 @@ from provisioner.ledger.location import locate, moved
 from provisioner.ledger.tables import BESIDE, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Collection, Iterable
     from pathlib import Path
 
     from provisioner.config.settings import Settings
@@ -259,10 +259,7 @@ async def check(settings: Settings) -> Checked:
 
 async def _contradictions(ledger: Ledger, target: str, place: Place | None) -> AsyncIterator[Contradiction]:
     """What the records of ``target`` say that cannot be."""
-    incoming = await ledger.incoming(target)
-    versions: defaultdict[str, list[Version]] = defaultdict(list)
-    for version in await ledger.versions(target):
-        versions[version.name].append(version)
+    incoming, versions = await ledger.incoming(target), _by_name(await ledger.versions(target))
     without_entry = {*incoming, *versions}
     suspects = []
     async for entry in ledger.entries(target=target):
@@ -270,13 +267,23 @@ async def _contradictions(ledger: Ledger, target: str, place: Place | None) -> A
         without_entry.discard(name)
         if contradictions(entry, incoming.get(name), versions.get(name, ()), place):
             suspects.append(name)
-    for name in (*suspects, *sorted(without_entry)):
-        # Once more: a run may have changed what was read before, and what was read after.
-        known = await ledger.versions(target, names=[name])
-        replacement = (await ledger.incoming(target)).get(name)
-        entry_now = (await ledger.look_up(target, [name])).get(name)
-        for message in contradictions(entry_now, replacement, known, place):
+    suspects += sorted(without_entry)
+    if not suspects:
+        return
+    # Once more: a run may have changed what was read before, and what was read after.
+    versions = _by_name(await ledger.versions(target, names=suspects))
+    incoming = await ledger.incoming(target)
+    entries = await ledger.look_up(target, suspects)
+    for name in suspects:
+        for message in contradictions(entries.get(name), incoming.get(name), versions.get(name, ()), place):
             yield Contradiction(target, name, message)
+
+
+def _by_name(versions: Iterable[Version]) -> dict[str, list[Version]]:
+    found: defaultdict[str, list[Version]] = defaultdict(list)
+    for version in versions:
+        found[version.name].append(version)
+    return found
 
 
 def _refuse_name(name: str) -> None:
