@@ -15,10 +15,10 @@ from provisioner.commands.jobs import join, with_job, work_together
 from provisioner.commands.manifests import LineProblems, once_per_rules, selected
 from provisioner.commands.planfile import check, deleted
 from provisioner.commands.session import session, with_manifests
+from provisioner.commands.strays import strays_reported
 from provisioner.core.versions import PRUNED
 from provisioner.engine.engine import Engine
 from provisioner.engine.problems import ProblemLog
-from provisioner.engine.strays import known, report_again
 from provisioner.errors import ProvisionerError, Reason
 from provisioner.ledger import RunRecord
 
@@ -128,7 +128,8 @@ async def _register_all(
 
     async def register(target: OpenTarget) -> None:
         made = drafts.get(target.name)
-        await _register(run, target, manifests[target.name], made, problems)
+        async with strays_reported(run, target):
+            await _register(run, target, manifests[target.name], made, problems)
 
     chosen = [target for target in run.order.targets if target.name in manifests]
     await fleet.each([target for target in chosen if not run.statistics[target.name].halt], register, then=then)
@@ -192,17 +193,6 @@ async def _check(run: Run, ledger: Ledger, manifests: dict[str, Manifest]) -> bo
 
 
 async def _register(
-    run: Run, target: OpenTarget, manifest: Manifest, made: Draft | None, problems: LineProblems
-) -> None:
-    """Register the manifest in one target, and report what earlier runs have found there, as long as it is there."""
-    before = await known(target.ledger, target.name)
-    await _work_through(run, target, manifest, made, problems)
-    if not (run.stop.requested or run.statistics[target.name].halt):
-        found = ProblemLog(target.name, target.ledger, target.observer)
-        await report_again(target, run.order.policy.ownership_tag, found, before)
-
-
-async def _work_through(
     run: Run, target: OpenTarget, manifest: Manifest, made: Draft | None, problems: LineProblems
 ) -> None:
     """Register the manifest in one target, unless it is known to be finished there, or ``made`` has something to do."""

@@ -9,10 +9,9 @@ import msgspec
 
 from provisioner.commands.confirmation import confirm
 from provisioner.commands.session import session
+from provisioner.commands.strays import strays_reported
 from provisioner.core.versions import DESTROYED, Role, to_delete
 from provisioner.engine.engine import Engine
-from provisioner.engine.problems import ProblemLog
-from provisioner.engine.strays import known, report_again
 from provisioner.errors import Reason
 
 if TYPE_CHECKING:
@@ -87,13 +86,10 @@ async def carry_out(
 
     async def delete(target: OpenTarget) -> None:
         here, statistics = found[target.name], run.statistics[target.name]
-        before = await known(ledger, target.name)
         engine = Engine(target, run.order.policy, run.stop, workers=run.order.settings.run.max_in_flight)
-        await engine.run(None, retire=here.entries, why=DESTROYED, only=set(here.names).__contains__)
-        statistics.pruned = statistics.deleted  # superseded versions too: it is `destroy` that deleted them
-        if not (run.stop.requested or statistics.halt):
-            problems = ProblemLog(target.name, ledger, target.observer)
-            await report_again(target, run.order.policy.ownership_tag, problems, before)
+        async with strays_reported(run, target):
+            await engine.run(None, retire=here.entries, why=DESTROYED, only=set(here.names).__contains__)
+            statistics.pruned = statistics.deleted  # superseded versions too: it is `destroy` that deleted them
 
     await fleet.each(targets, resolve)
     targets = tuple(target for target in targets if not run.statistics[target.name].halt)
