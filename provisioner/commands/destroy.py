@@ -37,7 +37,7 @@ class Selected(msgspec.Struct):
     """
 
     entries: list[Entry] = []
-    names: list[str] = []
+    names: set[str] = set()
     superseded: int = 0
     adopted: int = 0
 
@@ -88,7 +88,7 @@ async def carry_out(
         here, statistics = found[target.name], run.statistics[target.name]
         engine = Engine(target, run.order.policy, run.stop, workers=run.order.settings.run.max_in_flight)
         async with strays_reported(run, target):
-            await engine.run(None, retire=here.entries, why=DESTROYED, only=set(here.names).__contains__)
+            await engine.run(None, retire=here.entries, why=DESTROYED, only=here.names.__contains__)
             statistics.pruned = statistics.deleted  # superseded versions too: it is `destroy` that deleted them
 
     await fleet.each(targets, resolve)
@@ -110,18 +110,17 @@ async def _selected(
     run: Run, ledger: Ledger, target: str, chosen: Selection, unresolved: set[tuple[str, str]]
 ) -> Selected:
     adopted = run.order.policy.adopted
-    found, names = Selected(), set()
+    found = Selected()
     async for entry in ledger.entries(target=target):
         if not (chosen.matches(entry) or (entry.target, entry.name) in unresolved):
             continue
-        names.add(entry.name)
+        found.names.add(entry.name)
         if entry.exists and entry.adopted and not adopted:
             found.adopted += 1
         elif entry.exists:
             found.entries.append(entry)
     due = to_delete(await ledger.versions(target, roles={Role.SUPERSEDED}), 0, adopted=adopted)
     # What an interrupted `destroy` has begun, the next one finishes: its entries are in another state and run by now.
-    names |= {one.name for one in due if one.reason == DESTROYED and chosen.covers(one)}
-    found.names = sorted(names)
-    found.superseded = sum(one.name in names for one in due)
+    found.names |= {one.name for one in due if one.reason == DESTROYED and chosen.covers(one)}
+    found.superseded = sum(one.name in found.names for one in due)
     return found
