@@ -92,7 +92,7 @@ class Here:
         self.endpoint = endpoint or Endpoint(latency_s=0.0)
         self.ledger = FakeLedger()
         self.targets = ["here"]
-        self.templates = False
+        self.variables: dict[str, str] | None = None
         self.limit = 0.0
         self.pace = PaceSettings()
         self.asked: list[str] = []
@@ -142,7 +142,8 @@ class Here:
         )
 
     def _manifests(self) -> dict[str, Manifest]:
-        own = {name: {"target": name} if self.templates else None for name in self.targets}
+        more = self.variables
+        own = {name: None if more is None else {"target": name, **more} for name in self.targets}
         return {
             name: Manifest([str(self.path)], Rules(ownership_tag=TAG, variables=own[name])) for name in self.targets
         }
@@ -290,7 +291,7 @@ async def test_nothing_is_pruned_in_an_account_that_cannot_be_read(here: Here, f
 async def test_a_line_has_its_problem_once_in_all_targets(here: Here, templates: bool) -> None:  # noqa: FBT001  a table
     """Targets find the same in a line, also by rules of their own; what is about a target names it."""
     here.targets = ["east", "west"]
-    here.templates = templates
+    here.variables = {} if templates else None
     here.write(v("a"), more=b'{"name": "x"}\n')
 
     plan = await here.plan(**PRUNE)

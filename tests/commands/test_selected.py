@@ -9,10 +9,7 @@ import pytest
 
 from provisioner.core.entry import State
 from provisioner.core.selection import Selection
-from provisioner.manifest.parser import Rules
-from provisioner.manifest.reader import Manifest
 from tests.commands.test_plan import INVALID, PRUNE, REPLACE, Here, v
-from tests.fakes import TAG
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,21 +124,11 @@ async def test_each_target_has_its_own_selection(here: Here) -> None:
     assert sum(retried.targets["there"].outcomes.values()) == 0
 
 
-class Templated(Here):
-    """With variables that templates may use."""
-
-    region = "east"
-
-    def _manifests(self) -> dict[str, Manifest]:
-        rules = Rules(ownership_tag=TAG, variables={"region": self.region})
-        return {name: Manifest([str(self.path)], rules) for name in self.targets}
-
-
-async def test_variables_that_changed_prune_nothing_after_a_selection_either(tmp_path: Path) -> None:
+async def test_variables_that_changed_prune_nothing_after_a_selection_either(here: Here) -> None:
     """A run of some names has not read the manifest by the new variables, so the next one prunes nothing yet."""
-    here = Templated(tmp_path / "m.jsonl")
+    here.variables = {"region": "east"}
     await here.apply(v("a"), v("b"))
-    here.region = "west"
+    here.variables = {"region": "west"}
     here.write(v("a"))
 
     await here.apply(selection=A)
