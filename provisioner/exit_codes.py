@@ -55,3 +55,8 @@ def code_for(reasons: Iterable[Reason]) -> ExitCode:
     """The exit code of a command that ended for ``reasons``; DONE when there is none."""
     reason = heaviest(reasons)
     return ExitCode.DONE if reason is None else _CODES[reason]
+
+
+def reason_for(code: int) -> Reason:
+    """The reason for which a command ended with ``code``, which is not DONE."""
+    return Reason[ExitCode(code).name]

@@ -25,8 +25,8 @@ from provisioner.cli.output import UnwritableError, say, say_json, talk
 from provisioner.cli.page import shown
 from provisioner.cli.program import HURRY_S, CancelledError, InternalError, current, hurry
 from provisioner.cli.streams import draws
-from provisioner.errors import ProvisionerError, Reason, UsageError, printable
-from provisioner.exit_codes import ExitCode
+from provisioner.errors import ProvisionerError, UsageError, printable
+from provisioner.exit_codes import ExitCode, reason_for
 from provisioner.ledger.location import printable_location
 
 if TYPE_CHECKING:
@@ -382,7 +382,7 @@ class _Running:
 
 def with_error(summary: Summary, error: ProvisionerError) -> Summary:
     """``summary``, with an error in reporting it."""
-    reasons = [error.reason, *([Reason[ExitCode(summary.exit_code).name]] if summary.exit_code else [])]
+    reasons = [error.reason, *([reason_for(summary.exit_code)] if summary.exit_code else [])]
     text = f"{summary.error}; {error}" if summary.error else str(error)
     return msgspec.structs.replace(summary.ending(reasons), error=text)
 

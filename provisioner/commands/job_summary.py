@@ -12,7 +12,7 @@ from provisioner.commands.session import CLOSED_BY_S
 from provisioner.core.entry import Outcome
 from provisioner.engine.observer import Halt
 from provisioner.errors import LedgerError, ProvisionerError, Reason, heaviest
-from provisioner.exit_codes import ExitCode
+from provisioner.exit_codes import reason_for
 from provisioner.ledger.location import locate
 from provisioner.report.statistics import Statistics
 from provisioner.report.summary import JobPart
@@ -66,7 +66,7 @@ async def whole(run: Run, job: str, workers: int, parts: Sequence[Part], failure
     if record is not None:
         run.job = JobPart(job, len(run.statistics), opened, left, workers)
         if code := exit_code_of(record):
-            run.reasons.add(Reason[code.name])
+            run.reasons.add(reason_for(code))
     return run.summary(error=error or (ended_by(parts, failures) if left else None))
 
 
@@ -101,7 +101,7 @@ def _finish(statistics: Statistics, result: TargetResult) -> None:
     statistics.lines = max(statistics.lines, statistics.valid)
     statistics.whole = True
     if result.exit_code and result.message:
-        statistics.target_halted(Halt(Reason[ExitCode(result.exit_code).name], result.message))
+        statistics.target_halted(Halt(reason_for(result.exit_code), result.message))
 
 
 def ended_by(parts: Sequence[Part], failures: Sequence[str]) -> ProvisionerError | None:

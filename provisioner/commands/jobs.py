@@ -14,7 +14,7 @@ import msgspec
 from provisioner.config.settings import FleetSettings
 from provisioner.engine.observer import Halt
 from provisioner.errors import Reason, UsageError
-from provisioner.exit_codes import ExitCode, code_for
+from provisioner.exit_codes import ExitCode, code_for, reason_for
 from provisioner.ledger.jobs import AUTO, Joining, TargetResult
 from provisioner.ledger.lease import OvertakenError
 from provisioner.ledger.location import locate
@@ -148,7 +148,7 @@ async def work_together(run: Run, share: Share, work: Work) -> None:
                 await worker.pause()
     # It was asked to do all of its targets: what others did, or did not, counts as well.
     codes = await share.exit_codes()
-    run.reasons |= {Reason.UNFINISHED if code is None else Reason[ExitCode(code).name] for code in codes if code != 0}
+    run.reasons |= {Reason.UNFINISHED if code is None else reason_for(code) for code in codes if code != 0}
     if run.job is not None:
         bad = sum(bool(code) for code in codes)
         run.job = msgspec.structs.replace(run.job, left=codes.count(None), bad=bad)

@@ -11,7 +11,7 @@ import msgspec
 
 from provisioner.commands.finding import find_run
 from provisioner.errors import Reason, UsageError
-from provisioner.exit_codes import ExitCode, code_for
+from provisioner.exit_codes import ExitCode, code_for, reason_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -100,5 +100,5 @@ async def find_job(location: Location, job: str) -> JobRecord:
 def exit_code_of(record: JobRecord) -> ExitCode:
     """The exit code that one run with all targets would end with so far."""
     codes = {one.exit_code for one in record.targets if one.exit_code}
-    reasons = {Reason[ExitCode(code).name] for code in codes}
+    reasons = {reason_for(code) for code in codes}
     return code_for(reasons | ({Reason.UNFINISHED} if any(not one.result for one in record.targets) else set()))
