@@ -50,7 +50,7 @@ class DirectCreates:
         self._read_timeout_s = limits.read_timeout_s
         self._mine = asyncio.Semaphore(limits.max_connections)
         self._pool = pool_of(route, limits, network)
-        self._head = _bytes([*head_of(route, "POST"), f"Content-Type: {CONTENT_TYPE}"])
+        self._head = encoded([*head_of(route, "POST"), f"Content-Type: {CONTENT_TYPE}"])
         self._credentials: ReadOnlyCredentials | None = None
         self._signer: Signer
         self._generation = -1
@@ -134,7 +134,8 @@ def head_of(route: Route, method: str, query: str = "") -> list[str]:
     ]
 
 
-def _bytes(lines: list[str]) -> bytes:
+def encoded(lines: list[str]) -> bytes:
+    """Lines of a request, as they are sent."""
     return "".join(f"{line}\r\n" for line in lines).encode("ascii", "replace")
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from provisioner.aws import wire
-from provisioner.aws.direct import head_of, pool_of, unsent
+from provisioner.aws.direct import encoded, head_of, pool_of, unsent
 from provisioner.aws.faces import Listed, Page
 from provisioner.aws.losses import lost
 from provisioner.aws.pool import UnconnectedError
@@ -65,20 +65,20 @@ class DirectList:
         self._read_timeout_s = limits.read_timeout_s
         self._pool = pool_of(route, limits, network)
 
-    async def ask(self, next_token: str, page_size: int) -> tuple[Reply, bytes]:
-        """Call once: the reply, and its body. Nothing that happens to the call is raised."""
+    async def ask(self, next_token: str, page_size: int) -> tuple[bytes | None, Reply]:
+        """Call once: the body, None where there is to be no page; and the reply. Nothing that happens is raised."""
         params = {"maxResults": str(page_size)} | ({"nextToken": next_token} if next_token else {})
         try:
             credentials = await self._caller.identity.get_frozen_credentials()
             connection = await self._pool.take()
         except (ConfigurationError, CredentialsError, OutageError, UnconnectedError) as error:
-            return unsent(error), b""
+            return None, unsent(error)
         try:
             request, now = self._request(urlencode(params, quote_via=quote, safe="-_.~"), credentials)
             response = await connection.exchange(request, self._read_timeout_s)
         except Exception as error:  # noqa: BLE001  see above
             self._pool.drop(connection)
-            return lost(error), b""
+            return None, lost(error)
         except BaseException:
             self._pool.drop(connection)
             raise
@@ -86,7 +86,7 @@ class DirectList:
         reply = wire.read(response.status, response.headers, response.body, now)
         if reply.code in SKEW_CODES:
             self._caller.clock.learn(response.headers.get("date", ""), now)
-        return reply, response.body
+        return response.body if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES else None, reply
 
     def _request(self, query: str, credentials: ReadOnlyCredentials) -> tuple[bytes, float]:
         """The request, and the time that it is signed for."""
@@ -96,7 +96,7 @@ class DirectList:
         lines = [*head_of(route, "GET", query), f"X-Amz-Date: {date}", f"Authorization: {authorization}"]
         if credentials.token:
             lines.append(f"X-Amz-Security-Token: {credentials.token}")
-        return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii", "replace"), now
+        return encoded([*lines, ""]), now
 
 
 def page_of(body: bytes) -> Page:
@@ -118,8 +118,3 @@ def page_of(body: bytes) -> Page:
         for row in rows
     ]
     return Page(items=tuple(items), next_token=found.next_token or "")
-
-
-def is_page(reply: Reply) -> bool:
-    """Whether ``reply`` should have a page."""
-    return HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES

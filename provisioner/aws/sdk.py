@@ -20,7 +20,7 @@ from provisioner.aws import quotas as service_quotas
 from provisioner.aws import tagging, wire
 from provisioner.aws.faces import SIGNATURE_AGE_S, CallError, Described, Listed, Page
 from provisioner.aws.http import before_write
-from provisioner.aws.listing import is_page, page_of
+from provisioner.aws.listing import page_of
 from provisioner.aws.losses import lost
 from provisioner.aws.network import current_caller
 from provisioner.aws.sigv4 import sign_again
@@ -29,7 +29,7 @@ from provisioner.core.verdict import SKEW_CODES, Loss, Reply
 from provisioner.errors import ConfigurationError, CredentialsError, OutageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from provisioner.aws.faces import Limits, TaggedPage
     from provisioner.aws.listing import DirectList
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from provisioner.core.verdict import Line
 
 _T = TypeVar("_T")
-
-LIST = "ListConfiguredModelAlgorithms"
+_Answer = TypeVar("_Answer")
 
 _DEFINITION = ("name", "description", "roleArn", "trainingContainerConfig", "inferenceContainerConfig", "kmsKeyArn")
 
@@ -186,23 +185,11 @@ class SdkControl:
 
     async def list_algorithms(self, next_token: str = "", page_size: int = 100) -> Page:
         """One page of List."""
+        operation = "ListConfiguredModelAlgorithms"
         if self._listing is not None:
-            return await self._list_directly(self._listing, next_token, page_size)
+            return await self._answer(operation, partial(self._listing.ask, next_token, page_size), page_of)
         params = {"maxResults": page_size} | ({"nextToken": next_token} if next_token else {})
-        return await self._ask(await self._clients.service(), LIST, params, _page)
-
-    async def _list_directly(self, listing: DirectList, next_token: str, page_size: int) -> Page:
-        clock = self._caller.clock
-        offset_s = clock.offset_s
-        reply, body = await listing.ask(next_token, page_size)
-        if not is_page(reply) and clock.offset_s != offset_s:
-            reply, body = await listing.ask(next_token, page_size)
-        if not is_page(reply):
-            raise self._failed(LIST, reply)
-        try:
-            return page_of(body)
-        except ValueError as error:
-            raise self._failed(LIST, _unreadable(reply)) from error
+        return await self._ask(await self._clients.service(), operation, params, _page)
 
     async def get_algorithm(self, arn: str) -> Described:
         """Everything about one algorithm."""
@@ -261,27 +248,33 @@ class SdkControl:
         params: dict[str, Any],
         read: Callable[[dict[str, Any]], _T],
     ) -> _T:
-        method = getattr(client, xform_name(operation))
+        call = partial(_call, getattr(client, xform_name(operation)), params, self._caller)
+        return await self._answer(operation, call, read, params.get("configuredModelAlgorithmArn", ""))
+
+    async def _answer(
+        self,
+        operation: str,
+        call: Callable[[], Awaitable[tuple[_Answer | None, Reply]]],
+        read: Callable[[_Answer], _T],
+        where: str = "",
+    ) -> _T:
+        """What ``read`` makes of the answer to ``call``."""
         clock = self._caller.clock
         offset_s = clock.offset_s
-        answer, reply = await _call(method, params, self._caller)
+        answer, reply = await call()
         if answer is None and clock.offset_s != offset_s:
             # Refused for the time of its signature, so nothing was done; the next one is made by the server's clock.
-            answer, reply = await _call(method, params, self._caller)
-        where = params.get("configuredModelAlgorithmArn", "")
+            answer, reply = await call()
         if answer is None:
             raise self._failed(operation, reply, where)
         try:
             return read(answer)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise self._failed(operation, _unreadable(reply), where) from error
+            unreadable = Reply(status=reply.status, message="the reply cannot be read", request_id=reply.request_id)
+            raise self._failed(operation, unreadable, where) from error
 
     def _failed(self, operation: str, reply: Reply, where: str = "") -> CallError:
         return CallError(operation, self._caller.identity.secrets.redact(reply), where)
-
-
-def _unreadable(reply: Reply) -> Reply:
-    return Reply(status=reply.status, message="the reply cannot be read", request_id=reply.request_id)
 
 
 def _page(answer: dict[str, Any]) -> Page:
