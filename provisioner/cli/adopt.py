@@ -14,7 +14,6 @@ from provisioner.cli.options import common, lock_timeout, manifest_argument, tak
 from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, SelectiveOptions, execute
 from provisioner.cli.selection import selection
-from provisioner.config.values import seconds
 from provisioner.errors import counted
 
 if TYPE_CHECKING:
@@ -33,15 +32,12 @@ class AdoptOptions(SelectiveOptions, frozen=True, kw_only=True):
     left: NotTaken
     adopt: Literal["same", "any"]
     take_over: str
-    lock_timeout: str
 
     def order(self, settings: Settings) -> Order:
         """What the run is to do."""
         order = super().order(settings)
         policy = msgspec.structs.replace(order.policy, adopt=self.adopt, take_over=self.take_over, deletes=False)
-        return msgspec.structs.replace(
-            order, sources=self.manifest, policy=policy, lock_timeout_s=seconds(self.lock_timeout)
-        )
+        return msgspec.structs.replace(order, sources=self.manifest, policy=policy)
 
     def json(self, summary: Summary) -> bytes:
         """The summary, with what was not taken over."""

@@ -29,7 +29,6 @@ from provisioner.cli.program import current
 from provisioner.cli.running import COMMON, SelectiveOptions, execute
 from provisioner.cli.selection import selection
 from provisioner.config.settings import ADOPT, Adopt, OnChange, ReplaceOrder
-from provisioner.config.values import seconds
 from provisioner.errors import UsageError
 from provisioner.ledger.jobs import AUTO
 
@@ -53,7 +52,6 @@ class ApplyOptions(SelectiveOptions, frozen=True, kw_only=True):
     max_rate: float | None
     max_in_flight: int | None
     deadline: str | None
-    lock_timeout: str
     no_wait: bool
     adopt: Adopt
     take_over: str
@@ -131,7 +129,6 @@ class ApplyOptions(SelectiveOptions, frozen=True, kw_only=True):
             strict=self.strict,
             yes=self.yes,
             detailed=self.detailed_exitcode,
-            lock_timeout_s=seconds(self.lock_timeout),
             job=self.job,
         )
 
@@ -160,7 +157,6 @@ class ApplyOptions(SelectiveOptions, frozen=True, kw_only=True):
             yes=self.yes,
             job=self.job,
             detailed=self.detailed_exitcode,
-            lock_timeout_s=seconds(self.lock_timeout),
         )
 
 

@@ -12,7 +12,6 @@ from provisioner.cli import parameters
 from provisioner.cli.options import common, deletes_adopted, deletes_unasked, lock_timeout, max_delete
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.cli.selection import Selecting, selection
-from provisioner.config.values import seconds
 from provisioner.errors import UsageError, counted
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
     adopted: bool
     max_delete: int | None
     yes: bool
-    lock_timeout: str
 
     def settings(self) -> Settings:
         """The configuration, overridden by the command line."""
@@ -42,7 +40,7 @@ class DestroyOptions(Options, frozen=True, kw_only=True):
         """What the run is to do."""
         order = super().order(settings)
         policy = msgspec.structs.replace(order.policy, deletes=True, adopted=self.adopted, keep=0)
-        return msgspec.structs.replace(order, policy=policy, yes=self.yes, lock_timeout_s=seconds(self.lock_timeout))
+        return msgspec.structs.replace(order, policy=policy, yes=self.yes)
 
     def text(self, summary: Summary, recommended: Recommended) -> str:
         """How many algorithms were deleted, and why others were not."""

@@ -5,16 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from provisioner.cli.options import common, lock_timeout
 from provisioner.cli.running import COMMON, Options, execute
-from provisioner.config.values import seconds
 from provisioner.report.text import framed
 
 if TYPE_CHECKING:
-    from provisioner.commands.run import Order
-    from provisioner.config.settings import Settings
     from provisioner.exit_codes import ExitCode
     from provisioner.report.recommended import Recommended
     from provisioner.report.summary import Summary
@@ -22,12 +18,6 @@ if TYPE_CHECKING:
 
 class ReconcileOptions(Options, frozen=True, kw_only=True):
     """The options of ``reconcile``."""
-
-    lock_timeout: str
-
-    def order(self, settings: Settings) -> Order:
-        """What the run is to do."""
-        return msgspec.structs.replace(super().order(settings), lock_timeout_s=seconds(self.lock_timeout))
 
     def text(self, summary: Summary, recommended: Recommended) -> str:
         """How many entries were resolved, and how."""

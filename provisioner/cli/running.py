@@ -25,6 +25,7 @@ from provisioner.cli.output import UnwritableError, say, say_json, talk
 from provisioner.cli.page import shown
 from provisioner.cli.program import HURRY_S, CancelledError, InternalError, current, hurry
 from provisioner.cli.streams import draws
+from provisioner.config.values import seconds
 from provisioner.errors import ProvisionerError, UsageError, printable
 from provisioner.exit_codes import ExitCode, reason_for
 from provisioner.ledger.location import printable_location
@@ -59,6 +60,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     progress: str
     log_level: str
     log_format: str
+    lock_timeout: str | None = None
+    """None where the command has no such option."""
     prose: ClassVar[bool] = True
     """Whether the result is text that a terminal may break into lines."""
 
@@ -81,6 +84,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             settings=settings,
             targets=settings.select(self.targets),
             policy=policy_of(settings),
+            lock_timeout_s=None if self.lock_timeout is None else seconds(self.lock_timeout),
         )
 
     def json(self, summary: Summary) -> bytes:

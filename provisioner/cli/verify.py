@@ -6,19 +6,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from provisioner.cli import parameters
 from provisioner.cli.options import common, lock_timeout
 from provisioner.cli.running import COMMON, SelectiveOptions, execute
 from provisioner.cli.selection import selection
-from provisioner.config.values import seconds
 from provisioner.errors import UsageError, counted, printable, printable_lines
 
 if TYPE_CHECKING:
-    from provisioner.commands.run import Order
     from provisioner.commands.verify import Finding
-    from provisioner.config.settings import Settings
     from provisioner.exit_codes import ExitCode
     from provisioner.report.recommended import Recommended
     from provisioner.report.summary import Summary
@@ -28,11 +24,6 @@ class VerifyOptions(SelectiveOptions, frozen=True, kw_only=True):
     """The options of ``verify``, and what it finds."""
 
     findings: list[Finding]
-    lock_timeout: str
-
-    def order(self, settings: Settings) -> Order:
-        """What the run is to do."""
-        return msgspec.structs.replace(super().order(settings), lock_timeout_s=seconds(self.lock_timeout))
 
     def json(self, summary: Summary) -> bytes:
         """The summary with the findings."""
