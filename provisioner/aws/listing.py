@@ -103,7 +103,8 @@ def page_of(body: bytes) -> Page:
     """The page in a 200.
 
     Raises:
-        ValueError: there is none. That is not an empty page: absence is never concluded from what cannot be read.
+        ValueError, RecursionError: there is none, which is not an empty page: absence is never concluded from what
+            cannot be read.
     """
     found = _list.decode(body)
     rows = found.configured_model_algorithms

@@ -269,7 +269,7 @@ class SdkControl:
             raise self._failed(operation, reply, where)
         try:
             return read(answer)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             unreadable = Reply(status=reply.status, message="the reply cannot be read", request_id=reply.request_id)
             raise self._failed(operation, unreadable, where) from error
 

@@ -82,6 +82,7 @@ async def test_a_page_of_list_is_read() -> None:
         send(http(body=b"\xff")),
         send(http(body=b"[]")),
         close(http()[:-3]),
+        send(http(200, b'{"configuredModelAlgorithms": [], "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")),
         refuse(429, "ThrottlingException"),
         refuse(500),
         refuse(403, "AccessDeniedException"),
