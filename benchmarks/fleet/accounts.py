@@ -14,11 +14,11 @@ import sys
 import time
 from collections import defaultdict
 from itertools import count
-from typing import cast
 
 import msgspec
 import uvloop
 
+from benchmarks.requests import Requests
 from provisioner.aws.session import account_of_key
 from provisioner.emulator.behaviour import TokenBucket
 
@@ -73,43 +73,30 @@ class Accounts(defaultdict[str, Account]):
         return account
 
 
-class Serving(asyncio.Protocol):
+class Serving(Requests):
     """One connection of one client."""
 
     def __init__(self, accounts: Accounts, callers: dict[bytes, tuple[Account, str]], latency_s: float) -> None:
+        super().__init__()
         self._accounts = accounts
         self._callers = callers
         self._latency_s = latency_s
         self._loop = asyncio.get_running_loop()
-        self._buffer = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Answer each request that is complete."""
-        self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head, size = self._buffer[:end], end + 4 + _length(self._buffer[:end])
-            if len(self._buffer) < size:
-                break
-            body, self._buffer = self._buffer[end + 4 : size], self._buffer[size:]
-            self._answer(head, body)
-
-    def _answer(self, head: bytes, body: bytes) -> None:
+    def answer(self, head: bytes, body: bytes) -> None:
+        """What the account says, or the truth."""
         if head.startswith(b"POST "):
             account, region = self._caller(head)
-            self._loop.call_later(self._latency_s, self._transport.write, account.create(next(NUMBERS), region))
+            self._loop.call_later(self._latency_s, self.transport.write, account.create(next(NUMBERS), region))
         elif head.startswith(b"GET /made "):
             made = {name: account.made for name, account in self._accounts.items()}
-            self._transport.write(response("200 OK", msgspec.json.encode(made).decode()))
+            self.transport.write(response("200 OK", msgspec.json.encode(made).decode()))
         elif head.startswith(b"PUT /limits "):
             for name, limit in msgspec.json.decode(body, type=dict[str, float]).items():
                 self._accounts[name].limit = limit
-            self._transport.write(response("200 OK", "{}"))
+            self.transport.write(response("200 OK", "{}"))
         else:
-            self._loop.call_later(self._latency_s, self._transport.write, NOTHING)
+            self._loop.call_later(self._latency_s, self.transport.write, NOTHING)
 
     def _caller(self, head: bytes) -> tuple[Account, str]:
         """The account and the Region of a request: ``Credential=KEY/DATE/REGION/...``."""
@@ -122,11 +109,6 @@ class Serving(asyncio.Protocol):
 
 
 NUMBERS = count()
-
-
-def _length(head: bytes) -> int:
-    at = head.lower().find(b"\r\ncontent-length:")
-    return 0 if at < 0 else int(head[at + 17 :].split(b"\r\n", 1)[0])
 
 
 async def main() -> None:

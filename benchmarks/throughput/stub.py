@@ -13,9 +13,10 @@ import asyncio
 import ssl
 import sys
 from random import Random
-from typing import cast
 
 import uvloop
+
+from benchmarks.requests import Requests
 
 ARN = b"arn:aws:cleanrooms-ml:us-east-1:123456789012:configured-model-algorithm/%032x"
 
@@ -38,33 +39,13 @@ EMPTY_PAGE = HEAD % len(NOTHING) + NOTHING
 RANDOM = Random(1)  # noqa: S311 - a repeatable order
 
 
-class Answering(asyncio.Protocol):
-    """One connection. Requests are cut by their Content-Length; nothing else in them is looked at."""
+class Answering(Requests):
+    """One connection."""
 
-    def __init__(self) -> None:
-        self._buffer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Answer each request that is complete."""
-        buffer = self._buffer + data if self._buffer else data
-        while (end := buffer.find(b"\r\n\r\n")) >= 0:
-            size = end + 4 + _length(buffer[:end])
-            if len(buffer) < size:
-                break
-            listed = buffer.startswith(b"GET ")
-            buffer = buffer[size:]
-            self._transport.write(EMPTY_PAGE if listed else REPLY % RANDOM.getrandbits(128))
-        self._buffer = buffer
-
-
-def _length(head: bytes) -> int:
-    lower = head.lower()
-    at = lower.find(b"\r\ncontent-length:")
-    return 0 if at < 0 else int(lower[at + 17 :].split(b"\r\n", 1)[0])
+    def answer(self, head: bytes, body: bytes) -> None:
+        """An ARN, or an empty page."""
+        del body
+        self.transport.write(EMPTY_PAGE if head.startswith(b"GET ") else REPLY % RANDOM.getrandbits(128))
 
 
 async def main() -> None:
