@@ -46,15 +46,14 @@ class AdoptOptions(SelectiveOptions, frozen=True, kw_only=True):
 
     def text(self, summary: Summary, recommended: Recommended) -> str:
         """What was taken over, and what was not."""
-        from provisioner.report.text import SHOWN_IN_TEXT, framed, problem_lines
+        from provisioner.report.text import SHOWN_IN_TEXT, counts_text, framed, problem_lines
 
         if summary.error:
             return super().text(summary, recommended)
         refused = self.left.refused
-        outcomes = ", ".join(f"{number} {outcome}" for outcome, number in summary.outcomes.items() if number)
         lines = [
             f"manifest  {counted(summary.manifest.lines, 'line', 'lines')}, {summary.manifest.invalid} invalid",
-            f"outcomes  {outcomes or ('nothing was adopted' if refused else 'nothing to adopt')}",
+            f"outcomes  {counts_text(summary.outcomes) or ('nothing was adopted' if refused else 'nothing to adopt')}",
         ]
         if self.left.absent:
             lines.append(f"absent    {self.left.absent} without an algorithm in AWS, which `provisioner apply` creates")

@@ -23,7 +23,7 @@ from provisioner.errors import printable_lines
 from provisioner.ledger.location import locate
 from provisioner.pacing.observed import Learned
 from provisioner.report.summary import iso
-from provisioner.report.text import FINISH_DESTROY, LIST_SUPERSEDED, whole_path
+from provisioner.report.text import FINISH_DESTROY, LIST_SUPERSEDED, counts_text, whole_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -138,7 +138,7 @@ async def _target(ledger: Ledger, name: str, counts: Mapping[State, int], keep: 
 def _lines(status: dict[str, Any]) -> list[str]:
     lines = [f"ledger  {whole_path(status['ledger'])} ({status['ledger_id']})"]
     for name, target in status["targets"].items():
-        states = _counts(target["states"])
+        states = counts_text(target["states"])
         if due := sum(target["to_delete"].values()):
             states += f", {due} superseded to delete"
         if target["superseded_kept"]:
@@ -146,7 +146,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
         if target["superseded_adopted"]:
             states += f", {target['superseded_adopted']} superseded left because adopted"
         if target["replacements"]:
-            states += f", replacements: {_counts(target['replacements'])}"
+            states += f", replacements: {counts_text(target['replacements'])}"
         pace = target["pace"]
         limit = f", limit {pace['limit_per_s']}/s, learned from {pace['accepts']} creates" if pace else ""
         pause = target.get("paused")
@@ -164,7 +164,3 @@ def _lines(status: dict[str, Any]) -> list[str]:
         lines.append(f"run     {run['run_id']}: {run['command']}, {run['started_at']}, {ended}")
     lines += [f"next    {command}" for command in status["next"]]
     return lines
-
-
-def _counts(counted: Mapping[str, int]) -> str:
-    return ", ".join(f"{number} {what}" for what, number in counted.items() if number)

@@ -12,7 +12,7 @@ from provisioner.core.problem import Problem  # noqa: TC001  the same
 from provisioner.errors import counted, printable
 from provisioner.report.recommended import PLAIN
 from provisioner.report.summary import Paused  # noqa: TC001  the same
-from provisioner.report.text import framed, next_steps, problem_lines
+from provisioner.report.text import counts_text, framed, next_steps, problem_lines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -152,8 +152,7 @@ def _group(action: str, steps: Sequence[PlanStep], *, several: bool, everything:
 
 
 def _closing(plan: Plan, summary: Summary) -> list[str]:
-    counts = ", ".join(f"{number} {action}" for action, number in plan.counts.items() if number)
-    calls = ", ".join(f"{number} {kind}" for kind, number in plan.calls.items() if number) or "none"
+    counts, calls = counts_text(plan.counts), counts_text(plan.calls) or "none"
     source = "the ledger alone (--offline)" if plan.offline else f"the ledger and the account, calls: {calls}"
     lines = [
         f"plan      {counts or ('nothing yet' if summary.stopped else 'the manifest has no definitions')}",
