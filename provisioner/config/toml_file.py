@@ -6,7 +6,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from provisioner.config.slips import slip
 from provisioner.errors import ConfigurationError
 
 
@@ -42,6 +41,8 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
+        from provisioner.config.slips import slip
+
         what, why = "the configuration is not valid TOML", str(error)
         if (found := slip(text, why)) is None:
             raise ConfigurationError(what, where=path, why=why) from error
