@@ -24,17 +24,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from provisioner.errors import ProvisionerError, Reason
+from provisioner.pacing.starts import Starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
     from provisioner.pacing.pacer import Pacer
-    from provisioner.pacing.starts import Starts
 
 TICK_S = 0.0005
 """A turn this close is due: uvloop's timers have a grain of 1 ms and round to the nearest."""
@@ -166,7 +166,7 @@ class Gate:
     ) -> None:
         self._pacer = pacer
         self._clock = clock
-        self._starts = starts
+        self._starts = starts or Starts(inf)
         self._max_in_flight = max_in_flight
         self._ceiling = float(max_in_flight)
         self._halved_at = float("-inf")
@@ -226,8 +226,7 @@ class Gate:
 
     def started(self) -> None:
         """The intent of a call that took a turn is durable, or it was not sent: exactly once for each turn."""
-        if self._starts is not None:
-            self._starts.give_back()
+        self._starts.give_back()
 
     def unused(self, started_at: float) -> None:
         """Give back a turn whose call was not sent."""
@@ -336,12 +335,12 @@ class Gate:
 
     def _may_start(self) -> bool:
         """Take a place for a turn that is due; without a free one, :meth:`_place_came` is called."""
-        return self._starts is None or self._starts.take(self._place_came)
+        return self._starts.take(self._place_came)
 
     def _place_came(self) -> None:
         """Take one turn, and wait behind the other gates for a place for the next."""
         now = self._clock()
-        if (future := self._head()) is not None and self._pacer.peek(now) <= now + TICK_S and self._starts is not None:
+        if (future := self._head()) is not None and self._pacer.peek(now) <= now + TICK_S:
             self._starts.take_next()
             self._pacer.start(now)
             future.set_result(now)

@@ -22,10 +22,10 @@ class Starts:
     """Places for calls between their turn and their intent's commit.
 
     Args:
-        places: how many there are.
+        places: how many there are, infinite for no limit.
     """
 
-    def __init__(self, places: int = PLACES) -> None:
+    def __init__(self, places: float = PLACES) -> None:
         self._free = places
         # In order of arrival, each once.
         self._waiting: dict[Callable[[], None], None] = {}
