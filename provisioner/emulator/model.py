@@ -68,11 +68,6 @@ def partition(region: str) -> str:
     return next((each["id"] for each in _partitions() if re.match(each["regionRegex"], region)), "aws")
 
 
-def regions() -> list[str]:
-    """Every Region of every partition, as far as botocore knows them."""
-    return [region for each in _partitions() for region in each["regions"] if re.match(each["regionRegex"], region)]
-
-
 @cache
 def _partitions() -> list[dict[str, Any]]:
     from botocore.loaders import Loader
