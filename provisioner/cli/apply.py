@@ -145,7 +145,7 @@ class ApplyOptions(SelectiveOptions, frozen=True, kw_only=True):
         targets = settings.select(tuple(plan.targets))
         if len(targets) != len(plan.targets):
             what = f"the plan is for other targets than those of shard {settings.shard}"
-            raise UsageError(what, where=str(self.plan), hint="Give --shard as for `plan`, which made it")
+            raise UsageError(what, where=str(self.plan), hint="Give the same --shard as to the `plan` that made it")
         return msgspec.structs.replace(
             order,
             settings=settings,

@@ -67,7 +67,7 @@ def _described(hint: Any) -> tuple[Any, str]:  # noqa: ANN401  a type hint may b
 def command(port: int, state: Path | None, **switches: Any) -> None:  # noqa: ANN401  click's values
     """Prints the endpoint's URL and how to use it, then serves on the loopback interface until SIGTERM or SIGINT.
 
-    The switches can be changed while it runs, by GET, PUT or PATCH on /_emulator/behaviour; GET /_emulator/truth
+    The switches can be read and changed while it runs: GET, PUT or PATCH /_emulator/behaviour. GET /_emulator/truth
     returns every algorithm and every call. docs/emulator.md describes both, and the faults that a script can name.
     """
     from provisioner.emulator import Emulator, serve

@@ -94,7 +94,7 @@ def _refuse(name: str) -> None:
     if not path.exists():
         return
     if not path.is_file():
-        raise UsageError("the result cannot replace what is no file", where=name, hint="Name a file, or use stdout")
+        raise UsageError("the result cannot replace what is not a file", where=name, hint="Name a file, or use stdout")
     with path.open("rb") as file:
         if file.read(len(SQLITE)) == SQLITE:
             what = "this is a database, perhaps a ledger, and is not replaced"

@@ -54,7 +54,7 @@ def _remarks(need: Wanted, settings: Settings, targets: Sequence[Target], identi
         yield "Deletion is not confined, because the configuration writes no ownership tag."
     elif Action.DELETE in need.actions and not identity:
         name = printable_location(settings.run.ledger)
-        yield f"There is no ledger {name} yet, so deletion is confined to algorithms of any ledger."
+        yield f"There is no ledger {name} yet, so deletion is confined to algorithms that any ledger created."
     if need.read or need.written:
         yield "S3 is called with the credentials of the environment, not with those of a target."
     if need.actions and settings.fleet.organizations.asked:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.group("ledger", cls=Group)
 def command() -> None:
-    """While `copy` and `rename-target` work, no run can use the ledger. AWS is not called."""
+    """While `copy` and `rename-target` work, no run can use what they change. AWS is not called."""
 
 
 @command.command("check")
@@ -67,7 +67,8 @@ def _checked_lines(checked: Checked) -> list[str]:
     if more := checked.findings_total - len(checked.findings):
         lines.append(f"          and {more:,} more")
     if checked.findings_total:
-        lines.append("next      put a backup in its place, or `provisioner rebuild` (docs/ledger.md, Damage and loss)")
+        restored = f"put a backup in its place, or run `provisioner rebuild --ledger-id {checked.ledger_id}`"
+        lines.append(f"next      move it away, then {restored} (docs/ledger.md, Damage and loss)")
     return lines
 
 

@@ -61,7 +61,7 @@ def command(
     heat map of the targets, and a table of all entries and problems to search, sort and filter.
 
     RUN is the id of a run, the beginning of its id, or `last`, which is the default. It can run while `apply` does: the
-    page shows the moment at which it was made. What happened over time is kept of the last 20 runs.
+    page shows the moment at which it was made. What happened over time is kept for the last 20 runs.
     """
     if fleet and run is not None:
         raise UsageError("--fleet is about all runs, not one", hint="Leave out RUN, or --fleet")

@@ -48,7 +48,7 @@ def command(
     """Lists past runs, the latest first: start, command, duration, exit code, and what they did.
 
     With RUN, the id of a run, the beginning of its id, or `last`: its summary and all of its problems, which the ledger
-    keeps of the last 20 runs. A run has died if it has no end and is not under way. It can run while `apply` does.
+    keeps for the last 20 runs. A run has died if it has no end and is not under way. It can run while `apply` does.
 
     With --job, what became of each target of a job that several workers share (`apply --job`), and of its workers.
     """
@@ -208,4 +208,7 @@ def _problem(problem: Problem) -> str:
 def _lost(summary: Summary) -> list[str]:
     """What the summary has of problems that the ledger no longer has."""
     shown = f"the first {len(summary.problems)} of {summary.problems_total}"
-    return [f"problems  {shown}: the ledger keeps all only of the last 20 runs", *map(_problem, summary.problems)]
+    return [
+        f"problems  {shown}: the ledger keeps all of them for the last 20 runs only",
+        *map(_problem, summary.problems),
+    ]

@@ -82,7 +82,7 @@ def command(
 ) -> ExitCode:
     """Reports what is missing, drifted, foreign, duplicate or unrecorded. Deletes nothing unless you ask for it.
 
-    Exit codes: 0 when ledger and AWS agree, but for tags that others added (tagged), 3 when something is missing,
+    Exit codes: 0 when ledger and AWS agree, apart from tags that others added (tagged), 3 when something is missing,
     drifted or foreign (not tagged as this ledger's), 5 when there are duplicates, algorithms that this ledger created
     but does not record, or algorithms that could not be read.
     """

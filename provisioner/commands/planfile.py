@@ -127,7 +127,7 @@ class PlanFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         for field, key in ASSUMED.items():
             if getattr(self.policy, field) != getattr(policy, field):
-                raise StalePlanError(f"`{key}` in [reconcile] of the configuration is another one")
+                raise StalePlanError(f"`{key}` in [reconcile] of the configuration has changed since")
 
 
 def step_text(step: Step) -> str:

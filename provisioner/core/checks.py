@@ -140,7 +140,7 @@ def ledger(name: str, contents: str, *, holder: str, free_bytes: int | None, sto
     free = "" if free_bytes is None else f", {free_bytes / MIB:,.0f} MiB free"
     message = f"{name}: {contents}, no run holds it{free}{f' on {storage}' if storage else ''}"
     if free_bytes is not None and free_bytes < LITTLE_BYTES:
-        hint = "Free the disk, or name a ledger on another one with --ledger"
+        hint = "Free some space, or name a ledger on another disk with --ledger"
         return (
             fail("ledger", Reason.LEDGER, message, hint)
             if free_bytes < NOTHING_BYTES
@@ -218,10 +218,11 @@ SKEW_WARN_S = 60.0
 def clock(ahead_s: float | None) -> Check:
     """This machine's clock, so many seconds ahead of the server's; None if no reply told."""
     if ahead_s is None:
-        return skipped("clock", "no reply told the server's time")
+        return skipped("clock", "no reply had the server's time")
     message = f"{abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the server's"
     if abs(ahead_s) > SKEW_WARN_S:
-        hint = "Set it by a time server: AWS refuses signatures that are 5 min off, and a run has to correct each one"
+        refusal = "AWS refuses signatures that are 5 min off, and a run has to correct each one"
+        hint = f"Synchronize it with a time server: {refusal}"
         return warn("clock", message, hint)
     # The Date header has whole seconds.
     return ok("clock", message if abs(ahead_s) > 2 else "agrees with the server's")  # noqa: PLR2004  see above

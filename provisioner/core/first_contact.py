@@ -136,8 +136,8 @@ def _undecided(several: Sequence[Found]) -> Meeting:
     """Which of ``several`` belongs to the definition is not guessed: the others would be left behind unseen."""
     arns = ", ".join(one.arn for one in several)
     message = (
-        f"{len(several)} algorithms have this name, and no ledger created them: {arns}. Delete all but one, or rename "
-        "the definition"
+        f"{len(several)} algorithms have this name, and no ledger created them. Delete all but one of {arns}, or "
+        "rename the definition"
     )
     return Meeting(Choice.REFUSE, several[0], NAME_TAKEN, message)
 

@@ -16,9 +16,16 @@ EXAMPLES = 3
 """Definitions that are named for each cause."""
 MOST = 1000
 """Causes that are told apart. Beyond them, what fails for yet another cause is counted among all problems only."""
-_ARN = re.compile(r"arn:[^\s,;\"']+[^\s,;:)\"'.]")
-_KINDS = {":configured-model-algorithm/": "its algorithm", ":role/": "its role", ":key/": "its KMS key"}
-"""What a message about many has in place of the ARN of each."""
+_ARN = r"arn:[^\s,;\"']+[^\s,;:)\"'.]"
+_ARNS = re.compile(f"{_ARN}(?:, {_ARN})*")
+_KINDS = {
+    ":configured-model-algorithm/": "its algorithm",
+    ":role/": "its role",
+    ":key/": "its KMS key",
+    ":assumed-role/": "the caller",
+    ":user/": "the caller",
+}
+"""What a message about many has in place of the ARN of each; of a list, the plural."""
 
 LISTED = {
     "drifted": "list --state drifted",
@@ -73,10 +80,10 @@ class Cause(msgspec.Struct, omit_defaults=True):
 def key_of(code: str, message: str) -> tuple[str, str]:
     """What problems of one cause have in common."""
     words: dict[str, str] = {}
-    for arn in _ARN.findall(message):
-        word = next((word for kind, word in _KINDS.items() if kind in arn), "an ARN")
-        words.setdefault(arn, "another" if word in words.values() else word)
-    return code, _ARN.sub(lambda arn: words[arn[0]], message)
+    for arns in _ARNS.findall(message):
+        word = next((word for kind, word in _KINDS.items() if kind in arns), "its ARN") + "s" * (", " in arns)
+        words.setdefault(arns, "another" if word in words.values() else word)
+    return code, _ARNS.sub(lambda arns: words[arns[0]], message)
 
 
 class Causes:

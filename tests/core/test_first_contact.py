@@ -133,7 +133,7 @@ def test_of_several_that_nobody_created_none_is_guessed() -> None:
     message = meet(Row(), None, [UNTAGGED_OTHER, TWIN_OTHER], make_policy(adopt="never"), LEDGER_ID).message
 
     assert message == (
-        "2 algorithms have this name, and no ledger created them: arn-5, arn-7. Delete all but one, or rename the "
+        "2 algorithms have this name, and no ledger created them. Delete all but one of arn-5, arn-7, or rename the "
         "definition"
     )
 

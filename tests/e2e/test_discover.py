@@ -151,7 +151,7 @@ def test_a_file_is_written_whole_and_replaced_only_by_force(tmp_path: Path, endp
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--out", "."], "what is no file"),
+        (["--out", "."], "what is not a file"),
         (["--out", "nowhere/m.jsonl"], "no such directory"),
         (["--force"], "--out"),
     ],

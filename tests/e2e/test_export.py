@@ -186,9 +186,9 @@ def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path) -> 
     ("out", "code", "message"),
     [
         ("ledger.db", 2, "--out ledger.db: this is a file of the ledger. Name another file"),
-        (".", 2, ".: the result cannot replace what is no file"),
-        ("/dev/null", 2, "/dev/null: the result cannot replace what is no file"),
-        ("/dev/stdout", 2, "/dev/stdout: the result cannot replace what is no file"),
+        (".", 2, ".: the result cannot replace what is not a file"),
+        ("/dev/null", 2, "/dev/null: the result cannot replace what is not a file"),
+        ("/dev/stdout", 2, "/dev/stdout: the result cannot replace what is not a file"),
         ("no/such/file", 74, "no/such/file: the result cannot be written: No such file or directory"),
     ],
 )

@@ -79,7 +79,7 @@ def test_the_page_about_the_fleet(directory: Path) -> None:
     [
         (["--fleet", "last"], "--fleet is about all runs, not one"),
         (["1999"], "the ledger has no run '1999'"),
-        (["--out", "."], "cannot replace what is no file"),
+        (["--out", "."], "cannot replace what is not a file"),
         (["--out", "ledger.db"], "this is a file of the ledger"),
         (["--out", "no/r.html"], "there is no such directory"),
     ],

@@ -123,7 +123,7 @@ def test_problems_that_are_no_longer_kept(tmp_path: Path) -> None:
 
     done = provisioner("runs", FIRST, cwd=tmp_path)
 
-    assert "problems  the first 0 of 5: the ledger keeps all only of the last 20 runs\n" in done.stdout
+    assert "problems  the first 0 of 5: the ledger keeps all of them for the last 20 runs only\n" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -667,7 +667,12 @@ def test_arns_do_not_tell_causes_apart() -> None:
         ),
         ("arn:aws:iam::1:role/r{}: not to be passed", "its role: not to be passed"),
         ("arn:aws:kms:us-east-1:1:key/k{} is disabled", "its KMS key is disabled"),
-        ("arn:aws:iam::1:user/u{} may not do this", "an ARN may not do this"),
+        (
+            f"delete all but one of {ALGORITHM}, {ALGORITHM}x, or run again",
+            "delete all but one of its algorithms, or run again",
+        ),
+        ("User: arn:aws:sts::1:assumed-role/r/s{} is not authorized", "User: the caller is not authorized"),
+        ("arn:aws:s3:::b{} does not exist", "its ARN does not exist"),
     ],
 )
 def test_a_cause_says_what_its_arns_are_of(message: str, shown: str) -> None:
