@@ -17,16 +17,21 @@ if TYPE_CHECKING:
 NAMES = [f"a{number}" for number in range(4)]
 REGIONS = ("us-east-1", "us-east-2", "us-west-2", "eu-west-1", "eu-west-2")
 SHORT = '[reconcile]\nsettle = "1s"\nlist_lag = "100ms"\n'
+TARGETS = "".join(f"[targets.{region}]\nregion = '{region}'\n" for region in REGIONS)
+
+
+def configured(folder: Path) -> Ledger:
+    """A ledger, and in ``folder`` a manifest and a configuration with a target in each Region that uses it."""
+    ledger = fresh_ledger()
+    (folder / "c.toml").write_text(f"[run]\nledger = '{ledger.url}'\n{SHORT}{TARGETS}")
+    (folder / "m.jsonl").write_bytes(manifest_of(*NAMES))
+    return ledger
 
 
 @pytest.fixture
 def postgres(tmp_path: Path) -> Ledger:
-    """A ledger, and a configuration with a target in each Region that uses it."""
-    ledger = fresh_ledger()
-    targets = "".join(f"[targets.{region}]\nregion = '{region}'\n" for region in REGIONS)
-    (tmp_path / "c.toml").write_text(f"[run]\nledger = '{ledger.url}'\n{SHORT}{targets}")
-    (tmp_path / "m.jsonl").write_bytes(manifest_of(*NAMES))
-    return ledger
+    """The ledger of the workers."""
+    return configured(tmp_path)
 
 
 def arguments(endpoint: Endpoint, *more: str) -> list[str]:

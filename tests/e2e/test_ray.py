@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.definition_lines import manifest_of
 from tests.e2e.process import Endpoint, environment, provisioner, start, until
-from tests.e2e.test_jobs import NAMES, REGIONS, SHORT, arguments, check_once, ended, whole
-from tests.postgres import Ledger, fresh_ledger
+from tests.e2e.test_jobs import NAMES, REGIONS, arguments, check_once, configured, ended, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.postgres import Ledger
 
 # What Ray would send to its makers, and the token that it would keep in the home directory, are not what is tested.
 QUIETLY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
@@ -52,11 +52,7 @@ def cluster() -> Iterator[str]:
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     """The one that the configuration names."""
-    ledger = fresh_ledger()
-    targets = "".join(f"[targets.{region}]\nregion = '{region}'\n" for region in REGIONS)
-    (tmp_path / "c.toml").write_text(f"[run]\nledger = '{ledger.url}'\n{SHORT}{targets}")
-    (tmp_path / "m.jsonl").write_bytes(manifest_of(*NAMES))
-    return ledger
+    return configured(tmp_path)
 
 
 def test_a_cluster_does_a_job(tmp_path: Path, endpoint: Endpoint, cluster: str, ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ from provisioner.emulator import running
 from provisioner.ledger.location import locate
 from tests.definition_lines import manifest_of
 from tests.e2e.process import Endpoint, start
-from tests.e2e.test_jobs import REGIONS, SHORT
+from tests.e2e.test_jobs import REGIONS, SHORT, TARGETS
 from tests.e2e.test_ray import QUIETLY
 from tests.postgres import fresh_ledger
 
@@ -88,8 +88,7 @@ async def entries_of(path: Path, ledgers: list[str]) -> list[Entry]:
 def check_same(path: Path, size: int, ways: Mapping[str, Callable[[Site], list[str]]]) -> None:
     """The entries of all ways agree, and with each way every algorithm is in its account once."""
     names = [f"a{number}" for number in range(size)]
-    targets = "".join(f"[targets.{region}]\nregion = '{region}'\n" for region in REGIONS)
-    (path / "c.toml").write_text(f"[run]\n{SHORT}{targets}")
+    (path / "c.toml").write_text(f"[run]\n{SHORT}{TARGETS}")
     (path / "m.jsonl").write_bytes(manifest_of(*names))
     found = {}
     for way, register in ways.items():
