@@ -107,7 +107,9 @@ class ApplyOptions(SelectiveOptions, frozen=True, kw_only=True):
     def order(self, settings: Settings) -> Order:
         """What the run is to do."""
         self._check_lifecycle(settings)
-        order = super().order(settings)
+        order = msgspec.structs.replace(
+            super().order(settings), yes=self.yes, detailed=self.detailed_exitcode, job=self.job
+        )
         if self.plan is not None:
             return self._planned(order)
         policy = msgspec.structs.replace(
@@ -127,9 +129,6 @@ class ApplyOptions(SelectiveOptions, frozen=True, kw_only=True):
             sources=self.manifest,
             policy=policy,
             strict=self.strict,
-            yes=self.yes,
-            detailed=self.detailed_exitcode,
-            job=self.job,
         )
 
     def _planned(self, order: Order) -> Order:
@@ -154,9 +153,6 @@ class ApplyOptions(SelectiveOptions, frozen=True, kw_only=True):
             policy=msgspec.structs.replace(plan.policy, wait=not self.no_wait),
             plan=plan,
             strict=plan.strict,
-            yes=self.yes,
-            job=self.job,
-            detailed=self.detailed_exitcode,
         )
 
 
