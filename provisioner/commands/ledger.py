@@ -246,6 +246,8 @@ async def check(settings: Settings) -> Checked:
         for table in TABLES:
             async for _, _, page in _pages(ledger, table):
                 rows += len(page)
+        await ledger.pauses()
+        await ledger.runs(rows)
         counts, places = await ledger.counts(), await ledger.places()
         findings, total = [], 0
         for target in sorted({*counts, *places}):

@@ -362,6 +362,15 @@ async def test_an_index_that_the_server_has_given_up_is_damage(postgres: Ledger)
         await location.examine()
 
 
+async def test_what_the_store_never_wrote_is_damage(postgres: Ledger) -> None:
+    """JSON that is none of the store's."""
+    async with open_ledger(postgres.url) as ledger:
+        await ledger.record([intend("a")])
+        postgres.execute("UPDATE entries SET sent = '[]'")
+        with pytest.raises(LedgerError, match=r"^postgresql://.*: the ledger is damaged"):
+            await all_of(ledger)
+
+
 async def test_tables_that_are_dropped_under_a_run_end_it(postgres: Ledger) -> None:
     """It makes no new ledger in their place."""
     async with open_ledger(postgres.url) as ledger:

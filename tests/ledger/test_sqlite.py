@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from provisioner.commands.ledger import check
+from provisioner.config.settings import RunSettings, Settings
 from provisioner.core.entry import State
+from provisioner.core.place import Place
 from provisioner.core.problem import Problem
 from provisioner.errors import IllegalTransitionError, LedgerError, Reason
 from provisioner.ledger import RunRecord
@@ -324,6 +327,39 @@ async def test_damage_that_shows_while_reading_poisons_the_ledger(tmp_path: Path
     await ledger.close()
 
     assert "poisoned" in repr(ledger)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE entries SET sent = '{bad'",
+        "UPDATE entries SET sent = '[]'",
+        "UPDATE entries SET updated_at = 'yesterday'",
+        "UPDATE entries SET name = x'ff00'",
+        "UPDATE entries SET message = CAST(x'ff' AS TEXT)",
+        "PRAGMA ignore_check_constraints = ON; UPDATE places SET kind = 'moon'",
+        "UPDATE runs SET started_at = 'yesterday'",
+        "INSERT INTO pauses VALUES ('t', 'tomorrow', 0, '')",
+        "DELETE FROM meta",
+        "UPDATE meta SET value = '' WHERE key = 'ledger_id'",
+        "DROP TABLE versions",
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = CAST(x'ff' AS TEXT) WHERE name = 'paces'",
+    ],
+)
+async def test_what_the_store_never_wrote_is_damage(tmp_path: Path, sql: str) -> None:
+    """Sound pages with contents that cannot be: the ledger is damaged, and that is no internal error."""
+    path = tmp_path / "l.db"
+    ledger = await SqliteLedger.open(path)
+    await ledger.record([intend("a")])
+    await ledger.set_place("t", Place("custom", "us-east-1"))
+    await ledger.begin_run(RunRecord("r", "apply", AT))
+    await ledger.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(sql)
+
+    with pytest.raises(LedgerError, match="the ledger is damaged") as caught:
+        await check(Settings(run=RunSettings(ledger=str(path))))
+    assert caught.value.where == str(path)
 
 
 async def test_a_damaged_ledger_is_written_no_more(tmp_path: Path) -> None:

@@ -219,7 +219,11 @@ class PostgresLedger(Store[Writer]):
         self, function: Callable[Concatenate[reading.Read, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         self._check()
-        return await function(self._rows, *args, **kwargs)
+        try:
+            return await function(self._rows, *args, **kwargs)
+        except LedgerError as error:
+            error.where = error.where or self._where
+            raise
 
     async def _rows(self, sql: str, *parameters: Any) -> Rows:  # noqa: ANN401  values of SQL
         patience = Patience(self._session, self._patience_s)

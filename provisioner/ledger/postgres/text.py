@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from provisioner.errors import LedgerError
+
 T = TypeVar("T")
 
 _ESCAPED = {"\x00": "\x010", "\x01": "\x011"}
@@ -42,12 +44,20 @@ def encode(value: object) -> str:
 
 
 def decode(raw: str | None, kind: type[T]) -> T:
-    """The value of type ``kind`` that JSON from PostgreSQL stands for; of no rows at all, an empty one."""
+    """The value of type ``kind`` that JSON from PostgreSQL stands for; of no rows at all, an empty one.
+
+    Raises:
+        LedgerError: it stands for none, so it is not what the store wrote.
+    """
     if raw is None:
         return kind()
-    if "\\u0001" in raw:
-        return msgspec.convert(_mapped(msgspec.json.decode(raw), read), kind)
-    return msgspec.json.decode(raw, type=kind)
+    try:
+        if "\\u0001" in raw:
+            return msgspec.convert(_mapped(msgspec.json.decode(raw), read), kind)
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.DecodeError as error:
+        hint = "Restore a backup of the database, or run `provisioner rebuild`"
+        raise LedgerError("the ledger is damaged", why=str(error), hint=hint) from error
 
 
 def _mapped(value: Any, change: Any) -> Any:  # noqa: ANN401  any JSON

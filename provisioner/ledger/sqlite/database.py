@@ -15,6 +15,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
+import msgspec
+
 from provisioner.errors import LedgerError
 from provisioner.ledger.location import moved
 from provisioner.ledger.sqlite.filesystem import refuse_split, refuse_unsafe
@@ -405,8 +407,7 @@ def refuse_damaged(connection: Connection, *, thoroughly: bool) -> None:
         return
     finding = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if finding != "ok":
-        what, hint = _DAMAGED
-        raise LedgerError(what, why=finding, hint=hint)
+        raise damaged(finding)
 
 
 def _pragma(connection: Connection, name: str) -> int:
@@ -419,6 +420,8 @@ _DAMAGED = (
 )
 _REMEDIES: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    # No such table, a value that is no JSON: the statements are always the same, so it is the contents that changed.
+    sqlite3.SQLITE_ERROR: _DAMAGED,
     sqlite3.SQLITE_FULL: ("the disk is full", "Free some space and run again; nothing that was reported is lost"),
     sqlite3.SQLITE_IOERR: (
         "the disk failed",
@@ -461,6 +464,16 @@ _DATA_ERRORS = frozenset(
 )
 
 
+UNREADABLE = (UnicodeDecodeError, msgspec.DecodeError)
+"""What reading raises where every page is sound, and what one holds is not what the store wrote."""
+
+
+def damaged(why: str) -> LedgerError:
+    """The ledger holds what it cannot hold."""
+    what, hint = _DAMAGED
+    return LedgerError(what, why=why, hint=hint)
+
+
 def _primary_code(error: BaseException) -> int:
     """SQLite's code without its extension; MISUSE where the error came from the sqlite3 module itself."""
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)) & 0xFF
@@ -468,14 +481,18 @@ def _primary_code(error: BaseException) -> int:
 
 def is_storage_error(error: BaseException) -> bool:
     """Whether ``error`` comes from the storage, and not from what was to be stored."""
-    return isinstance(error, OSError) or (isinstance(error, sqlite3.Error) and _primary_code(error) not in _DATA_ERRORS)
+    if isinstance(error, sqlite3.Error):
+        return _primary_code(error) not in _DATA_ERRORS
+    return isinstance(error, (OSError, *UNREADABLE))
 
 
 def storage_error(error: Exception, path: Path) -> LedgerError:
     """What ``error`` at the ledger ``path`` means to a user, and what to do about it."""
     if isinstance(error, LedgerError):
         return error
-    code = _primary_code(error)
+    # Text that is not UTF-8: an error of the sqlite3 module itself, which has no code.
+    unreadable = isinstance(error, UNREADABLE) or "Could not decode to UTF-8" in str(error)
+    code = sqlite3.SQLITE_CORRUPT if unreadable else _primary_code(error)
     why = f"{error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
     if isinstance(error, OSError):
         code, why = _CODES.get(error.errno or 0, sqlite3.SQLITE_CANTOPEN), error.strerror or str(error)
@@ -491,5 +508,5 @@ def errors_at(path: Path) -> Iterator[None]:
     except LedgerError as error:
         error.where = error.where or str(path)
         raise
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, *UNREADABLE) as error:
         raise storage_error(error, path) from error

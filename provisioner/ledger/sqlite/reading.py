@@ -7,7 +7,7 @@ text they take 14 ms.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from provisioner.core.place import Place
 from provisioner.core.problem import Problem
 from provisioner.core.versions import Happening, Role, Version
 from provisioner.ledger import FinishedManifest, RunRecord
+from provisioner.ledger.sqlite.database import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from provisioner.core.recording import Key
     from provisioner.ledger.sqlite.database import Connection
 
-_STATES = {str(state): state for state in State}
+T = TypeVar("T")
+
 _Row = tuple[str, State, str, str, str, str, Stamp | None, float, str, str, str, str, str]
 _ROWS = msgspec.json.Decoder(list[_Row])
 _DIGESTS = msgspec.json.Decoder(dict[str, tuple[str, str]])
@@ -36,13 +38,19 @@ _HISTORY = msgspec.json.Decoder(list[Happening])
 _VERSION = "json_group_array(json_object({}))".format(
     ", ".join(f"'{name}', {'json(sent)' if name == 'sent' else name}" for name in Version.__struct_fields__)
 )
-_HAPPENING = ", ".join(f"'{name}', {name}" for name in Happening.__struct_fields__)
+_HAPPENING, _PLACE, _PAUSE = (
+    ", ".join(f"'{name}', {name}" for name in kind.__struct_fields__) for kind in (Happening, Place, Pause)
+)
+_PROBLEM = ", ".join(f"'{name}', {'column_' if name == 'column' else name}" for name in Problem.__struct_fields__)
 _NAMED = "FROM json_each(?) AS wanted CROSS JOIN entries ON target = ? AND name = wanted.value"
 
 
 def ledger_id(connection: Connection) -> str:
     """The id in the ownership tags of what this ledger created."""
-    return str(connection.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()[0])
+    row = connection.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()
+    if not (row and row[0]):
+        raise damaged("it has no id")
+    return str(row[0])
 
 
 def moved_to(connection: Connection) -> str:
@@ -57,7 +65,8 @@ CHANGES = "changes of "
 
 def changes(connection: Connection, target: str) -> int:
     """How many commits have had facts about ``target``."""
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", (CHANGES + target,)).fetchone()
+    sql = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?"
+    row = connection.execute(sql, (CHANGES + target,)).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -120,11 +129,12 @@ def any_version(connection: Connection) -> bool:
 def superseded(connection: Connection) -> dict[str, int]:
     """How many superseded versions each target has."""
     found = _json(
+        list[tuple[str, int]],
         connection,
         """SELECT json_group_array(json_array(target, n)) FROM
         (SELECT target, count(*) AS n FROM versions WHERE role = 'superseded' GROUP BY target)""",
     )
-    return {str(target): int(count) for target, count in found}
+    return dict(found)
 
 
 def history(connection: Connection, target: str, name: str) -> list[Happening]:
@@ -139,7 +149,8 @@ def history(connection: Connection, target: str, name: str) -> list[Happening]:
 
 def named(connection: Connection, arn: str) -> list[Key]:
     """The entries that have, or ever had, the algorithm ``arn``; two of the tables are read to their end for it."""
-    found = _json(
+    return _json(
+        list[tuple[str, str]],
         connection,
         """SELECT json_group_array(json_array(target, name)) FROM (
             SELECT target, name FROM entries WHERE arn = ?
@@ -147,7 +158,6 @@ def named(connection: Connection, arn: str) -> list[Key]:
             UNION SELECT target, name FROM history WHERE arn = ?)""",
         (arn, arn, arn),
     )
-    return [(target, name) for target, name in found]
 
 
 def digests_by_name(connection: Connection, target: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -164,17 +174,15 @@ def targets(connection: Connection) -> list[str]:
 
     One index seek for each target, where SELECT DISTINCT would read every entry.
     """
-    return [
-        str(target)
-        for target in _json(
-            connection,
-            """WITH RECURSIVE known (target) AS (
-                SELECT min(target) FROM entries
-                UNION ALL SELECT (SELECT min(target) FROM entries WHERE target > known.target) FROM known
-                WHERE known.target IS NOT NULL)
-            SELECT json_group_array(target) FROM known WHERE target IS NOT NULL""",
-        )
-    ]
+    return _json(
+        list[str],
+        connection,
+        """WITH RECURSIVE known (target) AS (
+            SELECT min(target) FROM entries
+            UNION ALL SELECT (SELECT min(target) FROM entries WHERE target > known.target) FROM known
+            WHERE known.target IS NOT NULL)
+        SELECT json_group_array(target) FROM known WHERE target IS NOT NULL""",
+    )
 
 
 def page(
@@ -203,17 +211,19 @@ def counts(connection: Connection) -> dict[str, dict[State, int]]:
     """How many entries each target has in each state."""
     found: dict[str, dict[State, int]] = {}
     for target, state, count in _json(
+        list[tuple[str, State, int]],
         connection,
         """SELECT json_group_array(json_array(target, state, n))
         FROM (SELECT target, state, count(*) AS n FROM entries GROUP BY target, state)""",
     ):
-        found.setdefault(target, {})[_STATES[state]] = count
+        found.setdefault(target, {})[state] = count
     return found
 
 
 def holders(connection: Connection, arns: Iterable[str]) -> dict[str, Key | None]:
     """Which entry with an existing algorithm holds each of ``arns``; those that none holds are left out."""
     rows = _json(
+        list[tuple[str, str, str]],
         connection,
         """SELECT json_group_array(json_array(arn, target, name))
         FROM json_each(?) AS wanted CROSS JOIN entries INDEXED BY entries_by_arn
@@ -227,18 +237,19 @@ def runs(connection: Connection, limit: int, prefix: str) -> list[RunRecord]:
     """The latest runs whose id begins with ``prefix``, newest first."""
     sql = "SELECT * FROM runs WHERE substr(run_id, 1, length(?)) = ? ORDER BY run_id DESC LIMIT ?"
     rows = connection.execute(sql, (prefix, prefix, limit)).fetchall()
-    return [RunRecord(*row) for row in rows]
+    fields = RunRecord.__struct_fields__
+    return [msgspec.convert(dict(zip(fields, row, strict=True)), RunRecord) for row in rows]
 
 
 def problems(connection: Connection, run_id: str, after: int, limit: int) -> list[tuple[int, Problem]]:
     """At most ``limit`` problems of a run with their sequence numbers, after number ``after``."""
-    rows = _json(
+    return _json(
+        list[tuple[int, Problem]],
         connection,
-        """SELECT json_group_array(json_array(seq, source, line, name, code, message, column_, target, severity))
-        FROM (SELECT * FROM problems WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?)""",
+        f"""SELECT json_group_array(json_array(seq, json_object({_PROBLEM})))
+        FROM (SELECT * FROM problems WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?)""",  # noqa: S608  constants
         (run_id, after, limit),
     )
-    return [(seq, Problem(*rest)) for seq, *rest in rows]
 
 
 def samples(connection: Connection, run_id: str) -> bytes:
@@ -261,23 +272,22 @@ def finished(connection: Connection, target: str) -> FinishedManifest | None:
 
 def places(connection: Connection) -> dict[str, Place]:
     """Where each target is."""
-    rows = _json(connection, "SELECT json_group_array(json_array(target, kind, region, account_id)) FROM places")
-    return {target: Place(*rest) for target, *rest in rows}
+    sql = f"SELECT json_group_array(json_array(target, json_object({_PLACE}))) FROM places"  # noqa: S608  constants
+    return dict(_json(list[tuple[str, Place]], connection, sql))
 
 
 def pauses(connection: Connection) -> dict[str, Pause]:
     """Which targets are paused, or were."""
-    rows = _json(connection, "SELECT json_group_array(json_array(target, until, since, reason)) FROM pauses")
-    return {target: Pause(*rest) for target, *rest in rows}
+    sql = f"SELECT json_group_array(json_array(target, json_object({_PAUSE}))) FROM pauses"  # noqa: S608  constants
+    return dict(_json(list[tuple[str, Pause]], connection, sql))
 
 
 def _rows(connection: Connection, sql: str, parameters: Sequence[Any]) -> list[_Row]:
     return _ROWS.decode(connection.execute(sql, parameters).fetchone()[0])
 
 
-def _json(connection: Connection, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-    rows: list[Any] = msgspec.json.decode(connection.execute(sql, parameters).fetchone()[0])
-    return rows
+def _json(kind: type[T], connection: Connection, sql: str, parameters: Sequence[Any] = ()) -> T:
+    return msgspec.json.decode(connection.execute(sql, parameters).fetchone()[0], type=kind)
 
 
 def _text(values: Iterable[str]) -> str:

@@ -36,6 +36,7 @@ from provisioner.ledger.commit_wait import CommitWait
 from provisioner.ledger.requests import DropFinished, Record
 from provisioner.ledger.sqlite import copying, reading
 from provisioner.ledger.sqlite.database import (
+    UNREADABLE,
     closed_on_error,
     connect,
     errors_at,
@@ -313,7 +314,7 @@ class SqliteLedger(Store[Writer]):
         work = partial(function, self._reader, *args, **kwargs)
         try:
             return await self._loop.run_in_executor(self._reading, work)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, *UNREADABLE) as error:
             self._health.poison(error)
         self._health.check()
         raise AssertionError  # poisoned: check() has raised
