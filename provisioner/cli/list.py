@@ -88,12 +88,11 @@ def _show_causes(found: list[Cause], output: str) -> None:
         return
     width = terminal_width()
     for cause in found:
-        first = cause.examples[0]
         code = "" if cause.code in ("", cause.state) else f"{cause.code}: "
         more = cause.count - len(cause.examples)
         names = ", ".join(f"{example.target}: {example.name}" for example in cause.examples)
         for line in (
-            f"{cause.count:7d}  {cause.state:9s}  {code}{first.message}",
+            f"{cause.count:7d}  {cause.state:9s}  {code}{cause.message}",
             f"{'':20s}{names}{f' and {more} more' if more else ''}",
         ):
             say(cut(printable(line.rstrip(), 4000), width))

@@ -99,5 +99,5 @@ def _places(run: Run) -> str:
         for name, one in run.statistics.items()
         if not one.halt
     ]
-    more = [f"{len(places) - PLACES_NAMED} more targets"] if len(places) > PLACES_NAMED else []
-    return ", ".join(places[:PLACES_NAMED] + more)
+    named, more = ", ".join(places[:PLACES_NAMED]), len(places) - PLACES_NAMED
+    return f"{named} and {counted(more, 'more target', 'more targets')}" if more > 0 else named

@@ -11,6 +11,7 @@ import msgspec
 from provisioner.core.entry import State
 from provisioner.core.versions import Fate, Role, Version, fates
 from provisioner.errors import UsageError
+from provisioner.report.causes import key_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -114,6 +115,13 @@ class Cause(msgspec.Struct):
     code: str
     count: int = 0
     examples: list[Example] = []
+
+    @property
+    def message(self) -> str:
+        """That of the first example, without its ARN if the others have other messages."""
+        first = self.examples[0].message
+        alike = all(example.message == first for example in self.examples)
+        return first if alike else key_of(self.code, first)[1]
 
 
 async def causes(ledger: Ledger, selection: Selection) -> list[Cause]:

@@ -68,6 +68,18 @@ def test_without_confirmation_nothing_is_deleted(tmp_path: Path, endpoint: Endpo
     assert (folder.alive(), folder.deletes(), refused["pruned"]) == (["a", "b"], 0, 0)
 
 
+def test_of_many_targets_a_few_are_named(tmp_path: Path, endpoint: Endpoint) -> None:
+    """The refusal names three of the targets in which algorithms would be deleted, and counts the others."""
+    regions = ("us-east-1", "us-west-2", "eu-west-1", "eu-west-2")
+    targets = "".join(f"[targets.t{number}]\nregion = '{region}'\n" for number, region in enumerate(regions))
+    folder = Folder(tmp_path, endpoint, "a", config=targets + QUICK)
+    folder.run("apply", "m.jsonl")
+
+    refused = folder.json("destroy", "--all", code=2)
+
+    assert "t2 (123456789012 eu-west-1) and 1 more target; nothing was. Look" in refused["error"]
+
+
 @pytest.mark.parametrize("arguments", [(), ("--all", "--name", "a")])
 def test_everything_is_said_so(tmp_path: Path, endpoint: Endpoint, arguments: tuple[str, ...]) -> None:
     """It takes a selection or --all, one of the two."""
