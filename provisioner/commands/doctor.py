@@ -12,7 +12,7 @@ import msgspec
 from provisioner.commands.examination import Examination, Subject
 from provisioner.commands.manifests import manifests_for
 from provisioner.core import checks
-from provisioner.errors import ProvisionerError
+from provisioner.errors import ProvisionerError, counted
 from provisioner.fleet.places import Claims
 from provisioner.ledger.location import locate
 
@@ -147,7 +147,7 @@ async def _ledger(visit: Visit) -> tuple[Check, Mapping[str, Place], Mapping[str
         if condition.exists:
             async with location.read() as ledger:
                 entries = sum(sum(states.values()) for states in (await ledger.counts()).values())
-                contents, places = f"{entries} entries", dict(await ledger.places())
+                contents, places = counted(entries, "entry", "entries"), dict(await ledger.places())
                 pauses = dict(await ledger.pauses())
     except ProvisionerError as error:
         return checks.failed("ledger", error), places, pauses

@@ -234,7 +234,7 @@ _WAIT_FOR_OTHERS = "Other clients use up the account's rate; a run waits for its
 
 def listing(held: int, *, complete: bool) -> Check:
     """List answered, with so many algorithms; ``complete`` if every page was read."""
-    number = "1 algorithm" if held == 1 else f"{held} algorithms"
+    number = counted(held, "algorithm", "algorithms")
     return ok("list", number if complete else f"answers; the first page has {number}")
 
 
@@ -276,10 +276,10 @@ def no_tagging(reply: Reply) -> Check:
 
 def manifest(valid: int, invalid: int) -> Check:
     """A manifest with so many valid and invalid lines."""
-    message = f"{valid} definitions"
+    message = counted(valid, "definition", "definitions")
     if invalid:
         hint = "`provisioner validate` reports every problem"
-        return fail("manifest", Reason.INVALID, f"{message}, {invalid} invalid lines", hint)
+        return fail("manifest", Reason.INVALID, f"{message}, {counted(invalid, 'invalid line', 'invalid lines')}", hint)
     return ok("manifest", message)
 
 

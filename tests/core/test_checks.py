@@ -349,3 +349,12 @@ def test_every_check_has_a_name_that_can_be_skipped() -> None:
     """No name occurs twice, and a foreign role is one of them."""
     assert len(set(NAMES)) == len(NAMES)
     assert checks.foreign_role(ROLE, "111122223333").name in NAMES
+
+
+@pytest.mark.parametrize(
+    ("valid", "invalid", "message"),
+    [(1, 0, "1 definition"), (2, 1, "2 definitions, 1 invalid line"), (0, 3, "0 definitions, 3 invalid lines")],
+)
+def test_the_lines_of_a_manifest_are_counted(valid: int, invalid: int, message: str) -> None:
+    """One is one definition, or one invalid line."""
+    assert checks.manifest(valid, invalid).message == message
