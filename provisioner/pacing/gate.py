@@ -61,7 +61,7 @@ class GateClosedError(ProvisionerError):
     reason = Reason.UNFINISHED
 
     def __init__(self) -> None:
-        super().__init__("the run is stopping: nothing new is sent", hint="run again: what is left is planned still")
+        super().__init__("the run is stopping: nothing new is sent", hint="run again: what is left is still planned")
 
 
 class _Queue:
