@@ -18,6 +18,7 @@ from provisioner.cli.output import UnwritableError, say, say_json
 from provisioner.cli.program import Group, provisioner
 from provisioner.cli.table import Table, terminal_width
 from provisioner.config.tables import dotted
+from provisioner.core.ledger_names import NO_PATH
 from provisioner.errors import UsageError
 from provisioner.ledger.location import printable_location
 
@@ -139,7 +140,7 @@ def _values(settings: Settings, origins: _Origins) -> Iterator[Value]:
     from provisioner.config.target import Target
 
     whole = msgspec.to_builtins(settings)
-    if "://" in settings.run.ledger:
+    if NO_PATH.match(settings.run.ledger):
         whole["run"]["ledger"] = printable_location(settings.run.ledger)
     whole["local"] = {**RATE, **settings.local}
     unset = msgspec.to_builtins(Target())

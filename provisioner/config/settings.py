@@ -35,6 +35,7 @@ from provisioner.config.values import (
     seconds,
 )
 from provisioner.core.hours import share_at
+from provisioner.core.ledger_names import NO_PATH
 from provisioner.core.shard import PATTERN, SAYS, shard_of
 from provisioner.errors import ConfigurationError
 
@@ -397,7 +398,7 @@ def _settings(raw: dict[str, Any], path: str) -> Settings:
     elif not settings.targets:
         settings = msgspec.structs.replace(settings, targets={"default": Target()})
     ledger = settings.run.ledger
-    if "://" not in ledger:
+    if not NO_PATH.match(ledger):
         ledger = os.path.normpath(folder / ledger)
     return settings.override("run", ledger=ledger)
 

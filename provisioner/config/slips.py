@@ -44,6 +44,8 @@ class _Fix(NamedTuple):
     checked: str = ""
 
 
+_SECRET = re.compile(r":/+|password\s*=", re.IGNORECASE)
+"""What a secret may follow in the location of a ledger."""
 _AT = re.compile(r"at line ([0-9]+), column [0-9]+")
 _HEADER = re.compile(r"(\[\[?)(.*?)(\]?\]?)\s*(#.*)?")
 _WORD = re.compile(r"[^\"'\[\]{},#]+")
@@ -90,9 +92,9 @@ def _parses(line: str) -> bool:
 
 
 def _without_password(line: str) -> str:
-    """The line, but of a URL no more than its scheme."""
-    head, url, _ = line.partition("://")
-    return f'{head}{url}..."' if url else line
+    """The line, but of a URL no more than its scheme, and nothing from the word password on."""
+    found = _SECRET.search(line)
+    return f'{line[: found.end()]}..."' if found else line
 
 
 def _corrected(line: str, *, before: str) -> Iterator[_Fix]:

@@ -11,6 +11,7 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
+from provisioner.core.ledger_names import NO_PATH
 from provisioner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Shard(NamedTuple):
 
     def ledger(self, path: str) -> str:
         """The path of its ledger: the number of shards is no part of it, so that another one moves few targets."""
-        if "://" in path:
+        if NO_PATH.match(path):
             return path
         stem, dot, suffix = path.rpartition(".")
         return f"{stem}-{self.number}.{suffix}" if dot and "/" not in suffix and stem else f"{path}-{self.number}"

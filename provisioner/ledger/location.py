@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from provisioner.core.ledger_names import NO_PATH
 from provisioner.core.objects import is_object
 from provisioner.errors import DISTRIBUTION, ConfigurationError, LedgerError, UsageError
 from provisioner.ledger.postgres.url import SCHEMES, printable_url
@@ -271,8 +272,10 @@ def _postgres(text: str, now: Callable[[], float]) -> Location:
 
 def printable_location(text: str) -> str:
     """``text`` as it may be printed: a URL without a password, odd bytes escaped."""
-    if "://" in text:
+    if text.startswith(SCHEMES):
         return printable_url(text)
+    if meant := NO_PATH.match(text):
+        return f"{meant[0].strip()}…"
     return os.fsencode(text).decode(errors="backslashreplace")
 
 
@@ -290,6 +293,12 @@ def _refuse_no_file(text: str) -> None:
         what = "the ledger's path has a NUL character in it"
     elif is_object(text):
         what = "a ledger cannot be in S3"
+    elif NO_PATH.match(text):
+        raise UsageError(
+            "this is neither a path nor a URL that begins with postgresql://",
+            where=printable_location(text),
+            hint="Write postgresql://USER@HOST/DATABASE; to name a file like this, put ./ before it",
+        )
     elif text.endswith(os.sep) or os.path.basename(text) in {os.curdir, os.pardir}:  # noqa: PTH119  a Path drops the slash
         what = "the ledger's path names a directory"
     else:

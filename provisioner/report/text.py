@@ -85,7 +85,9 @@ def framed(summary: Summary, lines: Sequence[str], recommended: Recommended = PL
 def whole_path(ledger: str) -> str:
     """The absolute path of a ledger, for people."""
     try:
-        return ledger if not ledger or "://" in ledger else os.path.abspath(ledger)  # noqa: PTH100  without the ".." of a path
+        if not ledger or "://" in ledger or ledger.endswith("…"):  # the URL of a database, or what may be one
+            return ledger
+        return os.path.abspath(ledger)  # noqa: PTH100  without the ".." of a path
     except OSError:  # the working directory was removed
         return ledger
 

@@ -81,13 +81,21 @@ def test_what_is_not_known_is_left_to_the_parser(text: str) -> None:
     assert found(text) is None
 
 
-def test_a_password_is_not_repeated(tmp_path: Path) -> None:
-    """The line of a ledger's URL is shown without what follows its scheme."""
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("postgresql://me:se-cret@db/x?password=secret", "postgresql://"),
+        ("postgresql:/me:se-cret@db/x", "postgresql:/"),
+        ("host=db password=se-cret", "host=db password="),
+    ],
+)
+def test_a_password_is_not_repeated(tmp_path: Path, written: str, shown: str) -> None:
+    """The line of a ledger's URL is shown without what follows its scheme, or the word password."""
     path = tmp_path / "p.toml"
-    path.write_text("[run]\nledger = postgresql://me:se-cret@db/x?password=secret\n")
+    path.write_text(f"[run]\nledger = {written}\n")
 
     with pytest.raises(ConfigurationError) as caught:
         Settings.load(path)
 
-    said = f'{path}:2: the configuration is not valid TOML: text must be in quotes. Write ledger = "postgresql://..."'
+    said = f'{path}:2: the configuration is not valid TOML: text must be in quotes. Write ledger = "{shown}..."'
     assert str(caught.value) == said

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.config.settings import Settings
 from provisioner.errors import LedgerError, LedgerLockedError, Reason, UsageError
 from provisioner.ledger import FinishedManifest
 from provisioner.ledger.location import locate, printable_location
@@ -36,6 +37,39 @@ def test_what_cannot_be_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
     assert names_in(tmp_path) == ["there"]
     assert names_in(tmp_path / "there") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("POSTGRESQL://me:secret@host/db", "POSTGRESQL://…"),
+        (" postgresql://me:secret@host/db", "postgresql://…"),
+        ("postgresql:/me:secret@host/db", "postgresql:/…"),
+        ("postgresql+psycopg://me:secret@host/db", "postgresql+psycopg://…"),
+        ("mysql://me:secret@host/db", "mysql://…"),
+        ("sqlite:///ledger.db", "sqlite:///…"),
+        ("host=db user=me password=secret", "host=…"),
+        ("password = 'my secret' host = db", "password =…"),
+    ],
+)
+def test_a_database_that_is_not_written_as_its_url_is_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, shown: str
+) -> None:
+    """It is refused without its password, also where a configuration in another folder names it."""
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("folder/c.toml").write_text(f'[run]\nledger = "{text}"\n')
+    for one in (text, Settings.load("folder/c.toml").run.ledger):
+        with pytest.raises(UsageError, match="a URL that begins with postgresql://") as caught:
+            locate(one)
+        assert (caught.value.where, printable_location(one)) == (shown, shown)
+
+    assert names_in(tmp_path) == ["folder"]
+
+
+def test_a_dot_makes_it_a_file() -> None:
+    """For a file that is called like a URL."""
+    assert locate("./user=a pass=b:/x.db").name == "./user=a pass=b:/x.db"
 
 
 @pytest.mark.parametrize("name", ["100% #1 ?mode=ro&x.db", " leading and trailing ", "ü☂.db", ODD, "-", "file:x.db"])
