@@ -11,7 +11,6 @@ import msgspec
 
 from provisioner.cli import parameters
 from provisioner.cli.choice import Choice
-from provisioner.commands.finding import find_run_id
 from provisioner.config.choice import select
 from provisioner.config.values import seconds
 from provisioner.core.entry import State
@@ -141,6 +140,8 @@ class Selecting(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             UsageError: it has no such target, or no such run.
         """
+        from provisioner.commands.finding import find_run_id
+
         return Selection(
             targets=frozenset(ledger_targets(await ledger.counts(), self.targets, tags) if self.targets else ()),
             names=self.names,
