@@ -79,7 +79,7 @@ async def adopt(run: Run, left: NotTaken, *, stdin: BinaryIO | None = None) -> S
 
 async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest], left: NotTaken) -> None:
     """Do that with the ledger and the targets of ``fleet``; see :func:`adopt`."""
-    manifests = await selected(manifests, fleet.ledger, run.order)
+    manifests = await selected(manifests, fleet.ledger, run)
     drafts = await draft(run, fleet, manifests)
 
     async def take(target: OpenTarget) -> None:

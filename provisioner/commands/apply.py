@@ -83,7 +83,7 @@ async def _apply_together(run: Run) -> Summary:
 
 async def _share(run: Run, share: Share, fleet: Fleet, manifests: dict[str, Manifest]) -> None:
     """Register the manifests in the targets that this worker gets."""
-    manifests = await selected(manifests, fleet.ledger, run.order)
+    manifests = await selected(manifests, fleet.ledger, run)
     if run.order.strict and not await _all_valid(run, fleet.ledger, manifests):
         return
     # Workers do not know of each other what they have reported, so each problem has the target whose worker does.
@@ -106,7 +106,7 @@ async def carry_out(run: Run, fleet: Fleet, manifests: dict[str, Manifest]) -> N
     Raises:
         DeletionsRefusedError, UnconfirmedError: see ``commands/confirmation.py``; nothing was changed.
     """
-    manifests = await selected(manifests, fleet.ledger, run.order)
+    manifests = await selected(manifests, fleet.ledger, run)
     if run.order.strict and not await _all_valid(run, fleet.ledger, manifests):
         return
     drafts = await _confirmed(run, fleet, manifests) if run.order.policy.deletes else {}

@@ -73,13 +73,17 @@ async def fates_of(ledger: Ledger, targets: Iterable[str], keep: int, *, adopted
     return found
 
 
-async def names_of(ledger: Ledger, selection: Selection, target: str) -> Callable[[str], bool] | None:
+async def names_of(
+    ledger: Ledger, selection: Selection, target: str, *, own: str, asking: str = ""
+) -> Callable[[str], bool] | None:
     """The test of whether a name is selected in ``target``, by what the ledger has now; None if every name is.
 
     Args:
         ledger: which records what is selected by state, run, time or code.
         selection: its ``run`` is as the user typed it.
         target: its name.
+        own: as for :func:`find_run`.
+        asking: the same.
 
     Raises:
         UsageError: there is no such run.
@@ -88,7 +92,7 @@ async def names_of(ledger: Ledger, selection: Selection, target: str) -> Callabl
         return None
     if not selection.by_record:
         return selection.names_match
-    run = await find_run_id(ledger, selection.run) if selection.run else ""
+    run = await find_run_id(ledger, selection.run, own=own, asking=asking) if selection.run else ""
     here = msgspec.structs.replace(selection, run=run, targets=frozenset({target}))
     return {one.name async for one in everything(ledger, here)}.__contains__
 
@@ -138,7 +142,7 @@ async def causes(ledger: Ledger, selection: Selection) -> list[Cause]:
     return sorted(found.values(), key=lambda cause: (-cause.count, cause.state, cause.code))
 
 
-async def find_run(ledger: Ledger, text: str, *, asking: str = "") -> RunRecord:
+async def find_run(ledger: Ledger, text: str, *, asking: str = "", own: str = "") -> RunRecord:
     """The run that ``text`` names: its id, the beginning of its id, or ``last``.
 
     Args:
@@ -146,11 +150,13 @@ async def find_run(ledger: Ledger, text: str, *, asking: str = "") -> RunRecord:
         text: to look for.
         asking: the command that asks. Runs of its own are not the last one, so that the next finishes what one that
             died has begun.
+        own: the id of the run that asks: it has begun already, and is never the one that is meant.
 
     Raises:
         UsageError: there is none, or there are several.
     """
-    found = await ledger.runs(2, prefix=text) if text != LAST else await ledger.runs(LOOKED_BACK)
+    known = await ledger.runs(3, prefix=text) if text != LAST else await ledger.runs(LOOKED_BACK)
+    found = [run for run in known if run.run_id != own]
     if text == LAST:
         found = [run for run in found if run.command != asking][:1]
     if not found:
@@ -164,10 +170,10 @@ async def find_run(ledger: Ledger, text: str, *, asking: str = "") -> RunRecord:
     return found[0]
 
 
-async def find_run_id(ledger: Ledger, text: str, *, asking: str = "") -> str:
+async def find_run_id(ledger: Ledger, text: str, *, asking: str = "", own: str = "") -> str:
     """The id of the run that ``text`` names, as for :func:`find_run`; a whole id may be of a run that is not kept.
 
     Raises:
         UsageError: as :func:`find_run`.
     """
-    return text if _RUN_ID.fullmatch(text) else (await find_run(ledger, text, asking=asking)).run_id
+    return text if _RUN_ID.fullmatch(text) else (await find_run(ledger, text, asking=asking, own=own)).run_id

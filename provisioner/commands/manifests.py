@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
-    from provisioner.commands.run import Order
+    from provisioner.commands.run import Run
     from provisioner.config.settings import Settings
     from provisioner.config.target import Target
     from provisioner.core.problem import Problem
@@ -68,16 +68,20 @@ def manifests_for(
     return {name: manifests[name] for name in rules}
 
 
-async def selected(manifests: Mapping[str, Manifest], ledger: Ledger, order: Order) -> dict[str, Manifest]:
-    """The manifests, limited to the selection of the run, or to that of its saved plan.
+async def selected(manifests: Mapping[str, Manifest], ledger: Ledger, run: Run) -> dict[str, Manifest]:
+    """The manifests, limited to the selection of ``run``, or to that of its saved plan.
 
     Raises:
         UsageError: the selection names a run that does not exist.
     """
-    found = {}
+    found, order = {}, run.order
     for name, manifest in manifests.items():
         planned = order.plan.targets[name].names if order.plan is not None else None
-        selects = await names_of(ledger, order.selection, name) if planned is None else set(planned).__contains__
+        selects = (
+            await names_of(ledger, order.selection, name, own=run.run_id)
+            if planned is None
+            else set(planned).__contains__
+        )
         found[name] = manifest.selecting(selects)
     return found
 

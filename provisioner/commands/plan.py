@@ -135,7 +135,7 @@ class PlanCommand:
     async def make(self, fleet: Fleet, manifests: Mapping[str, Manifest]) -> None:
         """Plan every target of ``fleet``."""
         run = self._run
-        manifests = await selected(manifests, fleet.ledger, run.order)
+        manifests = await selected(manifests, fleet.ledger, run)
         problems = LineProblems(manifests)
 
         async def one(target: OpenTarget) -> None:

@@ -132,7 +132,7 @@ async def verify(run: Run, findings: list[Finding], marks: Marks, *, prune_dupli
     """
 
     async def compare_one(target: OpenTarget) -> None:
-        selects = await names_of(target.ledger, run.order.selection, target.name)
+        selects = await names_of(target.ledger, run.order.selection, target.name, own=run.run_id, asking=run.command)
         found = await differences(target, run.order.policy.ownership_tag)
         findings.extend(one for one in found if selects is None or selects(one.name))
         if prune_duplicates:
