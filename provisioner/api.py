@@ -338,6 +338,7 @@ async def _order(
         selection=_checked(selection),
         settings=asked.settings,
         targets=asked.settings.select(targets),
+        patterns=tuple(targets),
         policy=policy_of(given),
         listing=asked.fresh,
     )

@@ -145,7 +145,7 @@ class Wanted(NamedTuple):
     def key(self) -> Hashable:
         """The same for clients that do the same."""
         config = self.config
-        options = (config.connect_timeout, config.read_timeout, config.retries["total_max_attempts"])
+        options = (config.connect_timeout, config.read_timeout, *config.retries.values())
         return self.service, self.region, self.url, options
 
 

@@ -14,7 +14,7 @@ import os
 import re
 import time
 from binascii import crc32
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
@@ -407,13 +407,18 @@ def _note(fetch: asyncio.Task[None]) -> None:
         fetch.exception()
 
 
-def auxiliary_config(attempts: int) -> ClientConfig:
-    """How a client of STS, IAM or the like is set up, which sends each call up to ``attempts`` times."""
+def auxiliary_config(attempts: int, mode: Literal["standard", "adaptive"] = "standard") -> ClientConfig:
+    """How a client of STS, IAM or the like is set up, which sends each call up to ``attempts`` times.
+
+    Args:
+        attempts: of each call.
+        mode: of the SDK's retries; ``adaptive`` also lowers the rate of all calls when one is throttled.
+    """
     connect_s, read_s = AUXILIARY_TIMEOUTS_S
     return ClientConfig(
         connect_timeout=connect_s,
         read_timeout=read_s,
-        retries={"total_max_attempts": attempts, "mode": "standard"},
+        retries={"total_max_attempts": attempts, "mode": mode},
     )
 
 

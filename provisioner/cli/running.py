@@ -83,6 +83,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             embedded=self.local,
             settings=settings,
             targets=settings.select(self.targets),
+            patterns=self.targets,
             policy=policy_of(settings),
             lock_timeout_s=None if self.lock_timeout is None else seconds(self.lock_timeout),
         )

@@ -123,7 +123,7 @@ def policy(need: Wanted, settings: Settings, targets: Iterable[Target], ledger: 
     passed = {"StringEquals": {"iam:PassedToService": SERVICE_PRINCIPAL}}
     statements = [
         _statement("Account", anywhere, ["*"]),
-        _statement("Organizations", OF_ORGANIZATIONS if actions and settings.fleet.organizations.asked else (), ["*"]),
+        _statement("Organizations", _of_organizations(settings) if actions else (), ["*"]),
         _statement("Algorithms", of_algorithms, algorithms),
         _statement("PassRole", [Action.PASS_ROLE] if Action.PASS_ROLE in actions else [], roles, passed),
         _statement(
@@ -136,6 +136,13 @@ def policy(need: Wanted, settings: Settings, targets: Iterable[Target], ledger: 
         _statement("WriteObjects", _WRITE if need.written else [], sorted(map(_object_arn, need.written))),
     ]
     return {"Version": "2012-10-17", "Statement": [one for one in statements if one["Action"]]}
+
+
+def _of_organizations(settings: Settings) -> tuple[Action, ...]:
+    organizations = settings.fleet.organizations
+    if not organizations.asked:
+        return ()
+    return (*OF_ORGANIZATIONS, Action.LIST_ACCOUNT_TAGS) if organizations.tags else OF_ORGANIZATIONS
 
 
 def _object_arn(name: ObjectName) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.core import checks
+from provisioner.core.targets import choose
 from provisioner.fleet.organizations import Listing, OutOfReachError, ask, kept
 from provisioner.ledger.location import locate
 from provisioner.report.events import organization_asked
@@ -101,14 +102,19 @@ class Moves(msgspec.Struct, frozen=True):
     Attributes:
         new: those of the run that no run with this ledger has reached; none for a new ledger.
         gone: those that the ledger has and the configuration has no longer, with how many entries they have.
+        joined: those that ``--target`` selects only since the tags of their account in AWS Organizations have changed.
+        left: those that it selects no longer for that reason.
     """
 
     new: list[str] = []
     gone: dict[str, int] = {}
+    joined: list[str] = []
+    left: list[str] = []
 
 
 async def moves(ledger: Ledger, order: Order) -> Moves:
     """Which targets have come since the last run, and which have gone, wherever they come from."""
+    joined, left = await _reselected(ledger, order)
     counts = await ledger.counts()
     known = {*counts, *await ledger.places()}
     if not known:
@@ -117,4 +123,25 @@ async def moves(ledger: Ledger, order: Order) -> Moves:
     return Moves(
         [target.name for target in order.targets if target.name not in known],
         {name: sum(counts.get(name, {}).values()) for name in gone},
+        joined,
+        left,
     )
+
+
+async def _reselected(ledger: Ledger, order: Order) -> tuple[list[str], list[str]]:
+    """The targets that are selected, and those that are not, because of tags that the ledger knows otherwise."""
+    organizations, shard = order.settings.fleet.organizations, order.settings.shard
+    if not organizations.tags or order.listing is None or not order.patterns:
+        return [], []
+    known = await kept(ledger, organizations)
+    if known is None:
+        return [], []
+    tags = order.settings.tags
+    for account in known.targets(organizations):
+        for region in account.regions or order.settings.fleet.regions:
+            if (name := account.target_name(region)) in tags:
+                tags[name] = account.tags
+    before = {name for name in choose(order.patterns, tags).names if shard is None or shard.has(name)}
+    now = {target.name for target in order.targets}
+    both = [name for name in tags if name in before ^ now]
+    return [name for name in both if name in now], [name for name in both if name in before]

@@ -270,6 +270,8 @@ class PlanCommand:
             paused={name: paused for name, one in run.statistics.items() if (paused := pause_of(one))},
             new=self._moves.new,
             gone=self._moves.gone,
+            joined=self._moves.joined,
+            left=self._moves.left,
             quotas=dict(sorted(self._over.items())),
         )
         return summary

@@ -48,6 +48,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         plan: the saved plan that is carried out; None for none.
         lock_timeout_s: how long to wait for another run to release the ledger; None where nobody can ask for that.
         embedded: whether all targets use the embedded endpoint.
+        patterns: by which the targets were selected; none for all.
         listing: what AWS Organizations answered, for the ledger to keep; None if it was not asked, or did not answer.
         job: of which the run is a worker; :data:`~provisioner.ledger.jobs.AUTO` for that of all who do the same, where
             it can be shared; "" for none.
@@ -64,6 +65,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     plan: PlanFile | None = None
     lock_timeout_s: float | None = None
     embedded: bool = False
+    patterns: tuple[str, ...] = ()
     listing: Listing | None = None
     job: str = ""
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NAMED = 10
 """Targets that a message names."""
+NO_TAGS = "No target has tags: [targets.NAME.tags], a source or `tags = true` in [fleet.organizations] gives it some"
 
 
 def select(patterns: Sequence[str], known: Mapping[str, Tags], *, ledger: bool = False) -> tuple[str, ...]:
@@ -46,7 +47,7 @@ def unmatched(pattern: str, known: Mapping[str, Tags], *, ledger: bool = False) 
         return f"{there} {pattern!r}", "It has no entries at all" if ledger else "The configuration has no targets"
     if pattern.startswith(TAG):
         pairs = sorted({f"{TAG}{key}={value}" for tags in known.values() for key, value in tags.items()})
-        return f"{there} with {pattern!r}", _hint(pattern, pairs, "The tags are") if pairs else "No target has tags"
+        return f"{there} with {pattern!r}", _hint(pattern, pairs, "The tags are") if pairs else NO_TAGS
     if is_glob(pattern):
         return f"{there} like {pattern!r}", _named(list(known), "The targets are")
     head = "The ledger has" if ledger else "The configuration has"

@@ -184,6 +184,7 @@ class OrganizationsSettings(Section, frozen=True, kw_only=True):
         exclude: ids of accounts and units that are left out, whatever names them.
         regions: a target for each of them in each account; none are those of ``[fleet]``.
         role_name: of the role to assume in each account.
+        tags: read the tags of each account, one call for each; targets and templates then have them.
         endpoint_url: of AWS Organizations; "" is the SDK's own.
     """
 
@@ -192,6 +193,7 @@ class OrganizationsSettings(Section, frozen=True, kw_only=True):
     exclude: Annotated[tuple[str, ...], Meta(extra={"check": check_members})] = ()
     regions: Regions = ()
     role_name: RoleName = ""
+    tags: bool = False
     endpoint_url: Url = ""
 
     def __post_init__(self) -> None:

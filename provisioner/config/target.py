@@ -27,6 +27,11 @@ OWN_VARIABLES = ("account_id", "region", "target", "partition")
 """What templates call the properties of a target."""
 
 
+def is_variable(name: str) -> bool:
+    """Whether a variable of a target may have this name."""
+    return bool(_VARIABLE.fullmatch(name)) and name not in OWN_VARIABLES
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[targets.NAME]``: one account + Region, and how to get credentials there.
 

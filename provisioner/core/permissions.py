@@ -29,6 +29,7 @@ class Action(StrEnum):
     LIST_ACCOUNTS = "organizations:ListAccountsForParent"
     LIST_UNITS = "organizations:ListOrganizationalUnitsForParent"
     DESCRIBE_ACCOUNT = "organizations:DescribeAccount"
+    LIST_ACCOUNT_TAGS = "organizations:ListTagsForResource"
 
 
 REPLACE, PRUNE = "--on-change replace", "--prune"
@@ -43,7 +44,8 @@ MANIFEST = "MANIFEST"
 """What stands for the manifest of a command that needs more with one."""
 
 OF_ORGANIZATIONS = (Action.LIST_ACCOUNTS, Action.LIST_UNITS, Action.DESCRIBE_ACCOUNT)
-"""What a command that opens targets calls where the configuration takes them from AWS Organizations."""
+"""What a command that opens targets calls where the configuration takes them from AWS Organizations; with their tags,
+it calls ``LIST_ACCOUNT_TAGS``, too."""
 
 _NOTHING = frozenset[Action]()
 _READ = frozenset({Action.LIST, Action.GET, Action.LIST_QUOTAS})

@@ -15,7 +15,8 @@ from provisioner import aws
 from provisioner.aws.faces import CallError
 from provisioner.config.accounts import Account
 from provisioner.config.settings import OrganizationsSettings  # noqa: TC001  msgspec reads this type at run time
-from provisioner.core.permissions import OF_ORGANIZATIONS
+from provisioner.config.target import is_variable
+from provisioner.core.permissions import OF_ORGANIZATIONS, Action
 from provisioner.core.verdict import is_denial
 from provisioner.errors import (
     ConfigurationError,
@@ -26,16 +27,22 @@ from provisioner.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from provisioner.aws.organizations import Member, Organization
     from provisioner.ledger import Ledger
 
 ACTIVE = "ACTIVE"
+NO_ACCOUNT = "TargetNotFoundException"
+"""Code for the tags of an account that has left the organization since it was listed."""
 UNITS_AT_ONCE = 4
 """Units that are read side by side. Organizations has one rate for the whole organization, which others use too."""
+TAGS_AT_ONCE = 4
+"""Accounts whose tags are read side by side."""
 MOST_S = 60.0
 """How long the answer may take, with all retries."""
+TAGS_PER_S = 5.0
+"""Accounts whose tags are read each second, at least: with the tags the answer may take that much longer."""
 DEFAULT_REGION = "us-east-1"
 ORIGIN = "AWS Organizations"
 KEPT_UNDER = ("@organizations", "listing")
@@ -56,11 +63,17 @@ class OutOfReachError(ProvisionerError):
 
 
 class Listed(msgspec.Struct, frozen=True, order=True):
-    """An account as Organizations lists it."""
+    """An account as Organizations lists it; its tags, if these are asked for."""
 
     name: str
     account_id: str
     state: str = ACTIVE
+    tags: dict[str, str] = {}
+
+    @property
+    def vars(self) -> dict[str, str]:
+        """The tags whose key can stand in a template."""
+        return {key: value for key, value in self.tags.items() if is_variable(key)}
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -84,6 +97,8 @@ class Listing(msgspec.Struct, frozen=True):
                 name=one.name,
                 regions=settings.regions,
                 role=settings.role_name,
+                tags=one.tags if settings.tags else {},
+                vars=one.vars if settings.tags else {},
                 origin=f"{ORIGIN} ({one.account_id})",
             )
             for one in self.accounts
@@ -96,8 +111,9 @@ class Listing(msgspec.Struct, frozen=True):
         return [one for one in self.accounts if one.state != ACTIVE]
 
     def answers(self, settings: OrganizationsSettings) -> bool:
-        """Whether ``settings`` ask for the same accounts."""
-        return all(getattr(self.asked, key) == getattr(settings, key) for key in ("units", "include", "exclude"))
+        """Whether ``settings`` ask for the same accounts, and for no more of them."""
+        same = all(getattr(self.asked, key) == getattr(settings, key) for key in ("units", "include", "exclude"))
+        return same and (self.asked.tags or not settings.tags)
 
 
 async def ask(settings: OrganizationsSettings, wall: Callable[[], float]) -> Listing:
@@ -109,12 +125,17 @@ async def ask(settings: OrganizationsSettings, wall: Callable[[], float]) -> Lis
         ConfigurationError: there is no such unit or account.
     """
     region = next(iter(settings.regions), DEFAULT_REGION)
+    most_s = MOST_S
     try:
-        with anyio.fail_after(MOST_S):
+        with anyio.fail_after(MOST_S) as bound:
             async with aws.organization(region, settings.endpoint_url) as organization:
                 accounts = await accounts_of(organization, settings)
+                if settings.tags:
+                    most_s += len(accounts) / TAGS_PER_S
+                    bound.deadline += most_s - MOST_S
+                    accounts = await with_tags(organization, accounts)
     except TimeoutError as error:
-        raise _out_of_reach(f"no answer in {MOST_S:.0f} s") from error
+        raise _out_of_reach(f"no whole answer in {most_s:.0f} s") from error
     except CallError as error:
         raise _told(error) from error
     return Listing(settings, wall(), tuple(sorted(accounts)))
@@ -152,11 +173,41 @@ async def accounts_of(organization: Organization, settings: OrganizationsSetting
     return [Listed(one.name, one.account_id, one.state) for one in found.values() if one.account_id not in excluded]
 
 
+async def with_tags(organization: Organization, accounts: Sequence[Listed]) -> list[Listed]:
+    """``accounts``, the active ones with their tags; without those that have left the organization meanwhile.
+
+    Raises:
+        CallError: the tags of one of them could not be read. A part of the answer is none.
+    """
+    found: list[Listed] = []
+    waiting = iter(accounts)
+
+    async def read() -> None:
+        for one in waiting:
+            try:
+                tags = await organization.tags(one.account_id) if one.state == ACTIVE else {}
+            except CallError as error:
+                if error.reply.code != NO_ACCOUNT:
+                    raise
+            else:
+                found.append(msgspec.structs.replace(one, tags=tags))
+
+    try:
+        async with anyio.create_task_group() as group:
+            for _ in range(TAGS_AT_ONCE):
+                group.start_soon(read)
+    except BaseExceptionGroup as error:
+        raise first_error(error) from error
+    return found
+
+
 def _told(error: CallError) -> ProvisionerError:
     """What a call that failed means for a run."""
     code, why = error.reply.code, str(error.reply)
     if is_denial(error.reply.code) or error.reason is Reason.DENIED:
         needed = ", ".join(OF_ORGANIZATIONS)
+        if error.operation == Action.LIST_ACCOUNT_TAGS.partition(":")[2]:
+            needed = f"{Action.LIST_ACCOUNT_TAGS} for `tags = true` in [fleet.organizations]"
         hint = f"The caller needs {needed}, in the management account or in that of a delegated administrator"
         return CredentialsError("AWS Organizations denies access", why=why, hint=hint)
     if code in NOT_FOUND:

@@ -96,6 +96,7 @@ class Plan(msgspec.Struct, kw_only=True):
         paused: targets that ``apply`` leaves alone until their pause ends.
         new: targets that no run with this ledger has reached; none for a new ledger.
         gone: targets that the ledger has and the configuration has no longer, with how many entries they have.
+        joined, left: targets that are selected, and that are not, because their account's tags have changed.
     """
 
     plan_id: str
@@ -116,6 +117,8 @@ class Plan(msgspec.Struct, kw_only=True):
     paused: dict[str, Paused] = {}
     new: list[str] = []
     gone: dict[str, int] = {}
+    joined: list[str] = []
+    left: list[str] = []
 
 
 def plan_text(plan: Plan, summary: Summary, recommended: Recommended = PLAIN, *, everything: bool) -> str:
@@ -178,6 +181,10 @@ def _closing(plan: Plan, summary: Summary) -> list[str]:
     if plan.gone:
         left = counted(sum(plan.gone.values()), "entry", "entries")
         lines.append(f"gone      {_named(plan.gone)}, with {left}: not in the configuration; nothing there is changed")
+    if plan.joined:
+        lines.append(f"joined    {_named(plan.joined)}: selected since the tags of the account have changed")
+    if plan.left:
+        lines.append(f"left      {_named(plan.left)}: no longer selected, by the tags; nothing there is changed")
     several = len(summary.targets) > 1
     over = [f"quota     {name}: {text}" if several else f"quota     {text}" for name, text in plan.quotas.items()]
     more = len(over) - QUOTAS_SHOWN

@@ -76,6 +76,18 @@ def test_service_quotas_only_where_the_configuration_asks() -> None:
     assert actions("export", **asked) == set()
 
 
+def test_organizations_only_where_the_configuration_asks() -> None:
+    """What names the targets, and with `tags = true` the tags of accounts, for commands that call AWS."""
+    asked = {"units": ["r-ab12"], "role_name": "r", "regions": ["us-east-1"]}
+
+    def more(command: str, **organizations: Any) -> set[str]:
+        return actions(command, fleet={"organizations": asked | organizations}) - actions(command)
+
+    assert more("apply") == {Action.LIST_ACCOUNTS, Action.LIST_UNITS, Action.DESCRIBE_ACCOUNT}
+    assert more("apply", tags=True) == more("apply") | {Action.LIST_ACCOUNT_TAGS}
+    assert more("export", tags=True) == set()
+
+
 @pytest.mark.parametrize("lifecycle", [{"prune": True}, {"on_change": "replace"}])
 def test_what_the_configuration_has_deleted(lifecycle: dict[str, Any]) -> None:
     """What the configuration asks for counts like the option of the command, and only where there is that option."""

@@ -65,6 +65,14 @@ class Tree:
         asked = {"role_name": "provisioner", "regions": ["us-east-1"], "endpoint_url": self.url, **organizations}
         return Settings.from_tables({"run": {"ledger": str(folder / "l.db")}, "fleet": {"organizations": asked}})
 
+    def tag(self, account: str, **tags: str) -> None:
+        """Set tags of an account; an empty value removes one."""
+        account_id = self.ids[account]
+        kept = [{"Key": key, "Value": value} for key, value in tags.items() if value]
+        if kept:
+            self._client.tag_resource(ResourceId=account_id, Tags=kept)
+        self._client.untag_resource(ResourceId=account_id, TagKeys=[key for key, value in tags.items() if not value])
+
     def _unit(self, parent: str, name: str) -> str:
         made = self._client.create_organizational_unit(ParentId=parent, Name=name)
         return str(made["OrganizationalUnit"]["Id"])
@@ -129,14 +137,15 @@ async def test_accounts_that_are_not_active_are_skipped_with_a_notice(tree: Tree
     assert asked.check.message == "1 account; 1 account not active, so left out"
 
 
-def run_of(asked: Asked, manifest: Path, url: str) -> Run:
+def run_of(asked: Asked, manifest: Path, url: str, *patterns: str) -> Run:
     """A run of ``manifest`` in these targets, at the embedded endpoint."""
     settings = asked.settings.with_endpoint(url, sts_endpoint_url=url)
     return Run(
         Order(
             sources=(str(manifest),),
             settings=settings,
-            targets=settings.select(()),
+            targets=settings.select(patterns),
+            patterns=patterns,
             policy=policy_of(settings),
             listing=asked.fresh,
         )
@@ -207,6 +216,127 @@ async def test_a_plan_says_which_targets_have_come_and_gone(
     )
 
 
+async def test_the_tags_of_accounts_are_those_of_their_targets(tree: Tree, tmp_path: Path) -> None:
+    """With `tags = true` they select targets, and those named like a variable fill templates; else none is read."""
+    tree.tag("lab", env="dev", cost_center="4711", region="no variable", **{"a b": "no variable either"})
+    wanted: dict[str, Any] = {"units": [tree.units["lab"], tree.units["core"]]}
+
+    asked = await with_organization(tree.settings(tmp_path, **wanted, tags=True))
+    without = await with_organization(tree.settings(tmp_path, **wanted))
+
+    lab = asked.settings.targets["lab-us-east-1"]
+    assert lab.tags == {"env": "dev", "cost_center": "4711", "region": "no variable", "a b": "no variable either"}
+    assert lab.vars == {"env": "dev", "cost_center": "4711"}
+    assert [one.name for one in asked.settings.select(["!tag:env=dev"])] == ["core-us-east-1"]
+    with pytest.raises(ProvisionerError, match=r"`tags = true` in .fleet.organizations. gives it some"):
+        without.settings.select(["tag:env=dev"])
+    assert asked.listing is not None
+    assert without.listing is not None
+    assert asked.listing.answers(without.listing.asked)
+    assert not without.listing.answers(asked.listing.asked)
+
+
+async def test_a_tag_that_changes_moves_an_account_and_deletes_nothing(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan says which targets have joined and left. What an account loses with a tag is not pruned by the next run.
+
+    After that it is pruned as if the line had left the manifest, but only in a run that selects the target.
+    """
+    for name, value in credentials(DEFAULT_ACCOUNT).environment().items():
+        monkeypatch.setenv(name, value)
+    tree.tag("core", stage="prod")
+    tree.tag("lab", stage="test")
+    manifest = tmp_path / "m.jsonl"
+    line = msgspec.json.decode(manifest_of("a"))
+    manifest.write_bytes(manifest_of("b") + msgspec.json.encode({**line, "targets": ["tag:stage=prod"]}))
+    settings = tree.settings(tmp_path, units=[tree.units["core"], tree.units["lab"]], tags=True)
+    settings = settings.override("lifecycle", prune=True)
+    with running(Behaviour()) as emulator:
+
+        async def applied(*patterns: str) -> tuple[int, dict[str, int], int]:
+            run = run_of(await with_organization(settings), manifest, emulator.url, *patterns)
+            run.order = msgspec.structs.replace(run.order, yes=True)
+            summary = await apply(run)
+            return (
+                summary.exit_code,
+                {name: one.outcomes["created"] for name, one in summary.targets.items()},
+                (summary.pruned),
+            )
+
+        assert await applied() == (0, {"core-us-east-1": 2, "lab-us-east-1": 1}, 0)
+        tree.tag("core", stage="test")
+        tree.tag("lab", stage="prod")
+        command = PlanCommand(
+            run_of(await with_organization(settings), manifest, emulator.url, "tag:stage=prod"), offline=True
+        )
+        summary = await command.plan()
+        moved = await applied("tag:stage=prod")
+        refused = await applied()
+        pruned = await applied()
+
+    assert command.made is not None
+    assert (command.made.joined, command.made.left) == (["lab-us-east-1"], ["core-us-east-1"])
+    lines = plan_text(command.made, summary, everything=False).splitlines()
+    assert "joined    1 target (lab-us-east-1): selected since the tags of the account have changed" in lines
+    assert "left      1 target (core-us-east-1): no longer selected, by the tags; nothing there is changed" in lines
+    assert moved == (0, {"lab-us-east-1": 1}, 0)
+    assert refused == (3, {"core-us-east-1": 0, "lab-us-east-1": 0}, 0)
+    assert pruned == (0, {"core-us-east-1": 0, "lab-us-east-1": 0}, 1)
+
+
+ACCOUNTS = {
+    "Accounts": [{"Id": f"{number:012d}", "Name": f"a{number}", "Status": "ACTIVE"} for number in range(6)]
+    + [{"Id": "9" * 12, "Name": "old", "Status": "SUSPENDED"}]
+}
+TAGS = {"Tags": [{"Key": "env", "Value": "prod"}]}
+BUSY, GONE = Refusal(400, "TooManyRequestsException"), Refusal(400, "TargetNotFoundException")
+
+
+async def tagged(folder: Path, services: Services) -> list[str]:
+    """The targets with `env=prod` of an organization of seven accounts."""
+    services.answers |= {
+        "ListAccountsForParent": ACCOUNTS,
+        "ListOrganizationalUnitsForParent": {"OrganizationalUnits": []},
+    }
+    async with Server(services) as server:
+        asked = {"units": ["r-ab12"], "role_name": "r", "regions": ["us-east-1"], "tags": True}
+        tables = {"fleet": {"organizations": {**asked, "endpoint_url": server.url}}}
+        settings = (
+            await with_organization(Settings.from_tables({"run": {"ledger": str(folder / "l.db")}, **tables}))
+        ).settings
+    return [target.name for target in settings.select(["tag:env=prod"])]
+
+
+async def test_throttled_tags_are_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each active account is asked once; throttling is waited out, and an account that has just left is left out."""
+    monkeypatch.setattr("provisioner.aws.organizations.ATTEMPTS", 1)
+    services = Services(ListTagsForResource=[TAGS, BUSY, GONE, TAGS])
+
+    assert len(await tagged(tmp_path, services)) == 5
+    assert services.asked.count("ListTagsForResource") == 6 + 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "message"),
+    [
+        (DENIED_JSON, Reason.DENIED, "The caller needs organizations:ListTagsForResource for `tags = true`"),
+        (BUSY, Reason.UNFINISHED, "AWS Organizations is out of reach: ListTagsForResource"),
+    ],
+)
+async def test_a_part_of_the_tags_is_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Refusal, reason: Reason, message: str
+) -> None:
+    """Accounts without their tags would be selected wrongly, so one that cannot be read ends the question."""
+    monkeypatch.setattr("provisioner.aws.organizations.ATTEMPTS", 1)
+    monkeypatch.setattr("provisioner.aws.organizations.THROTTLED_ATTEMPTS", 1)
+    with pytest.raises(ProvisionerError) as caught:
+        await tagged(tmp_path, Services(ListTagsForResource=[TAGS, TAGS, answer]))
+
+    assert caught.value.reason is reason
+    assert message in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("answer", "reason", "message"),
     [
@@ -230,6 +360,7 @@ async def test_what_a_refusal_means(
 ) -> None:
     """A missing permission (77) and a wrong id (78) are told apart from what passes (75)."""
     monkeypatch.setattr("provisioner.aws.organizations.ATTEMPTS", 1)
+    monkeypatch.setattr("provisioner.aws.organizations.THROTTLED_ATTEMPTS", 1)
     asked = {"units": ["ou-ab12-11112222"], "role_name": "r", "regions": ["us-east-1"]}
     async with Server(Services(ListAccountsForParent=answer)) as server:
         tables = {"fleet": {"organizations": {**asked, "endpoint_url": server.url}}}

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from provisioner.config.choice import NO_TAGS
 from provisioner.config.merge import merge
 from provisioner.config.settings import (
     FleetSettings,
@@ -493,7 +494,7 @@ TAGGED = Settings(
     ("settings", "pattern", "message"),
     [
         (THREE, "d", "there is no target 'd'. The configuration has c, a, b"),
-        (THREE, "tag:x", "there is no target with 'tag:x'. No target has tags"),
+        (THREE, "tag:x", "there is no target with 'tag:x'. " + NO_TAGS),
         (TAGGED, "prod-su", "there is no target 'prod-su'. Did you mean prod-us?"),
         (TAGGED, "!prod-su", "there is no target 'prod-su'. Did you mean prod-us?"),
         (TAGGED, "tag:env=prd", "there is no target with 'tag:env=prd'. Did you mean tag:env=prod?"),
