@@ -18,7 +18,6 @@ from provisioner.aws.faces import SIGNATURE_AGE_S
 from provisioner.aws.http import tls_context
 from provisioner.aws.losses import lost
 from provisioner.aws.pool import Place, UnconnectedError
-from provisioner.aws.route import SIGNING_NAME
 from provisioner.aws.sigv4 import PORTS, Signer, host_header
 from provisioner.aws.timeouts import now_s
 from provisioner.core.verdict import SKEW_CODES, Reply
@@ -94,7 +93,7 @@ class DirectCreates:
         credentials = await self._identity.get_frozen_credentials()
         if credentials != self._credentials:
             route = self._route
-            self._signer = Signer(route.url, route.region, SIGNING_NAME, CONTENT_TYPE, credentials)
+            self._signer = Signer(route.url, route.region, route.service.signing_name, CONTENT_TYPE, credentials)
             token = f"X-Amz-Security-Token: {credentials.token}\r\n" if credentials.token else ""
             self._token = token.encode()
             self._credentials = credentials
@@ -125,7 +124,7 @@ class DirectCreates:
 
 def head_of(route: Route, method: str, query: str = "") -> list[str]:
     """The first lines of a request, which every one to ``route`` has."""
-    path = urlsplit(route.url).path
+    path = urlsplit(route.url).path or "/"
     return [
         f"{method} {path}{'?' if query else ''}{query} HTTP/1.1",
         f"Host: {host_header(route.url)}",

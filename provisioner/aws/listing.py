@@ -19,7 +19,6 @@ from provisioner.aws.direct import encoded, head_of, pool_of, unsent
 from provisioner.aws.faces import Listed, Page
 from provisioner.aws.losses import lost
 from provisioner.aws.pool import UnconnectedError
-from provisioner.aws.route import SIGNING_NAME
 from provisioner.aws.sigv4 import Signer
 from provisioner.core.verdict import SKEW_CODES, Reply
 from provisioner.errors import ConfigurationError, CredentialsError, OutageError
@@ -91,7 +90,8 @@ class DirectList:
     def _request(self, query: str, credentials: ReadOnlyCredentials) -> tuple[bytes, float]:
         """The request, and the time that it is signed for."""
         route, now = self._route, time.time()
-        signer = Signer(route.url, route.region, SIGNING_NAME, "", credentials, method="GET", query=query)
+        service = route.service.signing_name
+        signer = Signer(route.url, route.region, service, "", credentials, method="GET", query=query)
         date, authorization = signer.sign(b"", int(now + self._caller.clock.offset_s))
         lines = [*head_of(route, "GET", query), f"X-Amz-Date: {date}", f"Authorization: {authorization}"]
         if credentials.token:

@@ -15,10 +15,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiobotocore.credentials import AioCredentials
 
+from provisioner.aws.direct import pool_of
 from provisioner.aws.files import connections_at_most
 from provisioner.aws.pool import Pool
-from provisioner.aws.route import find_route
-from provisioner.aws.session import open_session, plain_endpoint, use_credentials
+from provisioner.aws.route import STS, Unsupported, find_route
+from provisioner.aws.session import (
+    ROLE_ATTEMPTS,
+    auxiliary_config,
+    auxiliary_limits,
+    open_session,
+    plain_endpoint,
+    use_credentials,
+)
+from provisioner.aws.sts import Assumed, DirectSts, assumed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -31,7 +40,7 @@ if TYPE_CHECKING:
     from provisioner.aws.faces import Limits
     from provisioner.aws.http import ClientConfig
     from provisioner.aws.pool import Place
-    from provisioner.aws.route import Route, Unsupported
+    from provisioner.aws.route import Route
     from provisioner.aws.session import Identity
     from provisioner.config.target import Target
 
@@ -95,6 +104,7 @@ class Profile:
         self._failure: Exception | None = None
         self._sought = False
         self._free_at = 0.0
+        self._sts: dict[tuple[str, str], DirectSts | None] = {}
 
     async def credentials(self) -> Any:  # noqa: ANN401  the SDK has no types
         """The SDK's credentials object, None when there is none. It is looked for once, however many ask.
@@ -114,14 +124,47 @@ class Profile:
             raise self._failure
         return self._found
 
-    async def sts(self, region: str, url: str, config: ClientConfig) -> Any:  # noqa: ANN401  the SDK has no types
-        """STS with these credentials, for one call, at the turn that :data:`STS_PER_S` leaves to it."""
-        client = await self._network.opened(self.session, Wanted("sts", region, url, config))
+    async def assume_role(self, region: str, url: str, params: dict[str, Any]) -> Assumed:
+        """The credentials of a role, asked for with these.
+
+        Args:
+            region: of the STS that is asked.
+            url: of its endpoint, "" for the SDK's own.
+            params: of the operation.
+
+        Raises:
+            ConfigurationError: the proxy that is set is none.
+            Exception: whatever the SDK raises when it does not get them.
+        """
+        attempts = ROLE_ATTEMPTS
+        if (sts := self._direct_sts(region, plain_endpoint(url))) is not None:
+            source = await self.credentials()
+            keys = await source.get_frozen_credentials()
+            await self.turn()
+            if (found := await sts.assume_role(params, keys)) is not None:
+                return found
+            attempts -= 1
+        client = await self._network.opened(self.session, Wanted("sts", region, url, auxiliary_config(attempts)))
+        await self.turn()
+        return assumed((await client.assume_role(**params))["Credentials"])
+
+    async def turn(self) -> None:
+        """Wait for the turn of a call of STS, which :data:`STS_PER_S` leaves to it."""
         loop = asyncio.get_running_loop()
         turn_at = max(loop.time(), self._free_at)
         self._free_at = turn_at + 1 / STS_PER_S
         await asyncio.sleep(turn_at - loop.time())
-        return client
+
+    def _direct_sts(self, region: str, url: str) -> DirectSts | None:
+        """STS without the SDK; None where only the SDK can honour what is configured."""
+        if (region, url) not in self._sts:
+            route, limits = find_route(self.session, region, url, STS), auxiliary_limits()
+            self._sts[region, url] = (
+                None
+                if isinstance(route, Unsupported)
+                else DirectSts(route, pool_of(route, limits, self._network), limits.read_timeout_s)
+            )
+        return self._sts[region, url]
 
 
 class Wanted(NamedTuple):

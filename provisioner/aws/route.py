@@ -1,6 +1,6 @@
-"""Where the direct transport sends creates, and how: everything that a user configures for the SDK, read by the SDK.
+"""Where the direct transport sends requests, and how: everything that a user configures for the SDK, read by the SDK.
 
-A setting that the direct transport cannot honour is a reason to leave the creates to the SDK transport. Endpoint and
+A setting that the direct transport cannot honour is a reason to leave the calls to the SDK. Endpoint and
 partition rules are evaluated by botocore's own ``EndpointProvider``, without making a client: a client loads service
 model, endpoint tables and handlers, which takes ten times as long.
 """
@@ -24,24 +24,39 @@ from provisioner.errors import ConfigurationError
 if TYPE_CHECKING:
     from aiobotocore.session import AioSession
 
-PATH = "/configured-model-algorithms"
 
-API_VERSION = "2023-09-06"
-"""Of the service model. Asking the SDK for the latest one makes it list the models of all services."""
+class Service(msgspec.Struct, frozen=True):
+    """What is called.
 
-SIGNING_NAME = "cleanrooms-ml"
+    Attributes:
+        model: the SDK's name of it.
+        version: of that model. Asking the SDK for the latest one makes it list the models of all services.
+        signing_name: in the signature's scope.
+        path: of the requests.
+    """
+
+    model: str
+    version: str
+    signing_name: str
+    path: str
+
+
+CLEAN_ROOMS_ML = Service(SERVICE, "2023-09-06", "cleanrooms-ml", "/configured-model-algorithms")
+STS = Service("sts", "2011-06-15", "sts", "")
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """How to reach the service.
+    """How to reach a service.
 
     Attributes:
+        service: which one.
         endpoint: of the service.
         region: of the signature's scope.
         user_agent: as the SDK would send it.
         ca_bundle: path of it, "" for the one that the SDK ships.
     """
 
+    service: Service
     endpoint: str
     region: str
     user_agent: str
@@ -49,8 +64,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def url(self) -> str:
-        """Of the create operation."""
-        return self.endpoint.rstrip("/") + PATH
+        """Of the requests."""
+        return self.endpoint.rstrip("/") + self.service.path
 
 
 class Unsupported(msgspec.Struct, frozen=True):
@@ -59,13 +74,16 @@ class Unsupported(msgspec.Struct, frozen=True):
     reason: str
 
 
-def find_route(session: AioSession, region: str, endpoint_url: str) -> Route | Unsupported:
+def find_route(
+    session: AioSession, region: str, endpoint_url: str, service: Service = CLEAN_ROOMS_ML
+) -> Route | Unsupported:
     """The route that the SDK would take, or why it is one for the SDK alone.
 
     Args:
         session: holds what the user configured.
         region: of the target.
-        endpoint_url: of the target, "" for the SDK's own.
+        endpoint_url: of the service, "" for the SDK's own.
+        service: which one.
 
     Raises:
         ConfigurationError: the proxy that is set is none.
@@ -73,7 +91,7 @@ def find_route(session: AioSession, region: str, endpoint_url: str) -> Route | U
     if "fips" in region:
         return Unsupported(f"{region} is a pseudo-Region, which the SDK rewrites")
     try:
-        endpoint = endpoint_url or _endpoint(session, region)
+        endpoint = endpoint_url or _endpoint(session, region, service)
     except sdk.BotoCoreError as error:
         return Unsupported(f"the endpoint rules need the SDK: {error}")
     if not endpoint:
@@ -81,6 +99,7 @@ def find_route(session: AioSession, region: str, endpoint_url: str) -> Route | U
     if _proxy(endpoint):
         return Unsupported("a proxy is set for the endpoint")
     return Route(
+        service=service,
         endpoint=endpoint,
         region=region,
         user_agent=_user_agent(session),
@@ -88,11 +107,13 @@ def find_route(session: AioSession, region: str, endpoint_url: str) -> Route | U
     )
 
 
-def _endpoint(session: AioSession, region: str) -> str:
-    """The URL by the service's endpoint rules, "" when they ask for a special signature."""
+def _endpoint(session: AioSession, region: str, service: Service) -> str:
+    """The URL by the service's endpoint rules, "" when they ask for a special signature or Region."""
+    if service is STS and session.get_config_variable("sts_regional_endpoints") not in {None, "regional"}:
+        return ""
     loader = session.get_component("data_loader")
     provider = EndpointProvider(
-        ruleset_data=loader.load_data(f"{SERVICE}/{API_VERSION}/endpoint-rule-set-1"),
+        ruleset_data=loader.load_data(f"{service.model}/{service.version}/endpoint-rule-set-1"),
         partition_data=loader.load_data("partitions"),
     )
     found = provider.resolve_endpoint(

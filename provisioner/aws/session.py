@@ -14,6 +14,7 @@ import os
 import re
 import time
 from binascii import crc32
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -22,6 +23,7 @@ from aiobotocore.session import AioSession
 from botocore import exceptions as sdk
 
 import provisioner
+from provisioner.aws.faces import Limits
 from provisioner.aws.http import ClientConfig
 from provisioner.aws.inspection import Credentials
 from provisioner.aws.losses import causes, lost
@@ -31,10 +33,12 @@ from provisioner.core.verdict import Reply, Verdict, judge
 from provisioner.errors import ConfigurationError, CredentialsError, OutageError, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from botocore.credentials import ReadOnlyCredentials
 
-    from provisioner.aws.faces import Limits
     from provisioner.aws.network import Network, Profile
+    from provisioner.aws.sts import Assumed
     from provisioner.config.target import Target
 
 SERVICE = "cleanroomsml"
@@ -222,7 +226,6 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         self._lock = asyncio.Lock()
         self._fetch: asyncio.Task[None] | None = None
         self._life_s = 0.0
-        self._role_ends_at: float | None = None
         self._renew_at = self._unusable_at = math.inf
         self._refreshed_at = -math.inf
         self._changed = False
@@ -288,8 +291,7 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
     def _take(self, source: Any, credentials: ReadOnlyCredentials) -> None:  # noqa: ANN401  the SDK has no types
         """Use ``credentials`` from now on, and plan when to fetch others."""
         now = now_s()
-        # Asking the SDK takes half a millisecond, and of a role it is known: in whole seconds, rounded down.
-        left_s = _left_s(source) if self._role_ends_at is None else float(max(0, int(self._role_ends_at - time.time())))
+        left_s = _left_s(source)
         fresh = credentials != self._current or source is not self._source
         if fresh:
             self._life_s = left_s
@@ -327,37 +329,23 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
                 raise ConfigurationError(f"the {what} cannot be sent in a header", where=self._target.name, hint=hint)
         return credentials
 
-    async def _assume(self, source: Any, profile: Profile) -> AioRefreshableCredentials:  # noqa: ANN401  the SDK has no types
-        async def fetch() -> dict[str, str]:
-            return await self._assume_once(profile)
-
+    async def _assume(self, source: Any, profile: Profile) -> Role:  # noqa: ANN401  the SDK has no types
+        """The role of the target, from the credentials of ``source``."""
         await self._freeze(source)
-        try:
-            metadata = await fetch()
-        except Exception as error:
-            raise self._refused(error) from error
-        return AioRefreshableCredentials.create_from_metadata(metadata, refresh_using=fetch, method="sts-assume-role")
-
-    async def _assume_once(self, profile: Profile) -> dict[str, str]:
+        target = self._target
         params = {
-            "RoleArn": self._target.assume_role_arn,
+            "RoleArn": target.assume_role_arn,
             "RoleSessionName": ROLE_SESSION,
             "DurationSeconds": ROLE_DURATION_S,
         }
-        if self._target.external_id:
-            params["ExternalId"] = self._target.external_id
-        sts = await profile.sts(self._region, self._target.sts_endpoint_url, auxiliary_config(ROLE_ATTEMPTS))
-        credentials = (await sts.assume_role(**params))["Credentials"]
-        self._role_ends_at = credentials["Expiration"].timestamp()
-        return {
-            "access_key": credentials["AccessKeyId"],
-            "secret_key": credentials["SecretAccessKey"],
-            "token": credentials["SessionToken"],
-            "expiry_time": credentials["Expiration"].isoformat(),
-        }
+        if target.external_id:
+            params["ExternalId"] = target.external_id
+        return Role(partial(profile.assume_role, self._region, target.sts_endpoint_url, params))
 
-    def _refused(self, error: Exception) -> CredentialsError | OutageError:
+    def _refused(self, error: Exception) -> ConfigurationError | CredentialsError | OutageError:
         target = self._target
+        if isinstance(error, ConfigurationError):
+            return error
         if (lost := _unanswered(error)) is not None:
             what = "the credentials could not be fetched, because their service is out of reach"
             outage = OutageError(what, where=target.name, why=str(error), hint="Check the network, then run again")
@@ -371,6 +359,29 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         elif target.assume_role_arn:
             hint = f"The role {target.assume_role_arn} must trust the caller (sts:AssumeRole, external id)"
         return CredentialsError("no valid AWS credentials", where=target.name, why=str(error), hint=hint)
+
+
+class Role:
+    """A role that is assumed whenever its credentials are asked for.
+
+    Args:
+        assume: assumes it.
+
+    Attributes:
+        method: how it comes by credentials, in the SDK's words.
+        ends_at: when the last ones expire, seconds since the epoch.
+    """
+
+    method = "sts-assume-role"
+
+    def __init__(self, assume: Callable[[], Awaitable[Assumed]]) -> None:
+        self._assume = assume
+        self.ends_at = 0.0
+
+    async def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        """New ones."""
+        keys, self.ends_at = await self._assume()
+        return keys
 
 
 def _unanswered(error: Exception) -> Reply | None:
@@ -388,10 +399,12 @@ def _unanswered(error: Exception) -> Reply | None:
 
 
 def _left_s(source: Any) -> float:  # noqa: ANN401  the SDK has no types
-    """Seconds until the credentials of ``source`` expire; infinite for those that never do.
+    """Seconds until the credentials of ``source`` expire, rounded down; infinite for those that never do.
 
     The SDK says only whether they expire within a given time, so that is asked until the seconds are known.
     """
+    if isinstance(source, Role):
+        return float(max(0, int(source.ends_at - time.time())))
     if not isinstance(source, AioRefreshableCredentials):
         return math.inf
     least, most = 0, LONGEST_LIFE_S
@@ -420,6 +433,12 @@ def auxiliary_config(attempts: int, mode: Literal["standard", "adaptive"] = "sta
         read_timeout=read_s,
         retries={"total_max_attempts": attempts, "mode": mode},
     )
+
+
+def auxiliary_limits() -> Limits:
+    """The same bounds, for a connection without the SDK."""
+    connect_s, read_s = AUXILIARY_TIMEOUTS_S
+    return Limits(max_connections=1, connect_timeout_s=connect_s, read_timeout_s=read_s)
 
 
 class FixedProvider:

@@ -91,7 +91,10 @@ def _assume_role(parameters: dict[str, str], now: float, longest: float) -> str:
         "SessionToken": issued.session_token,
         "Expiration": timestamp(issued.expires_at),
     }
-    user = {"AssumedRoleId": f"{issued.access_key_id}:{name}", "Arn": f"{role_arn}/{name}"}
+    account, role = role_arn.split(":")[4], role_arn.rpartition("/")[2]
+    partition = role_arn.split(":")[1]
+    arn = f"arn:{partition}:sts::{account}:assumed-role/{role}/{name}"
+    user = {"AssumedRoleId": f"{issued.access_key_id}:{name}", "Arn": arn}
     return f"<Credentials>{_elements(keys)}</Credentials><AssumedRoleUser>{_elements(user)}</AssumedRoleUser>"
 
 

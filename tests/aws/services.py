@@ -38,7 +38,9 @@ def caller(arn: str = USER, account: str = ACCOUNT) -> str:
 def assumed() -> str:
     """The answer of AssumeRole."""
     keys = "<AccessKeyId>ASIA1</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>"
-    return f"<Credentials>{keys}<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
+    user = f"<Arn>arn:aws:sts::{ACCOUNT}:assumed-role/cleanrooms-ml-access/provisioner</Arn>"
+    given = f"<Credentials>{keys}<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
+    return f"{given}<AssumedRoleUser>{user}</AssumedRoleUser>"
 
 
 def role(arn: str = ROLE, trust: Any = None) -> str:

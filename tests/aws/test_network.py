@@ -11,7 +11,7 @@ import pytest
 
 from provisioner.aws import Sharing, connect
 from provisioner.aws.network import STS_PER_S, Profile
-from provisioner.aws.session import ADVISORY_S, MANDATORY_S, auxiliary_config, renewal_s
+from provisioner.aws.session import ADVISORY_S, MANDATORY_S, renewal_s
 from provisioner.config.target import Target
 from provisioner.errors import CredentialsError
 from tests.aws.conftest import limits_of
@@ -108,15 +108,10 @@ async def test_the_first_credentials_are_looked_for_once(monkeypatch: pytest.Mon
 @virtual_time
 async def test_calls_of_sts_are_spread_over_time() -> None:
     """However many roles are to be assumed at once, so many calls start each second and no more."""
-
-    class Clients:
-        async def opened(self, *_: object) -> None:
-            return
-
-    profile, began = Profile(cast("Network", Clients()), None), []
+    profile, began = Profile(cast("Network", None), None), []
 
     async def assume() -> None:
-        await profile.sts("us-east-1", "", auxiliary_config(1))
+        await profile.turn()
         began.append(asyncio.get_running_loop().time())
 
     await asyncio.gather(*[assume() for _ in range(300)])
