@@ -27,7 +27,7 @@ from provisioner.commands.verify import verify as verify_command
 from provisioner.config.settings import Settings
 from provisioner.core.entry import State
 from provisioner.core.selection import Selection
-from provisioner.errors import UsageError
+from provisioner.errors import ManifestError, UsageError
 from provisioner.ledger.jobs import AUTO
 from provisioner.ledger.location import locate, printable_location
 from provisioner.manifest.definition import Definition
@@ -194,7 +194,8 @@ class Verification(msgspec.Struct, frozen=True):
     """What :func:`verify` found.
 
     Attributes:
-        findings: where ledger and AWS disagree, and tags that others added; ``summary.exit_code`` is 0 if they agree.
+        findings: where ledger, AWS and manifest disagree, and tags that others added; ``summary.exit_code`` is 0 if
+            they agree.
         summary: of the run. A target that could not be read is in ``summary.targets`` with the reason in ``halted``.
     """
 
@@ -203,6 +204,7 @@ class Verification(msgspec.Struct, frozen=True):
 
 
 async def verify(  # noqa: PLR0913  a keyword for each option of the command
+    manifest: Sources | None = None,
     *,
     settings: Settings | None = None,
     ledger: StrPath | None = None,
@@ -213,11 +215,12 @@ async def verify(  # noqa: PLR0913  a keyword for each option of the command
     mark_drifted: bool = False,
     mark_unrecorded: bool = False,
 ) -> Verification:
-    """Compare the ledger with AWS. Nothing is deleted or changed unless you ask for it.
+    """Compare the ledger with AWS, and with a manifest. Nothing is deleted or changed unless you ask for it.
 
     A cancelled task ends as with :func:`apply`.
 
     Args:
+        manifest: as for :func:`apply`; None compares only ledger and AWS.
         settings: the configuration; None is every default.
         ledger: path or URL of the ledger; None is ``settings.run.ledger``.
         targets: names of targets in the settings; () is all of them.
@@ -229,15 +232,21 @@ async def verify(  # noqa: PLR0913  a keyword for each option of the command
         mark_unrecorded: record algorithms that this ledger created and no entry names.
 
     Raises:
+        ManifestError: there is no source, or one does not exist or cannot be read.
+        ProvisionerError: an object in S3 cannot be read, for another reason.
         ConfigurationError: the settings are wrong, or contradict each other or the ledger.
         UsageError: there is no such target or run, the selection is malformed, or the ledger is no path of a file.
         LedgerLockedError: another run holds the ledger.
         LedgerError: there is no ledger, or it cannot be opened or written.
     """
-    run = Run(await _order(settings, ledger, targets, selection))
+    sources, stdin = ((), None) if manifest is None else _sources(manifest)
+    if manifest is not None and not sources:
+        raise ManifestError("no manifest given", hint="Pass None to compare only ledger and AWS")
+    run = Run(msgspec.structs.replace(await _order(settings, ledger, targets, selection), sources=sources))
     findings: list[Finding] = []
     marks = Marks(missing=mark_missing, drifted=mark_drifted, unrecorded=mark_unrecorded)
-    summary = await _finished(run, "verify", verify_command(run, findings, marks, prune_duplicates=prune_duplicates))
+    work = verify_command(run, findings, marks, prune_duplicates=prune_duplicates, stdin=stdin)
+    summary = await _finished(run, "verify", work)
     return Verification(tuple(findings), summary)
 
 

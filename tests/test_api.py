@@ -401,6 +401,26 @@ async def test_a_plan_predicts_and_changes_nothing() -> None:
         assert made_after.steps == []
 
 
+async def test_verify_compares_with_a_manifest() -> None:
+    """Definitions that are not registered as they are; none at all is a mistake, no comparison without a manifest."""
+    async with Emulator() as emulator:
+        settings = at(emulator)
+        await apply([Definition(name=name, role_arn=ROLE) for name in "ab"], settings=settings)
+        after = [Definition(name="a", role_arn=ROLE, description="new"), Definition(name="c", role_arn=ROLE)]
+
+        found = await verify(after, settings=settings)
+        with pytest.raises(ManifestError, match="no manifest given"):
+            await verify([], settings=settings)
+
+        assert [(one.kind, one.name, one.line) for one in found.findings] == [
+            ("changed", "a", 1),
+            ("unregistered", "c", 2),
+            ("orphaned", "b", 0),
+        ]
+        assert (found.summary.exit_code, found.summary.manifest.lines) == (3, 2)
+        assert made(emulator) == ["a", "b"]
+
+
 async def test_a_selection_is_all_that_a_call_is_about() -> None:
     """Apply, plan and verify leave alone what is not selected; a selection that means something else is refused."""
     async with Emulator() as emulator:

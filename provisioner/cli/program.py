@@ -44,7 +44,7 @@ COMMANDS = {
     "destroy": "Delete algorithms that this ledger created.",
     "forget": "Remove entries from the ledger; AWS keeps their algorithms.",
     "reconcile": "Find out now what became of unanswered creates.",
-    "verify": "Compare the ledger with AWS: missing, drifted, foreign, duplicate, unrecorded.",
+    "verify": "Compare ledger, AWS and a manifest: missing, drifted, duplicate, changed.",
     "rebuild": "Rebuild a lost ledger from AWS, by the ownership tags.",
     "discover": "Write a manifest of the algorithms that exist in a target.",
     "doctor": "Check everything that a run needs, from the credentials to the quota; changes nothing.",
@@ -98,7 +98,11 @@ EXAMPLES = {
     "destroy": ("provisioner destroy --name 'old *'", "provisioner destroy --all --yes --ledger prod.db"),
     "forget": ("provisioner forget --name 'old *' --yes",),
     "reconcile": ("provisioner reconcile --ledger prod.db",),
-    "verify": ("provisioner verify", "provisioner verify --prune-duplicates --yes"),
+    "verify": (
+        "provisioner verify",
+        "provisioner verify definitions.jsonl",
+        "provisioner verify --prune-duplicates --yes",
+    ),
     "rebuild": (
         "provisioner rebuild --ledger new.db",
         "provisioner rebuild --ledger new.db --ledger-id 0123456789abcdef",

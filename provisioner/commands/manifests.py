@@ -68,8 +68,16 @@ def manifests_for(
     return {name: manifests[name] for name in rules}
 
 
-async def selected(manifests: Mapping[str, Manifest], ledger: Ledger, run: Run) -> dict[str, Manifest]:
+async def selected(
+    manifests: Mapping[str, Manifest], ledger: Ledger, run: Run, *, asking: str = ""
+) -> dict[str, Manifest]:
     """The manifests, limited to the selection of ``run``, or to that of its saved plan.
+
+    Args:
+        manifests: by target.
+        ledger: which records what is selected.
+        run: whose selection it is.
+        asking: as for :func:`~provisioner.commands.finding.find_run`.
 
     Raises:
         UsageError: the selection names a run that does not exist.
@@ -78,7 +86,7 @@ async def selected(manifests: Mapping[str, Manifest], ledger: Ledger, run: Run) 
     for name, manifest in manifests.items():
         planned = order.plan.targets[name].names if order.plan is not None else None
         selects = (
-            await names_of(ledger, order.selection, name, own=run.run_id)
+            await names_of(ledger, order.selection, name, own=run.run_id, asking=asking)
             if planned is None
             else set(planned).__contains__
         )

@@ -1,15 +1,18 @@
-"""``verify``: compares the ledger with what AWS holds."""
+"""``verify``: compares the ledger with what AWS holds, and with what a manifest defines."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from provisioner.commands.drafts import draft_one, prune_refused
 from provisioner.commands.finding import names_of
-from provisioner.commands.session import session
-from provisioner.core.entry import Entry, Event, Fact
+from provisioner.commands.manifests import LineProblems, selected
+from provisioner.commands.session import session, with_manifests
+from provisioner.core.entry import Entry, Event, Fact, Outcome
 from provisioner.core.first_contact import MISSING, current
 from provisioner.core.planner import TAGGING, TAGS_ADDED, TAGS_REFUSED, TAGS_REPEATED, Action, Planner, Seen, Situation
 from provisioner.core.problem import Problem
@@ -24,35 +27,43 @@ from provisioner.errors import Reason
 from provisioner.manifest.definition import Definition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
+    from typing import BinaryIO
 
+    from provisioner.commands.drafts import Draft
     from provisioner.commands.run import Run
     from provisioner.core.entry import Stamp
     from provisioner.core.inventory import Found
     from provisioner.core.policy import Policy
     from provisioner.core.versions import Version
     from provisioner.engine.inventory import Details, Listing
+    from provisioner.engine.planning import Planned
     from provisioner.engine.target import OpenTarget
     from provisioner.fleet.fleet import Fleet
+    from provisioner.manifest.reader import Manifest
     from provisioner.report.summary import Summary
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A difference between the ledger and AWS. What is ``tagged`` is as it should be: tags of others stay.
+    """A difference between the ledger and AWS, or the manifest. What is ``tagged`` is as it should be.
 
     Attributes:
         kind: ``missing``: the ledger says created, and it is gone from AWS. ``drifted``: its definition or tags in AWS
             are not those that the ledger created. ``tagged``: others have added tags to it. ``duplicate``: another
             algorithm that this ledger created under the name of an entry. ``unrecorded``: an algorithm that this ledger
             created and no entry names. ``foreign``: an entry names it, and it does not bear this ledger's tag.
-            ``unread``: AWS gave no answer.
+            ``unread``: AWS gave no answer. Of a manifest besides: ``unregistered``: it defines what the ledger has no
+            algorithm of. ``changed``: its definition or tags are not those that are registered. ``unresolved``: the
+            create or replacement of what it defines had no reply. ``orphaned``: its definition left the manifest.
         target, name: the entry's.
-        arn: of the algorithm.
+        arn: of the algorithm, "" if there is none.
         message: for people.
         pruned: whether it was deleted, as asked.
         marked: whether it is recorded, as asked, for ``apply`` to repair.
         tags: of what has drifted, whether only its tags differ, which can be set again.
+        due: of what is orphaned, whether ``apply`` deletes it, as the configuration says.
+        source, line: of the definition that is not registered as it stands there.
     """
 
     kind: str
@@ -63,6 +74,9 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     pruned: bool = False
     marked: bool = False
     tags: bool = False
+    due: bool = False
+    source: str = ""
+    line: int = 0
 
 
 class Marks(msgspec.Struct, frozen=True):
@@ -100,6 +114,10 @@ _REASONS: dict[str, Reason | None] = {
     "unrecorded": Reason.AMBIGUOUS,
     "foreign": Reason.FAILED,
     "unread": Reason.AMBIGUOUS,
+    "unregistered": Reason.FAILED,
+    "changed": Reason.FAILED,
+    "unresolved": Reason.AMBIGUOUS,
+    "orphaned": None,
 }
 
 
@@ -108,12 +126,16 @@ def _problem(finding: Finding) -> Problem:
     done = ("deleted" if finding.pruned else "", "marked" if finding.marked else "")
     what = ", ".join(part for part in (finding.arn, *done) if part)
     message = f"{what}: {finding.message}" if what else finding.message
-    return Problem("", 0, finding.name, finding.kind, message, target=finding.target)
+    return Problem(finding.source, finding.line, finding.name, finding.kind, message, target=finding.target)
+
+
+def _reason(finding: Finding) -> Reason | None:
+    return Reason.FAILED if finding.due else _REASONS[finding.kind]
 
 
 def reasons_of(findings: Iterable[Finding]) -> set[Reason]:
     """Why a command with these ``findings`` does not end with 0; a deleted duplicate is no reason."""
-    return {reason for finding in findings if not finding.pruned and (reason := _REASONS[finding.kind])}
+    return {reason for finding in findings if not finding.pruned and (reason := _reason(finding))}
 
 
 def with_findings(summary: Summary, findings: list[Finding]) -> bytes:
@@ -121,33 +143,126 @@ def with_findings(summary: Summary, findings: list[Finding]) -> bytes:
     return msgspec.json.encode({**msgspec.to_builtins(summary), "findings": findings})
 
 
-async def verify(run: Run, findings: list[Finding], marks: Marks, *, prune_duplicates: bool) -> Summary:
-    """Compare the ledger with AWS. Nothing is deleted or changed unless requested.
+async def verify(
+    run: Run, findings: list[Finding], marks: Marks, *, prune_duplicates: bool, stdin: BinaryIO | None = None
+) -> Summary:
+    """Compare the ledger with AWS, and with the manifest if there is one. Nothing is changed unless requested.
 
     Args:
-        run: with the ledger and the targets.
+        run: with the ledger, the targets and the manifest.
         findings: the list to which differences are added.
         marks: what is recorded in the ledger.
         prune_duplicates: delete duplicates that this ledger created.
+        stdin: read for ``-``.
     """
 
-    async def compare_one(target: OpenTarget) -> None:
-        selects = await names_of(target.ledger, run.order.selection, target.name, own=run.run_id, asking=run.command)
-        found = await differences(target, run.order.policy.ownership_tag)
-        findings.extend(one for one in found if selects is None or selects(one.name))
-        if prune_duplicates:
-            await prune(run, target, findings)
-        await mark(target, run.order.policy, findings, marks)
+    async def work(fleet: Fleet, manifests: Mapping[str, Manifest]) -> None:
+        manifests = await selected(manifests, fleet.ledger, run, asking=run.command)
+        problems = LineProblems(manifests)
 
-    async def work(fleet: Fleet) -> None:
+        async def compare_one(target: OpenTarget) -> None:
+            selects = await names_of(
+                target.ledger, run.order.selection, target.name, own=run.run_id, asking=run.command
+            )
+            found = await differences(target, run.order.policy.ownership_tag)
+            found = [one for one in found if selects is None or selects(one.name)]
+            if manifest := manifests.get(target.name):
+                found += await deviations(run, target, manifest, problems, found)
+            findings.extend(found)
+            if prune_duplicates:
+                await prune(run, target, findings)
+            await mark(target, run.order.policy, findings, marks)
+
         try:
             await fleet.each(run.order.targets, compare_one, looks=not prune_duplicates)
         finally:
+            places = {target.name: place for place, target in enumerate(run.order.targets)}
+            findings.sort(key=lambda finding: places[finding.target])
             run.reasons |= reasons_of(findings)
             run.found.update(finding.kind for finding in findings)
-        await fleet.ledger.add_problems([_problem(finding) for finding in findings if _REASONS[finding.kind]])
+        await fleet.ledger.add_problems([_problem(finding) for finding in findings if _reason(finding)])
 
-    return await session(run, "verify", work, makes=False)
+    async def compare(manifests: Mapping[str, Manifest]) -> Summary:
+        return await session(run, "verify", partial(work, manifests=manifests), makes=False)
+
+    if not run.order.sources:
+        return await compare({})
+    return await with_manifests(run, compare, stdin=stdin, twice=False)
+
+
+async def deviations(
+    run: Run, target: OpenTarget, manifest: Manifest, problems: LineProblems, found: Sequence[Finding]
+) -> list[Finding]:
+    """Where the ledger does not have what ``manifest`` defines, or has more. AWS is not asked.
+
+    Args:
+        run: of the command; its statistics get the lines and their outcomes.
+        target: that the manifest is compared in.
+        manifest: of the target.
+        problems: of the lines, each to be reported once.
+        found: the :func:`differences` of the target. Of what is gone from AWS, or not recorded, nothing more is said.
+    """
+    reported: list[Problem] = []
+
+    def unreported(these: Sequence[Problem]) -> Sequence[Problem]:
+        new = problems.unreported(target.name, these)
+        reported.extend(new)
+        return new
+
+    statistics = run.statistics[target.name]
+    statistics.compares = True
+    made = await draft_one(run, target, manifest, target.observer, offline=True, unreported=unreported)
+    for refused in prune_refused(made):
+        target.observer.problem_found(refused)
+        reported.append(refused)
+        run.reasons.add(Reason.FAILED)
+    await target.ledger.add_problems(reported)
+    target.observer.outcome_changed(Outcome.UNCHANGED, count=made.unchanged)
+    for one in made.planned:
+        target.observer.outcome_changed(one.step.outcome)
+    # The definition of what seems to have left the manifest may be one of the lines that cannot be read.
+    left = [] if statistics.invalid else _left(made)
+    said = {one.name for one in found if one.kind in {"missing", "unrecorded"}}
+    findings = [deviation(target.name, one) for one in made.planned]
+    return [one for one in [*findings, *left] if one is not None and one.name not in said]
+
+
+def deviation(target: str, planned: Planned) -> Finding | None:
+    """How what is registered deviates from a definition, by the step that ``apply`` would take; None if it does not.
+
+    Whether AWS has the tags that the ledger names, :func:`compare` knows better.
+    """
+    row, step = planned.row, planned.step
+    given_up = any(fact.event is Event.REINSTATE for fact in step.facts)
+    entry = None if given_up or step.entry is None or not step.entry.exists else step.entry
+
+    def finding(kind: str, message: str) -> Finding:
+        return Finding(kind, target, row.name, entry.arn if entry else "", message, source=row.source, line=row.line)
+
+    if step.action is Action.AMBIGUOUS:
+        return finding("unresolved", f"{step.reason}; run `provisioner reconcile`")
+    if step.action is Action.FAILED:
+        message = f"{step.reason}; `apply --retry-failed` tries again"
+        return finding("changed" if entry else "unregistered", message)
+    if entry is None:
+        what = "it was to be deleted" if given_up else step.reason
+        return finding("unregistered", f"{what}; `apply` registers it")
+    if step.action is Action.UPDATE and entry.tags_digest != row.tags_digest:
+        return finding("changed", "its tags in the manifest differ from those that are registered; `apply` sets them")
+    if step.action in {Action.DRIFTED, Action.REPLACE}:
+        ways = "`apply` replaces it" if step.action is Action.REPLACE else "`apply --on-change replace` replaces it"
+        return finding("changed", f"its definition in the manifest differs from the one that is registered; {ways}")
+    return None
+
+
+def _left(made: Draft) -> list[Finding]:
+    """What is registered, and whose definition left the manifest."""
+    stay = [Finding("orphaned", made.target, one.name, one.arn, one.reason) for one in made.orphaned]
+    pruned = [one for one in made.deletions if one.entry is not None]
+    return stay + [
+        Finding("orphaned", made.target, one.name, one.arn, f"{one.reason}; `apply` deletes it", due=True)
+        for one in pruned
+    ]
 
 
 async def mark(target: OpenTarget, policy: Policy, findings: list[Finding], marks: Marks) -> None:

@@ -68,6 +68,7 @@ class Statistics(Observer):
         halt: why nothing more is sent, None if the target has not halted.
         pause: of the target, None if it is not paused.
         whole: whether the manifest was read to its end.
+        compares: whether the manifest is only compared: what is pending is no work that the run has left.
         stopped: whether the run was asked to end early.
         under_way: creates whose result is not durable yet.
         outages: why calls get no reply, by operation, as long as they do not.
@@ -105,6 +106,7 @@ class Statistics(Observer):
         self.unpruned = False
         self.halt: Halt | None = None
         self.pause: Pause | None = None
+        self.compares = False
         self.stopped = False
         self.under_way = 0
         self.outages: dict[str, str] = {}
@@ -285,7 +287,7 @@ class Statistics(Observer):
         if self.halt:
             applied.add(self.halt.reason)
         # Pending definitions without any of these reasons are left for the next run too.
-        return applied or ({Reason.UNFINISHED} if self.outcomes[Outcome.PENDING] else applied)
+        return applied or ({Reason.UNFINISHED} if self._unsent else applied)
 
     def _counted(self) -> set[Reason]:
         """Those of what was done with definitions and algorithms."""
@@ -300,9 +302,14 @@ class Statistics(Observer):
         return {reason for reason, applies in reasons.items() if applies}
 
     @property
+    def _unsent(self) -> int:
+        """Definitions that the run was to send, and has not."""
+        return 0 if self.compares else self.outcomes[Outcome.PENDING]
+
+    @property
     def _work_left(self) -> bool:
         """Whether a next run has something to do, unread lines, unanswered creates and deletions included."""
-        unsettled = self.outcomes[Outcome.PENDING] + self.outcomes[Outcome.AMBIGUOUS]
+        unsettled = self._unsent + self.outcomes[Outcome.AMBIGUOUS]
         return not self.whole or bool(self.left or self.open or unsettled)
 
     def __repr__(self) -> str:

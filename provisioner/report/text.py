@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from provisioner.core.problem import Problem
     from provisioner.report.causes import Example
     from provisioner.report.recommended import Recommended
-    from provisioner.report.summary import Summary, TargetSummary
+    from provisioner.report.summary import ManifestCounts, Summary, TargetSummary
 
 CALLS = ("create", "throttled", "list", "get", "get_resources", "tag", "delete")
 SHOWN_IN_TEXT = 20
@@ -126,9 +126,12 @@ def next_steps(summary: Summary, recommended: Recommended = PLAIN) -> list[str]:
 def found_text(summary: Summary, *, command: str, recommended: Recommended = PLAIN) -> str:
     """The text form of a past run of a command that registers nothing: what it found, resolved and deleted."""
     found = counts_text(summary.found)
+    manifest = manifest_text(summary.manifest) if summary.manifest.lines else ""
     if command == "verify" and not found:
-        found = "nothing: the ledger and AWS agree" if not summary.exit_code else "nothing so far"
+        compared = "manifest, ledger and AWS" if manifest else "the ledger and AWS"
+        found = f"nothing: {compared} agree" if not summary.exit_code else "nothing so far"
     lines = {
+        "manifest": manifest,
         "found": found,
         "resolved": counts_text(resolved_of(summary)),
         "deleted": counted(summary.pruned, "algorithm", "algorithms") if summary.pruned else "",
@@ -144,7 +147,7 @@ def one_line(summary: Summary) -> str:
     """What a run did, in one line."""
     resolved = resolved_of(summary)
     done = Counter(summary.outcomes) + Counter({"deleted": summary.pruned, "already gone": summary.already_gone})
-    did = counts_text(done) or counts_text(summary.found) or counts_text(resolved) or counts_text(summary.calls)
+    did = counts_text(summary.found) or counts_text(done) or counts_text(resolved) or counts_text(summary.calls)
     ends = [f"stopped: {summary.stopped}"] if summary.stopped else []
     paused = [name for name, target in summary.targets.items() if target.halted and target.paused]
     ends += [f"paused: {_named(paused)}"] if paused else []
@@ -179,12 +182,17 @@ def job_lines(summary: Summary, recommended: Recommended) -> list[str]:
     return [f"job       {part.job}: {mine}; `{recommended.command(f'runs --job {part.job}')}` shows the whole job"]
 
 
-def _work_lines(summary: Summary, recommended: Recommended) -> list[str]:
-    """The lines about the manifest, outcomes, calls, targets and problems."""
-    manifest, calls = summary.manifest, summary.calls
+def manifest_text(manifest: ManifestCounts) -> str:
+    """``3 lines, 2 valid, 1 invalid``."""
     read = counted(manifest.lines, "line", "lines") + (" read before the run ended" if manifest.partial else "")
     repeated = f", {manifest.repeated} repeated" if manifest.repeated else ""
     left_out = f" ({manifest.unselected} not selected)" if manifest.unselected else ""
+    return f"{read}, {manifest.valid} valid{left_out}, {manifest.invalid} invalid{repeated}"
+
+
+def _work_lines(summary: Summary, recommended: Recommended) -> list[str]:
+    """The lines about the manifest, outcomes, calls, targets and problems."""
+    manifest, calls = summary.manifest, summary.calls
     outcomes = counts_text(summary.outcomes)
     # What a sweep resolved without a line of the manifest would otherwise show nowhere.
     resolved = "" if outcomes else counts_text(resolved_of(summary))
@@ -196,7 +204,7 @@ def _work_lines(summary: Summary, recommended: Recommended) -> list[str]:
     sent = ", ".join([f"{calls['create']} create ({calls['throttled']} throttled)", *others])
     lines = [
         *job_lines(summary, recommended),
-        f"manifest  {read}, {manifest.valid} valid{left_out}, {manifest.invalid} invalid{repeated}",
+        f"manifest  {manifest_text(manifest)}",
         f"outcomes  {outcomes or nothing}",
         *([f"resolved  {resolved}"] if resolved else []),
         *([f"deleted   {summary.pruned} pruned"] if summary.pruned else []),

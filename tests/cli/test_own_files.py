@@ -70,6 +70,7 @@ def parse(line: str) -> Program:
         ("discover --force --out provisioner.toml", CONFIGURATION),
         ("plan m.jsonl --out provisioner.toml", CONFIGURATION),
         ("export --out provisioner.toml", CONFIGURATION),
+        ("verify m.jsonl --summary-file m.jsonl", MANIFEST),
         ("verify --log-file provisioner.toml", CONFIGURATION),
         ("verify --summary-file l.db.lock", LEDGER),
         ("verify -c broken.toml --summary-file x.db-wal --ledger x.db", LEDGER),

@@ -59,7 +59,7 @@ def test_objects_in_s3_are_confined_to_their_names() -> None:
     """A manifest or a saved plan in S3 needs GetObject of that key, a result PutObject, and nothing else of S3."""
     manifest, result = "s3://in/date=1/m.jsonl.gz", "s3://out/*.csv"
     point = "arn:aws:s3:eu-west-1:123456789012:accesspoint/point"
-    made = document(f"apply {manifest}", f"export --out={result}", f"apply --plan s3://{point}/plan")
+    made = document(f"verify {manifest}", f"export --out={result}", f"apply --plan s3://{point}/plan")
 
     assert actions(f"validate {manifest}") == {Action.GET_OBJECT}
     assert made["ReadObjects"]["Resource"] == ["arn:aws:s3:::in/date=1/m.jsonl.gz", f"{point}/object/plan"]

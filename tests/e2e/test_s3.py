@@ -26,7 +26,7 @@ def store() -> Iterator[Store]:
 
 
 def test_a_batch_whose_files_are_all_in_s3(store: Store, endpoint: Endpoint, tmp_path: Path) -> None:
-    """Plan, apply and export work with S3 as with files; nothing but the ledger is on disk."""
+    """Plan, apply, verify and export work with S3 as with files; nothing but the ledger is on disk."""
     run = partial(provisioner, cwd=tmp_path, AWS_ENDPOINT_URL_S3=store.environment()["AWS_ENDPOINT_URL_S3"])
     there = ("--endpoint-url", endpoint.url, "--ledger", "l.db")
     manifest = store.put("m.jsonl.gz", gzip.compress(manifest_of("a", "b")))
@@ -34,9 +34,11 @@ def test_a_batch_whose_files_are_all_in_s3(store: Store, endpoint: Endpoint, tmp
     summary = f"s3://{BUCKET}/summary.json"
     applied = run("apply", "--plan", f"s3://{BUCKET}/plan", "--summary-file", summary, *there)
     again = run("apply", manifest, "--output", "json", *there)
+    verified = run("verify", manifest, store.put("more.jsonl", manifest_of("c")), *there)
     exported = run("export", "--ledger", "l.db", "--out", f"s3://{BUCKET}/arns.csv", "--format", "csv")
 
     assert [one.returncode for one in (planned, applied, again, exported)] == [0, 0, 0, 0], applied.stderr
+    assert (verified.returncode, f"default: c: s3://{BUCKET}/more.jsonl:1: it is not" in verified.stdout) == (3, True)
     assert json.loads(store.get("summary.json"))["outcomes"]["created"] == 2
     assert json.loads(again.stdout)["outcomes"]["unchanged"] == 2
     assert [line.split(b",")[1] for line in store.get("arns.csv").splitlines()] == [b"name", b"a", b"b"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.definition_lines import numbered
+from tests.definition_lines import manifest_of, numbered
 from tests.e2e.moments import IN_A_CLASS, TERMINATED, at
 from tests.e2e.process import (
     COMMAND,
@@ -171,6 +171,25 @@ def test_a_signal_ends_a_run_that_waits_for_its_manifest(tmp_path: Path, command
         os.close(writer)
 
     assert (run.returncode, "stopped   signal SIGTERM\n" in stdout) == (75, True), stdout
+
+
+def test_a_signal_ends_a_verify_that_waits_for_its_manifest(tmp_path: Path) -> None:
+    """What was compared until then is reported, and nothing is taken for a definition that left the manifest (75)."""
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a", "b"))
+    assert provisioner("apply", "m.jsonl", "--local", cwd=tmp_path).returncode == 0
+    os.mkfifo(tmp_path / "pipe")
+    run = start("verify", "pipe", "--local", cwd=tmp_path)
+    writer = os.open(tmp_path / "pipe", os.O_WRONLY)
+    os.write(writer, manifest_of("a"))
+
+    run.send_signal(signal.SIGTERM)
+    try:
+        stdout, _ = run.communicate(timeout=LIMIT_S)
+    finally:
+        run.kill()
+        os.close(writer)
+
+    assert (run.returncode, stdout.splitlines()[-2:]) == (75, ["stopped   signal SIGTERM", "not compared"]), stdout
 
 
 def test_the_deadline_ends_a_plan_that_waits_for_its_manifest(tmp_path: Path) -> None:

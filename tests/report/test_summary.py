@@ -703,6 +703,8 @@ def test_a_past_run_that_registered_nothing_says_what_it_found() -> None:
         "time      41.2 s",
     ]
     assert "\nfound     nothing: the ledger and AWS agree\n" in found_text(summary(verified), command="verify")
+    compared = found_text(summary(counted(lines=2, valid=2)), command="verify")
+    assert "\nmanifest  2 lines, 2 valid, 0 invalid\nfound     nothing: manifest, ledger and AWS agree\n" in compared
     assert "\nresolved  2 recovered\ncalls     none\n" in found_text(summary(resolved), command="reconcile")
     assert one_line(one) == "2 missing, 1 drifted"
     assert parsed(one.json()) == one
