@@ -275,7 +275,7 @@ def printable_location(text: str) -> str:
     if text.startswith(SCHEMES):
         return printable_url(text)
     if meant := NO_PATH.match(text):
-        return f"{meant[0].strip()}…"
+        return f"{meant['url'] or meant['words']}…"
     return os.fsencode(text).decode(errors="backslashreplace")
 
 
