@@ -50,7 +50,7 @@ def version_record(version: Version) -> dict[str, Any]:
         "tags_digest": version.tags_digest,
         "attempt": version.attempt,
         "deletion": version.deletion,
-        "sent_at": iso(version.sent.wall) if version.sent else "",
+        "sent_at": iso(version.sent.wall) if version.sent and version.deletion else "",
         "request_id": version.request_id,
         "updated_at": iso(version.updated_at),
         "run_id": version.run_id,

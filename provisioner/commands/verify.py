@@ -12,7 +12,7 @@ from provisioner.commands.drafts import draft_one, prune_refused
 from provisioner.commands.finding import names_of
 from provisioner.commands.manifests import LineProblems, selected
 from provisioner.commands.session import session, with_manifests
-from provisioner.core.entry import Entry, Event, Fact, Outcome
+from provisioner.core.entry import Entry, Event, Fact, Outcome, may_lag
 from provisioner.core.first_contact import MISSING, current
 from provisioner.core.planner import TAGGING, TAGS_ADDED, TAGS_REFUSED, TAGS_REPEATED, Action, Planner, Seen, Situation
 from provisioner.core.problem import Problem
@@ -94,6 +94,7 @@ class Marks(msgspec.Struct, frozen=True):
     unrecorded: bool = False
 
 
+TOO_NEW = "not marked: it is so new that AWS may not show it yet; run `provisioner verify` again after the settle time"
 RECORDED = "`apply` recovers it if the manifest has it, and `verify --mark-unrecorded` records it in any case"
 """What makes an algorithm of this ledger known to it again."""
 _NEXT = {
@@ -277,14 +278,14 @@ async def mark(target: OpenTarget, policy: Policy, findings: list[Finding], mark
     here = [one for one in findings if one.target == target.name]
     # A replacement without a reply may take the place of what is missing: `apply` resolves it.
     open_ = {one.name for one in await _unanswered(target)}
-    tagged = [one.name for one in here if one.kind == "tagged"] if marks.drifted else []
-    entries = await target.ledger.look_up(target.name, tagged)
+    entries = await target.ledger.look_up(target.name, [one.name for one in here if one.kind in {"missing", "tagged"}])
     now = target.clock.stamp()
+    new = {name for name, entry in entries.items() if may_lag(entry.sent, entry.updated_at, now, policy.settle_s)}
     facts: list[Fact] = []
     taken: list[Fact] = []
     after: dict[Finding, Finding] = {}
     if marks.unrecorded and (lost := [one for one in here if one.kind == "unrecorded"]):
-        missing = {one.name for one in here if one.kind == "missing"}
+        missing = {one.name for one in here if one.kind == "missing"} - new
         taken = await _recovered(target, policy, [one.arn for one in lost], missing)
         arns = {fact.arn for fact in taken}
         after |= {one: _marked(one) for one in lost if one.arn in arns}
@@ -296,11 +297,14 @@ async def mark(target: OpenTarget, policy: Policy, findings: list[Finding], mark
             if one.name in open_:
                 after[one] = _with(one, "not marked: its replacement had no reply; run `provisioner reconcile` first")
                 continue
+            if one.name in new:
+                after[one] = _with(one, TOO_NEW)
+                continue
             facts.append(Fact(one.target, one.name, Event.DELETE, code=MISSING, message="it is gone from AWS"))
         elif marks.drifted and one.tags:
             # Like a change of tags without a reply: they may be anything, so `apply` reads them and sets what differs.
             facts.append(Fact(one.target, one.name, Event.TAG, code=TAGGING, message="its tags were changed in AWS"))
-        elif one.name in entries and one.kind == "tagged" and _may_note(entries[one.name], policy, now):
+        elif marks.drifted and one.kind == "tagged" and _may_note(entries[one.name], policy, now):
             facts += _added(entries[one.name])
         else:
             continue

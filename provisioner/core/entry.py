@@ -201,6 +201,20 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
         return Stamp(self.wall, now.boot, now.ticks, epoch=self.epoch)
 
 
+def may_lag(sent: Stamp | None, updated_at: float, now: Stamp, settle_s: float) -> bool:
+    """Whether an algorithm is so new that List and Get may not show it yet, so that their silence proves nothing.
+
+    Args:
+        sent: when the last attempt for it was committed, None for what was read when it was recorded.
+        updated_at: wall-clock time of the last change of its record, for a stamp of another boot or machine.
+        now: the present.
+        settle_s: the settle time.
+    """
+    if sent is not None and sent.boot and sent.boot == now.boot:
+        return sent.age_s(now) <= settle_s
+    return now.wall - updated_at <= settle_s
+
+
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """A row of the ledger, keyed by (target, name).
 

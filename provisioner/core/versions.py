@@ -50,7 +50,7 @@ class Version(msgspec.Struct, frozen=True, omit_defaults=True):
         digest, tags_digest: of the definition that it was created from.
         attempt: that created it, or ``adopted-...``.
         deletion: id of the last attempt to delete it; "" before the first, and if all were certainly refused.
-        sent: when that was recorded.
+        sent: when that was recorded; before the first, when the create was. None where neither is known.
         updated_at: wall-clock time of the last change, seconds since the epoch.
         run_id: the run that made the last change.
         code, message: why it could not be deleted.
@@ -102,6 +102,7 @@ def superseded(entry: Entry, reason: str, *, at: float, run_id: str) -> Version:
         digest=entry.digest,
         tags_digest=entry.tags_digest,
         attempt=entry.attempt,
+        sent=entry.sent,
         updated_at=at,
         run_id=run_id,
     )

@@ -9,7 +9,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from provisioner.aws.faces import CallError
-from provisioner.core.entry import Event
+from provisioner.core.entry import Event, may_lag
 from provisioner.core.verdict import Verdict
 from provisioner.core.versions import FOREIGN, NOT_DELETED, Role, to_delete
 from provisioner.engine.inventory import Details, IncompleteListError, Inventory
@@ -36,6 +36,8 @@ UNCHECKED = (
     "it cannot be read; the credentials may be of another account. Set account_id in the target's configuration to "
     "have that checked"
 )
+
+TOO_NEW = "Get does not find it, but it is so new that it may not be shown yet. Run again after the settle time"
 
 
 class Deletions:
@@ -107,12 +109,15 @@ class Deletions:
                 others = await self._unrecorded.under_name_of(version)
         if looking.cancelled_caught:
             return Verdict.REJECTED
-        if gone and not others.unread:
+        new = gone and self._may_lag(version)
+        if gone and not (new or others.unread):
             await self._record_gone(version, others.found)
             return Verdict.DONE
-        if gone:
+        if others.unread:
             shown = f"List shows {min(others.unread)} under its name, which Get cannot read"
             code, why = NOT_DELETED, f"Get does not find it, and {shown}. Run again"
+        elif new:
+            code, why = NOT_DELETED, TOO_NEW
         else:
             code, why = self._objection(version, details.found)
         if code:
@@ -132,6 +137,12 @@ class Deletions:
             self._target.observer.version_deleted(version)
         else:
             self._target.observer.version_gone(version)
+
+    def _may_lag(self, version: Version) -> bool:
+        """Whether it is so new that nothing shows it yet; what was read once, or was to be deleted, is not."""
+        if version.sent is None or version.deletion:
+            return False
+        return may_lag(version.sent, version.updated_at, self._target.clock.stamp(), self._policy.settle_s)
 
     async def _is_superseded(self, version: Version) -> bool:
         """Whether it still is: the manifest may have it again."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from provisioner.aws.faces import CallError
-from provisioner.core.entry import State
+from provisioner.core.entry import State, may_lag
 from provisioner.core.first_contact import MISSING
 from provisioner.core.names import folded
 from provisioner.core.planner import Action, Planner, Seen, Situation, Step
@@ -171,7 +171,7 @@ class Planning:
         found = {one.arn: one for one in details.found}
         seen, unread = {}, {}
         for row in rows:
-            missing = absent.get(row.name, "") in details.gone and self._is_old(known[row.name])
+            missing = absent.get(row.name, "") in details.gone and not self._may_lag(known[row.name])
             seen[row.name] = Seen(missing, tuple(found[arn] for arn in strangers[row.name] if arn in found))
             if lost := [arn for arn in strangers[row.name] if arn not in found]:
                 unread[row.name] = f"List shows {lost[0]} under this name, and Get cannot read it. Run again"
@@ -214,9 +214,5 @@ class Planning:
         current = {entry.arn for entry in known.values() if entry.arn and (entry.exists or entry.code != MISSING)}
         return (current | {version.arn for version in versions}) - strangers
 
-    def _is_old(self, entry: Entry) -> bool:
-        """Whether its create is so long ago that List and Get cannot lag any more."""
-        now = self._target.clock.stamp()
-        if entry.sent is not None and entry.sent.boot and entry.sent.boot == now.boot:
-            return entry.sent.age_s(now) > self._policy.settle_s
-        return now.wall - entry.updated_at > self._policy.settle_s
+    def _may_lag(self, entry: Entry) -> bool:
+        return may_lag(entry.sent, entry.updated_at, self._target.clock.stamp(), self._policy.settle_s)

@@ -429,7 +429,7 @@ async def test_what_is_missing_is_created_again_on_request(here: Here, unanswere
     found = list(unmarked)
     await mark(target, make_policy(), found, Marks(drifted=True))
     untouched = found == unmarked
-    await mark(target, make_policy(), found, Marks(missing=True))
+    await mark(target, make_policy(settle_s=0.0), found, Marks(missing=True))
 
     entry = here.ledger.table["here", "a"]
     assert untouched

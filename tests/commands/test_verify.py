@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -312,6 +313,28 @@ async def test_an_entry_whose_algorithm_bears_no_tag_of_ours_is_foreign(tags: di
     )
 
     assert await here.differences() == [("foreign", arn)]
+
+
+@virtual_time
+async def test_what_is_too_new_to_be_shown_is_not_marked_as_missing() -> None:
+    """List and Get may lag, and then `apply` would create it a second time; after the settle time it is marked."""
+    here = Registered(1)
+    del here.endpoint.algorithms[here.entries["n0"].arn]
+    policy = make_policy()
+    target = open_target(here.endpoint, FakeLedger([]))
+    created = target.clock.stamp()
+    ledger = FakeLedger([msgspec.structs.replace(here.entries["n0"], sent=created)])
+    target = replace(target, ledger=ledger)
+    found = await differences(target, TAG)
+
+    await mark(target, policy, found, Marks(missing=True))
+
+    assert [(one.kind, one.marked) for one in found] == [("missing", False)]
+    assert "so new that AWS may not show it yet" in found[0].message
+    assert ledger.state("n0") is State.CREATED
+    await anyio.sleep(policy.settle_s + 1.0)
+    await mark(target, policy, found, Marks(missing=True))
+    assert ledger.state("n0") is State.DELETED
 
 
 @virtual_time

@@ -30,6 +30,9 @@ from tests.fakes import (
 )
 from tests.virtual_time import virtual_time
 
+SETTLED_S = 400.0
+"""After that, what neither List nor Get shows is gone."""
+
 LATE = Act(NO_REPLY, effect_s=200.0, after_s=20.0)
 DELETE_FIRST: dict[str, Any] = {**REPLACE, "delete_first": True}
 
@@ -633,6 +636,7 @@ async def test_an_unanswered_replacement_is_no_stranger_beside_what_is_gone() ->
     await here.apply(v("a"))
     await here.apply(v("a", 2), on_change="replace")
     del here.endpoint.algorithms[here.older("a")[0].arn]
+    await asyncio.sleep(SETTLED_S)
     here.endpoint.acts = [LOST]
     await here.apply(v("a", 3), on_change="replace", wait=False)
 
@@ -649,6 +653,7 @@ async def test_what_cannot_be_read_beside_what_is_gone_leaves_the_deletion_to_th
     await here.apply(v("a"), v("b"))
     del here.endpoint.algorithms[here.only("a").arn]
     other = here.put("a", ledger_id=LEDGER_ID)
+    await asyncio.sleep(SETTLED_S)
     gone = Reply(status=404, code="ResourceNotFoundException", request_id="r")
     here.endpoint.get_failures = [gone, Reply(status=404)]
 
@@ -683,6 +688,7 @@ async def test_what_took_the_place_of_what_is_gone_is_reported() -> None:
     before = dict(here.ledger.table)
     await here.apply(v("a", 2), v("b"), v("c"), **REPLACE)
     here.ledger.table, here.ledger.older, here.ledger.happenings = before, {}, []
+    await asyncio.sleep(SETTLED_S)
 
     ended = await here.apply(v("c"), prune=["a", "b"], **REPLACE)
 

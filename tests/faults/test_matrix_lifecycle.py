@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from provisioner.aws.faces import CallError
 from provisioner.core.entry import Entry, Event, Stamp, State
 from provisioner.core.inventory import Found
 from provisioner.core.ownership import OwnershipTag, read_tag
 from provisioner.core.policy import Policy
 from provisioner.core.sweep import Decision, Sweep, Unresolved, rule
+from provisioner.core.verdict import Reply
 from provisioner.core.versions import REPLACED, Role
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.errors import Reason
 from tests.alternating import alternating
 from tests.fakes import make_policy
 from tests.faults.commands import rules_of, run
+from tests.faults.crash import LAG_S
 from tests.faults.invariants import check_never_without, outcomes_of
 from tests.faults.test_matrix import NAMES, SETTLED_S, Failing, Job, numbered
 from tests.faults.world import (
@@ -32,6 +35,7 @@ from tests.faults.world import (
     Copies,
     Fate,
     Order,
+    WorldControl,
     entries_of,
     findings,
     handing,
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from provisioner.aws.faces import Described
     from provisioner.core.versions import Version
     from provisioner.engine.stop import Stop
     from tests.faults.commands import Command, Done
@@ -570,6 +575,38 @@ def test_list_lags_after_a_delete(tmp_path: Path) -> None:
     assert job.world.truth.count("create") == 5
     job.settle()
     job.check_done()
+
+
+class LaggingControl(WorldControl):
+    """Neither List nor Get shows an algorithm for the first 55 s; the endpoint hides it from List."""
+
+    async def get_algorithm(self, arn: str) -> Described:
+        """See the interface."""
+        made = next(one for one in self._world.truth.algorithms if one.arn == arn)
+        if self._clock.true() < made.created_at + LAG_S:
+            raise CallError("Get", Reply(status=404, code="ResourceNotFoundException", request_id="r"))
+        return await super().get_algorithm(arn)
+
+
+@pytest.mark.parametrize("change", ["pruned", "replaced"])
+def test_nothing_shows_a_new_algorithm_that_is_to_be_deleted(tmp_path: Path, change: str) -> None:
+    """It is not taken to be gone, or it would live on unseen: it stays superseded, and a later run deletes it."""
+    job = Job(tmp_path, numbered(2), Behaviour(names="duplicates", list_lag=LAG_S))
+    job.run()
+    old = {one.arn for one in job.world.truth.alive}
+    if change == "pruned":
+        job.names = job.names[:1]
+    write_manifest(job.manifest, job.names, **({} if change == "pruned" else {"description": "another"}))
+
+    ended = job.run(policy=REPLACING, prune=True, control=LaggingControl)
+
+    assert Reason.FAILED in ended.statistics.reasons()
+    assert old <= {one.arn for one in job.world.truth.alive}
+    job.at += SETTLED_S
+    assert job.run(policy=REPLACING, prune=True, control=LaggingControl).statistics.deleted == (
+        1 if change == "pruned" else 2
+    )
+    assert len(job.world.truth.alive) == len(job.names)
 
 
 @pytest.mark.parametrize("fault", ["ok", "lost_reply", "lost_request"])
