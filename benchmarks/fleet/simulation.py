@@ -114,7 +114,7 @@ class Simulated(Fleet):
         )
         pace = PaceSettings()
         bounds = PaceBounds(initial_rate=pace.initial_rate, max_rate=pace.max_rate, share=pace.share)
-        creates = Gate(Pacer(bounds, now()), max_in_flight=256, clock=now, starts=self.starts)
+        creates = Gate(Pacer(bounds, now()), max_in_flight=256, clock=now, starts=self.starts, beats=self.beats)
         observer = self.observers[target.name]
         opened = open_target(Endpoint(), self.ledger, clock=self.clock, observer=observer)  # type: ignore[arg-type]  # fakes
         yield replace(opened, name=target.name, aws=aws, creates=creates)

@@ -23,6 +23,7 @@ from provisioner.fleet.pauses import Pauses
 from provisioner.fleet.places import Places, kind_of
 from provisioner.fleet.waves import Waves
 from provisioner.ledger.lease import OvertakenError
+from provisioner.pacing.beats import Beats
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.observed import Learned
 from provisioner.pacing.pacer import PaceBounds, Pacer
@@ -63,6 +64,7 @@ class Fleet:
         places: where the targets are.
         sharing: what they share at AWS; None where each is on its own.
         starts: places for calls whose intents are on their way to the ledger.
+        beats: at which slow targets take their turns.
         stop: of the run; no target begins after it.
         failed: whether something has gone wrong with the target of this name.
         embedded: whether all targets use the embedded endpoint.
@@ -76,6 +78,7 @@ class Fleet:
     places: Places
     sharing: aws.Sharing | None = None
     starts: Starts = field(default_factory=Starts)
+    beats: Beats = field(default_factory=Beats)
     stop: Stop = field(default_factory=Stop)
     failed: Callable[[str], bool] = lambda _: False
     embedded: bool = False
@@ -172,7 +175,7 @@ class Fleet:
             connect_timeout_s=CONNECT_TIMEOUT_S,
             read_timeout_s=run.read_timeout_s,
         )
-        unlearned = partial(unlearned_gate, run.max_in_flight, self.clock.monotonic)
+        unlearned = partial(unlearned_gate, run.max_in_flight, self.clock.monotonic, self.beats)
         async with aws.connect(target, limits, self.sharing) as calls:
             for notice in calls.notices:
                 observer.notice_found(notice)
@@ -189,7 +192,13 @@ class Fleet:
                 ledger=self.ledger,
                 lease=self.leases.of(target.name),
                 aws=calls,
-                creates=Gate(pacer, max_in_flight=run.max_in_flight, clock=self.clock.monotonic, starts=self.starts),
+                creates=Gate(
+                    pacer,
+                    max_in_flight=run.max_in_flight,
+                    clock=self.clock.monotonic,
+                    starts=self.starts,
+                    beats=self.beats,
+                ),
                 tags=unlearned(self.starts),
                 deletes=unlearned(self.starts),
                 reads=unlearned(),
@@ -268,10 +277,12 @@ class Fleet:
         await keep()
 
 
-def unlearned_gate(max_in_flight: int, monotonic: Callable[[], float], starts: Starts | None = None) -> Gate:
+def unlearned_gate(
+    max_in_flight: int, monotonic: Callable[[], float], beats: Beats | None = None, starts: Starts | None = None
+) -> Gate:
     """A gate before calls whose pace nobody configures or keeps: it begins with the default one."""
     pacer = Pacer(_bounds(PaceSettings(), 0.0), monotonic())
-    return Gate(pacer, max_in_flight=max_in_flight, clock=monotonic, starts=starts)
+    return Gate(pacer, max_in_flight=max_in_flight, clock=monotonic, starts=starts, beats=beats)
 
 
 def _bounds(pace: PaceSettings, wall: float) -> PaceBounds:

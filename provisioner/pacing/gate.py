@@ -14,7 +14,8 @@ intents can be made durable; see :mod:`provisioner.pacing.starts`.
 Turns are granted first come, first served, and retries of throttled calls go before new calls: theirs are the oldest
 definitions and they hold slots, so finishing them first keeps the number of half-done definitions small and never lets
 new work starve the old. One timer exists at a time, for the head of the queue; it grants every turn that is due when it
-fires, so timers may be coarse while the pace is exact.
+fires, so timers may be coarse while the pace is exact. Gates with a slow pace share theirs
+(:mod:`provisioner.pacing.beats`).
 
 A gate belongs to one event loop and may be used from that loop's thread only.
 """
@@ -28,21 +29,18 @@ from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from provisioner.errors import ProvisionerError, Reason
+from provisioner.pacing.beats import Beats, next_beat
 from provisioner.pacing.starts import Starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from provisioner.pacing.beats import Wait
     from provisioner.pacing.pacer import Pacer
 
 TICK_S = 0.0005
 """A turn this close is due: uvloop's timers have a grain of 1 ms and round to the nearest."""
-SLOW_PER_S = 20.0
-TOGETHER_S = 0.01
-"""The turns of gates up to this pace are taken at the next multiple of this time. So those of many targets come
-together and share wake-ups, commits and writes, and none is so late that it loses its place (``catch_up_s`` in
-:mod:`provisioner.pacing.tuning`)."""
 LATENCY_RISE = 0.5
 LATENCY_FALL = 0.02
 """Gains of the smoothed latency that the cap follows: up within a few calls, so that a slow server does not idle the
@@ -154,6 +152,7 @@ class Gate:
         max_in_flight: upper bound of the cap, calls.
         clock: monotonic seconds, the clock that the pacer's times are of.
         starts: a turn takes a place of these until :meth:`started`; None where calls have no intent.
+        beats: at which turns of a slow pace are taken, with those of the other gates that have the same.
     """
 
     def __init__(
@@ -163,10 +162,12 @@ class Gate:
         max_in_flight: int,
         clock: Callable[[], float] = time.monotonic,
         starts: Starts | None = None,
+        beats: Beats | None = None,
     ) -> None:
         self._pacer = pacer
         self._clock = clock
         self._starts = starts or Starts(inf)
+        self._beats = beats or Beats()
         self._max_in_flight = max_in_flight
         self._ceiling = float(max_in_flight)
         self._halved_at = float("-inf")
@@ -175,7 +176,7 @@ class Gate:
         self._retries = _Queue()
         self._fresh = _Queue()
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | Wait | None = None
         self._due = 0.0
         self._timed_outs = 0
         self._fit()
@@ -367,14 +368,17 @@ class Gate:
             return
         now = self._clock()
         due = max(now, self._pacer.peek(now))
-        if self._pacer.rate <= SLOW_PER_S:
-            due = max(due, ceil(due / TOGETHER_S - 0.01) * TOGETHER_S)
+        beat = next_beat(due, self._pacer.rate)
+        at = due if beat is None else beat
         if self._timer is not None:
-            if self._due <= due + TICK_S:
+            if self._due <= at + TICK_S:
                 return
             self._timer.cancel()
-        self._due = due
-        self._timer = self._loop.call_later(due - now, self._fire)
+        self._due = at
+        if beat is None:
+            self._timer = self._loop.call_later(due - now, self._fire)
+        else:
+            self._timer = self._beats.call_at(beat, now, self._fire)
 
     def _fire(self) -> None:
         self._timer = None

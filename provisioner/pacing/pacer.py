@@ -73,7 +73,8 @@ class Pacer:
     All times are seconds on one monotonic clock, except ``wall_now``. Every start ends in exactly one of
     :meth:`accepted`, :meth:`throttled`, :meth:`dropped` and :meth:`cancelled`, which name it by its start time.
 
-    Starts are never denser than paced: in any window of w seconds at most rate x (w + catch_up_s) + 1 of them.
+    Starts are never denser than paced: in any window of w seconds at most rate x (w + catch-up) + 1 of them; see
+    :meth:`provisioner.pacing.tuning.Tuning.catch_up`.
 
     Args:
         bounds: what the user set.
@@ -99,7 +100,7 @@ class Pacer:
         self._climb = Climb(tuning, self._calls, self._trip, self._estimate)
         self._hold = Hold(tuning, self._calls, self._trip, self._estimate)
         self._stretch = Stretch(now, tuning.shortest_due)
-        self._turns = Turns(tuning.catch_up_s, now)
+        self._turns = Turns(tuning, now)
         self._began = now
         self._seen = now  # the latest time that any method was given
         self.epochs = 0

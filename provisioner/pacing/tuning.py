@@ -16,7 +16,10 @@ class Tuning(msgspec.Struct, frozen=True):
     # ---- Turns
 
     catch_up_s: float = 0.02
-    """How late a turn may be taken without losing its place: some ten ticks of an event loop's timers. Grid, lumps."""
+    catch_up_calls: float = 0.4
+    catch_up_most_s: float = 0.08
+    """How late a turn may be taken without losing its place: some ten ticks of an event loop's timers (grid, lumps), or
+    so many intervals, up to a bound: twice as late as it is for a beat, see :mod:`provisioner.pacing.beats`."""
     advice_limit_s: float = 5.0
     """Longest wait that the server may ask for. A longer one is a mistake or an outage, and a probe ends both
     sooner."""
@@ -182,6 +185,10 @@ class Tuning(msgspec.Struct, frozen=True):
     longer than window_gap_s, have a phase in common, and would by chance with window_chance only."""
     window_evidence: int = 400
     """Accepts that the count of one whole second is worth. Grid, lumps and window."""
+
+    def catch_up(self, rate: float) -> float:
+        """How late a turn may be taken at ``rate`` without losing its place, seconds."""
+        return max(self.catch_up_s, min(self.catch_up_most_s, self.catch_up_calls / rate))
 
 
 TUNING = Tuning()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from provisioner.pacing.tuning import Tuning
+
 
 class Turns:
     """One turn after another, an interval apart; a freeze or a probe puts the next one off.
 
     Args:
-        catch_up_s: how late a turn may be taken without losing its place.
+        tuning: says how late a turn may be taken without losing its place.
         now: the current time.
     """
 
-    def __init__(self, catch_up_s: float, now: float) -> None:
-        self._catch_up_s = catch_up_s
+    def __init__(self, tuning: Tuning, now: float) -> None:
+        self._tuning = tuning
         self._last = now
         self.frozen_until = now
         self._probed_until = now
@@ -28,10 +33,10 @@ class Turns:
     def take(self, now: float, rate: float) -> float:
         """Take the turn; returns by how many seconds it came too late to keep its place (negative: it keeps it)."""
         turn = self.next(rate)
-        late = now - self._catch_up_s - turn
         # A turn taken a little late keeps its place, so that coarse timers do not slow the pace down.
-        self._last = max(turn, now - self._catch_up_s)
-        return late
+        in_time = now - self._tuning.catch_up(rate)
+        self._last = max(turn, in_time)
+        return in_time - turn
 
     def give_back(self, rate: float) -> None:
         """The last turn was not used."""

@@ -59,14 +59,18 @@ def test_the_first_turn_is_due_at_once_and_the_second_an_interval_later() -> Non
     assert pacer.peek(100.0) == 100.25
 
 
-def test_a_turn_taken_a_little_late_keeps_its_place() -> None:
-    """A late timer is caught up with, so that the pace does not drift."""
-    pacer = Pacer(paced(initial_rate=10.0), 0.0)
+@pytest.mark.parametrize(("rate", "catch_up_s"), [(1.0, 0.08), (5.0, 0.08), (10.0, 0.04), (20.0, 0.02), (1000.0, 0.02)])
+def test_a_turn_taken_a_little_late_keeps_its_place(rate: float, catch_up_s: float) -> None:
+    """A late timer is caught up with, so that the pace does not drift; at a slow pace it may be later."""
+    pacer = Pacer(paced(initial_rate=rate), 0.0)
     pacer.start(0.0)
 
-    pacer.start(0.1 + 0.9 * TUNING.catch_up_s)
+    pacer.start(1.0 / rate + 0.9 * catch_up_s)
+    kept = pacer.peek(0.0)
+    pacer.start(kept + 1.1 * catch_up_s)
 
-    assert pacer.peek(0.2) == pytest.approx(0.2)
+    assert kept == pytest.approx(2.0 / rate)
+    assert pacer.peek(0.0) == pytest.approx(3.0 / rate + 0.1 * catch_up_s)
 
 
 def test_unused_turns_are_not_made_up_for() -> None:
@@ -76,7 +80,7 @@ def test_unused_turns_are_not_made_up_for() -> None:
 
     pacer.start(60.0)
 
-    assert pacer.peek(60.0) == pytest.approx(60.1 - TUNING.catch_up_s)
+    assert pacer.peek(60.0) == pytest.approx(60.1 - TUNING.catch_up(10.0))
 
 
 def test_a_cancelled_turn_is_given_back() -> None:
@@ -560,7 +564,7 @@ def test_never_more_starts_in_a_window_than_the_bound_allows(bounds: PaceBounds,
     if bound:
         for first, begin in enumerate(trial.starts):
             for last in range(first + 1, min(first + 40, len(trial.starts))):
-                assert last - first <= bound * (trial.starts[last] - begin + TUNING.catch_up_s) + 1e-6
+                assert last - first <= bound * (trial.starts[last] - begin + TUNING.catch_up(bound)) + 1e-6
 
 
 @settings(max_examples=60, deadline=None)
@@ -609,7 +613,7 @@ def test_a_clock_that_stands_still_changes_nothing(seed: int, refuse: float) -> 
     turns = {pacer.peek(now) for _ in range(5)}
 
     assert len(turns) == 1
-    assert turns.pop() >= now + min(1.0 / pacer.rate, 10.0) - TUNING.catch_up_s - 1e-9
+    assert turns.pop() >= now + min(1.0 / pacer.rate, 10.0) - TUNING.catch_up(pacer.rate) - 1e-9
 
 
 # ---- Goals that the grid of benchmarks/pace shows in full
