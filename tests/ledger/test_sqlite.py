@@ -23,6 +23,7 @@ from provisioner.core.place import Place
 from provisioner.core.problem import Problem
 from provisioner.errors import IllegalTransitionError, LedgerError, Reason
 from provisioner.ledger import RunRecord
+from provisioner.ledger.commit_wait import LOOK_S
 from provisioner.ledger.requests import KEPT_RUNS
 from provisioner.ledger.sqlite.database import connect
 from provisioner.ledger.sqlite.store import SqliteLedger
@@ -87,6 +88,24 @@ async def test_a_lone_fact_waits_for_nothing(tmp_path: Path) -> None:
     await ledger.close()
 
     assert ledger.statistics() == Statistics(facts=5, commits=5, largest=1)
+
+
+async def test_what_many_targets_record_shares_commits(tmp_path: Path) -> None:
+    """A result waits for the next intents, and not for ever if there are none."""
+    ledger = await SqliteLedger.open(tmp_path / "l.db")
+    targets = [f"t{number}" for number in range(8)]
+    for target in targets:
+        await ledger.record([intend("a", target=target)])
+    await asyncio.sleep(LOOK_S)
+    before = ledger.statistics().commits
+    results = [ledger.record([confirm("a", number, target)]) for number, target in enumerate(targets)]
+    await asyncio.gather(*results, ledger.record([intend("b")]))
+    together = ledger.statistics().commits - before
+    await ledger.record([confirm("b", len(targets))])
+    await ledger.close()
+
+    assert together == 1
+    assert ledger.statistics().commits == before + 2
 
 
 async def test_what_was_learned_needs_no_commit_of_its_own(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 Every write is a request in one queue. While a commit is in progress, requests accumulate; the writer takes at most 256
 facts of them and makes them the next commit. So a single fact is committed immediately, and under load the commits
 grow and share the cost of a sync (group commit), without a timer. Only where many targets record facts, each waits a
-few milliseconds for the others (:mod:`provisioner.ledger.commit_wait`).
+little for the others (:mod:`provisioner.ledger.commit_wait`).
 
 A request is answered after its commit has been synced, never before. Its caller may be cancelled; the request is not.
 After a storage error the contents of the file are unknown until it is opened again: a failed fsync may have dropped the
@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Self, Type
 
 import anyio.to_thread
 
+from provisioner.core.entry import INTENTS
 from provisioner.errors import LedgerError
 from provisioner.ledger.commit_wait import CommitWait
 from provisioner.ledger.requests import DropFinished, Record
@@ -162,6 +163,8 @@ class SqliteLedger(Store[Writer]):
         self._reading = ThreadPoolExecutor(1, "ledger-reader")
         self._asked: list[Waiting] = []
         self._commit_wait = CommitWait(self._loop.time())
+        self._flushing: asyncio.Handle | None = None
+        self._flush_at = 0.0
 
     @classmethod
     async def open(
@@ -293,18 +296,27 @@ class SqliteLedger(Store[Writer]):
         return await self._read(reading.learned, target, family)
 
     def _send(self, waiting: Waiting) -> None:
+        intent = False
         if isinstance(waiting.request, Record):
-            self._commit_wait.add(waiting.request.facts[0].target)
-        if not self._asked:
-            # Without a wait still at the end of this iteration of the loop: waking a thread is expensive.
-            if wait_s := self._commit_wait.wait_s(self._loop.time()):
-                self._loop.call_later(wait_s, self._flush)
-            else:
-                self._loop.call_soon(self._flush)
+            fact = waiting.request.facts[0]
+            self._commit_wait.add(fact.target)
+            intent = fact.event in INTENTS
         self._asked.append(waiting)
+        now = self._loop.time()
+        due = self._commit_wait.until(now, intent=intent)
+        if self._flushing is not None:
+            if due >= self._flush_at:
+                return
+            self._flushing.cancel()
+        self._flush_at = due
+        # Without a wait still at the end of this iteration of the loop: waking a thread is expensive.
+        waits = due > now
+        self._flushing = self._loop.call_at(due, self._flush) if waits else self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         """Pass the writer everything that was requested meanwhile."""
+        self._flushing = None
+        self._commit_wait.committed(self._loop.time())
         asked, self._asked = self._asked, []
         if asked and self._writer is not None:
             self._writer.queue.put(asked)
