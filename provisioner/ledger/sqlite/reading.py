@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _Row = tuple[str, State, str, str, str, str, Stamp | None, float, str, str, str, str, str]
 _ROWS = msgspec.json.Decoder(list[_Row])
+_KEYED_ROWS = msgspec.json.Decoder(list[tuple[str, _Row]])
 _DIGESTS = msgspec.json.Decoder(dict[str, tuple[str, str]])
 _COLUMNS = """name, state, digest, tags_digest, arn, attempt, json(sent), updated_at, run_id, code, message, tag_keys,
     request_id"""
@@ -82,6 +83,16 @@ def entries_by_name(connection: Connection, target: str, names: Sequence[str]) -
     """The entries of ``names``; unknown names are left out."""
     rows = _rows(connection, f"SELECT {_ENTRIES} {_NAMED}", (_text(names), target))
     return {row[0]: Entry(target, *row) for row in rows}
+
+
+def entries_by_key(connection: Connection, keys: Collection[Key]) -> dict[Key, Entry]:
+    """The entries with these ``keys``, of any targets; unknown ones are left out."""
+    if not keys:
+        return {}
+    sql = f"""SELECT json_group_array(json_array(target, json_array({_COLUMNS}))) FROM json_each(?) AS wanted CROSS JOIN
+        entries ON target = json_extract(wanted.value, '$[0]') AND name = json_extract(wanted.value, '$[1]')"""  # noqa: S608  constants
+    found = _KEYED_ROWS.decode(connection.execute(sql, (_text(sorted(keys)),)).fetchone()[0])
+    return {(target, row[0]): Entry(target, *row) for target, row in found}
 
 
 def incoming(connection: Connection, target: str) -> dict[str, Entry]:
@@ -290,5 +301,5 @@ def _json(kind: type[T], connection: Connection, sql: str, parameters: Sequence[
     return msgspec.json.decode(connection.execute(sql, parameters).fetchone()[0], type=kind)
 
 
-def _text(values: Iterable[str]) -> str:
+def _text(values: Iterable[object]) -> str:
     return msgspec.json.encode(list(values)).decode()

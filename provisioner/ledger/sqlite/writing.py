@@ -41,7 +41,7 @@ from provisioner.ledger.sqlite.reading import (
     CHANGES,
     any_version,
     changes,
-    entries_by_name,
+    entries_by_key,
     finished,
     holders,
     incoming_by_key,
@@ -217,7 +217,7 @@ class Writing:
         for table in ("entries", "incoming", "versions"):
             sql = f"DELETE FROM {table} WHERE target = ? AND name IN (SELECT value FROM json_each(?))"  # noqa: S608  constants
             self._connection.execute(sql, (target, named))
-        self._connection.execute(_COUNT_CHANGE, (CHANGES + target,))
+        self._count_changes([target])
         self._open_entries.forget()
 
     def _replace_rows(self, request: ReplaceRows) -> Answer:
@@ -252,8 +252,7 @@ class Writing:
         # entry gives up and another takes in this commit must be free before it is taken.
         for target, name in batch.freed():
             self._connection.execute("UPDATE entries SET arn = '' WHERE target = ? AND name = ?", (target, name))
-        for target in batch.targets():
-            self._connection.execute(_COUNT_CHANGE, (CHANGES + target,))
+        self._count_changes(batch.targets())
         insert(self._connection, _PUT_ENTRY, [_entry_row(entry) for entry in batch.changed.values()], _ON_KNOWN_ENTRY)
         if batch.second_day:
             self._put_versions(batch)
@@ -262,6 +261,10 @@ class Writing:
 
     def _refusal(self, request: Record) -> OvertakenError | None:
         return overtaken() if outdated(request, lambda _: self.epoch) else None
+
+    def _count_changes(self, targets: Collection[str]) -> None:
+        keys = [CHANGES + target for target in sorted(targets)]
+        self._connection.execute(_COUNT_CHANGES, (msgspec.json.encode(keys).decode(),))
 
     def _put_versions(self, batch: Batch) -> None:
         for key, entry in batch.incoming.items():
@@ -302,7 +305,8 @@ class Writing:
             self._connection.execute(sql, (kept,))
 
 
-_COUNT_CHANGE = "INSERT INTO meta VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
+_COUNT_CHANGES = """INSERT INTO meta SELECT value, 1 FROM json_each(?) WHERE true
+    ON CONFLICT (key) DO UPDATE SET value = value + 1"""
 _REPLACED_PAUSE = "DELETE FROM pauses WHERE target = ? AND EXISTS (SELECT 1 FROM pauses WHERE target = ?)"
 _PUT_ENTRY = f"INSERT INTO entries ({','.join(_ENTRY_COLUMNS)}) VALUES"
 _PUT_INCOMING = f"INSERT OR REPLACE INTO incoming ({','.join(_ENTRY_COLUMNS)}) VALUES"
@@ -360,7 +364,7 @@ def _batch(connection: Connection, facts: Sequence[Fact], known: Mapping[Key, En
     """What ``facts`` are about, read inside a transaction; entries that are ``known`` need not be read."""
     keys = keys_of(facts)
     stored = {key: known[key] for key in keys if key in known}
-    stored |= _stored(connection, keys - stored.keys())
+    stored |= entries_by_key(connection, keys - stored.keys())
     arns, replaced = arns_of(facts, stored), replaced_by(facts)
     return Batch(
         stored,
@@ -368,11 +372,3 @@ def _batch(connection: Connection, facts: Sequence[Fact], known: Mapping[Key, En
         incoming_by_key(connection, replaced) if replaced else {},
         versions_by_arn(connection, arns) if arns and any_version(connection) else {},
     )
-
-
-def _stored(connection: Connection, keys: Collection[Key]) -> dict[Key, Entry]:
-    return {
-        (target, name): entry
-        for target, group in groupby(sorted(keys), lambda key: key[0])
-        for name, entry in entries_by_name(connection, target, [name for _, name in group]).items()
-    }
