@@ -12,7 +12,7 @@ from provisioner.aws import wire
 from provisioner.core.verdict import Line
 
 if TYPE_CHECKING:
-    from asyncio import Future, Transport
+    from asyncio import Future, TimerHandle, Transport
 
 REPLY_LIMIT = 1 << 20
 """Bytes of a reply that are read; the service's replies have a few hundred."""
@@ -60,6 +60,9 @@ class Connection(asyncio.Protocol):
         self._transport: Transport
         self._parser = HttpResponseParser(self)
         self._waiter: Future[Response] | None = None
+        self._expires_at = 0.0
+        self._timer: TimerHandle | None = None
+        self._timer_at = 0.0
         self.line = Line()
         self._reset()
 
@@ -91,18 +94,40 @@ class Connection(asyncio.Protocol):
         """
         self._reset()
         self._waiter = self._loop.create_future()
-        # Both event loops look at the sockets before they run this, so a reply that came during a stall is read.
-        expiry = self._loop.call_later(timeout_s, self._fail, TimeoutError("no reply in time"))
+        self._expires_at = self._loop.time() + timeout_s
+        # One timer for many requests: to set and cancel one for each takes longer than to parse the reply.
+        if self._timer is None or self._timer_at > self._expires_at:
+            self._set_timer()
         try:
             self._transport.write(request)
             return await self._waiter
         finally:
-            expiry.cancel()
             self._waiter = None
 
     def abort(self) -> None:
         """End the connection at once; what was written and has not left yet never leaves."""
         self._transport.abort()
+
+    def _set_timer(self) -> None:
+        self._stop_timer()
+        self._timer_at = self._expires_at
+        self._timer = self._loop.call_at(self._timer_at, self._expire)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        """End the exchange that has lasted too long; the timer may be that of an earlier one."""
+        # Both event loops look at the sockets before they run this, so a reply that came during a stall is read.
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() < self._expires_at:
+            self._set_timer()
+        else:
+            self._fail(TimeoutError("no reply in time"))
 
     def _fail(self, error: BaseException) -> None:
         """End the connection, and the exchange that waits for a reply with ``error``."""
@@ -144,6 +169,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone. Where no length was given, its end in good order is the end of the reply."""
+        self._stop_timer()
         self.line.closed = True
         if exc is None and not (self._in_head or self._framed or self._complete):
             self._succeed()

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.aws.connection import REPLY_LIMIT, ClosedError, Connection, Response, UnreadableError
-from tests.aws.server import Server, close, drip, http, send
+from tests.aws.server import Server, close, drip, hang, http, send
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.aws.server import Action
+    from tests.aws.server import Action, Line
 
 REQUEST = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -97,6 +97,21 @@ async def test_a_connection_that_ends_early_gives_no_reply(data: bytes) -> None:
     async with connected(close(data)) as connection:
         with pytest.raises(ClosedError):
             await connection.exchange(REQUEST, 5)
+
+
+async def test_each_request_has_its_own_time() -> None:
+    """Neither does the time of an earlier one end it, nor does it get the rest of that."""
+
+    async def later(line: Line) -> None:
+        await asyncio.sleep(0.06)
+        await send(http(body=b"ok"))(line)
+
+    async with connected(send(http(body=b"ok")), later, hang()) as connection:
+        replies = [await connection.exchange(REQUEST, timeout_s) for timeout_s in (0.05, 60)]
+        with pytest.raises(TimeoutError):
+            await connection.exchange(REQUEST, 0.02)
+
+    assert replies == [OK, OK]
 
 
 async def test_what_comes_between_two_requests_ends_the_connection() -> None:
