@@ -39,6 +39,7 @@ THROTTLED = response(
 NOTHING = response("200 OK", '{"configuredModelAlgorithms":[]}')
 ARN = "arn:aws:cleanrooms-ml:{}:{}:configured-model-algorithm/{:08x}-0000-4000-8000-000000000000"
 CREDENTIAL = b"Credential="
+GRAIN_S = 0.001
 
 
 class Account:
@@ -73,21 +74,47 @@ class Accounts(defaultdict[str, Account]):
         return account
 
 
+class Later:
+    """Sends responses after a latency. Those of a millisecond, which is the grain of the event loop, share a timer.
+
+    Args:
+        latency_s: of all of them.
+    """
+
+    def __init__(self, latency_s: float) -> None:
+        self._latency_s = latency_s
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[tuple[asyncio.Transport, bytes]] = []
+        self._since = float("-inf")
+
+    def send(self, transport: asyncio.Transport, response: bytes) -> None:
+        """Send ``response`` later."""
+        now = self._loop.time()
+        if now - self._since >= GRAIN_S:
+            self._since, self._waiting = now, []
+            self._loop.call_later(self._latency_s, self._write, self._waiting)
+        self._waiting.append((transport, response))
+
+    @staticmethod
+    def _write(waiting: list[tuple[asyncio.Transport, bytes]]) -> None:
+        for transport, response in waiting:
+            transport.write(response)
+
+
 class Serving(Requests):
     """One connection of one client."""
 
-    def __init__(self, accounts: Accounts, callers: dict[bytes, tuple[Account, str]], latency_s: float) -> None:
+    def __init__(self, accounts: Accounts, callers: dict[bytes, tuple[Account, str]], later: Later) -> None:
         super().__init__()
         self._accounts = accounts
         self._callers = callers
-        self._latency_s = latency_s
-        self._loop = asyncio.get_running_loop()
+        self._later = later
 
     def answer(self, head: bytes, body: bytes) -> None:
         """What the account says, or the truth."""
         if head.startswith(b"POST "):
             account, region = self._caller(head)
-            self._loop.call_later(self._latency_s, self.transport.write, account.create(next(NUMBERS), region))
+            self._later.send(self.transport, account.create(next(NUMBERS), region))
         elif head.startswith(b"GET /made "):
             made = {name: account.made for name, account in self._accounts.items()}
             self.transport.write(response("200 OK", msgspec.json.encode(made).decode()))
@@ -96,7 +123,7 @@ class Serving(Requests):
                 self._accounts[name].limit = limit
             self.transport.write(response("200 OK", "{}"))
         else:
-            self._loop.call_later(self._latency_s, self.transport.write, NOTHING)
+            self._later.send(self.transport, NOTHING)
 
     def _caller(self, head: bytes) -> tuple[Account, str]:
         """The account and the Region of a request: ``Credential=KEY/DATE/REGION/...``."""
@@ -113,9 +140,9 @@ NUMBERS = count()
 
 async def main() -> None:
     """Serve until the process is ended."""
-    accounts, callers, latency_s = Accounts(), dict[bytes, tuple[Account, str]](), float(sys.argv[1])
+    accounts, callers, later = Accounts(), dict[bytes, tuple[Account, str]](), Later(float(sys.argv[1]))
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Serving(accounts, callers, latency_s), "127.0.0.1", 0, backlog=4096)
+    server = await loop.create_server(lambda: Serving(accounts, callers, later), "127.0.0.1", 0, backlog=4096)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
