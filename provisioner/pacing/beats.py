@@ -26,9 +26,15 @@ _EARLY = 0.01
 """A turn that is due so little after a beat, as a part of the time to the next one, is taken with it."""
 
 
-def next_beat(due: float, rate: float) -> float | None:
-    """When a turn that is ``due`` is taken at ``rate`` a second; None for a pace that cannot wait for a beat."""
-    beat_s = LONGEST_S
+def next_beat(due: float, rate: float, *, tight: bool = False) -> float | None:
+    """When a turn that is ``due`` is taken at ``rate`` a second; None for a pace that cannot wait for a beat.
+
+    Args:
+        due: monotonic seconds.
+        rate: the pace.
+        tight: beats are as short as they can be, see :attr:`provisioner.pacing.pacer.Pacer.tight`.
+    """
+    beat_s = SHORTEST_S if tight else LONGEST_S
     while beat_s * rate > SHARE:
         beat_s /= 2.0
     if beat_s < SHORTEST_S:

@@ -368,7 +368,7 @@ class Gate:
             return
         now = self._clock()
         due = max(now, self._pacer.peek(now))
-        beat = next_beat(due, self._pacer.rate)
+        beat = next_beat(due, self._pacer.rate, tight=self._pacer.tight)
         at = due if beat is None else beat
         if self._timer is not None:
             if self._due <= at + TICK_S:

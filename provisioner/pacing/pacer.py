@@ -153,6 +153,11 @@ class Pacer:
         """The round-trip estimate, seconds; 0 before the first accepted call."""
         return self._trip.mean
 
+    @property
+    def tight(self) -> bool:
+        """Whether the bucket holds little more than a token: a call that comes late makes the next one too early."""
+        return 0.0 < self._estimate.burst < self._tuning.tight_burst
+
     def peek(self, now: float) -> float:
         """The earliest time at which the next call may start; not after ``now`` when it is due."""
         if not self._calls.started:

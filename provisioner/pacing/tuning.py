@@ -20,6 +20,9 @@ class Tuning(msgspec.Struct, frozen=True):
     catch_up_most_s: float = 0.08
     """How late a turn may be taken without losing its place: some ten ticks of an event loop's timers (grid, lumps), or
     so many intervals, up to a bound: twice as late as it is for a beat, see :mod:`provisioner.pacing.beats`."""
+    tight_burst: float = 1.7
+    """A bucket that was seen to hold less than this is taken for one of a single token: measured are 1.0 to 1.4 then,
+    and 1.75 or more with two. Beats of 40 ms would cost it a tenth of its limit."""
     advice_limit_s: float = 5.0
     """Longest wait that the server may ask for. A longer one is a mistake or an outage, and a probe ends both
     sooner."""

@@ -18,8 +18,10 @@ from tests.virtual_time import virtual_time
 def test_the_slower_a_target_the_rarer_its_beats(rate: float, beat: float | None) -> None:
     """A turn is put off to the next one; at a pace that cannot wait for one it is not."""
     found = next_beat(1.011, rate)
+    tight = next_beat(1.011, rate, tight=True)
 
     assert found == (beat if beat is None else pytest.approx(beat))
+    assert tight == (beat if beat is None else pytest.approx(1.02))
 
 
 @pytest.mark.parametrize("rate", [0.2, 1.0, 2.0, 5.0, 5.3, 6.3, 10.0, 12.6, 20.0, 25.0])
