@@ -86,7 +86,7 @@ class DeletionQueue:
         gone = False
         try:
             async with self._target.deletes.slot():
-                self.workers.took_slot()
+                self.workers.fill_slots()
                 gone = await self._deletions.delete(version) is Verdict.DONE
         except GateClosedError:
             pass

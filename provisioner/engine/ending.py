@@ -46,7 +46,7 @@ class Ending:
     async def watch(self) -> None:
         """Close the gate when the run is asked to stop."""
         await self.stop.wait()
-        self._target.observer.stop_requested(self.stop.reason, self._target.creates.in_flight)
+        self._target.observer.stop_requested(self.stop.reason, self._target.creates.holders)
         self._close()
 
     async def watch_pause(self) -> None:

@@ -33,6 +33,8 @@ from provisioner.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from provisioner.engine.ending import Ending
     from provisioner.engine.operation import Operation
     from provisioner.engine.target import OpenTarget
@@ -44,6 +46,10 @@ EXPIRIES = 3
 
 _STALE = Reply(loss=Loss.STALE, code="stale", message="the process was suspended before it was sent")
 _CONTRADICTED = Conclusion(Verdict.AMBIGUOUS, (Event.DOUBT,), Next.DONE, Outcome.AMBIGUOUS)
+
+
+def _nothing() -> None:
+    """Nobody waits for it."""
 
 
 class WithheldError(ProvisionerError):
@@ -74,8 +80,12 @@ class Sender(Generic[J]):
         """Whether the role of ``job`` is refused, so that nothing more is sent for it."""
         return self._breaker.admission(job.role) is Admission.BLOCKED
 
-    async def send(self, job: J) -> Conclusion:
+    async def send(self, job: J, created: Callable[[], None] = _nothing) -> Conclusion:
         """The conclusion of the last attempt, durable and counted.
+
+        Args:
+            job: for which to send.
+            created: called when the reply names what it made, before that is durable.
 
         Raises:
             GateClosedError: the run ends early; nothing was sent.
@@ -83,11 +93,13 @@ class Sender(Generic[J]):
             LedgerError: the ledger cannot be written.
             LedgerLockedError: the lease is lost.
         """
-        first = await self._attempt(job)
+        first = await self._attempt(job, created)
         # Most calls need no other attempt, and setting up tenacity takes 40 us, a third of a create.
-        return first if first.next is not Next.RESEND else await self._retries(first, partial(self._attempt, job))
+        return (
+            first if first.next is not Next.RESEND else await self._retries(first, partial(self._attempt, job, created))
+        )
 
-    async def _attempt(self, job: J) -> Conclusion:
+    async def _attempt(self, job: J, created: Callable[[], None]) -> Conclusion:
         gate = self._operation.gate
         while True:
             admission = self._breaker.admission(job.role)
@@ -99,11 +111,11 @@ class Sender(Generic[J]):
                     continue
                 started_at = await gate.turn(again=job.attempts > 0)
                 if self._breaker.admission(job.role) is admission:
-                    return await self._send(job, started_at)
+                    return await self._send(job, started_at, created)
                 gate.started()
                 gate.unused(started_at)
 
-    async def _send(self, job: J, started_at: float) -> Conclusion:
+    async def _send(self, job: J, started_at: float, created: Callable[[], None]) -> Conclusion:
         operation, target, clock = self._operation, self._target, self._target.clock
         attempt = next(self._attempt_ids)
         sent = msgspec.structs.replace(clock.stamp(), epoch=target.ledger.epoch(target.name))
@@ -138,7 +150,7 @@ class Sender(Generic[J]):
         conclusion = operation.conclude(job, reply)
         job.history.add(reply, conclusion.verdict)
         self._count(job.role, reply, conclusion.verdict)
-        conclusion = await self._record(job, conclusion, reply)
+        conclusion = await self._record(job, conclusion, reply, created)
         target.observer.attempt_ended(
             Attempt(operation.name, job.name, attempt, number, conclusion.verdict, reply, seconds),
         )
@@ -161,10 +173,16 @@ class Sender(Generic[J]):
         elif before and not breaker.outage:
             observer.outage_ended(self._operation.name)
 
-    async def _record(self, job: J, conclusion: Conclusion, reply: Reply) -> Conclusion:
+    async def _record(
+        self, job: J, conclusion: Conclusion, reply: Reply, created: Callable[[], None] = _nothing
+    ) -> Conclusion:
         """Make what follows from an attempt durable, in one commit even for two events."""
         try:
-            await self._target.ledger.record(await self._operation.facts(job, conclusion, reply))
+            facts = await self._operation.facts(job, conclusion, reply)
+            if conclusion.verdict is Verdict.CREATED:
+                # Only then: what follows from a refusal, such as a halt, must come before the next call.
+                created()
+            await self._target.ledger.record(facts)
         except (IntegrityError, ConfigurationError) as error:
             wrong = msgspec.structs.replace(reply, code="integrity", message=str(error))
             await self._target.ledger.record(self._operation.contradicted(job, wrong))

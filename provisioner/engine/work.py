@@ -7,6 +7,7 @@ sends, decides on the reply, and commits the result; only then is it counted.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from provisioner.core.conclusion import Next
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from provisioner.engine.room import Room
     from provisioner.engine.target import OpenTarget
     from provisioner.manifest.reader import Row
+    from provisioner.pacing.gate import Slot
 
 LEFT_AT_ONCE = 256
 """Definitions that one commit records as planned."""
@@ -180,9 +182,9 @@ class Work:
             await self._deletions.delete_first(job)
         await self._room.take()
         with self._room.replacing() if job.incoming and self._policy.deletes else nullcontext():
-            async with self._target.creates.slot():
-                self._create_workers.took_slot()
-                conclusion = await self._creates.send(job)
+            async with self._target.creates.slot() as slot:
+                self._create_workers.fill_slots()
+                conclusion = await self._creates.send(job, partial(self._leave, slot))
             if conclusion.verdict is Verdict.CREATED and job.incoming:
                 await self._deletions.add_due([job.name])
         if conclusion.next is Next.RESOLVE and job.entry is not None:
@@ -194,6 +196,10 @@ class Work:
         elif conclusion.outcome is Outcome.FAILED and (halt := self._caps.fail(job.failure, job.failure_text)):
             self._ending.halt_target(halt)
 
+    def _leave(self, slot: Slot) -> None:
+        slot.leave()
+        self._create_workers.fill_slots()
+
     async def _retag(self, job: Job) -> None:
         entry = job.entry
         unsettled = entry and entry.code in {TAGGING, TAGS_REPEATED} and entry.tags_digest != job.row.tags_digest
@@ -202,7 +208,7 @@ class Work:
             await self._ending.sleep(self._policy.settle_s - entry.sent.age_s(self._target.clock.stamp()))
         try:
             async with self._target.tags.slot():
-                self._tag_workers.took_slot()
+                self._tag_workers.fill_slots()
                 await self._tags.send(job)
         except (GateClosedError, WithheldError):
             self._target.observer.outcome_changed(Outcome.PENDING, job.counted)

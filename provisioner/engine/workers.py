@@ -1,8 +1,8 @@
 """The worker pool: jobs in one list, and as many workers as the slots in flight can keep busy.
 
 A list of its own, not a library's stream or queue: those wake a task for each job, which takes up to a sixth of a
-create. A worker starts only when every other one has a slot, so a target that needs four workers has five tasks, not
-256; that keeps many targets side by side cheap.
+create. A worker starts only when every other one has its slot, or has had it and is recording the result, so a target
+that needs four workers has five tasks, not 256; that keeps many targets side by side cheap.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ QUEUE = 64
 
 
 class Workers(Generic[T]):
-    """Does jobs, at most ``limit`` at once.
+    """Does jobs, at most ``limit`` calls at once.
 
     Args:
         group: in which the workers run.
         gate: whose slots they take.
-        limit: most workers.
+        limit: most workers at calls; as many again may record what came of theirs.
         work: does one job; it returns when the job has its outcome, and takes no slot by itself.
     """
 
@@ -70,9 +70,12 @@ class Workers(Generic[T]):
             self._idle = anyio.Event()
             await self._idle.wait()
 
-    def took_slot(self) -> None:
-        """A worker has its slot: start another one if none is left to wait for the next job or slot."""
-        if self._gate.in_flight >= self._workers < self._limit:
+    def fill_slots(self) -> None:
+        """A worker has taken or left its slot: start another one if none is left to wait for the next job or slot."""
+        gate = self._gate
+        # As many again may have left their slot, to which another call is entitled while theirs is being recorded.
+        recording = min(gate.holders - gate.in_flight, self._limit)
+        if gate.holders >= self._workers < self._limit + recording:
             self._add_worker()
 
     def _add_worker(self) -> None:

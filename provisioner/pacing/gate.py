@@ -3,10 +3,11 @@
 One gate stands before one family of operations of one target. A caller takes a slot, then a turn, makes its call, and
 reports how it ended:
 
-    async with gate.slot():
+    async with gate.slot() as slot:
         started_at = await gate.turn()
         ...
         gate.accepted(started_at)        # or throttled, dropped, timed_out: exactly one of them
+        slot.leave()                     # before the end, where the call is over and its result is still to be recorded
 
 A call that records an intent before it is sent says so with ``gate.started()``, so that no more turns are taken than
 intents can be made durable; see :mod:`provisioner.pacing.starts`.
@@ -26,7 +27,7 @@ import asyncio
 import time
 from collections import deque
 from math import ceil, inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from provisioner.errors import ProvisionerError, Reason
 from provisioner.pacing.beats import Beats, next_beat
@@ -97,6 +98,7 @@ class _Slots:
 
     def __init__(self, limit: int) -> None:
         self.used = 0
+        self.holders = 0
         self.closed = False
         self.waiting = _Queue()
         self._limit = limit
@@ -110,7 +112,7 @@ class _Slots:
         self._limit = value
         self._grant()
 
-    async def __aenter__(self) -> None:
+    async def take(self) -> None:
         if self.closed:
             raise GateClosedError
         if self.used < self._limit and not (self.waiting.futures and self.waiting.head()):
@@ -121,15 +123,10 @@ class _Slots:
             await future
         except asyncio.CancelledError:
             if _granted(future):
-                self._release()
+                self.give_back()
             raise
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._release()
-
-    def _release(self) -> None:
+    def give_back(self) -> None:
         self.used -= 1
         if self.waiting.futures:
             self._grant()
@@ -138,6 +135,34 @@ class _Slots:
         while self.used < self._limit and (future := self.waiting.head()) is not None:
             self.used += 1
             future.set_result(0.0)
+
+
+class Slot:
+    """One of the calls that may be in flight, as an async context manager."""
+
+    __slots__ = ("_held", "_slots")
+
+    def __init__(self, slots: _Slots) -> None:
+        self._slots = slots
+        self._held = False
+
+    async def __aenter__(self) -> Self:
+        await self._slots.take()
+        self._slots.holders += 1
+        self._held = True
+        return self
+
+    def leave(self) -> None:
+        """The call is over: another one may take the slot. May be called twice."""
+        if self._held:
+            self._held = False
+            self._slots.give_back()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._slots.holders -= 1
+        self.leave()
 
 
 class Gate:
@@ -181,13 +206,13 @@ class Gate:
         self._timed_outs = 0
         self._fit()
 
-    def slot(self) -> _Slots:
-        """One of the calls that may be in flight, as an async context manager; waits while the cap is reached.
+    def slot(self) -> Slot:
+        """One of the calls that may be in flight; entering it waits while the cap is reached.
 
         Raises:
             GateClosedError: the gate is closed, or was while waiting.
         """
-        return self._slots
+        return Slot(self._slots)
 
     async def turn(self, *, again: bool = False) -> float:
         """Wait for the pacer's next turn and take it: the call must start now.
@@ -279,6 +304,11 @@ class Gate:
     def in_flight(self) -> int:
         """Calls that hold a slot."""
         return self._slots.used
+
+    @property
+    def holders(self) -> int:
+        """Callers that hold a slot, or have left theirs and record what came of the call."""
+        return self._slots.holders
 
     @property
     def rate(self) -> float:

@@ -513,18 +513,21 @@ def test_the_manifest_changed_while_its_create_was_in_doubt(tmp_path: Path) -> N
     assert job.world.truth.count("create") == 1
 
 
-@pytest.mark.parametrize("lie", ["foreign_arn", "repeated_arn"])
-def test_a_reply_whose_arn_is_of_another_account_or_another_entry(tmp_path: Path, lie: str) -> None:
-    """Such an answer halts the target, and what it made stays open until a sweep finds it."""
+@pytest.mark.parametrize(("lie", "after"), [("foreign_arn", 0), ("repeated_arn", 1)])
+def test_a_reply_whose_arn_is_of_another_account_or_another_entry(tmp_path: Path, lie: str, after: int) -> None:
+    """Such an answer halts the target, and what it made stays open until a sweep finds it.
+
+    Which ARNs are known the ledger says, and until then another create may be sent.
+    """
     job = Job(tmp_path, numbered(30))
 
     ended = job.run(hand=handing("ok", lie), workers=1)
 
-    assert outcomes_of(ended.statistics) == {"created": 1, "ambiguous": 1, "pending": 28}
+    assert outcomes_of(ended.statistics) == {"created": 1 + after, "ambiguous": 1, "pending": 28 - after}
     assert ended.statistics.halt is not None
     assert ended.statistics.halt.reason is Reason.DENIED
-    assert job.world.truth.count("create") == 2
-    assert outcomes_of(job.run().statistics) == {"unchanged": 1, "recovered": 1, "created": 28}
+    assert job.world.truth.count("create") == 2 + after
+    assert outcomes_of(job.run().statistics) == {"unchanged": 1 + after, "recovered": 1, "created": 28 - after}
     job.check_finished()
 
 
@@ -599,7 +602,10 @@ def test_a_stop_awaits_what_is_in_flight(tmp_path: Path) -> None:
 
 
 def test_workers_begin_when_they_are_needed(tmp_path: Path) -> None:
-    """A run that may have 256 workers has one more than there are slots, which are twice the creates in flight."""
+    """A run that may have 256 workers has a few more than there are slots, which are twice the creates in flight.
+
+    The few are at results that are on their way to the ledger.
+    """
     job = Job(tmp_path, numbered(300))
     tasks: list[int] = []
 
@@ -611,7 +617,7 @@ def test_workers_begin_when_they_are_needed(tmp_path: Path) -> None:
     ended = job.run(hand=lambda: Fate(there_s=0.2, back_s=0.2), workers=256, act=act)
 
     assert tasks[0] < 10
-    assert 20 < ended.most <= max(tasks) <= 2 * ended.most + 10
+    assert 20 < ended.most <= max(tasks) <= 2 * ended.most + 15
     job.check_finished()
 
 
