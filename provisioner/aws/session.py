@@ -14,7 +14,6 @@ import os
 import re
 import time
 from binascii import crc32
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -30,7 +29,7 @@ from provisioner.aws.losses import causes, lost
 from provisioner.aws.secrets import Secrets
 from provisioner.aws.timeouts import now_s
 from provisioner.core.verdict import Reply, Verdict, judge
-from provisioner.errors import ConfigurationError, CredentialsError, OutageError, Reason
+from provisioner.errors import ConfigurationError, CredentialsError, OutageError, ProvisionerError, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -316,11 +315,13 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
             raise self._refused(error) from error
         if source is None:
             raise CredentialsError("no AWS credentials were found", where=self._target.name, hint=_CREDENTIALS_HINT)
-        return await self._assume(source, profile) if self._target.assume_role_arn else source
+        return self._role(source, profile) if self._target.assume_role_arn else source
 
     async def _freeze(self, source: Any) -> ReadOnlyCredentials:  # noqa: ANN401  the SDK has no types
         try:
             credentials: ReadOnlyCredentials = await source.get_frozen_credentials()
+        except ProvisionerError:
+            raise
         except Exception as error:
             raise self._refused(error) from error
         for what, value in (("access key id", credentials.access_key), ("session token", credentials.token or "")):
@@ -329,9 +330,8 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
                 raise ConfigurationError(f"the {what} cannot be sent in a header", where=self._target.name, hint=hint)
         return credentials
 
-    async def _assume(self, source: Any, profile: Profile) -> Role:  # noqa: ANN401  the SDK has no types
+    def _role(self, source: Any, profile: Profile) -> Role:  # noqa: ANN401  the SDK has no types
         """The role of the target, from the credentials of ``source``."""
-        await self._freeze(source)
         target = self._target
         params = {
             "RoleArn": target.assume_role_arn,
@@ -340,9 +340,20 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
         }
         if target.external_id:
             params["ExternalId"] = target.external_id
-        return Role(partial(profile.assume_role, self._region, target.sts_endpoint_url, params))
 
-    def _refused(self, error: Exception) -> ConfigurationError | CredentialsError | OutageError:
+        async def assume() -> Assumed:
+            await self._freeze(source)  # so that what fails below is the role, not what it is assumed with
+            try:
+                return await profile.assume_role(self._region, target.sts_endpoint_url, params)
+            except Exception as error:
+                hint = f"The role {target.assume_role_arn} must trust the caller (sts:AssumeRole, external id)"
+                raise self._refused(error, hint) from error
+
+        return Role(assume)
+
+    def _refused(
+        self, error: Exception, hint: str = _CREDENTIALS_HINT
+    ) -> ConfigurationError | CredentialsError | OutageError:
         target = self._target
         if isinstance(error, ConfigurationError):
             return error
@@ -353,11 +364,11 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
                 outage.reason = Reason.CONFIGURATION
                 outage.hint = "Check the Region, sts_endpoint_url, certificates and any proxy in between"
             return outage
-        hint = _CREDENTIALS_HINT
+        profile = target.profile or os.environ.get("AWS_PROFILE", "")
         if isinstance(error, sdk.SSOError | sdk.TokenRetrievalError):
-            hint = f"Run `aws sso login{f' --profile {target.profile}' if target.profile else ''}`"
-        elif target.assume_role_arn:
-            hint = f"The role {target.assume_role_arn} must trust the caller (sts:AssumeRole, external id)"
+            hint = f"Run `aws sso login{f' --profile {profile}' if profile else ''}`"
+        elif isinstance(error, sdk.ClientError) and profile and hint == _CREDENTIALS_HINT:
+            hint = f"Check the roles that the profile {profile} assumes (role_arn, source_profile, external_id)"
         return CredentialsError("no valid AWS credentials", where=target.name, why=str(error), hint=hint)
 
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Proxy:
-    """The proxy. ``asked`` holds each CONNECT's target and Proxy-Authorization."""
+    """The proxy. ``asked`` holds each CONNECT's target and Proxy-Authorization.
 
-    def __init__(self, status: int = 200) -> None:
+    Args:
+        status: of its answers.
+        port_of: the port of this machine that answers for a ``host:port``; another one is reached itself.
+    """
+
+    def __init__(self, status: int = 200, port_of: Mapping[str, int] | None = None) -> None:
         self.asked: list[tuple[str, str]] = []
         self._status = status
+        self._port_of = port_of or {}
         self._server: asyncio.Server
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -49,6 +58,8 @@ class Proxy:
         if self._status != 200:
             return
         host, port = target.rsplit(":", 1)
+        if target in self._port_of:
+            host, port = "127.0.0.1", str(self._port_of[target])
         there, back = await asyncio.open_connection(host, int(port))
         try:
             await asyncio.gather(_pump(reader, back), _pump(there, writer))

@@ -15,7 +15,9 @@ from provisioner.config.target import Target
 from provisioner.core.place import real_region
 from provisioner.core.verdict import Loss
 from provisioner.errors import ConfigurationError, CredentialsError, Reason
+from tests.aws.certificates import Authority
 from tests.aws.conftest import limits_of
+from tests.aws.proxy import Proxy
 from tests.aws.server import BODY, Server, allowed, created, http, refuse, send
 from tests.aws.sts import Sts
 
@@ -57,6 +59,12 @@ class Clock:
         """Look at it."""
         self.now_s += self.step_s
         return self.now_s
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """Trusted by nobody yet."""
+    return Authority(tmp_path)
 
 
 @pytest.fixture
@@ -284,6 +292,59 @@ async def test_a_role_is_assumed_once_with_its_external_id(open_at: Open) -> Non
         assert all("Credential=ASIA1/" in request.headers["authorization"] for request in server.requests)
         assert "Credential=AKIDEXAMPLE/" in sts.requests[0].headers["authorization"]
         assert "Credential=ASIA1/" in sts.requests[1].headers["authorization"]
+
+
+async def test_roles_are_assumed_in_a_chain(
+    authority: Authority, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each role of a profile's chain is assumed with the one before it, the target's last; also when all have expired.
+
+    The calls that the SDK makes for a profile go to AWS whatever the configuration says, here through a proxy.
+    """
+    (tmp_path / "config").write_text(
+        "[profile base]\naws_access_key_id = AKIDBASE\naws_secret_access_key = s\n"
+        f"[profile hub]\nrole_arn = {ROLE}-hub\nsource_profile = base\nregion = us-east-1\nendpoint_url = {LOCAL}\n"
+        f"[profile spoke]\nrole_arn = {ROLE}-spoke\nsource_profile = hub\nregion = us-east-1\nexternal_id = x-2\n"
+    )
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.bundle))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", LOCAL)
+    stub, host = Sts(), "sts.us-east-1.amazonaws.com"
+    async with (
+        Server(stub, tls=authority.server(host)) as sts,
+        Proxy(port_of={f"{host}:443": sts.port}) as proxy,
+    ):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        fields = {"region": "us-east-1", "profile": "spoke", "external_id": "x-1"}
+        async with Sharing() as sharing:
+            identity = Identity(Target(**fields, assume_role_arn=ROLE), "us-east-1", sharing.network)  # type: ignore[arg-type]
+            key = (await identity.get_frozen_credentials()).access_key
+            at_first = chain(stub, sts)
+            stub.valid_for = SHORT
+            await identity.refresh()
+            clock.now_s += NEARLY_OVER_S
+            renewed = (await identity.get_frozen_credentials()).access_key
+            last = stub.assumed
+            at_last = chain(stub, sts)[-3:]
+            stub.denied = True
+            with pytest.raises(CredentialsError) as raised:
+                await open_and_close(**fields, assume_role_arn=ROLE)
+
+    assert at_first == [("AKIDBASE", "-hub", ""), ("ASIA1", "-spoke", "x-2"), ("ASIA2", "", "x-1")]
+    assert at_last == [("AKIDBASE", "-hub", ""), (f"ASIA{last - 2}", "-spoke", "x-2"), (f"ASIA{last - 1}", "", "x-1")]
+    assert (key, renewed) == ("ASIA3", f"ASIA{last}")
+    assert "Check the roles that the profile spoke assumes (role_arn, source_profile, external_id)" in str(raised.value)
+
+
+def chain(stub: Sts, sts: Server) -> list[tuple[str, str, str]]:
+    """Whose key has assumed which role, with which external id."""
+    return [
+        (
+            request.headers["authorization"].split("=")[1].split("/")[0],
+            call["RoleArn"].removeprefix(ROLE),
+            call.get("ExternalId", ""),
+        )
+        for request, call in zip(sts.requests, stub.asked, strict=True)
+    ]
 
 
 async def test_a_role_that_may_not_be_assumed_ends_with_77(open_at: Open) -> None:
