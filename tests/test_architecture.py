@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "pacing": {"errors"},
     "manifest": {"bulk", "config", "core", "errors"},
     "aws": {"config", "core", "errors"},
-    "ledger": {"bulk", "core", "errors"},
+    "ledger": {"bulk", "core", "errors", "logger"},
     "engine": {"aws", "core", "errors", "ledger", "manifest", "pacing"},
     "fleet": {"aws", "config", "core", "engine", "errors", "ledger", "pacing"},
     "report": {"core", "engine", "errors", "exit_codes", "logger", "manifest"},

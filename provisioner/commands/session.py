@@ -93,14 +93,15 @@ async def session(
         built: for a command that builds a new ledger: whether it is whole after the work. If not, it is discarded.
     """
     run.command = command
-    try:
-        location = locate(run.order.settings.run.ledger)
-        if not makes and not await location.exists():
-            hint = "Name it with --ledger, or make one with `provisioner apply`"
-            raise LedgerError("there is no ledger here", where=location.name, hint=hint)
-    except ProvisionerError as error:
-        return run.summary(error=error)
     async with deadline(run):
+        try:
+            location = locate(run.order.settings.run.ledger, awaited=True)
+            with run.stop.ends():
+                if not makes and not await location.exists():
+                    hint = "Name it with --ledger, or make one with `provisioner apply`"
+                    raise LedgerError("there is no ledger here", where=location.name, hint=hint)
+        except ProvisionerError as error:
+            return run.summary(error=error)
         return await _leased(run, _Session(work, location, enter or partial(_take_all, run), built))
 
 
@@ -114,10 +115,13 @@ async def looking(run: Run, work: Work, *, blank: bool = False) -> Summary:
     """
 
     async def look() -> Summary:
-        location = locate(run.order.settings.run.ledger)
+        location = locate(run.order.settings.run.ledger, awaited=True)
         async with AsyncExitStack() as stack:
-            exists = not blank and await location.exists()
-            ledger = UnwrittenLedger(await stack.enter_async_context(location.read()) if exists else None)
+            with run.stop.ends() as waiting:
+                exists = not blank and await location.exists()
+                ledger = UnwrittenLedger(await stack.enter_async_context(location.read()) if exists else None)
+            if waiting.cancelled_caught:
+                return run.summary()
             sharing = await stack.enter_async_context(aws.Sharing())
             return await _done(run, ledger, work(await _fleet(run, ledger, NoLeases(), sharing)))
 

@@ -234,12 +234,13 @@ def moved(name: str, to: str) -> LedgerError:
     )
 
 
-def locate(text: str, *, now: Callable[[], float] = time.time) -> Location:
+def locate(text: str, *, now: Callable[[], float] = time.time, awaited: bool = False) -> Location:
     """The location that ``text`` names: a path, or the URL of a PostgreSQL database.
 
     Args:
         text: as given with ``--ledger`` or in the configuration.
         now: the wall clock, seconds since the epoch.
+        awaited: wait for a database that is just starting or failing over, with a warning, for up to a minute.
 
     Raises:
         UsageError: it cannot be the path of a file.
@@ -247,14 +248,14 @@ def locate(text: str, *, now: Callable[[], float] = time.time) -> Location:
     """
     # Loaded late: to read the help of a command, no database is needed, and no ledger needs both.
     if text.startswith(SCHEMES):
-        return _postgres(text, now)
+        return _postgres(text, now, awaited=awaited)
     from provisioner.ledger.sqlite.location import SqliteLocation
 
     _refuse_no_file(text)
     return SqliteLocation(text, now=now)
 
 
-def _postgres(text: str, now: Callable[[], float]) -> Location:
+def _postgres(text: str, now: Callable[[], float], *, awaited: bool) -> Location:
     try:
         from provisioner.ledger.postgres.location import PostgresLocation
     except ImportError as error:
@@ -267,7 +268,7 @@ def _postgres(text: str, now: Callable[[], float]) -> Location:
             why=str(error),
             hint=f"pip install '{DISTRIBUTION}[postgres]'",
         ) from error
-    return PostgresLocation(text, now=now)
+    return PostgresLocation(text, now=now, awaited=awaited)
 
 
 def printable_location(text: str) -> str:

@@ -99,6 +99,24 @@ def test_a_run_that_was_killed_keeps_the_ledger_until_its_lease_expires(tmp_path
     assert postgres.execute("SELECT count(*), count(DISTINCT arn) FROM entries WHERE state = 'created'") == [(12, 12)]
 
 
+@pytest.mark.parametrize("command", ["apply", "plan", "reconcile"])
+def test_a_wait_for_the_database_ends_when_it_is_told_to(tmp_path: Path, command: str) -> None:
+    """A run says what it waits for; a signal and the deadline end it with 75, as they end everything."""
+    (tmp_path / "m.jsonl").write_bytes(manifest_of("a"))
+    (tmp_path / "c.toml").write_text('[run]\nledger = "postgresql://127.0.0.1:1/db"\ndeadline = "300ms"\n')
+    manifest = [] if command == "reconcile" else ["m.jsonl"]
+    stopped = start(command, *manifest, "--local", "--ledger", "postgresql://127.0.0.1:1/db", cwd=tmp_path)
+    assert stopped.stderr is not None
+    said = next(line for line in stopped.stderr if "ledger.awaited" in line)
+    stopped.terminate()
+    stopped.communicate()
+    late = provisioner(command, *manifest, "--local", "--config", "c.toml", cwd=tmp_path)
+
+    assert "Connection refused" in said
+    assert (stopped.returncode, late.returncode) == (75, 75), late.stdout + late.stderr
+    assert "the deadline of 300ms has passed" in late.stdout + late.stderr
+
+
 def test_runs_with_other_targets_run_side_by_side(tmp_path: Path, postgres: Ledger, endpoint: Endpoint) -> None:
     """One that wants a target of another run exits with 6 and is told which one and whose; so does `forget`."""
     (tmp_path / "m.jsonl").write_bytes(manifest_of(*NAMES))

@@ -64,8 +64,6 @@ POINTS = ("before intent", "after intent", "before check", "after check", "at wr
 stopped there until somebody else has the target must not make anything twice when it wakes up."""
 EXPECTED = {0, 6}
 """How a worker may end: everything is done, or another one has taken its targets."""
-AWAY = 74
-"""How one may end besides that begins while the server restarts: who never reached a database does not wait for it."""
 FINISHERS = 6
 """Workers after which a job has to be finished."""
 LIMIT_S = 120.0
@@ -233,7 +231,7 @@ def worker(site: Site, hook: Callable[[str], None]) -> int:
     _install(hook)
     run = Run(site.order())
     summary = anyio.run(apply, run, backend_options={"use_uvloop": True})
-    if summary.error and summary.exit_code not in EXPECTED | {AWAY}:
+    if summary.error and summary.exit_code not in EXPECTED:
         print(f"{os.getpid()}: {summary.error}", file=sys.stderr)  # noqa: T201  the campaign's
     return summary.exit_code
 
@@ -248,7 +246,6 @@ def play(scenario: Scenario, site: Site, restart: Callable[[], None] | None) -> 
     hook = Hook(scenario.point, scenario.number, number)
     alive = {forked(lambda: worker(site, hook)): "hooked"}
     alive |= {forked(lambda: worker(site, _nothing)): "" for _ in range(scenario.workers - 1)}
-    expected = EXPECTED | ({AWAY} if restart else set())
     deadline, restart_at = time.monotonic() + LIMIT_S, time.monotonic() + 0.7
     stopped_at: dict[int, dict[str, int]] = {}
     while alive:
@@ -261,7 +258,7 @@ def play(scenario: Scenario, site: Site, restart: Callable[[], None] | None) -> 
             alive.pop(pid)
             killed = os.WIFSIGNALED(status)
             counts["killed" if killed else f"code {os.waitstatus_to_exitcode(status)}"] += 1
-            assert killed or os.waitstatus_to_exitcode(status) in expected, f"{pid} ended with {status}"
+            assert killed or os.waitstatus_to_exitcode(status) in EXPECTED, f"{pid} ended with {status}"
         else:
             time.sleep(0.02)
         for one, epochs in list(stopped_at.items()):

@@ -21,7 +21,7 @@ from provisioner.errors import ConfigurationError, LedgerError, LedgerLockedErro
 from provisioner.ledger import RunRecord
 from provisioner.ledger.location import locate, printable_location
 from provisioner.ledger.postgres import connection, patience
-from provisioner.ledger.postgres.connection import Database, Fault, Session, Statement, fault_of
+from provisioner.ledger.postgres.connection import Database, Fault, Session, Statement, fault_of, passes
 from provisioner.ledger.postgres.lease import PostgresLeases
 from provisioner.ledger.postgres.migrations import SCHEMA_VERSION
 from provisioner.ledger.postgres.schema import bring_forward, version_of
@@ -31,7 +31,7 @@ from provisioner.ledger.postgres.url import parsed
 from tests.ledger.contract.facts import AT, all_of, confirm, intend
 from tests.ledger.opening import open_ledger
 from tests.ledger.proxy import Plan, Proxy
-from tests.postgres import Ledger, fresh_ledger, own_server, restart_server, server_url
+from tests.postgres import Ledger, control, fresh_ledger, own_server, restart_server, server_url
 
 
 @pytest.fixture
@@ -259,6 +259,71 @@ async def test_a_server_that_crashes_and_comes_back_loses_nothing() -> None:
         server.cleanup()
 
     assert counts == {"default": {State.CREATED: 50}}
+
+
+class Heard:
+    """A logger that keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[tuple[str, str]] = []
+        self.first = asyncio.Event()
+
+    def warning(self, event: str, *, why: str, **_: object) -> None:
+        """A warning is logged."""
+        self.warnings.append((event, why))
+        self.first.set()
+
+
+async def test_a_run_that_starts_while_the_server_restarts_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so once, and goes on when the server is back; so does one whose first transaction breaks off."""
+    heard = Heard()
+    monkeypatch.setattr("provisioner.ledger.postgres.connection.log", heard)
+    server = own_server()
+    try:
+        url = fresh_ledger(server.get_uri()).url
+        control(server, server.pgdata, "stop", "-m", "immediate")
+        starting = asyncio.create_task(PostgresLeases(Database(parsed(url), awaited=True)).__aenter__())
+        await heard.first.wait()
+        await asyncio.to_thread(server.ensure_postgres_running)
+        held = await starting
+        restart = asyncio.create_task(asyncio.to_thread(restart_server, server))
+        while not restart.done():
+            async with locate(url, awaited=True).lease() as other, locate(url).open(other) as ledger:
+                await ledger.counts()
+        await restart
+        await held.confirm()
+        await held.__aexit__(None, None, None)
+    finally:
+        server.cleanup()
+
+    assert [event for event, why in heard.warnings if "No such file" in why][:1] == ["ledger.awaited"]
+
+
+@pytest.mark.parametrize(
+    ("message", "waits"),
+    [
+        ("connection failed: FATAL:  the database system is starting up", True),
+        ("connection failed: FATAL:  the database system is shutting down", True),
+        ("connection failed: FATAL:  the database system is not yet accepting connections", True),
+        ("connection failed: connection to server at port 5432 failed: Connection refused", True),
+        ('connection to server on socket "/tmp/.s.PGSQL.5432" failed: No such file or directory', True),
+        ("connection failed: server closed the connection unexpectedly", True),
+        ("connection timeout expired", True),
+        ("connection failed: session is read-only", True),
+        ("FATAL:  sorry, too many clients already", True),
+        ("FATAL:  server login has been failing, cached error: connect failed (server_login_retry)", True),
+        ("failed to resolve host 'db': [Errno -3] Temporary failure in name resolution", True),
+        ("failed to resolve host 'db': [Errno -2] Name or service not known", False),
+        ('connection failed: FATAL:  password authentication failed for user "a"', False),
+        ("Connection refused; FATAL:  password authentication failed for user", False),
+        ('connection failed: FATAL:  database "a" does not exist', False),
+        ("connection failed: SSL error: certificate verify failed", False),
+        ('invalid sslmode value: "x"', False),
+    ],
+)
+def test_only_what_passes_is_waited_for_at_the_start(message: str, *, waits: bool) -> None:
+    """A restart and a failover are; a wrong login, database, certificate or host name fails at once."""
+    assert passes(psycopg.OperationalError(message)) is waits
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from provisioner.errors import LedgerError
 from provisioner.ledger.location import locate
+from provisioner.ledger.postgres import connection
 from tests.aws.certificates import Authority
 from tests.ledger.contract.facts import all_of, intend
 from tests.ledger.opening import open_ledger
@@ -100,10 +101,16 @@ async def test_who_is_not_let_in_is_told_why_without_the_password(  # noqa: PLR0
     ],
     ids=["no database", "no user", "a standby"],
 )
-async def test_a_refused_connection_has_its_cause_and_advice(old: str, new: str, message: str) -> None:
-    """Libpq has no code for these: what the server says decides, and stands there too."""
+async def test_a_refused_connection_has_its_cause_and_advice(
+    monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str
+) -> None:
+    """Libpq has no code for these: what the server says decides, and stands there too.
+
+    Only a standby is waited for, because it may be about to take over.
+    """
+    monkeypatch.setattr(connection, "START_S", 0.2 if new.endswith("on&schema") else 600.0)
     with pytest.raises(LedgerError, match=message) as caught:
-        async with open_ledger(fresh_ledger().url.replace(old, new)):
+        async with locate(fresh_ledger().url.replace(old, new), awaited=True).lease():
             pass
 
     assert "hush" not in "".join(traceback.format_exception(caught.value))

@@ -16,9 +16,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
+import tenacity
 from psycopg.conninfo import conninfo_to_dict
 
 from provisioner.errors import ConfigurationError, LedgerError
+from provisioner.logger import log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -35,6 +37,8 @@ REPLY_S = 20.0
 ABANDONED_S = 15
 """After so long in an unfinished transaction the server gives up a client that it does not hear of any more, and with
 it the row that the client's next connection waits for."""
+START_S = 60.0
+"""So long a run waits at its start for a database that is just starting or failing over."""
 LOCK_S = 10
 """How long a statement waits for a row; nobody holds one for longer than :data:`ABANDONED_S`."""
 
@@ -78,14 +82,20 @@ class Database:
 
     Args:
         url: of the ledger.
+        awaited: whether the first connection is worth waiting for, up to :data:`START_S`.
+
+    Attributes:
+        reached: whether there was a connection; before, an error is more likely a wrong URL than a restart.
 
     Raises:
         ConfigurationError: libpq cannot read the URL.
     """
 
-    def __init__(self, url: Url) -> None:
+    def __init__(self, url: Url, *, awaited: bool = False) -> None:
         self.schema = url.schema
         self.name = url.name
+        self.reached = False
+        self._awaited = awaited
         try:
             self._parameters = {key: value for key, value in conninfo_to_dict(url.conninfo).items() if value}
         except psycopg.Error:
@@ -98,6 +108,33 @@ class Database:
             ) from None
         secrets = (self._parameters.get("password"), os.environ.get("PGPASSWORD"))
         self._secrets = [str(secret) for secret in secrets if secret]
+
+    async def reach(self, *, writes: bool) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        """The first connection. It is waited for if that was asked for, unless what fails will not pass by itself.
+
+        Raises:
+            LedgerError: there is none.
+            ConfigurationError: see :meth:`connect`.
+        """
+        waiting = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(passes),
+            stop=tenacity.stop_after_delay(START_S if self._awaited else 0.0),
+            wait=tenacity.wait_exponential(multiplier=0.1, max=2.0),
+            before_sleep=self._say_that_it_waits,
+            reraise=True,
+        )
+        connection: psycopg.AsyncConnection[tuple[Any, ...]]
+        try:
+            connection = await waiting(self.connect, writes=writes)
+        except (psycopg.Error, OSError) as error:
+            raise self.error(error) from error
+        self.reached = True
+        return connection
+
+    def _say_that_it_waits(self, state: tenacity.RetryCallState) -> None:
+        if state.attempt_number == 1 and state.outcome is not None:
+            why = self._told(state.outcome.exception())
+            log.warning("ledger.awaited", ledger=self.name, why=why, up_to_s=START_S)
 
     async def connect(self, *, writes: bool) -> psycopg.AsyncConnection[tuple[Any, ...]]:
         """A connection, in autocommit mode.
@@ -138,12 +175,17 @@ class Database:
         if isinstance(error, LedgerError):
             return error
         code = (error.sqlstate or "") if isinstance(error, psycopg.Error) else ""
-        why = " ".join(str(error).split()) or "no reply in time"
+        why = self._told(error)
         kind = code or _kind_of_refusal(why)
         what, hint = _REMEDIES.get(kind) or _REMEDIES.get(kind[:2]) or (_UNUSABLE if code else _UNREACHABLE)
+        return LedgerError(what, where=self.name, why=f"{why} (SQLSTATE {code})" if code else why, hint=hint)
+
+    def _told(self, error: BaseException | None) -> str:
+        """What ``error`` says, without the password."""
+        why = " ".join(str(error).split()) or "no reply in time"
         for secret in self._secrets:
             why = why.replace(secret, "…")
-        return LedgerError(what, where=self.name, why=f"{why} (SQLSTATE {code})" if code else why, hint=hint)
+        return why
 
 
 class Session:
@@ -223,7 +265,10 @@ class Session:
         Raises:
             psycopg.Error: of the first statement that failed, or of the connection.
             LostError: no reply came in time.
+            LedgerError: the database was never reached.
         """
+        if not self.database.reached:
+            self._connection = await self.database.reach(writes=self._writes)
         work = asyncio.ensure_future(self._rows(statements))
         try:
             done, _ = await asyncio.wait({work}, timeout=REPLY_S + CONNECT_S)
@@ -300,6 +345,24 @@ _REFUSALS = (
 )
 """What libpq, a pool, or a server that speaks English says when it refuses a connection: libpq hands on no SQLSTATE of
 that. Of a server that speaks another language the general advice is given, with what it says."""
+
+
+_PASSING = re.compile(
+    "the database system is|not (yet )?accepting connections|server closed the connection|terminating connection"
+    "|connection refused|reset by peer|broken pipe|no such file or directory|timed? ?out|timeout expired"
+    "|no route to host|network is unreachable|temporary failure in name resolution"
+    "|server login has been failing|connect failed",
+    re.IGNORECASE,
+)
+"""What libpq, a server or PgBouncer says while a database starts, stops or fails over."""
+
+
+def passes(error: BaseException) -> bool:
+    """Whether a first connection that failed in this way may be made a little later."""
+    if not isinstance(error, psycopg.OperationalError | OSError):
+        return False
+    kind = _kind_of_refusal(str(error))
+    return kind in {"25006", "53"} or (not kind and bool(_PASSING.search(str(error))))
 
 
 def _kind_of_refusal(message: str) -> str:

@@ -113,7 +113,7 @@ class PostgresLeases:
         """
         try:
             async with errors_of(self.database):
-                await self.when_free(self._register)
+                await self.when_free(lambda: self._patiently(self._register))
         except BaseException:
             await self._session.close()
             raise
@@ -339,6 +339,7 @@ class PostgresLeases:
         await self._session.begin(one_at_a_time(self.database, "leases"))
         *_, rows = await self._session.go_on(
             Statement(_BURY, (alone, BURIED_S)),
+            Statement(_END, (self.nonce,)),  # of a try whose reply was lost
             Statement(_REGISTER, (self.nonce, holder, self._ttl_s, alone, alone)),
         )
         (others,) = await self._session.end(Statement(_OTHERS, (self.nonce,)))

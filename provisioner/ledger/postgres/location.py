@@ -49,13 +49,14 @@ class PostgresLocation:
     Args:
         text: a URL.
         now: the wall clock, seconds since the epoch.
+        awaited: whether to wait for a database that does not answer yet.
 
     Raises:
         ConfigurationError: the URL cannot be understood.
     """
 
-    def __init__(self, text: str, *, now: Callable[[], float]) -> None:
-        self._database = Database(parsed(text))
+    def __init__(self, text: str, *, now: Callable[[], float], awaited: bool = False) -> None:
+        self._database = Database(parsed(text), awaited=awaited)
         self._now = now
         self.name = self.address = self._database.name
 

@@ -128,7 +128,8 @@ async def identity(session: Session, leases: PostgresLeases) -> str:
     """
     if to := await value_of(session, MOVED_TO):
         raise moved(session.database.name, to)
-    if not await is_whole(session):
+    # If this is a second try, because the reply to the first was lost, the number of commits has to be learned anew.
+    if leases.commits or not await is_whole(session):
         # Several workers may begin at once: the first gives the id.
         _, keys = await leases.begin(session, one_at_a_time(session.database, "ledger"), _KEYS)
         left = DISCARDED if (BUILDING,) in keys else []
