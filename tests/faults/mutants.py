@@ -76,6 +76,12 @@ MUTANTS = (
         ("tests/ledger/test_contract.py",),
     ),
     Mutant(
+        "a commit in one statement does not look for other writers",
+        "provisioner/ledger/sqlite/writing.py",
+        (("(SELECT data_version FROM pragma_data_version) = ?", "? IS NOT NULL"),),
+        ("tests/ledger/test_sqlite.py",),
+    ),
+    Mutant(
         "a ledger that vanished is not noticed",
         "provisioner/ledger/sqlite/watch.py",
         (("if _identity(name) != identity:", "if False:"),),

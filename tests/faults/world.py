@@ -544,7 +544,7 @@ class DirectLedger:
 
     def holder(self, arn: str) -> Key | None:
         """Which entry names an algorithm."""
-        return reading.holders(self._reader, [arn]).get(arn)
+        return reading.stored(self._reader, (), [arn]).holders.get(arn)
 
     async def record(self, facts: Sequence[Fact]) -> None:
         """See the interface."""

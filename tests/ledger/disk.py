@@ -142,10 +142,11 @@ class _File(apsw.VFSFile):
 
 
 class _Rows:
-    """All rows of a statement that has ended."""
+    """All rows of a statement that has ended, and how many it has changed."""
 
-    def __init__(self, rows: list[Any]) -> None:
+    def __init__(self, rows: list[Any], rowcount: int) -> None:
         self._rows = iter(rows)
+        self.rowcount = rowcount
 
     def fetchone(self) -> Any:
         return next(self._rows, None)
@@ -168,7 +169,8 @@ class _Connection:
             sql = "SELECT 2"
         # As in sqlite3, an error of the commit at the end of a statement is not lost behind its first row.
         with _as_sqlite3():
-            return _Rows(self._connection.execute(sql, tuple(parameters)).fetchall())
+            rows = self._connection.execute(sql, tuple(parameters)).fetchall()
+            return _Rows(rows, self._connection.changes())
 
     def close(self) -> None:
         # sqlite3 does not tell of an error at close either.

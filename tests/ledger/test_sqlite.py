@@ -24,15 +24,18 @@ from provisioner.core.problem import Problem
 from provisioner.errors import IllegalTransitionError, LedgerError, Reason
 from provisioner.ledger import RunRecord
 from provisioner.ledger.commit_wait import LOOK_S
-from provisioner.ledger.requests import KEPT_RUNS
-from provisioner.ledger.sqlite.database import connect
+from provisioner.ledger.lease import OvertakenError
+from provisioner.ledger.requests import KEPT_RUNS, Record
+from provisioner.ledger.sqlite.database import connect, open_writer
+from provisioner.ledger.sqlite.reading import changes, entries_by_name, page
 from provisioner.ledger.sqlite.store import SqliteLedger
+from provisioner.ledger.sqlite.writing import Writing
 from provisioner.ledger.store import Statistics
-from tests.ledger.contract.facts import AT, Clock, all_of, confirm, intend
+from tests.ledger.contract.facts import AT, Clock, all_of, arn, confirm, intend
 from tests.ledger.opening import open_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from provisioner.ledger.sqlite.database import Connection, Cursor
@@ -412,6 +415,85 @@ async def test_a_change_beside_the_writer_is_seen(tmp_path: Path) -> None:
         await ledger.record([msgspec.structs.replace(confirm("a", 1), after="a1")])
     await ledger.record([msgspec.structs.replace(confirm("a", 1), after="a2")])
     await ledger.close()
+
+
+class Counting:
+    """A connection that keeps the statements, and does something else before one that writes entries."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.statements: list[str] = []
+        self.before_write: Callable[[], object] = lambda: None
+        self._connection = connection
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
+        """Run one statement."""
+        self.statements.append(sql)
+        if sql.startswith("INSERT INTO entries"):
+            self.before_write()
+        return self._connection.execute(sql, parameters)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+@pytest.fixture
+def counting(tmp_path: Path) -> Iterator[tuple[Writing, Counting]]:
+    """A writer whose first commit is done, and its connection."""
+    connection = Counting(open_writer(tmp_path / "l.db", connect))
+    writing = Writing(connection, Clock())
+    assert writing.commit([Record([intend("first")])]) == [None]
+
+    connection.statements.clear()
+    yield writing, connection
+    connection.close()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 255, 256, 257])
+def test_a_commit_of_creates_is_two_statements(counting: tuple[Writing, Counting], tmp_path: Path, count: int) -> None:
+    """One reads and one writes, since each waits for the interpreter's lock; only a larger commit needs more."""
+    writing, connection = counting
+    names = [f"n{number}" for number in range(count)]
+
+    intents = writing.commit([Record([intend(name)]) for name in names])
+    results = writing.commit([Record([confirm(name, number)]) for number, name in enumerate(names)])
+
+    assert intents == results == [None] * count
+    assert (len(connection.statements) == 4) == (count <= 256)
+    with contextlib.closing(connect(tmp_path / "l.db", "ro")) as reader:
+        assert [(one.name, one.state, one.arn) for one in page(reader, "default", None, None, 1000)] == sorted(
+            [("first", State.SENT, ""), *((name, State.CREATED, arn(number)) for number, name in enumerate(names))]
+        )
+        assert changes(reader, "default") >= 3
+
+
+@pytest.mark.parametrize(
+    ("statement", "answer"),
+    [
+        ("INSERT OR REPLACE INTO pauses VALUES ('default', 1, 1, '')", type(None)),
+        ("UPDATE entries SET attempt = 'other' WHERE name = 'first'", IllegalTransitionError),
+        ("UPDATE meta SET value = '2-other' WHERE key = 'epoch'", OvertakenError),
+    ],
+    ids=["a pause", "an entry", "another run"],
+)
+def test_a_commit_between_reading_and_writing_is_noticed(
+    counting: tuple[Writing, Counting], tmp_path: Path, statement: str, answer: type[object]
+) -> None:
+    """Another connection's commit makes this one read again, so that it is refused if it does not follow any more."""
+    writing, connection = counting
+    with contextlib.closing(connect(tmp_path / "l.db", "rw")) as other:
+
+        def once() -> None:
+            connection.before_write = lambda: None
+            other.execute(statement)
+
+        connection.before_write = once
+        answers = writing.commit([Record([msgspec.structs.replace(confirm("first", 1), after="a1")])])
+
+    assert [type(one) for one in answers] == [answer]
+    with contextlib.closing(connect(tmp_path / "l.db", "ro")) as reader:
+        created = entries_by_name(reader, "default", ["first"])["first"].state is State.CREATED
+    assert created == (answers == [None])
 
 
 async def test_a_refused_commit_is_not_remembered(tmp_path: Path) -> None:

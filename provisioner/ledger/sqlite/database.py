@@ -48,7 +48,14 @@ _SCHEMA_COOKIE = slice(40, 44)
 
 
 class Cursor(Protocol):
-    """The result of a statement."""
+    """The result of a statement.
+
+    Attributes:
+        rowcount: how many rows an INSERT has inserted or, by an ON CONFLICT clause, changed.
+    """
+
+    @property
+    def rowcount(self) -> int: ...  # noqa: D102  see above
 
     def fetchone(self) -> Any:  # noqa: ANN401  a row, None at the end
         """The next row."""

@@ -7,7 +7,8 @@ text they take 14 ms.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -29,7 +30,6 @@ T = TypeVar("T")
 
 _Row = tuple[str, State, str, str, str, str, Stamp | None, float, str, str, str, str, str]
 _ROWS = msgspec.json.Decoder(list[_Row])
-_KEYED_ROWS = msgspec.json.Decoder(list[tuple[str, _Row]])
 _DIGESTS = msgspec.json.Decoder(dict[str, tuple[str, str]])
 _COLUMNS = """name, state, digest, tags_digest, arn, attempt, json(sent), updated_at, run_id, code, message, tag_keys,
     request_id"""
@@ -44,6 +44,44 @@ _HAPPENING, _PLACE, _PAUSE = (
 )
 _PROBLEM = ", ".join(f"'{name}', {'column_' if name == 'column' else name}" for name in Problem.__struct_fields__)
 _NAMED = "FROM json_each(?) AS wanted CROSS JOIN entries ON target = ? AND name = wanted.value"
+
+
+class Stored(NamedTuple):
+    """What the facts of a commit are about.
+
+    Attributes:
+        entries: those that were asked for, as far as they are known.
+        holders: which entry with an existing algorithm holds each ARN; those that none holds are left out.
+        any_version: whether there is any older version.
+    """
+
+    entries: dict[Key, Entry]
+    holders: dict[str, Key]
+    any_version: bool
+
+
+_STORED = msgspec.json.Decoder(list[tuple[str, _Row]])
+_HOLDERS = msgspec.json.Decoder(list[tuple[str, str, str]])
+_OF_FACTS = f"""SELECT
+    (SELECT json_group_array(json_array(target, json_array({_COLUMNS})))
+        FROM json_each(?) AS named CROSS JOIN json_each(named.value) AS wanted
+        CROSS JOIN entries ON target = named.key AND name = wanted.value),
+    (SELECT json_group_array(json_array(arn, target, name))
+        FROM json_each(?) AS wanted CROSS JOIN entries INDEXED BY entries_by_arn
+        ON arn = wanted.value AND arn != '' AND state IN ('created', 'drifted')),
+    EXISTS (SELECT 1 FROM versions)"""  # noqa: S608  constants
+
+
+def stored(connection: Connection, keys: Collection[Key], arns: Collection[str]) -> Stored:
+    """What a commit needs to know of ``keys`` and ``arns``, read with one statement: see the head of this module."""
+    names = {target: [name for _, name in group] for target, group in groupby(sorted(keys), lambda key: key[0])}
+    wanted = (msgspec.json.encode(names).decode(), _text(arns))
+    entries, held, any_version = connection.execute(_OF_FACTS, wanted).fetchone()
+    return Stored(
+        {(target, row[0]): Entry(target, *row) for target, row in _STORED.decode(entries)},
+        {arn: (target, name) for arn, target, name in _HOLDERS.decode(held)},
+        bool(any_version),
+    )
 
 
 def ledger_id(connection: Connection) -> str:
@@ -85,16 +123,6 @@ def entries_by_name(connection: Connection, target: str, names: Sequence[str]) -
     return {row[0]: Entry(target, *row) for row in rows}
 
 
-def entries_by_key(connection: Connection, keys: Collection[Key]) -> dict[Key, Entry]:
-    """The entries with these ``keys``, of any targets; unknown ones are left out."""
-    if not keys:
-        return {}
-    sql = f"""SELECT json_group_array(json_array(target, json_array({_COLUMNS}))) FROM json_each(?) AS wanted CROSS JOIN
-        entries ON target = json_extract(wanted.value, '$[0]') AND name = json_extract(wanted.value, '$[1]')"""  # noqa: S608  constants
-    found = _KEYED_ROWS.decode(connection.execute(sql, (_text(sorted(keys)),)).fetchone()[0])
-    return {(target, row[0]): Entry(target, *row) for target, row in found}
-
-
 def incoming(connection: Connection, target: str) -> dict[str, Entry]:
     """The replacements of entries of ``target`` that are under way or came to nothing."""
     rows = _rows(connection, f"SELECT {_ENTRIES} FROM incoming WHERE target = ?", (target,))  # noqa: S608  constants
@@ -130,11 +158,6 @@ def versions_by_arn(connection: Connection, arns: Iterable[str]) -> dict[str, Ve
     sql = f"SELECT {_VERSION} FROM versions WHERE arn IN (SELECT value FROM json_each(?))"  # noqa: S608  constants
     found = _VERSIONS.decode(connection.execute(sql, (_text(arns),)).fetchone()[0])
     return {version.arn: version for version in found}
-
-
-def any_version(connection: Connection) -> bool:
-    """Whether there is any older version."""
-    return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM versions)").fetchone()[0])
 
 
 def superseded(connection: Connection) -> dict[str, int]:
@@ -229,19 +252,6 @@ def counts(connection: Connection) -> dict[str, dict[State, int]]:
     ):
         found.setdefault(target, {})[state] = count
     return found
-
-
-def holders(connection: Connection, arns: Iterable[str]) -> dict[str, Key | None]:
-    """Which entry with an existing algorithm holds each of ``arns``; those that none holds are left out."""
-    rows = _json(
-        list[tuple[str, str, str]],
-        connection,
-        """SELECT json_group_array(json_array(arn, target, name))
-        FROM json_each(?) AS wanted CROSS JOIN entries INDEXED BY entries_by_arn
-        ON arn = wanted.value AND arn != '' AND state IN ('created', 'drifted')""",
-        (_text(arns),),
-    )
-    return {arn: (target, name) for arn, target, name in rows}
 
 
 def runs(connection: Connection, limit: int, prefix: str) -> list[RunRecord]:

@@ -1,9 +1,18 @@
-"""Writes to the ledger, synchronously: a batch of requests becomes one commit. The writer thread calls this."""
+"""Writes to the ledger, synchronously: a batch of requests becomes one commit. The writer thread calls this.
+
+After each step of a statement the thread waits for the interpreter's lock, up to 5 ms beside a busy event loop (see
+:mod:`provisioner.ledger.sqlite.reading`). So the commits of a run, which only change entries, are two statements: one
+reads what the facts are about, and one writes and commits. The second writes nothing if another connection has
+committed since this writer last looked, so that the two are as good as one transaction. Everything else is a
+transaction of several statements.
+"""
 
 from __future__ import annotations
 
 import secrets
-from itertools import groupby
+import sqlite3
+from functools import lru_cache
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +23,7 @@ from provisioner.errors import LedgerError, ProvisionerError, UsageError
 from provisioner.ledger.batch import Batch, OpenEntries, arns_of, keys_of, replaced_by
 from provisioner.ledger.lease import OvertakenError
 from provisioner.ledger.requests import (
+    FACTS_PER_COMMIT,
     KEPT_RUNS,
     KEPT_RUNS_WITH_PROBLEMS,
     AddProblems,
@@ -39,12 +49,10 @@ from provisioner.ledger.sqlite.database import is_storage_error, transaction
 from provisioner.ledger.sqlite.lease import overtaken
 from provisioner.ledger.sqlite.reading import (
     CHANGES,
-    any_version,
     changes,
-    entries_by_key,
     finished,
-    holders,
     incoming_by_key,
+    stored,
     versions_by_arn,
 )
 
@@ -76,6 +84,8 @@ _ENTRY_COLUMNS = (
 )
 _STATE = 2
 _SENT = 7
+_AT_ONCE = FACTS_PER_COMMIT if sqlite3.sqlite_version_info >= (3, 32) else 64
+"""Rows of one statement: 256 have 3,584 parameters, and before 3.32 a statement of SQLite could have 999."""
 
 
 class Writing:
@@ -104,6 +114,8 @@ class Writing:
         self._now = now
         self._run_id = ""
         self._open_entries = OpenEntries()
+        for statement in _COUNTING:
+            connection.execute(statement)
         self.epoch = _raise_epoch(connection, may_take)
         self._version: int | None = None
 
@@ -117,10 +129,7 @@ class Writing:
             sqlite3.Error: of the storage. Nothing of this commit may be taken for durable.
         """
         try:
-            with transaction(self._connection):
-                # Inside the transaction, so that no writer can take over between this look and the commit.
-                self._notice_others()
-                answers = self._apply_all(requests)
+            answers = self._commit_entries(requests) or self._commit_all(requests)
         except BaseException as error:
             self._open_entries.forget()
             if isinstance(error, OvertakenError):
@@ -131,6 +140,28 @@ class Writing:
                 return [error]
             return [answer for request in requests for answer in self.commit([request])]
         return answers
+
+    def _commit_entries(self, requests: Sequence[Request]) -> list[Answer] | None:
+        """Commit facts that only change entries, with one statement; None where it takes more."""
+        if self._version is None or not all(isinstance(request, Record) for request in requests):
+            return None
+        batch, answers = self._applied(requests)  # type: ignore[arg-type]  # all of them are
+        rows = [_entry_row(entry) for entry in batch.changed.values()]
+        if not rows or len(rows) > _AT_ONCE or batch.second_day or batch.freed():
+            return None
+        places = 1 << (len(rows) - 1).bit_length()
+        empty = [None] * ((places - len(rows)) * len(_ENTRY_COLUMNS))
+        values = [*chain.from_iterable(rows), *empty, self._version]
+        if not self._connection.execute(_put_entries(places), values).rowcount:
+            return None  # another connection has committed
+        self._open_entries.learn(batch.changed)
+        return answers
+
+    def _commit_all(self, requests: Sequence[Request]) -> list[Answer]:
+        with transaction(self._connection):
+            # Inside the transaction, so that no writer can take over between this look and the commit.
+            self._notice_others()
+            return self._apply_all(requests)
 
     def _notice_others(self) -> None:
         """Forget what another connection may have changed, and give up when it is the ledger's writer now.
@@ -241,18 +272,25 @@ class Writing:
             )
         return None
 
-    def _record(self, requests: Sequence[Record]) -> list[Answer]:
-        # All entries that the batch needs are read with one statement, then each request is applied in memory, and all
-        # that has changed is written with few statements. An entry that several facts are about is written once.
-        facts = [fact for request in requests for fact in request.facts]
-        batch = _batch(self._connection, facts, self._open_entries.known)
+    def _applied(self, requests: Sequence[Record]) -> tuple[Batch, list[Answer]]:
+        """What ``requests`` change, and an answer to each; nothing is written.
+
+        All entries that they need are read with one statement, then each is applied in memory.
+        """
+        batch = _batch(self._connection, [fact for one in requests for fact in one.facts], self._open_entries.known)
         at = round(self._now(), 3)
-        answers = [self._refusal(request) or batch.apply(request.facts, at, self._run_id) for request in requests]
+        return batch, [self._refusal(one) or batch.apply(one.facts, at, self._run_id) for one in requests]
+
+    def _record(self, requests: Sequence[Record]) -> list[Answer]:
+        # All that has changed is written with few statements. An entry that several facts are about is written once.
+        batch, answers = self._applied(requests)
         # The unique index on ARNs is checked row by row, and rows are written in no particular order: an ARN that one
         # entry gives up and another takes in this commit must be free before it is taken.
         for target, name in batch.freed():
             self._connection.execute("UPDATE entries SET arn = '' WHERE target = ? AND name = ?", (target, name))
-        self._count_changes(batch.targets())
+        # The others are counted by their entries.
+        if others := batch.targets() - {target for target, _ in batch.changed}:
+            self._count_changes(others)
         insert(self._connection, _PUT_ENTRY, [_entry_row(entry) for entry in batch.changed.values()], _ON_KNOWN_ENTRY)
         if batch.second_day:
             self._put_versions(batch)
@@ -307,6 +345,13 @@ class Writing:
 
 _COUNT_CHANGES = """INSERT INTO meta SELECT value, 1 FROM json_each(?) WHERE true
     ON CONFLICT (key) DO UPDATE SET value = value + 1"""
+_COUNTING = tuple(
+    f"""CREATE TEMP TRIGGER IF NOT EXISTS count_{event} AFTER {event} ON main.entries BEGIN
+        INSERT INTO meta VALUES ('{CHANGES}' || NEW.target, 1) ON CONFLICT (key) DO UPDATE SET value = value + 1;
+    END"""  # noqa: S608  constants
+    for event in ("INSERT", "UPDATE")
+)
+"""Every change of an entry counts, without a statement of its own. Temporary: for this connection alone."""
 _REPLACED_PAUSE = "DELETE FROM pauses WHERE target = ? AND EXISTS (SELECT 1 FROM pauses WHERE target = ?)"
 _PUT_ENTRY = f"INSERT INTO entries ({','.join(_ENTRY_COLUMNS)}) VALUES"
 _PUT_INCOMING = f"INSERT OR REPLACE INTO incoming ({','.join(_ENTRY_COLUMNS)}) VALUES"
@@ -314,6 +359,17 @@ _PUT_VERSION = f"INSERT OR REPLACE INTO versions ({','.join(Version.__struct_fie
 _ON_KNOWN_ENTRY = "ON CONFLICT (target, name) DO UPDATE SET " + ", ".join(
     f"{column} = excluded.{column}" for column in _ENTRY_COLUMNS[2:]
 )
+
+
+@lru_cache
+def _put_entries(places: int) -> str:
+    """Writes so many rows, unless the version, its last parameter, has changed; a row of NULLs is none.
+
+    The numbers of rows are powers of two, so that there are few such statements: SQLite compiles each anew.
+    """
+    rows = ",".join([f"({','.join('?' * len(_ENTRY_COLUMNS))})"] * places)
+    return f"""INSERT INTO entries ({",".join(_ENTRY_COLUMNS)}) SELECT * FROM (VALUES {rows})
+        WHERE column1 IS NOT NULL AND (SELECT data_version FROM pragma_data_version) = ? {_ON_KNOWN_ENTRY}"""  # noqa: S608  constants
 
 
 def _entry_row(entry: Entry) -> list[Any]:
@@ -361,14 +417,18 @@ def _raise_epoch(connection: Connection, may_take: Callable[[], None]) -> str:
 
 
 def _batch(connection: Connection, facts: Sequence[Fact], known: Mapping[Key, Entry]) -> Batch:
-    """What ``facts`` are about, read inside a transaction; entries that are ``known`` need not be read."""
+    """What ``facts`` are about; entries that are ``known`` need not be read."""
     keys = keys_of(facts)
-    stored = {key: known[key] for key in keys if key in known}
-    stored |= entries_by_key(connection, keys - stored.keys())
-    arns, replaced = arns_of(facts, stored), replaced_by(facts)
+    entries = {key: known[key] for key in keys if key in known}
+    arns = arns_of(facts, entries)
+    read = stored(connection, keys - entries.keys(), arns)
+    entries, holders = entries | read.entries, read.holders
+    if more := arns_of((), read.entries) - arns:  # of what was made before, and is recorded anew
+        holders, arns = holders | stored(connection, (), more).holders, arns | more
+    replaced = replaced_by(facts)
     return Batch(
-        stored,
-        holders(connection, arns) if arns else {},
+        entries,
+        holders,
         incoming_by_key(connection, replaced) if replaced else {},
-        versions_by_arn(connection, arns) if arns and any_version(connection) else {},
+        versions_by_arn(connection, arns) if arns and read.any_version else {},
     )
