@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import os
 import statistics
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -42,6 +44,7 @@ def cost_of(
     Raises:
         subprocess.CalledProcessError: it failed.
     """
+    _compile()
     began = time.perf_counter()
     process = subprocess.Popen(command, env=env, cwd=cwd, stdout=stdout)
     peak_mib = 0.0
@@ -55,6 +58,13 @@ def cost_of(
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     return Cost(wall_s, usage.ru_utime + usage.ru_stime, peak_mib)
+
+
+@cache
+def _compile() -> None:
+    """Keep the byte code of the modules, as pip does for an installed package: PYTHONDONTWRITEBYTECODE may be set."""
+    for package in ("provisioner", "benchmarks"):
+        compileall.compile_dir(ROOT / package, quiet=1)
 
 
 def _family(pid: int) -> Iterator[int]:
