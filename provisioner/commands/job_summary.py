@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from provisioner.commands.apply import note_changes
 from provisioner.commands.finding import fates_of
 from provisioner.commands.runs import exit_code_of
@@ -15,7 +17,7 @@ from provisioner.errors import LedgerError, ProvisionerError, Reason, heaviest
 from provisioner.exit_codes import reason_for
 from provisioner.ledger.location import locate
 from provisioner.report.statistics import Statistics
-from provisioner.report.summary import JobPart
+from provisioner.report.summary import JobPart, Started
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +26,24 @@ if TYPE_CHECKING:
     from provisioner.commands.workers import Part
     from provisioner.ledger.jobs import JobRecord, TargetResult
     from provisioner.report.summary import Summary
+
+
+class Workers(msgspec.Struct, kw_only=True):
+    """The workers of a job, as the process saw them that started them.
+
+    Attributes:
+        number: how many there were at a time.
+        parts: what each of them has done, by run, also of those that died; the first that began first.
+        died: how often one of them has died.
+        gone: why those have died that were not started again.
+        unplaced: how many never had a place to run.
+    """
+
+    number: int
+    parts: dict[str, Part] = {}
+    died: int = 0
+    gone: list[str] = []
+    unplaced: int = 0
 
 
 class WorkersError(ProvisionerError):
@@ -39,17 +59,15 @@ class WorkersError(ProvisionerError):
         self.reason = reason
 
 
-async def whole(run: Run, job: str, workers: int, parts: Sequence[Part], failures: Sequence[str]) -> Summary:
-    """The summary of what all workers did, in place of those of their own.
+async def whole(run: Run, job: str, workers: Workers) -> Summary:
+    """The summary of what all workers of ``job`` did, in place of those of their own.
 
     Args:
         run: of the process that started them.
         job: of the workers.
-        workers: how many there were at a time.
-        parts: of every worker, of those that died as well; the first that began first.
-        failures: why workers that died are not started again.
+        workers: those.
     """
-    record, error = None, None
+    record, error, parts = None, None, [*workers.parts.values()]
     try:
         with run.stop.ends_by(CLOSED_BY_S):
             location = locate(run.order.settings.run.ledger)
@@ -64,10 +82,11 @@ async def whole(run: Run, job: str, workers: int, parts: Sequence[Part], failure
     left = sum(not one.result for one in record.targets) if record else len(run.statistics)
     opened = max((part.job.open for part in parts if part.job), default=len(run.statistics))
     if record is not None:
-        run.job = JobPart(job, len(run.statistics), opened, left, workers)
+        started = Started(workers.died, len(workers.gone), workers.unplaced)
+        run.job = JobPart(job, len(run.statistics), opened, left, workers.number, started=started)
         if code := exit_code_of(record):
             run.reasons.add(reason_for(code))
-    return run.summary(error=error or (ended_by(parts, failures) if left else None))
+    return run.summary(error=error or (ended_by(parts, workers.gone) if left else None))
 
 
 def together(targets: Sequence[str], parts: Sequence[Part], record: JobRecord | None) -> dict[str, Statistics]:
@@ -104,17 +123,17 @@ def _finish(statistics: Statistics, result: TargetResult) -> None:
         statistics.target_halted(Halt(reason_for(result.exit_code), result.message))
 
 
-def ended_by(parts: Sequence[Part], failures: Sequence[str]) -> ProvisionerError | None:
+def ended_by(parts: Sequence[Part], gone: Sequence[str]) -> ProvisionerError | None:
     """The error that counts most, of those that ended the workers of a job that is not finished; None if none did.
 
     Args:
         parts: of the workers.
-        failures: why workers that died are not started again.
+        gone: why workers have died that were not started again.
     """
     errors = dict(reversed([part.error for part in parts if part.error]))
     if reason := heaviest(errors):
         return WorkersError(reason, errors[reason])
-    if failures:
+    if gone:
         hint = "Look at its log (`ray logs`), then run again with the same --job to go on"
-        return WorkersError(Reason.UNFINISHED, "a worker died and was not started again", why=failures[0], hint=hint)
+        return WorkersError(Reason.UNFINISHED, "a worker died and was not started again", why=gone[0], hint=hint)
     return None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import anyio
 import anyio.to_thread
 
-from provisioner.commands.job_summary import whole
+from provisioner.commands.job_summary import Workers, whole
 from provisioner.commands.session import deadline
 from provisioner.commands.workers import Worker, order_of_workers
 from provisioner.engine.stop import DRAIN_S, Stop
@@ -38,8 +38,14 @@ LOCAL = "local"
 """The address of a cluster that is started on this machine, and ends with the run."""
 RESTARTS = 3
 """How often a worker that died is started again: what ends it each time will not pass by itself."""
+AS_LONG_AS_IT_LIVES = -1
+"""How often Ray calls a worker again that it could not reach. A number would be used up in the seconds until it has
+noticed that the worker's node is lost, or that the worker has died on a machine that is busy; the restarts are counted.
+"""
 CONNECT_S = 10.0
 """How long the head of a cluster may take to accept a connection."""
+RAYS = ("ray_", "AnyIO worker")
+"""What the names of the threads begin with in which Ray prints: its own, and those that start and end it."""
 LOOK_EVERY_S = 1.0
 """Between two looks at a worker."""
 
@@ -58,19 +64,17 @@ async def apply_on_ray(run: Run, *, workers: int, address: str = "") -> Summary:
         if order.embedded and address != LOCAL:
             what = "the embedded endpoint answers on this machine only, and the workers run on others"
             raise UsageError(what, where=address, hint="Leave out --local or --ray-address")
-        host, _, port = address.rpartition(":")
-        if host and port.isdecimal() and not await _answers(host, int(port)):
-            raise _unusable(address, "it does not answer")
+        await _reach(address)
         ray = _library()
     except ProvisionerError as error:
         return run.summary(error=error)
     async with deadline(run):
-        crew = Crew(run, order, ray)
+        crew = Crew(run, order, ray, workers)
         try:
             with run.stop.ends(DRAIN_S):
                 async with connected(ray, address, workers):
-                    await crew.work(workers)
-            return await whole(run, order.job, workers, [*crew.parts.values()], crew.failures)
+                    await crew.work()
+            return await whole(run, order.job, crew.workers)
         except ProvisionerError as error:
             return run.summary(error=error)
 
@@ -115,34 +119,35 @@ async def connected(ray: ModuleType, address: str, workers: int) -> AsyncIterato
 class _ResultOnly(TextIOBase):
     """Stdout without what Ray prints there of workers that died, in its threads and at its end: the log has it.
 
-    Only the thread that makes it writes results.
-
     Args:
         stdout: the real one.
     """
 
     def __init__(self, stdout: TextIO) -> None:
         self._stdout = stdout
-        self._thread = threading.get_ident()
 
     def write(self, text: str) -> int:
-        """Write the text of that thread."""
-        return self._stdout.write(text) if threading.get_ident() == self._thread else len(text)
+        """Write what no thread of Ray's prints: a result may come from any other, after a second signal."""
+        return len(text) if threading.current_thread().name.startswith(RAYS) else self._stdout.write(text)
 
     def flush(self) -> None:
         """Write what waits."""
         self._stdout.flush()
 
 
-async def _answers(host: str, port: int) -> bool:
-    """Whether anything does; Ray itself would try for minutes."""
-    with anyio.move_on_after(CONNECT_S):
-        try:
-            async with await anyio.connect_tcp(host.rpartition("/")[2].strip("[]"), port):
-                return True
-        except OSError:
-            pass
-    return False
+async def _reach(address: str) -> None:
+    """Make sure that the head at ``address`` answers, if that names one; Ray itself would try for minutes.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    with anyio.move_on_after(CONNECT_S), suppress(OSError):
+        async with await anyio.connect_tcp(host.rpartition("/")[2].strip("[]"), int(port)):
+            return
+    raise _unusable(address, "it does not answer")
 
 
 def _unusable(address: str, why: str) -> ConfigurationError:
@@ -153,12 +158,14 @@ def _unusable(address: str, why: str) -> ConfigurationError:
 class Crew:
     """The workers of a job: actors, which Ray restarts when they die; a restarted one does its work again.
 
-    Attributes:
-        parts: what each of them has done, by run; the first that began first.
-        failures: why workers are not started again.
+    Args:
+        run: of this process.
+        order: of each worker.
+        ray: the library.
+        number: how many there are at a time.
     """
 
-    def __init__(self, run: Run, order: Order, ray: ModuleType) -> None:
+    def __init__(self, run: Run, order: Order, ray: ModuleType, number: int) -> None:
         self._run = run
         self._order = order
         self._error = ray.exceptions.RayError
@@ -166,13 +173,12 @@ class Crew:
         options = {"num_cpus": 1, "scheduling_strategy": "SPREAD", "max_restarts": RESTARTS}
         self._actors = ray.remote(Worker).options(**options)
         self._over = Stop()
-        self.parts: dict[str, Part] = {}
-        self.failures: list[str] = []
+        self.workers = Workers(number=number)
 
-    async def work(self, workers: int) -> None:
-        """Have so many workers work until the job is finished, or nothing more can be done."""
+    async def work(self) -> None:
+        """Have the workers work until the job is finished, or nothing more can be done."""
         async with anyio.create_task_group() as group:
-            for number in range(workers):
+            for number in range(self.workers.number):
                 group.start_soon(self._live, number)
 
     async def _live(self, number: int) -> None:
@@ -181,10 +187,9 @@ class Crew:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._watch, number, actor, group.cancel_scope)
                 try:
-                    part = await actor.work.options(max_task_retries=RESTARTS).remote()
+                    part = await actor.work.options(max_task_retries=AS_LONG_AS_IT_LIVES).remote()
                 except self._error as error:
-                    worker_died(number, self._order.job, _why(error))
-                    self.failures.append(_why(error))
+                    self._gone(number, _why(error))
                 else:
                     self._note(part)
                     if part.job is not None and not part.job.left:
@@ -194,16 +199,20 @@ class Crew:
             self._kill(actor)
 
     async def _watch(self, number: int, actor: Any, life: anyio.CancelScope) -> None:  # noqa: ANN401  Ray's handle
-        """Look at what a worker does, and pass on why it is to stop; end its ``life`` if it has no place by then."""
+        """Look at what a worker does, and pass on why it is to stop.
+
+        It ends the worker's ``life`` if that has no place when it is to stop, or is dead when the job is finished.
+        """
         stop, run_id, why, part = self._run.stop, "", "", None
         with stop.ends(), self._over.ends(), suppress(self._error):  # the cluster may have no room for it
             part = await actor.look.remote()
         if part is None and (stop.requested or self._over.requested):
+            self.workers.unplaced += 1
             life.cancel()
         while True:
             if part is not None:
                 if run_id and part.run_id != run_id:
-                    worker_died(number, self._order.job, why)
+                    self._died(number, why)
                 if part.run_id != run_id:
                     worker_began(number, self._order.job, part.run_id)
                 run_id, why = part.run_id, ""
@@ -212,6 +221,9 @@ class Crew:
             try:
                 part = await actor.look.remote(stop.reason)
             except self._error as error:
+                if part is None and self._over.requested:  # the second time: it is not waited for
+                    self._gone(number, why)
+                    life.cancel()
                 part, why = None, why or _why(error)
 
     def _note(self, part: Part) -> None:
@@ -219,7 +231,15 @@ class Crew:
         for name, statistics in part.statistics.items():
             statistics.waiting_until += ahead
             self._run.statistics[name] = statistics
-        self.parts[part.run_id] = part
+        self.workers.parts[part.run_id] = part
+
+    def _died(self, number: int, why: str) -> None:
+        worker_died(number, self._order.job, why)
+        self.workers.died += 1
+
+    def _gone(self, number: int, why: str) -> None:
+        self._died(number, why)
+        self.workers.gone.append(why)
 
 
 def _why(error: Exception) -> str:

@@ -10,6 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+import anyio
 import msgspec
 
 from provisioner.commands.apply import apply
@@ -21,8 +22,13 @@ from provisioner.ledger.jobs import AUTO
 from provisioner.ledger.location import has_password, locate, printable_location
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from provisioner.report.statistics import Statistics
     from provisioner.report.summary import JobPart
+
+UNWATCHED_S = 60.0
+"""So long a worker goes on that nobody looks at, which is done every second."""
 
 
 def order_of_workers(order: Order, job: str) -> Order:
@@ -71,16 +77,36 @@ class Worker:
 
     Args:
         order: see :func:`order_of_workers`.
+        carry_out: what it does with a run of that order.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, carry_out: Callable[[Run], Awaitable[object]] = apply) -> None:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         self._run = Run(order)
+        self._carry_out = carry_out
+        self._looked = anyio.Event()
 
     async def work(self) -> Part:
-        """Do what ``apply --job`` does, to the end."""
-        await apply(self._run)
+        """Do what ``apply --job`` does, to the end; drain when nobody looks at it any more."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._mind)
+            await self._carry_out(self._run)
+            group.cancel_scope.cancel()
         return self._part()
+
+    async def _mind(self) -> None:
+        """Request a stop when nobody has looked for too long.
+
+        Who watches it may be gone, or cut off from it with its part of the cluster: then nobody can stop it, and where
+        it was taken for dead another one is in its place already.
+        """
+        watched = True
+        while watched:
+            self._looked = anyio.Event()
+            with anyio.move_on_after(UNWATCHED_S) as waiting:
+                await self._looked.wait()
+            watched = not waiting.cancelled_caught
+        self._run.stop.request(f"the command that started this worker has not asked for {UNWATCHED_S:.0f} s")
 
     async def look(self, stop: str = "") -> Part:
         """What it has done so far.
@@ -88,6 +114,7 @@ class Worker:
         Args:
             stop: why it is to drain, "" if it is not.
         """
+        self._looked.set()
         if stop:
             self._run.stop.request(stop)
         return self._part()

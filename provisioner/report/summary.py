@@ -81,6 +81,20 @@ class TargetSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     problems: int = 0
 
 
+class Started(msgspec.Struct, frozen=True):
+    """What became of workers that one command started.
+
+    Attributes:
+        died: how often one of them has died.
+        gone: how many of them have died and were not started again.
+        unplaced: how many never had a place to run.
+    """
+
+    died: int
+    gone: int
+    unplaced: int
+
+
 class JobPart(msgspec.Struct, frozen=True):
     """A worker's part of a job.
 
@@ -89,9 +103,10 @@ class JobPart(msgspec.Struct, frozen=True):
         targets: that the worker could do.
         open: those that had no result when it began.
         left: those that had none when it ended.
-        workers: 1, or how many the summary is about, where one command started them.
+        workers: 1, or how many there were at a time, where one command started them.
         bad: those that have ended with another exit code than 0, whoever did them.
         automatic: whether the worker joined it without naming it.
+        started: what became of the workers that one command started, which the summary is about; None of any other.
     """
 
     job: str
@@ -101,6 +116,7 @@ class JobPart(msgspec.Struct, frozen=True):
     workers: int = 1
     bad: int = 0
     automatic: bool = False
+    started: Started | None = None
 
 
 class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from provisioner.core.problem import Problem
     from provisioner.report.causes import Example
     from provisioner.report.recommended import Recommended
-    from provisioner.report.summary import ManifestCounts, Summary, TargetSummary
+    from provisioner.report.summary import ManifestCounts, Started, Summary, TargetSummary
 
 CALLS = ("create", "throttled", "list", "get", "get_resources", "tag", "delete")
 SHOWN_IN_TEXT = 20
@@ -175,11 +175,23 @@ def job_lines(summary: Summary, recommended: Recommended) -> list[str]:
     left = f", {part.left} left" if part.left else ""
     others = len(summary.targets) < part.targets
     bad = f", {counted(part.bad, 'target', 'targets')} of the job did not end with 0" if part.bad and others else ""
-    by = "this worker" if part.workers == 1 else f"{part.workers} workers"
+    by = _started_text(part.workers, part.started) if part.started else "this worker"
     mine = f"{len(summary.targets)} of {counted(part.targets, 'target', 'targets')} by {by}{left}{bad}"
     if not part.open:
         mine = f"finished before this worker began, so nothing was done{bad}; another --job ID begins a new job"
     return [f"job       {part.job}: {mine}; `{recommended.command(f'runs --job {part.job}')}` shows the whole job"]
+
+
+def _started_text(workers: int, started: Started) -> str:
+    """How many workers one command started, and what became of them: ``4 workers (1 died and was not restarted)``."""
+    again = started.died - started.gone
+    became = [
+        (again, "died and was restarted", "died and were restarted"),
+        (started.gone, "died and was not restarted", "died and were not restarted"),
+        (started.unplaced, "never had a place", "never had a place"),
+    ]
+    notes = ", ".join(f"{number} {one if number == 1 else several}" for number, one, several in became if number)
+    return counted(workers, "worker", "workers") + (f" ({notes})" if notes else "")
 
 
 def manifest_text(manifest: ManifestCounts) -> str:
@@ -424,7 +436,7 @@ def problem_lines(summary: Summary, recommended: Recommended = PLAIN, *, listed_
     """
     several = len(summary.targets) > 1
     # The ledger has no record of a process that only started workers, but one of each of them.
-    run = f"runs --job {summary.job.job}" if summary.job and summary.job.workers > 1 else f"runs {summary.run_id}"
+    run = f"runs --job {summary.job.job}" if summary.job and summary.job.started else f"runs {summary.run_id}"
     record = listed_by or run
     causes = [
         line

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import structlog
 
-from provisioner.commands.ray import RESTARTS, Crew, connected
+from provisioner.commands.job_summary import Workers
+from provisioner.commands.ray import AS_LONG_AS_IT_LIVES, RESTARTS, Crew, connected
 from provisioner.commands.workers import Part, Worker
 from provisioner.report.summary import JobPart
 from tests.commands.test_jobs import run_with
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from provisioner.commands.run import Order, Run
 
 
+LOST = -1
+
+
 class RayError(Exception):
     """As Ray raises it."""
 
@@ -33,11 +38,10 @@ class Method:
 
     def __init__(self, call: Callable[..., Awaitable[Part]]) -> None:
         self._call = call
-        self.retries = 0
 
     def options(self, *, max_task_retries: int) -> Method:
-        """Called again when the actor has died."""
-        self.retries = max_task_retries
+        """Called again when the actor has died, however often nobody could reach it meanwhile."""
+        assert max_task_retries == AS_LONG_AS_IT_LIVES
         return self
 
     def remote(self, *given: str) -> Awaitable[Part]:
@@ -46,17 +50,18 @@ class Method:
 
 
 class Actor:
-    """A worker that dies some times after ten seconds, and is finished after another ten.
+    """A worker that dies some times after ten seconds each, and then works to the end.
 
     Args:
         cluster: where it lives.
-        deaths: how often.
+        deaths: how often; :data:`LOST` for one that dies once and is not started again for as long as anybody waits.
     """
 
     def __init__(self, cluster: Cluster, deaths: int) -> None:
         self._cluster = cluster
         self._deaths = deaths
         self._lives = 0
+        self._lost = False
         self._stopped = asyncio.Event()
         self.look = Method(self._look)
         self.work = Method(self._work)
@@ -69,22 +74,26 @@ class Actor:
         await self._cluster.room.wait()
         if stop:
             self._stopped.set()
-        if self._cluster.unavailable:
+        if self._cluster.unavailable or self._lost:
             raise RayError("The actor is unavailable")
         return self._part(2)
 
     async def _work(self) -> Part:
         await self._cluster.room.wait()
+        if self._deaths == LOST:
+            await asyncio.sleep(5)
+            self._lost = True
+            await asyncio.Event().wait()
         while self._lives < self._deaths:
             await asyncio.sleep(10)
             self._cluster.unavailable = True
             await asyncio.sleep(3)
             self._cluster.unavailable = False
-            if self._lives == self.work.retries:
+            if self._lives == RESTARTS:
                 raise RayError("The actor\n\x1b[1mdied")
             self._lives += 1
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(self._cluster.lasts_s):
                 await self._stopped.wait()
         except TimeoutError:
             return self._part(0)
@@ -115,9 +124,10 @@ class Cluster(ModuleType):
 
     Args:
         deaths: of each actor.
+        lasts_s: how long the work of one takes.
     """
 
-    def __init__(self, *deaths: int) -> None:
+    def __init__(self, *deaths: int, lasts_s: float = 10.0) -> None:
         super().__init__("ray")
         self.exceptions = ModuleType("exceptions")
         self.exceptions.RayError = RayError  # type: ignore[attr-defined]
@@ -127,6 +137,7 @@ class Cluster(ModuleType):
         self.actors: list[Actor] = []
         self.killed: list[Actor] = []
         self.deaths = deaths
+        self.lasts_s = lasts_s
 
     def remote(self, kind: type) -> Kind:
         """A class of actors."""
@@ -141,31 +152,42 @@ class Cluster(ModuleType):
 async def crew_on(cluster: Cluster, run: Run | None = None) -> tuple[Crew, list[Any]]:
     """The workers at the end of their work, and what was logged of them."""
     run = run or run_with("a", "b")
-    crew = Crew(run, run.order, cluster)
+    crew = Crew(run, run.order, cluster, len(cluster.deaths))
     with structlog.testing.capture_logs() as logs:
-        await crew.work(len(cluster.deaths))
+        await crew.work()
     return crew, [log for log in logs if log["event"].startswith("worker.")]
 
 
 @virtual_time
 async def test_a_worker_that_died_is_seen_again_as_another_run() -> None:
     """Ray restarts it; what the dead one had done is kept beside what the new one does."""
-    crew, logs = await crew_on(cluster := Cluster(2, 0))
+    crew, logs = await crew_on(cluster := Cluster(2, 0, lasts_s=60))
 
-    assert sorted(crew.parts) == ["0-0", "0-1", "0-2", "1-0"]
+    assert sorted(crew.workers.parts) == ["0-0", "0-1", "0-2", "1-0"]
     assert [(log["event"], log["worker"]) for log in logs].count(("worker.died", 0)) == 2
     assert [log["why"] for log in logs if log["event"] == "worker.died"] == ["The actor is unavailable"] * 2
-    assert crew.failures == []
+    assert (crew.workers.died, crew.workers.gone) == (2, [])
     assert cluster.killed == cluster.actors[::-1]
 
 
 @virtual_time
 async def test_a_worker_that_dies_again_and_again_is_given_up() -> None:
     """Ray restarts it three times; the others go on."""
-    crew, logs = await crew_on(Cluster(RESTARTS + 1, 0))
+    crew, logs = await crew_on(Cluster(RESTARTS + 1, 0, lasts_s=60))
 
-    assert crew.failures == ["The actor \\x1b[1mdied"]
-    assert [log["event"] for log in logs].count("worker.died") == RESTARTS + 1
+    assert crew.workers.gone == ["The actor \\x1b[1mdied"]
+    assert [log["event"] for log in logs].count("worker.died") == crew.workers.died == RESTARTS + 1
+
+
+@virtual_time
+async def test_a_job_that_is_finished_waits_for_no_dead_worker() -> None:
+    """On a busy machine Ray may take minutes to start it again; that it died is logged and counted all the same."""
+    crew, logs = await crew_on(cluster := Cluster(LOST, 0))
+
+    assert asyncio.get_running_loop().time() < 15
+    assert (crew.workers.died, crew.workers.gone) == (1, ["The actor is unavailable"])
+    assert [(log["event"], log["worker"]) for log in logs][-1] == ("worker.died", 0)
+    assert cluster.killed == cluster.actors[::-1]
 
 
 @virtual_time
@@ -179,13 +201,16 @@ async def test_a_stop_reaches_all_workers_and_waits_for_none_without_a_place() -
     full.room.clear()
     unplaced, _ = await crew_on(full, run)
 
-    assert [part.job.left for part in crew.parts.values() if part.job] == [1, 1]
+    assert [part.job.left for part in crew.workers.parts.values() if part.job] == [1, 1]
     assert drained_at < 10
-    assert (unplaced.parts, unplaced.failures, full.killed) == ({}, [], full.actors)
+    assert (unplaced.workers, full.killed) == (Workers(number=1, unplaced=1), full.actors)
 
 
 async def test_what_ray_prints_is_no_part_of_the_result(capsys: pytest.CaptureFixture[str]) -> None:
-    """Its threads print while the workers work, and it prints what it has held back when it is shut down."""
+    """Its threads print while the workers work, and it prints what it has held back when it is shut down.
+
+    The result is printed by the main thread, or by one of its own after a second signal.
+    """
 
     def prints(text: str) -> None:
         sys.stdout.write(text)
@@ -197,5 +222,9 @@ async def test_what_ray_prints_is_no_part_of_the_result(capsys: pytest.CaptureFi
     async with connected(ray, "head:1", 1):
         await anyio.to_thread.run_sync(prints, "(raylet) A worker died\n")
         prints("result\n")
+        for name, text in (("ray_listen_error_messages", "(raylet) Another one\n"), ("last words", "interrupted\n")):
+            thread = threading.Thread(target=prints, args=[text], name=name)
+            thread.start()
+            thread.join()
 
-    assert capsys.readouterr().out == "result\n"
+    assert capsys.readouterr().out == "result\ninterrupted\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import sys
@@ -13,7 +14,7 @@ import pytest
 from provisioner.commands.job_summary import ended_by, together
 from provisioner.commands.ray import apply_on_ray
 from provisioner.commands.run import Order, Run, policy_of
-from provisioner.commands.workers import Part, order_of_workers
+from provisioner.commands.workers import UNWATCHED_S, Part, Worker, order_of_workers
 from provisioner.config.settings import Settings
 from provisioner.config.target import Target
 from provisioner.core.entry import Outcome
@@ -21,6 +22,7 @@ from provisioner.engine.observer import Halt
 from provisioner.errors import Reason, UsageError
 from provisioner.ledger.jobs import AUTO, JobRecord, Result, TargetResult
 from provisioner.report.statistics import Statistics
+from tests.virtual_time import virtual_time
 
 LEDGER = "postgresql://provisioner@db.example.com/provisioner"
 
@@ -137,6 +139,25 @@ def test_why_a_target_halted_is_known_of_a_worker_that_is_gone() -> None:
     one = together(["a"], [], msgspec.structs.replace(record, targets=halted))["a"]
 
     assert one.halt == Halt(Reason.DENIED, "denied: look")
+
+
+@virtual_time
+async def test_a_worker_that_nobody_looks_at_drains() -> None:
+    """Who started it is gone, or cannot reach it to stop it; as long as somebody looks, it goes on."""
+
+    async def until_stopped(run: Run) -> None:
+        await run.stop.wait()
+
+    worker = Worker(order_with(job="j"), until_stopped)
+    work = asyncio.ensure_future(worker.work())
+    for _ in range(3 * int(UNWATCHED_S)):
+        await asyncio.sleep(1)
+        await worker.look()
+    watched = not work.done()
+    await work
+
+    assert watched
+    assert asyncio.get_running_loop().time() == pytest.approx(4 * UNWATCHED_S, abs=2)
 
 
 LEDGER_LOST, DENIED = (Reason.LEDGER, "the ledger is gone"), (Reason.DENIED, "no credentials")

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,13 +32,22 @@ ray.init("local", num_cpus=2, include_dashboard=False, configure_logging=False)
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
+NODES = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
+print(cluster.address, *(node.all_processes["raylet"][0].process.pid for node in nodes), flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
 
 
-@pytest.fixture
-def cluster() -> Iterator[str]:
-    """The address of a cluster with two CPUs, which ends with the test."""
+@contextmanager
+def _running(program: str) -> Iterator[list[str]]:
+    """What the program of a cluster prints once it runs; it ends with the block."""
     process = subprocess.Popen(
-        [sys.executable, "-c", CLUSTER],
+        [sys.executable, "-c", program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -45,8 +55,17 @@ def cluster() -> Iterator[str]:
         text=True,
     )
     assert process.stdout is not None
-    yield process.stdout.readline().strip()
-    process.communicate()
+    try:
+        yield process.stdout.readline().split()
+    finally:
+        process.communicate()
+
+
+@pytest.fixture
+def cluster() -> Iterator[str]:
+    """The address of a cluster with two CPUs, which ends with the test."""
+    with _running(CLUSTER) as (address,):
+        yield address
 
 
 @pytest.fixture
@@ -98,6 +117,50 @@ def test_a_cluster_runs_the_workers_of_a_job(tmp_path: Path, endpoint: Endpoint,
     assert sum(job["job"]["outcomes"].values()) == len(REGIONS) * len(NAMES)
     assert job["job"]["results"] == {"done": len(REGIONS)}
     assert len(job["runs"]) == 5
+
+
+def _parent(pid: int) -> int:
+    """The process that started this one: of a worker, what runs its node."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _workers(ledger: Ledger) -> dict[str, int]:
+    """The process of each worker that is alive, by run."""
+    rows = ledger.execute("SELECT run_id, holder FROM workers WHERE run_id <> '' AND expires_at > now()")
+    return {run_id: int(holder.split()[1]) for run_id, holder in rows}  # process N on HOST
+
+
+@pytest.mark.torture
+def test_a_node_is_lost(tmp_path: Path, endpoint: Endpoint, ledger: Ledger) -> None:
+    """Each of two nodes has a worker; that of a node that is gone starts again on the other, and nothing is lost.
+
+    Ray notices it after some 15 s, in which whatever is sent to that worker fails at once.
+    """
+    endpoint.change(names="duplicates")
+    with _running(NODES) as (address, *pids):
+        nodes = {int(pid) for pid in pids}
+        options = ("--job", "j", "--engine", "ray", "--workers", "2", "--ray-address", address, "--max-rate", "0.05")
+        run = start(*arguments(endpoint, *options), cwd=tmp_path, **QUIETLY)
+        wait(lambda: endpoint.creates() > 1 and len(_workers(ledger)) == 2, run)
+        before = _workers(ledger)
+        places = {run_id: _parent(pid) for run_id, pid in before.items()}
+        lost = min(before)
+        for pid in (places[lost], before[lost]):
+            os.kill(pid, signal.SIGKILL)
+        ledger.execute(f"UPDATE workers SET expires_at = now() WHERE run_id = '{lost}'")  # noqa: S608  ours
+        wait(lambda: _workers(ledger).keys() - before, run)
+        (again,) = (pid for run_id, pid in _workers(ledger).items() if run_id not in before)
+        place = _parent(again)
+        code, summary = ended(run)
+
+    check_once(endpoint)
+    assert {*places.values()} == nodes
+    assert place in nodes - {places[lost]}
+    assert (code, summary["job"]["left"]) == (0, 0)
+    assert summary["job"]["started"] == {"died": 1, "gone": 0, "unplaced": 0}
+    job = whole(tmp_path, "j")
+    assert job["job"]["results"] == {"done": len(REGIONS)}
+    assert sorted(one["status"] for one in job["runs"]) == ["died", "ended", "ended"]
 
 
 @pytest.mark.torture

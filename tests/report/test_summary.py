@@ -19,7 +19,7 @@ from provisioner.errors import Reason
 from provisioner.exit_codes import ExitCode, code_for
 from provisioner.report.recommended import Recommended
 from provisioner.report.statistics import Statistics
-from provisioner.report.summary import RunEnd, Summary, iso, parsed, summarize
+from provisioner.report.summary import JobPart, RunEnd, Started, Summary, iso, parsed, summarize
 from provisioner.report.text import CALLS, found_text, halt_lines, one_line, problem_lines
 
 OUTCOMES = [
@@ -686,6 +686,27 @@ def test_a_manifest_that_was_read_in_part_says_so() -> None:
 
     assert ("partial" in told(part)["manifest"], "partial" in told(whole)["manifest"]) == (True, False)
     assert "manifest  2 lines, 2 valid" in whole.text()
+
+
+JOBS = {
+    "2 of 5 targets by this worker, 3 left": JobPart("j", 5, 5, 3),
+    "2 of 5 targets by this worker, 1 target of the job did not end with 0": JobPart("j", 5, 5, 0, bad=1),
+    "finished before this worker began, so nothing was done; another --job ID begins a new job": JobPart("j", 5, 0, 0),
+    "2 of 2 targets by 1 worker": JobPart("j", 2, 2, 0, 1, started=Started(0, 0, 0)),
+    "2 of 2 targets by 4 workers (1 died and was restarted)": JobPart("j", 2, 2, 0, 4, started=Started(1, 0, 0)),
+    "2 of 2 targets by 4 workers (2 died and were not restarted, 1 never had a place)": JobPart(
+        "j", 2, 2, 0, 4, started=Started(2, 2, 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("line", JOBS)
+def test_whose_part_of_a_job_it_is_and_what_became_of_the_workers(line: str) -> None:
+    """Also that one is gone without which the others have finished the job."""
+    one = summary(counted("a"), counted("b"), job=JOBS[line])
+
+    assert f"\njob       j: {line}; `provisioner runs --job j` shows the whole job\n" in one.text()
+    assert parsed(one.json()) == one
 
 
 def test_a_past_run_that_registered_nothing_says_what_it_found() -> None:
