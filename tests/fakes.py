@@ -54,15 +54,21 @@ class FakeClock(Clock):
 
     Args:
         boot: the boot that stamps tell; "" is a machine that tells none.
+        busy: whether the process uses all of its time, or next to nothing.
     """
 
-    def __init__(self, boot: str = "boot-1") -> None:
+    def __init__(self, boot: str = "boot-1", *, busy: bool = False) -> None:
         self.boot = boot
         self.jumped_s = 0.0
+        self._busy = busy
 
     def monotonic(self) -> float:
         """The loop's time."""
         return now()
+
+    def cpu(self) -> float:
+        """What it has used."""
+        return now() if self._busy else 0.0
 
     def wall(self) -> float:
         """Epoch seconds, with every jump so far."""

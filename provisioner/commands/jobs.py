@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 AT_ONCE = 50
 """Targets that a worker begins with at once: opening one takes some milliseconds."""
+BUSY = 0.8
+"""The share of a core from which on a worker takes targets one by one: more at once would slow down those that it has,
+and leave none to a worker that begins later, on a machine that has time for them."""
 CLAIM_EVERY_S = 0.5
 """Between two claims while there is something to claim, so that who begins a moment later gets a share."""
 WAIT_S = 1.0
@@ -166,6 +169,8 @@ class _Worker:
         self._ended = anyio.Event()
         self._pause_s = CLAIM_EVERY_S
         self._told = 0
+        self._seen = run.clock.monotonic(), run.clock.cpu()
+        self._busy = False
         # So that workers do not all look at once.
         self._wait_s = WAIT_S * (1 + Random(run.run_id).random())  # noqa: S311
         run.statistics.clear()
@@ -174,7 +179,7 @@ class _Worker:
         """Begin with targets that are free; whether anything is left to do or to wait for."""
         self._ended = anyio.Event()
         room = self._run.order.settings.fleet.max_active_targets - len(self._active)
-        claimed = await self._share.claim(min(room, AT_ONCE))
+        claimed = await self._share.claim(min(room, 1 if self._is_busy() else AT_ONCE))
         for target in claimed:
             self._active.add(target)
             self._run.statistics[target] = self._others.pop(target)
@@ -182,6 +187,13 @@ class _Worker:
             group.start_soon(self._some, claimed)
         self._pause_s = CLAIM_EVERY_S if claimed else self._wait_s
         return bool(self._active) or await self._waits()
+
+    def _is_busy(self) -> bool:
+        """Whether this process has used so much CPU lately that it has no time for more targets."""
+        (since, used), (now, cpu) = self._seen, (self._run.clock.monotonic(), self._run.clock.cpu())
+        if now - since >= CLAIM_EVERY_S / 2:
+            self._seen, self._busy = (now, cpu), cpu - used >= BUSY * (now - since)
+        return self._busy
 
     async def _waits(self) -> bool:
         left = await self._share.left()

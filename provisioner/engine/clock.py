@@ -24,6 +24,9 @@ class Clock:
     monotonic = staticmethod(time.monotonic)
     """Seconds on a clock that never jumps, for this process."""
 
+    cpu = staticmethod(time.process_time)
+    """Seconds of CPU that this process has used."""
+
     def wall(self) -> float:
         """Seconds since the epoch."""
         return time.time()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import msgspec
 import pytest
 
-from provisioner.commands.jobs import WAIT_S, Work, check_order, with_job, work_together
+from provisioner.commands.jobs import AT_ONCE, WAIT_S, Work, check_order, with_job, work_together
 from provisioner.commands.run import Order, Run, policy_of
 from provisioner.commands.runs import exit_code_of
 from provisioner.config.settings import LifecycleSettings, Settings
@@ -46,10 +47,11 @@ class FakeShare:
         self.lost: set[str] = set()
         self.left_alone: set[str] = set()
         self.codes_of_others: list[int | None] = []
+        self.most = 1
 
     async def claim(self, room: int) -> list[str]:
-        """One at a time."""
-        claimed, self.free = self.free[: min(1, room)], self.free[min(1, room) :]
+        """So many at a time."""
+        claimed, self.free = self.free[: min(self.most, room)], self.free[min(self.most, room) :]
         self.mine |= {*claimed}
         return claimed
 
@@ -74,7 +76,7 @@ class FakeShare:
         return [*self.codes_of_others, *left, *(one.exit_code for one in self.results.values())]
 
 
-def run_with(*targets: str) -> Run:
+def run_with(*targets: str, clock: FakeClock | None = None) -> Run:
     """The run of a worker that could do these."""
     settings = Settings()
     order = Order(
@@ -83,7 +85,7 @@ def run_with(*targets: str) -> Run:
         targets=tuple(Target(name=name) for name in targets),
         policy=policy_of(settings),
     )
-    return Run(order, clock=FakeClock())
+    return Run(order, clock=clock or FakeClock())
 
 
 def finish(run: Run, target: str, *outcomes: Outcome) -> None:
@@ -171,6 +173,23 @@ async def test_what_became_of_a_target_is_final(end: dict[str, Any], result: str
     assert run.summary().exit_code == code
     if found:
         assert (found.exit_code, found.message) == (code, "why" if "halt" in end else "")
+
+
+@virtual_time
+@pytest.mark.parametrize(("busy", "taken"), [(True, AT_ONCE + 19), (False, 1000)])
+async def test_a_busy_worker_takes_targets_one_by_one(*, busy: bool, taken: int) -> None:
+    """It could not be quick with more, and who begins ten seconds later finds something to do."""
+    names = [f"t{number}" for number in range(1000)]
+    run, share = run_with(*names, clock=FakeClock(busy=busy)), FakeShare(*names)
+    share.most = 1000
+
+    async def some(_: list[str], __: Callable[[str], Awaitable[None]]) -> None:
+        await asyncio.sleep(60)
+
+    with anyio.move_on_after(9.9):
+        await work_together(run, share, some)
+
+    assert len(share.mine) == taken
 
 
 @virtual_time
