@@ -5,6 +5,8 @@ Whether a scheduler accepts its example is asked of a tool that knows the format
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import os
 import re
@@ -324,6 +326,31 @@ def test_the_pods_of_the_indexed_job_are_one_job() -> None:
 
     assert (job["parallelism"], job["podReplacementPolicy"]) == (job["completions"], "Failed")
     assert "job-name" in named["PROVISIONER_APPLY_JOB"]["fieldRef"]["fieldPath"]
+
+
+def test_workers_on_kubernetes_are_replaced_only_where_that_helps() -> None:
+    """The job fails at once for the codes with which every other worker would end too."""
+    policy = read("../fleet/job.yaml")["spec"]["podFailurePolicy"]
+    (fails,) = [rule["onExitCodes"]["values"] for rule in policy["rules"] if rule["action"] == "FailJob"]
+
+    assert set(fails) == set(ExitCode) - AGAIN - ON_REQUEST - {ExitCode.INTERRUPTED, ExitCode.LEDGER}
+
+
+def test_the_cluster_of_ray_runs_the_command(tmp_path: Path) -> None:
+    """Ray's schema accepts the configuration; the command of its first lines needs nothing but a cluster."""
+    text = (ROOT / "configs" / "fleet" / "ray-cluster.yaml").read_text()
+    ray = importlib.util.find_spec("ray")
+    if ray is None or ray.origin is None:
+        missing("Ray is not installed here")
+    schema = json.loads((Path(ray.origin).parent / "autoscaler" / "ray-schema.json").read_text())
+    importlib.import_module("jsonschema").validate(yaml.safe_load(text), schema)  # Ray needs it
+    (shown,) = re.findall(r'^#   ray exec ray-cluster.yaml "provisioner (.*?)"$', text, re.MULTILINE | re.DOTALL)
+    words = shlex.split(shown.replace("\\\n#", "").replace("-address auto", "-address 127.0.0.1:1"))
+    (tmp_path / "provisioner.toml").write_text('[targets.prod-us]\nregion = "us-east-1"\n')
+    done = provisioner(*words, cwd=tmp_path)
+
+    assert done.returncode == ExitCode.CONFIGURATION
+    assert "127.0.0.1:1: Ray cannot be used: it does not answer" in done.stdout + done.stderr
 
 
 def test_batch_starts_again_what_the_next_try_finishes() -> None:
