@@ -13,7 +13,8 @@ from provisioner.cli.options import common, recommended, settings_of
 from provisioner.cli.output import long_result, say, say_json, say_list, talk
 from provisioner.cli.page import shown
 from provisioner.cli.table import Table, terminal_width
-from provisioner.commands.runs import PastRun, exit_code_of, find_job, past_run, past_runs, past_runs_of
+from provisioner.commands.runs import PastRun, exit_code_of, find_job, past_run, past_runs, past_runs_of, pauses_of
+from provisioner.core.pause import resume_hint
 from provisioner.errors import UsageError, counted, printable_lines
 from provisioner.exit_codes import ADVICE
 from provisioner.ledger.location import locate
@@ -21,11 +22,12 @@ from provisioner.report.summary import iso, parsed
 from provisioner.report.text import counts_text, found_text, one_line, past_text, problem_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
+    from provisioner.core.pause import Pause
     from provisioner.core.problem import Problem
     from provisioner.ledger import Ledger
-    from provisioner.ledger.jobs import JobRecord
+    from provisioner.ledger.jobs import JobRecord, TargetResult
     from provisioner.report.summary import Summary
 
 MINUTE_S, HOUR_S = 60, 3600
@@ -62,7 +64,8 @@ def command(
             record = await find_job(location, job)
             async with location.read() as opened:
                 workers = await past_runs_of(location, opened, record.runs)
-            _show_job(record, workers, output, location.name)
+                pauses = await pauses_of(opened, record)
+            _show_job(record, workers, pauses, output, location.name)
             return
         async with location.read() as opened:
             if run is None:
@@ -75,7 +78,7 @@ def command(
     loop.run(work)
 
 
-def _show_job(record: JobRecord, workers: list[PastRun], output: str, place: str) -> None:
+def _show_job(record: JobRecord, workers: list[PastRun], pauses: Mapping[str, Pause], output: str, place: str) -> None:
     code = exit_code_of(record)
     results = Counter(one.result or "open" for one in record.targets)
     outcomes = sum((Counter(one.outcomes) for one in record.targets), Counter[str]())
@@ -89,7 +92,10 @@ def _show_job(record: JobRecord, workers: list[PastRun], output: str, place: str
             "outcomes": outcomes,
         }
         targets = [
-            msgspec.to_builtins(one) | {"ended_at": one.ended_at and iso(one.ended_at)} for one in record.targets
+            msgspec.to_builtins(one)
+            | {"ended_at": one.ended_at and iso(one.ended_at)}
+            | ({"paused": msgspec.to_builtins(pauses[one.target])} if one.target in pauses else {})
+            for one in record.targets
         ]
         head = {"job": whole, "targets": targets, "runs": [_record(run) for run in workers], "exit_code": 0}
         say_json(msgspec.json.encode(head))
@@ -107,13 +113,19 @@ def _show_job(record: JobRecord, workers: list[PastRun], output: str, place: str
     with long_result() as write:
         table = Table(write, ["TARGET", "RESULT", "EXIT", "RUN", "WHAT"], terminal_width())
         for one in sorted(record.targets, key=lambda one: (_PLACES.get(one.result, 0), one.target)):
-            did = one.message or counts_text(one.outcomes)
-            result = one.result or ("under way" if one.run_id else "waiting")
-            table.add([one.target, result, "" if one.exit_code is None else str(one.exit_code), one.run_id, did])
+            table.add(_row(one, pauses.get(one.target)))
         table.end()
     say("")
     _show_runs(workers, output)
     say(printable_lines([f"exit      {int(code)}: {ADVICE[code]}"]))
+
+
+def _row(one: TargetResult, pause: Pause | None) -> list[str]:
+    if pause is not None:
+        return [one.target, "paused", "", one.run_id, f"{pause.text}. {resume_hint(one.target)}"]
+    result = one.result or ("under way" if one.run_id else "waiting")
+    code = "" if one.exit_code is None else str(one.exit_code)
+    return [one.target, result, code, one.run_id, one.message or counts_text(one.outcomes)]
 
 
 _PLACES = {"": 1, "done": 2}

@@ -200,6 +200,8 @@ class _Worker:
         if left and left != self._told:
             job_waiting(self._share.job, left)
         self._told = left
+        if self._run.job is not None:
+            self._run.job = msgspec.structs.replace(self._run.job, left=left)
         return bool(left)
 
     async def pause(self) -> None:

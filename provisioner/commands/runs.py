@@ -5,6 +5,7 @@ Needs neither AWS nor a lease.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -16,6 +17,7 @@ from provisioner.exit_codes import ExitCode, code_for, reason_for
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from provisioner.core.pause import Pause
     from provisioner.ledger import Ledger, RunRecord
     from provisioner.ledger.jobs import JobRecord
     from provisioner.ledger.location import Location
@@ -95,6 +97,13 @@ async def find_job(location: Location, job: str) -> JobRecord:
         hint = "Its id is in the summary of each of its workers"
         raise UsageError(f"the ledger has no job {job!r}", where=location.name, hint=hint)
     return record
+
+
+async def pauses_of(ledger: Ledger, record: JobRecord) -> dict[str, Pause]:
+    """Of the targets of a job that have no result, those that are paused: no worker begins with them before the end."""
+    now, pauses = time.time(), await ledger.pauses()
+    left = [one.target for one in record.targets if not one.result and one.target in pauses]
+    return {target: pauses[target] for target in left if pauses[target].until > now}
 
 
 def exit_code_of(record: JobRecord) -> ExitCode:

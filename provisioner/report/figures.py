@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from provisioner.report.statistics import Statistics
+    from provisioner.report.summary import JobPart
 
 WINDOW_S = 5.0
 """Rates are averages over this time: shorter ones jump with every burst, longer ones hide that a run has stalled."""
@@ -67,6 +68,13 @@ def phase_of(target: Statistics) -> Phase:
     if target.whole and target.known >= target.valid and not target.under_way:
         return Phase.DONE
     return Phase.WORKING if target.region or target.lines else Phase.WAITING
+
+
+def waiting_for_others(targets: Iterable[Statistics], job: JobPart | None) -> str:
+    """That a worker waits for the others of its job, once it has nothing to do itself; "" as long as it has."""
+    if job is None or not job.left or any(phase_of(one) not in ENDED for one in targets):
+        return ""
+    return f"waiting for other workers, {counted(job.left, 'target', 'targets')} left"
 
 
 class Count(NamedTuple):
@@ -234,6 +242,7 @@ class Moment(NamedTuple):
         waits: what the target waits for, where there is one; "" for nothing.
         stop: why the run stops, "" if it does not.
         paused: until when nothing is sent to the target, where there is one; "" if it is not paused.
+        others: that it waits for other workers, "" if it does not.
     """
 
     pace_per_s: float
@@ -243,6 +252,7 @@ class Moment(NamedTuple):
     waits: str = ""
     stop: str = ""
     paused: str = ""
+    others: str = ""
 
 
 def main_parts(figures: Figures, moment: Moment) -> list[Part]:
@@ -257,6 +267,9 @@ def main_parts(figures: Figures, moment: Moment) -> list[Part]:
             parts.append(Part(3, ("Ctrl-C again quits at once", "")))
         return [*parts, *_wrong_parts(figures), *_unresolved_parts(figures, 0.0)]
     parts += [Part(4, (printable(moment.paused), "paused"))] if moment.paused else []
+    if moment.others:
+        parts.append(Part(2, (moment.others, "waiting")))
+        return [*parts, *_wrong_parts(figures), Part(8, (clock(moment.elapsed_s), ""))]
     if moment.waits:
         parts.append(Part(2, tuple(_waits(moment.waits, figures, moment.settle_left_s))))
         return [*parts, *_wrong_parts(figures), Part(8, (clock(moment.elapsed_s), ""))]

@@ -33,6 +33,7 @@ from provisioner.report.figures import (
     main_parts,
     outage_of,
     phase_of,
+    waiting_for_others,
     wrapped_rows,
 )
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from provisioner.engine.stop import Stop
     from provisioner.report.figures import Part
     from provisioner.report.statistics import Statistics
+    from provisioner.report.summary import JobPart
 
 REFRESH_S = 0.2
 CPU_SHARE = 50
@@ -85,6 +87,10 @@ class Watched(Protocol):
     def asking(self) -> bool:
         """Whether a question is on the terminal."""
 
+    @property
+    def job(self) -> JobPart | None:
+        """The part of a job that it has; None for a run of its own."""
+
 
 class View:
     """What progress shows of a run, over all its targets.
@@ -120,6 +126,7 @@ class View:
             self._waits(),
             self._run.stop.reason if self._run.stop.requested else "",
             self._pauses(),
+            waiting_for_others(self._run.statistics.values(), self._run.job),
         )
 
     @property
@@ -141,7 +148,7 @@ class View:
     def lines(self, rows: int) -> list[list[Part]]:
         """The lines below the first one: of a fleet, how many targets do what, and which need attention."""
         targets = self._run.statistics
-        if len(targets) == 1 or rows < 1:
+        if len(targets) <= 1 or rows < 1:  # a worker that waits for others may have none
             return []
         return [
             fleet_parts(self.figures),

@@ -111,7 +111,9 @@ def each(work: Callable[[str], Awaitable[None]]) -> Work:
 async def test_a_worker_ends_when_everything_is_finished_by_somebody() -> None:
     """It has the statistics of its own part, waits for others, and takes what they leave."""
     run, share = run_with("a", "b", "c"), FakeShare("a", "b")
+    run.job = JobPart("j", 3, 3, 3)
     share.others = {"c"}
+    told = []
 
     async def work(target: str) -> None:
         await asyncio.sleep(10)
@@ -119,6 +121,7 @@ async def test_a_worker_ends_when_everything_is_finished_by_somebody() -> None:
 
     async def leave() -> None:
         await asyncio.sleep(60)
+        told.append(run.job.left if run.job else None)
         share.others, share.free = set(), ["c"]
 
     leaving = asyncio.ensure_future(leave())
@@ -129,6 +132,7 @@ async def test_a_worker_ends_when_everything_is_finished_by_somebody() -> None:
         "abc", ("done", 0, {"created": 1})
     )
     assert list(run.statistics) == ["a", "b", "c"]
+    assert told == [1]
     assert 70 <= asyncio.get_running_loop().time() <= 70 + 4 * WAIT_S
     assert run.summary().exit_code == 0
 

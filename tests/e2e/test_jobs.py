@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from provisioner.core.pause import Pause
+from provisioner.ledger.location import locate
 from tests.definition_lines import line_of, manifest_of
 from tests.e2e.process import Endpoint, Process, provisioner, start, until
 from tests.postgres import Ledger, fresh_ledger
@@ -128,6 +132,29 @@ def test_results_are_final_for_a_job(tmp_path: Path, endpoint: Endpoint, postgre
     assert job["job"]["results"] == {"failed": len(REGIONS)}
     assert job["job"]["exit_code"] == 65
     assert json.loads(alone.stdout)["outcomes"]["unchanged"] == len(REGIONS)
+
+
+def test_a_paused_target_of_a_job_is_waited_for_by_nobody(tmp_path: Path, endpoint: Endpoint, postgres: Ledger) -> None:
+    """The worker ends with 75, and the job says until when it is paused, and how to end that."""
+
+    async def pause(target: str) -> None:
+        location = locate(postgres.url)
+        async with location.lease() as leases, location.open(leases):
+            await location.pause({target: Pause(4e9, 1.0, "quota"), "elsewhere": Pause(4e9, 1.0)})
+
+    asyncio.run(pause(REGIONS[0]))
+    done = provisioner(*arguments(endpoint, "--job", "j"), cwd=tmp_path)
+    job = whole(tmp_path, "j")
+    text = provisioner("runs", "--job", "j", "-c", "c.toml", cwd=tmp_path, COLUMNS="200").stdout
+
+    assert done.returncode == 75
+    assert job["job"]["results"] == {"done": len(REGIONS) - 1, "open": 1}
+    assert {one["target"]: one["paused"]["reason"] for one in job["targets"] if "paused" in one} == {
+        REGIONS[0]: "quota"
+    }
+    assert re.search(
+        rf"^{REGIONS[0]} +paused +until 2096-.*: quota. `provisioner resume {REGIONS[0]}`", text, re.MULTILINE
+    )
 
 
 def test_who_does_the_same_helps_and_anybody_else_waits(tmp_path: Path, endpoint: Endpoint, postgres: Ledger) -> None:

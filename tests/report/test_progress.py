@@ -23,9 +23,11 @@ from provisioner.report.figures import (
     fleet_parts,
     main_parts,
     phase_of,
+    waiting_for_others,
     wrapped_rows,
 )
 from provisioner.report.statistics import Statistics
+from provisioner.report.summary import JobPart
 
 
 def rates(*counts: int, every_s: float = 0.5) -> Rates:
@@ -297,6 +299,30 @@ def test_what_is_said_of_a_target() -> None:
 def test_a_fleet_says_how_many_targets_do_what(width: int, text: str) -> None:
     """The most urgent first."""
     assert fitted(fleet_parts(Figures(big_fleet())), width) == text
+
+
+@pytest.mark.parametrize(
+    ("targets", "job", "expected"),
+    [
+        ([], JobPart("j", 5, 5, 5), "waiting for other workers, 5 targets left"),
+        (
+            [statistics("a", outcomes={Outcome.CREATED: 2}, valid=2)],
+            JobPart("j", 5, 5, 1),
+            "waiting for other workers, 1 target left",
+        ),
+        ([statistics("a", outcomes={Outcome.CREATED: 2}, valid=3)], JobPart("j", 5, 5, 4), ""),
+        ([], JobPart("j", 5, 5, 0), ""),
+        ([], None, ""),
+    ],
+)
+def test_a_worker_without_work_says_whom_it_waits_for(
+    targets: list[Statistics], job: JobPart | None, expected: str
+) -> None:
+    """Others have the targets that are left; it takes those of one that dies."""
+    others = waiting_for_others(targets, job)
+
+    assert others == expected
+    assert line(79, *targets, others=others).endswith(f"{others}  1:05")
 
 
 @pytest.mark.parametrize(
