@@ -17,7 +17,7 @@ from provisioner.commands.apply import apply
 from provisioner.commands.jobs import check_order
 from provisioner.commands.run import Order, Run
 from provisioner.core.objects import is_object
-from provisioner.errors import Reason, UsageError
+from provisioner.errors import ProvisionerError, Reason, UsageError, printable
 from provisioner.ledger.jobs import AUTO
 from provisioner.ledger.location import has_password, locate, printable_location
 
@@ -72,6 +72,22 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     error: tuple[Reason, str] | None = None
 
 
+class BrokenWorkerError(ProvisionerError):
+    """A bug, or a lack of memory, has ended a worker. The traceback is in its log.
+
+    Args:
+        error: that was raised.
+    """
+
+    reason = Reason.INTERNAL
+
+    def __init__(self, error: BaseException) -> None:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        hint = "Please report this, with the traceback from the worker's log (`ray logs`)"
+        super().__init__(f"internal error in a worker: {type(error).__name__}", why=printable(str(error)), hint=hint)
+
+
 class Worker:
     """One worker, in a process of its own.
 
@@ -90,7 +106,11 @@ class Worker:
         """Do what ``apply --job`` does, to the end; drain when nobody looks at it any more."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._mind)
-            await self._carry_out(self._run)
+            try:
+                await self._carry_out(self._run)
+            except Exception as error:
+                logging.getLogger(__name__).exception("internal error")
+                self._run.summary(error=BrokenWorkerError(error))
             group.cancel_scope.cancel()
         return self._part()
 

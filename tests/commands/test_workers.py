@@ -160,6 +160,19 @@ async def test_a_worker_that_nobody_looks_at_drains() -> None:
     assert asyncio.get_running_loop().time() == pytest.approx(4 * UNWATCHED_S, abs=2)
 
 
+async def test_a_bug_in_a_worker_is_an_internal_error() -> None:
+    """Not a death: it would end every other worker as well. Its log has the traceback, the result has not."""
+
+    async def broken(_: Run) -> None:
+        raise ExceptionGroup("", [KeyError("x")])
+
+    part = await Worker(order_with(job="j"), broken).work()
+
+    assert part.error is not None
+    assert part.error[0] is Reason.INTERNAL
+    assert part.error[1].startswith("internal error in a worker: KeyError: 'x'. Please report this")
+
+
 LEDGER_LOST, DENIED = (Reason.LEDGER, "the ledger is gone"), (Reason.DENIED, "no credentials")
 ENDS: list[tuple[list[Part], list[str], str, Reason | None]] = [
     ([part("1"), part("2")], [], "", None),
