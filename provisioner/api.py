@@ -18,6 +18,7 @@ import anyio
 import msgspec
 
 from provisioner.commands.apply import apply as apply_command
+from provisioner.commands.finding import find_run_id
 from provisioner.commands.organization import with_organization
 from provisioner.commands.plan import PlanCommand
 from provisioner.commands.run import Order, Run, policy_of
@@ -299,14 +300,29 @@ class Ledger:
         """16 hex digits that name this ledger in ownership tags."""
         return self._store.ledger_id
 
-    def entries(self, *, target: str | None = None, states: Collection[State] | None = None) -> AsyncIterator[Entry]:
+    async def entries(
+        self,
+        *,
+        target: str | None = None,
+        states: Collection[State] | None = None,
+        selection: Selection = EVERYTHING,
+    ) -> AsyncIterator[Entry]:
         """Entries in order of (target, name), streamed in constant memory: ``async for entry in ledger.entries()``.
 
         Args:
             target: only this one; None is all of them.
             states: only these, such as ``{"created"}``; None is all of them.
+            selection: only these, as ``provisioner list`` selects them.
+
+        Raises:
+            UsageError: from the iteration: the selection is malformed, or there is no such run.
         """
-        return self._store.entries(target=target, states=states)
+        chosen = _checked(selection)
+        if chosen.run:
+            chosen = msgspec.structs.replace(chosen, run=await find_run_id(self._store, chosen.run))
+        async for entry in self._store.entries(target=target, states=states):
+            if chosen.matches(entry):
+                yield entry
 
     async def counts(self) -> Mapping[str, Mapping[State, int]]:
         """How many entries each target has in each state."""
@@ -360,7 +376,7 @@ def _checked(selection: Selection) -> Selection:
         UsageError: it would select something else than was meant.
     """
     if selection.targets:
-        raise UsageError("a selection has no targets here", hint="Pass them as `targets`")
+        raise UsageError("a selection has no targets here", hint="Pass them beside it")
     names: object = selection.names  # to a type checker it is a tuple; not every caller has one
     if isinstance(names, str):  # its characters would be globs, and `*` matches everything
         raise UsageError(f"the names of a selection are text, {names!r}", hint="Pass a tuple of globs")

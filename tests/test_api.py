@@ -438,7 +438,14 @@ async def test_a_selection_is_all_that_a_call_is_about() -> None:
             created = Selection(names=("b*",), states=frozenset({State.CREATED}))
             missing = await verify(settings=at(empty), selection=created)
 
+        async with Ledger.open(locate(settings.run.ledger).name) as ledger:
+            listed = [entry.name async for entry in ledger.entries(selection=only)]
+            latest = [entry.name async for entry in ledger.entries(selection=Selection(run="last"))]
+            with pytest.raises(UsageError, match="no run 'nope'"):
+                [entry async for entry in ledger.entries(selection=Selection(run="nope"))]
+
         assert [step.name for step in planned.steps] == ["a1", "a2"]
+        assert (listed, latest) == (["a1", "a2"], [])
         assert exist == ["a1", "a2"]
         assert left == ["a1", "b1"]
         assert [(one.kind, one.name) for one in missing.findings] == [("missing", "b1")]

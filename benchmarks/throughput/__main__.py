@@ -264,6 +264,8 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="growth: up to 10,000,000 lines")
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all by default")
     options = parser.parse_args()
+    if unknown := [table for table in options.tables if table not in TABLES]:
+        parser.error(f"there is no table {unknown[0]!r}; the tables are {', '.join(TABLES)}")
     tables = options.tables or TABLES
     print(f"{machine()}\n`{this_command()}`\n")
     with tempfile.TemporaryDirectory(prefix="provisioner-bench-") as name, stub(None) as url:

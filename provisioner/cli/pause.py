@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -16,6 +16,9 @@ from provisioner.config.values import seconds
 from provisioner.core.pause import LOOK_EVERY_S, Pause
 from provisioner.errors import UsageError, printable
 from provisioner.ledger.location import printable_location
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DEFAULT = "24h"
 """How long a pause lasts unless it is said: one that is forgotten ends by itself."""
@@ -36,6 +39,13 @@ class End(click.ParamType[float]):
         if end <= time.time():
             self.fail(f"{value} is in the past", param, ctx)
         return end
+
+
+def subject(targets: Sequence[str]) -> str:
+    """The subject of a sentence about ``targets``; of many, their number and the first few."""
+    from provisioner.report.text import NAMED, named
+
+    return named(targets) if len(targets) <= NAMED else f"{len(targets):,} targets ({named(targets)})"
 
 
 @click.command("pause")
@@ -80,7 +90,7 @@ def command(  # noqa: PLR0913  a parameter for each option
             say(msgspec.json.encode({"ledger": name, "exit_code": 0, "targets": dict.fromkeys(chosen, shown)}))
             return
         be = "is" if len(chosen) == 1 else "are"
-        say(printable(f"{', '.join(chosen)} {be} paused {made.text}", 2000))
+        say(printable(f"{subject(chosen)} {be} paused {made.text}", 2000))
         say(f"A run under way stops sending within {LOOK_EVERY_S:.0f} s; ledger {name}")
 
     loop.run(work)

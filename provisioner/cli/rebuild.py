@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provisioner.cli import parameters
-from provisioner.cli.options import common
+from provisioner.cli.options import common, lock_timeout
 from provisioner.cli.running import COMMON, Options, execute
 from provisioner.errors import counted
 from provisioner.report.text import framed
@@ -38,6 +38,7 @@ class RebuildOptions(Options, frozen=True, kw_only=True):
 @parameters.option(
     "--ledger-id", default="", metavar="ID", help="Id of the lost ledger. Without it, list the ids that the tags name."
 )
+@lock_timeout
 def command(ledger_id: str, **given: Any) -> ExitCode:  # noqa: ANN401  click's values, typed by RebuildOptions
     """Lists the account's algorithms and writes an entry for each one that has the ownership tag of the lost ledger.
 

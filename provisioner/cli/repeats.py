@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from provisioner.report.causes import key_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -22,7 +24,10 @@ KINDS = 1000
 
 
 class Kind(NamedTuple):
-    """What makes two warnings the same but for their text; None for what an event does not have."""
+    """What makes two warnings the same but for their text; None for what an event does not have.
+
+    Of a target, the message counts, too, but for ARNs and accounts in it.
+    """
 
     event: str
     target: object
@@ -48,7 +53,9 @@ class Repeats:
         """
         name = event["event"]
         if name in OF_TARGETS:
-            kind, text = Kind(name, None, None, None, event.get("message")), event["target"]
+            message = event.get("message")
+            common = message if message is None else key_of("", message)[1]
+            kind, text = Kind(name, None, None, None, common), event["target"]
         elif name in EVENTS:
             kind = Kind(name, event.get("target"), event.get("code"), event.get("operation"))
             text = event.get("message", event.get("why"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -11,11 +10,9 @@ import msgspec
 from provisioner.cli import loop, parameters
 from provisioner.cli.options import common, settings_of
 from provisioner.cli.output import say
+from provisioner.cli.pause import subject
 from provisioner.errors import printable
 from provisioner.ledger.location import printable_location
-
-if TYPE_CHECKING:
-    from provisioner.core.pause import Pause
 
 
 @click.command("resume")
@@ -36,14 +33,19 @@ def command(*, targets: tuple[str, ...], config: str | None, ledger: str | None,
             shown = {target: {"was_paused": pause is not None} for target, pause in ended.items()}
             say(msgspec.json.encode({"ledger": name, "exit_code": 0, "targets": shown}))
             return
-        told = {target: pause for target, pause in ended.items() if pause is not None or target in targets}
-        for target, pause in told.items():
-            say(printable(_line(target, pause), 2000))
-        if not told:
+        alike: dict[str, list[str]] = {}
+        for target, pause in ended.items():
+            if pause is not None or target in targets:
+                alike.setdefault(pause.text if pause else "", []).append(target)
+        for text, those in alike.items():
+            say(printable(_line(those, text), 2000))
+        if not alike:
             say("none of these targets was paused")
 
     loop.run(work)
 
 
-def _line(target: str, pause: Pause | None) -> str:
-    return f"{target} was paused {pause.text}; the next run sends to it" if pause else f"{target} was not paused"
+def _line(targets: list[str], paused: str) -> str:
+    be, them = ("was", "it") if len(targets) == 1 else ("were", "them")
+    then = f"paused {paused}; the next run sends to {them}" if paused else "not paused"
+    return f"{subject(targets)} {be} {then}"

@@ -16,7 +16,7 @@ from provisioner.commands.manifests import LineProblems, once_per_rules, selecte
 from provisioner.commands.planfile import check, deleted
 from provisioner.commands.session import session, with_manifests
 from provisioner.commands.strays import strays_reported
-from provisioner.core.versions import PRUNED
+from provisioner.core.versions import PRUNED, Role
 from provisioner.engine.engine import Engine
 from provisioner.engine.problems import ProblemLog
 from provisioner.errors import ProvisionerError, Reason
@@ -220,7 +220,7 @@ async def _register(
     fingerprint = await engine.run(
         manifest, unreported=unreported, retire=retire, why=PRUNED, only=manifest.selects, spare=spare
     )
-    statistics.superseded = (await ledger.superseded()).get(target.name, 0)
+    statistics.superseded = len(await ledger.versions(target.name, roles={Role.SUPERSEDED}))
     if fingerprint and whole:
         await keep_variables(ledger, target.name, manifest)
         await keep_finished(ledger, statistics, fingerprint, rules)

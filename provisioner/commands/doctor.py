@@ -155,6 +155,7 @@ async def _ledger(visit: Visit) -> tuple[Check, Mapping[str, Place], Mapping[str
         location.name,
         contents,
         holder=condition.holder,
+        job=condition.job,
         free_bytes=condition.free_bytes,
         storage=condition.storage,
     )

@@ -48,8 +48,7 @@ async def everything(ledger: Ledger, selection: Selection) -> AsyncIterator[Entr
     By target: its entries, then replacements of entries that are under way or came to nothing, then superseded
     versions, where these are asked for.
     """
-    known = {*await ledger.counts(), *await ledger.superseded()}
-    for target in sorted(selection.targets or known):
+    for target in sorted(selection.targets or {*await ledger.counts(), *await ledger.superseded()}):
         async for entry in ledger.entries(target=target, states=selection.entry_states):
             if selection.matches(entry):
                 yield entry

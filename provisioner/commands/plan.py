@@ -279,9 +279,9 @@ class PlanCommand:
 
 async def _learned_quota(target: OpenTarget) -> Quota | None:
     """What AWS said of the quota when it refused a create, as long as something waits: it may be raised since."""
-    waiting = (await target.ledger.counts()).get(target.name, {}).get(State.PARKED, 0)
-    incoming = await target.ledger.incoming(target.name)
-    if not waiting and all(one.state is not State.PARKED for one in incoming.values()):
+    waiting = [one async for one in target.ledger.entries(target=target.name, states={State.PARKED})]
+    waiting += (await target.ledger.incoming(target.name)).values()
+    if all(one.state is not State.PARKED for one in waiting):
         return None
     said = await target.ledger.learned(target.name, FAMILY)
     return msgspec.json.decode(said, type=Quota) if said else None

@@ -380,20 +380,13 @@ async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
     account = await inventory.account()
     recorded = {entry.arn for entry in entries.values() if entry.exists}
     account = await inventory.prove(account, account.untagged | (recorded - account.tagged.keys()))
-    elsewhere = {entry.arn async for entry in target.ledger.entries() if entry.exists and entry.target != target.name}
     older = {version.arn for version in await target.ledger.versions(target.name) if version.reason != DUPLICATE}
     unanswered = {one.attempt for one in await _unanswered(target)}
     while True:
         replacements = {one.arn for one in account.details.found if one.tag and one.tag.attempt in unanswered}
         details = _without(account.details, older | replacements)
-        findings = compare(
-            target.name,
-            entries,
-            account.listing,
-            details,
-            ledger_id=target.ledger.ledger_id,
-            elsewhere=elsewhere,
-        )
+        found = compare(target.name, entries, account.listing, details, ledger_id=target.ledger.ledger_id)
+        findings = [one for one in found if one.kind != "unrecorded" or not await _is_elsewhere(target, one.arn)]
         if ownership_tag:
             findings += not_ours(entries, details, target.ledger.ledger_id)
         # Tags may be out of date: before anything is reported because of them, Get is asked of it and of its entry.
@@ -404,6 +397,15 @@ async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
             break
         account = await inventory.prove(account, unproven)
     return findings
+
+
+async def _is_elsewhere(target: OpenTarget, arn: str) -> bool:
+    """Whether an entry of another target names the algorithm ``arn``: the two may be one place."""
+    for other, name in await target.ledger.named(arn):
+        entry = (await target.ledger.look_up(other, [name])).get(name) if other != target.name else None
+        if entry is not None and entry.exists and entry.arn == arn:
+            return True
+    return False
 
 
 def _without(details: Details, older: set[str]) -> Details:
@@ -434,7 +436,6 @@ def compare(
     details: Details,
     *,
     ledger_id: str,
-    elsewhere: set[str],
 ) -> list[Finding]:
     """The differences between ``entries`` and AWS. Pure.
 
@@ -444,7 +445,6 @@ def compare(
         listing: what List shows; that it broke off is a finding of its own.
         details: what is known of every ARN that is listed or in the ledger.
         ledger_id: of this ledger, as in its ownership tags.
-        elsewhere: ARNs that entries of other targets name.
     """
     listed = {item.arn for item in listing.items}
     by_arn = {one.arn: one for one in details.found}
@@ -457,7 +457,7 @@ def compare(
         of_name = ours.pop(entry.name, [])
         gone = listing.complete and entry.arn in details.gone and entry.arn not in listed
         findings += _of_entry(entry, by_arn.get(entry.arn), of_name, gone=gone)
-    known = elsewhere | {entry.arn for entry in entries.values() if entry.exists}
+    known = {entry.arn for entry in entries.values() if entry.exists}
     message = f"this ledger created it, and no entry names it; {RECORDED}"
     findings += [
         Finding("unrecorded", target, one.name, one.arn, message)

@@ -124,7 +124,7 @@ def paused(target: str, pause: Pause) -> Check:
     return msgspec.structs.replace(check, target=target)
 
 
-def ledger(name: str, contents: str, *, holder: str, free_bytes: int | None, storage: str) -> Check:
+def ledger(name: str, contents: str, *, holder: str, free_bytes: int | None, storage: str, job: str = "") -> Check:
     """The ledger ``name``, which can be opened and written.
 
     Args:
@@ -133,7 +133,13 @@ def ledger(name: str, contents: str, *, holder: str, free_bytes: int | None, sto
         holder: the run that holds its lease, "" for none.
         free_bytes: free space where it is kept, None if unknown.
         storage: the file system, "" if unknown.
+        job: of which the holder is a worker, "" for none.
     """
+    if job:
+        hint = (
+            "`apply` with the same manifest and options joins it; any other run ends with 6, or waits: --lock-timeout"
+        )
+        return warn("ledger", f"{name}: a job is under way: {holder}", hint)
     if holder:
         hint = "Run again when it has ended, or end it"
         return fail("ledger", Reason.LOCKED, f"{name}: another run holds it: {holder}", hint)

@@ -33,12 +33,14 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         exists: whether there is one.
         holder: the run that is in the way, "" for none.
+        job: of which it is a worker, "" for none.
         free_bytes: free space where it is kept; None if that is unknown.
         storage: the kind of storage, such as the type of the file system; "" if that is unknown.
     """
 
     exists: bool
     holder: str
+    job: str = ""
     free_bytes: int | None
     storage: str
 

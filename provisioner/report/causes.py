@@ -18,6 +18,7 @@ MOST = 1000
 """Causes that are told apart. Beyond them, what fails for yet another cause is counted among all problems only."""
 _ARN = r"arn:[^\s,;\"']+[^\s,;:)\"'.]"
 _ARNS = re.compile(f"{_ARN}(?:, {_ARN})*")
+_ACCOUNT = re.compile(r"(?<![\w-])\d{12}(?![\w-])")
 _KINDS = {
     ":configured-model-algorithm/": "its algorithm",
     ":role/": "its role",
@@ -25,7 +26,7 @@ _KINDS = {
     ":assumed-role/": "the caller",
     ":user/": "the caller",
 }
-"""What a message about many has in place of the ARN of each; of a list, the plural."""
+"""What a message about many has in place of the ARN of each; of a list, the plural. An account is ``…``."""
 
 LISTED = {
     "drifted": "list --state drifted",
@@ -54,11 +55,11 @@ class Example(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Cause(msgspec.Struct, omit_defaults=True):
-    """Problems with one code and one message, apart from ARNs in it.
+    """Problems with one code and one message, apart from ARNs and accounts in it.
 
     Attributes:
         code: of the problems.
-        message: of the first, without the ARN if they have different ones.
+        message: of the first, without ARN and account if they have different ones.
         count: how many there are.
         examples: the first of them.
         of_manifest: whether they are about lines, so that no entry has them.
@@ -83,7 +84,7 @@ def key_of(code: str, message: str) -> tuple[str, str]:
     for arns in _ARNS.findall(message):
         word = next((word for kind, word in _KINDS.items() if kind in arns), "its ARN") + "s" * (", " in arns)
         words.setdefault(arns, "another" if word in words.values() else word)
-    return code, _ARNS.sub(lambda arns: words[arns[0]], message)
+    return code, _ACCOUNT.sub("…", _ARNS.sub(lambda arns: words[arns[0]], message))
 
 
 class Causes:

@@ -118,6 +118,7 @@ class EventLog(Observer):
         self._target = target
         self._run_id = run_id
         self._monotonic = monotonic
+        self._said: set[object] = set()
         self._waiting: tuple[str, float] | None = None
         self._outages: dict[str, float] = {}
         self._bound: FilteringBoundLogger | None = None
@@ -129,9 +130,16 @@ class EventLog(Observer):
             self._bound = log.bind(run_id=self._run_id)  # type: ignore[assignment]  # has the methods of this one
         return self._bound  # type: ignore[return-value]  # it is set
 
+    def _is_new(self, what: object) -> bool:
+        """Whether ``what`` was not logged yet: a run that plans before it acts opens each target twice."""
+        new = what not in self._said
+        self._said.add(what)
+        return new
+
     def target_opened(self, region: str, account_id: str) -> None:
         """See :class:`Observer`."""
-        self._log.info("target.opened", target=self._target, region=region, account_id=account_id or None)
+        if self._is_new((region, account_id)):
+            self._log.info("target.opened", target=self._target, region=region, account_id=account_id or None)
 
     def problem_found(self, problem: Problem) -> None:
         """See :class:`Observer`. A problem of a line concerns every target, and is reported once."""
@@ -185,7 +193,8 @@ class EventLog(Observer):
 
     def notice_found(self, notice: str) -> None:
         """See :class:`Observer`."""
-        self._log.warning("target.noticed", target=self._target, message=notice)
+        if self._is_new(notice):
+            self._log.warning("target.noticed", target=self._target, message=notice)
 
     def pace_published(self, rate_per_s: float | None) -> None:
         """See :class:`Observer`."""
@@ -233,7 +242,8 @@ class EventLog(Observer):
 
     def target_paused(self, pause: Pause) -> None:
         """See :class:`Observer`."""
-        self._log.warning("target.paused", target=self._target, until=pause.end, reason=pause.reason or None)
+        if self._is_new(pause):
+            self._log.warning("target.paused", target=self._target, until=pause.end, reason=pause.reason or None)
 
     def target_halted(self, halt: Halt) -> None:
         """See :class:`Observer`. One that waits for a quota is parked."""

@@ -150,7 +150,7 @@ def one_line(summary: Summary) -> str:
     did = counts_text(summary.found) or counts_text(done) or counts_text(resolved) or counts_text(summary.calls)
     ends = [f"stopped: {summary.stopped}"] if summary.stopped else []
     paused = [name for name, target in summary.targets.items() if target.halted and target.paused]
-    ends += [f"paused: {_named(paused)}"] if paused else []
+    ends += [f"paused: {named(paused)}"] if paused else []
     ends += [f"error: {summary.error}"] if summary.error else []
     return "; ".join([did or "nothing", *ends])
 
@@ -361,7 +361,7 @@ def _group_lines(group: Sequence[_Part], recommended: Recommended) -> list[str]:
     else:
         outcomes = sum((Counter(part.target.outcomes) for part in group), Counter[str]())
         outcomes += Counter(problems=sum(part.target.problems for part in group if part.weight == TROUBLED))
-        line = f"  {len(group)} targets ({_named([part.name for part in group])}): {counts_text(outcomes) or 'nothing'}"
+        line = f"  {len(group)} targets ({named([part.name for part in group])}): {counts_text(outcomes) or 'nothing'}"
     look = "" if len(group) > 1 and first.target.halted else _look(group, recommended)
     line += f": `{look}`" if look else ""
     reason = [f"    {_head(first.weight)}: {_reason_of_all(group, recommended)}"] if first.target.halted else []
@@ -406,8 +406,9 @@ def _without_name(part: _Part) -> str:
     return _reason(part).replace(f"`{RESUME} {shlex.quote(part.name)}`", _RESUME)
 
 
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+def named(names: Sequence[str]) -> str:
+    """The first of ``names``, and how many more there are."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     return f"{', '.join(names[:NAMED])}{more}"
 
 
@@ -416,7 +417,7 @@ def halt_lines(summary: Summary, recommended: Recommended = PLAIN) -> list[str]:
     halted = [_Part(name, target, _weight(target)) for name, target in summary.targets.items() if target.halted]
     groups = _alike(sorted(halted, key=lambda part: part.weight))
     lines = [
-        f"{_head(group[0].weight):10s}{_named([part.name for part in group])}: {_reason_of_all(group, recommended)}"
+        f"{_head(group[0].weight):10s}{named([part.name for part in group])}: {_reason_of_all(group, recommended)}"
         for group in groups[:SHOWN_IN_TEXT]
     ]
     more = len(groups) - SHOWN_IN_TEXT

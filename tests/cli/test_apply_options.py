@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from provisioner.cli.apply import ApplyOptions
+from provisioner.cli.rebuild import RebuildOptions
+from provisioner.cli.rebuild import command as rebuild
 from provisioner.cli.reconcile import ReconcileOptions
+from provisioner.cli.reconcile import command as reconcile
 from provisioner.cli.verify import VerifyOptions
+from provisioner.cli.verify import command as verify
 from provisioner.config.settings import LifecycleSettings, Settings
 from provisioner.errors import ConfigurationError, UsageError
+
+if TYPE_CHECKING:
+    import click
+
+    from provisioner.cli.running import Options
 
 
 def options(**given: Any) -> ApplyOptions:
@@ -47,9 +56,11 @@ def test_keep_and_delete_first_contradict_each_other(
     assert what in str(raised.value)
 
 
-@pytest.mark.parametrize("struct", [VerifyOptions, ReconcileOptions])
-def test_verify_and_reconcile_wait_for_another_run(struct: type[VerifyOptions | ReconcileOptions]) -> None:
-    """Commands that need the lease take --lock-timeout, as apply does."""
+@pytest.mark.parametrize(
+    ("command", "struct"), [(verify, VerifyOptions), (reconcile, ReconcileOptions), (rebuild, RebuildOptions)]
+)
+def test_what_needs_the_lease_can_wait_for_another_run(command: click.Command, struct: type[Options]) -> None:
+    """Such commands take --lock-timeout, as apply does."""
     plain: dict[str, Any] = dict.fromkeys(struct.__struct_fields__)
     given = plain | {"names": (), "states": (), "targets": (), "local": False, "findings": []}
     values = {name: value for name, value in given.items() if name in struct.__struct_fields__}
@@ -57,3 +68,4 @@ def test_verify_and_reconcile_wait_for_another_run(struct: type[VerifyOptions | 
     order = struct(**values | {"lock_timeout": "2m"}).order(Settings())
 
     assert order.lock_timeout_s == 120
+    assert "lock_timeout" in {parameter.name for parameter in command.params}

@@ -50,6 +50,21 @@ def test_what_matters_each_time_is_logged_each_time() -> None:
     assert all(repeats.admit({"event": "outage.began", "target": "here", "why": "x"}, 0.0) for _ in range(5))
 
 
+def test_notices_that_differ_only_in_what_is_of_the_account_are_of_one_kind() -> None:
+    """Three of a thousand accounts are named, and the sum says what they have in common."""
+    repeats = Repeats()
+    text = "arn:aws:iam::{0}:role/x is not checked against account {0}, which the ledger has"
+
+    admitted = [
+        repeats.admit({"event": "target.noticed", "target": f"t{n}", "message": text.format(10**11 + n)}, 0.0)
+        for n in range(1_000)
+    ]
+
+    common = "its role is not checked against account …, which the ledger has"
+    assert (sum(admitted), all(admitted[:EXAMPLES])) == (EXAMPLES, True)
+    assert list(repeats.sums()) == [(Kind("target.noticed", None, None, None, common), 997)]
+
+
 @pytest.mark.parametrize("event", ["target.paused", "target.skipped"])
 def test_a_fleet_that_is_left_alone_is_three_lines_and_a_count(event: str) -> None:
     """The first targets that are paused, or do not begin, are named; a thousand lines would hide what failed."""

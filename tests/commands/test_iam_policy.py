@@ -15,7 +15,6 @@ from provisioner.core.permissions import NEEDS, Action
 from provisioner.errors import UsageError
 
 LEDGER_ID, OTHER_ID = "00000000000000aa", "00000000000000bb"
-TAG_KEY = "aws:ResourceTag/provisioner:origin"
 
 
 def document(*commands: str, ledger: str = LEDGER_ID, **tables: Any) -> dict[str, dict[str, Any]]:

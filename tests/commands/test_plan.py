@@ -44,9 +44,10 @@ from tests.fakes import LEDGER_ID, TAG, Act, Endpoint, FakeClock, FakeLedger, ma
 from tests.virtual_time import virtual_time
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection, Mapping
     from pathlib import Path
 
+    from provisioner.core.entry import Entry
     from provisioner.engine.target import OpenTarget
     from provisioner.report.plan import Plan
     from provisioner.report.summary import Summary
@@ -190,6 +191,53 @@ class Here:
 def here(tmp_path: Path) -> Here:
     """An empty account and ledger."""
     return Here(tmp_path / "m.jsonl")
+
+
+class Whole(FakeLedger):
+    """Counts what is read of all targets together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = 0
+
+    async def superseded(self) -> Mapping[str, int]:
+        """See the interface."""
+        self.read += 1
+        return await super().superseded()
+
+    async def counts(self) -> dict[str, dict[State, int]]:
+        """See the interface."""
+        self.read += 1
+        return await super().counts()
+
+    async def entries(
+        self, *, target: str | None = None, states: Collection[State] | None = None
+    ) -> AsyncIterator[Entry]:
+        """See the interface."""
+        self.read += target is None
+        async for entry in super().entries(target=target, states=states):
+            yield entry
+
+
+@pytest.mark.parametrize("selection", [Selection(), Selection(states=frozenset({State.CREATED}))])
+async def test_what_is_read_of_the_whole_ledger_does_not_grow_with_its_targets(
+    tmp_path: Path, selection: Selection
+) -> None:
+    """A thousand targets would read what a thousand targets have, a thousand times: apply, plan and verify."""
+    read = []
+    for count in (2, 8):
+        here = Here(tmp_path / "m.jsonl")
+        here.ledger, here.targets, here.variables = Whole(), [f"t{number}" for number in range(count)], {}
+        await here.apply(v("a {target}"))
+        here.ledger.read = 0
+        done = await here.apply(v("a {target}", 2), selection=selection, **REPLACE)
+        await here.plan(selection=selection, **PRUNE)
+        for target in here.targets:
+            await differences(replace(open_target(here.endpoint, here.ledger), name=target), TAG)
+        read.append(here.ledger.read)
+        assert (done.exit_code, done.outcomes["replaced"]) == (0, count)
+
+    assert read[0] == read[1]
 
 
 INVALID = Act(Reply(status=400, code="ValidationException", request_id="r"), after_s=0.0)

@@ -43,8 +43,7 @@ def kinds(*known: Found, entry: Entry = ENTRY, **given: Any) -> list[tuple[str, 
     items = tuple(Listed(arn, "x") for arn in listed)
     listing = Listing(items, complete=given.pop("complete", True))
     details = Details(known, frozenset(given.pop("unread", ())), frozenset(given.pop("gone", ())))
-    elsewhere = given.pop("elsewhere", set())
-    findings = compare("here", {"x": entry}, listing, details, ledger_id=LEDGER_ID, elsewhere=elsewhere)
+    findings = compare("here", {"x": entry}, listing, details, ledger_id=LEDGER_ID)
     return [(finding.kind, finding.arn) for finding in findings]
 
 
@@ -63,7 +62,6 @@ def kinds(*known: Found, entry: Entry = ENTRY, **given: Any) -> list[tuple[str, 
         ([found("arn-2")], {"gone": ["arn-1"]}, [("unrecorded", "arn-2"), ("missing", "arn-1")]),
         ([found("arn-2")], {"unread": ["arn-1"]}, [("duplicate", "arn-2"), ("unread", "arn-1")]),
         ([found(), found("arn-2", "y")], {}, [("unrecorded", "arn-2")]),
-        ([found(), found("arn-2", "y")], {"elsewhere": {"arn-2"}}, []),
         ([found(), found("arn-2", "y", ledger=OTHER_LEDGER_ID)], {}, []),
     ],
 )
@@ -286,6 +284,19 @@ async def test_what_the_index_omits_may_be_ours() -> None:
 
     assert await here.differences() == [("unrecorded", stranger)]
     assert here.gets == 1
+
+
+@virtual_time
+@pytest.mark.parametrize(("state", "kinds"), [(State.CREATED, []), (State.DELETED, ["unrecorded"])])
+async def test_what_an_entry_of_another_target_names_is_recorded(state: State, kinds: list[str]) -> None:
+    """Two targets may be one place: only what no entry names is unrecorded."""
+    here = Registered(1)
+    other = here.create("x", recorded=False)
+    here.entries["there"] = msgspec.structs.replace(
+        here.entries["n0"], target="there", name="x", arn=other, state=state
+    )
+
+    assert [kind for kind, _ in await here.differences()] == kinds
 
 
 @virtual_time

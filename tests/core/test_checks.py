@@ -54,6 +54,14 @@ def test_a_ledger_needs_room_and_no_other_run(
     assert holder in check.message
 
 
+def test_a_job_that_is_under_way_is_joined_by_the_same_apply() -> None:
+    """So what a run would end with is not known: a warning says what which run does."""
+    check = checks.ledger("postgresql://l", "3 entries", holder="process 7", job="auto-1", free_bytes=None, storage="")
+
+    assert ending(check) == (Status.WARN, None)
+    assert check.hint.startswith("`apply` with the same manifest and options joins it; any other run ends with 6")
+
+
 @pytest.mark.parametrize(
     ("temporary", "left_s", "status", "words"),
     [

@@ -72,6 +72,21 @@ def test_many_targets_are_paused_by_pattern(folder: Path) -> None:
     assert {name for name, one in resumed["targets"].items() if one["was_paused"]} == {"prod-us", "test"}
 
 
+def test_a_fleet_that_is_paused_is_one_line(folder: Path) -> None:
+    """The number of targets and the first few, as elsewhere; the command that ends all pauses is as short."""
+    (folder / "provisioner.toml").write_text("".join(f"[targets.t{number}]\n" for number in range(1_000)))
+    paused = provisioner("pause", "t*", "--for", "2h", cwd=folder)
+    status = json.loads(provisioner("status", "--output", "json", cwd=folder).stdout)
+    resumed = provisioner("resume", "*", cwd=folder)
+
+    assert re.match(r"1,000 targets \(t0, t1, t2 and 997 more\) are paused until \S+Z\nA run ", paused.stdout)
+    assert status["next"] == ["provisioner resume '*'"]
+    assert re.match(
+        r"1,000 targets \(t0, t1, t2 and 997 more\) were paused until \S+Z; the next run sends to them\n$",
+        resumed.stdout,
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

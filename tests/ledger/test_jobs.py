@@ -184,7 +184,8 @@ async def test_a_job_has_its_targets_until_they_are_finished(postgres: Ledger) -
         with pytest.raises(LedgerLockedError, match=f"'{target}'.*, a worker of the job {job}, since"):
             async with worker(postgres.url, "r9", job=AUTO, fingerprint="g", targets=(target, "z")):
                 pass
-        assert f"a worker of the job {job}" in (await locate(postgres.url).condition([target])).holder
+        condition = await locate(postgres.url).condition([target])
+        assert (f"a worker of the job {job}" in condition.holder, condition.job) == (True, job)
 
     async with worker(postgres.url, "r1", targets=("a", "b")) as (share, leases):
         for target in "ab":

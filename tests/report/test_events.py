@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from provisioner.cli.repeats import EVENTS as REPEATED
+from provisioner.core.pause import Pause
 from provisioner.core.problem import Problem
 from provisioner.core.verdict import Loss, Reply, Verdict
 from provisioner.engine.observer import Attempt, Halt
@@ -127,6 +128,20 @@ def test_a_wait_without_a_known_end(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == [
         "event='wait.began' run_id='r' target='default' what='the settle time' wait_s=12.3",
         "event='wait.began' run_id='r' target='default' what='reading what the account holds'",
+    ]
+
+
+def test_a_target_that_is_opened_again_is_logged_once(events: list[MutableMapping[str, Any]]) -> None:
+    """A run that plans before it acts opens each target twice; an account that is found out meanwhile is news."""
+    log = EventLog("here", "r", lambda: 0.0)
+    for account in ("", "", "123456789012", "123456789012"):
+        log.target_opened("us-east-1", account)
+        log.notice_found("GetResources is denied")
+        log.target_paused(Pause(2e9, 1e9))
+
+    assert [event["account_id"] for event in events if event["event"] == "target.opened"] == [None, "123456789012"]
+    assert [event["event"] for event in events if event["event"] != "target.opened"] == [
+        *("target.noticed", "target.paused"),
     ]
 
 

@@ -448,7 +448,7 @@ class TargetLease:
 
 def described(row: tuple[object, ...]) -> tuple[str, str, float]:
     """Of a row of :data:`_HOLDERS`: the target, the holder in words, and the seconds until its leases expire."""
-    target, holder, began_at, left_s = row
+    target, holder, began_at, left_s, *_ = row
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(float(str(began_at))))
     return read(str(target)), f"{holder}, since {since}", max(0.0, float(str(left_s)))
 
@@ -459,18 +459,23 @@ async def holders_of(session: Session) -> list[str]:
     return [described(row)[1] for row in rows]
 
 
-async def holder_of(session: Session, targets: Collection[str]) -> str:
-    """The run that keeps another one from ``targets``, and what it holds; "" for none."""
+async def holder_of(session: Session, targets: Collection[str]) -> tuple[str, str]:
+    """The run that keeps another one from ``targets``, and what it holds, and the job that it is a worker of.
+
+    Both are "" for none.
+    """
     alone = Statement(f"SELECT '', {_HOLDER} FROM workers WHERE everything AND expires_at > clock_timestamp()")  # noqa: S608  constants
     of_target, of_everything = await session.read(_in_the_way(targets, ""), alone)
-    for row in (*of_everything, *of_target):
+    for row in of_everything:
+        return described(row)[1], ""
+    for row in of_target:
         target, holder, _ = described(row)
-        return f"{holder}, the target {target!r}" if target else holder
-    return ""
+        return f"{holder}, the target {target!r}", read(str(row[4] or ""))
+    return "", ""
 
 
 def _in_the_way(targets: Collection[str], nonce: str, job: str = "") -> Statement:
-    """See :meth:`PostgresLeases.refuse_taken`; the first of them, in the form of :data:`_HOLDERS`."""
+    """See :meth:`PostgresLeases.refuse_taken`; the first of them, in the form of :data:`_HOLDERS`, and its job."""
     wanted = encode(list(targets))
     return Statement(_IN_THE_WAY, (nonce, job, wanted, job, job))
 
@@ -530,7 +535,7 @@ _IN_THE_WAY = """WITH others AS (
         SELECT target, others.* FROM job_targets JOIN others USING (job) WHERE result IS NULL AND job <> %s
     )
     SELECT target, holder || coalesce(', a worker of the job ' || job, ''), extract(epoch FROM began_at)::float8,
-        extract(epoch FROM expires_at - clock_timestamp())::float8
+        extract(epoch FROM expires_at - clock_timestamp())::float8, job
     FROM taken WHERE target IN (SELECT target FROM wanted) ORDER BY target, began_at, nonce LIMIT 1"""
 _OTHERS = f"""SELECT '', {_HOLDER} FROM workers
     WHERE expires_at > clock_timestamp() AND nonce <> %s ORDER BY began_at, nonce"""  # noqa: S608  constants

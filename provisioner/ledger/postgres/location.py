@@ -89,9 +89,11 @@ class PostgresLocation:
         async with self._session(writes=True) as session:
             version = await version_of(session)
             await _check_rights(session, made=bool(version))
+            holder, job = await holder_of(session, targets) if version == SCHEMA_VERSION else ("", "")
             return Condition(
                 exists=bool(version) and await is_whole(session),
-                holder=await holder_of(session, targets) if version == SCHEMA_VERSION else "",
+                holder=holder,
+                job=job,
                 free_bytes=None,
                 storage=f"PostgreSQL {await session.version()}",
             )
