@@ -21,7 +21,8 @@ NARROW = 60
 """Columns below which a line continues closer to the left."""
 _WORD = re.compile(r"\s*(?:[^\s`]*`[^`]*`[^\s`]*|\S+)")
 """What is not broken, with the blanks before it: a word, or a command, which somebody copies."""
-_LABEL = re.compile(r"[a-z][a-z ]{8} ")
+_LABEL = re.compile(r"[a-z][a-z ]{8}[a-z]{0,3} ")
+"""What a line begins with that says what it is about; the longest is a finding of `verify`."""
 _WHOLE = "next "
 """What a line begins with that consists of a command: the terminal itself wraps it, and copies it as one line."""
 _STYLES = {

@@ -23,6 +23,11 @@ LONG = "/a/very/long/path/of/a/ledger/that/does/not/fit/into/a/narrow/terminal.d
             ["halted    west: the credentials have expired. Renew them,", "          then run again"],
         ),
         (
+            60,
+            "unregistered west: x: m.jsonl:3: it is not registered; `apply` registers it",
+            ["unregistered west: x: m.jsonl:3: it is not registered;", "          `apply` registers it"],
+        ),
+        (
             40,
             "halted    west: the credentials have expired. Renew them",
             ["halted    west: the credentials have", "    expired. Renew them"],
@@ -45,7 +50,19 @@ LONG = "/a/very/long/path/of/a/ledger/that/does/not/fit/into/a/narrow/terminal.d
         (20, "  名前名前名前名前 名前", ["  名前名前名前名前", "    名前"]),
         (40, "", [""]),
     ],
-    ids=["fits", "a long word", "a longer word", "label", "narrow", "indented", "command", "next", "wide", "empty"],
+    ids=[
+        "fits",
+        "a long word",
+        "a longer word",
+        "label",
+        "long label",
+        "narrow",
+        "indented",
+        "command",
+        "next",
+        "wide",
+        "empty",
+    ],
 )
 def test_long_lines_continue_below_their_beginning(width: int, text: str, shown: list[str]) -> None:
     """Words and commands stay whole, because somebody may copy them; what is longer than a line, the terminal wraps."""
