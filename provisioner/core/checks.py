@@ -136,9 +136,7 @@ def ledger(name: str, contents: str, *, holder: str, free_bytes: int | None, sto
         job: of which the holder is a worker, "" for none.
     """
     if job:
-        hint = (
-            "`apply` with the same manifest and options joins it; any other run ends with 6, or waits: --lock-timeout"
-        )
+        hint = "`apply` with the same manifest and options joins it; others end with 6, or wait with --lock-timeout"
         return warn("ledger", f"{name}: a job is under way: {holder}", hint)
     if holder:
         hint = "Run again when it has ended, or end it"

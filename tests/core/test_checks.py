@@ -59,7 +59,7 @@ def test_a_job_that_is_under_way_is_joined_by_the_same_apply() -> None:
     check = checks.ledger("postgresql://l", "3 entries", holder="process 7", job="auto-1", free_bytes=None, storage="")
 
     assert ending(check) == (Status.WARN, None)
-    assert check.hint.startswith("`apply` with the same manifest and options joins it; any other run ends with 6")
+    assert check.hint.startswith("`apply` with the same manifest and options joins it; others end with 6")
 
 
 @pytest.mark.parametrize(

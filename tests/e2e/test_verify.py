@@ -69,7 +69,7 @@ def test_what_the_manifest_adds_changes_and_lacks(folder: Path) -> None:
     done = provisioner("verify", "1.jsonl.gz", "-", "--local", cwd=folder, stdin=piped)
     again = provisioner("runs", "last", cwd=folder)
 
-    assert done.returncode == 3
+    assert done.returncode == 3, done.stdout + done.stderr
     assert shown(done) == [
         "changed      east: b: ",
         "unregistered east: d: -:1: it is not registered; `apply` registers it",
