@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from provisioner.engine.planning import Planned
     from provisioner.engine.target import OpenTarget
     from provisioner.fleet.fleet import Fleet
+    from provisioner.ledger import Ledger
     from provisioner.manifest.reader import Manifest
     from provisioner.report.summary import Summary
 
@@ -386,7 +387,7 @@ async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
         replacements = {one.arn for one in account.details.found if one.tag and one.tag.attempt in unanswered}
         details = _without(account.details, older | replacements)
         found = compare(target.name, entries, account.listing, details, ledger_id=target.ledger.ledger_id)
-        findings = [one for one in found if one.kind != "unrecorded" or not await _is_elsewhere(target, one.arn)]
+        findings = [one for one in found if one.kind != "unrecorded" or not await _is_named(target.ledger, one.arn)]
         if ownership_tag:
             findings += not_ours(entries, details, target.ledger.ledger_id)
         # Tags may be out of date: before anything is reported because of them, Get is asked of it and of its entry.
@@ -399,10 +400,10 @@ async def differences(target: OpenTarget, ownership_tag: str) -> list[Finding]:
     return findings
 
 
-async def _is_elsewhere(target: OpenTarget, arn: str) -> bool:
-    """Whether an entry of another target names the algorithm ``arn``: the two may be one place."""
-    for other, name in await target.ledger.named(arn):
-        entry = (await target.ledger.look_up(other, [name])).get(name) if other != target.name else None
+async def _is_named(ledger: Ledger, arn: str) -> bool:
+    """Whether an entry of any target names the algorithm ``arn``: two targets may be one place."""
+    for target, name in await ledger.named(arn):
+        entry = (await ledger.look_up(target, [name])).get(name)
         if entry is not None and entry.exists and entry.arn == arn:
             return True
     return False
@@ -518,11 +519,12 @@ async def prune(run: Run, target: OpenTarget, findings: list[Finding]) -> None:
 
     May be cancelled at any point: each finding is replaced as soon as its delete is answered.
     """
-    named = {entry.arn async for entry in target.ledger.entries() if entry.exists}
     found = [one for one in findings if one.target == target.name]
     doubtful = {one.name for one in found if one.kind in {"missing", "unread", "drifted"}}
     for one in found:
-        if one.kind == "duplicate" and one.arn not in named and one.name not in doubtful:
+        if one.kind != "duplicate" or one.name in doubtful:
+            continue
+        if not await _is_named(target.ledger, one.arn):
             findings[findings.index(one)] = await _deleted(run, target, one)
 
 
