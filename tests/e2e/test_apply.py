@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.definition_lines import ROLE, numbered
+from tests.e2e.folder import QUICK
 from tests.e2e.process import EXAMPLE, ROOT, Endpoint, environment, executable, provisioner, start, until
 
 if TYPE_CHECKING:
@@ -365,11 +367,13 @@ def test_reconcile_counts_the_open_entries_of_all_targets(tmp_path: Path, endpoi
 def test_what_is_missing_is_created_again_when_asked_for(tmp_path: Path) -> None:
     """Verify finds what is gone, exit 3; with --mark-missing the next apply creates it again."""
     (tmp_path / "m.jsonl").write_bytes(numbered(3))
+    (tmp_path / "provisioner.toml").write_text(QUICK)
     provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
     for state in tmp_path.glob("ledger.db.local*"):
         state.unlink()
 
     unchanged = provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
+    time.sleep(0.5)  # the settle time: what is so new may only lag
     marked = provisioner("verify", "--local", "--mark-missing", cwd=tmp_path)
     again = provisioner("apply", "m.jsonl", "--local", cwd=tmp_path)
     verified = provisioner("verify", "--local", cwd=tmp_path)

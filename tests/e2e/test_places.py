@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from provisioner import Ledger
 from provisioner.core.entry import Event, Fact
 from provisioner.emulator import credentials, running
 from tests.definition_lines import ROLE, numbered
+from tests.e2e.folder import QUICK
 from tests.e2e.process import Endpoint, provisioner
 from tests.emulator.support import client
 from tests.ledger.opening import open_ledger
@@ -345,8 +347,10 @@ def test_what_was_marked_as_missing_at_a_wrong_endpoint_is_recovered(
     tmp_path: Path, endpoint: Endpoint, manifest: Path
 ) -> None:
     """What an empty stand-in for the account has marked as missing is recovered at the right one, not made again."""
+    (tmp_path / "provisioner.toml").write_text(QUICK)
     endpoint.change(names="duplicates")
     apply(tmp_path, endpoint, manifest)
+    time.sleep(0.5)  # the settle time: what is so new may only lag
     with running() as empty:
         marked = verify(tmp_path, Endpoint(empty.url), "--mark-missing")
 
