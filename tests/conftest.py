@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +25,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Some containers set it. Each worker, and each process that a test starts, would compile all modules again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Every fact is flushed to the disk, and hundreds of ledgers are made: with ``tmp_path`` in memory that takes no time.
+# What a killed process has written stays there as well; power failures are simulated in tests/ledger.
+_MEMORY = Path("/dev/shm")  # noqa: S108  pytest makes a private folder in it
+_NEEDED = 4 * 2**30
+"""Bytes: a run leaves 150 MB, and pytest keeps those of three runs."""
+if (
+    os.access(_MEMORY, os.W_OK)
+    and not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC
+    and shutil.disk_usage(_MEMORY).free > _NEEDED
+):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", os.fspath(_MEMORY))
 
 
 @pytest.hookimpl(wrapper=True)
