@@ -10,12 +10,15 @@ import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 import provisioner
 from provisioner.cli.program import COMMANDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "provisioner"
@@ -330,11 +333,24 @@ HEAVY = {
 LOADED = """
 import sys
 from provisioner.cli import main
-try:
-    main(sys.argv[1].split())
-except SystemExit as end:
-    print(end.code, *sorted(set(sys.argv[2:]) & set(sys.modules)), file=sys.stderr)
+for arguments in sys.argv[1].splitlines():
+    try:
+        main(arguments.split())
+    except SystemExit as end:
+        print(arguments, end.code, *sorted(set(sys.argv[2:]) & set(sys.modules)), file=sys.stderr)
 """
+"""Runs one command after the other in one process. What one has loaded stays: the first line with it names who."""
+
+
+def run_in_one(*commands: str, heavy: Iterable[str]) -> subprocess.CompletedProcess[str]:
+    """Run these; on stderr each has a line with its exit code and what of ``heavy`` has been loaded by then."""
+    return subprocess.run(
+        [sys.executable, "-c", LOADED, "\n".join(commands), *heavy],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
 
 
 HELP_LOADS = {"anyio", "asyncio", "msgspec", "sqlite3"}
@@ -344,37 +360,23 @@ WORKERS = {"provisioner.engine.engine", "provisioner.emulator.endpoint", "provis
 """What does a command's work."""
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_a_command_is_quick(command: str) -> None:
+def test_the_help_of_a_command_is_quick() -> None:
     """A command's help loads neither SDK nor engine nor endpoint nor what paints a terminal."""
-    heavy = sorted((HEAVY | SDK | WORKERS) - HELP_LOADS)
-    done = subprocess.run(
-        [sys.executable, "-c", LOADED, f"{command} --help", *heavy],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
+    done = run_in_one(*(f"{command} --help" for command in COMMANDS), heavy=(HEAVY | SDK | WORKERS) - HELP_LOADS)
 
-    assert f"provisioner {command}" in done.stdout
-    assert done.stderr.split() == ["0"]
+    assert [command for command in COMMANDS if f"Usage: provisioner {command} " not in done.stdout] == []
+    assert done.stderr.splitlines() == [f"{command} --help 0" for command in COMMANDS]
 
 
 def test_the_offline_check_is_quick(tmp_path: Path) -> None:
     """``validate`` loads what reads a manifest, not what sends it."""
     manifest = tmp_path / "m.jsonl"
     manifest.write_text('{"name": "a", "roleArn": "arn:aws:iam::123456789012:role/access"}\n')
-    heavy = sorted({*SDK, *WORKERS, "provisioner.fleet.fleet", "provisioner.ledger.sqlite.store"})
+    heavy = {*SDK, *WORKERS, "provisioner.fleet.fleet", "provisioner.ledger.sqlite.store"}
 
-    done = subprocess.run(
-        [sys.executable, "-c", LOADED, f"validate {manifest}", *heavy],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
+    done = run_in_one(f"validate {manifest}", heavy=heavy)
 
-    assert done.stderr.splitlines() == ["1 line, 1 valid, 0 invalid", "0"]
+    assert done.stderr.splitlines() == ["1 line, 1 valid, 0 invalid", f"validate {manifest} 0"]
 
 
 IMPORTED = """
@@ -405,28 +407,33 @@ def test_importing_the_package_is_quick(statement: str, loaded: list[str]) -> No
     assert done.stdout.split() == loaded
 
 
-@pytest.mark.parametrize("name", provisioner.__all__)
-def test_every_name_of_the_api_is_there(name: str) -> None:
+OFFERED = """
+import sys
+import provisioner
+for name in provisioner.__all__:
+    documented = bool(getattr(provisioner, name).__doc__)
+    loaded = sorted(m for m in sys.modules if m in sys.argv[1:] or m.startswith("provisioner.cli"))
+    print(name, documented, *loaded)
+"""
+
+
+def test_every_name_of_the_api_is_there() -> None:
     """Each name that the package offers is documented, and loads neither the SDK nor the command line."""
-    program = IMPORTED.format(f"from provisioner import {name}; assert {name}.__doc__")
     done = subprocess.run(
-        [sys.executable, "-c", program, *SDK, "click", "uvloop"],
+        [sys.executable, "-c", OFFERED, *SDK, "click", "uvloop"],
         capture_output=True,
         text=True,
         check=True,
         cwd=ROOT,
     )
 
-    loaded = done.stdout.split()
-    assert [name for name in loaded if not name.startswith("provisioner.") or name.startswith("provisioner.cli")] == []
+    assert done.stdout.splitlines() == [f"{name} True" for name in provisioner.__all__]
 
 
-@pytest.mark.parametrize("option", ["--help", "--version"])
-def test_help_is_quick(option: str) -> None:
+def test_help_is_quick() -> None:
     """--help and --version load nothing heavy; a measured time would depend on the machine."""
-    done = subprocess.run(
-        [sys.executable, "-c", LOADED, option, *HEAVY], capture_output=True, text=True, check=True, cwd=ROOT
-    )
+    done = run_in_one("--help", "--version", heavy=HEAVY)
 
-    assert "provisioner" in done.stdout
-    assert done.stderr.split() == ["0"]
+    assert "Usage: provisioner" in done.stdout
+    assert provisioner.__version__ in done.stdout
+    assert done.stderr.splitlines() == ["--help 0", "--version 0"]
