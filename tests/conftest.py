@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-settings.register_profile("deterministic", derandomize=True, deadline=None)
+# On a busy machine examples are drawn slowly; that says nothing about the code.
+settings.register_profile(
+    "deterministic", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("deterministic")
 
 # A background job of a shell ignores SIGINT, and so would every process that the tests start and interrupt.
