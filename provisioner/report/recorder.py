@@ -114,7 +114,7 @@ class TargetRecorder(Observer):
     def samples(self) -> TargetSamples:
         """Those so far."""
         series = self._growing.series
-        return TargetSamples(series if len(self._all) > 1 else Series(), series.latencies())
+        return TargetSamples(series if len(self._all) > 1 else Series(), self._growing.latencies)
 
     def call_sent(self, kind: str) -> None:
         """See :class:`Observer`."""

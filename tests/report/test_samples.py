@@ -44,7 +44,7 @@ def test_a_series_covers_the_run_in_bounded_space(lasting_s: float) -> None:
     assert (len(points) - 1) * width_s <= 0.999 * lasting_s < len(points) * width_s
     assert sum(point.created for point in points) == 900
     assert sum(point.throttled for point in points) == 100
-    assert growing.series.latencies() == {3: 1000}
+    assert growing.series.latencies() == growing.latencies == {3: 1000}
     assert max(point.in_flight for point in points) == 1
 
 
