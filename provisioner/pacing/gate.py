@@ -378,9 +378,7 @@ class Gate:
         self._give()
 
     def _head(self) -> asyncio.Future[float] | None:
-        if not (self._retries.futures or self._fresh.futures):
-            return None
-        return self._retries.head() or self._fresh.head()
+        return (self._retries.futures and self._retries.head()) or (self._fresh.futures and self._fresh.head()) or None
 
     def _give(self) -> None:
         """Grant every turn that is due, then set the timer for the next."""
@@ -394,11 +392,11 @@ class Gate:
 
     def _schedule(self) -> None:
         """Have the timer fire no later than the turn of the queue's head; one that fires too early is set again."""
-        if self._head() is None:
+        if not (self._retries.futures or self._fresh.futures):
             return
-        now = self._clock()
-        due = max(now, self._pacer.peek(now))
-        beat = next_beat(due, self._pacer.rate, tight=self._pacer.tight)
+        pacer, now = self._pacer, self._clock()
+        due = max(now, pacer.peek(now))
+        beat = next_beat(due, pacer.rate, tight=pacer.tight)
         at = due if beat is None else beat
         if self._timer is not None:
             if self._due <= at + TICK_S:
