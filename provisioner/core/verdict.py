@@ -133,13 +133,15 @@ class Line:
         mixed_up: whether it brought a reply that nobody asked for. Each later reply may then be the one to an earlier
             request, so that none proves anything.
         closed: whether it will bring nothing more.
+        results: how many creates it has brought a result for, of all targets that use it.
     """
 
-    __slots__ = ("closed", "mixed_up")
+    __slots__ = ("closed", "mixed_up", "results")
 
     def __init__(self) -> None:
         self.mixed_up = False
         self.closed = False
+        self.results = 0
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):

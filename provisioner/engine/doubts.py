@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 KEPT = 256
 """Results of a connection that are remembered: memory stays the same for any manifest. A surplus reply shows as soon as
 the connection waits for none, which happens within a few replies unless every connection is always busy."""
+SPARE = 64
+"""So many results may be remembered in addition to twice those that have to be."""
 MIXED_UP = "mixed_up"
 """Code of an entry whose result came over such a connection."""
 
@@ -38,12 +40,14 @@ class Given(msgspec.Struct, frozen=True):
         arn: that the reply named, "" for none.
         incoming: whether it was a replacement.
         outcome: of the definition if it succeeded.
+        number: which result of its connection it was.
     """
 
     name: str
     arn: str
     incoming: bool
     outcome: Outcome
+    number: int
 
 
 class Doubts:
@@ -59,6 +63,8 @@ class Doubts:
         self._resolver = resolver
         # Lists, not deques: a deque of one takes a kilobyte, and every target has one for each connection.
         self._given: dict[Line, list[Given]] = {}
+        self._remembered = 0
+        self._forget_at = SPARE
 
     def statistics(self) -> dict[str, int]:
         """How many connections and results are remembered."""
@@ -68,14 +74,26 @@ class Doubts:
         """``reply`` is recorded as the one to the create of ``job``."""
         if reply.line is None:
             return
-        if reply.line not in self._given:
-            for line in [line for line in self._given if line.closed and not line.mixed_up]:
-                del self._given[line]
-            self._given[reply.line] = []
-        given = self._given[reply.line]
-        given.append(Given(job.name, reply.arn, job.incoming, job.outcome))
+        line = reply.line
+        line.results += 1
+        if self._remembered >= self._forget_at:
+            self._forget()
+        given = self._given.setdefault(line, [])
+        given.append(Given(job.name, reply.arn, job.incoming, job.outcome, line.results))
         if len(given) > KEPT:
             del given[0]
+        else:
+            self._remembered += 1
+
+    def _forget(self) -> None:
+        """Forget what is known to be in order: of closed connections, and what others have long had results after.
+
+        Now and then, not for each result: a thousand targets share hundreds of connections, and each meets all of them.
+        """
+        kept = {line: _recent(line, given) for line, given in self._given.items() if line.mixed_up or not line.closed}
+        self._given = {line: given for line, given in kept.items() if given}
+        self._remembered = sum(map(len, self._given.values()))
+        self._forget_at = 2 * self._remembered + SPARE
 
     def contradict(self, reply: Reply) -> None:
         """``reply`` names what cannot be: its connection, or the one that brought the same ARN before, is mixed up."""
@@ -121,7 +139,14 @@ class Doubts:
 
     def _taken(self) -> Iterator[Given]:
         for line in [line for line in self._given if line.mixed_up]:
-            yield from self._given.pop(line)
+            given = self._given.pop(line)
+            self._remembered -= len(given)
+            yield from given
+
+
+def _recent(line: Line, given: list[Given]) -> list[Given]:
+    """Those of ``given``, which came over ``line``, that may be in doubt yet."""
+    return given if line.mixed_up else [one for one in given if one.number > line.results - KEPT]
 
 
 def _outcome(entry: Entry, given: Given) -> Outcome | None:

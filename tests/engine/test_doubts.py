@@ -10,7 +10,7 @@ import pytest
 from provisioner.commands.verify import differences
 from provisioner.core.entry import Outcome, State
 from provisioner.core.verdict import Line, Reply
-from provisioner.engine.doubts import KEPT, MIXED_UP, Doubts, Given
+from provisioner.engine.doubts import KEPT, MIXED_UP, SPARE, Doubts, Given
 from provisioner.engine.resolver import Resolver
 from tests.engine.account import REPLACE, Account, counts, v
 from tests.fakes import ACCOUNT_ID, REGION, TAG, Act, Endpoint, FakeLedger, make_policy, open_target
@@ -19,7 +19,6 @@ from tests.virtual_time import virtual_time
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provisioner.engine.job import Job
 
 STRAY = f"arn:aws:cleanrooms-ml:{REGION}:{ACCOUNT_ID}:configured-model-algorithm/stray"
 ANOTHER = Reply(status=200, arn=STRAY, request_id="r")
@@ -134,21 +133,49 @@ async def test_a_surplus_that_shows_only_after_the_run_is_found_by_verify() -> N
     account.check()
 
 
+def doubts_of_nobody() -> Doubts:
+    """Those of a target that nothing is sent to."""
+    target = open_target(Endpoint(), FakeLedger())
+    return Doubts(target, Resolver(target, make_policy()))
+
+
 @virtual_time
 async def test_a_connection_is_forgotten_when_it_was_in_order() -> None:
-    """Memory stays the same: the last results of each open connection are kept, and none of a closed one."""
-    target = open_target(Endpoint(), FakeLedger())
-    doubts = Doubts(target, Resolver(target, make_policy()))
-    lines = [Line() for _ in range(3)]
-    job: Any = Given("x", "", incoming=False, outcome=Outcome.CREATED)  # what matters of a job
-    for line in lines:
+    """Memory stays the same: the last results of each open connection are kept, and few of closed ones."""
+    doubts = doubts_of_nobody()
+    for number in range(20):
+        line = Line()
         for _ in range(2 * KEPT):
-            note(doubts, job, line)
-        line.closed = True
+            note(doubts, line)
+        line.closed = number > 0
 
-    assert doubts.statistics() == {"connections": 1, "results": KEPT}
+    remembered = doubts.statistics()["results"]
+    assert KEPT < remembered <= 3 * KEPT + SPARE
 
 
-def note(doubts: Doubts, job: Job, line: Line) -> None:
+@virtual_time
+async def test_of_a_connection_that_targets_share_the_last_results_are_remembered() -> None:
+    """A target forgets its own when others have had as many, however rarely it uses the connection."""
+    doubts, others = doubts_of_nobody(), doubts_of_nobody()
+    lines = [Line() for _ in range(500)]
+    for line in lines:
+        for _ in range(3):
+            note(doubts, line)
+        for _ in range(KEPT - 1):
+            note(others, line)
+    recent, old = lines[:250], lines[250:]
+    for line in old:
+        note(others, line)
+    before = doubts.statistics()
+    last = Line()
+    for _ in range(KEPT):
+        note(doubts, last)  # until it looks for what need not be remembered
+
+    assert before["connections"] == len(lines)
+    assert doubts.statistics()["connections"] == len(recent) + 1
+
+
+def note(doubts: Doubts, line: Line) -> None:
     """Another reply came over ``line``."""
+    job: Any = Given("x", "", incoming=False, outcome=Outcome.CREATED, number=0)  # what matters of a job
     doubts.note(job, Reply(status=200, arn=STRAY, line=line))
