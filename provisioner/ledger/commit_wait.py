@@ -13,7 +13,7 @@ MANY = 8
 INTENT_S = 0.01
 """Two commits are at least so far apart, where intents come singly: those of fast targets."""
 RESULT_S = 0.04
-"""A result waits no longer for an intent; a little longer than from one beat to the next."""
+"""A result waits no longer for an intent: as long as it is from one beat to the next."""
 LOOK_S = 0.2
 """Targets are counted over this time: one that makes five creates a second is seen in each."""
 
@@ -35,15 +35,15 @@ class CommitWait:
         """``target`` records a fact."""
         self._targets.add(target)
 
-    def until(self, now: float, *, intent: bool) -> float:
-        """When a fact that arrives now should be committed: ``now``, or later."""
+    def until(self, now: float, *, awaited: bool) -> float:
+        """When a fact that arrives now should be committed: ``now``, or later; ``awaited`` as an intent is."""
         if now - self._since >= LOOK_S:
             self._many = len(self._targets) >= MANY
             self._targets.clear()
             self._since = now
         if not self._many:
             return now
-        return max(now, self._committed + INTENT_S) if intent else now + RESULT_S
+        return max(now, self._committed + INTENT_S) if awaited else now + RESULT_S
 
     def committed(self, now: float) -> None:
         """Everything that waited is on its way to the disk."""

@@ -296,14 +296,15 @@ class SqliteLedger(Store[Writer]):
         return await self._read(reading.learned, target, family)
 
     def _send(self, waiting: Waiting) -> None:
-        intent = False
+        # What is no record of facts, such as problems, may come one after another, each when the one before is durable.
+        awaited = True
         if isinstance(waiting.request, Record):
             fact = waiting.request.facts[0]
             self._commit_wait.add(fact.target)
-            intent = fact.event in INTENTS
+            awaited = fact.event in INTENTS
         self._asked.append(waiting)
         now = self._loop.time()
-        due = self._commit_wait.until(now, intent=intent)
+        due = self._commit_wait.until(now, awaited=awaited)
         if self._flushing is not None:
             if due >= self._flush_at:
                 return
