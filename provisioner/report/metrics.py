@@ -116,7 +116,7 @@ FAMILIES = {
             "provisioner_pace_limit_creates_per_second", "gauge", "The rate limit as measured; 0 while unknown", _TARGET
         ),
         Family("provisioner_creates_in_flight", "gauge", "Creates under way", _TARGET),
-        Family("provisioner_creates_in_flight_limit", "gauge", "Creates that may be under way", _TARGET),
+        Family("provisioner_creates_in_flight_limit", "gauge", "Creates that may await their reply", _TARGET),
     )
 }
 """Every family that there is, by name."""
