@@ -2,7 +2,6 @@
 
     python -m tests.faults.crash --points 10000 --seed 1        the campaign
     python -m tests.faults.crash --points 10000 --second-day    that of updates, replacements and prunes
-    python -m tests.faults.crash --at "after send" --directory D  one run that dies at that point
 
 A point lies before and after every commit, before and after every send, and at every receive, of creates, changes of
 tags and deletions. The process forks for
@@ -17,7 +16,6 @@ import argparse
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import time
 import traceback
@@ -131,6 +129,11 @@ def scenario_of(seed: int) -> Scenario:
     configured: Configured = random.choice(["unknown", names])
     size, faulty = random.randint(1, 8), random.choice([0.0, 0.3, 0.6])
     return Scenario(seed, names, configured, size, faulty, tag=random.choice([TAG, TAG, TAG, ""]))
+
+
+def quiet() -> None:
+    """A campaign prints its figures, not what each of its runs has to say."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 
 
 class Killer:
@@ -465,6 +468,7 @@ def explore(seed: int, kills: int, directory: Path, day: type[Campaign] = Campai
 
 def campaign(points: int, seed: int, day: type[Campaign] = Campaign) -> Counter[str]:
     """At least ``points`` kill points from ``seed`` on, in every world of names."""
+    quiet()
     counts: Counter[str] = Counter()
     directory = Path(tempfile.mkdtemp(prefix="crash-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108
     try:
@@ -479,12 +483,23 @@ def campaign(points: int, seed: int, day: type[Campaign] = Campaign) -> Counter[
     return counts
 
 
-def die_at(directory: Path, named: str, nth: int, outcome: str) -> None:
-    """One run of one definition in an ordinary world that dies at the ``nth`` point of a name."""
+def die_at(directory: Path, named: str, nth: int) -> None:
+    """One run of one definition in an ordinary world that dies at the ``nth`` point of a name, if there is one."""
+    quiet()
     one = Campaign(Scenario(0, "duplicates", "unknown", 1, 0.0), directory)
     world = one.world()
     killer = Killer(world, nth, named)
-    register(world, Order(manifest=one.manifest, ledger=one.ledger, hand=handing(outcome), point=killer))
+    register(world, Order(manifest=one.manifest, ledger=one.ledger, hand=handing("ok"), point=killer))
+
+
+def figures(points: int, seed: int, day: type[Campaign] = Campaign) -> str:
+    """Run a campaign; what it counted. It forks, so that its process may have no threads."""
+    began = time.perf_counter()
+    counts = campaign(points, seed, day)
+    took = time.perf_counter() - began
+    counted = ", ".join(f"{count} {what}" for what, count in counts.items())
+    what = "crash campaign of the second day" if day is SecondDay else "crash campaign"
+    return f"{what}, seed {seed}: {counted}; 0 lost, 0 twice, 0 unfinished; {took:.1f} s"
 
 
 def main() -> None:
@@ -493,21 +508,8 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=200)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     parser.add_argument("--second-day", action="store_true")
-    parser.add_argument("--at", default="")
-    parser.add_argument("--nth", type=int, default=1)
-    parser.add_argument("--outcome", default="ok")
-    parser.add_argument("--directory", type=Path)
     given = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    if given.at:
-        die_at(given.directory, given.at, given.nth, given.outcome)
-        sys.exit("the point was never reached")
-    began = time.perf_counter()
-    counts = campaign(given.points, given.seed, SecondDay if given.second_day else Campaign)
-    took = time.perf_counter() - began
-    figures = ", ".join(f"{count} {what}" for what, count in counts.items())
-    what = "crash campaign of the second day" if given.second_day else "crash campaign"
-    print(f"{what}, seed {given.seed}: {figures}; 0 lost, 0 twice, 0 unfinished; {took:.1f} s")  # noqa: T201
+    print(figures(given.points, given.seed, SecondDay if given.second_day else Campaign))  # noqa: T201
 
 
 if __name__ == "__main__":

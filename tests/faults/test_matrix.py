@@ -7,8 +7,6 @@ beside the ledger. Every test checks the invariants against what the endpoint ho
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +18,7 @@ from provisioner.core.verdict import Loss
 from provisioner.emulator.behaviour import Behaviour
 from provisioner.errors import LedgerError, Reason
 from tests.fakes import make_policy
+from tests.faults.crash import die_at
 from tests.faults.invariants import (
     check_account,
     check_finished,
@@ -27,6 +26,7 @@ from tests.faults.invariants import (
     check_invariants,
     outcomes_of,
 )
+from tests.faults.loaded import LOADED
 from tests.faults.world import (
     ACCOUNT,
     EPOCH,
@@ -132,9 +132,11 @@ def numbered(count: int) -> list[str]:
 def die(path: Path, at: str, nth: int = 1) -> Job:
     """A job of one definition whose first run was killed with SIGKILL at a point; a second later."""
     job = Job(path, ["algorithm 0"])
-    command = [sys.executable, "-m", "tests.faults.crash", "--at", at, "--nth", str(nth), "--directory", str(path)]
-    died = subprocess.run(command, check=False, capture_output=True, timeout=60)
-    assert died.returncode == -9, died.stderr
+    died = LOADED.Process(target=die_at, args=(path, at, nth))
+    died.start()
+    died.join(60)
+    assert died.exitcode == -9, "what it said is on stderr; with 0 the point was never reached"
+    died.close()
     job.world = World(Behaviour(names="duplicates", list_lag=55.0), path / "journal")
     job.at = EPOCH + 10.0
     return job
