@@ -24,7 +24,6 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
@@ -44,6 +43,7 @@ from provisioner.ledger.sqlite.database import (
     open_reader,
     open_writer,
 )
+from provisioner.ledger.sqlite.reads import Reads
 from provisioner.ledger.sqlite.watch import Watch
 from provisioner.ledger.sqlite.writer import FileHealth, Writer, WriterParts
 from provisioner.ledger.sqlite.writing import Writing
@@ -160,7 +160,7 @@ class SqliteLedger(Store[Writer]):
         self._health: FileHealth = health
         self.found = opened.found
         self._reader = opened.reader
-        self._reading = ThreadPoolExecutor(1, "ledger-reader")
+        self._reads = Reads()
         self._asked: list[Waiting] = []
         self._commit_wait = CommitWait(self._loop.time())
         self._flushing: asyncio.Handle | None = None
@@ -279,8 +279,7 @@ class SqliteLedger(Store[Writer]):
         """See :meth:`provisioner.ledger.Ledger.close`."""
         if self._closing is None:
             self._flush()
-            self._closing = self._loop.run_in_executor(self._reading, self._shut)
-            self._reading.shutdown(wait=False)
+            self._closing = self._reads.last(self._shut)
         await asyncio.shield(self._closing)
 
     async def _targets(self) -> Sequence[str]:
@@ -326,7 +325,7 @@ class SqliteLedger(Store[Writer]):
         self._check()
         work = partial(function, self._reader, *args, **kwargs)
         try:
-            return await self._loop.run_in_executor(self._reading, work)
+            return await self._reads.read(work)
         except (sqlite3.Error, *UNREADABLE) as error:
             self._health.poison(error)
         self._health.check()
