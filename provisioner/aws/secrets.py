@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 from base64 import b64encode
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -40,9 +41,17 @@ class Secrets:
 
     def __init__(self, tokens: Iterable[str] = ()) -> None:
         self._tokens = tuple(filter(None, tokens))
-        # Texts rather than the set of all their parts, which would be a megabyte for each of a thousand targets.
-        self._own = "\n".join(self._tokens).lower()
-        self._forms = "\n".join(form for token in self._tokens for form in _forms(token)).lower()
+
+    # Made for the first error of a target, and then kept: they take seven times as much memory as the token. They are
+    # texts rather than the set of all their parts, which would be a megabyte for each of a thousand targets.
+
+    @cached_property
+    def _own(self) -> str:
+        return "\n".join(self._tokens).lower()
+
+    @cached_property
+    def _forms(self) -> str:
+        return "\n".join(form for token in self._tokens for form in _forms(token)).lower()
 
     def remove(self, text: str) -> str:
         """``text`` without any part of a token, whichever way it is written.

@@ -14,7 +14,6 @@ read to its end, so that the summary accounts for every definition. Either way w
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 import anyio
@@ -175,11 +174,13 @@ class Engine:
     async def _read(self, manifest: Manifest, unreported: Callable[[Sequence[Problem]], Sequence[Problem]]) -> str:
         fingerprint = Fingerprint(manifest.rules)
         batches = manifest.batches(fingerprint=fingerprint)
+        number = 0
         while not self._stop.requested:
             batch = None
             try:
                 with self._stop.ends() as reading:
-                    batch = await self._next(batches)
+                    # Passing it on through a thread takes as long as a create.
+                    batch = next(batches, None) if manifest.holds(number) else await self._next(batches)
             except ProvisionerError as error:
                 # Handled here: if it left the task group, the creates in flight would be cancelled.
                 self._ending.halt_target(Halt(error.reason, str(error)))
@@ -189,15 +190,18 @@ class Engine:
             if batch is None:
                 self._observer.manifest_read()
                 return fingerprint.hexdigest()
+            number += 1
             self._observer.batch_read(batch, manifest.size_bytes)
             if problems := unreported(batch.problems):
                 await self._problems.add(problems)
             self._read_rows += len(batch.rows)
             size, read = manifest.size_bytes, batch.read_bytes
             whole = max(1.0, size / read) if size and read else 1.0
-            rows = deque(batch.rows)
-            while rows and not self._stop.requested:
-                await self._plan([rows.popleft() for _ in range(min(len(rows), self._some()))], whole)
+            planned = 0
+            while planned < len(batch.rows) and not self._stop.requested:
+                rows = batch.rows[planned : planned + self._some()]
+                await self._plan(rows, whole)
+                planned += len(rows)
                 await self._work.until_few_wait()
         return ""
 

@@ -192,10 +192,23 @@ class Observers(Observer):
     """
 
     def __init__(self, *observers: Observer) -> None:
-        for event in EVENTS:
-            heard = [getattr(one, event) for one in observers if _hears(one, event)]
-            if heard:
-                setattr(self, event, heard[0] if len(heard) == 1 else _each(heard))
+        self.observers = observers
+
+
+def _forward(event: str) -> Callable[..., None]:
+    """The method for ``event``. Who hears it is found out when the first comes: most of a target's events never do."""
+
+    def first(self: Observers, *args: object, **kwargs: object) -> None:
+        heard = [getattr(one, event) for one in self.observers if _hears(one, event)]
+        call = heard[0] if len(heard) == 1 else _each(heard)
+        setattr(self, event, call)
+        call(*args, **kwargs)
+
+    return first
+
+
+for _event in EVENTS:
+    setattr(Observers, _event, _forward(_event))
 
 
 def _hears(observer: Observer, event: str) -> bool:

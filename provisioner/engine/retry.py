@@ -11,6 +11,7 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+import anyio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_result, stop_after_attempt
 from tenacity.wait import wait_base, wait_random_exponential
 
@@ -93,9 +94,17 @@ async def read_again(gate: Gate, read: Callable[[], Awaitable[T]], final: Collec
     Raises:
         CallError: of the last attempt.
     """
+    try:
+        # As a rule there is no other attempt, and setting up tenacity takes as long as a List.
+        return await read()
+    except CallError as error:
+        if not _may_pass(final, error):
+            raise
+        throttled = judge(error.reply) is Verdict.THROTTLED
+    await anyio.sleep(gate.next_turn_in_s() if throttled else random.uniform(0.0, BACKOFF_S))  # noqa: S311  jitter
     retrying = AsyncRetrying(
         retry=retry_if_exception(partial(_may_pass, final)),
-        stop=stop_after_attempt(READ_ATTEMPTS),
+        stop=stop_after_attempt(READ_ATTEMPTS - 1),
         wait=_Backoff(gate, READ_BACKOFF_MAX_S, _read_was_throttled),
         reraise=True,
     )

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 QUEUE = 64
 """Jobs that may wait for a worker when the next batch is planned: enough to hide its look-ups at thousands a second."""
+QUEUE_S = 2.0
+LEAST_QUEUE = 4
+"""At a slow pace they are those of so long, and so many at least: a thousand targets have as many queues."""
 
 
 class Workers(Generic[T]):
@@ -42,16 +45,21 @@ class Workers(Generic[T]):
         self._workers = 0
         self._jobs: deque[T] = deque()
         self._open = 0
-        self._more = anyio.Event()
-        self._few = anyio.Event()
-        self._idle = anyio.Event()
-        self._add_worker()
+        # Made when somebody waits, and workers when there is a job: an event takes almost a kilobyte, a worker three.
+        # Most targets change no tags and delete nothing.
+        self._more: anyio.Event | None = None
+        self._few: anyio.Event | None = None
+        self._idle: anyio.Event | None = None
+        self._most_waiting = QUEUE
 
     def add(self, job: T) -> None:
         """Queue ``job``."""
         self._open += 1
         self._jobs.append(job)
-        self._more.set()
+        if not self._workers:
+            self._add_worker()
+        if self._more is not None:
+            self._more.set()
 
     @property
     def busy(self) -> bool:
@@ -59,8 +67,9 @@ class Workers(Generic[T]):
         return self._open > 0
 
     async def until_few_wait(self) -> None:
-        """Wait until no more than :data:`QUEUE` jobs wait for a worker: memory stays the same for any manifest."""
-        while len(self._jobs) > QUEUE:
+        """Wait until so few jobs wait for a worker that more are needed: memory stays the same for any manifest."""
+        self._most_waiting = min(QUEUE, max(LEAST_QUEUE, round(QUEUE_S * self._gate.rate)))
+        while len(self._jobs) > self._most_waiting:
             self._few = anyio.Event()
             await self._few.wait()
 
@@ -89,16 +98,16 @@ class Workers(Generic[T]):
                 await self._work(job)
             finally:
                 self._open -= 1
-                if not self._open:
+                if not self._open and self._idle is not None:
                     self._idle.set()
 
     async def _next(self) -> T:
         while not self._jobs:
-            if self._more.is_set():
+            if self._more is None or self._more.is_set():
                 # An event cannot be cleared; all that waited for the old one have been woken.
                 self._more = anyio.Event()
             await self._more.wait()
         job = self._jobs.popleft()
-        if len(self._jobs) == QUEUE:
+        if self._few is not None and len(self._jobs) == self._most_waiting:
             self._few.set()
         return job

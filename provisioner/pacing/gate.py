@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from math import ceil, inf
 from typing import TYPE_CHECKING, Self
 
@@ -67,7 +66,8 @@ class _Queue:
     """Waiting callers, first come, first served; those that were cancelled are skipped."""
 
     def __init__(self) -> None:
-        self.futures: deque[asyncio.Future[float]] = deque()
+        # A list, not a deque: an empty deque takes 700 bytes, every target has a dozen queues, and few ever wait.
+        self.futures: list[asyncio.Future[float]] = []
         # get_running_loop() makes a system call (getpid), so it is not called for each turn.
         self._loop = asyncio.get_running_loop()
 
@@ -81,7 +81,7 @@ class _Queue:
         while self.futures:
             if not self.futures[0].done():
                 return self.futures[0]
-            self.futures.popleft()
+            del self.futures[0]
         return None
 
     def refuse(self) -> None:

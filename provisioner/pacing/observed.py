@@ -5,8 +5,8 @@ Arithmetic without a clock. Also the record that one run leaves to the next.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
-from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -54,7 +54,7 @@ class Calls:
 
     def __init__(self) -> None:
         self.expected = 0
-        self.started_at: list[float] = []
+        self.started_at = array("d")  # a quarter of a list's memory
         self.started = 0
         self.forgotten = 0
         self.in_flight = 0
@@ -118,7 +118,7 @@ class Seconds:
 
     def __init__(self, tuning: Tuning) -> None:
         self._tuning = tuning
-        self._gaps: deque[tuple[float, float]] = deque(maxlen=tuning.window_memory)
+        self._gaps: list[tuple[float, float]] = []  # the last of them
         self.boundary: float | None = None
         self.doubt = 0.0
 
@@ -127,6 +127,7 @@ class Seconds:
         gap = accepted_at - throttled_at
         if 0.0 < gap < self._tuning.window_gap_s:
             self._gaps.append((throttled_at, gap))
+            del self._gaps[: -self._tuning.window_memory]
             self._fit(self._tuning.window_jitter_s + jitter)
 
     def _fit(self, jitter: float) -> None:

@@ -16,7 +16,7 @@ from provisioner.engine.observer import Observer, Observers
 from provisioner.engine.stop import Stop
 from provisioner.errors import ManifestError, ProvisionerError, Reason
 from provisioner.manifest.parser import Rules
-from provisioner.manifest.reader import Manifest
+from provisioner.manifest.reader import BATCH_LINES, Manifest
 from provisioner.manifest.sources import ScratchError
 from provisioner.pacing.gate import Gate
 from provisioner.pacing.pacer import PaceBounds, Pacer
@@ -100,6 +100,53 @@ async def test_the_gate_knows_about_how_many_creates_are_to_come(tmp_path: Path)
     assert 512 < expected <= 20_000  # one batch of 512 was planned
 
 
+class Threads(Manifest):
+    """A manifest that notes in which threads its batches are read."""
+
+    at_hand = 0
+
+    def holds(self, number: int) -> bool:
+        """See :class:`Manifest`."""
+        return number < self.at_hand
+
+    def batches(self, size: int = BATCH_LINES, fingerprint: Fingerprint | None = None) -> Iterator[Batch]:
+        """See :class:`Manifest`."""
+        self.threads = list[threading.Thread]()
+        for batch in super().batches(size, fingerprint):
+            self.threads.append(threading.current_thread())
+            yield batch
+
+
+@virtual_time
+async def test_what_is_at_hand_is_not_passed_on_by_a_thread(tmp_path: Path) -> None:
+    """Only reading may block; a batch that another target has read already is taken where it is used."""
+    path = tmp_path / "definitions.jsonl"
+    path.write_bytes(manifest_of(*(f"definition {number:05}" for number in range(3 * BATCH_LINES))))
+    manifest = Threads([str(path)], Rules())
+    manifest.at_hand = 2
+
+    await Engine(open_target(Endpoint(), FakeLedger()), make_policy(), Stop(), workers=64).run(manifest)
+
+    here = threading.current_thread()
+    assert [thread is here for thread in manifest.threads] == [True, True, False]
+
+
+@virtual_time
+async def test_a_target_has_tasks_for_what_it_does(tmp_path: Path) -> None:
+    """None waits for changes of tags and deletions where there are none: a thousand targets are as many times that."""
+    path, ledger, endpoint, seen = tmp_path / "definitions.jsonl", FakeLedger(), Endpoint(), list[int]()
+    path.write_bytes(manifest_of("a"))
+
+    def count() -> None:
+        seen.append(sum("Workers._run" in repr(task) for task in asyncio.all_tasks()))
+
+    for at in (0.02, 0.07):  # during the List, and during the create
+        asyncio.get_running_loop().call_later(at, count)
+    await Engine(_slow(ledger, endpoint), make_policy(), Stop(), workers=64).run(Manifest([str(path)], Rules()))
+
+    assert seen == [0, 2]
+
+
 class Asked(FakeLedger):
     """A ledger that notes how many names it is asked for at a time."""
 
@@ -130,7 +177,7 @@ async def test_a_slow_target_plans_what_it_creates_soon(tmp_path: Path) -> None:
 
     await Engine(_slow(ledger, endpoint), make_policy(), Stop(), workers=64).run(Manifest([str(path)], Rules()))
 
-    assert asked_early == [40, 40]
+    assert asked_early == [40]
     assert sum(ledger.counts_asked) == len(endpoint.algorithms) == 200
 
 

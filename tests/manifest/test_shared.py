@@ -61,6 +61,20 @@ def test_lines_are_parsed_once(tmp_path: Path) -> None:
     assert [id(batch) for batch in first] == [id(batch) for batch in second]
 
 
+def test_what_one_has_read_is_at_hand_for_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch and the end need no thread by then; beyond what is kept, each target reads for itself."""
+    monkeypatch.setattr(shared, "KEPT", 3)
+    short = SharedManifest(written(tmp_path / "short.jsonl", BATCH_LINES))
+    long = SharedManifest(written(tmp_path / "long.jsonl", 3 * BATCH_LINES))
+    before = [manifest.holds(0) for manifest in (short, long)]
+    for manifest in (short, long):
+        read(manifest)
+
+    assert before == [False, False]
+    assert [short.for_target("t").holds(number) for number in range(4)] == [True, True, True, True]
+    assert [long.for_target("t").holds(number) for number in range(4)] == [True, True, True, False]
+
+
 def test_readers_in_several_threads_see_the_same(tmp_path: Path) -> None:
     """Each target reads in a thread."""
     alone = written(tmp_path / "m.jsonl", 2000)
