@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -150,6 +151,7 @@ def unsent(error: Exception) -> Reply:
     return lost(error)
 
 
+@lru_cache(maxsize=64)
 def _place(route: Route) -> Place:
     parts = urlsplit(route.endpoint)
     tls = tls_context(route.ca_bundle) if parts.scheme == "https" else None

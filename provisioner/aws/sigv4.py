@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import time
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -32,6 +33,7 @@ _UNSIGNED = frozenset({"authorization", "content-length", "x-amz-date", "x-amz-s
 """Headers of a prepared request that the SDK did not sign, or that its signature brought."""
 
 
+@lru_cache(maxsize=64)
 def host_header(url: str) -> str:
     """The Host of ``url``: the port only when it is not the scheme's own."""
     parts = urlsplit(url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -43,10 +44,11 @@ def seconds(duration: str) -> float:
     return sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION_PART.findall(duration))
 
 
+@lru_cache(maxsize=64)
 def check_endpoint(url: str) -> None:
     """Refuse an endpoint that is not https, or http on this machine: a definition names roles and keys.
 
-    The messages do not repeat the URL, which may contain a password.
+    The messages do not repeat the URL, which may contain a password. A thousand targets have the same few.
 
     Raises:
         ValueError: it is neither, or more than scheme, host, port and path.
