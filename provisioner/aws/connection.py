@@ -171,6 +171,8 @@ class Connection(asyncio.Protocol):
         """The connection is gone. Where no length was given, its end in good order is the end of the reply."""
         self._stop_timer()
         self.line.closed = True
+        # Each refers to the other, which would leave both, and the transport, to the garbage collector.
+        del self._parser
         if exc is None and not (self._in_head or self._framed or self._complete):
             self._succeed()
         else:

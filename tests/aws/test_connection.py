@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import pytest
 
@@ -128,3 +130,22 @@ async def test_what_comes_between_two_requests_ends_the_connection() -> None:
         await asyncio.sleep(0.1)
 
         assert not connection.usable
+
+
+async def test_a_closed_connection_is_not_left_to_the_garbage_collector() -> None:
+    """Its memory is free at once: a fleet opens and closes many, and the collector comes late."""
+    gc.disable()
+    try:
+        async with Server(send(http())) as server:
+            loop = asyncio.get_running_loop()
+            transport, connection = await loop.create_connection(Connection, "127.0.0.1", server.port)
+            await connection.exchange(REQUEST, 5)
+            left = ref(connection)
+            connection.abort()
+            await asyncio.sleep(0)
+            del transport, connection
+            await asyncio.sleep(0)
+
+            assert left() is None
+    finally:
+        gc.enable()
