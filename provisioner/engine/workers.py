@@ -1,8 +1,9 @@
 """The worker pool: jobs in one list, and as many workers as the slots in flight can keep busy.
 
 A list of its own, not a library's stream or queue: those wake a task for each job, which takes up to a sixth of a
-create. A worker starts only when every other one has its slot, or has had it and is recording the result, so a target
-that needs four workers has five tasks, not 256; that keeps many targets side by side cheap.
+create. A worker starts only when every other one has its slot, or has had it and is recording the result, and at a slow
+pace only when none of them waits for its turn. So a target that needs four workers has five tasks, not 256; that keeps
+many targets side by side cheap.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ QUEUE = 64
 QUEUE_S = 2.0
 LEAST_QUEUE = 4
 """At a slow pace they are those of so long, and so many at least: a thousand targets have as many queues."""
+SLOW_PER_S = 25.0
+"""Up to this pace one worker that waits for its turn is enough: when it has it, there is time for another to come."""
 
 
 class Workers(Generic[T]):
@@ -51,13 +54,13 @@ class Workers(Generic[T]):
         self._few: anyio.Event | None = None
         self._idle: anyio.Event | None = None
         self._most_waiting = QUEUE
+        gate.on_turn = self.fill_slots
 
     def add(self, job: T) -> None:
         """Queue ``job``."""
         self._open += 1
         self._jobs.append(job)
-        if not self._workers:
-            self._add_worker()
+        self.fill_slots()
         if self._more is not None:
             self._more.set()
 
@@ -80,11 +83,14 @@ class Workers(Generic[T]):
             await self._idle.wait()
 
     def fill_slots(self) -> None:
-        """A worker has taken or left its slot: start another one if none is left to wait for the next job or slot."""
+        """A job came, or a worker has its slot or its turn, or left its slot: start another one if none is free."""
         gate = self._gate
+        if not self._jobs or gate.holders < self._workers:
+            return
         # As many again may have left their slot, to which another call is entitled while theirs is being recorded.
         recording = min(gate.holders - gate.in_flight, self._limit)
-        if gate.holders >= self._workers < self._limit + recording:
+        enough = gate.rate <= SLOW_PER_S and gate.waits
+        if self._workers < self._limit + recording and not enough:
             self._add_worker()
 
     def _add_worker(self) -> None:

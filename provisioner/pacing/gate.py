@@ -178,6 +178,9 @@ class Gate:
         clock: monotonic seconds, the clock that the pacer's times are of.
         starts: a turn takes a place of these until :meth:`started`; None where calls have no intent.
         beats: at which turns of a slow pace are taken, with those of the other gates that have the same.
+
+    Attributes:
+        on_turn: is called whenever a call has its turn: another one may begin to wait for the next.
     """
 
     def __init__(
@@ -204,6 +207,7 @@ class Gate:
         self._timer: asyncio.TimerHandle | Wait | None = None
         self._due = 0.0
         self._timed_outs = 0
+        self.on_turn: Callable[[], None] = _nothing
         self._fit()
 
     def slot(self) -> Slot:
@@ -226,7 +230,9 @@ class Gate:
         Raises:
             GateClosedError: the gate is closed, or was while waiting.
         """
-        return await self._wait(self._retries if again else self._fresh)
+        started_at = await self._wait(self._retries if again else self._fresh)
+        self.on_turn()
+        return started_at
 
     def next_turn_in_s(self) -> float:
         """Estimate the seconds until a call that asks now for another turn would get it: behind its like, no others.
@@ -309,6 +315,11 @@ class Gate:
     def holders(self) -> int:
         """Callers that hold a slot, or have left theirs and record what came of the call."""
         return self._slots.holders
+
+    @property
+    def waits(self) -> bool:
+        """Whether a call waits for its turn."""
+        return self._head() is not None
 
     @property
     def rate(self) -> float:
@@ -411,6 +422,10 @@ class Gate:
     def _fire(self) -> None:
         self._timer = None
         self._give()
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _granted(future: asyncio.Future[float]) -> bool:

@@ -133,18 +133,22 @@ async def test_what_is_at_hand_is_not_passed_on_by_a_thread(tmp_path: Path) -> N
 
 @virtual_time
 async def test_a_target_has_tasks_for_what_it_does(tmp_path: Path) -> None:
-    """None waits for changes of tags and deletions where there are none: a thousand targets are as many times that."""
-    path, ledger, endpoint, seen = tmp_path / "definitions.jsonl", FakeLedger(), Endpoint(), list[int]()
-    path.write_bytes(manifest_of("a"))
+    """None waits for changes of tags and deletions where there are none, and at a slow pace one for the next turn.
+
+    Two have calls under way at five a second and 0.3 s each. A thousand targets are as many times that.
+    """
+    path, ledger, endpoint = tmp_path / "definitions.jsonl", FakeLedger(), Endpoint(latency_s=0.3)
+    path.write_bytes(manifest_of(*(f"definition {number:05}" for number in range(40))))
+    seen = list[int]()
 
     def count() -> None:
         seen.append(sum("Workers._run" in repr(task) for task in asyncio.all_tasks()))
 
-    for at in (0.02, 0.07):  # during the List, and during the create
+    for at in (0.02, 5.0):  # during the List, and later
         asyncio.get_running_loop().call_later(at, count)
     await Engine(_slow(ledger, endpoint), make_policy(), Stop(), workers=64).run(Manifest([str(path)], Rules()))
 
-    assert seen == [0, 2]
+    assert seen == [0, 3]
 
 
 class Asked(FakeLedger):
