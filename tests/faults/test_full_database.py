@@ -143,7 +143,7 @@ def database() -> Iterator[Database]:
             shutil.rmtree(before)
             before.symlink_to(after)
             with (server.pgdata / "postgresql.conf").open("a") as settings:
-                settings.write("min_wal_size = 32MB\nmax_wal_size = 32MB\ncheckpoint_timeout = 1h\nautovacuum = off\n")
+                settings.write("max_wal_size = 1GB\ncheckpoint_timeout = 1h\nautovacuum = off\n")
             server.ensure_postgres_running()
             administrator = fresh_ledger(server.get_uri())
             administrator.execute(f"CREATE TABLESPACE small LOCATION '{tables.folder}'")
