@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest, start_http_ser
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from provisioner.errors import printable
 from provisioner.report.metrics import BOUNDS_S, Histogram
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def text(metrics: Metrics, textfile: str) -> str:
         textfile: the name of the file without its ending: a label, because a collector refuses two files that have the
             same series, and so would lose all of them.
     """
-    return generate_latest(_registry(metrics, {"textfile": textfile})).decode()
+    # The name of a file may have bytes that are not UTF-8.
+    return generate_latest(_registry(metrics, {"textfile": printable(textfile)})).decode()
 
 
 def serve(metrics: Metrics, address: str, port: int) -> None:

@@ -91,6 +91,13 @@ def test_everything_that_is_counted_is_exported() -> None:
     assert found[f'{duration}_sum{{operation="create",target="prod",{of}}}'] == pytest.approx(7.07)
 
 
+def test_a_file_whose_name_is_not_utf_8() -> None:
+    """Its label has the odd bytes escaped, and a collector can read it."""
+    [family, *_] = text_string_to_metric_families(text(Metrics("apply", 0.0), os.fsdecode(b"job \xff")))
+
+    assert {sample.labels["textfile"] for sample in family.samples} == {r"job \udcff"}
+
+
 def test_an_outage_that_is_over() -> None:
     """The gauge of outages goes back, the counter does not."""
     metrics, statistics = Metrics("apply", 0.0), Statistics("prod")
