@@ -28,6 +28,7 @@ from provisioner.aws.inspection import Credentials
 from provisioner.aws.losses import causes, lost
 from provisioner.aws.secrets import Secrets
 from provisioner.aws.timeouts import now_s
+from provisioner.aws.wire import clean
 from provisioner.core.verdict import Reply, Verdict, judge
 from provisioner.errors import ConfigurationError, CredentialsError, OutageError, ProvisionerError, Reason
 
@@ -359,7 +360,9 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
             return error
         if (lost := _unanswered(error)) is not None:
             what = "the credentials could not be fetched, because their service is out of reach"
-            outage = OutageError(what, where=target.name, why=str(error), hint="Check the network, then run again")
+            outage = OutageError(
+                what, where=target.name, why=clean(str(error)), hint="Check the network, then run again"
+            )
             if lost.is_hopeless:
                 outage.reason = Reason.CONFIGURATION
                 outage.hint = "Check the Region, sts_endpoint_url, certificates and any proxy in between"
@@ -369,7 +372,7 @@ class Identity(AioCredentials):  # type: ignore[misc]  # the SDK has no types
             hint = f"Run `aws sso login{f' --profile {profile}' if profile else ''}`"
         elif isinstance(error, sdk.ClientError) and profile and hint == _CREDENTIALS_HINT:
             hint = f"Check the roles that the profile {profile} assumes (role_arn, source_profile, external_id)"
-        return CredentialsError("no valid AWS credentials", where=target.name, why=str(error), hint=hint)
+        return CredentialsError("no valid AWS credentials", where=target.name, why=clean(str(error)), hint=hint)
 
 
 class Role:

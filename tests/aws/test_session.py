@@ -14,7 +14,7 @@ from provisioner.aws.session import REGIONS, Identity
 from provisioner.config.target import Target
 from provisioner.core.place import real_region
 from provisioner.core.verdict import Loss
-from provisioner.errors import ConfigurationError, CredentialsError, Reason
+from provisioner.errors import ConfigurationError, CredentialsError, ProvisionerError, Reason
 from tests.aws.certificates import Authority
 from tests.aws.conftest import limits_of
 from tests.aws.proxy import Proxy
@@ -247,6 +247,18 @@ async def test_a_failing_credential_process_ends_with_77(tmp_path: Path) -> None
     (tmp_path / "config").write_text("[profile p]\ncredential_process = false\n")
     with pytest.raises(CredentialsError):
         await open_and_close(profile="p")
+
+
+async def test_the_password_of_a_proxy_is_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever hands out credentials is asked through a proxy that is set, and the HTTP library quotes its URL."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "false")
+    monkeypatch.setenv("HTTP_PROXY", "http://user:pass-word@host:port")
+    with pytest.raises(ProvisionerError) as raised:
+        await open_and_close()
+
+    assert "@host:port" in str(raised.value)
+    assert "word" not in str(raised.value)
 
 
 async def test_an_expired_sso_token_says_how_to_log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
