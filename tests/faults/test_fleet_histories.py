@@ -1,4 +1,6 @@
-"""Histories of a fleet: a sample by default, more as torture. PROVISIONER_FLEET_HISTORIES says how many.
+"""Histories of a fleet: a sample by default, more as torture.
+
+PROVISIONER_FLEET_HISTORIES says how many, PROVISIONER_FLEET_SEED from which seed on.
 
 Targets come and go, change their tags and are chosen by patterns; definitions are for some of them, with templates;
 commands meet faults and are killed. A model knows what each target is to have. After every command no algorithm exists
