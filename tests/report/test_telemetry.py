@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -113,9 +114,14 @@ def test_a_collector_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, liste
         port = listener.getsockname()[1]
         environment = {ENDPOINT: f"http://127.0.0.1:{port}/token-5e4d"}
         monkeypatch.setenv(ENDPOINT, environment[ENDPOINT])
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.3")
         metrics, _ = made()
         telemetry = Telemetry(metrics, ["traces"], environment)
         telemetry.observer("prod").attempt_ended(attempt())
         left = telemetry.end(0, 0.05 if listens else 60.0)
+    # It would go on for seconds, and draw random numbers while Hypothesis watches that nothing else does.
+    for thread in threading.enumerate():
+        if thread.name == "telemetry":
+            thread.join()
 
     assert left == f"the collector at 127.0.0.1:{port} has not taken everything{' in time' if listens else ''}"
