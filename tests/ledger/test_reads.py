@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from provisioner.ledger.sqlite.reads import TOGETHER, Reads
+from provisioner.ledger.sqlite.reads import LOOK_S, MUCH, TOGETHER, WAIT_S, Reads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,44 @@ async def test_what_is_asked_at_once_is_read_in_one_go(wakes: Callable[[], list[
     assert found == [-number for number in range(3 * TOGETHER)]
     assert order == sorted(order)
     assert len(seen) == 3
+    await reads.last(lambda: None)
+
+
+async def test_what_is_asked_while_much_is_asked_waits_for_company(
+    monkeypatch: pytest.MonkeyPatch, wakes: Callable[[], list[object]]
+) -> None:
+    """Of many that ask one thing after another, a few at different times share a go; one alone never waits."""
+    now = 0.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+    waits = list[float]()
+    later = asyncio.get_running_loop().call_later
+
+    def noted(delay: float, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+        nonlocal now
+        waits.append(delay)
+        handle = later(delay, *args, **kwargs)
+        now += delay
+        return handle
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", noted)
+    reads = Reads()
+    for _ in range(3):
+        await reads.read(lambda: None)
+        now += 1.5 * LOOK_S
+    assert not waits
+
+    await asyncio.gather(*[reads.read(lambda: None) for _ in range(MUCH)])
+    now += 1.5 * LOOK_S
+    seen = wakes()
+    first = asyncio.create_task(reads.read(lambda: None))
+    await asyncio.sleep(0)
+    await asyncio.gather(first, reads.read(lambda: None))
+    assert waits == [WAIT_S]
+    assert len(seen) == 1
+
+    now += 2 * LOOK_S
+    await reads.read(lambda: None)
+    assert waits == [WAIT_S]
     await reads.last(lambda: None)
 
 
