@@ -19,7 +19,7 @@ T = TypeVar("T")
 TOGETHER = 32
 """Reads at a time: those that are done wait for the rest."""
 WAIT_S = 0.005
-"""While much is asked, reads are passed on that long after the ones before: a dozen of them delay a target by 0.06 s."""
+"""While much is asked, reads wait so long for others: a dozen of them delay a target by 0.06 s."""
 LOOK_S = 0.05
 """Reads are counted over this time."""
 MUCH = 32
