@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 QUEUE = 64
 """Jobs that may wait for a worker when the next batch is planned: enough to hide its look-ups at thousands a second."""
-QUEUE_S = 2.0
-LEAST_QUEUE = 4
-"""At a slow pace they are those of so long, and so many at least: a thousand targets have as many queues."""
 SLOW_PER_S = 25.0
 """Up to this pace one worker that waits for its turn is enough: when it has it, there is time for another to come."""
 
@@ -53,7 +50,6 @@ class Workers(Generic[T]):
         self._more: anyio.Event | None = None
         self._few: anyio.Event | None = None
         self._idle: anyio.Event | None = None
-        self._most_waiting = QUEUE
         gate.on_turn = self.fill_slots
 
     def add(self, job: T) -> None:
@@ -70,9 +66,8 @@ class Workers(Generic[T]):
         return self._open > 0
 
     async def until_few_wait(self) -> None:
-        """Wait until so few jobs wait for a worker that more are needed: memory stays the same for any manifest."""
-        self._most_waiting = min(QUEUE, max(LEAST_QUEUE, round(QUEUE_S * self._gate.rate)))
-        while len(self._jobs) > self._most_waiting:
+        """Wait until no more than :data:`QUEUE` jobs wait for a worker: memory stays the same for any manifest."""
+        while len(self._jobs) > QUEUE:
             self._few = anyio.Event()
             await self._few.wait()
 
@@ -114,6 +109,6 @@ class Workers(Generic[T]):
                 self._more = anyio.Event()
             await self._more.wait()
         job = self._jobs.popleft()
-        if self._few is not None and len(self._jobs) == self._most_waiting:
+        if self._few is not None and len(self._jobs) == QUEUE:
             self._few.set()
         return job
