@@ -114,7 +114,7 @@ def test_a_collector_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, liste
         port = listener.getsockname()[1]
         environment = {ENDPOINT: f"http://127.0.0.1:{port}/token-5e4d"}
         monkeypatch.setenv(ENDPOINT, environment[ENDPOINT])
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.3")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
         metrics, _ = made()
         telemetry = Telemetry(metrics, ["traces"], environment)
         telemetry.observer("prod").attempt_ended(attempt())
