@@ -14,6 +14,7 @@ from provisioner.core.entry import Entry, State
 from provisioner.core.problem import Problem
 from provisioner.errors import UsageError
 from provisioner.ledger import RunRecord
+from provisioner.pacing.observed import Learned
 from provisioner.report import page as pages
 from provisioner.report.recorder import Recorder
 from tests.fakes import FakeLedger
@@ -82,6 +83,14 @@ async def test_a_run_without_samples_has_all_targets(ledger: FakeLedger) -> None
     assert [target["name"] for target in page["targets"]] == ["a", "b"]
     with pytest.raises(UsageError, match="the ledger has no run"):
         await report_of_run(LOCATION, cast("Ledger", ledger), "1999", 9.0)
+
+
+async def test_a_target_has_the_limit_that_was_learned(ledger: FakeLedger) -> None:
+    """In creates per second; 0 where no run has found one."""
+    await ledger.learn("a", "create", msgspec.json.encode(Learned(rate=4.98049, learned_at=1.0, accepts=60)))
+    page = (await report_of_fleet(LOCATION, cast("Ledger", ledger), 9.0)).page
+
+    assert {target["name"]: target["pace"] for target in page["targets"]} == {"a": 4.98, "b": 0.0}
 
 
 async def test_a_page_without_a_ledger_counts_all_problems() -> None:
