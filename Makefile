@@ -50,7 +50,7 @@ demo: $(RUN)  ## register configs/example.jsonl against the embedded endpoint, w
 	@mkdir -p $(DEMO)
 	$(BIN)/provisioner apply configs/example.jsonl --config configs/demo.toml --local
 
-test: $(READY)  ## run the tests; about five minutes on two cores
+test: $(READY)  ## run the tests; about four minutes on two cores
 	$(PYTEST)
 
 $(LOWEST_READY): requirements-lowest.txt pyproject.toml $(READY)
