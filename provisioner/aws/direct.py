@@ -151,6 +151,13 @@ def unsent(error: Exception) -> Reply:
     return lost(error)
 
 
+def signature(signer: Signer, body: bytes, signed_for: float, token: str | None) -> list[str]:
+    """The lines of a request with its signature; ``token`` is that of the credentials."""
+    date, authorization = signer.sign(body, int(signed_for))
+    lines = [f"X-Amz-Date: {date}", f"Authorization: {authorization}"]
+    return [*lines, f"X-Amz-Security-Token: {token}"] if token else lines
+
+
 @lru_cache(maxsize=64)
 def _place(route: Route) -> Place:
     parts = urlsplit(route.endpoint)

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from provisioner.aws import wire
-from provisioner.aws.direct import encoded, head_of, pool_of, unsent
+from provisioner.aws.direct import encoded, head_of, pool_of, signature, unsent
 from provisioner.aws.faces import Listed, Page
 from provisioner.aws.losses import lost
 from provisioner.aws.pool import UnconnectedError
@@ -67,36 +67,31 @@ class DirectList:
     async def ask(self, next_token: str, page_size: int) -> tuple[bytes | None, Reply]:
         """Call once: the body, None where there is to be no page; and the reply. Nothing that happens is raised."""
         params = {"maxResults": str(page_size)} | ({"nextToken": next_token} if next_token else {})
+        query, now = urlencode(params, quote_via=quote, safe="-_.~"), 0.0
+
+        def request() -> bytes:
+            nonlocal now
+            now = time.time()
+            return self._request(query, credentials, now)
+
         try:
             credentials = await self._caller.identity.get_frozen_credentials()
-            connection = await self._pool.take()
+            response = await self._pool.exchange(request, self._read_timeout_s)
         except (ConfigurationError, CredentialsError, OutageError, UnconnectedError) as error:
             return None, unsent(error)
-        try:
-            request, now = self._request(urlencode(params, quote_via=quote, safe="-_.~"), credentials)
-            response = await connection.exchange(request, self._read_timeout_s)
         except Exception as error:  # noqa: BLE001  see above
-            self._pool.drop(connection)
             return None, lost(error)
-        except BaseException:
-            self._pool.drop(connection)
-            raise
-        (self._pool.keep if response.keep else self._pool.drop)(connection)
         reply = wire.read(response.status, response.headers, response.body, now)
         if reply.code in SKEW_CODES:
             self._caller.clock.learn(response.headers.get("date", ""), now)
         return response.body if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES else None, reply
 
-    def _request(self, query: str, credentials: ReadOnlyCredentials) -> tuple[bytes, float]:
-        """The request, and the time that it is signed for."""
-        route, now = self._route, time.time()
+    def _request(self, query: str, credentials: ReadOnlyCredentials, now: float) -> bytes:
+        route = self._route
         service = route.service.signing_name
         signer = Signer(route.url, route.region, service, "", credentials, method="GET", query=query)
-        date, authorization = signer.sign(b"", int(now + self._caller.clock.offset_s))
-        lines = [*head_of(route, "GET", query), f"X-Amz-Date: {date}", f"Authorization: {authorization}"]
-        if credentials.token:
-            lines.append(f"X-Amz-Security-Token: {credentials.token}")
-        return encoded([*lines, ""]), now
+        signed = signature(signer, b"", now + self._caller.clock.offset_s, credentials.token)
+        return encoded([*head_of(route, "GET", query), *signed, ""])
 
 
 def page_of(body: bytes) -> Page:

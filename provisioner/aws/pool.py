@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohappyeyeballs import AddrInfoType, start_connection
@@ -15,6 +16,11 @@ from provisioner.aws.files import OUT_OF_FILES, no_file_left
 from provisioner.aws.timeouts import responsive_timeout
 from provisioner.aws.wire import clean
 from provisioner.core.verdict import Loss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provisioner.aws.connection import Response
 
 KEEPALIVE_S = 4.0
 """An idle connection is closed after this: below the 5 s at which common servers close theirs, because a create that
@@ -104,6 +110,22 @@ class Pool:
             raise
         self._in_use += 1
         return connection
+
+    async def exchange(self, request: Callable[[], bytes], timeout_s: float) -> Response:
+        """The reply to ``request``, which is made when there is a connection, so that its signature is fresh.
+
+        Raises:
+            UnconnectedError: no connection could be opened, so nothing was sent.
+            Exception: what ``request`` raises, or :meth:`provisioner.aws.connection.Connection.exchange`.
+        """
+        connection = await self.take()
+        try:
+            response = await connection.exchange(request(), timeout_s)
+        except BaseException:
+            self.drop(connection)
+            raise
+        (self.keep if response.keep else self.drop)(connection)
+        return response
 
     def keep(self, connection: Connection) -> None:
         """The connection may serve another request, if its last one has left whole."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode
@@ -18,7 +19,7 @@ from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError
 
 from provisioner.aws.connection import UnreadableError
-from provisioner.aws.direct import encoded, head_of
+from provisioner.aws.direct import encoded, head_of, signature
 from provisioner.aws.pool import UnconnectedError
 from provisioner.aws.route import STS
 from provisioner.aws.sigv4 import Signer
@@ -72,18 +73,9 @@ class DirectSts:
         """
         body = urlencode({"Action": OPERATION, "Version": STS.version, **params}).encode()
         try:
-            connection = await self._pool.take()
-        except UnconnectedError:
+            response = await self._pool.exchange(partial(self._request, body, keys), self._read_timeout_s)
+        except (UnconnectedError, OSError, UnreadableError):
             return None
-        try:
-            response = await connection.exchange(self._request(body, keys), self._read_timeout_s)
-        except (OSError, UnreadableError):
-            self._pool.drop(connection)
-            return None
-        except BaseException:
-            self._pool.drop(connection)
-            raise
-        (self._pool.keep if response.keep else self._pool.drop)(connection)
         return _answer(response, params["RoleArn"])
 
     def _request(self, body: bytes, keys: ReadOnlyCredentials) -> bytes:
@@ -91,11 +83,8 @@ class DirectSts:
             route = self._route
             self._signer = Signer(route.url, route.region, STS.signing_name, CONTENT_TYPE, keys)
             self._keys = keys
-        date, authorization = self._signer.sign(body, int(time.time()))
-        lines = [f"X-Amz-Date: {date}", f"Authorization: {authorization}", f"Content-Length: {len(body)}"]
-        if keys.token:
-            lines.append(f"X-Amz-Security-Token: {keys.token}")
-        return self._head + encoded([*lines, ""]) + body
+        signed = signature(self._signer, body, time.time(), keys.token)
+        return self._head + encoded([*signed, f"Content-Length: {len(body)}", ""]) + body
 
 
 def assumed(credentials: Mapping[str, Any]) -> Assumed:

@@ -163,12 +163,14 @@ async def verify(
         problems = LineProblems(manifests)
 
         async def compare_one(target: OpenTarget) -> None:
-            selects = await names_of(
-                target.ledger, run.order.selection, target.name, own=run.run_id, asking=run.command
-            )
+            manifest, selection = manifests.get(target.name), run.order.selection
+            if manifest:
+                selects = manifest.selects
+            else:
+                selects = await names_of(target.ledger, selection, target.name, own=run.run_id, asking=run.command)
             found = await differences(target, run.order.policy.ownership_tag)
             found = [one for one in found if selects is None or selects(one.name)]
-            if manifest := manifests.get(target.name):
+            if manifest:
                 found += await deviations(run, target, manifest, problems, found)
             findings.extend(found)
             if prune_duplicates:

@@ -50,6 +50,11 @@ class _Backoff(wait_base):
         return self._gate.next_turn_in_s() if self._throttled(retry_state) else self._jitter(retry_state)
 
 
+def _first_wait_s(gate: Gate, verdict: Verdict) -> float:
+    """How long to wait after a first attempt with this verdict; most have no second one, so tenacity is not set up."""
+    return gate.next_turn_in_s() if verdict is Verdict.THROTTLED else random.uniform(0.0, BACKOFF_S)  # noqa: S311  jitter
+
+
 class Retries:
     """Sends a call again while its conclusion says so.
 
@@ -64,8 +69,7 @@ class Retries:
 
     async def __call__(self, first: Conclusion, attempt: Callable[[], Awaitable[Conclusion]]) -> Conclusion:
         """The conclusion of the last attempt, after one that ended with ``first``."""
-        throttled = first.verdict is Verdict.THROTTLED
-        await self._sleep(self._gate.next_turn_in_s() if throttled else random.uniform(0.0, BACKOFF_S))  # noqa: S311  jitter
+        await self._sleep(_first_wait_s(self._gate, first.verdict))
         retrying = AsyncRetrying(
             retry=retry_if_result(_again),
             wait=_Backoff(self._gate, CALL_BACKOFF_MAX_S, _call_was_throttled),
@@ -100,8 +104,8 @@ async def read_again(gate: Gate, read: Callable[[], Awaitable[T]], final: Collec
     except CallError as error:
         if not _may_pass(final, error):
             raise
-        throttled = judge(error.reply) is Verdict.THROTTLED
-    await anyio.sleep(gate.next_turn_in_s() if throttled else random.uniform(0.0, BACKOFF_S))  # noqa: S311  jitter
+        verdict = judge(error.reply)
+    await anyio.sleep(_first_wait_s(gate, verdict))
     retrying = AsyncRetrying(
         retry=retry_if_exception(partial(_may_pass, final)),
         stop=stop_after_attempt(READ_ATTEMPTS - 1),

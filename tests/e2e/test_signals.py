@@ -156,55 +156,45 @@ def test_the_endpoint_in_the_background_of_a_script_outlives_its_interrupt(tmp_p
     assert (alive["algorithms"], background.returncode) == ([], 0)
 
 
-@pytest.mark.parametrize("command", [("apply", "--strict"), ("plan", "--strict"), ("plan",), ("adopt",)], ids=" ".join)
-def test_a_signal_ends_a_run_that_waits_for_its_manifest(tmp_path: Path, command: tuple[str, ...]) -> None:
-    """SIGTERM while the manifest is copied from a pipe whose writer says nothing: exit 75 at once."""
+def end_of_wait(tmp_path: Path, *arguments: str, said: bytes = b"", signalled: bool = True) -> tuple[int, str]:
+    """Exit code and stdout of a command that reads a pipe into which ``said`` is written, and then nothing more."""
     os.mkfifo(tmp_path / "pipe")
-    run = start(*command, "pipe", "--local", cwd=tmp_path)
+    run = start(*arguments, cwd=tmp_path)
     writer = os.open(tmp_path / "pipe", os.O_WRONLY)  # returns once the run has opened it
-
-    run.send_signal(signal.SIGTERM)
+    os.write(writer, said)
+    if signalled:
+        run.send_signal(signal.SIGTERM)
     try:
         stdout, _ = run.communicate(timeout=LIMIT_S)
     finally:
         run.kill()
         os.close(writer)
+    return run.returncode, stdout
 
-    assert (run.returncode, "stopped   signal SIGTERM\n" in stdout) == (75, True), stdout
+
+@pytest.mark.parametrize("command", [("apply", "--strict"), ("plan", "--strict"), ("plan",), ("adopt",)], ids=" ".join)
+def test_a_signal_ends_a_run_that_waits_for_its_manifest(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """SIGTERM while the manifest is copied from a pipe whose writer says nothing: exit 75 at once."""
+    code, stdout = end_of_wait(tmp_path, *command, "pipe", "--local")
+
+    assert (code, "stopped   signal SIGTERM\n" in stdout) == (75, True), stdout
 
 
 def test_a_signal_ends_a_verify_that_waits_for_its_manifest(tmp_path: Path) -> None:
     """What was compared until then is reported, and nothing is taken for a definition that left the manifest (75)."""
     (tmp_path / "m.jsonl").write_bytes(manifest_of("a", "b"))
     assert provisioner("apply", "m.jsonl", "--local", cwd=tmp_path).returncode == 0
-    os.mkfifo(tmp_path / "pipe")
-    run = start("verify", "pipe", "--local", cwd=tmp_path)
-    writer = os.open(tmp_path / "pipe", os.O_WRONLY)
-    os.write(writer, manifest_of("a"))
 
-    run.send_signal(signal.SIGTERM)
-    try:
-        stdout, _ = run.communicate(timeout=LIMIT_S)
-    finally:
-        run.kill()
-        os.close(writer)
+    code, stdout = end_of_wait(tmp_path, "verify", "pipe", "--local", said=manifest_of("a"))
 
-    assert (run.returncode, stdout.splitlines()[-2:]) == (75, ["stopped   signal SIGTERM", "not compared"]), stdout
+    assert (code, stdout.splitlines()[-2:]) == (75, ["stopped   signal SIGTERM", "not compared"]), stdout
 
 
 def test_the_deadline_ends_a_plan_that_waits_for_its_manifest(tmp_path: Path) -> None:
     """The deadline counts from the start, while the manifest is copied, too."""
-    os.mkfifo(tmp_path / "pipe")
-    run = start("plan", "pipe", "--strict", "--local", "--deadline", "1s", cwd=tmp_path)
-    writer = os.open(tmp_path / "pipe", os.O_WRONLY)
+    code, stdout = end_of_wait(tmp_path, "plan", "pipe", "--strict", "--local", "--deadline", "1s", signalled=False)
 
-    try:
-        stdout, _ = run.communicate(timeout=LIMIT_S)
-    finally:
-        run.kill()
-        os.close(writer)
-
-    assert (run.returncode, "stopped   the deadline of 1s has passed\n" in stdout) == (75, True), stdout
+    assert (code, "stopped   the deadline of 1s has passed\n" in stdout) == (75, True), stdout
 
 
 def test_the_first_signal_in_a_drain_for_the_deadline_is_not_a_second_one(tmp_path: Path, endpoint: Endpoint) -> None:

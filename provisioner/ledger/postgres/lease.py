@@ -318,17 +318,16 @@ class PostgresLeases:
             await asyncio.sleep(min(POLL_S, left_s))
 
     async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try it again while the database does not answer."""
-        patience = Patience(self._session, PATIENCE_S)
-        while True:
+        """Try it again while the database does not answer; others have their turn in between."""
+
+        async def in_turn() -> T:
             async with self._turn:
                 try:
                     return await attempt()
-                except (psycopg.Error, LostError, OSError) as error:
-                    cause = error
                 finally:
                     await self._session.roll_back()
-            await patience.wait(cause)
+
+        return await Patience(self._session, PATIENCE_S).until_answered(in_turn)
 
     async def _register(self) -> None:
         if (older := await bring_forward(self._session)) is not None:

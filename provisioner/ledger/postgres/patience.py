@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from provisioner.ledger.postgres.connection import Fault, fault_of, is_transient
+import psycopg
+
+from provisioner.ledger.postgres.connection import Fault, LostError, fault_of, is_transient
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from provisioner.ledger.postgres.connection import Session
 
+T = TypeVar("T")
 PATIENCE_S = 120.0
 """So long a commit or a question is tried again while the database does not answer: a failover of a managed database
 takes one to two minutes."""
@@ -38,6 +43,18 @@ class Patience:
         self._patience_s = patience_s
         self._began_at: float | None = None
         self._pause_s = FIRST_PAUSE_S
+
+    async def until_answered(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What ``attempt`` returns, which is made again while the database does not answer.
+
+        Raises:
+            LedgerError: see :meth:`wait`.
+        """
+        while True:
+            try:
+                return await attempt()
+            except (psycopg.Error, LostError, OSError) as error:
+                await self.wait(error)
 
     async def wait(self, error: Exception) -> None:
         """Wait until it is worth trying again.

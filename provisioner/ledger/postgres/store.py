@@ -77,8 +77,8 @@ class PostgresLedger(Store[Writer]):
         session = Session(leases.database, writes=True)
         try:
             async with errors_of(leases.database):
-                found = await _patiently(
-                    session, patience_s, lambda: ledger_id(session) if building else identity(session, leases)
+                found = await Patience(session, patience_s).until_answered(
+                    lambda: ledger_id(session) if building else identity(session, leases)
                 )
         except BaseException:
             session.drop()
@@ -241,13 +241,3 @@ class PostgresLedger(Store[Writer]):
                         raise
                 else:
                     return rows
-
-
-async def _patiently(session: Session, patience_s: float, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Try it again while the database does not answer."""
-    patience = Patience(session, patience_s)
-    while True:
-        try:
-            return await attempt()
-        except (psycopg.Error, LostError, OSError) as error:
-            await patience.wait(error)
