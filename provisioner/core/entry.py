@@ -206,13 +206,15 @@ def may_lag(sent: Stamp | None, updated_at: float, now: Stamp, settle_s: float) 
 
     Args:
         sent: when the last attempt for it was committed, None for what was read when it was recorded.
-        updated_at: wall-clock time of the last change of its record, for a stamp of another boot or machine.
+        updated_at: wall-clock time of the last change of its record, for one without such a stamp. Where there is one,
+            a later change makes no algorithm new.
         now: the present.
         settle_s: the settle time.
     """
     if sent is not None and sent.boot and sent.boot == now.boot:
         return sent.age_s(now) <= settle_s
-    return now.wall - updated_at <= settle_s
+    # Of another boot or machine, or of one that tells none.
+    return now.wall - (updated_at if sent is None else sent.wall) <= settle_s
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):

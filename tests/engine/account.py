@@ -17,7 +17,7 @@ from provisioner.manifest.parser import Rules
 from provisioner.manifest.reader import Manifest
 from provisioner.report.statistics import Statistics
 from tests.definition_lines import lines_of, named
-from tests.fakes import TAG, Algorithm, Endpoint, FakeLease, FakeLedger, make_policy, open_target
+from tests.fakes import TAG, Algorithm, Endpoint, FakeClock, FakeLease, FakeLedger, make_policy, open_target
 from tests.faults.world import UnthreadedEngine
 
 if TYPE_CHECKING:
@@ -50,9 +50,13 @@ class Account:
     Args:
         endpoint: the account.
         ledger: of all runs.
+
+    Attributes:
+        boot: of the machine on which the next run is.
     """
 
     def __init__(self, endpoint: Endpoint | None = None, ledger: FakeLedger | None = None) -> None:
+        self.boot = "boot-1"
         self.endpoint = endpoint or Endpoint()
         self.ledger = ledger or FakeLedger()
         self.lease = FakeLease()
@@ -71,7 +75,9 @@ class Account:
         With ``may_do`` it carries out a saved plan.
         """
         statistics = Statistics("here")
-        target = open_target(self.endpoint, self.ledger, lease=self.lease, observer=statistics)
+        target = open_target(
+            self.endpoint, self.ledger, clock=FakeClock(self.boot), lease=self.lease, observer=statistics
+        )
         manifest = Manifest(["-"], Rules(ownership_tag=TAG), stdin=io.BytesIO(lines_of(*definitions)))
         retire = [self.ledger.table["here", name] for name in prune]
         engine = UnthreadedEngine(target, make_policy(**policy), self.stop, workers=4, may_do=may_do)

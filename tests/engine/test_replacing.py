@@ -681,6 +681,24 @@ async def test_what_list_shows_and_get_does_not_find_is_not_gone() -> None:
 
 
 @virtual_time
+async def test_a_deletion_that_was_put_off_makes_no_algorithm_new() -> None:
+    """On another machine, too, its age counts from its create, however often a run looks at it meanwhile."""
+    here = Account()
+    await here.apply(v("a"), v("b"))
+    del here.endpoint.algorithms[here.only("a").arn]
+    here.boot = "boot-2"
+
+    first = await here.apply(v("b"), prune=["a"], **REPLACE)
+    await asyncio.sleep(SETTLED_S / 2)
+    second = await here.apply(v("b"), **REPLACE)
+    await asyncio.sleep(SETTLED_S / 2)
+    third = await here.apply(v("b"), **REPLACE)
+
+    assert (first.gone, second.gone, third.gone) == (0, 0, 1)
+    assert third.reasons() == set()
+
+
+@virtual_time
 async def test_what_took_the_place_of_what_is_gone_is_reported() -> None:
     """A ledger that went back in time prunes what was replaced since: nothing was deleted, and the other lives on."""
     here = Account()
