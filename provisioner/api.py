@@ -376,7 +376,7 @@ def _checked(selection: Selection) -> Selection:
         UsageError: it would select something else than was meant.
     """
     if selection.targets:
-        raise UsageError("a selection has no targets here", hint="Pass them beside it")
+        raise UsageError("a selection has no targets here", hint="Pass `targets` beside it")
     names: object = selection.names  # to a type checker it is a tuple; not every caller has one
     if isinstance(names, str):  # its characters would be globs, and `*` matches everything
         raise UsageError(f"the names of a selection are text, {names!r}", hint="Pass a tuple of globs")

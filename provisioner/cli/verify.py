@@ -103,15 +103,15 @@ def command(
     yes: bool,
     **given: Any,  # noqa: ANN401  typed by VerifyOptions
 ) -> ExitCode:
-    """Compares ledger and AWS: what is missing, drifted, foreign, duplicate or unrecorded. Changes nothing unasked.
+    """Compares ledger and AWS: what is missing, drifted, foreign, duplicate or unrecorded.
 
-    With MANIFEST, which is as for `apply`, also ledger and manifest: what is unregistered, changed, unresolved or
-    orphaned (no longer defined).
+    With MANIFEST, given as to `apply`, also ledger and manifest: what is unregistered, changed, unresolved or orphaned
+    (no longer defined). Nothing is changed or deleted unless you ask for it.
 
-    Exit codes: 0 when all agree, apart from tags that others added (tagged) and what is orphaned, unless the
-    configuration has it pruned; 3 when something is missing, drifted, foreign (not tagged as this ledger's),
-    unregistered or changed; 5 when there are duplicates, algorithms that this ledger created but does not record, or
-    that could not be read, or unresolved definitions; 65 for invalid lines.
+    Exit codes: 0 when all agree, apart from tags that others added (tagged) and what is orphaned; 3 when something is
+    missing, drifted, foreign (not tagged as this ledger's), unregistered or changed, or orphaned while [lifecycle]
+    prune is true; 5 when there are duplicates, algorithms that this ledger created but does not record, or that could
+    not be read, or unresolved definitions; 65 for invalid lines.
     """
     if prune_duplicates and not yes:
         raise UsageError("--prune-duplicates deletes algorithms", hint="Run `provisioner verify` first, then add --yes")

@@ -266,13 +266,14 @@ async def _plan_deletions(
             continue
         why = "it left the manifest"
         if not prunes:
-            stays = f"{why}, and nothing is pruned" if made.refusal else f"{why}; --prune deletes it"
+            stays = f"{why}, and nothing is pruned" if made.refusal else f"{why}; `apply --prune` deletes it"
             made.orphaned.append(Deleted(entry.name, entry.arn, stays))
         elif undecided:
             later = f"{why}; its replacement was sent and had no reply, so a later run deletes it"
             made.orphaned.append(Deleted(entry.name, entry.arn, later))
         elif entry.adopted and not policy.adopted:
-            made.orphaned.append(Deleted(entry.name, entry.arn, f"{why}, and was taken over; --adopted deletes it"))
+            stays = f"{why}, and was adopted; `apply --prune --adopted` deletes it"
+            made.orphaned.append(Deleted(entry.name, entry.arn, stays))
         else:
             made.deletions.append(Deleted(entry.name, entry.arn, why, entry))
 

@@ -135,5 +135,5 @@ def ended_by(parts: Sequence[Part], gone: Sequence[str]) -> ProvisionerError | N
         return WorkersError(reason, errors[reason])
     if gone:
         hint = "Look at its log (`ray logs`), then run again with the same --job to go on"
-        return WorkersError(Reason.UNFINISHED, "a worker died and was not started again", why=gone[0], hint=hint)
+        return WorkersError(Reason.UNFINISHED, "a worker died and was not restarted", why=gone[0], hint=hint)
     return None

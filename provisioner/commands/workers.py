@@ -126,7 +126,7 @@ class Worker:
             with anyio.move_on_after(UNWATCHED_S) as waiting:
                 await self._looked.wait()
             watched = not waiting.cancelled_caught
-        self._run.stop.request(f"the command that started this worker has not asked for {UNWATCHED_S:.0f} s")
+        self._run.stop.request(f"the command that started this worker has not been heard from for {UNWATCHED_S:.0f} s")
 
     async def look(self, stop: str = "") -> Part:
         """What it has done so far.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NAMED = 10
 """Targets that a message names."""
-NO_TAGS = "No target has tags: [targets.NAME.tags], a source or `tags = true` in [fleet.organizations] gives it some"
+NO_TAGS = "No target has tags: set some in [targets.NAME.tags] or a source, or `tags = true` in [fleet.organizations]"
 
 
 def select(patterns: Sequence[str], known: Mapping[str, Tags], *, ledger: bool = False) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ UNCHECKED = (
     "have that checked"
 )
 
-TOO_NEW = "Get does not find it, but it is so new that it may not be shown yet. Run again after the settle time"
+TOO_NEW = "Get does not find it, but it is so new that AWS may not show it yet. Run again after the settle time"
 
 
 class Deletions:

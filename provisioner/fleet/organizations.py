@@ -135,7 +135,7 @@ async def ask(settings: OrganizationsSettings, wall: Callable[[], float]) -> Lis
                     bound.deadline += most_s - MOST_S
                     accounts = await with_tags(organization, accounts)
     except TimeoutError as error:
-        raise _out_of_reach(f"no whole answer in {most_s:.0f} s") from error
+        raise _out_of_reach(f"no complete answer in {most_s:.0f} s") from error
     except CallError as error:
         raise _told(error) from error
     return Listing(settings, wall(), tuple(sorted(accounts)))

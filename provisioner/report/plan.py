@@ -182,9 +182,10 @@ def _closing(plan: Plan, summary: Summary) -> list[str]:
         left = counted(sum(plan.gone.values()), "entry", "entries")
         lines.append(f"gone      {_named(plan.gone)}, with {left}: not in the configuration; nothing there is changed")
     if plan.joined:
-        lines.append(f"joined    {_named(plan.joined)}: selected since the tags of the account have changed")
+        lines.append(f"joined    {_named(plan.joined)}: newly selected, because account tags have changed")
     if plan.left:
-        lines.append(f"left      {_named(plan.left)}: no longer selected, by the tags; nothing there is changed")
+        why = "no longer selected, because account tags have changed; nothing there is changed"
+        lines.append(f"left      {_named(plan.left)}: {why}")
     several = len(summary.targets) > 1
     over = [f"quota     {name}: {text}" if several else f"quota     {text}" for name, text in plan.quotas.items()]
     more = len(over) - QUOTAS_SHOWN

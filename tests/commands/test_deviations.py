@@ -81,7 +81,7 @@ async def test_what_the_manifest_says_of_what_is_registered(
 @pytest.mark.parametrize(
     ("given", "due", "message"),
     [
-        ({}, False, "it left the manifest; --prune deletes it"),
+        ({}, False, "it left the manifest; `apply --prune` deletes it"),
         (PRUNE, True, "it left the manifest; `apply` deletes it"),
     ],
 )

@@ -228,7 +228,7 @@ async def test_the_tags_of_accounts_are_those_of_their_targets(tree: Tree, tmp_p
     assert lab.tags == {"env": "dev", "cost_center": "4711", "region": "no variable", "a b": "no variable either"}
     assert lab.vars == {"env": "dev", "cost_center": "4711"}
     assert [one.name for one in asked.settings.select(["!tag:env=dev"])] == ["core-us-east-1"]
-    with pytest.raises(ProvisionerError, match=r"`tags = true` in .fleet.organizations. gives it some"):
+    with pytest.raises(ProvisionerError, match=r"set some in .*, or `tags = true` in .fleet.organizations."):
         without.settings.select(["tag:env=dev"])
     assert asked.listing is not None
     assert without.listing is not None
@@ -278,8 +278,9 @@ async def test_a_tag_that_changes_moves_an_account_and_deletes_nothing(
     assert command.made is not None
     assert (command.made.joined, command.made.left) == (["lab-us-east-1"], ["core-us-east-1"])
     lines = plan_text(command.made, summary, everything=False).splitlines()
-    assert "joined    1 target (lab-us-east-1): selected since the tags of the account have changed" in lines
-    assert "left      1 target (core-us-east-1): no longer selected, by the tags; nothing there is changed" in lines
+    assert "joined    1 target (lab-us-east-1): newly selected, because account tags have changed" in lines
+    why = "no longer selected, because account tags have changed; nothing there is changed"
+    assert f"left      1 target (core-us-east-1): {why}" in lines
     assert moved == (0, {"lab-us-east-1": 1}, 0)
     assert refused == (3, {"core-us-east-1": 0, "lab-us-east-1": 0}, 0)
     assert pruned == (0, {"core-us-east-1": 0, "lab-us-east-1": 0}, 1)

@@ -178,7 +178,7 @@ ENDS: list[tuple[list[Part], list[str], str, Reason | None]] = [
     ([part("1"), part("2")], [], "", None),
     ([part("1"), part("2", LEDGER_LOST)], [], "the ledger is gone", Reason.LEDGER),
     ([part("1", DENIED), part("2", LEDGER_LOST), part("3", (Reason.LEDGER, "x"))], ["y"], "the ledger", Reason.LEDGER),
-    ([part("1")], ["out of memory"], "a worker died and was not started again: out of memory", Reason.UNFINISHED),
+    ([part("1")], ["out of memory"], "a worker died and was not restarted: out of memory", Reason.UNFINISHED),
 ]
 
 
