@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from provisioner.cli.output import long_result, say, say_json, say_list, talk
 from provisioner.cli.page import shown
 from provisioner.cli.table import Table, terminal_width
 from provisioner.commands.runs import PastRun, exit_code_of, find_job, past_run, past_runs, past_runs_of, pauses_of
-from provisioner.core.pause import resume_hint
 from provisioner.errors import UsageError, counted, printable_lines
 from provisioner.exit_codes import ADVICE
 from provisioner.ledger.location import locate
@@ -122,7 +122,8 @@ def _show_job(record: JobRecord, workers: list[PastRun], pauses: Mapping[str, Pa
 
 def _row(one: TargetResult, pause: Pause | None) -> list[str]:
     if pause is not None:
-        return [one.target, "paused", "", one.run_id, f"{pause.text}. {resume_hint(one.target)}"]
+        resume = recommended().command(f"resume {shlex.quote(one.target)}")
+        return [one.target, "paused", "", one.run_id, f"{pause.text}. `{resume}` ends the pause"]
     result = one.result or ("under way" if one.run_id else "waiting")
     code = "" if one.exit_code is None else str(one.exit_code)
     return [one.target, result, code, one.run_id, one.message or counts_text(one.outcomes)]

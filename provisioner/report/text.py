@@ -149,7 +149,7 @@ def one_line(summary: Summary) -> str:
     done = Counter(summary.outcomes) + Counter({"deleted": summary.pruned, "already gone": summary.already_gone})
     did = counts_text(summary.found) or counts_text(done) or counts_text(resolved) or counts_text(summary.calls)
     ends = [f"stopped: {summary.stopped}"] if summary.stopped else []
-    paused = [name for name, target in summary.targets.items() if target.halted and target.paused]
+    paused = [name for name, target in summary.targets.items() if _is_paused(target)]
     ends += [f"paused: {named(paused)}"] if paused else []
     ends += [f"error: {summary.error}"] if summary.error else []
     return "; ".join([did or "nothing", *ends])
@@ -291,13 +291,18 @@ _RESUME = f"`{RESUME} TARGET...`"
 
 def _weight(target: TargetSummary) -> int:
     if target.halted:
-        return PAUSED if target.paused else _HALTS[target.stage]
+        return PAUSED if _is_paused(target) else _HALTS[target.stage]
     wrong = [weight for outcome, weight in WRONG.items() if target.outcomes.get(outcome)]
     if wrong or target.open:
         return min(wrong, default=WRONG[Outcome.AMBIGUOUS])
     if target.problems:  # such as an algorithm that nothing names, or a prune that was refused
         return TROUBLED
     return UNFINISHED if target.outcomes.get(Outcome.PENDING) else WELL
+
+
+def _is_paused(target: TargetSummary) -> bool:
+    """Whether a pause is why it halted; what only reads a paused target may halt for another reason."""
+    return target.paused is not None and (target.halted or "").startswith("paused ")
 
 
 def target_lines(summary: Summary, recommended: Recommended = PLAIN) -> list[str]:

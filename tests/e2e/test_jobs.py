@@ -152,9 +152,8 @@ def test_a_paused_target_of_a_job_is_waited_for_by_nobody(tmp_path: Path, endpoi
     assert {one["target"]: one["paused"]["reason"] for one in job["targets"] if "paused" in one} == {
         REGIONS[0]: "quota"
     }
-    assert re.search(
-        rf"^{REGIONS[0]} +paused +until 2096-.*: quota. `provisioner resume {REGIONS[0]}`", text, re.MULTILINE
-    )
+    resume = rf"`provisioner resume {REGIONS[0]} --config c\.toml` ends the pause"
+    assert re.search(rf"^{REGIONS[0]} +paused +until 2096-.*: quota\. {resume}", text, re.MULTILINE)
 
 
 def test_who_does_the_same_helps_and_anybody_else_waits(tmp_path: Path, endpoint: Endpoint, postgres: Ledger) -> None:

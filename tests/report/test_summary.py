@@ -392,6 +392,15 @@ def test_targets_that_are_paused_alike_are_one_line() -> None:
     ]
 
 
+def test_a_paused_target_that_halts_for_another_reason_says_which() -> None:
+    """A command that only reads goes on where a target is paused, and what ends it there is not the pause."""
+    pause = Pause(1_795_435_200.0, 1_795_431_600.0, "an audit")
+    read = summary(counted("t", halt=Halt(Reason.DENIED, "denied"), pause=pause), counted("well"))
+
+    assert halt_lines(read) == ["halted    t: denied"]
+    assert "paused" not in one_line(read)
+
+
 def test_a_thousand_troubled_targets_are_bounded() -> None:
     """Twenty are shown, and the command that has all."""
     halts = [counted(f"t{number}", halt=Halt(Reason.DENIED, f"reason {number}")) for number in range(1000)]
