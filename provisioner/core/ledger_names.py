@@ -7,7 +7,7 @@ import re
 NO_PATH = re.compile(
     r"""
     [^/]*? (?P<url> [a-z][a-z0-9+.-]+:/+ )
-    | [\s"'<]* (?P<words> postgres(?:ql)?: | \w+\s*= (?= .* \s\w+\s*= ) )
+    | [\s"'<]* (?P<words> postgres(?:ql)?(?: : | // ) | \w+\s*= (?= .* \s\w+\s*= ) )
     """,
     re.ASCII | re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )

@@ -49,6 +49,7 @@ def test_what_cannot_be_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         ("mysql://me:secret@host/db", "mysql://…"),
         ("sqlite:///ledger.db", "sqlite:///…"),
         ("postgresql:me:secret@host/db", "postgresql:…"),
+        ("postgresql//me:secret@host/db", "postgresql//…"),
         ("'postgresql://me:secret@host/db'", "postgresql://…"),
         ("jdbc:postgresql://host/db?user=me&password=secret", "postgresql://…"),
         ("DATABASE_URL=postgresql://me:secret@host/db", "postgresql://…"),
